@@ -1,0 +1,90 @@
+"""Token allocation for LLM servers that are M/G/1 queues, as a disciplined convex program."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cvxqueue.certificates import (
+    Certificate,
+    certify,
+)
+from cvxqueue.errors import (
+    BackendError,
+    ConvergenceError,
+    CvxqueueError,
+    InfeasibleError,
+    InvalidInputError,
+    MissingDependencyError,
+    UnstableQueueError,
+)
+from cvxqueue.model import (
+    FIFO,
+    AffineService,
+    Instance,
+    Metrics,
+    SaturatingExponential,
+)
+from cvxqueue.solution import Iterate, Solution, Status
+from cvxqueue.solvers import Progress, cross_validate, methods, solve
+
+if TYPE_CHECKING:
+    from cvxqueue.dcp import Formulation, formulate
+    from cvxqueue.files import from_dict, load, save, to_dict
+    from cvxqueue.integer import IntegerSolution, solve_integer
+
+# Loaded when first used, so that importing the package brings in numpy alone.
+_LAZY = {
+    "Formulation": "cvxqueue.dcp",
+    "formulate": "cvxqueue.dcp",
+    "from_dict": "cvxqueue.files",
+    "load": "cvxqueue.files",
+    "save": "cvxqueue.files",
+    "to_dict": "cvxqueue.files",
+    "IntegerSolution": "cvxqueue.integer",
+    "solve_integer": "cvxqueue.integer",
+}
+
+__all__ = [
+    "FIFO",
+    "AffineService",
+    "BackendError",
+    "Certificate",
+    "ConvergenceError",
+    "CvxqueueError",
+    "Formulation",
+    "InfeasibleError",
+    "Instance",
+    "IntegerSolution",
+    "InvalidInputError",
+    "Iterate",
+    "Metrics",
+    "MissingDependencyError",
+    "Progress",
+    "SaturatingExponential",
+    "Solution",
+    "Status",
+    "UnstableQueueError",
+    "certify",
+    "cross_validate",
+    "formulate",
+    "from_dict",
+    "load",
+    "methods",
+    "save",
+    "solve",
+    "solve_integer",
+    "to_dict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("cvxqueue")
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

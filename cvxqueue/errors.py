@@ -1,0 +1,83 @@
+"""The errors of the package: one base, so that a single ``except`` can catch them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvxqueue.solution import Solution
+
+__all__ = [
+    "BackendError",
+    "ConvergenceError",
+    "CvxqueueError",
+    "InfeasibleError",
+    "InvalidInputError",
+    "MissingDependencyError",
+    "UnstableQueueError",
+]
+
+
+class CvxqueueError(Exception):
+    """Base of every error that cvxqueue raises on purpose."""
+
+
+class InvalidInputError(CvxqueueError, ValueError):
+    """An argument, an option or a file holds something that is not allowed."""
+
+
+class InfeasibleError(CvxqueueError, ValueError):
+    """No allocation satisfies the constraints of the instance."""
+
+
+class UnstableQueueError(InfeasibleError):
+    """The queue is unstable even when every type thinks for its fewest tokens.
+
+    Attributes
+    ----------
+    utilization : float
+        Utilization at ``min_tokens``, at least 1.
+    max_arrival_rate : float
+        Supremum of the arrival rates (1/s) at which some allocation is stable.
+    """
+
+    def __init__(self, utilization: float, max_arrival_rate: float) -> None:
+        self.utilization = utilization
+        self.max_arrival_rate = max_arrival_rate
+        super().__init__(
+            f"no stable allocation: the utilization at min_tokens is {utilization:.6g}, and must "
+            f"be below 1; lower arrival_rate below {max_arrival_rate:.6g} per second, or lower "
+            "min_tokens or the service times"
+        )
+
+    def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float]]:
+        return type(self), (self.utilization, self.max_arrival_rate)
+
+
+class ConvergenceError(CvxqueueError, RuntimeError):
+    """A method stopped without a certified answer.
+
+    Attributes
+    ----------
+    solution : Solution
+        The best answer that the method reached, with its certificate.
+    """
+
+    def __init__(self, solution: Solution) -> None:
+        self.solution = solution
+        super().__init__(
+            f"method {solution.method!r} stopped with status {solution.status.value!r} "
+            f"({solution.status.advice}); best certified relative gap {solution.relative_gap:.3g}, "
+            f"tolerance {solution.tolerance:.3g}"
+        )
+
+    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
+        return type(self), (self.solution,)
+
+
+class BackendError(CvxqueueError, RuntimeError):
+    """A solver outside the package failed; its own exception is the cause."""
+
+
+class MissingDependencyError(CvxqueueError, ImportError):
+    """An optional package that the call needs is not installed."""
