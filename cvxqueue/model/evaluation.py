@@ -1,0 +1,235 @@
+"""Everything that the model says about one allocation, each quantity computed once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvxqueue.model.arrays import FloatArray, kept
+from cvxqueue.model.queue import Prices, PriceSlopes
+from cvxqueue.model.summation import accurate_sum
+
+if TYPE_CHECKING:
+    from cvxqueue.model.instance import Instance
+
+__all__ = ["Evaluation"]
+
+
+# The utilization is a sum of terms with three roundings each, and is rounded once more.
+_LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
+
+
+class Evaluation:
+    """The closed forms of an instance at given tokens, computed when asked for and kept.
+
+    Parameters
+    ----------
+    instance : Instance
+        The instance.
+    tokens : ndarray, shape (..., N)
+        Thinking tokens. Quantities that exist only inside the stability region are not checked
+        here: ask `is_stable` first.
+    """
+
+    def __init__(self, instance: Instance, tokens: FloatArray) -> None:
+        self.instance = instance
+        self.tokens = tokens
+
+    def _mix(self, values: FloatArray) -> FloatArray:
+        return accurate_sum(self.instance.probabilities * values)
+
+    @kept
+    def times(self) -> FloatArray:
+        """Mean service time of each type, in seconds, shape (..., N)."""
+        return self.instance.service.mean(self.tokens)
+
+    @kept
+    def mean_service_time(self) -> FloatArray:
+        """First moment m1 of the service time of the mixture, in seconds, shape (...)."""
+        return self._mix(self.times)
+
+    @kept
+    def service_time_second_moment(self) -> FloatArray:
+        """Second moment m2 of the service time of the mixture, in seconds², shape (...)."""
+        return self._mix(self.instance.service.second_moment(self.tokens))
+
+    @kept
+    def utilization(self) -> FloatArray:
+        """Utilization ρ = λ m1, shape (...)."""
+        utilization: FloatArray = self.instance.arrival_rate * self.mean_service_time
+        return utilization
+
+    @kept
+    def idle(self) -> FloatArray:
+        """Idle fraction 1 − ρ, shape (...); the queue is stable where it is positive.
+
+        What rounding cannot tell from zero counts as zero: a stable queue is proven to be one.
+        """
+        idle = 1.0 - self.utilization
+        return np.where(np.abs(idle) <= _LEAST_IDLE, 0.0, idle)
+
+    @kept
+    def is_stable(self) -> bool:
+        """Whether every allocation lies strictly inside the stability region."""
+        return bool(np.all(self.idle > 0))
+
+    @kept
+    def mean_waiting_time(self) -> FloatArray:
+        """Mean waiting time W, in seconds, shape (...); infinite outside the stability region."""
+        stable = self.idle > 0
+        waiting = self.instance.queue.mean_waiting_time(
+            self.instance.arrival_rate,
+            self.mean_service_time,
+            self.service_time_second_moment,
+            np.where(stable, self.idle, 1.0),
+        )
+        return np.where(self.idle <= 0, np.inf, waiting)
+
+    @kept
+    def mean_system_time(self) -> FloatArray:
+        """Mean system time T = m1 + W, in seconds, shape (...)."""
+        return self.mean_service_time + self.mean_waiting_time
+
+    @kept
+    def accuracies(self) -> FloatArray:
+        """Probability of a correct answer of each type, shape (..., N)."""
+        return self.instance.accuracy.value(self.tokens)
+
+    @kept
+    def mean_accuracy(self) -> FloatArray:
+        """Plain mean accuracy Σ π p, importance left out, shape (...)."""
+        return self._mix(self.accuracies)
+
+    @kept
+    def benefit(self) -> FloatArray:
+        """What accuracy is worth, α Σ π w p, in seconds, shape (...)."""
+        benefit: FloatArray = self.instance.accuracy_weight * self._mix(
+            self.instance.importance * self.accuracies
+        )
+        return benefit
+
+    @kept
+    def objective(self) -> FloatArray:
+        """Objective J = α Σ π w p − T, in seconds, shape (...); −inf outside stability."""
+        return self.benefit - self.mean_system_time
+
+    @kept
+    def scale(self) -> FloatArray:
+        """α Σ π w p + T, in seconds: the size of what the objective is a difference of."""
+        return self.benefit + self.mean_system_time
+
+    @kept
+    def prices(self) -> Prices:
+        """Prices of a second and of a squared second of service."""
+        return self.instance.queue.prices(
+            self.instance.arrival_rate,
+            self.mean_service_time,
+            self.service_time_second_moment,
+            self.idle,
+        )
+
+    @kept
+    def marginal_cost(self) -> FloatArray:
+        """∂T/∂l_k / π_k, in seconds per token, shape (..., N)."""
+        service = self.instance.service
+        mean, second = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        cost: FloatArray = mean * service.mean_slope(self.tokens)
+        return cost + second * service.second_moment_slope(self.tokens)
+
+    @kept
+    def marginal_benefit(self) -> FloatArray:
+        """α w_k p_k′(l_k), in seconds per token, shape (..., N)."""
+        return self.instance.accuracy_value * self.instance.accuracy.slope(self.tokens)
+
+    @kept
+    def gradient(self) -> FloatArray:
+        """Gradient of the objective, in seconds per token, shape (..., N)."""
+        return self.instance.probabilities * (self.marginal_benefit - self.marginal_cost)
+
+    @kept
+    def unclipped_response(self) -> FloatArray:
+        """Tokens at which the marginal benefit meets today's marginal cost, box left out."""
+        with np.errstate(divide="ignore", over="ignore"):
+            slope = self.marginal_cost / self.instance.accuracy_value
+        return self.instance.accuracy.inverse_slope(slope)
+
+    @kept
+    def response(self) -> FloatArray:
+        """Best answer of each type to today's marginal cost, in its box, shape (..., N)."""
+        return np.clip(self.unclipped_response, self.instance.min_tokens, self.instance.max_tokens)
+
+    @property
+    def moment_slopes(self) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of m1 and m2 with respect to the tokens, s and s² per token, (..., N)."""
+        service, mix = self.instance.service, self.instance.probabilities
+        return mix * service.mean_slope(self.tokens), mix * service.second_moment_slope(self.tokens)
+
+    @property
+    def cost_curvature(self) -> FloatArray:
+        """Second derivative of each type's cost at fixed prices, per π, shape (..., N)."""
+        service = self.instance.service
+        mean, second = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        curvature: FloatArray = mean * service.mean_curvature(self.tokens)
+        return curvature + second * service.second_moment_curvature(self.tokens)
+
+    @property
+    def price_slopes(self) -> PriceSlopes:
+        """Second derivatives of the mean system time as a function of the two moments."""
+        return self.instance.queue.price_slopes(
+            self.instance.arrival_rate,
+            self.mean_service_time,
+            self.service_time_second_moment,
+            self.idle,
+        )
+
+    def hessian_product(self, direction: FloatArray) -> FloatArray:
+        """Hessian of the objective times a direction, shape (..., N)."""
+        instance, slopes = self.instance, self.price_slopes
+        mean, second = self.moment_slopes
+        along_mean, along_second = accurate_sum(mean * direction), accurate_sum(second * direction)
+        mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
+        second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
+        benefit_curvature = instance.accuracy_value * instance.accuracy.curvature(self.tokens)
+        product: FloatArray = (
+            instance.probabilities * (benefit_curvature - self.cost_curvature) * direction
+            - mean * np.asarray(mean_price)[..., np.newaxis]
+            - second * np.asarray(second_price)[..., np.newaxis]
+        )
+        return product
+
+    def separable_gains(self, to: FloatArray) -> FloatArray:
+        """Per type, what moving to `to` gains if the mean system time were linear.
+
+        The sum bounds J(to) − J(tokens) from above, because T is convex.
+
+        Parameters
+        ----------
+        to : ndarray, shape (..., N)
+
+        Returns
+        -------
+        ndarray, shape (..., N)
+            α π w (p(to) − p(l)) − ∇T · (to − l), in seconds, to full relative accuracy of each of
+            the two terms.
+        """
+        instance = self.instance
+        gain = instance.accuracy_value * instance.accuracy.difference(self.tokens, to)
+        return instance.probabilities * (gain - self.marginal_cost * (to - self.tokens))
+
+    def improvement(self, other: Evaluation) -> FloatArray:
+        """J(other) − J(self), in seconds, shape (...), without cancellation.
+
+        Both must be stable. Near the optimum the two objectives agree in all their digits; this
+        difference keeps its sign.
+        """
+        instance = self.instance
+        linear = accurate_sum(self.separable_gains(other.tokens))
+        return linear - instance.queue.divergence(
+            instance.arrival_rate,
+            instance.probabilities,
+            self.times,
+            self.idle,
+            other.times,
+            other.idle,
+        )

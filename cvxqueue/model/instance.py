@@ -1,0 +1,371 @@
+"""The instance: a mix of task types, a server, a queue, and what accuracy is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError, UnstableQueueError
+from cvxqueue.model.accuracy import AccuracyCurve
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    float_array,
+    kept,
+    real_number,
+    require,
+    text_tuple,
+)
+from cvxqueue.model.evaluation import Evaluation
+from cvxqueue.model.queue import FIFO, Queue
+from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.summation import accurate_sum
+
+__all__ = ["Instance", "Metrics"]
+
+# Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
+_MIX_TOLERANCE = 1e-9
+
+
+class Metrics(NamedTuple):
+    """What an operator would measure at an allocation; times in seconds."""
+
+    objective: FloatArray
+    """α Σ π w p − T, in seconds."""
+    mean_accuracy: FloatArray
+    """Σ π p: importance does not enter."""
+    accuracies: FloatArray
+    """Probability of a correct answer of each type, shape (..., N)."""
+    utilization: FloatArray
+    """Fraction of time that the server works."""
+    mean_service_time: FloatArray
+    """Mean of the service-time mixture."""
+    service_time_second_moment: FloatArray
+    """Second moment of the service-time mixture, in seconds²."""
+    mean_waiting_time: FloatArray
+    """Mean time between arrival and start of service."""
+    mean_system_time: FloatArray
+    """Mean time between arrival and departure."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Instance(ArrayData):
+    """Task types that share one server, and what their accuracy is worth.
+
+    The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
+    and ρ(l) < 1. It is strictly concave there.
+
+    Parameters
+    ----------
+    arrival_rate : float
+        Poisson arrivals of all types together, λ > 0, per second.
+    accuracy_weight : float
+        Seconds of mean system time worth one unit of accuracy, α ≥ 0.
+    max_tokens : array_like, shape () or (N,)
+        Token caps L ≥ min_tokens.
+    probabilities : array_like, shape (N,)
+        Probability π_k > 0 that a query is of type k; they sum to 1 within 1e-9 and are not
+        renormalised.
+    service : ServiceLaw
+        Service times by type.
+    accuracy : AccuracyCurve
+        Accuracy curves by type.
+    min_tokens : array_like, shape () or (N,), default 0
+        Least tokens, ≥ 0.
+    importance : array_like, shape () or (N,), default 1
+        Weight w_k ≥ 0 of each type's accuracy in the objective.
+    queue : Queue, default ``FIFO()``
+        How waiting depends on the service times.
+    names : sequence of str, optional
+        Distinct names of the types.
+    name, description : str
+        What the instance is called, and what it shows.
+    sources : sequence of str
+        Where the numbers come from.
+
+    Raises
+    ------
+    InvalidInputError
+        If a value is missing, not finite, out of range or of the wrong length.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance
+    Instance(2 types, arrival_rate=0.2, accuracy_weight=60)
+    >>> round(float(instance.objective([500.0, 300.0])), 4)
+    29.5031
+    """
+
+    arrival_rate: float
+    accuracy_weight: float
+    max_tokens: FloatArray
+    probabilities: FloatArray
+    service: ServiceLaw
+    accuracy: AccuracyCurve
+    min_tokens: FloatArray
+    importance: FloatArray
+    queue: Queue
+    names: tuple[str, ...] | None
+    name: str
+    description: str
+    sources: tuple[str, ...]
+
+    def __init__(
+        self,
+        *,
+        arrival_rate: float,
+        accuracy_weight: float,
+        max_tokens: ArrayLike,
+        probabilities: ArrayLike,
+        service: ServiceLaw,
+        accuracy: AccuracyCurve,
+        min_tokens: ArrayLike = 0.0,
+        importance: ArrayLike = 1.0,
+        queue: Queue | None = None,
+        names: Sequence[str] | None = None,
+        name: str = "",
+        description: str = "",
+        sources: Sequence[str] = (),
+    ) -> None:
+        def keep(field: str, value: object) -> None:
+            object.__setattr__(self, field, value)
+
+        mix = np.atleast_1d(float_array("probabilities", probabilities))
+        length = mix.size
+        mix = float_array("probabilities", mix)
+        require("probabilities", mix, mix > 0, "must be > 0")
+        total = float(accurate_sum(mix))
+        if abs(total - 1.0) > _MIX_TOLERANCE:
+            raise InvalidInputError(
+                f"probabilities sum to {total!r}, and must sum to 1 within {_MIX_TOLERANCE:g}"
+            )
+        keep("probabilities", mix)
+
+        for field, value, least in (
+            ("arrival_rate", real_number("arrival_rate", arrival_rate), "> 0 (per second)"),
+            ("accuracy_weight", real_number("accuracy_weight", accuracy_weight), "≥ 0 (seconds)"),
+        ):
+            if value < 0 or (value == 0 and least.startswith(">")):
+                raise InvalidInputError(f"{field} = {value!r} must be {least}")
+            keep(field, value)
+
+        lower = float_array("min_tokens", min_tokens, length)
+        upper = float_array("max_tokens", max_tokens, length)
+        require("min_tokens", lower, lower >= 0, "must be ≥ 0")
+        require("max_tokens", upper, upper >= 0, "must be ≥ 0")
+        if np.any(lower > upper):
+            position = int(np.argmax(lower > upper))
+            raise InvalidInputError(
+                f"min_tokens[{position}] = {float(lower[position])!r} must be ≤ "
+                f"max_tokens[{position}] = {float(upper[position])!r}"
+            )
+        keep("min_tokens", lower)
+        keep("max_tokens", upper)
+        weights = float_array("importance", importance, length)
+        require("importance", weights, weights >= 0, "must be ≥ 0")
+        keep("importance", weights)
+
+        for field, law, kinds in (
+            ("service", service, "a service law such as AffineService"),
+            ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),
+        ):
+            if isinstance(law, type) or not hasattr(law, "broadcast"):
+                raise InvalidInputError(f"{field} must be {kinds}, got {law!r:.80}")
+            keep(field, law.broadcast(length))
+        if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
+            raise InvalidInputError(f"queue must be a queue such as FIFO(), got {queue!r:.80}")
+        keep("queue", FIFO() if queue is None else queue)
+
+        keep("names", None if names is None else _distinct_names(names, length))
+        for field, text in (("name", name), ("description", description)):
+            if not isinstance(text, str):
+                raise InvalidInputError(f"{field} must be a string, got {text!r:.80}")
+            keep(field, text)
+        keep("sources", text_tuple("sources", sources))
+
+    @property
+    def size(self) -> int:
+        """Number of task types, N."""
+        return self.probabilities.size
+
+    @kept
+    def accuracy_value(self) -> FloatArray:
+        """α w_k: seconds that one unit of type k's accuracy is worth, shape (N,)."""
+        value: FloatArray = self.accuracy_weight * self.importance
+        return value
+
+    @cached_property
+    def least_utilization(self) -> float:
+        """Utilization at min_tokens; some allocation is stable iff it is below 1."""
+        return float(self.evaluate(self.min_tokens).utilization)
+
+    @cached_property
+    def max_arrival_rate(self) -> float:
+        """Supremum of the arrival rates at which some allocation is stable, per second."""
+        mean = float(self.evaluate(self.min_tokens).mean_service_time)
+        return 1.0 / mean if mean > 0 else np.inf
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether some allocation is stable."""
+        return self.evaluate(self.min_tokens).is_stable
+
+    def require_feasible(self) -> None:
+        """Raise unless some allocation is stable.
+
+        Raises
+        ------
+        UnstableQueueError
+            If the utilization at min_tokens is 1 or more.
+        """
+        if not self.is_feasible:
+            raise UnstableQueueError(self.least_utilization, self.max_arrival_rate)
+
+    def type_name(self, position: int) -> str:
+        """Name of a type, or a numbered stand-in where the instance gives none."""
+        return f"type {position + 1}" if self.names is None else self.names[position]
+
+    def evaluate(self, tokens: ArrayLike) -> Evaluation:
+        """Return all closed forms at `tokens`, computed when asked for.
+
+        Parameters
+        ----------
+        tokens : array_like, shape (..., N)
+
+        Raises
+        ------
+        InvalidInputError
+            If the last axis is not N long.
+        """
+        array = np.asarray(tokens, dtype=np.float64)
+        if array.shape[-1:] != (self.size,):
+            raise InvalidInputError(
+                f"tokens must have shape (..., {self.size}), one entry for each type, "
+                f"got shape {array.shape}"
+            )
+        return Evaluation(self, array)
+
+    def objective(self, tokens: ArrayLike) -> FloatArray:
+        """Objective J, in seconds; −inf where the queue is unstable.
+
+        Parameters
+        ----------
+        tokens : array_like, shape (..., N)
+
+        Returns
+        -------
+        ndarray, shape (...)
+        """
+        return self.evaluate(tokens).objective
+
+    def gradient(self, tokens: ArrayLike) -> FloatArray:
+        """Gradient of the objective, in seconds per token.
+
+        Parameters
+        ----------
+        tokens : array_like, shape (..., N)
+
+        Returns
+        -------
+        ndarray, shape (..., N)
+
+        Raises
+        ------
+        InvalidInputError
+            If the queue is unstable at some allocation.
+        """
+        return self._stable(tokens).gradient
+
+    def hessian_product(self, tokens: ArrayLike, direction: ArrayLike) -> FloatArray:
+        """Hessian of the objective times a direction, in O(N).
+
+        The Hessian is diagonal plus rank two: the types meet in the two moments only.
+
+        Parameters
+        ----------
+        tokens, direction : array_like, shape (..., N)
+
+        Returns
+        -------
+        ndarray, shape (..., N)
+
+        Raises
+        ------
+        InvalidInputError
+            If the queue is unstable at some allocation.
+        """
+        return self._stable(tokens).hessian_product(np.asarray(direction, dtype=np.float64))
+
+    def response(self, tokens: ArrayLike) -> FloatArray:
+        """Best answer F(l) of each type to the marginal cost of its tokens at `tokens`.
+
+        The optimum is the only fixed point, and F is order-reversing.
+
+        Parameters
+        ----------
+        tokens : array_like, shape (..., N)
+
+        Returns
+        -------
+        ndarray, shape (..., N)
+            clip(argmax_v α π w p(v) − ∇T(l) · v, min_tokens, max_tokens)
+
+        Raises
+        ------
+        InvalidInputError
+            If the queue is unstable at some allocation.
+        """
+        return self._stable(tokens).response
+
+    def metrics(self, tokens: ArrayLike) -> Metrics:
+        """Return accuracies, utilization and times at `tokens`.
+
+        Parameters
+        ----------
+        tokens : array_like, shape (..., N)
+
+        Returns
+        -------
+        Metrics
+            Times are infinite, and the objective −inf, where the queue is unstable.
+        """
+        point = self.evaluate(tokens)
+        return Metrics(*(getattr(point, field) for field in Metrics._fields))
+
+    def _stable(self, tokens: ArrayLike) -> Evaluation:
+        point = self.evaluate(tokens)
+        if not point.is_stable:
+            raise InvalidInputError(
+                f"tokens make the queue unstable (utilization {np.max(point.utilization):.6g}, "
+                "must be below 1): the objective is −inf there and has no derivatives"
+            )
+        return point
+
+    def __repr__(self) -> str:
+        label = f"{self.name!r}, " if self.name else ""
+        return (
+            f"Instance({label}{self.size} type{'s' * (self.size != 1)}, "
+            f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
+        )
+
+
+def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
+    kept = text_tuple("names", names)
+    if len(kept) != length:
+        raise InvalidInputError(
+            f"names must have one entry for each of the {length} types, got {len(kept)} entries"
+        )
+    if len(set(kept)) != length:
+        repeated = next(entry for entry in kept if kept.count(entry) > 1)
+        raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")
+    return kept

@@ -1,0 +1,121 @@
+"""Service laws: how long a query occupies the server, as a function of its thinking tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, require
+
+__all__ = ["AffineService", "ServiceLaw"]
+
+
+class ServiceLaw(Protocol):
+    """What the rest of the package asks of a service law, type by type.
+
+    Means are in seconds, second moments in seconds squared; slopes and curvatures are the first
+    and second derivatives with respect to the tokens. The mean system time must be convex in the
+    tokens.
+    """
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same law with one entry for each of `length` types."""
+
+    def mean(self, tokens: FloatArray) -> FloatArray:
+        """Mean service time."""
+
+    def mean_slope(self, tokens: FloatArray) -> FloatArray:
+        """First derivative of the mean."""
+
+    def mean_curvature(self, tokens: FloatArray) -> FloatArray:
+        """Second derivative of the mean."""
+
+    def second_moment(self, tokens: FloatArray) -> FloatArray:
+        """Second moment of the service time."""
+
+    def second_moment_slope(self, tokens: FloatArray) -> FloatArray:
+        """First derivative of the second moment."""
+
+    def second_moment_curvature(self, tokens: FloatArray) -> FloatArray:
+        """Second derivative of the second moment."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AffineService(ArrayData):
+    """Service time t(l) = base + per_token · l, the same for every query of a type.
+
+    Parameters
+    ----------
+    base : array_like, shape () or (N,)
+        Seconds that a query takes without thinking, ≥ 0.
+    per_token : array_like, shape () or (N,)
+        Seconds per thinking token, > 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range, or the lengths differ.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> service = cq.AffineService(base=0.5, per_token=[0.01, 0.02])
+    >>> service.mean([100.0, 100.0]).tolist()
+    [1.5, 2.5]
+    """
+
+    base: FloatArray
+    per_token: FloatArray
+
+    def __init__(self, *, base: ArrayLike, per_token: ArrayLike) -> None:
+        arrays = {
+            "service.base": float_array("service.base", base),
+            "service.per_token": float_array("service.per_token", per_token),
+        }
+        length = common_length(arrays)
+        base_array, per_token_array = (float_array(key, arrays[key], length) for key in arrays)
+        require("service.base", base_array, base_array >= 0, "must be ≥ 0 (seconds)")
+        require(
+            "service.per_token", per_token_array, per_token_array > 0, "must be > 0 (seconds/token)"
+        )
+        object.__setattr__(self, "base", base_array)
+        object.__setattr__(self, "per_token", per_token_array)
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same law with one entry for each of `length` types."""
+        return type(self)(
+            base=float_array("service.base", self.base, length),
+            per_token=float_array("service.per_token", self.per_token, length),
+        )
+
+    def mean(self, tokens: ArrayLike) -> FloatArray:
+        """Service time t(l), in seconds."""
+        times: FloatArray = self.base + self.per_token * np.asarray(tokens, dtype=np.float64)
+        return times
+
+    def mean_slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative of the service time, in seconds per token."""
+        return np.broadcast_to(self.per_token, np.shape(tokens))
+
+    def mean_curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative of the service time: zero."""
+        return np.broadcast_to(np.float64(0.0), np.shape(tokens))
+
+    def second_moment(self, tokens: ArrayLike) -> FloatArray:
+        """Second moment t(l)², in seconds squared."""
+        return np.square(self.mean(tokens))
+
+    def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative of the second moment, 2 t(l) per_token."""
+        slope: FloatArray = 2.0 * self.mean(tokens) * self.per_token
+        return slope
+
+    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative of the second moment, 2 per_token²."""
+        return np.broadcast_to(2.0 * np.square(self.per_token), np.shape(tokens))
+
+    def __repr__(self) -> str:
+        return f"AffineService({self.base.size} type{'s' * (self.base.size != 1)})"
