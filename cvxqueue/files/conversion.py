@@ -1,0 +1,242 @@
+"""Between an instance and the plain values of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.messages import document_error, task_error
+from cvxqueue.files.schema import FORMAT, KINDS, VERSION, ArrayDocument, Kind, TaskDocument
+from cvxqueue.model import Instance
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["from_dict", "to_dict"]
+
+# Tables while a person may still read them all; a table is about five lines.
+_MOST_TASK_TABLES = 50
+
+
+def from_dict(data: Mapping[str, Any]) -> Instance:
+    """Return the instance that plain values describe.
+
+    Parameters
+    ----------
+    data : dict
+        What a file of either form holds: strings, numbers, lists and dictionaries.
+
+    Raises
+    ------
+    InvalidInputError
+        If a key is unknown or missing, or a value is not allowed; tasks count from 0.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> cq.from_dict({
+    ...     "format": "cvxqueue-instance", "version": 1, "arrival_rate": 0.2,
+    ...     "accuracy_weight": 60, "max_tokens": 4096, "probabilities": [0.3, 0.7],
+    ...     "service": {"kind": "affine", "base": 0.5, "per_token": [0.002, 0.001]},
+    ...     "accuracy": {"kind": "saturating-exponential", "floor": 0, "gain": 1, "rate": 0.01}})
+    Instance(2 types, arrival_rate=0.2, accuracy_weight=60)
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidInputError(f"an instance must be a table of keys and values, got {data!r:.80}")
+    _require_header(data)
+    form = TaskDocument if "task" in data else ArrayDocument
+    try:
+        document = form.model_validate(dict(data))
+    except ValidationError as error:
+        raise document_error(error, form) from error
+    if isinstance(document, TaskDocument):
+        try:
+            return _instance(document, _task_columns(document))
+        except InvalidInputError as error:
+            raise task_error(error) from error
+    return _instance(document, _array_columns(document))
+
+
+def to_dict(instance: Instance) -> dict[str, Any]:
+    """Return an instance as plain values, as its file has them.
+
+    Parameters
+    ----------
+    instance : Instance
+
+    Returns
+    -------
+    dict
+        With ``task`` tables for up to 50 types and arrays for more. `from_dict` gives back an equal
+        instance.
+
+    Raises
+    ------
+    InvalidInputError
+        If the service law, the accuracy curve or the queue has no kind in instance files.
+    """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    data: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    for field in ("name", "description"):
+        if getattr(instance, field):
+            data[field] = getattr(instance, field)
+    if instance.sources:
+        data["sources"] = list(instance.sources)
+    data["arrival_rate"] = instance.arrival_rate
+    data["accuracy_weight"] = instance.accuracy_weight
+    laws = {section: _table(section, getattr(instance, section)) for section in KINDS}
+    if instance.size <= _MOST_TASK_TABLES:
+        return data | _task_form(instance, laws)
+    return data | _array_form(instance, laws)
+
+
+def _require_header(data: Mapping[str, Any]) -> None:
+    """Refuse what is no instance file, or one of another version, before reading it as one."""
+    for field, expected in (("format", FORMAT), ("version", VERSION)):
+        if field not in data:
+            raise InvalidInputError(
+                f"{field} is missing: an instance file has format = {FORMAT!r} and "
+                f"version = {VERSION}"
+            )
+        value = data[field]
+        if type(value) is not type(expected) or value != expected:
+            raise InvalidInputError(f"{field} = {value!r:.80} must be {expected!r}")
+
+
+def _instance(document: TaskDocument | ArrayDocument, columns: dict[str, Any]) -> Instance:
+    queue = document.queue.model_dump()
+    return Instance(
+        name=document.name,
+        description=document.description,
+        sources=document.sources,
+        arrival_rate=document.arrival_rate,
+        accuracy_weight=document.accuracy_weight,
+        queue=KINDS["queue"][queue.pop("kind")].type(**queue),
+        **columns,
+    )
+
+
+def _array_columns(document: ArrayDocument) -> dict[str, Any]:
+    columns = {
+        field: getattr(document, field)
+        for field in ("names", "probabilities", "min_tokens", "max_tokens", "importance")
+    }
+    for section in ("service", "accuracy"):
+        fields = getattr(document, section).model_dump()
+        columns[section] = KINDS[section][fields.pop("kind")].type(**fields)
+    return columns
+
+
+def _task_columns(document: TaskDocument) -> dict[str, Any]:
+    tasks = document.task
+    columns: dict[str, Any] = {
+        "probabilities": [task.probability for task in tasks],
+        "importance": [task.importance for task in tasks],
+    }
+    for bound in ("min_tokens", "max_tokens"):
+        shared = getattr(document, bound)
+        values = [getattr(task, bound) for task in tasks]
+        columns[bound] = [shared if value is None else value for value in values]
+        if None in columns[bound]:
+            raise InvalidInputError(
+                f"task[{columns[bound].index(None)}].{bound} is missing (most thinking tokens, ≥ "
+                f"min_tokens); give it there, or above the first [[task]] for all that have none"
+            )
+    names: list[str | None] = [task.name for task in tasks]
+    if any(name is not None for name in names):
+        if None in names:
+            raise InvalidInputError(
+                f"task[{names.index(None)}].name is missing; name all tasks or none"
+            )
+        columns["names"] = names
+    for section in ("service", "accuracy"):
+        columns[section] = _gathered(section, [getattr(task, section) for task in tasks])
+    return columns
+
+
+def _gathered(section: str, tables: list[Any]) -> Any:
+    """Return the law of all types, from one table for each type."""
+    names = [table.kind for table in tables]
+    other = next((position for position, name in enumerate(names) if name != names[0]), None)
+    if other is not None:
+        raise InvalidInputError(
+            f"task[{other}].{section}.kind = {names[other]!r} must be {names[0]!r} as in task[0]: "
+            "all tasks have one kind"
+        )
+    kind = KINDS[section][names[0]]
+    columns = {field: [getattr(table, field) for table in tables] for field in kind.fields}
+    return kind.type(**columns)
+
+
+def _table(section: str, law: Any) -> tuple[str, Kind]:
+    for name, kind in KINDS[section].items():
+        if type(law) is kind.type:
+            return name, kind
+    known = ", ".join(kind.type.__name__ for kind in KINDS[section].values())
+    raise InvalidInputError(
+        f"{section} = {law!r:.80} of class {type(law).__name__} has no kind in instance files; "
+        f"known: {known}"
+    )
+
+
+def _task_form(instance: Instance, laws: dict[str, tuple[str, Kind]]) -> dict[str, Any]:
+    columns: dict[str, list[Any]] = {}
+    if instance.names is not None:
+        columns["name"] = list(instance.names)
+    columns["probability"] = instance.probabilities.tolist()
+    shared: dict[str, Any] = {}
+    for bound in ("min_tokens", "max_tokens"):
+        value = _compact(_whole(getattr(instance, bound)))
+        if isinstance(value, list):
+            columns[bound] = value
+        elif value != 0 or bound == "max_tokens":
+            shared[bound] = value
+    if (instance.importance != 1.0).any():
+        columns["importance"] = instance.importance.tolist()
+    for section in ("service", "accuracy"):
+        name, kind = laws[section]
+        fields = [getattr(getattr(instance, section), field).tolist() for field in kind.fields]
+        columns[section] = [
+            {"kind": name, **dict(zip(kind.fields, values, strict=True))}
+            for values in zip(*fields, strict=True)
+        ]
+    tasks = [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+    return shared | {"queue": _section(instance, laws, "queue"), "task": tasks}
+
+
+def _array_form(instance: Instance, laws: dict[str, tuple[str, Kind]]) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    if instance.names is not None:
+        data["names"] = list(instance.names)
+    data["probabilities"] = instance.probabilities.tolist()
+    if instance.min_tokens.any():
+        data["min_tokens"] = _compact(_whole(instance.min_tokens))
+    data["max_tokens"] = _compact(_whole(instance.max_tokens))
+    if (instance.importance != 1.0).any():
+        data["importance"] = _compact(instance.importance.tolist())
+    return data | {section: _section(instance, laws, section) for section in KINDS}
+
+
+def _section(instance: Instance, laws: dict[str, tuple[str, Kind]], section: str) -> dict[str, Any]:
+    name, kind = laws[section]
+    law = getattr(instance, section)
+    return {
+        "kind": name,
+        **{field: _compact(getattr(law, field).tolist()) for field in kind.fields},
+    }
+
+
+def _compact(values: list[Any]) -> Any:
+    """Return one number where all entries are that number. There is no −0.0 to be lost."""
+    return values[0] if values.count(values[0]) == len(values) else values
+
+
+def _whole(array: FloatArray) -> list[float | int]:
+    """Return numbers of tokens without a decimal point where they are whole and exact."""
+    return [
+        int(value) if value.is_integer() and value < 2.0**53 else value for value in array.tolist()
+    ]

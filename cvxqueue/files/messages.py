@@ -1,0 +1,101 @@
+"""What is wrong with a document, in its own words: the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.schema import KINDS, ArrayDocument, TaskDocument, fields_at
+from cvxqueue.suggest import nearest
+
+__all__ = ["document_error", "task_error"]
+
+# What pydantic found, by its name for it, and what a file must have there.
+_REQUIREMENTS = {
+    "finite_number": "must be finite",
+    "float_type": "must be a number",
+    "list_type": "must be a list",
+    "model_attributes_type": "must be a table",
+    "model_type": "must be a table",
+    "string_type": "must be a string",
+    "too_short": "must have at least one entry",
+    "value_error": "must be valid Unicode, without lone surrogates",
+}
+
+
+def document_error(error: ValidationError, document: type[BaseModel]) -> InvalidInputError:
+    """Translate what pydantic says about a document of the given form."""
+    # A misspelt key is reported before the key that is missing because of it.
+    problem = min(
+        error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden"
+    )
+    return InvalidInputError(_message(dict(problem), document))
+
+
+def task_error(error: InvalidInputError) -> InvalidInputError:
+    """Translate what a constructor says about its arrays into the keys of [[task]] tables."""
+    entry = r"\b((?:service|accuracy)\.\w+|min_tokens|max_tokens|importance)\[(\d+)\]"
+    message = re.sub(entry, r"task[\2].\1", str(error))
+    message = re.sub(r"\bprobabilities\[(\d+)\]", r"task[\1].probability", message)
+    return InvalidInputError(message)
+
+
+def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
+    location, kind, value = problem["loc"], problem["type"], problem["input"]
+    key = _key(location)
+    if kind == "extra_forbidden":
+        return _unknown_key(location, document)
+    if kind == "invalid_key":
+        return f"key {location[-1]!r} must be a string"
+    if kind == "union_tag_not_found":
+        return f"{key}.kind is missing; known: {', '.join(KINDS[location[-1]])}"
+    if kind == "union_tag_invalid":
+        given = value["kind"]
+        return f"{key}.kind = {given!r:.80} is unknown: {nearest(str(given), KINDS[location[-1]])}"
+    names = [step for step in location if isinstance(step, str) and not step.startswith("<")]
+    meaning = _meaning(location, names[-1], document)
+    if kind == "missing":
+        return f"{key} is missing{meaning}"
+    requirement = _REQUIREMENTS.get(kind, f"is not allowed: {problem['msg']}")
+    if kind == "float_type" and type(value) is int:
+        requirement = "must be finite, and is beyond the range of float64"
+    elif kind == "float_type" and location[-1] == "<number>":
+        requirement += " or a list of numbers, one for each type"
+    return f"{key} = {value!r:.80} {requirement}{meaning}"
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    """Return a location as a reader of the file would write it: ``task[2].service.base``."""
+    key, previous = "", ""
+    for step in location:
+        is_kind = previous in KINDS and step in KINDS[previous]
+        previous = "" if is_kind or isinstance(step, int) else step
+        if isinstance(step, int):
+            key += f"[{step}]"
+        elif not is_kind and not step.startswith("<"):
+            key += f".{step}" if key else step
+    return key
+
+
+def _meaning(location: tuple[str | int, ...], name: str, document: type[BaseModel]) -> str:
+    table = location[: location.index(name)] if name in location else location
+    meaning = fields_at(document, table).get(name, "")
+    return f" ({meaning})" if meaning else ""
+
+
+def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
+    name = str(location[-1])
+    known = fields_at(document, location[:-1])
+    if len(location) == 1:
+        both = {**fields_at(TaskDocument, ()), **fields_at(ArrayDocument, ())}
+        if name in both and document is TaskDocument:
+            in_task = ", ".join(fields_at(document, ["task"]))
+            return (
+                f"{name} and task do not go together: give arrays for all types or [[task]] "
+                f"tables, whose keys are {in_task}"
+            )
+        known = both
+    return f"{_key(location)} is no known key: {nearest(name, known)}"

@@ -1,0 +1,243 @@
+"""The schema: which keys an instance file has, and what each of them means.
+
+There are two forms of one content. ``[[task]]`` tables, one for each type, are for people; arrays
+in the shape of the constructors are for many types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Union
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    create_model,
+)
+
+from cvxqueue.model import FIFO, AffineService, SaturatingExponential
+
+__all__ = [
+    "FORMAT",
+    "KINDS",
+    "VERSION",
+    "ArrayDocument",
+    "Kind",
+    "TaskDocument",
+    "fields_at",
+    "json_schema",
+]
+
+FORMAT = "cvxqueue-instance"
+VERSION = 1
+
+
+class Kind(NamedTuple):
+    """A class of the model as files know it."""
+
+    type: type[Any]
+    """The class; its constructor takes the fields below by name."""
+    fields: Mapping[str, str]
+    """What each field means, with its unit and range; one number for each task type."""
+
+
+KINDS: dict[str, dict[str, Kind]] = {
+    "queue": {"fifo": Kind(FIFO, {})},
+    "service": {
+        "affine": Kind(
+            AffineService,
+            {
+                "base": "seconds that a query takes without thinking, ≥ 0",
+                "per_token": "seconds per thinking token, > 0",
+            },
+        )
+    },
+    "accuracy": {
+        "saturating-exponential": Kind(
+            SaturatingExponential,
+            {
+                "floor": "probability of a correct answer without thinking, ≥ 0",
+                "gain": "what unlimited thinking adds, ≥ 0, with floor + gain ≤ 1",
+                "rate": "rate of saturation per token, > 0",
+            },
+        )
+    },
+}
+"""The kinds of each section. A new class of the model is one more entry."""
+
+
+class _Table(BaseModel):
+    """Base of the tables: nothing unknown, nothing converted, nothing infinite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _encodable(text: str) -> str:
+    """Refuse lone surrogates, which UTF-8 has no bytes for, by the ValueError of encoding."""
+    text.encode()
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_encodable)]
+
+# One number for all types, or one for each. The branch is chosen by hand so that a mistake is
+# reported once, not once for each branch.
+_PerType = Annotated[
+    Annotated[float, Tag("<number>")] | Annotated[list[float], Tag("<list>")],
+    Discriminator(lambda value: "<list>" if isinstance(value, list) else "<number>"),
+]
+
+
+def _tables(section: str, form: str, number: Any) -> dict[str, type[BaseModel]]:
+    """Return the models of a section's kinds, whose fields hold what `number` allows."""
+    models: dict[str, type[BaseModel]] = {}
+    for name, kind in KINDS[section].items():
+        fields: dict[str, Any] = {
+            field: (number, Field(description=meaning)) for field, meaning in kind.fields.items()
+        }
+        fields["kind"] = (Literal[name], Field(description=f"which {section} the table describes"))
+        title = f"{section} {name.replace('-', ' ')} {form}".title().replace(" ", "")
+        models[name] = create_model(title, __base__=_Table, **fields)
+    return models
+
+
+def _any_of(tables: Mapping[str, type[BaseModel]]) -> Any:
+    return Annotated[Union[tuple(tables.values())], Field(discriminator="kind")]  # noqa: UP007
+
+
+_QUEUES = _tables("queue", "", float)
+_TASK_TABLES = {section: _tables(section, "task", float) for section in ("service", "accuracy")}
+_ARRAY_TABLES = {section: _tables(section, "", _PerType) for section in ("service", "accuracy")}
+
+
+def _absent() -> Any:
+    """Stand for a key that a file leaves out; ``null`` in a file is refused all the same."""
+    return None
+
+
+_MIN_TOKENS = "fewest thinking tokens, ≥ 0"
+_MAX_TOKENS = "most thinking tokens, ≥ min_tokens"
+_IMPORTANCE = "weight of the accuracy in the objective, ≥ 0"
+
+
+class _Document(_Table):
+    """What both forms of an instance have."""
+
+    format: Literal["cvxqueue-instance"] = Field(description=f"always {FORMAT!r}")
+    version: Literal[1] = Field(description="version of this schema")
+    name: _Text = Field(default="", description="what the instance is called")
+    description: _Text = Field(default="", description="what the instance shows")
+    sources: list[_Text] = Field(default=[], description="where the numbers come from")
+    arrival_rate: float = Field(description="queries of all types per second, > 0")
+    accuracy_weight: float = Field(
+        description="seconds of mean system time worth one unit of accuracy, ≥ 0"
+    )
+    queue: _any_of(_QUEUES) = Field(  # type: ignore[valid-type]
+        default=_QUEUES["fifo"](kind="fifo"), description="how waiting depends on service times"
+    )
+
+
+class _Task(_Table):
+    """One task type."""
+
+    name: _Text = Field(
+        default_factory=_absent, description="distinct name; given for all tasks or for none"
+    )
+    probability: float = Field(
+        description="probability that a query is of this type, > 0; they sum to 1"
+    )
+    min_tokens: float = Field(
+        default_factory=_absent, description=f"{_MIN_TOKENS}; by default the file's own"
+    )
+    max_tokens: float = Field(
+        default_factory=_absent, description=f"{_MAX_TOKENS}; by default the file's own"
+    )
+    importance: float = Field(default=1.0, description=_IMPORTANCE)
+    service: _any_of(_TASK_TABLES["service"]) = Field(  # type: ignore[valid-type]
+        description="service time of this type"
+    )
+    accuracy: _any_of(_TASK_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
+        description="accuracy curve of this type"
+    )
+
+
+class TaskDocument(_Document):
+    """An instance with one table for each task type."""
+
+    min_tokens: float = Field(
+        default=0.0, description=f"{_MIN_TOKENS}, for the tasks that have no min_tokens"
+    )
+    max_tokens: float = Field(
+        default_factory=_absent,
+        description=f"{_MAX_TOKENS}, for the tasks that have no max_tokens",
+    )
+    task: list[_Task] = Field(min_length=1, description="the task types, at least one")
+
+
+class ArrayDocument(_Document):
+    """An instance with an array for each quantity; one number stands for all types."""
+
+    names: list[_Text] = Field(
+        default_factory=_absent, description="distinct names of the types, one for each"
+    )
+    probabilities: list[float] = Field(
+        min_length=1, description="probability of each type, > 0; they sum to 1"
+    )
+    min_tokens: _PerType = Field(default=0.0, description=_MIN_TOKENS)
+    max_tokens: _PerType = Field(description=_MAX_TOKENS)
+    importance: _PerType = Field(default=1.0, description=_IMPORTANCE)
+    service: _any_of(_ARRAY_TABLES["service"]) = Field(  # type: ignore[valid-type]
+        description="service times by type"
+    )
+    accuracy: _any_of(_ARRAY_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
+        description="accuracy curves by type"
+    )
+
+
+def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str, str]:
+    """Return the keys of one table of a document, each with its meaning.
+
+    Parameters
+    ----------
+    document : type
+        `TaskDocument` or `ArrayDocument`.
+    path : sequence of str and int
+        Where pydantic locates the table: after ``service``, ``accuracy`` and ``queue`` comes the
+        kind.
+    """
+    model = document
+    tables = {"queue": _QUEUES, **(_TASK_TABLES if "task" in path else _ARRAY_TABLES)}
+    for position, step in enumerate(path):
+        following = path[position + 1] if position + 1 < len(path) else None
+        if step == "task":
+            model = _Task
+        elif isinstance(step, str) and step in tables and isinstance(following, str):
+            model = tables[step][following]
+    return {name: field.description or "" for name, field in model.model_fields.items()}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of instance files, TOML and JSON alike.
+
+    Returns
+    -------
+    dict
+        Ranges of the numbers are in the descriptions; the constructors of the model check them.
+
+    Examples
+    --------
+    >>> from cvxqueue.files import json_schema
+    >>> [form["$ref"] for form in json_schema()["anyOf"]]
+    ['#/$defs/TaskDocument', '#/$defs/ArrayDocument']
+    """
+    adapter: TypeAdapter[Any] = TypeAdapter(TaskDocument | ArrayDocument)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "cvxqueue instance",
+        **adapter.json_schema(),
+    }

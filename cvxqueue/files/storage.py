@@ -1,0 +1,135 @@
+"""Reading and writing instance files."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.conversion import from_dict, to_dict
+from cvxqueue.files.text import Format, decode, parse, render
+from cvxqueue.model import Instance
+from cvxqueue.suggest import nearest
+
+__all__ = ["load", "loads", "save"]
+
+_FORMATS: dict[str, Format] = {".toml": "toml", ".json": "json"}
+
+
+def load(path: str | os.PathLike[str]) -> Instance:
+    """Read an instance file.
+
+    Parameters
+    ----------
+    path : path
+        A file whose name ends in ``.toml`` or ``.json``.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such file, it cannot be read, is not UTF-8, not valid TOML or JSON, or holds
+        what is not allowed. The message starts with the path.
+    """
+    file = _as_path(path)
+    if file.is_dir():
+        raise InvalidInputError(f"{file} is a directory; give an instance file in it")
+    try:
+        content = file.read_bytes()
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot read {file}: {_reason(error)}") from error
+    format = _format(file)
+    try:
+        return loads(content, format)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error}") from error
+
+
+def loads(content: str | bytes, format: Format | None = None) -> Instance:
+    """Return the instance that the content of a file describes.
+
+    Parameters
+    ----------
+    content : str or bytes
+        TOML or JSON; bytes are UTF-8.
+    format : {"toml", "json"}, optional
+        By default JSON if the first character that is not white space is ``{``, which begins no
+        TOML; TOML otherwise.
+
+    Raises
+    ------
+    InvalidInputError
+        If the content is not UTF-8, not valid TOML or JSON, or holds what is not allowed.
+    """
+    if not isinstance(content, str | bytes):
+        raise InvalidInputError(f"content must be a string or bytes, got {content!r:.80}")
+    if format not in (None, *_FORMATS.values()):
+        raise InvalidInputError(
+            f"format = {format!r:.80} is unknown: {nearest(str(format), _FORMATS.values())}"
+        )
+    text = content if isinstance(content, str) else decode(content)
+    if format is None:
+        format = "json" if text.lstrip().startswith("{") else "toml"
+    return from_dict(parse(text, format))
+
+
+def save(instance: Instance, path: str | os.PathLike[str]) -> None:
+    """Write an instance file, all of it or nothing.
+
+    Every number reads back bit for bit. Up to 50 types are written as one table each, more as
+    arrays.
+
+    Parameters
+    ----------
+    instance : Instance
+        What to write, with its name, description and sources.
+    path : path
+        A name that ends in ``.toml`` or ``.json``. A file of this name is replaced.
+
+    Raises
+    ------
+    InvalidInputError
+        If the instance holds what files have no word for, or the file cannot be written. A file
+        that was there before is then unchanged.
+    """
+    file = _as_path(path)
+    format = _format(file)
+    data = to_dict(instance)
+    from_dict(data)  # refuses text that no file can hold, by the name of its key
+    content = render(data, format).encode()
+    try:
+        _write_whole(file.resolve(), content)
+    except OSError as error:
+        raise InvalidInputError(f"cannot write {file}: {_reason(error)}") from error
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write beside the file and rename: a reader sees the old file or the new one, never a part."""
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    try:
+        with draft.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _as_path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInputError(f"path must be a string or a path, got {path!r:.80}")
+    return Path(path)
+
+
+def _format(file: Path) -> Format:
+    suffix = file.suffix.lower()
+    if suffix not in _FORMATS:
+        raise InvalidInputError(
+            f"{file}: the suffix is {file.suffix!r}, and must be one of {', '.join(_FORMATS)}"
+        )
+    return _FORMATS[suffix]
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,128 @@
+"""TOML and JSON as text: parsed with the place of a mistake, written to be read."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NoReturn
+
+import tomli_w
+
+from cvxqueue.errors import InvalidInputError
+
+__all__ = ["Format", "decode", "parse", "render"]
+
+Format = Literal["toml", "json"]
+
+_WIDTH = 100
+
+
+def decode(content: bytes) -> str:
+    """Return UTF-8 as text; a byte order mark is dropped."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError(
+            f"byte {content[error.start]:#04x} in line {line} is not UTF-8, as instance files "
+            "must be; save the file as UTF-8 text"
+        ) from error
+
+
+def parse(text: str, format: Format) -> Any:
+    """Return the plain values of TOML or JSON text, or say where it is not valid."""
+    if not text.strip():
+        raise InvalidInputError(f"the {format.upper()} text is empty; an instance was expected")
+    try:
+        if format == "toml":
+            return tomllib.loads(text)
+        return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise InvalidInputError(f"the {format.upper()} is nested too deeply") from error
+    except InvalidInputError:
+        raise
+    # Both decoding errors say the line and column; a whole number of 4300 digits is an error of
+    # its own.
+    except ValueError as error:
+        raise InvalidInputError(f"not valid {format.upper()}: {error}") from error
+
+
+def render(data: Mapping[str, Any], format: Format) -> str:
+    """Return plain values as text that reads back the same, every float to its last bit."""
+    return _toml(data) if format == "toml" else _json(data)
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        seen: set[str] = set()
+        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise InvalidInputError(f"key {repeated!r} occurs more than once in one object; keep one")
+    return table
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidInputError(f"{name} is no JSON number; all numbers must be finite")
+
+
+def _toml(data: Mapping[str, Any]) -> str:
+    """Return TOML with short tables inside a task on one line each and numbers in rows."""
+    blocks = ["".join(_toml_entry(key, value) for key, value in data.items() if _is_plain(value))]
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            blocks.append(f"[{key}]\n" + "".join(_toml_entry(*entry) for entry in value.items()))
+        elif not _is_plain(value):
+            blocks += [
+                f"[[{key}]]\n" + "".join(_toml_entry(*entry) for entry in table.items())
+                for table in value
+            ]
+    return "\n".join(blocks)
+
+
+def _is_plain(value: Any) -> bool:
+    is_table = isinstance(value, Mapping)
+    return not is_table and not (isinstance(value, list) and isinstance(value[0], Mapping))
+
+
+def _toml_entry(key: str, value: Any) -> str:
+    if isinstance(value, Mapping):
+        inner = ", ".join(_toml_entry(*entry).rstrip("\n") for entry in value.items())
+        return f"{key} = {{ {inner} }}\n"
+    if isinstance(value, list) and isinstance(value[0], int | float):
+        # The shortest decimal that reads back as the same float is valid TOML, 1e+22 included.
+        return f"{key} = [\n{_rows([repr(number) for number in value], '    ')},\n]\n"
+    # On several lines where it has several; there tomli_w would turn \r\n into \n.
+    lines = key == "description" and "\r" not in value
+    return tomli_w.dumps({key: value}, multiline_strings=lines)
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    """Return JSON with one line for each entry of the lists of strings and of tables."""
+
+    def listed(value: Any) -> str:
+        entries = ",\n    ".join(map(dumps, value))
+        return f"[\n    {entries}\n  ]"
+
+    dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    lines = [
+        f"  {dumps(key)}: "
+        + (
+            listed(value)
+            if isinstance(value, list) and isinstance(value[0], str | Mapping)
+            else dumps(value)
+        )
+        for key, value in data.items()
+    ]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def _rows(entries: list[str], indent: str) -> str:
+    rows, row = [], indent + entries[0]
+    for entry in entries[1:]:
+        if len(row) + len(entry) + 3 > _WIDTH:
+            rows.append(row + ",")
+            row = indent + entry
+        else:
+            row += ", " + entry
+    return "\n".join([*rows, row])
