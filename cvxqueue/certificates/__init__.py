@@ -1,0 +1,32 @@
+"""What may be believed of an answer, proven from the instance and not from a solver's word."""
+
+from cvxqueue.certificates.bracket import Bracket, order_bracket
+from cvxqueue.certificates.certificate import Certificate, certify
+from cvxqueue.certificates.contraction import Contraction, contraction
+from cvxqueue.certificates.gap import (
+    certified_gap,
+    certified_objective,
+    rounding_allowance,
+    type_gaps,
+)
+from cvxqueue.certificates.step_size import StepSize, step_size
+from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
+from cvxqueue.certificates.token_bounds import token_bounds
+
+__all__ = [
+    "Bracket",
+    "Certificate",
+    "Contraction",
+    "StepSize",
+    "StrongConcavity",
+    "certified_gap",
+    "certified_objective",
+    "certify",
+    "contraction",
+    "order_bracket",
+    "rounding_allowance",
+    "step_size",
+    "strong_concavity",
+    "token_bounds",
+    "type_gaps",
+]

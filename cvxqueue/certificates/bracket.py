@@ -1,0 +1,76 @@
+"""The order bracket: a box around the optimum from two calls of the response map.
+
+The response map F is order-reversing: more tokens raise every marginal cost. The optimum is its
+fixed point, so that lo ≤ l* gives l* ≤ min(L, F(lo)), and this gives l* ≥ F(min(L, F(lo))).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["Bracket", "order_bracket"]
+
+# Relative error of a marginal cost: a few roundings, magnified by 1/(1−ρ).
+_COST_ROUNDINGS = 16.0
+
+
+class Bracket(NamedTuple):
+    """A box that contains the optimum."""
+
+    lower: FloatArray
+    """shape (N,)"""
+    upper: FloatArray
+    """shape (N,)"""
+
+
+def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
+    """Return a box that contains the optimum, by the order-reversing response map.
+
+    Parameters
+    ----------
+    instance : Instance
+        Feasible.
+    rounds : int, default 1
+        How often both ends are improved. The bracket shrinks from round to round, to a point where
+        the map contracts, and stays as it is where the upper end is unstable.
+
+    Returns
+    -------
+    Bracket
+        Rounded outwards, inside ``[min_tokens, max_tokens]``.
+
+    Raises
+    ------
+    UnstableQueueError
+        If no allocation is stable.
+    """
+    instance.require_feasible()
+    lower, upper = instance.min_tokens, instance.max_tokens
+    for _ in range(rounds):
+        upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
+        above = instance.evaluate(upper)
+        if not above.is_stable:
+            break
+        lower = np.maximum(lower, _response(above, direction=-1.0))
+    return Bracket(lower, upper)
+
+
+def _response(point: Evaluation, direction: float) -> FloatArray:
+    """Response, rounded outwards: up for direction 1, down for direction −1."""
+    instance = point.instance
+    epsilon = np.finfo(np.float64).eps
+    error = _COST_ROUNDINGS * epsilon / float(point.idle)
+    with np.errstate(divide="ignore", over="ignore"):
+        slope = point.marginal_cost * (1.0 - direction * error) / instance.accuracy_value
+    if direction < 0:
+        # A slope that is lost to underflow would put the lower end too high.
+        slope = np.maximum(slope, np.finfo(np.float64).tiny)
+    tokens = instance.accuracy.inverse_slope(slope)
+    tokens = np.clip(tokens, instance.min_tokens, instance.max_tokens)
+    tokens = tokens + direction * 4.0 * epsilon * tokens
+    return np.clip(tokens, instance.min_tokens, instance.max_tokens)

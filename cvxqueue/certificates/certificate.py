@@ -1,0 +1,209 @@
+"""The referee: what can be proven of anybody's tokens, from the instance alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.certificates.gap import (
+    certified_gap,
+    certified_objective,
+    rounding_allowance,
+)
+from cvxqueue.certificates.token_bounds import token_bounds
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept
+
+__all__ = ["Certificate", "certify"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate(ArrayData):
+    """Proven statements about an allocation.
+
+    Everything is stated of `tokens`: the allocation asked about, moved into the box where it lay
+    outside. `violation` says by how much, and `is_feasible` whether it needed no move.
+
+    Parameters
+    ----------
+    instance : Instance
+        The instance.
+    tokens : ndarray, shape (N,)
+        The allocation, in the box.
+    violation : float
+        Largest distance outside the box, in tokens.
+    """
+
+    instance: Instance
+    tokens: FloatArray
+    violation: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", float_array("tokens", self.tokens))
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The closed forms at `tokens`."""
+        return self.instance.evaluate(self.tokens)
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether the queue is stable."""
+        return self.evaluation.is_stable
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the allocation asked about is stable and in the box."""
+        return self.is_stable and self.violation == 0.0
+
+    @cached_property
+    def objective(self) -> float:
+        """Objective J in seconds, rounded down by `allowance`; −inf if unstable.
+
+        The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
+        ``instance.objective(tokens)``, can exceed it by rounding.
+        """
+        return certified_objective(self.evaluation)
+
+    @cached_property
+    def gap(self) -> float:
+        """Proven bound on max J − objective, in seconds, rounding included."""
+        return certified_gap(self.evaluation)
+
+    @cached_property
+    def allowance(self) -> float:
+        """What rounding can have done to the objective, in seconds; `gap` has it twice."""
+        return rounding_allowance(self.evaluation) if self.is_stable else np.inf
+
+    @property
+    def upper_bound(self) -> float:
+        """Proven upper bound on the optimal objective, in seconds; infinite if unstable."""
+        return self.objective + self.gap if self.is_stable else np.inf
+
+    @property
+    def scale(self) -> float:
+        """α Σ π w p + T, in seconds: what gaps are relative to."""
+        return float(self.evaluation.scale)
+
+    @property
+    def relative_gap(self) -> float:
+        """`gap` / `scale`, free of units."""
+        if not self.is_stable:
+            return np.inf
+        return self.gap / self.scale if self.gap > 0 else 0.0
+
+    @kept
+    def token_bounds(self) -> FloatArray:
+        """Interval of each type that contains the optimal tokens, shape (N, 2)."""
+        return token_bounds(self.evaluation)
+
+    @kept
+    def lower_multipliers(self) -> FloatArray:
+        """Multipliers of tokens ≥ min_tokens, ≥ 0, in seconds per token, shape (N,)."""
+        at_bound = self.evaluation.response <= self.instance.min_tokens
+        return np.where(at_bound, np.maximum(-self._gradient, 0.0), 0.0)
+
+    @kept
+    def upper_multipliers(self) -> FloatArray:
+        """Multipliers of tokens ≤ max_tokens, ≥ 0, in seconds per token, shape (N,)."""
+        at_bound = self.evaluation.response >= self.instance.max_tokens
+        return np.where(at_bound, np.maximum(self._gradient, 0.0), 0.0)
+
+    @cached_property
+    def stationarity(self) -> float:
+        """Largest ``|∇J + lower − upper|`` of a type, relative to its marginal cost ∂T/∂l."""
+        residual = self._gradient + self.lower_multipliers - self.upper_multipliers
+        cost = self.instance.probabilities * self.evaluation.marginal_cost
+        return float(np.max(np.abs(residual) / cost))
+
+    @cached_property
+    def complementarity(self) -> float:
+        """Σ lower (tokens − min_tokens) + upper (max_tokens − tokens), in seconds."""
+        lower_slack = self.tokens - self.instance.min_tokens
+        upper_slack = self.instance.max_tokens - self.tokens
+        return float(self.lower_multipliers @ lower_slack + self.upper_multipliers @ upper_slack)
+
+    @property
+    def _gradient(self) -> FloatArray:
+        if not self.is_stable:
+            raise InvalidInputError(
+                f"the queue is unstable at these tokens (utilization "
+                f"{float(self.evaluation.utilization):.6g}, must be below 1), so there are no "
+                "multipliers"
+            )
+        return self.evaluation.gradient
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain Python values, token intervals included."""
+        summary: dict[str, Any] = {
+            "is_feasible": self.is_feasible,
+            "violation": self.violation,
+            "tokens": self.tokens.tolist(),
+            "objective": self.objective,
+            "gap": self.gap,
+            "relative_gap": self.relative_gap,
+            "upper_bound": self.upper_bound,
+            "token_bounds": self.token_bounds.tolist(),
+        }
+        if self.is_stable:
+            summary |= {
+                "stationarity": self.stationarity,
+                "complementarity": self.complementarity,
+                "lower_multipliers": self.lower_multipliers.tolist(),
+                "upper_multipliers": self.upper_multipliers.tolist(),
+            }
+        return summary
+
+    def __repr__(self) -> str:
+        return (
+            f"Certificate(objective={self.objective:.9g}, gap={self.gap:.3g}, "
+            f"relative_gap={self.relative_gap:.3g}, violation={self.violation:.3g})"
+        )
+
+
+def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
+    """Return what can be proven of an allocation, whoever found it.
+
+    Parameters
+    ----------
+    instance : Instance
+        The instance.
+    tokens : array_like, shape (N,)
+        The allocation. Where it lies outside the box, the nearest point of the box is certified,
+        and the distance reported.
+
+    Returns
+    -------
+    Certificate
+        With an infinite gap where the queue is unstable.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not a finite number, or there is not one entry for each type.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> certificate = cq.certify(instance, [1000.0])
+    >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
+    True
+    """
+    given = float_array("tokens", tokens)
+    if given.shape != (instance.size,):
+        raise InvalidInputError(
+            f"tokens must have shape ({instance.size},), one entry for each type, "
+            f"got shape {given.shape}"
+        )
+    inside = np.clip(given, instance.min_tokens, instance.max_tokens)
+    violation = float(np.max(np.abs(given - inside)))
+    return Certificate(instance, inside, violation)

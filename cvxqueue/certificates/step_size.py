@@ -1,0 +1,132 @@
+"""The step size certificate: how far a gradient step may go, from closed-form curvature bounds.
+
+On the level set {J ≥ J(l⁰)} of a start l⁰ the mean system time cannot exceed what accuracy could be
+worth at most, K = α Σ π w p(L) − J(l⁰). That bounds the idle fraction away from zero and the second
+moment from above, without assuming that the whole box is stable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.certificates.bracket import order_bracket
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Instance
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, read_only, require
+from cvxqueue.model.summation import accurate_sum
+
+__all__ = ["StepSize", "step_size"]
+
+
+_MIX_SLACK = 1.0 + 1e-8
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StepSize(ArrayData):
+    """Curvature bounds on a level set of the objective, and the steps that they allow.
+
+    Parameters
+    ----------
+    value : float
+        Λ ≥ ‖∇²J‖ in the plain metric, in seconds per token². The step l + ∇J(l)/Λ, clipped to the
+        box, increases J and stays in the level set.
+    diagonal : float
+        Λ_D, the same in the metric diag(π (dt/dl)²), per second; dimensionally free of the tokens.
+    metric : ndarray, shape (N,)
+        A diagonal M with −∇²J ≼ M, in seconds per token²: the sharpest of the three.
+    level : float
+        J(l⁰), in seconds: the bounds hold wherever J ≥ `level` in the box.
+    least_idle : float
+        Lower bound on 1 − ρ there.
+    """
+
+    value: float
+    diagonal: float
+    metric: FloatArray
+    level: float
+    least_idle: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metric", read_only(self.metric))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the bounds are finite, so that the step is usable."""
+        return bool(np.isfinite(self.value) and self.value > 0)
+
+    @property
+    def region(self) -> str:
+        """Where the bounds hold."""
+        return f"allocations in the box with objective ≥ {self.level:.9g} s"
+
+
+@np.errstate(over="ignore", divide="ignore")
+def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
+    """Return curvature bounds on the level set of a start.
+
+    Parameters
+    ----------
+    instance : Instance
+        Feasible.
+    start : array_like, shape (N,), optional
+        Stable tokens in the box that set the level; by default the lower end of the order bracket.
+
+    Raises
+    ------
+    UnstableQueueError
+        If no allocation is stable.
+    InvalidInputError
+        If `start` is unstable or of the wrong shape.
+    """
+    instance.require_feasible()
+    tokens = float_array(
+        "start", order_bracket(instance).lower if start is None else start, instance.size
+    )
+    is_inside = (tokens >= instance.min_tokens) & (tokens <= instance.max_tokens)
+    require("start", tokens, is_inside, "must lie between min_tokens and max_tokens")
+    point = instance.evaluate(tokens)
+    if not point.is_stable:
+        raise InvalidInputError(
+            f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
+            "below 1); use instance.min_tokens"
+        )
+    least, most = instance.evaluate(instance.min_tokens), instance.evaluate(instance.max_tokens)
+    level = float(point.objective)
+    # α Σ π w p(L) − J(start) without cancellation, and rounded up.
+    rise = instance.accuracy_value * instance.accuracy.difference(tokens, instance.max_tokens)
+    spread = accurate_sum(instance.probabilities * rise)
+    system_time = float(point.mean_system_time + spread) * _MIX_SLACK
+    rate = instance.arrival_rate
+    queue = instance.queue
+    idle = queue.least_idle(
+        rate,
+        system_time,
+        float(least.mean_service_time),
+        float(least.service_time_second_moment),
+    )
+    # At a given idle fraction the level set bounds the second moment, and the curvature that
+    # follows falls as the idle fraction grows: its least value is the worst case.
+    second_moment = min(
+        float(most.service_time_second_moment),
+        queue.greatest_second_moment(rate, system_time, float(least.mean_service_time), idle),
+    )
+    # The bounds hold for a mix that sums to one; an instance's does within 1e-9.
+    idle /= _MIX_SLACK
+    congestion = queue.curvature(rate, second_moment * _MIX_SLACK, idle).greatest
+    benefit = (
+        instance.accuracy_value
+        * instance.accuracy.curvature_range(instance.min_tokens, instance.max_tokens)[1]
+    )
+    unit = np.square(np.maximum(*(instance.service.mean_slope(e.tokens) for e in (least, most))))
+    mix = instance.probabilities
+    metric = mix * (benefit + congestion * unit)
+    return StepSize(
+        value=float(np.max(mix * benefit) + congestion * np.max(mix * unit)),
+        diagonal=float(np.max(benefit / unit) + congestion),
+        metric=metric,
+        level=level,
+        least_idle=idle,
+    )

@@ -1,0 +1,79 @@
+"""Token intervals: which values of each type's tokens can still be optimal."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cvxqueue.certificates.gap import certified_gap
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["token_bounds"]
+
+# Each step leaves a valid bound, so that stopping early only widens it. Every third one halves.
+_STEPS = 120
+# A bound this close to its limit, relative to the half-width of the interval, is sharp enough.
+_SHARP = 1e-9
+# The loss of a value next to the response is a small difference; this covers its rounding.
+_ROUNDING = 1.0 + 1e-6
+
+
+def token_bounds(point: Evaluation) -> FloatArray:
+    """Interval of each type that contains its optimal tokens, shape (N, 2).
+
+    If type k had v tokens, the separable bound on J would be J(l) + gap less what type k loses by
+    not being at its response. Where that is below J(l), v is not optimal. The bound is concave in
+    v, so the values that remain form an interval.
+
+    Parameters
+    ----------
+    point : Evaluation
+        One allocation in the box; where it is unstable, the whole box is returned.
+    """
+    instance = point.instance
+    lower, upper = instance.min_tokens, instance.max_tokens
+    if not point.is_stable:
+        return np.stack([lower, upper], axis=-1)
+    slack = certified_gap(point)
+    best = point.response
+    ends = [_outer_root(point, best, end, slack) for end in (lower, upper)]
+    return np.stack(ends, axis=-1)
+
+
+def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: float) -> FloatArray:
+    """Value between `best` and `end` whose loss against `best` just exceeds `slack`, or `end`.
+
+    The loss is convex, zero at the response and growing away from it, so that Newton's method stays
+    outside. A long step may be carried past the root by its rounding: what counts as outside is
+    checked and never inferred.
+    """
+    instance = point.instance
+    value, cost = instance.accuracy_value, point.marginal_cost
+    with np.errstate(over="ignore"):
+        allowed = _ROUNDING * slack / instance.probabilities
+
+    def loss(tokens: FloatArray) -> FloatArray:
+        difference = value * instance.accuracy.difference(best, tokens)
+        excess: FloatArray = cost * (tokens - best) - difference
+        return excess
+
+    # All in distances from the response, towards the end.
+    towards, reach = np.sign(end - best), np.abs(end - best)
+    inside, outside = np.zeros_like(reach), reach
+    is_open = loss(end) > allowed
+    for step in range(_STEPS):
+        if not is_open.any():
+            break
+        tokens = best + towards * outside
+        slope = towards * (cost - value * instance.accuracy.slope(tokens))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            newton = outside - (loss(tokens) - allowed) / slope
+        halving = np.where(inside > 0.0, np.sqrt(inside) * np.sqrt(outside), 0.5 * outside)
+        is_halved = (step % 3 == 2) | ~((newton > inside) & (newton < outside))
+        candidate = np.where(is_halved, halving, newton)
+        is_outside = loss(best + towards * candidate) > allowed
+        is_sharp = np.abs(outside - candidate) <= _SHARP * outside
+        inside = np.where(is_open & ~is_outside, candidate, inside)
+        outside = np.where(is_open & is_outside, candidate, outside)
+        is_open = is_open & ~is_sharp
+    return np.where(outside < reach, best + towards * outside, end)
