@@ -1,0 +1,70 @@
+"""One call for every form of the problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cvxqueue.dcp.disciplined import disciplined
+from cvxqueue.dcp.formulation import Formulation
+from cvxqueue.dcp.parametric import parametric
+from cvxqueue.dcp.textbook import textbook
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Instance
+from cvxqueue.suggest import nearest
+
+__all__ = ["formulate"]
+
+_FORMS: dict[str, Callable[[Instance], Formulation]] = {
+    "textbook": textbook,
+    "dcp": disciplined,
+    "parametric": parametric,
+}
+
+
+def formulate(instance: Instance, form: str = "dcp") -> Formulation:
+    """Write an instance as a cvxpy problem.
+
+    Parameters
+    ----------
+    instance : Instance
+        Feasible.
+    form : {"dcp", "textbook", "parametric"}, default "dcp"
+        ``"dcp"`` is what a conic solver takes. ``"textbook"`` has the waiting time as it is usually
+        written: convex, but refused by the rules of disciplined convex programming.
+        ``"parametric"`` is ``"dcp"`` with its data in parameters, to be refilled by
+        `Formulation.update`.
+
+    Returns
+    -------
+    Formulation
+        Its ``problem`` is an ordinary cvxpy problem. No solver is run.
+
+    Raises
+    ------
+    InvalidInputError
+        If the form is unknown, or a class of the instance has no cvxpy form.
+    UnstableQueueError
+        If no allocation is stable.
+
+    Notes
+    -----
+    The mean system time is m1 + (λ/2) quad_over_lin(√π ∘ t, 1 − λ m1). This is convex by the rules
+    because the first argument is affine in the tokens and the second positive, and its domain is
+    the stability region.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> [cq.formulate(instance, form).is_dcp for form in ("textbook", "dcp", "parametric")]
+    [False, True, True]
+    """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    if form not in _FORMS:
+        raise InvalidInputError(f"unknown form {form!r}: {nearest(str(form), _FORMS)}")
+    instance.require_feasible()
+    return _FORMS[form](instance)

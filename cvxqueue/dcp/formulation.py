@@ -1,0 +1,229 @@
+"""A cvxpy problem together with the names of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import cvxpy as cp
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Instance
+
+__all__ = ["Expressions", "Filling", "Formulation"]
+
+
+class Expressions(NamedTuple):
+    """What an operator would measure, as cvxpy expressions of the decision; times in seconds."""
+
+    tokens: cp.Expression
+    accuracies: cp.Expression
+    mean_accuracy: cp.Expression
+    mean_service_time: cp.Expression
+    mean_waiting_time: cp.Expression
+    mean_system_time: cp.Expression
+    utilization: cp.Expression
+    objective: cp.Expression
+
+
+class Filling(Protocol):
+    """The data that a program holds."""
+
+    instance: Instance
+    """The instance that the program states now."""
+    scale: float
+    """Seconds in one unit of the problem's objective."""
+
+    def refill(self, instance: Instance) -> None:
+        """Put another instance in its place."""
+
+
+@dataclass
+class Fixed:
+    """Data written into the program as constants."""
+
+    instance: Instance
+    scale: float
+
+    def refill(self, instance: Instance) -> None:
+        """Refuse: constants stay.
+
+        Raises
+        ------
+        InvalidInputError
+            Always.
+        """
+        raise InvalidInputError(
+            "only the parametric form can be updated; use formulate(instance, 'parametric'), or "
+            "formulate the new instance"
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Formulation:
+    """An instance as a cvxpy problem, with its variables, constraints and expressions by name.
+
+    Solve `problem` as any cvxpy problem; every expression then has a ``value``. Its objective is
+    counted in units of `scale` seconds, because solvers work best near one; `objective` is in
+    seconds.
+
+    Parameters
+    ----------
+    form : str
+        ``"textbook"``, ``"dcp"`` or ``"parametric"``.
+    problem : cvxpy.Problem
+        The problem.
+    variables : mapping of str to cvxpy.Variable
+        The decision.
+    constraints : mapping of str to cvxpy.Constraint
+        The constraints of `problem`, in its order.
+    expressions : Expressions
+        The named expressions, which are attributes of the formulation as well.
+    filling : Filling
+        The data behind it, shared with every formulation derived by `with_constraints`.
+    """
+
+    form: str
+    problem: cp.Problem
+    variables: Mapping[str, cp.Variable]
+    constraints: Mapping[str, cp.Constraint]
+    expressions: Expressions
+    filling: Filling
+
+    @property
+    def instance(self) -> Instance:
+        """The instance that the problem states."""
+        return self.filling.instance
+
+    @property
+    def scale(self) -> float:
+        """Seconds in one unit of the objective of `problem`: a power of ten."""
+        return self.filling.scale
+
+    @property
+    def tokens(self) -> cp.Expression:
+        """Thinking tokens of each type, shape (N,); affine."""
+        return self.expressions.tokens
+
+    @property
+    def accuracies(self) -> cp.Expression:
+        """Probability of a correct answer of each type, shape (N,); concave."""
+        return self.expressions.accuracies
+
+    @property
+    def mean_accuracy(self) -> cp.Expression:
+        """Plain mean accuracy Σ π p; concave."""
+        return self.expressions.mean_accuracy
+
+    @property
+    def mean_service_time(self) -> cp.Expression:
+        """Mean service time, in seconds; affine."""
+        return self.expressions.mean_service_time
+
+    @property
+    def mean_waiting_time(self) -> cp.Expression:
+        """Mean waiting time, in seconds; convex."""
+        return self.expressions.mean_waiting_time
+
+    @property
+    def mean_system_time(self) -> cp.Expression:
+        """Mean system time, in seconds; convex."""
+        return self.expressions.mean_system_time
+
+    @property
+    def utilization(self) -> cp.Expression:
+        """Fraction of time that the server works; affine."""
+        return self.expressions.utilization
+
+    @property
+    def objective(self) -> cp.Expression:
+        """Objective J, in seconds; concave."""
+        return self.expressions.objective
+
+    @property
+    def is_dcp(self) -> bool:
+        """Whether the problem obeys the rules of disciplined convex programming."""
+        return bool(self.problem.is_dcp())
+
+    @property
+    def is_dpp(self) -> bool:
+        """Whether it obeys the rules for parameters too, so that it is canonicalised only once."""
+        return bool(self.problem.is_dpp())
+
+    def with_constraints(self, *constraints: cp.Constraint) -> Formulation:
+        """Return the same problem under further constraints.
+
+        Parameters
+        ----------
+        *constraints : cvxpy.Constraint
+            On the expressions of this formulation.
+
+        Returns
+        -------
+        Formulation
+            Shares variables and data with this one; its constraints have the further names
+            ``"added 1"``, ``"added 2"``, and so on.
+
+        Raises
+        ------
+        InvalidInputError
+            If an argument is not a cvxpy constraint.
+
+        Examples
+        --------
+        >>> import cvxqueue as cq
+        >>> instance = cq.Instance(
+        ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
+        ...     service=cq.AffineService(base=0.5, per_token=0.002),
+        ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+        >>> form = cq.formulate(instance)
+        >>> list(form.with_constraints(form.mean_waiting_time <= 2.0).constraints)
+        ['min_tokens', 'max_tokens', 'added 1']
+        """
+        kept = dict(self.constraints)
+        added = sum(name.startswith(_ADDED) for name in kept)
+        for position, constraint in enumerate(constraints, start=1):
+            if not isinstance(constraint, cp.Constraint):
+                raise InvalidInputError(
+                    f"constraint {position} must be a cvxpy constraint such as "
+                    f"form.mean_waiting_time <= 2.0, got {constraint!r:.80}"
+                )
+            kept[f"{_ADDED}{added + position}"] = constraint
+        problem = cp.Problem(self.problem.objective, list(kept.values()))
+        return replace(self, problem=problem, constraints=MappingProxyType(kept))
+
+    def update(self, instance: Instance) -> None:
+        """Refill a parametric form with another instance, without a new canonicalisation.
+
+        Every formulation derived by `with_constraints` is refilled with it.
+
+        Parameters
+        ----------
+        instance : Instance
+            Feasible; of the same size, and with queue, service law and accuracy curve of the same
+            classes. Anything else may differ.
+
+        Raises
+        ------
+        InvalidInputError
+            If the form is not parametric, or the instance is of another shape; nothing is changed.
+        UnstableQueueError
+            If no allocation is stable; nothing is changed.
+        """
+        self.filling.refill(instance)
+
+    def __repr__(self) -> str:
+        return f"Formulation(form={self.form!r}, {self.instance!r})"
+
+
+_ADDED = "added "
+
+
+def named_problem(
+    objective: cp.Expression, constraints: dict[str, cp.Constraint]
+) -> tuple[cp.Problem, Mapping[str, Any]]:
+    """Return the problem that maximises `objective`, and its constraints by name."""
+    problem = cp.Problem(cp.Maximize(objective), list(constraints.values()))
+    return problem, MappingProxyType(constraints)
