@@ -1,0 +1,165 @@
+"""The driver: limits, history, timing and the final status of every method, in one loop.
+
+A method proposes allocations and nothing else. It never grades itself: the driver certifies each
+proposal on the instance, keeps the best, and derives the status from the certificate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxqueue.certificates import Certificate, certified_gap, certified_objective
+from cvxqueue.errors import BackendError
+from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arrays import FloatArray, read_only
+from cvxqueue.solution import Iterate, Solution, Status
+
+__all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive"]
+
+
+class Proposal(NamedTuple):
+    """One allocation that a method proposes."""
+
+    point: Evaluation
+    """The closed forms at the allocation."""
+    iterations: int = 1
+    """Iterations that it took since the last proposal."""
+    setup_time: float = 0.0
+    """Seconds of these that went into building a problem."""
+    backend_status: str = ""
+    """What a solver behind the method said of it."""
+
+
+Proposals = Iterator[Proposal]
+
+
+class Progress(NamedTuple):
+    """What a callback is shown after each proposal."""
+
+    iteration: int
+    tokens: FloatArray
+    objective: float
+    gap: float
+    relative_gap: float
+    seconds: float
+
+
+class Limits(NamedTuple):
+    """When the driver stops a method."""
+
+    tolerance: float | None
+    """Relative gap to certify; ``None`` for the least that float64 can prove (`tightest`)."""
+    max_iterations: int
+    time_limit: float
+    callback: Callable[[Progress], bool] | None
+
+
+def tightest_tolerance(point: Evaluation) -> float:
+    """The relative gap that `newton` is held to: near saturation rounding alone costs more.
+
+    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing.
+    """
+    return min(max(1e-12, 16.0 * float(np.finfo(np.float64).eps) / float(point.idle)), 1e-5)
+
+
+def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:
+    """Run a method until its answer is certified, a limit is reached or it gives up.
+
+    Parameters
+    ----------
+    instance : Instance
+        Feasible.
+    method : str
+        Name of the method, for the solution.
+    proposals : iterator of Proposal
+        The method.
+    limits : Limits
+        When to stop.
+
+    Returns
+    -------
+    Solution
+        The proposal with the least certified gap; ``min_tokens`` if there was none that is stable
+        and in the box.
+    """
+    started = time.perf_counter()
+    best, best_gap = instance.evaluate(instance.min_tokens), np.inf
+    backend_status, iterations, setup_time = "", 0, 0.0
+    history: list[Iterate] = []
+    status = Status.STALLED
+    while True:
+        try:
+            proposal = next(proposals, None)
+        except BackendError as error:
+            status = Status.NUMERICAL_ERROR
+            backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
+            break
+        if proposal is None:
+            break
+        iterations += proposal.iterations
+        setup_time += proposal.setup_time
+        elapsed = time.perf_counter() - started
+        if not np.all(np.isfinite(proposal.point.tokens)):
+            status, backend_status = Status.NUMERICAL_ERROR, proposal.backend_status
+            break
+        point = _in_box(proposal.point)
+        if not point.is_stable:
+            status, backend_status = Status.DIVERGED, proposal.backend_status
+            break
+        gap = certified_gap(point)
+        history.append(Iterate(iterations, certified_objective(point), gap, elapsed))
+        if gap < best_gap or not backend_status:
+            backend_status = proposal.backend_status
+        if gap < best_gap:
+            best, best_gap = point, gap
+        if _is_certified(best, best_gap, limits.tolerance):
+            status = Status.OPTIMAL
+            break
+        if limits.callback is not None and limits.callback(_progress(point, history[-1])):
+            status = Status.STOPPED
+            break
+        if iterations >= limits.max_iterations:
+            status = Status.ITERATION_LIMIT
+            break
+        if elapsed >= limits.time_limit:
+            status = Status.TIME_LIMIT
+            break
+    return Solution(
+        certificate=Certificate(instance, best.tokens, 0.0),
+        method=method,
+        status=status,
+        tolerance=tightest_tolerance(best) if limits.tolerance is None else limits.tolerance,
+        backend_status=backend_status,
+        iterations=iterations,
+        setup_time=setup_time,
+        solve_time=time.perf_counter() - started - setup_time,
+        history=tuple(history),
+    )
+
+
+def _in_box(point: Evaluation) -> Evaluation:
+    """The point, moved into the box where a method proposed one outside."""
+    lower, upper = point.instance.min_tokens, point.instance.max_tokens
+    if np.all((point.tokens >= lower) & (point.tokens <= upper)):
+        return point
+    return point.instance.evaluate(np.clip(point.tokens, lower, upper))
+
+
+def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:
+    allowed = tightest_tolerance(point) if tolerance is None else tolerance
+    return gap <= allowed * float(point.scale)
+
+
+def _progress(point: Evaluation, row: Iterate) -> Progress:
+    return Progress(
+        row.iteration,
+        read_only(point.tokens),
+        row.objective,
+        row.gap,
+        row.gap / float(point.scale),
+        row.seconds,
+    )

@@ -1,0 +1,121 @@
+"""Projected gradient ascent, plain with one scalar step or accelerated in a diagonal metric.
+
+The step size certificate bounds the curvature on the level set of the start, so that a step of one
+over that bound increases J and never leaves the set. In the diagonal metric the curvature is first
+guessed from today's point; a guess is raised, up to the certified bound, until the quadratic model
+holds for the step taken.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from cvxqueue.certificates import order_bracket, step_size
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.summation import accurate_sum
+from cvxqueue.solvers.driver import Proposal, Proposals
+
+__all__ = ["projected_gradient"]
+
+# The guess may fall by this factor from one step to the next, and is doubled where it fails.
+_RELAX = 0.9
+# What Nesterov's recursion gives after one step without momentum. With the 1 that it starts from,
+# the step after a restart would have no momentum either, and restart in its turn for ever.
+_FIRST_MOMENTUM = 0.5 * (1.0 + np.sqrt(5.0))
+
+
+def projected_gradient(
+    instance: Instance,
+    start: FloatArray | None = None,
+    metric: Literal["diagonal", "scalar"] = "diagonal",
+) -> Proposals:
+    """Propose the iterates of the projected gradient method.
+
+    Parameters
+    ----------
+    instance : Instance
+        Feasible.
+    start : ndarray, shape (N,), optional
+        Stable tokens in the box; by default the lower end of the order bracket.
+    metric : {"diagonal", "scalar"}, default "diagonal"
+        ``"scalar"``: one certified step for all types, without acceleration. ``"diagonal"``: a step
+        of its own for each type, accelerated, with a restart where the objective would fall.
+
+    Raises
+    ------
+    InvalidInputError
+        If `metric` is neither.
+    """
+    if metric not in ("diagonal", "scalar"):
+        raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {metric!r}")
+    tokens = order_bracket(instance).lower if start is None else start
+    point = instance.evaluate(tokens)
+    return _plain(point) if metric == "scalar" else _accelerated(point)
+
+
+def _plain(point: Evaluation) -> Proposals:
+    instance = point.instance
+    bound = step_size(instance, point.tokens).value
+    while True:
+        yield Proposal(point)
+        target = _ascend(point, bound)
+        if np.array_equal(target, point.tokens):
+            return
+        point = instance.evaluate(target)
+
+
+def _accelerated(point: Evaluation) -> Proposals:
+    instance = point.instance
+    certified = step_size(instance, point.tokens).metric
+    previous, momentum, guess = point.tokens, 1.0, 1.0
+    while True:
+        yield Proposal(point)
+        faster = 0.5 * (1.0 + np.sqrt(1.0 + 4.0 * momentum**2))
+        inertia = (momentum - 1.0) / faster
+        moved = None
+        if inertia > 0.0:
+            ahead = point.tokens + inertia * (point.tokens - previous)
+            leading = instance.evaluate(np.clip(ahead, instance.min_tokens, instance.max_tokens))
+            if leading.is_stable:
+                moved, guess = _majorized_step(leading, certified, guess)
+        if moved is None or point.improvement(moved) <= 0.0:
+            # No momentum yet, or it overshot: start again from the last good point.
+            faster = _FIRST_MOMENTUM
+            moved, guess = _majorized_step(point, certified, guess)
+            if moved is None or point.improvement(moved) <= 0.0:
+                return
+        previous, point, momentum, guess = point.tokens, moved, faster, guess * _RELAX
+
+
+def _majorized_step(
+    point: Evaluation, certified: FloatArray, guess: float
+) -> tuple[Evaluation | None, float]:
+    """Step in the least multiple of today's metric whose quadratic model holds for the step."""
+    instance = point.instance
+    congestion = instance.queue.curvature(
+        instance.arrival_rate, float(point.service_time_second_moment), float(point.idle)
+    ).greatest
+    benefit = -instance.accuracy_value * instance.accuracy.curvature(point.tokens)
+    unit = np.square(instance.service.mean_slope(point.tokens))
+    local = instance.probabilities * (benefit + congestion * unit)
+    while True:
+        metric = np.minimum(guess * local, certified)
+        moved = instance.evaluate(_ascend(point, metric))
+        if moved.is_stable:
+            step = moved.tokens - point.tokens
+            model = point.gradient * step - 0.5 * metric * np.square(step)
+            if point.improvement(moved) >= float(accurate_sum(model)):
+                return moved, guess
+        if np.all(metric >= certified):
+            return (moved if moved.is_stable else None), guess
+        guess *= 2.0
+
+
+def _ascend(point: Evaluation, metric: FloatArray | float) -> FloatArray:
+    """Maximiser over the box of the quadratic model with the given diagonal."""
+    instance = point.instance
+    return np.clip(point.tokens + point.gradient / metric, instance.min_tokens, instance.max_tokens)

@@ -1,0 +1,153 @@
+"""The methods by name: what each is, what it needs, and which options it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from cvxqueue.errors import InvalidInputError, MissingDependencyError
+from cvxqueue.solvers.driver import Proposals
+from cvxqueue.suggest import nearest
+
+__all__ = ["METHODS", "Method", "find_method", "methods"]
+
+
+# Parameters that a method may have and that `solve` fills in by itself.
+_COMMON = frozenset({"start", "limits"})
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that `solve` knows.
+
+    Parameters
+    ----------
+    name : str
+        Name to call it by.
+    summary : str
+        What it is, and when it is right.
+    requires : tuple of str
+        Packages beyond numpy that it imports.
+    module, function : str
+        Where it lives; imported when it is first used.
+    tolerance : float or None
+        Default relative gap; ``None`` for the least that float64 can prove.
+    max_iterations : int
+        Default limit.
+    """
+
+    name: str
+    summary: str
+    requires: tuple[str, ...]
+    module: str
+    function: str
+    tolerance: float | None
+    max_iterations: int
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether everything that it requires is there."""
+        return all(find_spec(package) is not None for package in self.requires)
+
+    def load(self) -> Callable[..., Proposals]:
+        """Import the method.
+
+        Raises
+        ------
+        MissingDependencyError
+            If a package that it requires is not installed.
+        """
+        for package in self.requires:
+            if find_spec(package) is None:
+                raise MissingDependencyError(
+                    f"method {self.name!r} needs the package {package!r}, which is not installed: "
+                    f"pip install {package}"
+                )
+        function: Callable[..., Proposals] = getattr(import_module(self.module), self.function)
+        return function
+
+    def parameters(self) -> frozenset[str]:
+        """Names of everything that it takes besides the instance."""
+        return frozenset(inspect.signature(self.load()).parameters) - {"instance"}
+
+    def options(self) -> tuple[str, ...]:
+        """Names of the options of its own."""
+        return tuple(sorted(self.parameters() - _COMMON))
+
+    def __str__(self) -> str:
+        missing = "" if self.is_installed else f" (needs {', '.join(self.requires)})"
+        return f"{self.name}: {self.summary}{missing}"
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        Method(
+            name="newton",
+            summary="safeguarded Newton on the two-price structure: the fast default",
+            requires=(),
+            module="cvxqueue.solvers.newton",
+            function="newton",
+            tolerance=None,
+            max_iterations=500,
+        ),
+        Method(
+            name="conic",
+            summary="the disciplined convex program, by Clarabel or another conic solver: the "
+            "reference",
+            requires=("cvxpy",),
+            module="cvxqueue.solvers.conic",
+            function="conic",
+            tolerance=1e-9,
+            max_iterations=20_000,
+        ),
+        Method(
+            name="fixed-point",
+            summary="best responses to the marginal costs, with backtracking; plain with "
+            "damping=1, at light load",
+            requires=(),
+            module="cvxqueue.solvers.fixed_point",
+            function="fixed_point",
+            tolerance=1e-9,
+            max_iterations=10_000,
+        ),
+        Method(
+            name="projected-gradient",
+            summary="accelerated projected gradient in a diagonal metric: a guaranteed rate, "
+            "nothing to tune",
+            requires=(),
+            module="cvxqueue.solvers.projected_gradient",
+            function="projected_gradient",
+            tolerance=1e-9,
+            max_iterations=100_000,
+        ),
+    )
+}
+
+
+def find_method(name: str) -> Method:
+    """Return a method by name.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none of that name.
+    """
+    if name not in METHODS:
+        raise InvalidInputError(f"unknown method {name!r}: {nearest(str(name), METHODS)}")
+    return METHODS[name]
+
+
+def methods() -> tuple[Method, ...]:
+    """Return the methods: name, what each is, what it needs, and whether that is installed.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> [method.name for method in cq.methods()]
+    ['newton', 'conic', 'fixed-point', 'projected-gradient']
+    """
+    return tuple(METHODS.values())

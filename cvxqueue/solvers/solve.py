@@ -1,0 +1,150 @@
+"""One call for every method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, Literal
+
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import ConvergenceError, InvalidInputError
+from cvxqueue.model import Instance
+from cvxqueue.model.arrays import FloatArray, float_array, real_number
+from cvxqueue.solution import Solution
+from cvxqueue.solvers.driver import Limits, Progress, drive
+from cvxqueue.solvers.registry import Method, find_method
+from cvxqueue.suggest import nearest
+
+__all__ = ["solve"]
+
+
+def solve(
+    instance: Instance,
+    method: str = "newton",
+    *,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+    time_limit: float = math.inf,
+    start: ArrayLike | None = None,
+    callback: Callable[[Progress], bool] | None = None,
+    on_failure: Literal["raise", "return"] = "raise",
+    **options: Any,
+) -> Solution:
+    """Find the token allocation that maximises the objective, and prove how good it is.
+
+    Parameters
+    ----------
+    instance : Instance
+        What to solve.
+    method : str, default "newton"
+        A name from `methods()`.
+    tolerance : float, optional
+        Certified gap to reach, relative to α Σ π w p + T. By default 1e-9, and for ``"newton"``
+        max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove.
+    max_iterations : int, optional
+        Limit on the iterations; by default the method's own.
+    time_limit : float, default infinity
+        Limit on the seconds.
+    start : array_like, shape (N,), optional
+        Stable tokens in the box to start from. ``"conic"`` takes none.
+    callback : callable, optional
+        Called with a `Progress` after each iteration; a true answer stops the method.
+    on_failure : {"raise", "return"}, default "raise"
+        What to do with an answer that is not certified within the tolerance.
+    **options
+        Options of the method; see `methods()`.
+
+    Returns
+    -------
+    Solution
+        With status ``optimal`` iff the certified gap is within the tolerance.
+
+    Raises
+    ------
+    UnstableQueueError
+        If no allocation is stable; decided before any method runs.
+    ConvergenceError
+        If the answer is not certified and `on_failure` is ``"raise"``. It carries the solution.
+    InvalidInputError
+        If the method, an option or a limit is not allowed.
+    MissingDependencyError
+        If the method needs a package that is not installed.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> solution = cq.solve(instance)
+    >>> solution.tokens.round(2).tolist(), solution.is_optimal
+    ([1694.69, 790.08], True)
+    """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    if on_failure not in ("raise", "return"):
+        raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {on_failure!r}")
+    chosen = find_method(method)
+    limits = Limits(
+        tolerance=chosen.tolerance if tolerance is None else _positive("tolerance", tolerance),
+        max_iterations=_max_iterations(chosen, max_iterations),
+        time_limit=time_limit if time_limit == math.inf else _positive("time_limit", time_limit),
+        callback=callback,
+    )
+    allowed = {*chosen.options(), *_COMMON_OPTIONS}
+    for option in options:
+        if option not in chosen.options():
+            raise InvalidInputError(
+                f"method {method!r} has no option {option!r}: {nearest(option, allowed)}"
+            )
+    instance.require_feasible()
+    if start is not None:
+        if "start" not in chosen.parameters():
+            raise InvalidInputError(f"method {method!r} takes no start; leave it out")
+        options["start"] = _stable_start(instance, start)
+    if "limits" in chosen.parameters():
+        options["limits"] = limits
+    solution = drive(instance, method, chosen.load()(instance, **options), limits)
+    if on_failure == "raise" and not solution.is_optimal:
+        raise ConvergenceError(solution)
+    return solution
+
+
+# What `solve` itself takes, whatever the method.
+_COMMON_OPTIONS = ("start", "tolerance", "max_iterations", "time_limit", "callback", "on_failure")
+
+
+def _positive(name: str, value: float) -> float:
+    number = real_number(name, value)
+    if number <= 0:
+        raise InvalidInputError(f"{name} = {number!r} must be > 0")
+    return number
+
+
+def _max_iterations(method: Method, value: int | None) -> int:
+    if value is None:
+        return method.max_iterations
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise InvalidInputError(f"max_iterations must be a whole number ≥ 1, got {value!r}")
+    return int(value)
+
+
+def _stable_start(instance: Instance, start: ArrayLike) -> FloatArray:
+    tokens = float_array("start", start, instance.size)
+    outside = (tokens < instance.min_tokens) | (tokens > instance.max_tokens)
+    if outside.any():
+        position = int(outside.argmax())
+        raise InvalidInputError(
+            f"start[{position}] = {float(tokens[position])!r} must lie in "
+            f"[{float(instance.min_tokens[position])!r}, {float(instance.max_tokens[position])!r}]"
+        )
+    point = instance.evaluate(tokens)
+    if not point.is_stable:
+        raise InvalidInputError(
+            f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
+            "below 1); use instance.min_tokens"
+        )
+    return tokens
