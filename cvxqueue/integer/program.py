@@ -1,0 +1,140 @@
+"""The mixed-integer program behind the best combination of neighbors.
+
+Let l⁰ be a stable combination and a flip be the change of one type to its other neighbor. For every
+combination l, exactly,
+
+    J(l) − J(l⁰) = Σ_flips gain_k − D(l),    gain_k = α π w Δp − ∂T/∂l⁰ Δl,
+
+where D(l) = T(l) − T(l⁰) − ∇T(l⁰)·(l − l⁰) ≥ 0 is convex. One continuous variable stands for D, and
+each tangent of D is a row that holds it from below. In the metric Σ π (dt/dl)² the curvature of T
+is at least some μ > 0, so the tangent at x may be raised by (μ/2) Σ π (dt/dl)² (l − x)²; a type has
+two values only, so this term is linear in the flips. Without it, every combination would need a
+tangent of its own.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, milp
+
+from cvxqueue.integer.silence import silent_stdout
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["FlipProgram", "Optimum"]
+
+# The status of `milp` for an optimum.
+_OPTIMAL = 0
+
+
+class Optimum(NamedTuple):
+    """What HiGHS found."""
+
+    bound: float
+    """Upper bound on what flips can gain, in seconds, to HiGHS's tolerances."""
+    flips: FloatArray | None
+    """Values of the flips in [0, 1], shape (open types,); ``None`` where it found none."""
+
+
+class FlipProgram:
+    """Outer approximation of the best combination, relative to one of them.
+
+    Parameters
+    ----------
+    base : Evaluation
+        The combination l⁰ that flips are counted from; stable.
+    lower, upper : ndarray, shape (N,)
+        Floor and ceiling of each type.
+    slack : float
+        Seconds that rounding may have cost a bound.
+    """
+
+    def __init__(
+        self, base: Evaluation, lower: FloatArray, upper: FloatArray, slack: float
+    ) -> None:
+        instance = base.instance
+        self.base = base
+        self.other = np.where(base.tokens == lower, upper, lower)
+        self._step = self.other - base.tokens
+        fewest, most = instance.evaluate(lower), instance.evaluate(upper)
+        rate = instance.arrival_rate
+        m1, m2 = float(fewest.mean_service_time), float(fewest.service_time_second_moment)
+        # A better combination has T = benefit − J below this, whatever its accuracies.
+        longest = float(most.benefit - base.objective)
+        least_idle = instance.queue.least_idle(rate, longest, m1, m2)
+        curvature = instance.queue.curvature(
+            rate, float(most.service_time_second_moment), least_idle
+        )
+        slopes = instance.service.mean_slope(base.tokens)
+        self._weights = 0.5 * curvature.least * instance.probabilities * np.square(slopes)
+
+        gains = base.separable_gains(self.other)
+        worth = gains - self._weights * np.square(self._step)
+        # The sum of all positive worths bounds every gain: a type whose flip would bring that down
+        # to nothing stays.
+        hope = np.maximum(worth, 0.0)
+        best_with = float(hope.sum()) - hope + worth
+        self.open = np.flatnonzero((self._step != 0.0) & (best_with > -slack))
+        self._gains = gains[self.open]
+        # All rows and the objective are in units of the largest gain: HiGHS works to 1e-6 of one.
+        self.unit = float(np.max(np.abs(self._gains), initial=0.0)) or 1.0
+
+        mean_change = instance.service.mean(self.other) - base.times
+        load = rate * (instance.probabilities * mean_change)[self.open]
+        widest = float(np.max(np.abs(load), initial=0.0)) or 1.0
+        room = max(float(base.idle) - least_idle, 0.0)
+        self._rows: list[FloatArray] = [np.append(load / widest, 0.0)]
+        self._at_least: list[float] = [-np.inf]
+        self._at_most: list[float] = [room / widest]
+        self.add_tangent(base)
+
+    def add_tangent(self, at: Evaluation) -> None:
+        """Hold D from below by its raised tangent at a stable point, between floor and ceiling."""
+        base, instance = self.base, self.base.instance
+        divergence = instance.queue.divergence(
+            instance.arrival_rate,
+            instance.probabilities,
+            base.times,
+            base.idle,
+            at.times,
+            at.idle,
+        )
+        slope = instance.probabilities * (at.marginal_cost - base.marginal_cost)
+        away, across = base.tokens - at.tokens, self.other - at.tokens
+        level = float(divergence) + float(np.sum(slope * away + self._weights * np.square(away)))
+        change = slope * self._step + self._weights * (np.square(across) - np.square(away))
+        row = np.append(-change[self.open] / self.unit, 1.0)
+        # HiGHS allows 1e-6 on a row whatever its size.
+        size = float(np.max(np.abs(row)))
+        self._rows.append(row / size)
+        self._at_least.append(level / self.unit / size)
+        self._at_most.append(np.inf)
+
+    def solve(self, *, whole: bool, seconds: float) -> Optimum:
+        """Maximise the gain over whole flips, or over fractions of flips."""
+        count = self.open.size
+        with silent_stdout():
+            result = milp(
+                np.append(-self._gains / self.unit, 1.0),
+                integrality=np.append(np.full(count, int(whole)), 0),
+                bounds=Bounds(np.zeros(count + 1), np.append(np.ones(count), np.inf)),
+                constraints=LinearConstraint(
+                    np.array(self._rows), np.array(self._at_least), np.array(self._at_most)
+                ),
+                options={"time_limit": seconds, "mip_rel_gap": 0.0},
+            )
+        # Of a program cut short the dual bound holds; of a linear one only the optimum is a bound.
+        value = result.mip_dual_bound if whole else result.fun
+        bound = np.inf
+        if value is not None and np.isfinite(value) and (whole or result.status == _OPTIMAL):
+            bound = -float(value) * self.unit
+        return Optimum(bound, None if result.x is None else np.clip(result.x[:-1], 0.0, 1.0))
+
+    def point(self, flips: FloatArray | NDArray[np.bool_]) -> Evaluation:
+        """Return the allocation that has these flips, or fractions of them."""
+        tokens = self.base.tokens.copy()
+        tokens[self.open] += self._step[self.open] * flips
+        return self.base.instance.evaluate(tokens)

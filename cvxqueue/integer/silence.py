@@ -1,0 +1,50 @@
+"""Keep standard output clean while compiled code runs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = ["silent_stdout"]
+
+
+# A second thread would save the redirected descriptor, and restore that.
+_DESCRIPTOR = threading.Lock()
+
+
+@contextmanager
+def silent_stdout() -> Iterator[None]:
+    """Discard what compiled code writes to standard output.
+
+    HiGHS 1.8 to 1.12 print a line for their developers whenever they repair a solution, whatever
+    the display option says; in the output of ``cvxqueue solve --json`` it would break the JSON. The
+    text is in the buffer of the C library, so this is flushed on both sides. The descriptor belongs
+    to the process: what other threads write meanwhile is lost with it.
+    """
+    if os.name != "posix":
+        yield
+        return
+    with _DESCRIPTOR:
+        yield from _redirect()
+
+
+def _redirect() -> Iterator[None]:
+    flush = ctypes.CDLL(None).fflush
+    flush(None)
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    sink = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 1)
+        yield
+    finally:
+        flush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(sink)
