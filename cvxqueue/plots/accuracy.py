@@ -1,0 +1,211 @@
+"""Accuracy curves with the chosen tokens marked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.model import Instance
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.plots.style import GRAY, PALETTE, darker, label_positions, new_axes
+from cvxqueue.solution import Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_accuracy"]
+
+# More curves than this cannot be told apart: the most frequent types keep a colour and a name.
+_NAMED = 10
+# More gray curves than this only blacken the picture.
+_DRAWN = 200
+_GRID = 160
+_FONT_SIZE = 9.0
+_NAME_LENGTH = 24
+# Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
+_LOGARITHMIC_FROM = 8.0
+
+
+def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
+    """Draw the accuracy curve of every type and mark the chosen tokens.
+
+    Parameters
+    ----------
+    solution : Solution
+        The answer to show.
+    ax : matplotlib Axes, optional
+        Where to draw; by default the axes of a new figure, at ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib Axes
+        Of more than ten types the most frequent are named, and the others gray; of more than two
+        hundred a part is drawn, and the picture says so.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    ax = new_axes() if ax is None else ax
+    instance = solution.instance
+    by_frequency = np.argsort(-instance.probabilities, kind="stable")
+    named = np.sort(by_frequency[:_NAMED])
+    others = by_frequency[_NAMED:]
+    # Of very many types an even sample, from the frequent to the rare.
+    unnamed = others[:: -(-others.size // _DRAWN)] if others.size else others
+    shown = np.concatenate([unnamed, named])
+
+    right = _set_token_axis(ax, solution, shown)
+    grid, curves = _curves(instance, shown, right, logarithmic=ax.get_xscale() != "linear")
+    low, high = float(curves.min()), float(curves.max())
+    margin = 0.06 * max(high - low, 0.05)
+    ax.set_ylim(max(low - margin, -0.02), min(high + margin, 1.02))
+
+    _draw_unnamed(ax, solution, unnamed, grid[:, : unnamed.size], curves[:, : unnamed.size])
+    ends = []
+    for position, k in enumerate(named):
+        color = PALETTE[position % len(PALETTE)]
+        column = unnamed.size + position
+        ax.plot(
+            grid[:, column],
+            curves[:, column],
+            color=color,
+            linewidth=1.8,
+            linestyle="-" if position < len(PALETTE) else "--",
+            label=instance.type_name(k),
+        )
+        ax.plot(
+            solution.tokens[k],
+            solution.accuracies[k],
+            "o",
+            color=color,
+            markersize=8,
+            markeredgecolor="white",
+            clip_on=False,
+            zorder=3,
+        )
+        ends.append((float(grid[-1, column]), float(curves[-1, column]), color))
+    _label_ends(ax, solution, named, ends)
+
+    ax.set_title("Accuracy curve of each task type, and the tokens chosen")
+    ax.set_xlabel("thinking tokens per query")
+    ax.set_ylabel("probability of a correct answer")
+    ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    if others.size:
+        drawn = "" if unnamed.size == others.size else f", {unnamed.size} of them drawn"
+        ax.text(
+            0.02,
+            0.98,
+            f"gray: {others.size:,} more types{drawn}",
+            transform=ax.transAxes,
+            verticalalignment="top",
+            fontsize=_FONT_SIZE,
+            color="#555555",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0},
+        )
+    return ax
+
+
+def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> float:
+    """Choose the scale and the limits of the token axis; return its right end."""
+    instance, tokens = solution.instance, solution.tokens[shown]
+    half, full = (_tokens_to_reach(instance, part)[shown] for part in (0.5, 0.99))
+    right = float(max(full.max(), 1.15 * tokens.max()))
+    left = float(instance.min_tokens[shown].min())
+    # Where every box is one point, the axis still needs a length.
+    right = max(min(right, float(instance.max_tokens[shown].max())), left + 1.0)
+    scales = (half - left)[half > left]
+    is_wide = scales.size > 0 and scales.max() > _LOGARITHMIC_FROM * scales.min()
+    # Far from zero a logarithmic axis shows no decades.
+    if is_wide and left < 0.5 * scales.min():
+        # Linear up to a tenth of the fastest scale, so that zero tokens have a place.
+        linear = 10.0 ** np.floor(np.log10(0.2 * scales.min()))
+        ax.set_xscale("symlog", linthresh=linear, linscale=0.4)
+        ticks = [0.0, *10.0 ** np.arange(np.log10(linear), np.log10(right) + 1e-9)]
+        ax.set_xticks([tick for tick in ticks if left <= tick <= right])
+    ax.set_xlim(left, right)
+    ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+    return right
+
+
+def _tokens_to_reach(instance: Instance, part: float) -> FloatArray:
+    """Tokens at which each curve has made this part of its rise in the box."""
+    lower, upper = instance.min_tokens, instance.max_tokens
+    target = part * instance.accuracy.difference(lower, upper)
+    low, high = lower, upper
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        is_enough = instance.accuracy.difference(lower, middle) >= target
+        low, high = np.where(is_enough, low, middle), np.where(is_enough, middle, high)
+    return high
+
+
+def _curves(
+    instance: Instance, shown: NDArray[np.intp], right: float, *, logarithmic: bool
+) -> tuple[FloatArray, FloatArray]:
+    """Tokens and accuracies along the curve of each shown type, shape (grid, shown)."""
+    lower = np.minimum(instance.min_tokens, right)
+    upper = np.minimum(instance.max_tokens, right)
+    steps = np.linspace(0.0, 1.0, _GRID)
+    if logarithmic:
+        # Dense near zero, where a logarithmic axis shows every decade.
+        steps = np.expm1(12.0 * steps) / np.expm1(12.0)
+    # One grid point of all types at a time: a million types fit in memory.
+    points = [lower + step * (upper - lower) for step in steps]
+    tokens = np.stack([point[shown] for point in points])
+    accuracies = np.stack([instance.accuracy.value(point)[shown] for point in points])
+    return tokens, accuracies
+
+
+def _draw_unnamed(
+    ax: Axes, solution: Solution, unnamed: NDArray[np.intp], grid: FloatArray, curves: FloatArray
+) -> None:
+    """Draw curves in the background, as one artist."""
+    from matplotlib.collections import LineCollection
+
+    lines = np.stack([grid.T, curves.T], axis=-1)
+    ax.add_collection(
+        LineCollection(list(lines), colors=GRAY, linewidths=0.6, alpha=0.35), autolim=False
+    )
+    ax.plot(solution.tokens[unnamed], solution.accuracies[unnamed], ".", color=GRAY, markersize=4)
+
+
+def _label_ends(
+    ax: Axes,
+    solution: Solution,
+    named: NDArray[np.intp],
+    ends: list[tuple[float, float, str]],
+) -> None:
+    """Name each curve beside its right end, with its tokens."""
+    bottom, top = ax.get_ylim()
+    wanted = [(y - bottom) / (top - bottom) for _, y, _ in ends]
+    heights = label_positions(wanted, ax, _FONT_SIZE)
+    for k, (x, y, color), height in zip(named, ends, heights, strict=True):
+        name = solution.instance.type_name(k)
+        if len(name) > _NAME_LENGTH:
+            name = name[: _NAME_LENGTH - 1] + "…"
+        is_capped = solution.tokens[k] >= solution.instance.max_tokens[k]
+        ax.annotate(
+            # Names are people's text: a dollar sign must not start a formula.
+            f"{name}: {solution.tokens[k]:,.0f}{' (cap)' if is_capped else ''}".replace("$", r"\$"),
+            xy=(x, y),
+            xytext=(1.03, height),
+            textcoords="axes fraction",
+            verticalalignment="center",
+            color=darker(color),
+            fontsize=_FONT_SIZE,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.9,
+                # Dotted, so that a curve that ends at its cap does not seem to go on.
+                "linestyle": ":",
+                "shrinkB": 0.0,
+            },
+        )

@@ -1,0 +1,140 @@
+"""The certified gap along the path of each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.plots.style import GRAY, PALETTE, label_positions, new_axes, power_of_ten
+from cvxqueue.solution import Solution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot_convergence"]
+
+# Below half of float64's resolution a certified gap is zero but for its place on a log axis.
+_FLOOR = 1e-17
+# Longer paths are thinned: more points than pixels only swell the file.
+_POINTS = 600
+# Paths up to this long show each of their iterates.
+_MARKED = 40
+_FONT_SIZE = 9.0
+_LOGARITHMIC_FROM = 30
+
+
+def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None = None) -> Axes:
+    """Draw the certified relative gap along the path of each method.
+
+    Parameters
+    ----------
+    solutions : Solution or sequence of Solution
+        Answers to one instance. A filled circle ends a path that reached its tolerance, a cross
+        one that did not.
+    ax : matplotlib Axes, optional
+        Where to draw; by default the axes of a new figure, at ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no solution.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    answers = [solutions] if isinstance(solutions, Solution) else list(solutions)
+    if not answers:
+        raise InvalidInputError("solutions must hold at least one Solution, got an empty sequence")
+    ax = new_axes() if ax is None else ax
+    ax.set_yscale("log")
+    longest = max(answer.iterations for answer in answers)
+    if longest > _LOGARITHMIC_FROM:
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+    else:
+        ax.locator_params(axis="x", integer=True)
+    for position, answer in enumerate(answers):
+        _draw_path(ax, answer, PALETTE[position % len(PALETTE)])
+    _draw_tolerances(ax, answers)
+
+    ax.set_title("Certified gap along the path of each method")
+    ax.set_xlabel("iterations")
+    ax.set_ylabel("certified relative gap")
+    ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=2,
+        frameon=False,
+        fontsize=_FONT_SIZE,
+    )
+    return ax
+
+
+def _draw_path(ax: Axes, solution: Solution, color: str) -> None:
+    iterations, gaps = _path(solution)
+    ax.plot(
+        iterations,
+        gaps,
+        color=color,
+        linewidth=1.8,
+        marker="." if len(solution.history) <= _MARKED else "",
+        markersize=5,
+        label=_label(solution),
+    )
+    ax.plot(
+        iterations[-1:],
+        gaps[-1:],
+        color=color,
+        marker="o" if solution.is_optimal else "X",
+        markersize=8,
+        markeredgecolor="white",
+        zorder=3,
+    )
+
+
+def _path(solution: Solution) -> tuple[FloatArray, FloatArray]:
+    """Iteration numbers and relative gaps, thinned evenly for a logarithmic axis."""
+    iterations = np.array([row.iteration for row in solution.history], dtype=np.float64)
+    # One scale for the whole path, that of the answer, so that its last point is the gap reported.
+    scale = solution.certificate.scale or 1.0
+    gaps = np.array([row.gap for row in solution.history], dtype=np.float64) / scale
+    if iterations.size > _POINTS:
+        spaced = np.geomspace(1.0, iterations.size, _POINTS).round().astype(np.intp) - 1
+        kept = np.unique(spaced)
+        iterations, gaps = iterations[kept], gaps[kept]
+    return iterations, np.maximum(gaps, _FLOOR)
+
+
+def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
+    """One dashed line for each tolerance that a method was held to, named beside the axes."""
+    tolerances = sorted({float(f"{answer.tolerance:.1e}") for answer in answers})
+    for tolerance in tolerances:
+        ax.axhline(tolerance, color=GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    bottom, top = np.log10(ax.get_ylim())
+    wanted = [float((np.log10(value) - bottom) / (top - bottom)) for value in tolerances]
+    heights = label_positions(wanted, ax, _FONT_SIZE)
+    for tolerance, height in zip(tolerances, heights, strict=True):
+        ax.text(
+            1.015,
+            height,
+            f"tolerance {power_of_ten(tolerance)}",
+            transform=ax.transAxes,
+            verticalalignment="center",
+            color="#555555",
+            fontsize=_FONT_SIZE,
+        )
+
+
+def _label(solution: Solution) -> str:
+    count = f"{solution.iterations:,} iteration{'s' * (solution.iterations != 1)}"
+    return f"{solution.method}: {count}{'' if solution.is_optimal else ', not certified'}"
