@@ -1,0 +1,77 @@
+"""The command line: ``cvxqueue solve``, ``check``, ``schema`` and ``info``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+
+from cvxqueue.cli.output import write_error, write_json
+from cvxqueue.cli.parser import build_parser
+from cvxqueue.errors import (
+    CvxqueueError,
+    InfeasibleError,
+    InvalidInputError,
+    MissingDependencyError,
+)
+
+__all__ = ["main"]
+
+# What a shell reports of a program that the signals SIGINT and SIGPIPE ended.
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the name of the program; by default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0 for a certified answer, 1 for none (no allocation is stable, or no method
+        reached its tolerance), 2 for input that is not allowed.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no Greek letters gets escapes, not a traceback.
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left. What is still buffered would raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    return status
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        options = build_parser().parse_args(arguments)
+        status: int = options.run(options)
+    except SystemExit as finished:
+        # argparse has printed the help or the version.
+        return finished.code if isinstance(finished.code, int) else 0
+    except CvxqueueError as error:
+        write_error(str(error))
+        if "--json" in arguments:
+            write_json({"status": _status(error), "error": str(error)})
+        return 2 if isinstance(error, (InvalidInputError, MissingDependencyError)) else 1
+    return status
+
+
+def _status(error: CvxqueueError) -> str:
+    if isinstance(error, InfeasibleError):
+        return "infeasible"
+    if isinstance(error, InvalidInputError):
+        return "invalid_input"
+    return "missing_dependency" if isinstance(error, MissingDependencyError) else "error"

@@ -1,0 +1,185 @@
+"""``cvxqueue check``: what can be said of an instance before any method runs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cvxqueue.certificates import (
+    Contraction,
+    StepSize,
+    StrongConcavity,
+    contraction,
+    step_size,
+    strong_concavity,
+)
+from cvxqueue.cli.numerals import at_least, at_most, plural
+from cvxqueue.cli.output import write, write_error, write_json
+from cvxqueue.cli.reading import read_instance
+from cvxqueue.errors import UnstableQueueError
+from cvxqueue.model import Instance
+
+__all__ = ["run"]
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One thing found out: what it is about, whether it is good news, and what it means."""
+
+    subject: str
+    holds: bool
+    sentence: str
+    numbers: dict[str, Any]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check an instance and print what was found."""
+    instance = read_instance(options.file)
+    findings = [_stability(instance)]
+    if instance.is_feasible:
+        step = step_size(instance)
+        findings += [
+            _contraction(contraction(instance)),
+            _step_size(step),
+            _strong_concavity(strong_concavity(instance), step),
+        ]
+    error = str(UnstableQueueError(instance.least_utilization, instance.max_arrival_rate))
+    if options.json:
+        summary: dict[str, Any] = {
+            "status": "stable" if instance.is_feasible else "infeasible",
+            "instance": instance.name,
+            "size": instance.size,
+        }
+        for finding in findings:
+            entry = {"holds": finding.holds, "meaning": finding.sentence, **finding.numbers}
+            summary[finding.subject.replace(" ", "_")] = entry
+        write_json(summary if instance.is_feasible else {**summary, "error": error})
+    else:
+        write(_heading(instance), _table(findings))
+    if not instance.is_feasible:
+        write_error(error)
+        return 1
+    return 0
+
+
+def _heading(instance: Instance) -> Text:
+    name = f"{instance.name}: " if instance.name else ""
+    return Text.assemble(
+        (name, "bold"), f"a valid instance of {plural(instance.size, 'task type')}.\n"
+    )
+
+
+def _table(findings: list[_Finding]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        mark = Text("holds", "green") if finding.holds else Text("not proven", "yellow")
+        if finding.subject == "stability":
+            mark = Text("stable", "green") if finding.holds else Text("unstable", "red")
+        table.add_row(Text(finding.subject, "bold"), mark, Text(finding.sentence + "\n"))
+    return table
+
+
+def _stability(instance: Instance) -> _Finding:
+    least = instance.least_utilization
+    greatest = float(instance.evaluate(instance.max_tokens).utilization)
+    limit = instance.max_arrival_rate
+    if instance.is_feasible:
+        sentence = (
+            f"At min_tokens the utilization is {least:.4g}, so stable allocations exist. They do "
+            f"up to {at_least(limit, 6)} queries/s; this instance has {instance.arrival_rate:g}. "
+        )
+        sentence += (
+            f"At max_tokens it is {greatest:.4g}: every allocation in the box is stable."
+            if greatest < 1
+            else f"At max_tokens it would be {greatest:.4g}: part of the box is unstable, and the "
+            "methods keep out of it."
+        )
+    else:
+        sentence = (
+            f"At min_tokens the utilization is {least:.4g}, and must be below 1: no method can "
+            f"help. Stable allocations exist below {at_least(limit, 6)} queries/s; this instance "
+            f"has {instance.arrival_rate:g}."
+        )
+    numbers = {
+        "arrival_rate": instance.arrival_rate,
+        "max_arrival_rate": limit,
+        "utilization_at_min_tokens": least,
+        "utilization_at_max_tokens": greatest,
+    }
+    return _Finding("stability", instance.is_feasible, sentence, numbers)
+
+
+def _contraction(found: Contraction) -> _Finding:
+    if found.holds:
+        sentence = (
+            f"On {found.region}, the best-response map shrinks distances by the factor "
+            f"{at_most(found.value, 3)} in a weighted maximum norm: method fixed-point converges "
+            "there even in its plain form, damping=1."
+        )
+    else:
+        reason = (
+            f"the bound on its slope is {at_most(found.value, 3)}, not below 1"
+            if math.isfinite(found.value)
+            else "the queue is unstable at the upper end"
+        )
+        sentence = (
+            f"On {found.region}, the best-response map is not proven to contract: {reason}. The "
+            "plain fixed point, damping=1, may cycle or lose stability. Method fixed-point "
+            "backtracks by default and needs no contraction; nor do the other methods."
+        )
+    numbers = {"value": found.value, "row_sum": found.row_sum, "region": found.region}
+    return _Finding("contraction", found.holds, sentence, numbers)
+
+
+def _step_size(found: StepSize) -> _Finding:
+    if found.holds:
+        sentence = (
+            f"Among {found.region}, the curvature is at most {at_most(found.value, 3)} s per "
+            "token²: the plain gradient step of one over this increases the objective and keeps "
+            f"to that set, where the idle fraction is at least {at_least(found.least_idle, 3)}. "
+            "Method projected-gradient steps further, in a metric of its own for each type, and "
+            "falls back on this bound."
+        )
+    else:
+        sentence = (
+            "No finite bound on the curvature: method projected-gradient has no step that is "
+            "proven to increase the objective. Use newton."
+        )
+    numbers = {
+        "value": found.value,
+        "diagonal": found.diagonal,
+        "level": found.level,
+        "least_idle": found.least_idle,
+        "region": found.region,
+    }
+    return _Finding("step size", found.holds, sentence, numbers)
+
+
+def _strong_concavity(found: StrongConcavity, step: StepSize) -> _Finding:
+    if found.holds:
+        sentence = (
+            f"On {found.region}, the curvature is at least {at_least(found.value, 3)}/s in the "
+            "metric of squared seconds of service: there is exactly one optimum."
+        )
+        if step.holds:
+            # Both bounds hold, in the one metric, on the level set of the step.
+            sentence += (
+                f" The greatest there is {at_most(step.diagonal, 3)}/s, so a gradient step in "
+                "this metric removes at least one part in "
+                f"{at_most(step.diagonal / found.value)} of the distance to the optimal objective."
+            )
+    else:
+        sentence = (
+            "No positive bound on the curvature: the optimum need not be unique, and gradient "
+            "methods may slow down. The certified gap does not depend on it."
+        )
+    numbers = {"value": found.value, "plain": found.plain, "region": found.region}
+    return _Finding("strong concavity", found.holds, sentence, numbers)

@@ -1,0 +1,63 @@
+"""``cvxqueue info``: versions for a bug report."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.table import Table
+
+from cvxqueue.cli.output import write, write_json
+
+__all__ = ["run"]
+
+_PACKAGES = (
+    "cvxqueue",
+    "numpy",
+    "scipy",
+    "cvxpy",
+    "clarabel",
+    "pydantic",
+    "tomli-w",
+    "rich",
+    "matplotlib",
+)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the versions, and the conic solvers that CVXPY finds."""
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{package: _version(package) for package in _PACKAGES},
+        "conic solvers": _conic_solvers(),
+    }
+    if options.json:
+        write_json({key.replace(" ", "_"): value for key, value in found.items()})
+        return 0
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in found.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        table.add_row(key, text or "not installed")
+    write(table)
+    return 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _conic_solvers() -> list[str] | None:
+    """Names of the installed conic solvers, or ``None`` without CVXPY."""
+    try:
+        from cvxpy.reductions.solvers.defines import INSTALLED_CONIC_SOLVERS
+    except ImportError:
+        return None
+    return sorted(str(name) for name in INSTALLED_CONIC_SOLVERS)

@@ -1,0 +1,166 @@
+"""The arguments of each command."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.solvers import methods
+
+__all__ = ["build_parser"]
+
+_EXIT_STATUS = """\
+exit status:
+  0  a certified answer
+  1  none: no allocation is stable, or no method reached its tolerance
+  2  input that is not allowed"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are errors of the package, so that one place reports them."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidInputError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; the parsed options hold the command to run as ``run``."""
+    parser = _Parser(
+        prog="cvxqueue",
+        description="Certified convex optimization of reasoning tokens against queueing delay.",
+        epilog="example:\n  cvxqueue solve examples/instances/qwen3-8b-h100.toml",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cvxqueue {version('cvxqueue')}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_solve(commands)
+    _add_check(commands)
+    _command(
+        commands,
+        "schema",
+        "print the JSON Schema of instance files",
+        "Print the JSON Schema of instance files, for editors and other programs.",
+        "example:\n  cvxqueue schema > cvxqueue-instance.schema.json",
+    )
+    info = _command(
+        commands,
+        "info",
+        "print versions for a bug report",
+        "Print the versions of everything that an answer depends on, for a bug report.",
+        "example:\n  cvxqueue info",
+    )
+    _add_json(info)
+    return parser
+
+
+def _add_solve(commands: argparse._SubParsersAction[_Parser]) -> None:
+    solve = _command(
+        commands,
+        "solve",
+        "solve an instance by every method and print the best certified answer",
+        "Print the answer with the smallest certified gap, every method beside it, the\n"
+        "certificate, and the integer answer with its loss.",
+        "examples:\n"
+        "  cvxqueue solve examples/instances/qwen3-8b-h100.toml\n"
+        "  cvxqueue solve server.toml --method conic --tolerance 1e-8 --plot server.png\n"
+        "  generate-instance | cvxqueue solve - --json\n\n"
+        f"{_EXIT_STATUS}",
+    )
+    _add_file(solve)
+    solve.add_argument(
+        "--method",
+        metavar="NAME",
+        help=f"run only this one of {', '.join(method.name for method in methods())}",
+    )
+    solve.add_argument(
+        "--time-limit",
+        metavar="S",
+        type=_positive,
+        help="seconds for each method (default: no limit for the first one, 10 for each of the "
+        "others, 3 for the integers)",
+    )
+    solve.add_argument(
+        "--tolerance",
+        metavar="T",
+        type=_positive,
+        help="certified relative gap to reach (default: 1e-9, and for newton the least that "
+        "double precision can prove)",
+    )
+    _add_json(solve)
+    solve.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="also draw the accuracy curves and the path of each method (.png, .svg or .pdf)",
+    )
+
+
+def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
+    check = _command(
+        commands,
+        "check",
+        "validate an instance file and say what can be proven before any method runs",
+        "Validate an instance file, and say in plain words whether the queue can be\n"
+        "stable, what is certified before any method runs, and what that means for the\n"
+        "methods.",
+        "example:\n"
+        "  cvxqueue check examples/instances/qwen3-8b-h100.toml\n\n"
+        "exit status:\n"
+        "  0  some allocation is stable\n"
+        "  1  none is\n"
+        "  2  input that is not allowed",
+    )
+    _add_file(check)
+    _add_json(check)
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser],
+    name: str,
+    summary: str,
+    description: str,
+    epilog: str,
+) -> _Parser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=_deferred(name))
+    return parser
+
+
+def _deferred(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return the command, to be imported when it runs: ``--help`` waits for nothing."""
+
+    def run(options: argparse.Namespace) -> int:
+        status: int = import_module(f"cvxqueue.cli.{name}").run(options)
+        return status
+
+    return run
+
+
+def _add_file(parser: _Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="instance file, TOML or JSON; - for stdin")
+
+
+def _add_json(parser: _Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
+    return value

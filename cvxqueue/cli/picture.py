@@ -1,0 +1,59 @@
+"""``--plot FILE``: refused before anything is solved, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+
+from cvxqueue import plots
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.plots.style import require_matplotlib
+from cvxqueue.solvers import CrossValidation
+from cvxqueue.suggest import nearest
+
+__all__ = ["check_picture", "save_picture"]
+
+_SUFFIXES = (".pdf", ".png", ".svg")
+
+
+def check_picture(name: str) -> None:
+    """Raise unless a picture can be written there.
+
+    Raises
+    ------
+    InvalidInputError
+        If the suffix is not known, or the place cannot be written.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise InvalidInputError(
+            f"--plot {name}: unknown picture format {suffix!r}: {nearest(suffix, _SUFFIXES)}"
+        )
+    if path.is_dir():
+        raise InvalidInputError(f"--plot {name}: is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"--plot {name}: there is no directory {str(path.parent)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InvalidInputError(f"--plot {name}: cannot be written; check its permissions")
+    require_matplotlib()
+
+
+def save_picture(comparison: CrossValidation, name: str) -> None:
+    """Draw the comparison and write it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be written after all.
+    """
+    path = Path(name)
+    drawn = BytesIO()
+    plots.figure(comparison).savefig(drawn, format=path.suffix.lower()[1:])
+    try:
+        path.write_bytes(drawn.getvalue())
+    except OSError as error:
+        raise InvalidInputError(f"--plot {name}: {error.strerror}") from error
