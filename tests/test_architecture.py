@@ -1,0 +1,143 @@
+"""The house: imports point forward, the import is light, and the package keeps its manners."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import cvxqueue as cq
+
+PACKAGE = Path(cq.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# A room imports only from those before it.
+ROOMS = (
+    "errors",
+    "suggest",
+    "model",
+    "files",
+    "certificates",
+    "solution",
+    "dcp",
+    "solvers",
+    "integer",
+    "plots",
+    "cli",
+)
+HEAVY = ("cvxpy", "scipy.optimize", "pydantic", "rich", "matplotlib", "clarabel")
+
+
+def room_of(module: Path) -> str:
+    """First name of a module below the package; the package itself has none."""
+    first = module.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(module: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import that runs, inside functions included."""
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    only_for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in only_for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "cvxqueue":
+            yield from ((node.lineno, f"cvxqueue.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or ""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [module for module in MODULES if room_of(module) not in ("__init__", "__main__")],
+    ids=lambda module: str(module.relative_to(PACKAGE)),
+)
+def test_a_room_imports_only_from_rooms_before_it(module: Path) -> None:
+    room = room_of(module)
+    assert room in ROOMS, f"{room} is no room of the house"
+    for line, name in imports(module):
+        if name == "cvxqueue":
+            pytest.fail(f"{module}:{line} imports the whole package")
+        if name.startswith("cvxqueue."):
+            other = name.split(".")[1]
+            assert other in ROOMS, f"{module}:{line} imports {name}, which is in no room"
+            assert ROOMS.index(other) <= ROOMS.index(room), f"{module}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("room", ["errors", "suggest", "model", "certificates", "solution"])
+def test_the_first_rooms_need_numpy_alone(room: str) -> None:
+    known = {*sys.stdlib_module_names, "numpy", "cvxqueue"}
+    for module in MODULES:
+        if room_of(module) == room:
+            for line, name in imports(module):
+                assert name.split(".")[0] in known, f"{module}:{line} imports {name}"
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Heavy packages that a fresh interpreter has loaded after a statement."""
+    code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    return set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
+
+
+def test_importing_the_package_is_light() -> None:
+    assert loaded_after("import cvxqueue") == set()
+
+
+def test_solving_by_newton_is_light() -> None:
+    statement = (
+        "import cvxqueue as cq; cq.solve(cq.Instance(arrival_rate=0.1, accuracy_weight=9.0, "
+        "max_tokens=99.0, probabilities=1.0, service=cq.AffineService(base=1.0, per_token=0.1), "
+        "accuracy=cq.SaturatingExponential(floor=0.0, gain=1.0, rate=0.1)))"
+    )
+    assert loaded_after(statement) == set()
+
+
+def test_this_test_can_see_a_heavy_import() -> None:
+    assert "pydantic" in loaded_after("import cvxqueue; cvxqueue.load")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_manners(module: Path) -> None:
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        where = f"{module}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.Assert), f"assert at {where}"
+        if isinstance(node, ast.Call):
+            assert getattr(node.func, "id", "") != "print", f"print at {where}"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"bare except at {where}"
+            caught = {
+                getattr(part, "id", getattr(part, "attr", "")) for part in ast.walk(node.type)
+            }
+            assert not caught & {"Exception", "BaseException"}, f"wide except at {where}"
+
+
+@pytest.mark.parametrize("name", cq.__all__)
+def test_public_names_resolve_and_are_documented(name: str) -> None:
+    assert (getattr(cq, name).__doc__ or "").strip()
+    assert name in dir(cq)
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'solv'"):
+        _ = cq.solv
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    from importlib.metadata import version
+
+    assert cq.__version__ == version("cvxqueue")

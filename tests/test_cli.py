@@ -1,0 +1,591 @@
+"""The command line: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from cvxqueue import certificates
+from cvxqueue.cli import main, numerals, output
+from cvxqueue.solvers import CrossValidation
+
+SERVER = """\
+format = "cvxqueue-instance"
+version = 1
+name = "small"
+arrival_rate = 0.2
+accuracy_weight = 60
+max_tokens = 4096
+
+[[task]]
+name = "easy [bold]"
+probability = 0.7
+service = { kind = "affine", base = 0.5, per_token = 0.002 }
+accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.004 }
+
+[[task]]
+name = "hard"
+probability = 0.3
+service = { kind = "affine", base = 0.5, per_token = 0.002 }
+accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
+"""
+METHODS = [method.name for method in cq.methods()]
+COMMANDS = ("solve", "check", "schema", "info")
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> str:
+    return written(tmp_path, SERVER)
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has set must not matter."""
+    for variable in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def written(folder: Path, content: str, name: str = "server.toml") -> str:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def one_object(text: str) -> dict[str, Any]:
+    """Parse what must be exactly one JSON object in strict JSON."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    data = json.loads(text, parse_constant=refuse)
+    assert isinstance(data, dict)
+    return data
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cvxqueue", *arguments]
+
+
+def test_solve_prints_the_answer_and_every_method(server: str, capsys: Capture) -> None:
+    assert main(["solve", server]) == 0
+    out, err = capsys.readouterr()
+    solution = cq.solve(cq.load(server))
+    integer = cq.solve_integer(cq.load(server))
+    assert err == ""
+    for method in METHODS:
+        assert f"\n{method} " in out
+    for heading in ("task type", "Methods", "Certificate of the answer", "Integer tokens"):
+        assert heading in out
+    assert "Verdict: agree." in out
+    for name, tokens, whole in zip(
+        ["easy [bold]", "hard"], solution.tokens, integer.tokens, strict=True
+    ):
+        row = next(line for line in out.splitlines() if line.startswith(name))
+        assert f" {tokens:.3f} " in row
+        assert row.endswith(f" {whole}")
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert "\x1b" not in out
+
+
+def test_solve_json_is_one_object_with_the_whole_answer(server: str, capsys: Capture) -> None:
+    assert main(["solve", server, "--json"]) == 0
+    out, err = capsys.readouterr()
+    data = one_object(out)
+    instance = cq.load(server)
+    solution = cq.solve(instance)
+    integer = cq.solve_integer(instance)
+    assert err == ""
+    assert (data["status"], data["verdict"], data["instance"]) == ("optimal", "agree", "small")
+    assert data["names"] == ["easy [bold]", "hard"]
+    assert "error" not in data
+    np.testing.assert_allclose(data["tokens"], solution.tokens, atol=0.01)
+    np.testing.assert_allclose(data["accuracies"], solution.accuracies, atol=1e-4)
+    for field in ("objective", "utilization", "mean_system_time", "mean_waiting_time"):
+        assert data[field] == pytest.approx(getattr(solution, field), rel=1e-4)
+    assert data["upper_bound"] - data["objective"] == pytest.approx(data["gap"], abs=1e-12)
+    assert 0 <= data["relative_gap"] <= 1e-9
+    lower, upper = np.transpose(data["token_bounds"])
+    assert np.all((lower <= solution.tokens + 1e-6) & (solution.tokens - 1e-6 <= upper))
+    assert data["integer"]["tokens"] == integer.tokens.tolist()
+    assert all(type(value) is int for value in data["integer"]["tokens"])
+    assert [row["method"] for row in data["methods"]] == METHODS
+    assert data["gap"] == min(row["gap"] for row in data["methods"])
+
+
+def test_method_runs_only_that_one_to_its_tolerance(server: str, capsys: Capture) -> None:
+    arguments = ["--method", "fixed-point", "--tolerance", "1e-3", "--json"]
+    assert main(["solve", server, *arguments]) == 0
+    data = one_object(capsys.readouterr().out)
+    assert [row["method"] for row in data["methods"]] == ["fixed-point"]
+    assert data["tolerance"] == 1e-3
+    assert 1e-9 < data["relative_gap"] <= 1e-3
+    assert main(["solve", server, *arguments[:-1]]) == 0
+    out = capsys.readouterr().out
+    assert "Certificate of the answer (fixed-point)" in out
+    assert "Verdict" not in out
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]], ids=["tables", "json"])
+def test_no_certified_answer_is_exit_status_1(
+    server: str, capsys: Capture, json_flag: list[str]
+) -> None:
+    arguments = ["--method", "fixed-point", "--time-limit", "1e-9", *json_flag]
+    assert main(["solve", server, *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert "no certified answer: method 'fixed-point' came nearest" in err
+    assert "'time_limit' (raise time_limit" in err
+    if json_flag:
+        data = one_object(out)
+        assert data["status"] == "time_limit"
+        assert f"cvxqueue: error: {data['error']}\n" == err
+        assert data["objective"] < cq.solve(cq.load(server)).objective < data["upper_bound"]
+    else:
+        assert "time limit" in out
+
+
+def test_contradictory_proofs_are_no_answer(
+    server: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CrossValidation, "verdict", property(lambda self: "disagree"))
+    assert main(["solve", server, "--json", "--method", "newton"]) == 1
+    out, err = capsys.readouterr()
+    data = one_object(out)
+    assert data["status"] == "disagree"
+    assert "please report" in data["error"]
+    assert data["error"] in err
+
+
+def test_the_answer_stands_without_integers(
+    server: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: object, **options: object) -> None:
+        raise cq.BackendError("HiGHS gave up")
+
+    monkeypatch.setattr("cvxqueue.cli.solve.solve_integer", fails)
+    assert main(["solve", server, "--method", "newton"]) == 0
+    assert "none: HiGHS gave up" in capsys.readouterr().out
+    assert main(["solve", server, "--method", "newton", "--json"]) == 0
+    assert one_object(capsys.readouterr().out)["integer"] == {"error": "HiGHS gave up"}
+
+
+@pytest.mark.parametrize("name", ["solve", "check"])
+@pytest.mark.parametrize("json_flag", [[], ["--json"]], ids=["tables", "json"])
+def test_no_stable_allocation_is_exit_status_1(
+    tmp_path: Path, capsys: Capture, name: str, json_flag: list[str]
+) -> None:
+    path = written(tmp_path, SERVER.replace("arrival_rate = 0.2", "arrival_rate = 2.5"))
+    assert main([name, path, *json_flag]) == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("cvxqueue: error: no stable allocation: the utilization at min_tokens is")
+    assert "lower arrival_rate below 2 per second" in err
+    if json_flag:
+        data = one_object(out)
+        assert data["status"] == "infeasible"
+        assert data["error"] in err
+    else:
+        assert ("unstable" in out) is (name == "check")
+
+
+BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
+    "no-command": ([], ["COMMAND", "cvxqueue --help"]),
+    "command": (["sovle", "FILE"], ["'sovle'", "solve", "check", "schema", "info"]),
+    "no-file": (["solve"], ["required: FILE", "cvxqueue solve --help"]),
+    "option": (["solve", "FILE", "--quick"], ["--quick"]),
+    "shortened": (["solve", "FILE", "--tol", "1e-3"], ["--tol"]),
+    "method": (
+        ["solve", "FILE", "--method", "newtn"],
+        ["unknown method 'newtn'", "did you mean 'newton'?", "fixed-point"],
+    ),
+    "limit-text": (
+        ["solve", "FILE", "--time-limit", "soon"],
+        ["--time-limit", "must be a finite number > 0, got 'soon'"],
+    ),
+    "limit-zero": (["solve", "FILE", "--time-limit", "0"], ["--time-limit", "> 0, got '0'"]),
+    "tolerance-sign": (
+        ["solve", "FILE", "--tolerance=-1e-9"],
+        ["--tolerance", "> 0, got '-1e-9'"],
+    ),
+    "tolerance-nan": (["solve", "FILE", "--tolerance", "nan"], ["--tolerance", "got 'nan'"]),
+    "missing": (["solve", "FILE/no.toml"], ["cannot read", "no.toml"]),
+    "missing-check": (["check", "nowhere.toml"], ["cannot read nowhere.toml: No such file"]),
+    "directory": (["check", "FOLDER"], ["is a directory"]),
+    "suffix": (["check", "FOLDER/notes.txt"], ["'.txt'", ".toml", ".json"]),
+    "syntax": (["check", "FOLDER/syntax.toml"], ["syntax.toml: not valid TOML", "line 1"]),
+    "key": (
+        ["solve", "FOLDER/key.toml"],
+        ["key.toml: arival_rate", "mean 'arrival_rate'?"],
+    ),
+    "value": (["check", "FOLDER/value.toml"], ["value.toml", "arrival_rate = -1.0", "> 0"]),
+    "plot-suffix": (
+        ["solve", "FOLDER/never-read.toml", "--plot", "FOLDER/a.gif"],
+        ["--plot", "'.gif'", ".pdf, .png, .svg"],
+    ),
+    "plot-folder": (
+        ["solve", "FOLDER/never-read.toml", "--plot", "FOLDER/none/a.png"],
+        ["--plot", "there is no directory"],
+    ),
+    "plot-is-folder": (
+        ["solve", "FOLDER/never-read.toml", "--plot", "FOLDER/folder.png"],
+        ["--plot", "is a directory"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_exit_status_2(case: str, server: str, capsys: Capture) -> None:
+    folder = Path(server).parent
+    written(folder, "some notes", "notes.txt")
+    written(folder, "arrival_rate = = 1", "syntax.toml")
+    written(folder, SERVER.replace("arrival_rate", "arival_rate"), "key.toml")
+    written(folder, SERVER.replace("arrival_rate = 0.2", "arrival_rate = -1"), "value.toml")
+    (folder / "folder.png").mkdir()
+    before = sorted(folder.iterdir())
+    arguments, fragments = BAD_INPUT[case]
+    places = [arg.replace("FILE", server).replace("FOLDER", str(folder)) for arg in arguments]
+    assert main(places) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("cvxqueue: error: ")
+    assert err.count("\n") == 1
+    for fragment in fragments:
+        assert fragment in err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_bad_input_is_told_in_json_too(capsys: Capture) -> None:
+    assert main(["solve", "nowhere.toml", "--json"]) == 2
+    out, err = capsys.readouterr()
+    data = one_object(out)
+    assert data["status"] == "invalid_input"
+    assert err == f"cvxqueue: error: {data['error']}\n"
+
+
+@pytest.mark.parametrize("form", ["toml", "json"])
+def test_stdin(form: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    content = SERVER if form == "toml" else json.dumps(cq.to_dict(cq.load(server)))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+    assert main(["solve", "-", "--json", "--method", "newton"]) == 0
+    assert one_object(capsys.readouterr().out)["instance"] == "small"
+
+
+def test_bad_stdin_says_so(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff")))
+    assert main(["check", "-"]) == 2
+    assert capsys.readouterr().err.startswith("cvxqueue: error: stdin: byte 0xff in line 1")
+
+
+@pytest.mark.parametrize(
+    ("name", "magic"), [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml")]
+)
+def test_plot_writes_a_picture(
+    server: str, tmp_path: Path, capsys: Capture, name: str, magic: bytes
+) -> None:
+    path = tmp_path / name
+    assert main(["solve", server, "--method", "newton", "--plot", str(path)]) == 0
+    assert path.read_bytes().startswith(magic)
+    assert capsys.readouterr().err == ""
+
+
+def test_plot_that_may_not_be_written_is_refused_first(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Simulated, because to an administrator every file is writable.
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert main(["solve", "never-read.toml", "--plot", str(tmp_path / "a.png")]) == 2
+    assert "a.png: cannot be written; check its permissions" in capsys.readouterr().err
+
+
+def test_plot_that_fails_in_the_end_says_so(
+    server: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    arguments = ["--method", "newton", "--plot", str(tmp_path / "a.png"), "--json"]
+    assert main(["solve", server, *arguments]) == 2
+    assert "a.png: No space left on device" in one_object(capsys.readouterr().out)["error"]
+
+
+def test_plot_without_matplotlib_says_how_to_install_it(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvxqueue.plots.style.find_spec", lambda name: None)
+    picture = str(tmp_path / "a.png")
+    assert main(["solve", "never-read.toml", "--json", "--plot", picture]) == 2
+    out, err = capsys.readouterr()
+    assert "pip install 'cvxqueue[plot]'" in err
+    assert one_object(out)["status"] == "missing_dependency"
+
+
+def test_check_says_what_holds(server: str, capsys: Capture) -> None:
+    assert main(["check", server]) == 0
+    out = capsys.readouterr().out
+    for subject in ("stability", "contraction", "step size", "strong concavity"):
+        assert f"\n{subject} " in out
+    assert "a valid instance of 2 task types" in out
+    assert main(["check", server, "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    instance = cq.load(server)
+    assert (data["status"], data["instance"], data["size"]) == ("stable", "small", 2)
+    stability = data["stability"]
+    assert stability["max_arrival_rate"] == instance.max_arrival_rate
+    assert stability["utilization_at_min_tokens"] == pytest.approx(0.1)
+    assert stability["utilization_at_max_tokens"] == pytest.approx(0.2 * (0.5 + 0.002 * 4096))
+    assert "part of the box is unstable" in stability["meaning"]
+    found = certificates.step_size(instance)
+    assert data["step_size"]["value"] == found.value
+    assert data["strong_concavity"]["value"] == certificates.strong_concavity(instance).value
+    for subject in ("step_size", "strong_concavity"):
+        assert data[subject]["holds"] is True
+        assert " ".join(data[subject]["meaning"].split()) in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("rate", "weight", "holds", "meaning"),
+    [
+        (0.01, 60, True, "converges there even in its plain form"),
+        (0.4, 6000, False, "the queue is unstable at the upper end"),
+    ],
+    ids=["light-load", "heavy-load"],
+)
+def test_check_tells_when_best_responses_contract(
+    tmp_path: Path, capsys: Capture, rate: float, weight: float, holds: bool, meaning: str
+) -> None:
+    content = SERVER.replace("arrival_rate = 0.2", f"arrival_rate = {rate}")
+    content = content.replace("accuracy_weight = 60", f"accuracy_weight = {weight}")
+    assert main(["check", written(tmp_path, content), "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    found = data["contraction"]
+    assert found["holds"] is holds
+    assert meaning in found["meaning"]
+    assert found["value"] < 1 if holds else found["value"] is None  # infinite
+    assert ("every allocation in the box is stable" in data["stability"]["meaning"]) is holds
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meaning"),
+    [
+        ("contraction", 1.25, "the bound on its slope is 1.25, not below 1"),
+        ("step_size", np.inf, "No finite bound on the curvature"),
+        ("strong_concavity", 0.0, "No positive bound on the curvature"),
+    ],
+)
+def test_check_promises_nothing_that_does_not_hold(
+    server: str,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: float,
+    meaning: str,
+) -> None:
+    worse = dataclasses.replace(getattr(certificates, name)(cq.load(server)), value=value)
+    monkeypatch.setattr(f"cvxqueue.cli.check.{name}", lambda instance: worse)
+    assert main(["check", server, "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    assert data[name]["holds"] is False
+    assert meaning in data[name]["meaning"]
+    assert main(["check", server]) == 0
+    assert "not proven" in capsys.readouterr().out
+
+
+def test_schema_is_json(capsys: Capture) -> None:
+    assert main(["schema"]) == 0
+    assert one_object(capsys.readouterr().out)["title"] == "cvxqueue instance"
+
+
+def test_info_names_every_version(capsys: Capture) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert main(["info", "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    assert data["cvxqueue"] == cq.__version__
+    assert data["numpy"] == np.__version__
+    assert data["python"] == sys.version.split()[0]
+    assert "CLARABEL" in data["conic_solvers"]
+    for key in ("platform", "scipy", "cvxpy", "clarabel", "pydantic", "rich", "matplotlib"):
+        assert f"{key} " in out
+        assert data[key] in out
+
+
+def test_info_tells_what_is_missing(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("cvxqueue.cli.info.version", nothing)
+    monkeypatch.setitem(sys.modules, "cvxpy.reductions.solvers.defines", None)
+    assert main(["info", "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    assert data["matplotlib"] is data["conic_solvers"] is None
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out.count("not installed") == 10
+
+
+def test_of_many_types_the_most_frequent_are_shown(tmp_path: Path, capsys: Capture) -> None:
+    mix = np.linspace(1.0, 2.0, 60)
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=60.0,
+        max_tokens=4096,
+        probabilities=mix / mix.sum(),
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001 * mix),
+    )
+    path = tmp_path / "many.json"
+    cq.save(instance, path)
+    assert main(["solve", str(path), "--method", "newton", "--time-limit", "1"]) == 0
+    out = capsys.readouterr().out
+    shown = [line.split()[1] for line in out.splitlines() if line.startswith("type ")]
+    assert shown == [str(k) for k in range(41, 61)]
+    assert "the 20 most frequent of 60 types; --json has all" in out
+
+
+def test_a_narrow_terminal_cuts_no_number(
+    server: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["solve", server, "--method", "newton"]) == 0
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "30")
+    assert main(["solve", server, "--method", "newton"]) == 0
+    narrow = capsys.readouterr().out
+    assert "…" not in narrow
+    assert narrow.count("\n") == wide.count("\n")
+
+
+def test_a_stdout_without_unicode_gets_escapes(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(["check", server]) == 0
+    content = stdout.buffer
+    assert isinstance(content, io.BytesIO)
+    assert rb"\u2265" in content.getvalue()  # ≥
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0], ids=["slow", "fast"])
+def test_progress_shows_on_a_terminal_when_it_takes_long(
+    patience: float, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(output, "_PATIENCE", patience)
+    with output.progress(2) as step:
+        step("conic")
+        started = output._PATIENCE == 0.0
+        deadline = time.monotonic() + 30.0
+        while started and "conic" not in terminal.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert ("conic" in terminal.getvalue()) is started
+    assert capsys.readouterr().out == ""
+
+
+def test_ctrl_c_is_quiet(server: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cvxqueue.cli.solve.solve", interrupted)
+    assert main(["solve", server]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    with subprocess.Popen(
+        command("schema"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=120) == 141
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_has_an_example(name: str, capsys: Capture) -> None:
+    assert main([*([name] if name else []), "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"usage: cvxqueue {name}".rstrip())
+    assert f"cvxqueue {name or 'solve'}" in out.partition("example")[2]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_version_as_a_module_loads_nothing_heavy() -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['cvxqueue', '--version']\n"
+        "try: runpy.run_module('cvxqueue', run_name='__main__')\n"
+        "except SystemExit as end: print(end.code)\n"
+        "print({'cvxpy', 'scipy.optimize', 'pydantic', 'rich', 'matplotlib'} & set(sys.modules))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert run.stdout.splitlines() == [f"cvxqueue {cq.__version__}", "0", "set()"]
+
+
+def test_the_process_ends_with_the_exit_status(server: str) -> None:
+    run = subprocess.run(
+        command("solve", "-", "--method", "newton", "--tolerance", "1e-30"),
+        input=SERVER,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "no certified answer" in run.stderr
+    assert run.stdout.startswith("small: 2 task types")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "up", "down"),
+    [
+        (1.84e-10, 2, "1.9e-10", "1.8e-10"),
+        (0.5, 2, "0.5", "0.5"),
+        (0.0, 2, "0", "0"),
+        (-1.25, 2, "-1.2", "-1.3"),
+        (20.97137984105, 12, "20.9713798411", "20.9713798410"),
+        (float("inf"), 2, "inf", "inf"),
+    ],
+)
+def test_printed_bounds_still_hold(value: float, digits: int, up: str, down: str) -> None:
+    assert numerals.at_most(value, digits) == up
+    assert numerals.at_least(value, digits) == down
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.00004, "0.0 ms"), (0.0123, "12 ms"), (0.9999, "1.0 s"), (61, "61.0 s")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert numerals.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("largest", "decimals"), [(3.0, 4), (512.0, 4), (32768.0, 2), (1e6, 0), (1e300, 0)]
+)
+def test_tokens_have_about_seven_digits(largest: float, decimals: int) -> None:
+    assert numerals.token_decimals(largest) == decimals
+    assert len(numerals.fixed(largest, decimals, "ROUND_FLOOR")) <= 8

@@ -1,0 +1,78 @@
+"""The code of the README and of the documentation runs, and prints what the pages say."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from cvxqueue.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+# What differs from run to run or from platform to platform: times, gaps at rounding level with
+# what follows from them, and how far a solver got in how many iterations.
+VOLATILE = re.compile(
+    r"\[\d[\d.]*, \d[\d.]*\]"
+    r"|\b\d+(\.\d+)?(e[-+]\d+)?\s(s|ms|µs)\b"
+    r"|\b\d(\.\d+)?e-\d+"
+    r"|(?<=optimal)  .*$",
+    re.MULTILINE,
+)
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """Fenced blocks of a language: line number and text."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, match.start(2)), match.group(2))
+        for match in FENCE.finditer(text)
+        if match.group(1) == language
+    ]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages name files relative to the clone."""
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_sessions(page: Path) -> None:
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    report: list[str] = []
+    names: dict[str, object] = {}
+    for line, text in blocks(page, "pycon"):
+        test = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), line)
+        runner.run(test, out=report.append, clear_globs=False)
+        names = test.globs
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_console_sessions(
+    page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    for _, text in blocks(page, "console"):
+        command, _, expected = text.partition("\n")
+        words = shlex.split(command.removeprefix("$ "))
+        assert words[0] == "cvxqueue", command
+        main(words[1:])
+        printed = capsys.readouterr().out
+        assert masked(printed) == masked(expected), command
+
+
+def masked(text: str) -> str:
+    """The text without what changes from run to run, and without the padding that it needs."""
+    return re.sub(r"[\s─━]+", " ", VOLATILE.sub("#", text)).strip()
+
+
+def test_there_is_something_to_run() -> None:
+    assert sum(len(blocks(page, "pycon")) for page in PAGES) >= 10
+    assert sum(len(blocks(page, "console")) for page in PAGES) >= 2
