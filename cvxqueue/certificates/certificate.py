@@ -46,6 +46,13 @@ class Certificate(ArrayData):
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", float_array("tokens", self.tokens))
 
+    @classmethod
+    def of(cls, instance: Instance, point: Evaluation, gap: float) -> Certificate:
+        """Return the certificate of a point in the box whose gap is known."""
+        certificate = cls(instance, point.tokens, 0.0)
+        certificate.__dict__.update(evaluation=point, gap=gap)
+        return certificate
+
     @cached_property
     def evaluation(self) -> Evaluation:
         """The closed forms at `tokens`."""
@@ -68,17 +75,17 @@ class Certificate(ArrayData):
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
         ``instance.objective(tokens)``, can exceed it by rounding.
         """
-        return certified_objective(self.evaluation)
+        return float(certified_objective(self.evaluation))
 
     @cached_property
     def gap(self) -> float:
         """Proven bound on max J − objective, in seconds, rounding included."""
-        return certified_gap(self.evaluation)
+        return float(certified_gap(self.evaluation))
 
     @cached_property
     def allowance(self) -> float:
         """What rounding can have done to the objective, in seconds; `gap` has it twice."""
-        return rounding_allowance(self.evaluation) if self.is_stable else np.inf
+        return float(rounding_allowance(self.evaluation)) if self.is_stable else np.inf
 
     @property
     def upper_bound(self) -> float:

@@ -13,37 +13,49 @@ import numpy as np
 
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["certified_gap", "certified_objective", "rounding_allowance", "type_gaps"]
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
-_ROUNDINGS = 4.0
+_ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
+# Terms that are not negative, a few thousand at a time: every sum is right to 2^13 roundings.
+_SUMMATION = 1.0 + 1e-11
 
 
-def rounding_allowance(point: Evaluation) -> float:
-    """What rounding can have done to the objective at a stable point, in seconds."""
-    relative = _ROUNDINGS * np.finfo(np.float64).eps
-    return float(relative * (point.benefit + point.mean_system_time / point.idle))
+def rounding_allowance(point: Evaluation) -> FloatArray:
+    """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
+    allowance: FloatArray = _ROUNDINGS * (point.benefit + point.mean_system_time / point.idle)
+    return allowance
 
 
-def certified_objective(point: Evaluation) -> float:
-    """Objective, rounded down: the exact J at these tokens is no less, nor is the optimum."""
-    if not point.is_stable:
-        return -np.inf
-    return float(point.objective) - rounding_allowance(point)
+def certified_objective(point: Evaluation) -> FloatArray:
+    """Objective, rounded down: the exact J at these tokens is no less, nor is the optimum.
+
+    Parameters
+    ----------
+    point : Evaluation
+        Tokens in the box, of one instance or of a batch.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        In seconds; −inf where the queue is unstable.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        objective = point.objective - rounding_allowance(point)
+    return np.where(point.idle > 0.0, objective, -np.inf)
 
 
 def type_gaps(point: Evaluation) -> FloatArray:
-    """Each type's share of the gap, in seconds, shape (N,), without the allowance.
+    """Each type's share of the gap, in seconds, shape (..., N), without what rounding can do.
 
     Every term is ≥ 0 up to its own rounding, because the response maximises it.
     """
     return np.maximum(point.separable_gains(point.response), 0.0)
 
 
-def certified_gap(point: Evaluation) -> float:
+def certified_gap(point: Evaluation) -> FloatArray:
     """Proven bound on max J less the certified objective, in seconds.
 
     The allowance for rounding is in it twice, once below and once above the objective.
@@ -51,30 +63,35 @@ def certified_gap(point: Evaluation) -> float:
     Parameters
     ----------
     point : Evaluation
-        One allocation in the box; where it is unstable, the bound is infinite.
+        Tokens in the box, of one instance or of a batch.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        Infinite where the queue is unstable.
     """
-    if not point.is_stable:
-        return np.inf
-    gap = float(accurate_sum(type_gaps(point))) + _gap_rounding(point)
-    gap += 2.0 * rounding_allowance(point)
-    return gap if np.isfinite(gap) else np.inf
+    with np.errstate(all="ignore"):
+        gap = 2.0 * rounding_allowance(point)
+        for part in point.parts:
+            gap = gap + _part_gap(part)
+    return np.where((point.idle > 0.0) & np.isfinite(gap), gap, np.inf)
 
 
-def _gap_rounding(point: Evaluation) -> float:
-    """What rounding can have taken from the gap itself, in seconds.
+def _part_gap(point: Evaluation) -> FloatArray:
+    """Sum of the gaps of some types, and of what rounding can have taken from each of them.
 
-    The two terms of each type are rounded, and the response is: by its share of the interval, and
-    by what the rounding of the marginal cost moves it. Off the maximum, the loss is quadratic.
+    The two terms of a gap are rounded, and the response is: by its share of the interval, and by
+    what the rounding of the marginal cost moves it. Off the maximum, the loss is quadratic.
     """
-    instance, response = point.instance, point.response
-    error = _ROUNDINGS * np.finfo(np.float64).eps / point.idle
-    moved = np.abs(response - point.tokens)
-    rise = instance.accuracy_value * np.abs(instance.accuracy.difference(point.tokens, response))
-    terms = error * (rise + point.marginal_cost * moved)
+    instance, response, cost = point.instance, point.response, point.marginal_cost
+    rise = instance.accuracy_value * instance.accuracy.difference(point.tokens, response)
+    fall = cost * (response - point.tokens)
+    error = np.asarray(_ROUNDINGS / point.idle)[..., np.newaxis]
     sensitivity = instance.accuracy.inverse_slope_sensitivity(point.tokens, response)
-    shift = 4.0 * error * (sensitivity + np.abs(response))
-    nearest = np.clip(point.unclipped_response, response - shift, response + shift)
+    shift = 4.0 * error * (sensitivity + response)
+    gaps = np.maximum(rise - fall, 0.0) + error * np.abs(rise + fall)
     # A type whose response lies beyond its bound by more than that is not moved by rounding.
-    is_near = nearest == point.unclipped_response
-    quadratic = np.where(is_near, point.marginal_cost * np.square(shift) / sensitivity, 0.0)
-    return float(accurate_sum(instance.probabilities * (terms + quadratic)))
+    is_near = np.abs(point.unclipped_response - response) <= shift
+    gaps += is_near * cost * np.square(shift) / sensitivity
+    total: FloatArray = _SUMMATION * np.vecdot(instance.probabilities, gaps)
+    return total

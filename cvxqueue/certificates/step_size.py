@@ -101,17 +101,15 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     system_time = float(point.mean_system_time + spread) * _MIX_SLACK
     rate = instance.arrival_rate
     queue = instance.queue
-    idle = queue.least_idle(
-        rate,
-        system_time,
-        float(least.mean_service_time),
-        float(least.service_time_second_moment),
+    shortest = float(least.mean_service_time)
+    idle = float(
+        queue.least_idle(rate, system_time, shortest, float(least.service_time_second_moment))
     )
     # At a given idle fraction the level set bounds the second moment, and the curvature that
     # follows falls as the idle fraction grows: its least value is the worst case.
     second_moment = min(
         float(most.service_time_second_moment),
-        queue.greatest_second_moment(rate, system_time, float(least.mean_service_time), idle),
+        float(queue.greatest_second_moment(rate, system_time, shortest, idle)),
     )
     # The bounds hold for a mix that sums to one; an instance's does within 1e-9.
     idle /= _MIX_SLACK

@@ -34,7 +34,7 @@ def token_bounds(point: Evaluation) -> FloatArray:
     lower, upper = instance.min_tokens, instance.max_tokens
     if not point.is_stable:
         return np.stack([lower, upper], axis=-1)
-    slack = certified_gap(point)
+    slack = float(certified_gap(point))
     best = point.response
     ends = [_outer_root(point, best, end, slack) for end in (lower, upper)]
     return np.stack(ends, axis=-1)

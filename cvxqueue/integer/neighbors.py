@@ -53,7 +53,7 @@ def best_combination(relaxed: Evaluation, tolerance: float, time_limit: float) -
     starts = [rounding.point for rounding in (nearest(relaxed), floor(relaxed))]
     found = [descend(start, lower, upper) for start in starts]
     base = found[0] if found[1].improvement(found[0]) >= 0 else found[1]
-    slack = max(rounding_allowance(base), rounding_allowance(relaxed))
+    slack = float(np.maximum(rounding_allowance(base), rounding_allowance(relaxed)))
     program = FlipProgram(base, lower, upper, slack)
 
     best, ahead = base, 0.0

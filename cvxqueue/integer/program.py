@@ -64,7 +64,7 @@ class FlipProgram:
         m1, m2 = float(fewest.mean_service_time), float(fewest.service_time_second_moment)
         # A better combination has T = benefit − J below this, whatever its accuracies.
         longest = float(most.benefit - base.objective)
-        least_idle = instance.queue.least_idle(rate, longest, m1, m2)
+        least_idle = float(instance.queue.least_idle(rate, longest, m1, m2))
         curvature = instance.queue.curvature(
             rate, float(most.service_time_second_moment), least_idle
         )

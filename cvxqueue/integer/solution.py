@@ -74,7 +74,7 @@ class IntegerSolution(ArrayData):
     @property
     def objective(self) -> float:
         """Objective J in seconds, rounded down by `allowance`."""
-        return certified_objective(self.evaluation)
+        return float(certified_objective(self.evaluation))
 
     @cached_property
     def loss(self) -> float:
@@ -102,7 +102,7 @@ class IntegerSolution(ArrayData):
     @property
     def allowance(self) -> float:
         """What rounding can have done to the objective, in seconds."""
-        return rounding_allowance(self.evaluation)
+        return float(rounding_allowance(self.evaluation))
 
     @property
     def accuracies(self) -> FloatArray:

@@ -131,5 +131,5 @@ def _separable_gap(point: Evaluation, relaxed: Evaluation) -> float:
     best = np.maximum(
         relaxed.separable_gains(np.floor(response)), relaxed.separable_gains(np.ceil(response))
     )
-    allowance = max(rounding_allowance(point), rounding_allowance(relaxed))
+    allowance = float(np.maximum(rounding_allowance(point), rounding_allowance(relaxed)))
     return max(float(accurate_sum(best) - relaxed.improvement(point)), 0.0) + 2.0 * allowance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -22,6 +23,9 @@ class AccuracyCurve(Protocol):
 
     def broadcast(self, length: int) -> Self:
         """Return the same curve with one entry for each of `length` types."""
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return the same curve with `function` applied to every array by type, unchecked."""
 
     def value(self, tokens: FloatArray) -> FloatArray:
         """Probability p(l) of a correct answer."""
@@ -153,9 +157,7 @@ class SaturatingExponential(ArrayData):
 
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
         """``|d inverse_slope / d ln slope|`` = 1/rate tokens, on any interval."""
-        return np.broadcast_to(
-            1.0 / self.rate, np.broadcast_shapes(np.shape(lower), np.shape(upper))
-        )
+        return 1.0 / self.rate
 
     def __repr__(self) -> str:
         return f"SaturatingExponential({self.rate.size} type{'s' * (self.rate.size != 1)})"

@@ -56,6 +56,14 @@ class ArrayData:
     def __reduce__(self) -> tuple[Any, ...]:
         return _construct, (type(self), self._fields())
 
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return an unchecked copy with `function` applied to every array."""
+        copied = object.__new__(type(self))
+        for name, value in self._fields().items():
+            new = function(value) if isinstance(value, np.ndarray) else value
+            object.__setattr__(copied, name, new)
+        return copied
+
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields replaced; everything is checked again.
 

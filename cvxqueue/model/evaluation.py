@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from cvxqueue.model.queue import Prices, PriceSlopes
 from cvxqueue.model.summation import accurate_sum
 
 if TYPE_CHECKING:
-    from cvxqueue.model.instance import Instance
+    from cvxqueue.model.data import ModelData
 
 __all__ = ["Evaluation"]
 
@@ -25,19 +26,35 @@ class Evaluation:
 
     Parameters
     ----------
-    instance : Instance
-        The instance.
+    instance : ModelData
+        The instance, or a batch of them.
     tokens : ndarray, shape (..., N)
         Thinking tokens. Quantities that exist only inside the stability region are not checked
         here: ask `is_stable` first.
     """
 
-    def __init__(self, instance: Instance, tokens: FloatArray) -> None:
+    def __init__(self, instance: ModelData, tokens: FloatArray) -> None:
         self.instance = instance
         self.tokens = tokens
 
-    def _mix(self, values: FloatArray) -> FloatArray:
-        return accurate_sum(self.instance.probabilities * values)
+    @property
+    def parts(self) -> Iterator[Evaluation]:
+        """The same point, a few thousand types at a time, at the prices of the whole."""
+        for place, data in self.instance.blocks:
+            if data is self.instance:
+                yield self
+            else:
+                part = Evaluation(data, self.tokens[..., place])
+                part.idle, part.prices = self.idle, self.prices
+                yield part
+
+    def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
+        """Σ π of what `values` says by type, without a whole array of it where there are many."""
+        sums = []
+        for place, data in self.instance.blocks:
+            part = self if data is self.instance else Evaluation(data, self.tokens[..., place])
+            sums.append(accurate_sum(data.probabilities * values(part)))
+        return sums[0] if len(sums) == 1 else accurate_sum(np.stack(sums, axis=-1))
 
     @kept
     def times(self) -> FloatArray:
@@ -47,12 +64,12 @@ class Evaluation:
     @kept
     def mean_service_time(self) -> FloatArray:
         """First moment m1 of the service time of the mixture, in seconds, shape (...)."""
-        return self._mix(self.times)
+        return self._mix(lambda part: part.times)
 
     @kept
     def service_time_second_moment(self) -> FloatArray:
         """Second moment m2 of the service time of the mixture, in seconds², shape (...)."""
-        return self._mix(self.instance.service.second_moment(self.tokens))
+        return self._mix(lambda part: part.instance.service.second_moment(part.tokens))
 
     @kept
     def utilization(self) -> FloatArray:
@@ -99,15 +116,12 @@ class Evaluation:
     @kept
     def mean_accuracy(self) -> FloatArray:
         """Plain mean accuracy Σ π p, importance left out, shape (...)."""
-        return self._mix(self.accuracies)
+        return self._mix(lambda part: part.accuracies)
 
     @kept
     def benefit(self) -> FloatArray:
         """What accuracy is worth, α Σ π w p, in seconds, shape (...)."""
-        benefit: FloatArray = self.instance.accuracy_weight * self._mix(
-            self.instance.importance * self.accuracies
-        )
-        return benefit
+        return self._mix(lambda part: part.instance.accuracy_value * part.accuracies)
 
     @kept
     def objective(self) -> FloatArray:

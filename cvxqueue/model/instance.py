@@ -21,6 +21,7 @@ from cvxqueue.model.arrays import (
     require,
     text_tuple,
 )
+from cvxqueue.model.data import ModelData
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import FIFO, Queue
 from cvxqueue.model.service import ServiceLaw
@@ -54,7 +55,7 @@ class Metrics(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Instance(ArrayData):
+class Instance(ArrayData, ModelData):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
@@ -193,32 +194,21 @@ class Instance(ArrayData):
             keep(field, text)
         keep("sources", text_tuple("sources", sources))
 
-    @property
-    def size(self) -> int:
-        """Number of task types, N."""
-        return self.probabilities.size
-
-    @kept
-    def accuracy_value(self) -> FloatArray:
-        """α w_k: seconds that one unit of type k's accuracy is worth, shape (N,)."""
-        value: FloatArray = self.accuracy_weight * self.importance
-        return value
-
     @cached_property
     def least_utilization(self) -> float:
         """Utilization at min_tokens; some allocation is stable iff it is below 1."""
-        return float(self.evaluate(self.min_tokens).utilization)
+        return float(self.lowest.utilization)
 
     @cached_property
     def max_arrival_rate(self) -> float:
         """Supremum of the arrival rates at which some allocation is stable, per second."""
-        mean = float(self.evaluate(self.min_tokens).mean_service_time)
+        mean = float(self.lowest.mean_service_time)
         return 1.0 / mean if mean > 0 else np.inf
 
     @property
     def is_feasible(self) -> bool:
         """Whether some allocation is stable."""
-        return self.evaluate(self.min_tokens).is_stable
+        return self.lowest.is_stable
 
     def require_feasible(self) -> None:
         """Raise unless some allocation is stable.

@@ -56,27 +56,29 @@ class Queue(Protocol):
     """What the rest of the package asks of a queue.
 
     ``idle`` is the idle fraction 1 − ρ > 0, handed over rather than recomputed because it carries
-    the accuracy of everything else near saturation.
+    the accuracy of everything else near saturation. The price of a squared second must depend on
+    the idle fraction alone, falling in it, and that of a second rise in the second moment: method
+    ``newton`` rests on it. Everything broadcasts over the instances of a batch.
     """
 
     def mean_waiting_time(
-        self, arrival_rate: float, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> FloatArray:
         """Mean time between arrival and start of service, in seconds."""
 
     def prices(
-        self, arrival_rate: float, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> Prices:
         """Derivatives of the mean system time."""
 
     def price_slopes(
-        self, arrival_rate: float, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> PriceSlopes:
         """Second derivatives of the mean system time."""
 
     def divergence(
         self,
-        arrival_rate: float,
+        arrival_rate: float | FloatArray,
         probabilities: FloatArray,
         times: FloatArray,
         idle: FloatArray,
@@ -85,20 +87,30 @@ class Queue(Protocol):
     ) -> FloatArray:
         """T(to) − T − ∇T · (to − from) ≥ 0 in the service times, without cancellation."""
 
-    def least_idle(self, arrival_rate: float, system_time: float, m1: float, m2: float) -> float:
+    def least_idle(
+        self,
+        arrival_rate: float | FloatArray,
+        system_time: float | FloatArray,
+        m1: float | FloatArray,
+        m2: float | FloatArray,
+    ) -> FloatArray:
         """Lower bound on 1 − ρ where T ≤ `system_time`, mean ≥ `m1`, second moment ≥ `m2`."""
 
     def greatest_second_moment(
-        self, arrival_rate: float, system_time: float, m1: float, idle: float
-    ) -> float:
+        self,
+        arrival_rate: float | FloatArray,
+        system_time: float | FloatArray,
+        m1: float | FloatArray,
+        idle: float | FloatArray,
+    ) -> FloatArray:
         """Upper bound on m2 where T ≤ `system_time`, m1 is ≥ the given and 1 − ρ = `idle`."""
 
-    def curvature(self, arrival_rate: float, second_moment: float, idle: float) -> Curvature:
+    def curvature(self, arrival_rate: float | FloatArray, second_moment: float, idle: float) -> Curvature:
         """Bounds on the Hessian of T wherever the second moment is ≤ and 1 − ρ is ≥ the given."""
 
     def relative_slopes(
         self,
-        arrival_rate: float,
+        arrival_rate: float | FloatArray,
         second_moment: tuple[float, float],
         idle: tuple[float, float],
         times: tuple[FloatArray, FloatArray],
@@ -119,21 +131,21 @@ class FIFO:
     """
 
     def mean_waiting_time(
-        self, arrival_rate: float, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> FloatArray:
         """Mean time between arrival and start of service, in seconds."""
         waiting: FloatArray = arrival_rate * second_moment / (2.0 * idle)
         return waiting
 
     def prices(
-        self, arrival_rate: float, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> Prices:
         """P1 = 1 + λ² m2 / (2 (1 − ρ)²) and P2 = λ / (2 (1 − ρ))."""
         pressure = arrival_rate / idle
         return Prices(1.0 + 0.5 * second_moment * pressure**2, 0.5 * pressure)
 
     def price_slopes(
-        self, arrival_rate: float, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> PriceSlopes:
         """Second derivatives of T: λ³ m2/(1−ρ)³, λ²/(2 (1−ρ)²) and zero."""
         pressure = arrival_rate / idle
@@ -141,7 +153,7 @@ class FIFO:
 
     def divergence(
         self,
-        arrival_rate: float,
+        arrival_rate: float | FloatArray,
         probabilities: FloatArray,
         times: FloatArray,
         idle: FloatArray,
@@ -154,7 +166,13 @@ class FIFO:
         divergence: FloatArray = 0.5 * arrival_rate / idle_to * accurate_sum(probabilities * spread)
         return divergence
 
-    def least_idle(self, arrival_rate: float, system_time: float, m1: float, m2: float) -> float:
+    def least_idle(
+        self,
+        arrival_rate: float | FloatArray,
+        system_time: float | FloatArray,
+        m1: float | FloatArray,
+        m2: float | FloatArray,
+    ) -> FloatArray:
         """Lower bound on 1 − ρ where T ≤ `system_time`, mean ≥ `m1`, second moment ≥ `m2`.
 
         From λ m2/(2 y) ≤ T − m1, and, with m2 ≥ m1², from (1 − y²)/(2 λ y) ≤ T.
@@ -162,20 +180,25 @@ class FIFO:
         load = arrival_rate * system_time
         from_mean = 1.0 / (load + np.hypot(1.0, load))
         waiting = system_time - m1
-        from_second = arrival_rate * m2 / (2.0 * waiting) if waiting > 0 else 0.0
-        return float(max(from_mean, from_second))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            from_second = np.where(waiting > 0, arrival_rate * m2 / (2.0 * waiting), 0.0)
+        return np.maximum(from_mean, from_second)
 
     def greatest_second_moment(
-        self, arrival_rate: float, system_time: float, m1: float, idle: float
-    ) -> float:
+        self,
+        arrival_rate: float | FloatArray,
+        system_time: float | FloatArray,
+        m1: float | FloatArray,
+        idle: float | FloatArray,
+    ) -> FloatArray:
         """Upper bound on m2 where T ≤ `system_time`, m1 is ≥ the given and 1 − ρ = `idle`.
 
         From λ m2/(2 (1−ρ)) ≤ T − m1.
         """
-        return 2.0 * idle * max(system_time - m1, 0.0) / arrival_rate
+        return 2.0 * idle * np.maximum(system_time - m1, 0.0) / arrival_rate
 
     @np.errstate(over="ignore")
-    def curvature(self, arrival_rate: float, second_moment: float, idle: float) -> Curvature:
+    def curvature(self, arrival_rate: float | FloatArray, second_moment: float, idle: float) -> Curvature:
         """Bounds on the Hessian of T in the metric diag(π (dt/dl)²).
 
         In that metric the Hessian is λ g M Mᵀ with g = 1/(1−ρ), M = I + λ g u zᵀ, u = √π and
@@ -191,7 +214,7 @@ class FIFO:
 
     def relative_slopes(
         self,
-        arrival_rate: float,
+        arrival_rate: float | FloatArray,
         second_moment: tuple[float, float],
         idle: tuple[float, float],
         times: tuple[FloatArray, FloatArray],

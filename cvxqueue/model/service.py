@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, require
+from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, read_only, require
 
 __all__ = ["AffineService", "ServiceLaw"]
+
+_ZERO = read_only(np.zeros(()))
 
 
 class ServiceLaw(Protocol):
     """What the rest of the package asks of a service law, type by type.
 
     Means are in seconds, second moments in seconds squared; slopes and curvatures are the first
-    and second derivatives with respect to the tokens. The mean system time must be convex in the
-    tokens.
+    and second derivatives with respect to the tokens, and broadcast against them. The mean system
+    time must be convex in the tokens.
     """
 
     def broadcast(self, length: int) -> Self:
         """Return the same law with one entry for each of `length` types."""
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return the same law with `function` applied to every array by type, unchecked."""
 
     def mean(self, tokens: FloatArray) -> FloatArray:
         """Mean service time."""
@@ -98,11 +104,11 @@ class AffineService(ArrayData):
 
     def mean_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the service time, in seconds per token."""
-        return np.broadcast_to(self.per_token, np.shape(tokens))
+        return self.per_token
 
     def mean_curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative of the service time: zero."""
-        return np.broadcast_to(np.float64(0.0), np.shape(tokens))
+        return _ZERO
 
     def second_moment(self, tokens: ArrayLike) -> FloatArray:
         """Second moment t(l)², in seconds squared."""
@@ -115,7 +121,7 @@ class AffineService(ArrayData):
 
     def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative of the second moment, 2 per_token²."""
-        return np.broadcast_to(2.0 * np.square(self.per_token), np.shape(tokens))
+        return 2.0 * np.square(self.per_token)
 
     def __repr__(self) -> str:
         return f"AffineService({self.base.size} type{'s' * (self.base.size != 1)})"

@@ -32,6 +32,8 @@ class Proposal(NamedTuple):
     """Seconds of these that went into building a problem."""
     backend_status: str = ""
     """What a solver behind the method said of it."""
+    is_candidate: bool = True
+    """Whether it may be the answer; others are certified for a callback or at a limit only."""
 
 
 Proposals = Iterator[Proposal]
@@ -87,7 +89,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         and in the box.
     """
     started = time.perf_counter()
-    best, best_gap = instance.evaluate(instance.min_tokens), np.inf
+    best, best_gap = instance.lowest, np.inf
     backend_status, iterations, setup_time = "", 0, 0.0
     history: list[Iterate] = []
     status = Status.STALLED
@@ -103,6 +105,9 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         iterations += proposal.iterations
         setup_time += proposal.setup_time
         elapsed = time.perf_counter() - started
+        is_last = iterations >= limits.max_iterations or elapsed >= limits.time_limit
+        if not (proposal.is_candidate or is_last or limits.callback is not None):
+            continue
         if not np.all(np.isfinite(proposal.point.tokens)):
             status, backend_status = Status.NUMERICAL_ERROR, proposal.backend_status
             break
@@ -110,8 +115,8 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if not point.is_stable:
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
-        gap = certified_gap(point)
-        history.append(Iterate(iterations, certified_objective(point), gap, elapsed))
+        gap = float(certified_gap(point))
+        history.append(Iterate(iterations, float(certified_objective(point)), gap, elapsed))
         if gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
         if gap < best_gap:
@@ -128,8 +133,10 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if elapsed >= limits.time_limit:
             status = Status.TIME_LIMIT
             break
+    if best_gap == np.inf:
+        best_gap = float(certified_gap(best))
     return Solution(
-        certificate=Certificate(instance, best.tokens, 0.0),
+        certificate=Certificate.of(instance, best, best_gap),
         method=method,
         status=status,
         tolerance=tightest_tolerance(best) if limits.tolerance is None else limits.tolerance,

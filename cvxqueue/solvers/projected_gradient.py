@@ -54,12 +54,14 @@ def projected_gradient(
         raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {metric!r}")
     tokens = order_bracket(instance).lower if start is None else start
     point = instance.evaluate(tokens)
-    return _plain(point) if metric == "scalar" else _accelerated(point)
+    certified = step_size(instance, tokens)
+    if metric == "scalar":
+        return _plain(point, certified.value)
+    return _accelerated(point, certified.metric)
 
 
-def _plain(point: Evaluation) -> Proposals:
+def _plain(point: Evaluation, bound: float) -> Proposals:
     instance = point.instance
-    bound = step_size(instance, point.tokens).value
     while True:
         yield Proposal(point)
         target = _ascend(point, bound)
@@ -68,9 +70,8 @@ def _plain(point: Evaluation) -> Proposals:
         point = instance.evaluate(target)
 
 
-def _accelerated(point: Evaluation) -> Proposals:
+def _accelerated(point: Evaluation, certified: FloatArray) -> Proposals:
     instance = point.instance
-    certified = step_size(instance, point.tokens).metric
     previous, momentum, guess = point.tokens, 1.0, 1.0
     while True:
         yield Proposal(point)
