@@ -17,7 +17,7 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only
 
 __all__ = ["Certificate", "certify"]
 
@@ -49,8 +49,11 @@ class Certificate(ArrayData):
     @classmethod
     def of(cls, instance: Instance, point: Evaluation, gap: float) -> Certificate:
         """Return the certificate of a point in the box whose gap is known."""
-        certificate = cls(instance, point.tokens, 0.0)
-        certificate.__dict__.update(evaluation=point, gap=gap)
+        certificate = object.__new__(cls)
+        tokens = read_only(point.tokens)
+        certificate.__dict__.update(
+            instance=instance, tokens=tokens, violation=0.0, evaluation=point, gap=gap
+        )
         return certificate
 
     @cached_property

@@ -60,6 +60,10 @@ class ModelData:
         ) * self.importance
         return value
 
+    def boxed(self, tokens: FloatArray) -> FloatArray:
+        """Return the nearest tokens in the box; NaN stays."""
+        return np.minimum(np.maximum(tokens, self.min_tokens), self.max_tokens)
+
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
         return Evaluation(self, tokens)

@@ -94,33 +94,27 @@ def _settle(
 
 def _step(data: ModelData, tokens: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
     """One Newton step on l = R(cost(l)), and the relative change of the cost that it makes."""
-    cost, growth = _marginal_cost(data, tokens, prices)
+    cost, rise = data.service.marginal_cost(tokens, *_by_type(prices))
+    growth = rise / cost
     response = data.accuracy.inverse_slope(cost / data.accuracy_value)
     sensitivity = data.accuracy.inverse_slope_sensitivity(response, response)
     moved = tokens + (response - tokens) / (1.0 + sensitivity * growth)
-    moved = np.minimum(np.maximum(moved, data.min_tokens), data.max_tokens)
+    moved = data.boxed(moved)
     return moved, np.abs(growth * (moved - tokens)).max(axis=-1)
 
 
-def _marginal_cost(
-    data: ModelData, tokens: FloatArray, prices: Prices
-) -> tuple[FloatArray, FloatArray]:
-    """Marginal cost of a token at given prices, per π, and its logarithmic derivative."""
-    service = data.service
-    mean, second = (price[..., np.newaxis] for price in prices)
-    cost = mean * service.mean_slope(tokens) + second * service.second_moment_slope(tokens)
-    rise = mean * service.mean_curvature(tokens) + second * service.second_moment_curvature(tokens)
-    return cost, rise / cost
+def _by_type(prices: Prices) -> tuple[FloatArray, FloatArray]:
+    return prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
 
 
 def _moments(data: ModelData, tokens: FloatArray, prices: Prices) -> tuple[FloatArray, ...]:
     """The moments at `tokens`, and how they answer to the prices: all but the first two fields."""
     service, mix = data.service, data.probabilities
-    cost, growth = _marginal_cost(data, tokens, prices)
+    cost, rise = service.marginal_cost(tokens, *_by_type(prices))
     sensitivity = data.accuracy.inverse_slope_sensitivity(tokens, tokens)
     is_free = (tokens > data.min_tokens) & (tokens < data.max_tokens)
     # dl = −answer · d cost for a free type, so that dm = −π m′ answer (m1′ dP1 + m2′ dP2).
-    answer = mix * sensitivity * is_free / ((1.0 + sensitivity * growth) * cost)
+    answer = mix * sensitivity * is_free / (cost + sensitivity * rise)
     first, second = service.mean_slope(tokens), service.second_moment_slope(tokens)
     answer_first = answer * first
     return (

@@ -84,12 +84,13 @@ class Evaluation:
         What rounding cannot tell from zero counts as zero: a stable queue is proven to be one.
         """
         idle = 1.0 - self.utilization
-        return np.where(np.abs(idle) <= _LEAST_IDLE, 0.0, idle)
+        idle *= np.abs(idle) > _LEAST_IDLE
+        return idle
 
     @kept
     def is_stable(self) -> bool:
         """Whether every allocation lies strictly inside the stability region."""
-        return bool(np.all(self.idle > 0))
+        return bool((self.idle > 0).all())
 
     @kept
     def mean_waiting_time(self) -> FloatArray:
@@ -146,10 +147,8 @@ class Evaluation:
     @kept
     def marginal_cost(self) -> FloatArray:
         """∂T/∂l_k / π_k, in seconds per token, shape (..., N)."""
-        service = self.instance.service
-        mean, second = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        cost: FloatArray = mean * service.mean_slope(self.tokens)
-        return cost + second * service.second_moment_slope(self.tokens)
+        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        return self.instance.service.marginal_cost(self.tokens, *prices)[0]
 
     @kept
     def marginal_benefit(self) -> FloatArray:
@@ -171,7 +170,7 @@ class Evaluation:
     @kept
     def response(self) -> FloatArray:
         """Best answer of each type to today's marginal cost, in its box, shape (..., N)."""
-        return np.clip(self.unclipped_response, self.instance.min_tokens, self.instance.max_tokens)
+        return self.instance.boxed(self.unclipped_response)
 
     @property
     def moment_slopes(self) -> tuple[FloatArray, FloatArray]:
@@ -182,10 +181,8 @@ class Evaluation:
     @property
     def cost_curvature(self) -> FloatArray:
         """Second derivative of each type's cost at fixed prices, per π, shape (..., N)."""
-        service = self.instance.service
-        mean, second = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        curvature: FloatArray = mean * service.mean_curvature(self.tokens)
-        return curvature + second * service.second_moment_curvature(self.tokens)
+        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        return self.instance.service.marginal_cost(self.tokens, *prices)[1]
 
     @property
     def price_slopes(self) -> PriceSlopes:

@@ -149,7 +149,7 @@ class FIFO:
     ) -> PriceSlopes:
         """Second derivatives of T: λ³ m2/(1−ρ)³, λ²/(2 (1−ρ)²) and zero."""
         pressure = arrival_rate / idle
-        return PriceSlopes(second_moment * pressure**3, 0.5 * pressure**2, np.zeros_like(pressure))
+        return PriceSlopes(second_moment * pressure**3, 0.5 * pressure**2, 0.0 * pressure)
 
     def divergence(
         self,

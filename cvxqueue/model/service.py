@@ -48,6 +48,11 @@ class ServiceLaw(Protocol):
     def second_moment_curvature(self, tokens: FloatArray) -> FloatArray:
         """Second derivative of the second moment."""
 
+    def marginal_cost(
+        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Price of one more token, P1 m1′ + P2 m2′, and its derivative; prices broadcast."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AffineService(ArrayData):
@@ -122,6 +127,14 @@ class AffineService(ArrayData):
     def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative of the second moment, 2 per_token²."""
         return 2.0 * np.square(self.per_token)
+
+    def marginal_cost(
+        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Price of one more token, (P1 + 2 P2 t) per_token, and its derivative."""
+        rise = 2.0 * second_price * self.per_token
+        cost = mean_price * self.per_token + rise * self.mean(tokens)
+        return cost, rise * self.per_token
 
     def __repr__(self) -> str:
         return f"AffineService({self.base.size} type{'s' * (self.base.size != 1)})"

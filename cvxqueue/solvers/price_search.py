@@ -33,19 +33,15 @@ from cvxqueue.model.queue import Prices
 
 __all__ = ["PriceSearch"]
 
-# Beyond this change of what the types want, the linear model of them says little.
-_SETTLED = 0.1
 # Longest step in ln y, and half of that in ln P1: the model of a step is good for a few factors e.
 _LONGEST = 4.0
-# A step that leads out of the rectangle goes half of the way to its side,
-_INSIDE = 0.5
-# and where that would all but stop it, each of the two unknowns goes its own way.
-_STOPPED = 0.02
 # Across a bound at which a type stops answering, steps can turn to and fro. One that is hardly
 # shorter than the last is halved.
 _STUBBORN, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _PATIENCE = 5
+# A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
+_MIX_SLACK = 1.0 - 1e-6
 
 
 class PriceSearch:
@@ -56,9 +52,10 @@ class PriceSearch:
     data : ModelData
         One instance, or a batch with a leading axis; feasible.
     tokens : ndarray, shape (..., N)
-        Where to start from, in the box.
-    idle, price : ndarray, shape (...)
-        First guesses of the idle fraction and of the price of a second; moved into the rectangle.
+        Where the types start from, in the box.
+    idle, price : ndarray, shape (...), optional
+        First guesses of the idle fraction and of the price of a second; by default those at the
+        least tokens.
     """
 
     def __init__(
@@ -68,24 +65,25 @@ class PriceSearch:
         idle: FloatArray | None = None,
         price: FloatArray | None = None,
     ) -> None:
-        self.data = data
-        self.tokens = tokens
+        self.data, self.tokens = data, tokens
         self.least_idle, self.most_idle, self.least_price, self.most_price = _rectangle(data)
-        self.idle = self.most_idle if idle is None else idle
-        self.idle = np.minimum(np.maximum(self.idle, self.least_idle), self.most_idle)
-        self.price = self.least_price if price is None else price
-        self.price = np.minimum(np.maximum(self.price, self.least_price), self.most_price)
+        self.idle = self.most_idle
+        if idle is not None:
+            self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
+        self.price = self.least_price
+        if price is not None:
+            self.price = np.minimum(np.maximum(price, self.least_price), self.most_price)
+        self.mean = data.lowest.mean_service_time
         self.passes = 0
-        self.step = np.full(np.shape(self.idle), np.inf)
-        self._area, self._last_step = self._log_area(), self.step
+        self.step = self._last_step = np.inf * self.idle
+        self._area = self._log_area()
 
     @property
     def prices(self) -> Prices:
         """Today's prices."""
-        data, idle = self.data, self.idle
-        mean = (1.0 - idle) / data.arrival_rate
-        second = data.queue.prices(data.arrival_rate, mean, np.zeros_like(idle), idle)
-        return Prices(self.price, second.second_moment)
+        rate, idle = self.data.arrival_rate, self.idle
+        second = self.data.queue.prices(rate, (1.0 - idle) / rate, 0.0 * idle, idle).second_moment
+        return Prices(self.price, second)
 
     def wanted(self) -> FloatArray:
         """Tokens that the types want at today's prices, shape (..., N)."""
@@ -95,83 +93,78 @@ class PriceSearch:
     def advance(self) -> None:
         """Make one pass over the types and move the prices.
 
-        Afterwards `tokens` and `mean` are what the types wanted before the move, and `step` its
-        length in the logarithms of y and P1, had it not been cut.
+        Afterwards `tokens` are what the types wanted before the move, `mean` is the first moment
+        of it, and `step` the length of Newton's step in the logarithms of y and P1.
         """
         with np.errstate(all="ignore"):
             self.passes += 1
             prices = self.prices
             wanted = demand(self.data, self.tokens, prices)
             self.tokens, self.mean = wanted.tokens, wanted.mean
-            price_step, idle_step = self._newton_step(prices, wanted)
-            length = np.maximum(np.abs(idle_step), np.abs(price_step))
-            share = np.where(length > _STUBBORN * self.step, _HALF, 1.0)
-            self.step = length
-            self._move(share * idle_step, share * price_step)
+            self._move(*self._newton_step(prices, wanted))
 
     def _newton_step(self, prices: Prices, wanted: Demand) -> tuple[FloatArray, FloatArray]:
-        """Newton step in (ln P1, ln y); the signs of the two residuals cut the rectangle."""
-        data, idle, price = self.data, self.idle, self.price
-        rate = data.arrival_rate
+        """Newton's step in (ln y, ln P1); on the way, the residuals cut the rectangle."""
+        queue, rate, idle = self.data.queue, self.data.arrival_rate, self.idle
         moments = (rate, (1.0 - idle) / rate, wanted.second_moment, idle)
-        implied, slopes = data.queue.prices(*moments).mean, data.queue.price_slopes(*moments)
-        price_residual = np.log(implied / price)
-        idle_residual = 1.0 - rate * wanted.mean - idle
-        # P2 along ln y, and the logarithm of P1 along the second moment.
-        second_rise = -slopes.mean_second * idle / rate
-        pull = slopes.mean_second / implied
-        price_by_price = -1.0 - pull * price * wanted.mean_by_second
-        price_by_idle = -slopes.mean_mean * idle / (rate * implied)
-        price_by_idle = price_by_idle - pull * second_rise * wanted.second_by_second
-        idle_by_price = rate * price * wanted.mean_by_mean
-        idle_by_idle = rate * second_rise * wanted.mean_by_second - idle
-        determinant = price_by_price * idle_by_idle - price_by_idle * idle_by_price
-        price_step = idle_residual * price_by_idle - price_residual * idle_by_idle
-        idle_step = price_residual * idle_by_price - idle_residual * price_by_price
-        # A type that has not quite settled is off by less than the square of its last change. Where
-        # that could turn a sign, the sign says nothing.
+        implied, slopes = queue.prices(*moments).mean, queue.price_slopes(*moments)
+        first = np.log(implied / prices.mean)
+        second = 1.0 - rate * wanted.mean - idle
+        # How ln P1 answers to the second moment, and P2 to ln y; how the moments answer to ln P1.
+        pull, fall = slopes.mean_second / implied, slopes.mean_second * idle / rate
+        mean_by_price = prices.mean * wanted.mean_by_mean
+        second_by_price = prices.mean * wanted.mean_by_second
+        # A type that has not quite settled is off by less than the square of its last change.
         error = np.square(wanted.change)
-        second_price = prices.second_moment
-        first_error = price * wanted.mean_by_second + second_price * wanted.second_by_second
-        second_error = price * wanted.mean_by_mean + second_price * wanted.mean_by_second
-        self._cut(
-            price_residual,
-            idle_residual,
-            (wanted.change <= _SETTLED)
-            & (np.abs(price_residual) > error * pull * first_error)
-            & (np.abs(idle_residual) > error * rate * second_error),
+        noise = (
+            error * pull * (second_by_price + prices.second_moment * wanted.second_by_second),
+            error * rate * (mean_by_price + prices.second_moment * wanted.mean_by_second),
         )
-        return price_step / determinant, idle_step / determinant
+        self._cut(first, second, (np.abs(first) > noise[0]) & (np.abs(second) > noise[1]))
+        first_by_price = -1.0 - pull * second_by_price
+        first_by_idle = (
+            pull * fall * wanted.second_by_second - slopes.mean_mean * idle / (rate * implied)
+        )
+        second_by_price = rate * mean_by_price
+        second_by_idle = -rate * fall * wanted.mean_by_second - idle
+        determinant = first_by_price * second_by_idle - first_by_idle * second_by_price
+        return (
+            (first * second_by_price - second * first_by_price) / determinant,
+            (second * first_by_idle - first * second_by_idle) / determinant,
+        )
 
-    def _cut(
-        self, price_residual: FloatArray, idle_residual: FloatArray, is_sure: NDArray[np.bool_]
-    ) -> None:
-        """Move one side of the rectangle to the current point."""
-        is_low = price_residual > 0.0
-        is_idle = is_low == (idle_residual > 0.0)
-        self.least_idle = np.where(is_sure & is_idle & is_low, self.idle, self.least_idle)
-        self.most_idle = np.where(is_sure & is_idle & ~is_low, self.idle, self.most_idle)
-        self.least_price = np.where(is_sure & ~is_idle & is_low, self.price, self.least_price)
-        self.most_price = np.where(is_sure & ~is_idle & ~is_low, self.price, self.most_price)
+    def _cut(self, first: FloatArray, second: FloatArray, is_sure: NDArray[np.bool_]) -> None:
+        """Move one side of the rectangle to the current point, where the signs are sure."""
+        is_low, is_idle = first > 0.0, (first > 0.0) == (second > 0.0)
+        # Zero and infinity move nothing.
+        self.least_idle = np.maximum(self.least_idle, self.idle * (is_sure & is_idle & is_low))
+        self.most_idle = np.minimum(self.most_idle, self.idle / (is_sure & is_idle & ~is_low))
+        self.least_price = np.maximum(self.least_price, self.price * (is_sure & ~is_idle & is_low))
+        self.most_price = np.minimum(self.most_price, self.price / (is_sure & ~is_idle & ~is_low))
 
     def _move(self, idle_step: FloatArray, price_step: FloatArray) -> None:
-        """Move the prices by the step, cut where it is too long or leads out of the rectangle."""
-        length = np.minimum(1.0, _LONGEST / np.maximum(np.abs(idle_step), 0.5 * np.abs(price_step)))
-        idle_step, price_step = length * idle_step, length * price_step
-        idle_share = _share(idle_step, self.idle, self.least_idle, self.most_idle)
-        price_share = _share(price_step, self.price, self.least_price, self.most_price)
-        share = np.minimum(idle_share, price_share)
-        is_stopped = share <= _STOPPED
-        idle_step = np.where(is_stopped, idle_share, share) * idle_step
-        price_step = np.where(is_stopped, price_share, share) * price_step
-        self.idle, self.price = self.idle * np.exp(idle_step), self.price * np.exp(price_step)
+        """Move the prices by the step, at most half of the way to a side of the rectangle."""
+        length = np.maximum(np.abs(idle_step), np.abs(price_step))
+        scale = np.minimum(1.0, _LONGEST / np.maximum(np.abs(idle_step), 0.5 * np.abs(price_step)))
+        scale = scale * (1.0 - _HALF * (length > _STUBBORN * self.step))
+        self.step = length
+        idle = self.idle * np.exp(scale * idle_step)
+        price = self.price * np.exp(scale * price_step)
+        idle = np.maximum(idle, np.sqrt(self.idle * self.least_idle))
+        self.idle = np.minimum(idle, np.sqrt(self.idle * self.most_idle))
+        price = np.maximum(price, np.sqrt(self.price) * np.sqrt(self.least_price))
+        self.price = np.minimum(price, np.sqrt(self.price) * np.sqrt(self.most_price))
         if self.passes % _PATIENCE == 0:
-            area = self._log_area()
-            is_slow = (area > 0.5 * self._area) & (self.step > 0.5 * self._last_step)
-            self._area, self._last_step = area, self.step
-            self.idle = np.where(is_slow, np.sqrt(self.least_idle * self.most_idle), self.idle)
-            centre = np.sqrt(self.least_price) * np.sqrt(self.most_price)
-            self.price = np.where(is_slow, centre, self.price)
+            self._centre()
+
+    def _centre(self) -> None:
+        """Go to the centre of the rectangle where neither it nor the step has been halved."""
+        area = self._log_area()
+        is_slow = (area > 0.5 * self._area) & (self.step > 0.5 * self._last_step)
+        self._area, self._last_step = area, self.step
+        self.idle = np.where(is_slow, np.sqrt(self.least_idle * self.most_idle), self.idle)
+        centre = np.sqrt(self.least_price) * np.sqrt(self.most_price)
+        self.price = np.where(is_slow, centre, self.price)
 
     def _log_area(self) -> FloatArray:
         area: FloatArray = np.log(self.most_idle / self.least_idle) * np.log(
@@ -186,20 +179,10 @@ class PriceSearch:
             setattr(self, name, getattr(self, name)[rows])
 
 
-_SLACK = 1.0 - 1e-6
-
+# By instance, all but the data and the number of passes.
 _STATE = (
-    "tokens",
-    "mean",
-    "idle",
-    "price",
-    "step",
-    "least_idle",
-    "most_idle",
-    "least_price",
-    "most_price",
-    "_area",
-    "_last_step",
+    *("tokens", "mean", "idle", "price", "step", "_last_step", "_area"),
+    *("least_idle", "most_idle", "least_price", "most_price"),
 )
 
 
@@ -215,17 +198,8 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     worth = sum(np.vecdot(part.probabilities, part.accuracy_value) for _, part in data.blocks)
     most_time = point.mean_system_time + worth
     mean, second = point.mean_service_time, point.service_time_second_moment
-    # A mix sums to one within 1e-9.
-    least_idle = np.minimum(queue.least_idle(rate, most_time, mean, second), point.idle) * _SLACK
+    least_idle = queue.least_idle(rate, most_time, mean, second)
+    least_idle = np.minimum(least_idle, point.idle) * _MIX_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
     most_price = queue.prices(rate, mean, most_second, least_idle).mean
     return least_idle, point.idle, point.prices.mean, most_price
-
-
-def _share(
-    step: FloatArray, value: FloatArray, least: FloatArray, most: FloatArray
-) -> FloatArray:
-    """Share of a step in the logarithm that stays inside: all of it, or half of the way out."""
-    room = np.where(step < 0.0, np.log(value / least), np.log(most / value))
-    length = np.abs(step)
-    return np.where(length > room, _INSIDE * room / length, 1.0)

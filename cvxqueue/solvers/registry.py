@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -69,13 +70,14 @@ class Method:
         function: Callable[..., Proposals] = getattr(import_module(self.module), self.function)
         return function
 
+    @cached_property
     def parameters(self) -> frozenset[str]:
         """Names of everything that it takes besides the instance."""
         return frozenset(inspect.signature(self.load()).parameters) - {"instance"}
 
     def options(self) -> tuple[str, ...]:
         """Names of the options of its own."""
-        return tuple(sorted(self.parameters() - _COMMON))
+        return tuple(sorted(self.parameters - _COMMON))
 
     def __str__(self) -> str:
         missing = "" if self.is_installed else f" (needs {', '.join(self.requires)})"

@@ -94,18 +94,18 @@ def solve(
         time_limit=time_limit if time_limit == math.inf else _positive("time_limit", time_limit),
         callback=callback,
     )
-    allowed = {*chosen.options(), *_COMMON_OPTIONS}
     for option in options:
         if option not in chosen.options():
+            allowed = {*chosen.options(), *_COMMON_OPTIONS}
             raise InvalidInputError(
                 f"method {method!r} has no option {option!r}: {nearest(option, allowed)}"
             )
     instance.require_feasible()
     if start is not None:
-        if "start" not in chosen.parameters():
+        if "start" not in chosen.parameters:
             raise InvalidInputError(f"method {method!r} takes no start; leave it out")
         options["start"] = _stable_start(instance, start)
-    if "limits" in chosen.parameters():
+    if "limits" in chosen.parameters:
         options["limits"] = limits
     solution = drive(instance, method, chosen.load()(instance, **options), limits)
     if on_failure == "raise" and not solution.is_optimal:
