@@ -88,7 +88,8 @@ def _part_gap(point: Evaluation) -> FloatArray:
     fall = cost * (response - point.tokens)
     error = np.asarray(_ROUNDINGS / point.idle)[..., np.newaxis]
     sensitivity = instance.accuracy.inverse_slope_sensitivity(point.tokens, response)
-    shift = 4.0 * error * (sensitivity + response)
+    # The logarithms in a response are at most some tens, and as many roundings.
+    shift = 16.0 * error * (sensitivity + response)
     gaps = np.maximum(rise - fall, 0.0) + error * np.abs(rise + fall)
     # A type whose response lies beyond its bound by more than that is not moved by rounding.
     is_near = np.abs(point.unclipped_response - response) <= shift

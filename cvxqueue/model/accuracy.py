@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, require
+from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, kept, require
 
 __all__ = ["AccuracyCurve", "SaturatingExponential"]
 
@@ -108,6 +108,18 @@ class SaturatingExponential(ArrayData):
         object.__setattr__(self, "gain", gain_array)
         object.__setattr__(self, "rate", rate_array)
 
+    @kept
+    def _log_slope(self) -> FloatArray:
+        """ln p′(0)."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.gain) + np.log(self.rate)
+
+    @kept
+    def _scale(self) -> FloatArray:
+        """Tokens in which p′ falls by a factor e."""
+        scale: FloatArray = 1.0 / self.rate
+        return scale
+
     def broadcast(self, length: int) -> Self:
         """Return the same curve with one entry for each of `length` types."""
         return type(self)(
@@ -147,8 +159,7 @@ class SaturatingExponential(ArrayData):
 
         Where the gain is zero, or `slope` is infinite, the answer is −inf.
         """
-        with np.errstate(divide="ignore", over="ignore"):
-            tokens: FloatArray = np.log(self.gain / np.asarray(slope) * self.rate) / self.rate
+        tokens: FloatArray = (self._log_slope - np.log(slope)) * self._scale
         return tokens
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -157,7 +168,7 @@ class SaturatingExponential(ArrayData):
 
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
         """``|d inverse_slope / d ln slope|`` = 1/rate tokens, on any interval."""
-        return 1.0 / self.rate
+        return self._scale
 
     def __repr__(self) -> str:
         return f"SaturatingExponential({self.rate.size} type{'s' * (self.rate.size != 1)})"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import cached_property, wraps
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,17 +92,33 @@ def read_only(array: FloatArray) -> FloatArray:
     return copied
 
 
-def kept(function: Callable[[_Owner], _Value]) -> cached_property[_Value]:
-    """Turn a method into a property that is computed once, and read-only where it is an array."""
+class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
+    """Turn a method into a property that is computed once, and read-only where it is an array.
 
-    @wraps(function)
-    def compute(owner: _Owner) -> _Value:
-        value = function(owner)
+    What two threads compute at a time is the same, so that there is no lock to pay for.
+    """
+
+    def __init__(self, function: Callable[[_Owner], _Value]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type[_Owner], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type[_Owner]) -> Self: ...
+
+    @overload
+    def __get__(self, owner: _Owner, kind: type[_Owner]) -> _Value: ...
+
+    def __get__(self, owner: _Owner | None, kind: type[_Owner]) -> Self | _Value:
+        if owner is None:
+            return self
+        value = self._function(owner)
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
+        owner.__dict__[self._name] = value
         return value
-
-    return cached_property(compute)
 
 
 def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:

@@ -59,10 +59,10 @@ def demand(data: ModelData, tokens: FloatArray, prices: Prices) -> Demand:
     wanted = np.empty(tokens.shape)
     changes, totals = [], []
     for place, part in data.blocks:
-        settled, change = _settle(part, tokens[..., place], prices)
+        settled, answer, change = _settle(part, tokens[..., place], prices)
         wanted[..., place] = settled
         changes.append(change)
-        totals.append(_moments(part, settled, prices))
+        totals.append(_moments(part, settled, answer))
     if len(totals) == 1:
         return Demand(wanted, changes[0], *totals[0])
     change = np.max(changes, axis=0)
@@ -77,50 +77,54 @@ def wanted_tokens(data: ModelData, tokens: FloatArray, prices: Prices) -> FloatA
     return wanted
 
 
-def _settle(
-    data: ModelData, tokens: FloatArray, prices: Prices
-) -> tuple[FloatArray, FloatArray]:
+class _Step(NamedTuple):
+    tokens: FloatArray
+    answer: FloatArray
+    """−∂l/∂cost of a free type, shape (..., N)."""
+    change: FloatArray
+
+
+def _settle(data: ModelData, tokens: FloatArray, prices: Prices) -> _Step:
     """Take Newton steps until every instance has settled, each as if it were alone."""
-    tokens, change = _step(data, tokens, prices)
+    mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
+    step = _step(data, tokens, mean, second)
     for _ in range(_MOST_STEPS):
-        is_moving = change > _SETTLED
+        is_moving = step.change > _SETTLED
         if not is_moving.any():
             break
-        moved, moved_change = _step(data, tokens, prices)
-        tokens = np.where(is_moving[..., np.newaxis], moved, tokens)
-        change = np.where(is_moving, moved_change, change)
-    return tokens, change
+        moved = _step(data, step.tokens, mean, second)
+        by_type = is_moving[..., np.newaxis]
+        step = _Step(
+            np.where(by_type, moved.tokens, step.tokens),
+            np.where(by_type, moved.answer, step.answer),
+            np.where(is_moving, moved.change, step.change),
+        )
+    return step
 
 
-def _step(data: ModelData, tokens: FloatArray, prices: Prices) -> tuple[FloatArray, FloatArray]:
+def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
     """One Newton step on l = R(cost(l)), and the relative change of the cost that it makes."""
-    cost, rise = data.service.marginal_cost(tokens, *_by_type(prices))
-    growth = rise / cost
+    cost, rise = data.service.marginal_cost(tokens, mean, second)
     response = data.accuracy.inverse_slope(cost / data.accuracy_value)
     sensitivity = data.accuracy.inverse_slope_sensitivity(response, response)
-    moved = tokens + (response - tokens) / (1.0 + sensitivity * growth)
-    moved = data.boxed(moved)
-    return moved, np.abs(growth * (moved - tokens)).max(axis=-1)
+    whole = cost + sensitivity * rise
+    moved = data.boxed(tokens + (response - tokens) * cost / whole)
+    change = np.abs((moved - tokens) * rise / cost).max(axis=-1)
+    return _Step(moved, sensitivity / whole, change)
 
 
-def _by_type(prices: Prices) -> tuple[FloatArray, FloatArray]:
-    return prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
-
-
-def _moments(data: ModelData, tokens: FloatArray, prices: Prices) -> tuple[FloatArray, ...]:
+def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:
     """The moments at `tokens`, and how they answer to the prices: all but the first two fields."""
-    service, mix = data.service, data.probabilities
-    cost, rise = service.marginal_cost(tokens, *_by_type(prices))
-    sensitivity = data.accuracy.inverse_slope_sensitivity(tokens, tokens)
+    mix, moments = data.probabilities, data.service.moments(tokens)
     is_free = (tokens > data.min_tokens) & (tokens < data.max_tokens)
-    # dl = −answer · d cost for a free type, so that dm = −π m′ answer (m1′ dP1 + m2′ dP2).
-    answer = mix * sensitivity * is_free / (cost + sensitivity * rise)
-    first, second = service.mean_slope(tokens), service.second_moment_slope(tokens)
-    answer_first = answer * first
+    # dm = π m′ dl with dl = −answer (m1′ dP1 + m2′ dP2), for a free type.
+    weighted = mix * answer * is_free
+    first, second = moments.mean_slope, moments.second_moment_slope
+    weighted_first = weighted * first
     return (
-        np.vecdot(mix, service.mean(tokens)),
-        np.vecdot(mix, service.second_moment(tokens)),
-        np.vecdot(answer_first, first),
-        np.vecdot(answer_first, second),
-        np.vecdot(answer * second, second),
+        np.vecdot(mix, moments.mean),
+        np.vecdot(mix, moments.second_moment),
+        np.vecdot(weighted_first, first),
+        np.vecdot(weighted_first, second),
+        np.vecdot(weighted * second, second),
     )

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, read_only, require
 
-__all__ = ["AffineService", "ServiceLaw"]
+__all__ = ["AffineService", "Moments", "ServiceLaw"]
 
 _ZERO = read_only(np.zeros(()))
+
+
+class Moments(NamedTuple):
+    """Moments of the service time by type, and what one more token adds to them."""
+
+    mean: FloatArray
+    second_moment: FloatArray
+    mean_slope: FloatArray
+    second_moment_slope: FloatArray
 
 
 class ServiceLaw(Protocol):
@@ -47,6 +56,9 @@ class ServiceLaw(Protocol):
 
     def second_moment_curvature(self, tokens: FloatArray) -> FloatArray:
         """Second derivative of the second moment."""
+
+    def moments(self, tokens: FloatArray) -> Moments:
+        """Both moments and their first derivatives at once."""
 
     def marginal_cost(
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
@@ -127,6 +139,11 @@ class AffineService(ArrayData):
     def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative of the second moment, 2 per_token²."""
         return 2.0 * np.square(self.per_token)
+
+    def moments(self, tokens: ArrayLike) -> Moments:
+        """Both moments and their first derivatives at once."""
+        times = self.mean(tokens)
+        return Moments(times, times * times, self.per_token, (times + times) * self.per_token)
 
     def marginal_cost(
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
