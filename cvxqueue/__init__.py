@@ -23,8 +23,8 @@ from cvxqueue.model import (
     Metrics,
     SaturatingExponential,
 )
-from cvxqueue.solution import Iterate, Solution, Status
-from cvxqueue.solvers import Progress, cross_validate, methods, solve
+from cvxqueue.solution import BatchSolution, Iterate, Solution, Status
+from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_batch
 
 if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
@@ -47,6 +47,7 @@ __all__ = [
     "FIFO",
     "AffineService",
     "BackendError",
+    "BatchSolution",
     "Certificate",
     "ConvergenceError",
     "CvxqueueError",
@@ -71,6 +72,7 @@ __all__ = [
     "methods",
     "save",
     "solve",
+    "solve_batch",
     "solve_integer",
     "to_dict",
 ]

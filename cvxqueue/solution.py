@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cvxqueue.certificates import Certificate
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import ArrayData, FloatArray
 
-__all__ = ["Iterate", "Solution", "Status"]
+__all__ = ["BatchSolution", "Iterate", "Solution", "Status"]
 
 
 class Status(Enum):
@@ -219,3 +222,85 @@ class Solution(ArrayData):
 
 # A table for people; the arrays hold the rest.
 _TYPES_SHOWN = 20
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class BatchSolution(ArrayData):
+    """Answers to many variants of an instance; B variants, N types.
+
+    Where no allocation is stable, the tokens are NaN, the objective −inf and the gap infinite, and
+    the utilization is the least that there is, 1 or more.
+
+    Parameters
+    ----------
+    tokens : ndarray, shape (B, N)
+        Thinking tokens of each type.
+    objective : ndarray, shape (B,)
+        Objective J, in seconds, rounded down: a proven lower bound on the optimal one.
+    gap : ndarray, shape (B,)
+        Proven bound on the optimal objective less `objective`, in seconds.
+    scale : ndarray, shape (B,)
+        α Σ π w p + T, in seconds: what gaps are relative to.
+    tolerance : ndarray, shape (B,)
+        Relative gap that each answer was held to.
+    utilization : ndarray, shape (B,)
+        Fraction of time that the server works.
+    mean_service_time, mean_waiting_time : ndarray, shape (B,)
+        In seconds.
+    iterations : ndarray of int, shape (B,)
+        Passes over the types.
+    solve_time : float
+        Seconds for all of them.
+    """
+
+    tokens: FloatArray
+    objective: FloatArray
+    gap: FloatArray
+    scale: FloatArray
+    tolerance: FloatArray
+    utilization: FloatArray
+    mean_service_time: FloatArray
+    mean_waiting_time: FloatArray
+    iterations: NDArray[np.int64]
+    solve_time: float
+
+    def __post_init__(self) -> None:
+        for value in self._fields().values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+
+    @property
+    def upper_bound(self) -> FloatArray:
+        """Proven upper bound on the optimal objective, in seconds, shape (B,); −inf if unstable."""
+        return np.where(self.is_stable, self.objective, 0.0) + np.where(
+            self.is_stable, self.gap, -np.inf
+        )
+
+    @property
+    def relative_gap(self) -> FloatArray:
+        """`gap` relative to `scale`, shape (B,)."""
+        return np.where(self.gap > 0.0, self.gap / self.scale, 0.0)
+
+    @property
+    def is_stable(self) -> NDArray[np.bool_]:
+        """Whether some allocation is stable, shape (B,)."""
+        return np.isfinite(self.scale)
+
+    @property
+    def is_optimal(self) -> NDArray[np.bool_]:
+        """Whether the certified gap is within the tolerance, shape (B,)."""
+        return self.is_stable & (self.gap <= self.tolerance * self.scale)
+
+    @property
+    def mean_system_time(self) -> FloatArray:
+        """Mean system time, in seconds, shape (B,)."""
+        return self.mean_service_time + self.mean_waiting_time
+
+    def __len__(self) -> int:
+        return int(self.gap.size)
+
+    def __repr__(self) -> str:
+        return (
+            f"BatchSolution({len(self)} variants, {int(self.is_optimal.sum())} optimal, "
+            f"{int((~self.is_stable).sum())} without a stable allocation)"
+        )

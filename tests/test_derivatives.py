@@ -261,8 +261,24 @@ def test_the_service_law_and_its_derivatives() -> None:
         # No more than quadratic in the tokens, so that central differences are exact but for
         # rounding.
         quotient = (function(tokens + h) - function(tokens - h)) / (2.0 * h)
-        DIFFERENCE_QUOTIENT.check(derivative(tokens), quotient)
-        assert derivative(tokens).shape == tokens.shape
+        DIFFERENCE_QUOTIENT.check(np.broadcast_to(derivative(tokens), tokens.shape), quotient)
+
+
+def test_the_service_law_says_the_same_all_at_once() -> None:
+    service = cq.AffineService(base=[0.0, 0.5, 100.0], per_token=[1e-4, 0.01, 2.0])
+    tokens, prices = np.array([1.0, 1e3, 1e5]), (np.array([7.0]), np.array([0.3]))
+    moments = service.moments(tokens)
+    ROUNDING.check(moments.mean, service.mean(tokens))
+    ROUNDING.check(moments.second_moment, service.second_moment(tokens))
+    ROUNDING.check(moments.mean_slope, service.mean_slope(tokens))
+    ROUNDING.check(moments.second_moment_slope, service.second_moment_slope(tokens))
+    cost, rise = service.marginal_cost(tokens, *prices)
+    ROUNDING.check(
+        cost, 7.0 * service.mean_slope(tokens) + 0.3 * service.second_moment_slope(tokens)
+    )
+    ROUNDING.check(
+        rise, 7.0 * service.mean_curvature(tokens) + 0.3 * service.second_moment_curvature(tokens)
+    )
 
 
 @pytest.mark.parametrize("idle", [0.9, 0.5, 1e-2, 1e-4])

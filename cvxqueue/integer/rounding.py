@@ -71,8 +71,8 @@ def whole_neighbors(relaxed: Evaluation) -> tuple[FloatArray, FloatArray]:
     if np.any(upper > _LARGEST_COUNT):
         k = int(np.argmax(upper))
         raise InvalidInputError(
-            f"type {k + 1} has {float(relaxed.tokens[k])!r} tokens at the continuous optimum, and must have at "
-            f"most 2^53 to be counted one by one; lower max_tokens[{k}]"
+            f"type {k + 1} has {float(relaxed.tokens[k])!r} tokens at the continuous "
+            f"optimum, and must have at most 2^53 to be counted one by one; lower max_tokens[{k}]"
         )
     return lower, upper
 

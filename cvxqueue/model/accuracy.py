@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, kept, require
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    common_arrays,
+    entry_name,
+    first_place,
+    float_array,
+    kept,
+    require,
+)
 
 __all__ = ["AccuracyCurve", "SaturatingExponential"]
 
@@ -20,6 +29,10 @@ _ROUNDING_OF_ONE = 1e-12
 
 class AccuracyCurve(Protocol):
     """What the rest of the package asks of an accuracy curve: increasing and concave, by type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays by type: (), (N,), or (B, N) for a batch."""
 
     def broadcast(self, length: int) -> Self:
         """Return the same curve with one entry for each of `length` types."""
@@ -57,11 +70,11 @@ class SaturatingExponential(ArrayData):
 
     Parameters
     ----------
-    floor : array_like, shape () or (N,)
+    floor : array_like, shape () or (N,), or (B, N) for a batch
         Probability of a correct answer without thinking, ≥ 0.
-    gain : array_like, shape () or (N,)
+    gain : array_like, of such a shape
         What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.
-    rate : array_like, shape () or (N,)
+    rate : array_like, of such a shape
         Rate of saturation, per token, > 0.
 
     Raises
@@ -82,27 +95,19 @@ class SaturatingExponential(ArrayData):
     rate: FloatArray
 
     def __init__(self, *, floor: ArrayLike, gain: ArrayLike, rate: ArrayLike) -> None:
-        arrays = {
-            "accuracy.floor": float_array("accuracy.floor", floor),
-            "accuracy.gain": float_array("accuracy.gain", gain),
-            "accuracy.rate": float_array("accuracy.rate", rate),
-        }
-        length = common_length(arrays)
-        floor_array, gain_array, rate_array = (
-            float_array(key, arrays[key], length) for key in arrays
+        floor_array, gain_array, rate_array = common_arrays(
+            accuracy__floor=floor, accuracy__gain=gain, accuracy__rate=rate
         )
         require("accuracy.floor", floor_array, floor_array >= 0, "must be ≥ 0 (a probability)")
         require("accuracy.gain", gain_array, gain_array >= 0, "must be ≥ 0 (a probability)")
         require("accuracy.rate", rate_array, rate_array > 0, "must be > 0 (per token)")
-        ceiling = floor_array + gain_array
-        too_high = np.ravel(ceiling > 1.0 + _ROUNDING_OF_ONE)
+        too_high = np.asarray(floor_array + gain_array > 1.0 + _ROUNDING_OF_ONE)
         if too_high.any():
-            position = int(np.argmax(too_high))
-            entry = f"[{position}]" if ceiling.ndim else ""
+            place = first_place(too_high)
             raise InvalidInputError(
-                f"accuracy.floor{entry} + accuracy.gain{entry} = "
-                f"{float(np.ravel(floor_array)[position])!r} + "
-                f"{float(np.ravel(gain_array)[position])!r} must be ≤ 1 (a probability)"
+                f"{entry_name('accuracy.floor', place)} + {entry_name('accuracy.gain', place)} = "
+                f"{float(floor_array[place])!r} + {float(gain_array[place])!r} must be ≤ 1 "
+                "(a probability)"
             )
         object.__setattr__(self, "floor", floor_array)
         object.__setattr__(self, "gain", gain_array)
@@ -110,7 +115,7 @@ class SaturatingExponential(ArrayData):
 
     @kept
     def _log_slope(self) -> FloatArray:
-        """ln p′(0)."""
+        """Ln p′(0)."""
         with np.errstate(divide="ignore"):
             return np.log(self.gain) + np.log(self.rate)
 
@@ -120,12 +125,19 @@ class SaturatingExponential(ArrayData):
         scale: FloatArray = 1.0 / self.rate
         return scale
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
+        return self.rate.shape
+
     def broadcast(self, length: int) -> Self:
         """Return the same curve with one entry for each of `length` types."""
+        if self.rate.shape[-1:] == (length,):
+            return self
         return type(self)(
-            floor=float_array("accuracy.floor", self.floor, length),
-            gain=float_array("accuracy.gain", self.gain, length),
-            rate=float_array("accuracy.rate", self.rate, length),
+            floor=float_array("accuracy.floor", self.floor, length, axes=2),
+            gain=float_array("accuracy.gain", self.gain, length, axes=2),
+            rate=float_array("accuracy.rate", self.rate, length, axes=2),
         )
 
     def value(self, tokens: ArrayLike) -> FloatArray:

@@ -14,7 +14,9 @@ from cvxqueue.errors import InvalidInputError
 __all__ = [
     "ArrayData",
     "FloatArray",
-    "common_length",
+    "common_arrays",
+    "entry_name",
+    "first_place",
     "float_array",
     "kept",
     "read_only",
@@ -135,23 +137,26 @@ def _hashable(value: Any) -> Any:
     return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
-def float_array(name: str, value: ArrayLike, length: int | None = None) -> FloatArray:
-    """Return a checked, read-only copy of a scalar or of a vector of finite numbers.
+def float_array(
+    name: str, value: ArrayLike, length: int | None = None, axes: int = 1
+) -> FloatArray:
+    """Return a checked, read-only copy of a scalar or of an array of finite numbers.
 
     Parameters
     ----------
     name : str
         Name of the argument, for messages.
-    value : array_like, shape () or (N,)
+    value : array_like, shape () or (N,), or (B, N) with two axes
         The data.
     length : int, optional
-        Broadcast to ``(length,)``, and refuse a vector of another length.
+        Broadcast a scalar to ``(length,)``, and refuse any other length of the last axis.
+    axes : int, default 1
+        Most axes that are allowed.
 
     Raises
     ------
     InvalidInputError
-        If `value` is not numeric, not finite, has more than one axis, is empty, or has another
-        length.
+        If `value` is not numeric, not finite, has too many axes, is empty, or has another length.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise InvalidInputError(f"{name} must not be a masked array: fill in or drop its entries")
@@ -165,20 +170,19 @@ def float_array(name: str, value: ArrayLike, length: int | None = None) -> Float
         raise InvalidInputError(
             f"{name} must be a number or a flat list of numbers, got {value!r:.80}"
         )
-    if raw.ndim > 1:
-        raise InvalidInputError(
-            f"{name} must be a number or a flat list of numbers, got an array of shape {raw.shape}"
-        )
+    if raw.ndim > axes:
+        wanted = "a number or a flat list of numbers" if axes == 1 else f"of at most {axes} axes"
+        raise InvalidInputError(f"{name} must be {wanted}, got an array of shape {raw.shape}")
     if raw.size == 0:
         raise InvalidInputError(f"{name} must have at least one entry, got an empty list")
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
     array = raw.astype(np.float64) + 0.0
     require(name, array, np.isfinite(array), "must be finite")
     if length is not None:
-        if array.ndim == 1 and array.shape != (length,):
+        if array.ndim and array.shape[-1] != length:
             raise InvalidInputError(
                 f"{name} must be a number or have one entry for each of the {length} types, "
-                f"got {array.size} entries"
+                f"got {array.shape[-1]} entries"
             )
         array = np.full(length, array) if array.ndim == 0 else array
     array = np.asarray(array)
@@ -189,9 +193,18 @@ def float_array(name: str, value: ArrayLike, length: int | None = None) -> Float
 def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition: str) -> None:
     """Raise an error that names the first entry of `array` that is not allowed."""
     if not np.all(allowed):
-        position = int(np.argmin(np.ravel(allowed)))
-        entry = f"{name}[{position}]" if array.ndim else name
-        raise InvalidInputError(f"{entry} = {float(np.ravel(array)[position])!r} {condition}")
+        place = first_place(~np.asarray(allowed))
+        raise InvalidInputError(f"{entry_name(name, place)} = {float(array[place])!r} {condition}")
+
+
+def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first true entry."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(found)), found.shape))
+
+
+def entry_name(name: str, place: tuple[int, ...]) -> str:
+    """Name of an entry of an array, as in ``probabilities[3]``."""
+    return f"{name}[{', '.join(map(str, place))}]" if place else name
 
 
 def real_number(name: str, value: Any) -> float:
@@ -212,16 +225,25 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(entry) for entry in value)
 
 
-def common_length(arrays: dict[str, FloatArray]) -> int | None:
-    """Return the length that several scalars and vectors share, ``None`` if all are scalars.
+def common_arrays(**values: ArrayLike) -> list[FloatArray]:
+    """Return arrays of data by type in their common shape: (), (N,), or (B, N) for a batch.
 
     Raises
     ------
     InvalidInputError
-        If two vectors have different lengths.
+        If one is not what `float_array` takes, or if two have different lengths.
     """
-    lengths = {name: array.size for name, array in arrays.items() if array.ndim}
-    if len(set(lengths.values())) > 1:
-        listing = ", ".join(f"{name} has {size}" for name, size in lengths.items())
-        raise InvalidInputError(f"the lists must have one length for all types: {listing}")
-    return next(iter(lengths.values()), None)
+    arrays = {
+        name.replace("__", "."): float_array(name.replace("__", "."), value, axes=2)
+        for name, value in values.items()
+    }
+    for axis, what in ((-1, "all types"), (-2, "all instances")):
+        lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
+        if len(set(lengths.values())) > 1:
+            listing = ", ".join(f"{name} has {size}" for name, size in lengths.items())
+            raise InvalidInputError(f"the lists must have one length for {what}: {listing}")
+    shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    return [
+        array if array.shape == shape else read_only(np.broadcast_to(array, shape))
+        for array in arrays.values()
+    ]

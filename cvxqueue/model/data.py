@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve
-from cvxqueue.model.arrays import FloatArray, kept
+from cvxqueue.model.arrays import FloatArray, entry_name, first_place, kept, require
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.summation import accurate_sum
 
-__all__ = ["ModelData"]
+__all__ = ["BLOCK", "ModelData"]
 
 # Types that are worked on at a time: some twenty arrays of so many floats stay in the cache.
-_BLOCK = 8192
+BLOCK = 8192
+# Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
+_MIX_TOLERANCE = 1e-9
 
 
 class ModelData:
@@ -45,6 +49,40 @@ class ModelData:
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
+
+    def require_allowed(self) -> None:
+        """Raise an error that names the first entry of the arrays that is out of range.
+
+        Raises
+        ------
+        InvalidInputError
+            If a probability is not > 0, a mix does not sum to 1 within 1e-9, the arrival rate is
+            not > 0, a weight or a bound is < 0, or a lower bound exceeds the upper one.
+        """
+        rate, weight = np.asarray(self.arrival_rate), np.asarray(self.accuracy_weight)
+        require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")
+        require("accuracy_weight", weight, weight >= 0, "must be ≥ 0 (seconds)")
+        mix, lower, upper = self.probabilities, self.min_tokens, self.max_tokens
+        require("probabilities", mix, mix > 0, "must be > 0")
+        total = np.asarray(accurate_sum(mix))
+        is_off = np.abs(total - 1.0) > _MIX_TOLERANCE
+        if is_off.any():
+            place = first_place(is_off)
+            raise InvalidInputError(
+                f"{entry_name('probabilities', place)} sum to {float(total[place])!r}, and must "
+                f"sum to 1 within {_MIX_TOLERANCE:g}"
+            )
+        require("min_tokens", lower, lower >= 0, "must be ≥ 0")
+        require("max_tokens", upper, upper >= 0, "must be ≥ 0")
+        is_above = np.asarray(lower > upper)
+        if is_above.any():
+            place = first_place(is_above)
+            lowest, highest = (np.broadcast_to(a, is_above.shape)[place] for a in (lower, upper))
+            raise InvalidInputError(
+                f"{entry_name('min_tokens', place)} = {float(lowest)!r} must be ≤ "
+                f"{entry_name('max_tokens', place)} = {float(highest)!r}"
+            )
+        require("importance", self.importance, self.importance >= 0, "must be ≥ 0")
 
     @property
     def size(self) -> int:
@@ -76,9 +114,9 @@ class ModelData:
     @cached_property
     def blocks(self) -> tuple[tuple[slice, ModelData], ...]:
         """The types, a few thousand at a time: where they are, and their data."""
-        if self.size <= _BLOCK:
+        if self.size <= BLOCK:
             return ((slice(None), self),)
-        places = (slice(start, start + _BLOCK) for start in range(0, self.size, _BLOCK))
+        places = (slice(start, start + BLOCK) for start in range(0, self.size, BLOCK))
         return tuple((place, self.types(place)) for place in places)
 
     def types(self, place: slice) -> ModelData:

@@ -16,21 +16,15 @@ from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
     float_array,
-    kept,
     real_number,
-    require,
     text_tuple,
 )
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import FIFO, Queue
 from cvxqueue.model.service import ServiceLaw
-from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["Instance", "Metrics"]
-
-# Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
-_MIX_TOLERANCE = 1e-9
 
 
 class Metrics(NamedTuple):
@@ -141,40 +135,15 @@ class Instance(ArrayData, ModelData):
         def keep(field: str, value: object) -> None:
             object.__setattr__(self, field, value)
 
-        mix = np.atleast_1d(float_array("probabilities", probabilities))
+        keep("arrival_rate", real_number("arrival_rate", arrival_rate))
+        keep("accuracy_weight", real_number("accuracy_weight", accuracy_weight))
+        mix = float_array("probabilities", probabilities)
         length = mix.size
-        mix = float_array("probabilities", mix)
-        require("probabilities", mix, mix > 0, "must be > 0")
-        total = float(accurate_sum(mix))
-        if abs(total - 1.0) > _MIX_TOLERANCE:
-            raise InvalidInputError(
-                f"probabilities sum to {total!r}, and must sum to 1 within {_MIX_TOLERANCE:g}"
-            )
-        keep("probabilities", mix)
-
-        for field, value, least in (
-            ("arrival_rate", real_number("arrival_rate", arrival_rate), "> 0 (per second)"),
-            ("accuracy_weight", real_number("accuracy_weight", accuracy_weight), "≥ 0 (seconds)"),
-        ):
-            if value < 0 or (value == 0 and least.startswith(">")):
-                raise InvalidInputError(f"{field} = {value!r} must be {least}")
-            keep(field, value)
-
-        lower = float_array("min_tokens", min_tokens, length)
-        upper = float_array("max_tokens", max_tokens, length)
-        require("min_tokens", lower, lower >= 0, "must be ≥ 0")
-        require("max_tokens", upper, upper >= 0, "must be ≥ 0")
-        if np.any(lower > upper):
-            position = int(np.argmax(lower > upper))
-            raise InvalidInputError(
-                f"min_tokens[{position}] = {float(lower[position])!r} must be ≤ "
-                f"max_tokens[{position}] = {float(upper[position])!r}"
-            )
-        keep("min_tokens", lower)
-        keep("max_tokens", upper)
-        weights = float_array("importance", importance, length)
-        require("importance", weights, weights >= 0, "must be ≥ 0")
-        keep("importance", weights)
+        keep("probabilities", mix if mix.ndim else float_array("probabilities", mix, 1))
+        keep("min_tokens", float_array("min_tokens", min_tokens, length))
+        keep("max_tokens", float_array("max_tokens", max_tokens, length))
+        keep("importance", float_array("importance", importance, length))
+        self.require_allowed()
 
         for field, law, kinds in (
             ("service", service, "a service law such as AffineService"),
@@ -182,7 +151,13 @@ class Instance(ArrayData, ModelData):
         ):
             if isinstance(law, type) or not hasattr(law, "broadcast"):
                 raise InvalidInputError(f"{field} must be {kinds}, got {law!r:.80}")
-            keep(field, law.broadcast(length))
+            data = law.broadcast(length)
+            if len(data.shape) > 1:
+                raise InvalidInputError(
+                    f"{field} has data for a batch of {data.shape[0]} instances, and must be of "
+                    "one; use solve_batch"
+                )
+            keep(field, data)
         if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
             raise InvalidInputError(f"queue must be a queue such as FIFO(), got {queue!r:.80}")
         keep("queue", FIFO() if queue is None else queue)

@@ -62,17 +62,29 @@ class Queue(Protocol):
     """
 
     def mean_waiting_time(
-        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
     ) -> FloatArray:
         """Mean time between arrival and start of service, in seconds."""
 
     def prices(
-        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
     ) -> Prices:
         """Derivatives of the mean system time."""
 
     def price_slopes(
-        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
     ) -> PriceSlopes:
         """Second derivatives of the mean system time."""
 
@@ -105,7 +117,9 @@ class Queue(Protocol):
     ) -> FloatArray:
         """Upper bound on m2 where T ≤ `system_time`, m1 is ≥ the given and 1 − ρ = `idle`."""
 
-    def curvature(self, arrival_rate: float | FloatArray, second_moment: float, idle: float) -> Curvature:
+    def curvature(
+        self, arrival_rate: float | FloatArray, second_moment: float, idle: float
+    ) -> Curvature:
         """Bounds on the Hessian of T wherever the second moment is ≤ and 1 − ρ is ≥ the given."""
 
     def relative_slopes(
@@ -131,21 +145,33 @@ class FIFO:
     """
 
     def mean_waiting_time(
-        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
     ) -> FloatArray:
         """Mean time between arrival and start of service, in seconds."""
         waiting: FloatArray = arrival_rate * second_moment / (2.0 * idle)
         return waiting
 
     def prices(
-        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
     ) -> Prices:
         """P1 = 1 + λ² m2 / (2 (1 − ρ)²) and P2 = λ / (2 (1 − ρ))."""
         pressure = arrival_rate / idle
         return Prices(1.0 + 0.5 * second_moment * pressure**2, 0.5 * pressure)
 
     def price_slopes(
-        self, arrival_rate: float | FloatArray, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
     ) -> PriceSlopes:
         """Second derivatives of T: λ³ m2/(1−ρ)³, λ²/(2 (1−ρ)²) and zero."""
         pressure = arrival_rate / idle
@@ -198,7 +224,9 @@ class FIFO:
         return 2.0 * idle * np.maximum(system_time - m1, 0.0) / arrival_rate
 
     @np.errstate(over="ignore")
-    def curvature(self, arrival_rate: float | FloatArray, second_moment: float, idle: float) -> Curvature:
+    def curvature(
+        self, arrival_rate: float | FloatArray, second_moment: float, idle: float
+    ) -> Curvature:
         """Bounds on the Hessian of T in the metric diag(π (dt/dl)²).
 
         In that metric the Hessian is λ g M Mᵀ with g = 1/(1−ρ), M = I + λ g u zᵀ, u = √π and

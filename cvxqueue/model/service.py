@@ -9,7 +9,14 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import ArrayData, FloatArray, common_length, float_array, read_only, require
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    common_arrays,
+    float_array,
+    read_only,
+    require,
+)
 
 __all__ = ["AffineService", "Moments", "ServiceLaw"]
 
@@ -32,6 +39,10 @@ class ServiceLaw(Protocol):
     and second derivatives with respect to the tokens, and broadcast against them. The mean system
     time must be convex in the tokens.
     """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays by type: (), (N,), or (B, N) for a batch."""
 
     def broadcast(self, length: int) -> Self:
         """Return the same law with one entry for each of `length` types."""
@@ -72,9 +83,9 @@ class AffineService(ArrayData):
 
     Parameters
     ----------
-    base : array_like, shape () or (N,)
+    base : array_like, shape () or (N,), or (B, N) for a batch
         Seconds that a query takes without thinking, ≥ 0.
-    per_token : array_like, shape () or (N,)
+    per_token : array_like, of such a shape
         Seconds per thinking token, > 0.
 
     Raises
@@ -94,12 +105,9 @@ class AffineService(ArrayData):
     per_token: FloatArray
 
     def __init__(self, *, base: ArrayLike, per_token: ArrayLike) -> None:
-        arrays = {
-            "service.base": float_array("service.base", base),
-            "service.per_token": float_array("service.per_token", per_token),
-        }
-        length = common_length(arrays)
-        base_array, per_token_array = (float_array(key, arrays[key], length) for key in arrays)
+        base_array, per_token_array = common_arrays(
+            service__base=base, service__per_token=per_token
+        )
         require("service.base", base_array, base_array >= 0, "must be ≥ 0 (seconds)")
         require(
             "service.per_token", per_token_array, per_token_array > 0, "must be > 0 (seconds/token)"
@@ -107,11 +115,18 @@ class AffineService(ArrayData):
         object.__setattr__(self, "base", base_array)
         object.__setattr__(self, "per_token", per_token_array)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
+        return self.base.shape
+
     def broadcast(self, length: int) -> Self:
         """Return the same law with one entry for each of `length` types."""
+        if self.base.shape[-1:] == (length,):
+            return self
         return type(self)(
-            base=float_array("service.base", self.base, length),
-            per_token=float_array("service.per_token", self.per_token, length),
+            base=float_array("service.base", self.base, length, axes=2),
+            per_token=float_array("service.per_token", self.per_token, length, axes=2),
         )
 
     def mean(self, tokens: ArrayLike) -> FloatArray:

@@ -1,8 +1,17 @@
 """The methods, and the one driver that runs and grades them."""
 
+from cvxqueue.solvers.batch import solve_batch
 from cvxqueue.solvers.cross_validation import CrossValidation, cross_validate
 from cvxqueue.solvers.driver import Progress
 from cvxqueue.solvers.registry import Method, methods
 from cvxqueue.solvers.solve import solve
 
-__all__ = ["CrossValidation", "Method", "Progress", "cross_validate", "methods", "solve"]
+__all__ = [
+    "CrossValidation",
+    "Method",
+    "Progress",
+    "cross_validate",
+    "methods",
+    "solve",
+    "solve_batch",
+]

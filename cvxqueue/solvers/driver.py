@@ -18,7 +18,10 @@ from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.solution import Iterate, Solution, Status
 
-__all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive"]
+__all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]
+
+
+_EPSILON = float(np.finfo(np.float64).eps)
 
 
 class Proposal(NamedTuple):
@@ -60,12 +63,12 @@ class Limits(NamedTuple):
     callback: Callable[[Progress], bool] | None
 
 
-def tightest_tolerance(point: Evaluation) -> float:
+def tightest_tolerance(point: Evaluation) -> FloatArray:
     """The relative gap that `newton` is held to: near saturation rounding alone costs more.
 
     Above 1e-5, next to an idle fraction of 1e-10, it would say nothing.
     """
-    return min(max(1e-12, 16.0 * float(np.finfo(np.float64).eps) / float(point.idle)), 1e-5)
+    return np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
 
 
 def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:
@@ -139,7 +142,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         certificate=Certificate.of(instance, best, best_gap),
         method=method,
         status=status,
-        tolerance=tightest_tolerance(best) if limits.tolerance is None else limits.tolerance,
+        tolerance=float(tightest_tolerance(best) if limits.tolerance is None else limits.tolerance),
         backend_status=backend_status,
         iterations=iterations,
         setup_time=setup_time,
@@ -158,7 +161,7 @@ def _in_box(point: Evaluation) -> Evaluation:
 
 def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:
     allowed = tightest_tolerance(point) if tolerance is None else tolerance
-    return gap <= allowed * float(point.scale)
+    return bool(gap <= allowed * point.scale)
 
 
 def _progress(point: Evaluation, row: Iterate) -> Progress:

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.solvers.driver import Proposal, Proposals
-from cvxqueue.solvers.price_search import PriceSearch
+from cvxqueue.solvers.price_search import CLOSE, STILL, PriceSearch
 
 __all__ = ["newton"]
 
-# After a step so short in the logarithms of the prices, its square is left.
-_CLOSE = 1e-4
-# Shorter steps than this are rounding.
-_STILL = 1e-14
 # The sample, and the least number of types for which it pays.
-_SAMPLE, _MANY = 1024, 8192
-# What is proposed keeps this share of the idle fraction that the prices stand for.
-_DRAWN_BACK = 0.5
+_SAMPLE, _MANY, _MOST_PASSES = 1024, 8192, 100
 
 
-def newton(instance: ModelData, start: FloatArray | None = None) -> Proposals:
+def newton(
+    instance: ModelData,
+    start: FloatArray | None = None,
+    prices: tuple[float, float] | None = None,
+) -> Proposals:
     """Propose the iterates of Newton's method on the two prices.
 
     Parameters
@@ -38,22 +35,23 @@ def newton(instance: ModelData, start: FloatArray | None = None) -> Proposals:
     start : ndarray, shape (N,), optional
         Stable tokens in the box, whose prices are the first; by default those of the least tokens
         or, where there are many types, of a sample.
+    prices : tuple of float, optional
+        Idle fraction and price of a second of service to begin with, in place of those at `start`.
     """
-    search = _search(instance, start)
-    while True:
+    search = _search(instance, start, prices)
+    while search.step > STILL:
         search.advance()
-        if search.step > _CLOSE:
-            idle = 1.0 - instance.arrival_rate * search.mean
-            point = _inside(instance, search.tokens, idle, search.idle)
-            yield Proposal(point, is_candidate=False)
-            continue
-        point = instance.evaluate(search.wanted())
-        yield Proposal(_inside(instance, point.tokens, point.idle, search.idle))
-        if search.step <= _STILL:
-            return
+        is_close = bool(search.step <= CLOSE)
+        yield Proposal(search.candidate() if is_close else search.point(), is_candidate=is_close)
 
 
-def _search(instance: ModelData, start: FloatArray | None) -> PriceSearch:
+def _search(
+    instance: ModelData, start: FloatArray | None, prices: tuple[float, float] | None
+) -> PriceSearch:
+    if prices is not None:
+        tokens = instance.min_tokens if start is None else start
+        idle, price = map(np.asarray, prices)
+        return PriceSearch(instance, tokens, idle, price)
     if start is not None:
         point = instance.evaluate(start)
         return PriceSearch(instance, start, point.idle, point.prices.mean)
@@ -63,7 +61,7 @@ def _search(instance: ModelData, start: FloatArray | None) -> PriceSearch:
     if not sample.lowest.is_stable:
         return PriceSearch(instance, instance.min_tokens)
     search = PriceSearch(sample, sample.min_tokens)
-    while search.step > _CLOSE and search.passes < _MANY:
+    while search.step > CLOSE and search.passes < _MOST_PASSES:
         search.advance()
     return PriceSearch(instance, instance.min_tokens, search.idle, search.price)
 
@@ -73,15 +71,3 @@ def _sample(instance: ModelData) -> ModelData:
     sample = instance.types(slice(None, None, instance.size // _SAMPLE))
     sample.probabilities = sample.probabilities / sample.probabilities.sum()
     return sample
-
-
-def _inside(
-    instance: ModelData, tokens: FloatArray, idle: FloatArray, wanted_idle: FloatArray
-) -> Evaluation:
-    """The tokens, drawn back towards the least ones where they leave too little time idle."""
-    if idle < _DRAWN_BACK * wanted_idle:
-        lowest = instance.lowest
-        # The mean service time is convex in the tokens: the load falls at least in proportion.
-        kept = (lowest.idle - _DRAWN_BACK * wanted_idle) / (lowest.idle - idle)
-        tokens = lowest.tokens + kept * (tokens - lowest.tokens)
-    return instance.evaluate(tokens)

@@ -26,12 +26,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.demand import Demand, demand, wanted_tokens
 from cvxqueue.model.queue import Prices
 
-__all__ = ["PriceSearch"]
+__all__ = ["CLOSE", "STILL", "PriceSearch"]
+
+# After a step so short in the logarithms of the prices, its square is left,
+CLOSE = 1e-4
+# and what is shorter than this is rounding.
+STILL = 1e-14
 
 # Longest step in ln y, and half of that in ln P1: the model of a step is good for a few factors e.
 _LONGEST = 4.0
@@ -40,6 +46,8 @@ _LONGEST = 4.0
 _STUBBORN, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _PATIENCE = 5
+# What is proposed keeps this share of the idle fraction that the prices stand for.
+_DRAWN_BACK = 0.5
 # A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
 _MIX_SLACK = 1.0 - 1e-6
 
@@ -85,10 +93,21 @@ class PriceSearch:
         second = self.data.queue.prices(rate, (1.0 - idle) / rate, 0.0 * idle, idle).second_moment
         return Prices(self.price, second)
 
-    def wanted(self) -> FloatArray:
-        """Tokens that the types want at today's prices, shape (..., N)."""
+    def point(self) -> Evaluation:
+        """What the types wanted at the prices of the last pass, or less of it: a stable point."""
+        idle = 1.0 - self.data.arrival_rate * self.mean
+        return _inside(self.data.evaluate(self.tokens), idle, self.idle)
+
+    def candidate(self, rows: NDArray[np.intp] | None = None) -> Evaluation:
+        """What the types want at today's prices, of some instances of a batch or of all."""
+        data, tokens, prices, idle = self.data, self.tokens, self.prices, self.idle
+        if rows is not None:
+            data, tokens, idle = data.rows(rows), tokens[rows], idle[rows]
+            prices = Prices(prices.mean[rows], prices.second_moment[rows])
         with np.errstate(all="ignore"):
-            return wanted_tokens(self.data, self.tokens, self.prices)
+            tokens = wanted_tokens(data, tokens, prices)
+        point = data.evaluate(tokens)
+        return _inside(point, point.idle, idle)
 
     def advance(self) -> None:
         """Make one pass over the types and move the prices.
@@ -122,8 +141,8 @@ class PriceSearch:
         )
         self._cut(first, second, (np.abs(first) > noise[0]) & (np.abs(second) > noise[1]))
         first_by_price = -1.0 - pull * second_by_price
-        first_by_idle = (
-            pull * fall * wanted.second_by_second - slopes.mean_mean * idle / (rate * implied)
+        first_by_idle = pull * fall * wanted.second_by_second - slopes.mean_mean * idle / (
+            rate * implied
         )
         second_by_price = rate * mean_by_price
         second_by_idle = -rate * fall * wanted.mean_by_second - idle
@@ -184,6 +203,19 @@ _STATE = (
     *("tokens", "mean", "idle", "price", "step", "_last_step", "_area"),
     *("least_idle", "most_idle", "least_price", "most_price"),
 )
+
+
+def _inside(point: Evaluation, idle: FloatArray, wanted_idle: FloatArray) -> Evaluation:
+    """The point, drawn back towards the least tokens where it leaves too little time idle."""
+    is_out = idle < _DRAWN_BACK * wanted_idle
+    if not is_out.any():
+        return point
+    data, lowest = point.instance, point.instance.lowest
+    # The mean service time is convex in the tokens: the load falls at least in proportion.
+    with np.errstate(all="ignore"):
+        kept = (lowest.idle - _DRAWN_BACK * wanted_idle) / (lowest.idle - idle)
+    drawn = lowest.tokens + kept[..., np.newaxis] * (point.tokens - lowest.tokens)
+    return data.evaluate(np.where(is_out[..., np.newaxis], drawn, point.tokens))
 
 
 def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ from cvxqueue.solvers.driver import Limits, Progress, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
 
-__all__ = ["solve"]
+__all__ = ["allowed_iterations", "positive", "solve"]
 
 
 def solve(
@@ -89,9 +89,9 @@ def solve(
         raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {on_failure!r}")
     chosen = find_method(method)
     limits = Limits(
-        tolerance=chosen.tolerance if tolerance is None else _positive("tolerance", tolerance),
-        max_iterations=_max_iterations(chosen, max_iterations),
-        time_limit=time_limit if time_limit == math.inf else _positive("time_limit", time_limit),
+        tolerance=chosen.tolerance if tolerance is None else positive("tolerance", tolerance),
+        max_iterations=allowed_iterations(chosen, max_iterations),
+        time_limit=time_limit if time_limit == math.inf else positive("time_limit", time_limit),
         callback=callback,
     )
     for option in options:
@@ -117,14 +117,16 @@ def solve(
 _COMMON_OPTIONS = ("start", "tolerance", "max_iterations", "time_limit", "callback", "on_failure")
 
 
-def _positive(name: str, value: float) -> float:
+def positive(name: str, value: float) -> float:
+    """Return a number > 0 as a float, or raise an error that names it."""
     number = real_number(name, value)
     if number <= 0:
         raise InvalidInputError(f"{name} = {number!r} must be > 0")
     return number
 
 
-def _max_iterations(method: Method, value: int | None) -> int:
+def allowed_iterations(method: Method, value: int | None) -> int:
+    """Return the limit on the iterations, the method's own where none is given."""
     if value is None:
         return method.max_iterations
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:

@@ -1,0 +1,203 @@
+"""Many instances of one size at once: method `newton`, vectorised over the instances."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cvxqueue.certificates import certified_gap, certified_objective
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw
+from cvxqueue.model.arrays import FloatArray, float_array
+from cvxqueue.model.data import BLOCK, ModelData
+from cvxqueue.solution import BatchSolution
+from cvxqueue.solvers.driver import tightest_tolerance
+from cvxqueue.solvers.price_search import CLOSE, STILL, PriceSearch
+from cvxqueue.solvers.registry import find_method
+from cvxqueue.solvers.solve import allowed_iterations, positive
+
+__all__ = ["solve_batch"]
+
+
+def solve_batch(
+    instance: Instance,
+    *,
+    arrival_rate: ArrayLike | None = None,
+    accuracy_weight: ArrayLike | None = None,
+    probabilities: ArrayLike | None = None,
+    service: ServiceLaw | None = None,
+    accuracy: AccuracyCurve | None = None,
+    max_tokens: ArrayLike | None = None,
+    min_tokens: ArrayLike | None = None,
+    importance: ArrayLike | None = None,
+    tolerance: float | None = None,
+    max_iterations: int | None = None,
+) -> BatchSolution:
+    """Solve many variants of an instance at once, each with its own certificate.
+
+    What is given takes the place of the instance's own; with a leading axis of length B, one for
+    each variant. The answers are those of `solve` with method ``"newton"``, to rounding.
+
+    Parameters
+    ----------
+    instance : Instance
+        What all variants share.
+    arrival_rate, accuracy_weight : array_like, shape () or (B,), optional
+        As in `Instance`.
+    probabilities, max_tokens, min_tokens, importance : array_like, shape (N,) or (B, N), optional
+        As in `Instance`; the last three may be scalars.
+    service : ServiceLaw, optional
+        With arrays of shape (N,) or (B, N).
+    accuracy : AccuracyCurve, optional
+        With arrays of shape (N,) or (B, N).
+    tolerance : float, optional
+        Certified gap to reach, relative to α Σ π w p + T; by default the least that float64 can
+        prove, max(1e-12, 16 ε/(1 − ρ)).
+    max_iterations : int, optional
+        Limit on the passes over each variant.
+
+    Returns
+    -------
+    BatchSolution
+        Arrays with one entry for each variant. A variant that no allocation makes stable is marked
+        as such, and the others are solved.
+
+    Raises
+    ------
+    InvalidInputError
+        If a value is not allowed, or the shapes do not fit.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> batch = cq.solve_batch(instance, arrival_rate=[0.1, 0.2, 0.4, 3.0])
+    >>> batch.is_stable.tolist(), batch.tokens[1].round(2).tolist()
+    ([True, True, True, False], [1694.69, 790.08])
+    """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    started = time.perf_counter()
+    limit = allowed_iterations(find_method("newton"), max_iterations)
+    wanted = None if tolerance is None else positive("tolerance", tolerance)
+    whole, count = _stacked(
+        instance,
+        {"arrival_rate": arrival_rate, "accuracy_weight": accuracy_weight},
+        {
+            "probabilities": probabilities,
+            "max_tokens": max_tokens,
+            "min_tokens": min_tokens,
+            "importance": importance,
+        },
+        {"service": service, "accuracy": accuracy},
+    )
+    answers = _blank(count, instance.size)
+    rows = max(1, BLOCK // instance.size)
+    for first in range(0, count, rows):
+        places = slice(first, min(first + rows, count))
+        part = {name: values[places] for name, values in answers.items()}
+        _solve_rows(whole.rows(np.arange(count)[places]), wanted, limit, part)
+    return BatchSolution(**answers, solve_time=time.perf_counter() - started)
+
+
+def _blank(count: int, size: int) -> dict[str, NDArray[Any]]:
+    """What is said of variants that no allocation makes stable; the others are filled in."""
+    return {
+        "tokens": np.full((count, size), np.nan),
+        "objective": np.full(count, -np.inf),
+        "gap": np.full(count, np.inf),
+        "scale": np.full(count, np.nan),
+        "tolerance": np.full(count, np.nan),
+        "utilization": np.full(count, np.nan),
+        "mean_service_time": np.full(count, np.nan),
+        "mean_waiting_time": np.full(count, np.inf),
+        "iterations": np.zeros(count, dtype=np.int64),
+    }
+
+
+def _stacked(
+    instance: Instance,
+    by_instance: dict[str, ArrayLike | None],
+    by_type: dict[str, ArrayLike | None],
+    laws: dict[str, Any],
+) -> tuple[ModelData, int]:
+    """The data of all variants, checked, and their number."""
+    size = instance.size
+    data = ModelData()
+    data.queue = instance.queue
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, value in by_instance.items():
+        array = np.asarray(getattr(instance, name)) if value is None else float_array(name, value)
+        setattr(data, name, array)
+        shapes[name] = array.shape
+    for name, value in by_type.items():
+        array = getattr(instance, name) if value is None else float_array(name, value, size, axes=2)
+        setattr(data, name, array)
+        shapes[name] = array.shape[:-1]
+    for name, law in laws.items():
+        own = getattr(instance, name)
+        if law is not None and not isinstance(law, type(own)):
+            raise InvalidInputError(
+                f"{name} must be {type(own).__name__}, as in the instance, got {law!r:.80}"
+            )
+        chosen = own if law is None else law.broadcast(size)
+        setattr(data, name, chosen)
+        shapes[name] = chosen.shape[:-1]
+    counts = {name: shape[0] for name, shape in shapes.items() if shape}
+    if len(set(counts.values())) > 1:
+        listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
+        raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
+    data.require_allowed()
+    return data, next(iter(counts.values()), 1)
+
+
+def _solve_rows(
+    data: ModelData, wanted: float | None, limit: int, answers: dict[str, NDArray[Any]]
+) -> None:
+    """Solve some variants, each as if it were alone, and write the answers in place."""
+    rows = np.flatnonzero(data.lowest.idle > 0.0)
+    answers["utilization"][:] = data.lowest.utilization
+    if rows.size < answers["gap"].size:
+        data = data.rows(rows)
+    search = PriceSearch(data, data.min_tokens)
+    while rows.size:
+        search.advance()
+        is_last = search.passes >= limit
+        ready = np.flatnonzero((search.step <= CLOSE) | is_last)
+        if not ready.size:
+            continue
+        point, gap, tolerance = _certified(search.candidate(ready), wanted)
+        is_over = (gap <= tolerance * point.scale) | (search.step[ready] <= STILL) | is_last
+        done = rows[ready[is_over]]
+        with np.errstate(invalid="ignore"):
+            found = {
+                "tokens": point.tokens,
+                "objective": certified_objective(point),
+                "gap": gap,
+                "scale": point.scale,
+                "tolerance": tolerance,
+                "utilization": point.utilization,
+                "mean_service_time": point.mean_service_time,
+                "mean_waiting_time": point.mean_waiting_time,
+            }
+        for name, values in found.items():
+            answers[name][done] = values[is_over]
+        answers["iterations"][done] = search.passes
+        is_open = np.ones(rows.size, dtype=bool)
+        is_open[ready[is_over]] = False
+        rows = rows[is_open]
+        search.keep(np.flatnonzero(is_open))
+
+
+def _certified(
+    point: Evaluation, wanted: float | None
+) -> tuple[Evaluation, FloatArray, FloatArray]:
+    """The point, its certified gap, and the relative tolerance that it is held to."""
+    tolerance = tightest_tolerance(point) if wanted is None else np.full(point.idle.shape, wanted)
+    return point, certified_gap(point), tolerance
