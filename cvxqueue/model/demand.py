@@ -20,7 +20,7 @@ __all__ = ["Demand", "demand", "wanted_tokens"]
 
 # A type has settled when its last step changed its marginal cost by no more than this share: what
 # remains is half the square of it.
-_SETTLED = 0.1
+_SETTLED = .1
 # From anywhere a handful of steps settles a type: they stop being monotone only at the first.
 _MOST_STEPS = 40
 
@@ -56,6 +56,9 @@ def demand(data: ModelData, tokens: FloatArray, prices: Prices) -> Demand:
     prices : Prices
         Each of shape (...).
     """
+    if len(data.blocks) == 1:
+        settled, answer, change = _settle(data, tokens, prices)
+        return Demand(settled, change, *_moments(data, settled, answer))
     wanted = np.empty(tokens.shape)
     changes, totals = [], []
     for place, part in data.blocks:
@@ -63,17 +66,17 @@ def demand(data: ModelData, tokens: FloatArray, prices: Prices) -> Demand:
         wanted[..., place] = settled
         changes.append(change)
         totals.append(_moments(part, settled, answer))
-    if len(totals) == 1:
-        return Demand(wanted, changes[0], *totals[0])
     change = np.max(changes, axis=0)
     return Demand(wanted, change, *(np.sum(total, axis=0) for total in zip(*totals, strict=True)))
 
 
 def wanted_tokens(data: ModelData, tokens: FloatArray, prices: Prices) -> FloatArray:
     """Return the tokens of `demand` alone."""
+    if len(data.blocks) == 1:
+        return _settle(data, tokens, prices).tokens
     wanted = np.empty(tokens.shape)
     for place, part in data.blocks:
-        wanted[..., place] = _settle(part, tokens[..., place], prices)[0]
+        wanted[..., place] = _settle(part, tokens[..., place], prices).tokens
     return wanted
 
 

@@ -12,7 +12,7 @@ from cvxqueue.certificates import certified_gap, certified_objective
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw
 from cvxqueue.model.arrays import FloatArray, float_array
-from cvxqueue.model.data import BLOCK, ModelData
+from cvxqueue.model.data import ModelData
 from cvxqueue.solution import BatchSolution
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import CLOSE, STILL, PriceSearch
@@ -20,6 +20,11 @@ from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.solve import allowed_iterations, positive
 
 __all__ = ["solve_batch"]
+
+# Entries of an array by type that are worked on at a time: enough to make light of the calls.
+_ENTRIES = 1 << 16
+# The variants that are solved are dropped once this share of the others is left.
+_WORTHWHILE = 0.75
 
 
 def solve_batch(
@@ -98,7 +103,7 @@ def solve_batch(
         {"service": service, "accuracy": accuracy},
     )
     answers = _blank(count, instance.size)
-    rows = max(1, BLOCK // instance.size)
+    rows = max(1, _ENTRIES // instance.size)
     for first in range(0, count, rows):
         places = slice(first, min(first + rows, count))
         part = {name: values[places] for name, values in answers.items()}
@@ -166,10 +171,11 @@ def _solve_rows(
     if rows.size < answers["gap"].size:
         data = data.rows(rows)
     search = PriceSearch(data, data.min_tokens)
-    while rows.size:
+    is_open = np.ones(rows.size, dtype=bool)
+    while is_open.any():
         search.advance()
         is_last = search.passes >= limit
-        ready = np.flatnonzero((search.step <= CLOSE) | is_last)
+        ready = np.flatnonzero(is_open & ((search.step <= CLOSE) | is_last))
         if not ready.size:
             continue
         point, gap, tolerance = _certified(search.candidate(ready), wanted)
@@ -189,10 +195,11 @@ def _solve_rows(
         for name, values in found.items():
             answers[name][done] = values[is_over]
         answers["iterations"][done] = search.passes
-        is_open = np.ones(rows.size, dtype=bool)
         is_open[ready[is_over]] = False
-        rows = rows[is_open]
-        search.keep(np.flatnonzero(is_open))
+        if np.count_nonzero(is_open) < _WORTHWHILE * rows.size:
+            search.keep(np.flatnonzero(is_open))
+            rows = rows[is_open]
+            is_open = np.ones(rows.size, dtype=bool)
 
 
 def _certified(

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.data import ModelData, take_rows
 from cvxqueue.model.demand import Demand, demand, wanted_tokens
 from cvxqueue.model.queue import Prices
 
@@ -46,6 +46,7 @@ _LONGEST = 4.0
 _STUBBORN, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _PATIENCE = 5
+_LOST = 1e-8
 # What is proposed keeps this share of the idle fraction that the prices stand for.
 _DRAWN_BACK = 0.5
 # A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
@@ -74,7 +75,8 @@ class PriceSearch:
         price: FloatArray | None = None,
     ) -> None:
         self.data, self.tokens = data, tokens
-        self.least_idle, self.most_idle, self.least_price, self.most_price = _rectangle(data)
+        self._start = np.stack(_rectangle(data), axis=-1)
+        self._open(self._start)
         self.idle = self.most_idle
         if idle is not None:
             self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
@@ -102,7 +104,7 @@ class PriceSearch:
         """What the types want at today's prices, of some instances of a batch or of all."""
         data, tokens, prices, idle = self.data, self.tokens, self.prices, self.idle
         if rows is not None:
-            data, tokens, idle = data.rows(rows), tokens[rows], idle[rows]
+            data, tokens, idle = data.rows(rows), take_rows(tokens, rows), idle[rows]
             prices = Prices(prices.mean[rows], prices.second_moment[rows])
         with np.errstate(all="ignore"):
             tokens = wanted_tokens(data, tokens, prices)
@@ -174,10 +176,24 @@ class PriceSearch:
         price = np.maximum(price, np.sqrt(self.price) * np.sqrt(self.least_price))
         self.price = np.minimum(price, np.sqrt(self.price) * np.sqrt(self.most_price))
         if self.passes % _PATIENCE == 0:
-            self._centre()
+            self._review()
 
-    def _centre(self) -> None:
-        """Go to the centre of the rectangle where neither it nor the step has been halved."""
+    def _open(self, sides: FloatArray) -> None:
+        self.least_idle, self.most_idle = sides[..., 0], sides[..., 1]
+        self.least_price, self.most_price = sides[..., 2], sides[..., 3]
+
+    def _review(self) -> None:
+        """Go to the centre of the rectangle where neither it nor the step has been halved.
+
+        A rectangle much narrower than the step has lost the answer, through a sign that was
+        misjudged before the types had settled: it is opened again.
+        """
+        sides = np.stack(
+            [self.least_idle, self.most_idle, self.least_price, self.most_price], axis=-1
+        )
+        width = np.log(sides[..., 1::2] / sides[..., ::2]).min(axis=-1)
+        is_lost = width < _LOST * self.step
+        self._open(np.where(is_lost[..., np.newaxis], self._start, sides))
         area = self._log_area()
         is_slow = (area > 0.5 * self._area) & (self.step > 0.5 * self._last_step)
         self._area, self._last_step = area, self.step
@@ -195,13 +211,13 @@ class PriceSearch:
         """Go on with some of the instances of a batch."""
         self.data = self.data.rows(rows)
         for name in _STATE:
-            setattr(self, name, getattr(self, name)[rows])
+            setattr(self, name, take_rows(getattr(self, name), rows))
 
 
 # By instance, all but the data and the number of passes.
 _STATE = (
     *("tokens", "mean", "idle", "price", "step", "_last_step", "_area"),
-    *("least_idle", "most_idle", "least_price", "most_price"),
+    *("least_idle", "most_idle", "least_price", "most_price", "_start"),
 )
 
 
