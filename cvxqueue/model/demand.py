@@ -16,13 +16,11 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.queue import Prices
 
-__all__ = ["Demand", "demand", "wanted_tokens"]
+__all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 
 # A type has settled when its last step changed its marginal cost by no more than this share: what
 # remains is half the square of it.
-_SETTLED = .1
-# From anywhere a handful of steps settles a type: they stop being monotone only at the first.
-_MOST_STEPS = 40
+SETTLED = 0.1
 
 
 class Demand(NamedTuple):
@@ -44,7 +42,9 @@ class Demand(NamedTuple):
     """−∂m2/∂P2, in seconds³."""
 
 
-def demand(data: ModelData, tokens: FloatArray, prices: Prices) -> Demand:
+def demand(
+    data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
+) -> Demand:
     """Return what the types want at given prices.
 
     Parameters
@@ -55,14 +55,16 @@ def demand(data: ModelData, tokens: FloatArray, prices: Prices) -> Demand:
         Where to start from, in the box.
     prices : Prices
         Each of shape (...).
+    most_steps : int
+        Limit on the Newton steps that a type takes towards what it wants.
     """
     if len(data.blocks) == 1:
-        settled, answer, change = _settle(data, tokens, prices)
+        settled, answer, change = _settle(data, tokens, prices, most_steps)
         return Demand(settled, change, *_moments(data, settled, answer))
     wanted = np.empty(tokens.shape)
     changes, totals = [], []
     for place, part in data.blocks:
-        settled, answer, change = _settle(part, tokens[..., place], prices)
+        settled, answer, change = _settle(part, tokens[..., place], prices, most_steps)
         wanted[..., place] = settled
         changes.append(change)
         totals.append(_moments(part, settled, answer))
@@ -70,13 +72,15 @@ def demand(data: ModelData, tokens: FloatArray, prices: Prices) -> Demand:
     return Demand(wanted, change, *(np.sum(total, axis=0) for total in zip(*totals, strict=True)))
 
 
-def wanted_tokens(data: ModelData, tokens: FloatArray, prices: Prices) -> FloatArray:
+def wanted_tokens(
+    data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
+) -> FloatArray:
     """Return the tokens of `demand` alone."""
     if len(data.blocks) == 1:
-        return _settle(data, tokens, prices).tokens
+        return _settle(data, tokens, prices, most_steps).tokens
     wanted = np.empty(tokens.shape)
     for place, part in data.blocks:
-        wanted[..., place] = _settle(part, tokens[..., place], prices).tokens
+        wanted[..., place] = _settle(part, tokens[..., place], prices, most_steps).tokens
     return wanted
 
 
@@ -87,12 +91,12 @@ class _Step(NamedTuple):
     change: FloatArray
 
 
-def _settle(data: ModelData, tokens: FloatArray, prices: Prices) -> _Step:
+def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int) -> _Step:
     """Take Newton steps until every instance has settled, each as if it were alone."""
     mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
     step = _step(data, tokens, mean, second)
-    for _ in range(_MOST_STEPS):
-        is_moving = step.change > _SETTLED
+    for _ in range(1, most_steps):
+        is_moving = step.change > SETTLED
         if not is_moving.any():
             break
         moved = _step(data, step.tokens, mean, second)

@@ -95,14 +95,14 @@ class Evaluation:
     @kept
     def mean_waiting_time(self) -> FloatArray:
         """Mean waiting time W, in seconds, shape (...); infinite outside the stability region."""
-        stable = self.idle > 0
+        is_stable = self.idle > 0
         waiting = self.instance.queue.mean_waiting_time(
             self.instance.arrival_rate,
             self.mean_service_time,
             self.service_time_second_moment,
-            np.where(stable, self.idle, 1.0),
+            self.idle if self.is_stable else np.where(is_stable, self.idle, 1.0),
         )
-        return np.where(self.idle <= 0, np.inf, waiting)
+        return waiting if self.is_stable else np.where(is_stable, waiting, np.inf)
 
     @kept
     def mean_system_time(self) -> FloatArray:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData, take_rows
-from cvxqueue.model.demand import Demand, demand, wanted_tokens
+from cvxqueue.model.demand import SETTLED, Demand, demand, wanted_tokens
 from cvxqueue.model.queue import Prices
 
 __all__ = ["CLOSE", "STILL", "PriceSearch"]
@@ -47,6 +47,8 @@ _STUBBORN, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _PATIENCE = 5
 _LOST = 1e-8
+# From anywhere a handful of steps settles a type.
+_MANY_STEPS = 40
 # What is proposed keeps this share of the idle fraction that the prices stand for.
 _DRAWN_BACK = 0.5
 # A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
@@ -95,6 +97,11 @@ class PriceSearch:
         second = self.data.queue.prices(rate, (1.0 - idle) / rate, 0.0 * idle, idle).second_moment
         return Prices(self.price, second)
 
+    @property
+    def _steps(self) -> int:
+        # The first passes are far off, whatever the types do at their prices.
+        return 2 if self.passes < _PATIENCE else _MANY_STEPS
+
     def point(self) -> Evaluation:
         """What the types wanted at the prices of the last pass, or less of it: a stable point."""
         idle = 1.0 - self.data.arrival_rate * self.mean
@@ -107,7 +114,7 @@ class PriceSearch:
             data, tokens, idle = data.rows(rows), take_rows(tokens, rows), idle[rows]
             prices = Prices(prices.mean[rows], prices.second_moment[rows])
         with np.errstate(all="ignore"):
-            tokens = wanted_tokens(data, tokens, prices)
+            tokens = wanted_tokens(data, tokens, prices, self._steps)
         point = data.evaluate(tokens)
         return _inside(point, point.idle, idle)
 
@@ -120,7 +127,7 @@ class PriceSearch:
         with np.errstate(all="ignore"):
             self.passes += 1
             prices = self.prices
-            wanted = demand(self.data, self.tokens, prices)
+            wanted = demand(self.data, self.tokens, prices, self._steps)
             self.tokens, self.mean = wanted.tokens, wanted.mean
             self._move(*self._newton_step(prices, wanted))
 
@@ -136,12 +143,13 @@ class PriceSearch:
         mean_by_price = prices.mean * wanted.mean_by_mean
         second_by_price = prices.mean * wanted.mean_by_second
         # A type that has not quite settled is off by less than the square of its last change.
-        error = np.square(wanted.change)
+        error = wanted.change * wanted.change
         noise = (
             error * pull * (second_by_price + prices.second_moment * wanted.second_by_second),
             error * rate * (mean_by_price + prices.second_moment * wanted.mean_by_second),
         )
-        self._cut(first, second, (np.abs(first) > noise[0]) & (np.abs(second) > noise[1]))
+        is_sure = (np.abs(first) > noise[0]) & (np.abs(second) > noise[1])
+        self._cut(first, second, is_sure & (wanted.change <= SETTLED))
         first_by_price = -1.0 - pull * second_by_price
         first_by_idle = pull * fall * wanted.second_by_second - slopes.mean_mean * idle / (
             rate * implied
@@ -173,8 +181,8 @@ class PriceSearch:
         price = self.price * np.exp(scale * price_step)
         idle = np.maximum(idle, np.sqrt(self.idle * self.least_idle))
         self.idle = np.minimum(idle, np.sqrt(self.idle * self.most_idle))
-        price = np.maximum(price, np.sqrt(self.price) * np.sqrt(self.least_price))
-        self.price = np.minimum(price, np.sqrt(self.price) * np.sqrt(self.most_price))
+        price = np.maximum(price, np.sqrt(self.price * self.least_price))
+        self.price = np.minimum(price, np.sqrt(self.price * self.most_price))
         if self.passes % _PATIENCE == 0:
             self._review()
 
