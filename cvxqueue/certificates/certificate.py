@@ -17,7 +17,7 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept
 
 __all__ = ["Certificate", "certify"]
 
@@ -50,9 +50,9 @@ class Certificate(ArrayData):
     def of(cls, instance: Instance, point: Evaluation, gap: float) -> Certificate:
         """Return the certificate of a point in the box whose gap is known."""
         certificate = object.__new__(cls)
-        tokens = read_only(point.tokens)
+        point.tokens.flags.writeable = False
         certificate.__dict__.update(
-            instance=instance, tokens=tokens, violation=0.0, evaluation=point, gap=gap
+            instance=instance, tokens=point.tokens, violation=0.0, evaluation=point, gap=gap
         )
         return certificate
 

@@ -84,7 +84,7 @@ def _part_gap(point: Evaluation) -> FloatArray:
     what the rounding of the marginal cost moves it. Off the maximum, the loss is quadratic.
     """
     instance, response, cost = point.instance, point.response, point.marginal_cost
-    rise = instance.accuracy_value * instance.accuracy.difference(point.tokens, response)
+    rise = instance.benefit.difference(point.tokens, response)
     fall = cost * (response - point.tokens)
     error = np.asarray(_ROUNDINGS / point.idle)[..., np.newaxis]
     sensitivity = instance.accuracy.inverse_slope_sensitivity(point.tokens, response)

@@ -18,6 +18,7 @@ from cvxqueue.model.arrays import (
     first_place,
     float_array,
     kept,
+    read_only,
     require,
 )
 
@@ -25,6 +26,8 @@ __all__ = ["AccuracyCurve", "SaturatingExponential"]
 
 # Published curves are printed to a few digits: floor + gain may exceed one by rounding alone.
 _ROUNDING_OF_ONE = 1e-12
+
+_ZERO = read_only(np.zeros(()))
 
 
 class AccuracyCurve(Protocol):
@@ -39,6 +42,9 @@ class AccuracyCurve(Protocol):
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type, unchecked."""
+
+    def weighted(self, value: FloatArray) -> Self:
+        """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
 
     def value(self, tokens: FloatArray) -> FloatArray:
         """Probability p(l) of a correct answer."""
@@ -114,12 +120,6 @@ class SaturatingExponential(ArrayData):
         object.__setattr__(self, "rate", rate_array)
 
     @kept
-    def _log_slope(self) -> FloatArray:
-        """Ln p′(0)."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.gain) + np.log(self.rate)
-
-    @kept
     def _scale(self) -> FloatArray:
         """Tokens in which p′ falls by a factor e."""
         scale: FloatArray = 1.0 / self.rate
@@ -139,6 +139,12 @@ class SaturatingExponential(ArrayData):
             gain=float_array("accuracy.gain", self.gain, length, axes=2),
             rate=float_array("accuracy.rate", self.rate, length, axes=2),
         )
+
+    def weighted(self, value: FloatArray) -> Self:
+        """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
+        curve = object.__new__(type(self))
+        curve.__dict__.update(floor=_ZERO, gain=value * self.gain, rate=self.rate)
+        return curve
 
     def value(self, tokens: ArrayLike) -> FloatArray:
         """Probability p(l) of a correct answer."""
@@ -171,7 +177,8 @@ class SaturatingExponential(ArrayData):
 
         Where the gain is zero, or `slope` is infinite, the answer is −inf.
         """
-        tokens: FloatArray = (self._log_slope - np.log(slope)) * self._scale
+        with np.errstate(divide="ignore"):
+            tokens: FloatArray = np.log(self.gain * self.rate / slope) * self._scale
         return tokens
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:

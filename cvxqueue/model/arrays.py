@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -40,10 +39,8 @@ class ArrayData:
     """
 
     def _fields(self) -> dict[str, Any]:
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-        }
+        names: dict[str, Any] = type(self).__dataclass_fields__  # type: ignore[attr-defined]
+        return {name: getattr(self, name) for name in names}
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -61,8 +58,7 @@ class ArrayData:
         """Return an unchecked copy with `function` applied to every array."""
         copied = object.__new__(type(self))
         for name, value in self._fields().items():
-            new = function(value) if isinstance(value, np.ndarray) else value
-            object.__setattr__(copied, name, new)
+            copied.__dict__[name] = function(value) if isinstance(value, np.ndarray) else value
         return copied
 
     def replace(self, **changes: Any) -> Self:
@@ -175,6 +171,8 @@ def float_array(
         raise InvalidInputError(f"{name} must be {wanted}, got an array of shape {raw.shape}")
     if raw.size == 0:
         raise InvalidInputError(f"{name} must have at least one entry, got an empty list")
+    if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
+        raw = raw[0]
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
     array = raw.astype(np.float64) + 0.0
     require(name, array, np.isfinite(array), "must be finite")
@@ -184,7 +182,9 @@ def float_array(
                 f"{name} must be a number or have one entry for each of the {length} types, "
                 f"got {array.shape[-1]} entries"
             )
-        array = np.full(length, array) if array.ndim == 0 else array
+        if array.ndim == 0:
+            # One number, however many types there are.
+            return np.broadcast_to(array, (length,))
     array = np.asarray(array)
     array.flags.writeable = False
     return array

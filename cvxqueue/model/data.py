@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +20,7 @@ from cvxqueue.model.summation import accurate_sum
 __all__ = ["BLOCK", "ModelData", "take_rows"]
 
 # Types that are worked on at a time: some twenty arrays of so many floats stay in the cache.
-BLOCK = 8192
+BLOCK = 16384
 # Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
 _MIX_TOLERANCE = 1e-9
 
@@ -98,11 +98,14 @@ class ModelData:
     @kept
     def accuracy_value(self) -> FloatArray:
         """α w_k: seconds that one unit of type k's accuracy is worth, shape (..., N)."""
-        weight = self.accuracy_weight
-        value: FloatArray = (
-            weight if isinstance(weight, float) else weight[..., None]
-        ) * self.importance
+        weight = np.asarray(self.accuracy_weight)[..., np.newaxis]
+        value: FloatArray = weight * self.importance
         return value
+
+    @kept
+    def benefit(self) -> AccuracyCurve:
+        """α w (p − p(0)): what the thinking of each type is worth, in seconds."""
+        return self.accuracy.weighted(self.accuracy_value)
 
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""
@@ -117,13 +120,18 @@ class ModelData:
         """The closed forms at `min_tokens`: some allocation is stable iff this one is."""
         return Evaluation(self, self.min_tokens)
 
-    @cached_property
-    def blocks(self) -> tuple[tuple[slice, ModelData], ...]:
-        """The types, a few thousand at a time: where they are, and their data."""
+    @property
+    def blocks(self) -> Iterator[tuple[slice, ModelData]]:
+        """The types, some thousand at a time: where they are, and their data.
+
+        Views, made anew each time: what they compute on the way stays in the cache and is dropped.
+        """
         if self.size <= BLOCK:
-            return ((slice(None), self),)
-        places = (slice(start, start + BLOCK) for start in range(0, self.size, BLOCK))
-        return tuple((place, self.types(place)) for place in places)
+            yield slice(None), self
+            return
+        for start in range(0, self.size, BLOCK):
+            place = slice(start, start + BLOCK)
+            yield place, self.types(place)
 
     def types(self, place: slice) -> ModelData:
         """Return the data of some types: views, whose probabilities do not sum to one."""

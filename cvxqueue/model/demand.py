@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.data import BLOCK, ModelData
 from cvxqueue.model.queue import Prices
 
 __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
@@ -52,36 +52,35 @@ def demand(
     data : ModelData
         An instance or a batch.
     tokens : ndarray, shape (..., N)
-        Where to start from, in the box.
+        Where to start from, in the box. Overwritten where there are many types: a fresh array of
+        a million entries costs as much as a pass.
     prices : Prices
         Each of shape (...).
     most_steps : int
         Limit on the Newton steps that a type takes towards what it wants.
     """
-    if len(data.blocks) == 1:
+    if data.size <= BLOCK:
         settled, answer, change = _settle(data, tokens, prices, most_steps)
         return Demand(settled, change, *_moments(data, settled, answer))
-    wanted = np.empty(tokens.shape)
     changes, totals = [], []
     for place, part in data.blocks:
         settled, answer, change = _settle(part, tokens[..., place], prices, most_steps)
-        wanted[..., place] = settled
+        tokens[..., place] = settled
         changes.append(change)
         totals.append(_moments(part, settled, answer))
     change = np.max(changes, axis=0)
-    return Demand(wanted, change, *(np.sum(total, axis=0) for total in zip(*totals, strict=True)))
+    return Demand(tokens, change, *(np.sum(total, axis=0) for total in zip(*totals, strict=True)))
 
 
 def wanted_tokens(
     data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
 ) -> FloatArray:
     """Return the tokens of `demand` alone."""
-    if len(data.blocks) == 1:
+    if data.size <= BLOCK:
         return _settle(data, tokens, prices, most_steps).tokens
-    wanted = np.empty(tokens.shape)
     for place, part in data.blocks:
-        wanted[..., place] = _settle(part, tokens[..., place], prices, most_steps).tokens
-    return wanted
+        tokens[..., place] = _settle(part, tokens[..., place], prices, most_steps).tokens
+    return tokens
 
 
 class _Step(NamedTuple):
@@ -112,8 +111,8 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
 def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
     """One Newton step on l = R(cost(l)), and the relative change of the cost that it makes."""
     cost, rise = data.service.marginal_cost(tokens, mean, second)
-    response = data.accuracy.inverse_slope(cost / data.accuracy_value)
-    sensitivity = data.accuracy.inverse_slope_sensitivity(response, response)
+    response = data.benefit.inverse_slope(cost)
+    sensitivity = data.benefit.inverse_slope_sensitivity(response, response)
     whole = cost + sensitivity * rise
     moved = data.boxed(tokens + (response - tokens) * cost / whole)
     change = np.abs((moved - tokens) * rise / cost).max(axis=-1)

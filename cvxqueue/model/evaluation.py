@@ -64,7 +64,7 @@ class Evaluation:
     @kept
     def mean_service_time(self) -> FloatArray:
         """First moment m1 of the service time of the mixture, in seconds, shape (...)."""
-        return self._mix(lambda part: part.times)
+        return self._mix(lambda part: part.instance.service.mean(part.tokens))
 
     @kept
     def service_time_second_moment(self) -> FloatArray:
@@ -153,7 +153,7 @@ class Evaluation:
     @kept
     def marginal_benefit(self) -> FloatArray:
         """α w_k p_k′(l_k), in seconds per token, shape (..., N)."""
-        return self.instance.accuracy_value * self.instance.accuracy.slope(self.tokens)
+        return self.instance.benefit.slope(self.tokens)
 
     @kept
     def gradient(self) -> FloatArray:
@@ -163,9 +163,7 @@ class Evaluation:
     @kept
     def unclipped_response(self) -> FloatArray:
         """Tokens at which the marginal benefit meets today's marginal cost, box left out."""
-        with np.errstate(divide="ignore", over="ignore"):
-            slope = self.marginal_cost / self.instance.accuracy_value
-        return self.instance.accuracy.inverse_slope(slope)
+        return self.instance.benefit.inverse_slope(self.marginal_cost)
 
     @kept
     def response(self) -> FloatArray:
@@ -201,7 +199,7 @@ class Evaluation:
         along_mean, along_second = accurate_sum(mean * direction), accurate_sum(second * direction)
         mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
         second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
-        benefit_curvature = instance.accuracy_value * instance.accuracy.curvature(self.tokens)
+        benefit_curvature = instance.benefit.curvature(self.tokens)
         product: FloatArray = (
             instance.probabilities * (benefit_curvature - self.cost_curvature) * direction
             - mean * np.asarray(mean_price)[..., np.newaxis]
@@ -225,7 +223,7 @@ class Evaluation:
             the two terms.
         """
         instance = self.instance
-        gain = instance.accuracy_value * instance.accuracy.difference(self.tokens, to)
+        gain = instance.benefit.difference(self.tokens, to)
         return instance.probabilities * (gain - self.marginal_cost * (to - self.tokens))
 
     def improvement(self, other: Evaluation) -> FloatArray:

@@ -15,7 +15,7 @@ from cvxqueue.model.arrays import FloatArray, float_array
 from cvxqueue.model.data import ModelData
 from cvxqueue.solution import BatchSolution
 from cvxqueue.solvers.driver import tightest_tolerance
-from cvxqueue.solvers.price_search import CLOSE, STILL, PriceSearch
+from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.solve import allowed_iterations, positive
 
@@ -175,7 +175,7 @@ def _solve_rows(
     while is_open.any():
         search.advance()
         is_last = search.passes >= limit
-        ready = np.flatnonzero(is_open & ((search.step <= CLOSE) | is_last))
+        ready = np.flatnonzero(is_open & (search.is_close | is_last))
         if not ready.size:
             continue
         point, gap, tolerance = _certified(search.candidate(ready), wanted)

@@ -27,8 +27,8 @@ _EPSILON = float(np.finfo(np.float64).eps)
 class Proposal(NamedTuple):
     """One allocation that a method proposes."""
 
-    point: Evaluation
-    """The closed forms at the allocation."""
+    point: Evaluation | Callable[[], Evaluation]
+    """The closed forms at the allocation, or how to have them."""
     iterations: int = 1
     """Iterations that it took since the last proposal."""
     setup_time: float = 0.0
@@ -36,7 +36,7 @@ class Proposal(NamedTuple):
     backend_status: str = ""
     """What a solver behind the method said of it."""
     is_candidate: bool = True
-    """Whether it may be the answer; others are certified for a callback or at a limit only."""
+    """Whether it may be the answer; others are looked at for a callback or at a limit only."""
 
 
 Proposals = Iterator[Proposal]
@@ -111,10 +111,11 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         is_last = iterations >= limits.max_iterations or elapsed >= limits.time_limit
         if not (proposal.is_candidate or is_last or limits.callback is not None):
             continue
-        if not np.all(np.isfinite(proposal.point.tokens)):
+        proposed = proposal.point() if callable(proposal.point) else proposal.point
+        if not np.isfinite(proposed.tokens).all():
             status, backend_status = Status.NUMERICAL_ERROR, proposal.backend_status
             break
-        point = _in_box(proposal.point)
+        point = _in_box(proposed)
         if not point.is_stable:
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
@@ -154,7 +155,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
 def _in_box(point: Evaluation) -> Evaluation:
     """The point, moved into the box where a method proposed one outside."""
     lower, upper = point.instance.min_tokens, point.instance.max_tokens
-    if np.all((point.tokens >= lower) & (point.tokens <= upper)):
+    if ((point.tokens >= lower) & (point.tokens <= upper)).all():
         return point
     return point.instance.evaluate(np.clip(point.tokens, lower, upper))
 

@@ -13,12 +13,13 @@ import numpy as np
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.solvers.driver import Proposal, Proposals
-from cvxqueue.solvers.price_search import CLOSE, STILL, PriceSearch
+from cvxqueue.solvers.price_search import STILL, PriceSearch
 
 __all__ = ["newton"]
 
 # The sample, and the least number of types for which it pays.
-_SAMPLE, _MANY, _MOST_PASSES = 1024, 8192, 100
+_ROUGH = 0.1
+_SAMPLE, _SHARE, _MANY, _MOST_PASSES = 1024, 64, 4096, 100
 
 
 def newton(
@@ -41,8 +42,12 @@ def newton(
     search = _search(instance, start, prices)
     while search.step > STILL:
         search.advance()
-        is_close = bool(search.step <= CLOSE)
-        yield Proposal(search.candidate() if is_close else search.point(), is_candidate=is_close)
+        if search.is_close:
+            yield Proposal(search.candidate())
+            # The proposal has the search's own array; go on with another.
+            search.tokens = search.tokens.copy()
+        else:
+            yield Proposal(search.point, is_candidate=False)
 
 
 def _search(
@@ -61,13 +66,13 @@ def _search(
     if not sample.lowest.is_stable:
         return PriceSearch(instance, instance.min_tokens)
     search = PriceSearch(sample, sample.min_tokens)
-    while search.step > CLOSE and search.passes < _MOST_PASSES:
+    while search.step > _ROUGH and search.passes < _MOST_PASSES:
         search.advance()
     return PriceSearch(instance, instance.min_tokens, search.idle, search.price)
 
 
 def _sample(instance: ModelData) -> ModelData:
     """Every so many-th type, at probabilities that sum to one."""
-    sample = instance.types(slice(None, None, instance.size // _SAMPLE))
+    sample = instance.types(slice(None, None, max(1, min(instance.size // _SAMPLE, _SHARE))))
     sample.probabilities = sample.probabilities / sample.probabilities.sum()
     return sample

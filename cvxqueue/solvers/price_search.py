@@ -32,11 +32,11 @@ from cvxqueue.model.data import ModelData, take_rows
 from cvxqueue.model.demand import SETTLED, Demand, demand, wanted_tokens
 from cvxqueue.model.queue import Prices
 
-__all__ = ["CLOSE", "STILL", "PriceSearch"]
+__all__ = ["STILL", "PriceSearch"]
 
-# After a step so short in the logarithms of the prices, its square is left,
-CLOSE = 1e-4
-# and what is shorter than this is rounding.
+# When neither the prices nor a type's marginal cost moved by more, the square of it is left;
+CLOSE = 3e-4
+# what is shorter than this is rounding.
 STILL = 1e-14
 
 # Longest step in ln y, and half of that in ln P1: the model of a step is good for a few factors e.
@@ -76,7 +76,8 @@ class PriceSearch:
         idle: FloatArray | None = None,
         price: FloatArray | None = None,
     ) -> None:
-        self.data, self.tokens = data, tokens
+        # Of its own: a pass overwrites them.
+        self.data, self.tokens = data, tokens.copy()
         self._start = np.stack(_rectangle(data), axis=-1)
         self._open(self._start)
         self.idle = self.most_idle
@@ -87,8 +88,14 @@ class PriceSearch:
             self.price = np.minimum(np.maximum(price, self.least_price), self.most_price)
         self.mean = data.lowest.mean_service_time
         self.passes = 0
-        self.step = self._last_step = np.inf * self.idle
+        self.step = self.change = self._last_step = np.inf * self.idle
         self._area = self._log_area()
+
+    @property
+    def is_close(self) -> NDArray[np.bool_]:
+        """Whether what the types want at today's prices is worth certifying, shape (...)."""
+        close: NDArray[np.bool_] = np.maximum(self.step, self.change) <= CLOSE
+        return close
 
     @property
     def prices(self) -> Prices:
@@ -105,7 +112,7 @@ class PriceSearch:
     def point(self) -> Evaluation:
         """What the types wanted at the prices of the last pass, or less of it: a stable point."""
         idle = 1.0 - self.data.arrival_rate * self.mean
-        return _inside(self.data.evaluate(self.tokens), idle, self.idle)
+        return _inside(self.data.evaluate(self.tokens.copy()), idle, self.idle)
 
     def candidate(self, rows: NDArray[np.intp] | None = None) -> Evaluation:
         """What the types want at today's prices, of some instances of a batch or of all."""
@@ -128,7 +135,7 @@ class PriceSearch:
             self.passes += 1
             prices = self.prices
             wanted = demand(self.data, self.tokens, prices, self._steps)
-            self.tokens, self.mean = wanted.tokens, wanted.mean
+            self.tokens, self.mean, self.change = wanted.tokens, wanted.mean, wanted.change
             self._move(*self._newton_step(prices, wanted))
 
     def _newton_step(self, prices: Prices, wanted: Demand) -> tuple[FloatArray, FloatArray]:
@@ -224,7 +231,7 @@ class PriceSearch:
 
 # By instance, all but the data and the number of passes.
 _STATE = (
-    *("tokens", "mean", "idle", "price", "step", "_last_step", "_area"),
+    *("tokens", "mean", "idle", "price", "step", "change", "_last_step", "_area"),
     *("least_idle", "most_idle", "least_price", "most_price", "_start"),
 )
 
