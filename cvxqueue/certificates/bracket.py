@@ -67,10 +67,10 @@ def _response(point: Evaluation, direction: float) -> FloatArray:
     error = _COST_ROUNDINGS * epsilon / float(point.idle)
     with np.errstate(divide="ignore", over="ignore"):
         slope = point.marginal_cost * (1.0 - direction * error) / instance.accuracy_value
-    if direction < 0:
-        # A slope that is lost to underflow would put the lower end too high.
-        slope = np.maximum(slope, np.finfo(np.float64).tiny)
-    tokens = instance.accuracy.inverse_slope(slope)
+        if direction < 0:
+            # A slope that is lost to underflow would put the lower end too high.
+            slope = np.maximum(slope, np.finfo(np.float64).tiny)
+        tokens = instance.accuracy.inverse_slope(slope)
     tokens = np.clip(tokens, instance.min_tokens, instance.max_tokens)
     tokens = tokens + direction * 4.0 * epsilon * tokens
     return np.clip(tokens, instance.min_tokens, instance.max_tokens)

@@ -74,7 +74,8 @@ def certified_gap(point: Evaluation) -> FloatArray:
         gap = 2.0 * rounding_allowance(point)
         for part in point.parts:
             gap = gap + _part_gap(part)
-    return np.where((point.idle > 0.0) & np.isfinite(gap), gap, np.inf)
+        # What is not a number proves nothing.
+        return np.where((point.idle > 0.0) & (gap < np.inf), gap, np.inf)
 
 
 def _part_gap(point: Evaluation) -> FloatArray:

@@ -59,7 +59,10 @@ class AccuracyCurve(Protocol):
         """p(to) − p(tokens), without cancellation."""
 
     def inverse_slope(self, slope: FloatArray) -> FloatArray:
-        """Tokens at which p′ has the value `slope`; −inf where p′ is below it everywhere."""
+        """Tokens at which p′ has the value `slope`; −inf where p′ is below it everywhere.
+
+        numpy may warn of a division by zero there; callers leave the warning out.
+        """
 
     def curvature_range(
         self, lower: FloatArray, upper: FloatArray
@@ -175,10 +178,10 @@ class SaturatingExponential(ArrayData):
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
         """Tokens at which p′ equals `slope` > 0; negative where p′(0) < `slope`.
 
-        Where the gain is zero, or `slope` is infinite, the answer is −inf.
+        Where the gain is zero, or `slope` is infinite, the answer is −inf, and numpy may warn of a
+        division by zero.
         """
-        with np.errstate(divide="ignore"):
-            tokens: FloatArray = np.log(self.gain * self.rate / slope) * self._scale
+        tokens: FloatArray = np.log(self.gain * self.rate / np.asarray(slope)) * self._scale
         return tokens
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -42,9 +42,7 @@ class Demand(NamedTuple):
     """−∂m2/∂P2, in seconds³."""
 
 
-def demand(
-    data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
-) -> Demand:
+def demand(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int) -> Demand:
     """Return what the types want at given prices.
 
     Parameters

@@ -163,7 +163,8 @@ class Evaluation:
     @kept
     def unclipped_response(self) -> FloatArray:
         """Tokens at which the marginal benefit meets today's marginal cost, box left out."""
-        return self.instance.benefit.inverse_slope(self.marginal_cost)
+        with np.errstate(divide="ignore", over="ignore"):
+            return self.instance.benefit.inverse_slope(self.marginal_cost)
 
     @kept
     def response(self) -> FloatArray:

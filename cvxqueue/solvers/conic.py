@@ -338,7 +338,7 @@ def _usable_point(
 
 def _polished(answer: Proposal) -> Proposal:
     """The answer after a few Newton steps, which its status names."""
-    point = answer.point
+    point = answer.evaluate()
     steps = list(islice(newton(point.instance, point.tokens), _POLISH_STEPS + 1))
     words = f"{answer.backend_status}; polished, {len(steps) - 1} Newton steps"
     iterations = answer.iterations + len(steps) - 1

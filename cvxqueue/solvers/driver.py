@@ -38,6 +38,10 @@ class Proposal(NamedTuple):
     is_candidate: bool = True
     """Whether it may be the answer; others are looked at for a callback or at a limit only."""
 
+    def evaluate(self) -> Evaluation:
+        """Return the closed forms at the allocation."""
+        return self.point() if callable(self.point) else self.point
+
 
 Proposals = Iterator[Proposal]
 
@@ -111,7 +115,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         is_last = iterations >= limits.max_iterations or elapsed >= limits.time_limit
         if not (proposal.is_candidate or is_last or limits.callback is not None):
             continue
-        proposed = proposal.point() if callable(proposal.point) else proposal.point
+        proposed = proposal.evaluate()
         if not np.isfinite(proposed.tokens).all():
             status, backend_status = Status.NUMERICAL_ERROR, proposal.backend_status
             break

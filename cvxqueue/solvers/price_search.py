@@ -76,6 +76,10 @@ class PriceSearch:
         idle: FloatArray | None = None,
         price: FloatArray | None = None,
     ) -> None:
+        self.least_idle: FloatArray
+        self.most_idle: FloatArray
+        self.least_price: FloatArray
+        self.most_price: FloatArray
         # Of its own: a pass overwrites them.
         self.data, self.tokens = data, tokens.copy()
         self._start = np.stack(_rectangle(data), axis=-1)
@@ -180,8 +184,9 @@ class PriceSearch:
 
     def _move(self, idle_step: FloatArray, price_step: FloatArray) -> None:
         """Move the prices by the step, at most half of the way to a side of the rectangle."""
-        length = np.maximum(np.abs(idle_step), np.abs(price_step))
-        scale = np.minimum(1.0, _LONGEST / np.maximum(np.abs(idle_step), 0.5 * np.abs(price_step)))
+        idle_length, price_length = np.abs(idle_step), np.abs(price_step)
+        length = np.maximum(idle_length, price_length)
+        scale = np.minimum(1.0, _LONGEST / np.maximum(idle_length, 0.5 * price_length))
         scale = scale * (1.0 - _HALF * (length > _STUBBORN * self.step))
         self.step = length
         idle = self.idle * np.exp(scale * idle_step)

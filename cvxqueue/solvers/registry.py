@@ -17,7 +17,7 @@ __all__ = ["METHODS", "Method", "find_method", "methods"]
 
 
 # Parameters that a method may have and that `solve` fills in by itself.
-_COMMON = frozenset({"start", "limits"})
+_COMMON = frozenset({"start", "prices", "limits"})
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def solve(
     tolerance: float | None = None,
     max_iterations: int | None = None,
     time_limit: float = math.inf,
-    start: ArrayLike | None = None,
+    start: ArrayLike | Solution | None = None,
     callback: Callable[[Progress], bool] | None = None,
     on_failure: Literal["raise", "return"] = "raise",
     **options: Any,
@@ -47,8 +47,10 @@ def solve(
         Limit on the iterations; by default the method's own.
     time_limit : float, default infinity
         Limit on the seconds.
-    start : array_like, shape (N,), optional
-        Stable tokens in the box to start from. ``"conic"`` takes none.
+    start : array_like, shape (N,), or Solution, optional
+        Stable tokens in the box to start from, or the answer to an instance that differs a little:
+        its tokens where they are stable, moved into the box, and for ``"newton"`` its prices, which
+        saves some of the passes. ``"conic"`` takes none.
     callback : callable, optional
         Called with a `Progress` after each iteration; a true answer stops the method.
     on_failure : {"raise", "return"}, default "raise"
@@ -104,7 +106,10 @@ def solve(
     if start is not None:
         if "start" not in chosen.parameters:
             raise InvalidInputError(f"method {method!r} takes no start; leave it out")
-        options["start"] = _stable_start(instance, start)
+        if isinstance(start, Solution):
+            options |= _warm_start(instance, start, chosen)
+        else:
+            options["start"] = _stable_start(instance, start)
     if "limits" in chosen.parameters:
         options["limits"] = limits
     solution = drive(instance, method, chosen.load()(instance, **options), limits)
@@ -132,6 +137,20 @@ def allowed_iterations(method: Method, value: int | None) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise InvalidInputError(f"max_iterations must be a whole number ≥ 1, got {value!r}")
     return int(value)
+
+
+def _warm_start(instance: Instance, solution: Solution, method: Method) -> dict[str, Any]:
+    """Where to go on from the answer to another instance."""
+    if solution.instance.size != instance.size:
+        raise InvalidInputError(
+            f"start is the solution of an instance with {solution.instance.size} types, and must "
+            f"be of one with {instance.size}"
+        )
+    tokens = instance.boxed(solution.tokens)
+    if "prices" in method.parameters:
+        point = solution.certificate.evaluation
+        return {"start": tokens, "prices": (float(point.idle), float(point.prices.mean))}
+    return {"start": tokens} if instance.evaluate(tokens).is_stable else {}
 
 
 def _stable_start(instance: Instance, start: ArrayLike) -> FloatArray:
