@@ -34,7 +34,8 @@ from cvxqueue.model.queue import Prices
 
 __all__ = ["STILL", "PriceSearch"]
 
-# When neither the prices nor a type's marginal cost moved by more, the square of it is left;
+# When the prices moved by no more, and no marginal cost by more than twice that, what is left is
+# about the square of it;
 CLOSE = 3e-4
 # what is shorter than this is rounding.
 STILL = 1e-14
@@ -98,7 +99,7 @@ class PriceSearch:
     @property
     def is_close(self) -> NDArray[np.bool_]:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
-        close: NDArray[np.bool_] = np.maximum(self.step, self.change) <= CLOSE
+        close: NDArray[np.bool_] = np.maximum(self.step, 0.5 * self.change) <= CLOSE
         return close
 
     @property
@@ -195,7 +196,7 @@ class PriceSearch:
         self.idle = np.minimum(idle, np.sqrt(self.idle * self.most_idle))
         price = np.maximum(price, np.sqrt(self.price * self.least_price))
         self.price = np.minimum(price, np.sqrt(self.price * self.most_price))
-        if self.passes % _PATIENCE == 0:
+        if self.passes % _PATIENCE == 0 and not self.is_close.all():
             self._review()
 
     def _open(self, sides: FloatArray) -> None:
