@@ -14,7 +14,7 @@ from cvxqueue.errors import CvxqueueError
 from cvxqueue.integer import IntegerSolution, solve_integer
 from cvxqueue.model import Instance
 from cvxqueue.solution import Status
-from cvxqueue.solvers import CrossValidation, methods, solve
+from cvxqueue.solvers import CrossValidation, Progress, methods, solve
 from cvxqueue.solvers.registry import find_method
 
 __all__ = ["run"]
@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
                     name,
                     tolerance=options.tolerance,
                     time_limit=limit,
+                    # With a callback every iterate is certified, and the picture shows them all.
+                    callback=None if options.plot is None else _go_on,
                     on_failure="return",
                 )
             )
@@ -63,6 +65,10 @@ def run(options: argparse.Namespace) -> int:
     if failure is not None:
         write_error(failure)
     return 0 if failure is None else 1
+
+
+def _go_on(_: Progress) -> bool:
+    return False
 
 
 def _integers(instance: Instance, time_limit: float) -> IntegerSolution | str:

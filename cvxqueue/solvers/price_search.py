@@ -36,7 +36,7 @@ __all__ = ["STILL", "PriceSearch"]
 
 # When the prices moved by no more, and no marginal cost by more than twice that, what is left is
 # about the square of it;
-CLOSE = 3e-4
+CLOSE = 1e-4
 # what is shorter than this is rounding.
 STILL = 1e-14
 

@@ -89,7 +89,7 @@ METHODS = {
     for method in (
         Method(
             name="newton",
-            summary="safeguarded Newton on the two-price structure: the fast default",
+            summary="safeguarded Newton on the two prices: the fast default",
             requires=(),
             module="cvxqueue.solvers.newton",
             function="newton",
