@@ -279,7 +279,8 @@ class BatchSolution(ArrayData):
     @property
     def relative_gap(self) -> FloatArray:
         """`gap` relative to `scale`, shape (B,)."""
-        return np.where(self.gap > 0.0, self.gap / self.scale, 0.0)
+        relative: FloatArray = np.full_like(self.gap, np.inf)
+        return np.divide(self.gap, self.scale, out=relative, where=self.is_stable)
 
     @property
     def is_stable(self) -> NDArray[np.bool_]:

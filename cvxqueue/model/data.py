@@ -138,8 +138,8 @@ class ModelData:
         return self._view(lambda array: array[..., place], lambda value: value)
 
     def rows(self, which: NDArray[np.intp]) -> ModelData:
-        """Return the data of some instances of a batch."""
-        shape = np.broadcast_shapes(np.shape(self.arrival_rate), self.probabilities.shape[:-1])
+        """Return the data of some instances of a batch, which has an arrival rate for each."""
+        shape = np.shape(self.arrival_rate)
         types = (*shape, self.size)
         return self._view(
             lambda array: take_rows(np.broadcast_to(array, types), which),

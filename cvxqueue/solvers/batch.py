@@ -159,7 +159,9 @@ def _stacked(
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
     data.require_allowed()
-    return data, next(iter(counts.values()), 1)
+    count = next(iter(counts.values()), 1)
+    data.arrival_rate = np.broadcast_to(data.arrival_rate, (count,))
+    return data, count
 
 
 def _solve_rows(

@@ -129,7 +129,9 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             backend_status = proposal.backend_status
         if gap < best_gap:
             best, best_gap = point, gap
-        if _is_certified(best, best_gap, limits.tolerance):
+        # Looking on changes nothing: what is shown to a callback does not end the method.
+        may_end = proposal.is_candidate or is_last
+        if may_end and _is_certified(best, best_gap, limits.tolerance):
             status = Status.OPTIMAL
             break
         if limits.callback is not None and limits.callback(_progress(point, history[-1])):
