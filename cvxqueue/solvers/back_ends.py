@@ -103,11 +103,11 @@ def _clarabel() -> BackEnd:
                 scaling,
             )
             for scaling, regularization in (
+                (1.0, 1e-11),
                 (1.0, 1e-8),
                 (0.1, 1e-11),
                 (10.0, 1e-8),
                 (0.01, 1e-10),
-                (1.0, 1e-11),
                 (100.0, 1e-8),
             )
         ),
