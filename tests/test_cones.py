@@ -141,7 +141,7 @@ def test_the_blocks_do_not_change_it(instance: cq.Instance) -> None:
     tokens = allocations(instance, np.random.default_rng(2), 1)[0]
     found = []
     for block in (1, 2, 7, BLOCK, 10**6):
-        program = cone_program(instance, 3.0, block)
+        program = cone_program(instance, 3.0, block=block)
         sizes = next(cones.sizes for cones in program.cones if cones.kind == "second-order")
         assert sizes.max() <= block + 2
         assert np.sum(sizes - 2) == instance.size

@@ -32,7 +32,7 @@ __all__ = ["ConeProgram", "Cones", "cone_program", "cone_unit", "has_cone_progra
 # scaling mixes the rounding of all types; with a cone for each, 1 − ρ stands in N of them.
 BLOCK = 64
 # A box this narrow, relative to its end and to one, has no interior in float64.
-_NARROW = 1e-12
+NARROW = 1e-12
 
 _Indices = NDArray[np.intp]
 
@@ -103,18 +103,22 @@ def cone_unit(instance: Instance) -> float:
     return float(size / np.sqrt(instance.size)) if size > 0 else 1.0
 
 
-def cone_program(instance: Instance, unit: float, block: int = BLOCK) -> ConeProgram:
+def cone_program(
+    instance: Instance, unit: float, *, block: int = BLOCK, narrow: float = NARROW
+) -> ConeProgram:
     """Write an instance as cone data.
 
     Parameters
     ----------
     instance : Instance
-        Feasible, and of the classes that `has_cone_program` knows. A type whose box has no interior
-        is no variable.
+        Feasible, and of the classes that `has_cone_program` knows.
     unit : float
         Seconds in one unit of the cost.
     block : int, default 64
         Types to one second-order cone.
+    narrow : float, default 1e-12
+        Width of a box, relative to its upper end and to one, up to which a type stays in the middle
+        and is no variable.
 
     Returns
     -------
@@ -123,8 +127,8 @@ def cone_program(instance: Instance, unit: float, block: int = BLOCK) -> ConePro
         gain, q of each block, and y in units of its value at `min_tokens`.
     """
     data = coefficients(instance, unit)
-    narrow = _NARROW * np.maximum(data["upper"], 1.0)
-    is_free = data["upper"] - data["lower"] > narrow
+    width = data["upper"] - data["lower"]
+    is_free = width > narrow * np.maximum(data["upper"], 1.0)
     is_curved = data["value_gain"] > 0.0
     middle = 0.5 * (instance.min_tokens + instance.max_tokens)
     fixed = np.where(is_free, 0.0, middle / data["tokens_per_unit"])
