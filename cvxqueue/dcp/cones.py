@@ -28,8 +28,8 @@ from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["ConeProgram", "Cones", "cone_program", "cone_unit", "has_cone_program"]
 
-# Types to one second-order cone. One cone for all is solved as well where it is solved, but its
-# scaling mixes the rounding of all types; with a cone for each, 1 − ρ stands in N of them.
+# Types to one second-order cone: 16 to 256 are as good. A cone for each takes up to twice the time,
+# and one for all stops short on some instances of 100 000 types near saturation.
 BLOCK = 64
 # A box this narrow, relative to its end and to one, has no interior in float64.
 NARROW = 1e-12

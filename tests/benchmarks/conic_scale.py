@@ -1,10 +1,11 @@
 """How far Clarabel gets with the same program, cut into cones and scaled in several ways.
 
     python -m tests.benchmarks.conic_scale [N] [--kind server] [--mix log-uniform] [--load 0.9]
+    python -m tests.benchmarks.conic_scale [N] --grid
 
-Prints the host, then one row for each variant: the certified gap relative to `scale`, and the same
-as a multiple of the last row's, iterations, seconds and what the solver said. The last row is what
-`cvxqueue.solve(instance, "conic")` does first.
+Prints the host, then one row for each variant: the certified gap relative to `scale`, the same as a
+multiple of the first row's, iterations, share of time spent on writing the data, seconds, and what
+the solver said. The first row is what `cvxqueue.solve(instance, "conic")` does first.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from cvxqueue.dcp.cones import BLOCK, NARROW, cone_program, cone_unit
 from cvxqueue.dcp.disciplined import natural_scale
 from cvxqueue.solvers.back_ends import find_back_end
 from cvxqueue.solvers.direct import solve_cones
-from tests.large import KINDS, LOADS, MIXES, large_instance
+from tests.large import GRID, KINDS, LOADS, MIXES, large_instance
 
 
 class Variant(NamedTuple):
@@ -41,7 +42,8 @@ class Variant(NamedTuple):
     """Types to one second-order cone; 0 for one cone."""
     unit: str
     """``"total"``: the cost is of order one. ``"N"``: so is the epigraph variable of each type,
-    and the cost is divided by N. ``"method"``: `cone_unit`."""
+    and the cost is divided by N. ``"method"``: `cone_unit`; ``"sum"`` and ``"terms"``: √N times
+    that and less, the two ends between which it lies."""
     is_equilibrated: bool
     regularization: float = 1e-8
     narrow: float = NARROW
@@ -49,6 +51,7 @@ class Variant(NamedTuple):
 
 
 VARIANTS = (
+    Variant("the method", BLOCK, "method", False, 1e-11),
     Variant("one cone", 0, "total", True),
     Variant("N cones", 1, "total", True),
     Variant("N cones, weights N", 1, "N", True),
@@ -60,9 +63,10 @@ VARIANTS = (
     Variant("blocks of 16, unit", 16, "method", False),
     Variant("blocks of 64, unit", 64, "method", False),
     Variant("blocks of 256, unit", 256, "method", False),
+    Variant("blocks of 64, sum one", 64, "sum", False),
+    Variant("blocks of 64, terms one", 64, "terms", False),
     Variant("blocks of 64, unit, equilibrated", 64, "method", True),
     Variant("blocks of 64, unit, no constants", 64, "method", False, narrow=-1.0),
-    Variant("the method", BLOCK, "method", False, 1e-11),
 )
 
 
@@ -81,11 +85,15 @@ def measured(instance: cq.Instance, variant: Variant) -> Row:
     started = time.perf_counter()
     bracket = order_bracket(instance)
     boxed = instance.replace(min_tokens=bracket.lower, max_tokens=bracket.upper)
-    unit = cone_unit(boxed) if variant.unit == "method" else natural_scale(boxed)
-    if variant.unit == "N":
-        unit /= instance.size
+    units = {
+        "total": natural_scale(boxed),
+        "N": natural_scale(boxed) / instance.size,
+        "sum": cone_unit(boxed) * np.sqrt(instance.size),
+        "terms": cone_unit(boxed) / np.sqrt(instance.size),
+        "method": cone_unit(boxed),
+    }
     block = variant.block or instance.size
-    program = cone_program(boxed, unit, block=block, narrow=variant.narrow)
+    program = cone_program(boxed, units[variant.unit], block=block, narrow=variant.narrow)
     if variant.unit == "N":
         program = program._replace(cost=program.cost / instance.size)
     setup_time = time.perf_counter() - started
@@ -120,20 +128,41 @@ def main() -> None:
     parser.add_argument("--mix", choices=MIXES, default="log-uniform")
     parser.add_argument("--load", type=float, default=LOADS[1], help="utilization at the optimum")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--grid", action="store_true", help="every kind, mix and load at once")
     given = parser.parse_args()
     print(host())
-    print(f"N = {given.size}, {given.kind}, {given.mix} mix, utilization {given.load}", end="\n\n")
-    instance = large_instance(given.size, given.kind, given.mix, given.load, given.seed)
-    rows = []
-    for variant in VARIANTS:
-        rows.append(measured(instance, variant))
-        print(".", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    if given.grid:
+        print(f"N = {given.size}, {len(GRID)} instances", end="\n\n")
+        print_grid([large_instance(given.size, *row, given.seed) for row in GRID])
+    else:
+        print(f"N = {given.size}, {given.kind}, {given.mix} mix, utilization {given.load}\n")
+        print_one(large_instance(given.size, given.kind, given.mix, given.load, given.seed))
+
+
+def print_one(instance: cq.Instance) -> None:
+    """One row for each variant, as soon as it is measured."""
     print(f"{'variant':34} {'gap':>8} {'ratio':>8} {'iter.':>5} {'set-up':>7} {'s':>6}  status")
-    for variant, row in zip(VARIANTS, rows, strict=True):
+    first = None
+    for variant in VARIANTS:
+        row = measured(instance, variant)
+        first = first or row
         print(
-            f"{variant.name:34} {row.gap:8.1e} {row.gap / rows[-1].gap:8.1e} {row.iterations:5d} "
-            f"{row.setup_time / row.seconds:7.1%} {row.seconds:6.1f}  {row.words}"
+            f"{variant.name:34} {row.gap:8.1e} {row.gap / first.gap:8.1e} {row.iterations:5d} "
+            f"{row.setup_time / row.seconds:7.1%} {row.seconds:6.1f}  {row.words}",
+            flush=True,
+        )
+
+
+def print_grid(instances: list[cq.Instance]) -> None:
+    """How many instances each variant certifies, its median and worst gap, and its time."""
+    print(f"{'variant':34} {'to 1e-9':>8} {'median':>8} {'worst':>8} {'s':>6}")
+    for variant in VARIANTS:
+        rows = [measured(instance, variant) for instance in instances]
+        gaps = np.array([row.gap for row in rows])
+        print(
+            f"{variant.name:34} {np.sum(gaps <= 1e-9):5d}/{gaps.size:<2d} {np.median(gaps):8.1e} "
+            f"{gaps.max():8.1e} {np.median([row.seconds for row in rows]):6.2f}",
+            flush=True,
         )
 
 
