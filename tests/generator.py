@@ -25,6 +25,7 @@ def planted_instance(
     pattern: str | None = None,
     rates: tuple[float, float] | None = None,
     smallest_mix: float | None = None,
+    mix: NDArray[np.float64] | None = None,
     zero_base: bool | None = None,
     zero_importance: bool | None = None,
     zero_gain: bool | None = None,
@@ -46,7 +47,7 @@ def planted_instance(
     rng
         The source of everything that is not given.
     n
-        Number of types, 1 to 50.
+        Number of types; by default 1 to 50.
     utilization
         At the optimum, in (0, 1).
     pattern
@@ -55,6 +56,8 @@ def planted_instance(
         Range of the accuracy rates, within 1e-6 to 1.
     smallest_mix
         The least probability, unless N is 1.
+    mix
+        The probabilities themselves, in place of random ones.
     zero_base
         Whether the base times are zero; the first type keeps its own if it is to have no tokens.
     zero_importance, zero_gain, single_point
@@ -95,7 +98,7 @@ def planted_instance(
     if choice(zero_base):
         base[tokens > 0] = base[1:] = 0.0
     per_token = log_uniform(rng, 1e-4, 1e-2, n)
-    probabilities = random_mix(rng, n, smallest_mix)
+    probabilities = random_mix(rng, n, smallest_mix) if mix is None else mix
     parameters: dict[str, Any] = {
         "arrival_rate": utilization / float(probabilities @ (base + per_token * tokens)),
         "probabilities": probabilities,

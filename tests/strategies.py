@@ -27,14 +27,15 @@ def planted_instances(
     The structure is drawn here and the numbers follow from a seed, so that a failure shrinks to few
     types, a light load, free types and no special ones.
     """
-    flags = ("zero_base", "zero_importance", "zero_gain", "single_point")
+    names = ("zero_base", "zero_importance", "zero_gain", "single_point")
+    flags: dict[str, Any] = {name: draw(st.booleans()) for name in names}
     return planted_instance(
         n=draw(st.integers(1, largest_n)),
         utilization=draw(st.sampled_from(utilizations)),
         pattern=draw(st.sampled_from(patterns)),
         rates=draw(st.sampled_from(((1e-4, 1e-2), (1e-2, 1.0), (1e-6, 1e-4), (1e-6, 1.0)))),
         smallest_mix=draw(st.sampled_from((1e-3, 1e-6))),
-        **{flag: draw(st.booleans()) for flag in flags},
+        **flags,
         rng=np.random.default_rng(draw(SEEDS)),
     )
 

@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.dcp import Formulation
+from cvxqueue.dcp.cones import ConeProgram
+from cvxqueue.solvers import back_ends
 from cvxqueue.solvers import conic as adapter
+from cvxqueue.solvers.back_ends import Answer
 from tests.instances import instance_of
 from tests.make_optima import load
+from tests.tolerances import SAME_INSTANCE
 
 ROWS = load()
 CATALOGUE = {row["name"]: row for row in ROWS}
@@ -45,7 +48,7 @@ def test_polished_tokens(row: dict[str, Any]) -> None:
     shared = instance.probabilities >= 1e-3
     np.testing.assert_allclose(solution.tokens[shared], exact[shared], rtol=0, atol=POLISHED_TOKENS)
     assert "polished" in solution.backend_status
-    assert "Newton steps" in solution.backend_status
+    assert "passes of newton" in solution.backend_status
 
 
 def test_unpolished_is_the_default() -> None:
@@ -89,7 +92,7 @@ def test_options_are_checked(options: dict[str, Any], error: type[Exception], me
 
 
 def test_a_solver_without_exponential_cones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_has_cones", lambda solver: solver != "SCS")
+    monkeypatch.setattr(back_ends, "_has_cones", lambda solver: solver != "SCS")
     with pytest.raises(cq.InvalidInputError, match="does not know exponential"):
         cq.solve(server(), "conic", solver="SCS")
 
@@ -97,7 +100,7 @@ def test_a_solver_without_exponential_cones_is_refused(monkeypatch: pytest.Monke
 def test_a_solver_whose_options_are_not_known_passes_them_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(adapter, "_BACK_ENDS", {})
+    monkeypatch.setattr(back_ends, "_BACK_ENDS", {})
     assert cq.solve(server(), "conic", solver="SCS", tolerance=1e-3).is_optimal
 
 
@@ -107,20 +110,22 @@ class Recorder:
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.options: list[dict[str, Any]] = []
-        self.forms: list[Formulation] = []
+        self.programs: list[ConeProgram] = []
 
-    def __call__(self, form: Formulation, solver: str, options: Mapping[str, Any]) -> Any:
+    def __call__(self, program: ConeProgram, solver: str, options: Mapping[str, Any]) -> Answer:
         self.options.append(dict(options))
-        self.forms.append(form)
+        self.programs.append(program)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return adapter._Answer(answer, f"{solver}: optimal", 7, 0.0)
+        if isinstance(answer, Answer):
+            return answer
+        return Answer(answer, f"{solver}: optimal", 7)
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Recorder:
     recorder = Recorder(*answers)
-    monkeypatch.setattr(adapter, "_run", recorder)
+    monkeypatch.setattr(adapter, "_DIRECT", adapter._DIRECT._replace(solve=recorder))
     return recorder
 
 
@@ -185,6 +190,12 @@ def test_options_of_one_solve_do_not_leak_into_the_next() -> None:
     assert again.iterations == clean.iterations
 
 
+def test_an_option_of_the_adapter_changes_nothing() -> None:
+    plain = cq.solve(server(), "conic")
+    given = cq.solve(server(), "conic", solver_options={"accept_unknown": True})
+    np.testing.assert_array_equal(given.tokens, plain.tokens)
+
+
 def test_limits_reach_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = fake(monkeypatch, cq.solve(server()).tokens)
     cq.solve(server(), "conic", time_limit=5.0, max_iterations=33)
@@ -205,7 +216,8 @@ def test_no_time_left_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_box_is_cut_to_the_order_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = fake(monkeypatch, cq.solve(server()).tokens)
     cq.solve(server(), "conic")
-    cap = recorder.forms[0].instance.max_tokens
+    program = recorder.programs[0]
+    cap = program.tokens(program.right[6:11])
     assert (cap < server().max_tokens).all()
     assert (cq.solve(server()).tokens <= cap).all()
 
@@ -216,10 +228,21 @@ def test_warnings_of_the_back_end_are_kept_and_do_not_escape() -> None:
         solution = cq.solve(
             server(),
             "conic",
-            solver_options={"max_iter": 5},
+            solver="SCS",
+            solver_options={"max_iters": 5},
             on_failure="return",
         )
     assert "inaccurate" in solution.backend_status
+
+
+def test_classes_without_cone_data_go_through_cvxpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    direct = cq.solve(server(), "conic")
+    monkeypatch.setattr(adapter, "has_cone_program", lambda instance: False)
+    compiled = cq.solve(server(), "conic")
+    assert "cone data" in direct.backend_status
+    assert "cone data" not in compiled.backend_status
+    assert compiled.is_optimal
+    SAME_INSTANCE.check(compiled.objective / direct.objective, 1.0)
 
 
 def test_options_are_added_to_every_rung(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,9 +256,7 @@ def test_options_are_added_to_every_rung(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_refuted_claim_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = adapter._Answer(None, "CLARABEL: infeasible", 3, 0.0)
-    answers = [claim, adapter._Answer(cq.solve(server()).tokens, "CLARABEL: optimal", 7, 0.0)]
-    monkeypatch.setattr(adapter, "_run", lambda *_: answers.pop(0))
+    fake(monkeypatch, Answer(None, "CLARABEL: infeasible", 3), cq.solve(server()).tokens)
     solution = cq.solve(server(), "conic")
     assert solution.backend_status == "CLARABEL: infeasible; then CLARABEL: optimal"
 

@@ -1,4 +1,8 @@
-"""The problem for cvxpy: as a textbook writes it, disciplined, and disciplined to refill."""
+"""The problem for conic solvers.
+
+For cvxpy it is written as in a textbook, disciplined, and disciplined to refill. `dcp.cones` has
+the disciplined form as cone data.
+"""
 
 from cvxqueue.dcp.forms import formulate
 from cvxqueue.dcp.formulation import Formulation
