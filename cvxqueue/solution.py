@@ -74,7 +74,8 @@ class Solution(ArrayData):
     setup_time, solve_time : float
         Seconds spent on building the problem, and on everything after.
     history : tuple of Iterate
-        Objective, certified gap (s) and elapsed time (s) along the path.
+        Objective, certified gap (s) and elapsed time (s) of the iterates that were certified: of
+        ``"newton"`` those that it proposed as the answer, and all where there was a callback.
     """
 
     certificate: Certificate

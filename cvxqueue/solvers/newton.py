@@ -17,9 +17,12 @@ from cvxqueue.solvers.price_search import STILL, PriceSearch
 
 __all__ = ["newton"]
 
-# The sample, and the least number of types for which it pays.
+# From so many types on, a sample of them pays: about a thousand, or one in so many.
+_MANY, _SAMPLE, _SHARE = 4096, 1024, 64
+# It is searched until a step is no longer than what sampling leaves open anyway,
 _ROUGH = 0.1
-_SAMPLE, _SHARE, _MANY, _MOST_PASSES = 1024, 64, 4096, 100
+# or for so many passes.
+_MOST_PASSES = 100
 
 
 def newton(

@@ -77,14 +77,10 @@ class PriceSearch:
         idle: FloatArray | None = None,
         price: FloatArray | None = None,
     ) -> None:
-        self.least_idle: FloatArray
-        self.most_idle: FloatArray
-        self.least_price: FloatArray
-        self.most_price: FloatArray
         # Of its own: a pass overwrites them.
         self.data, self.tokens = data, tokens.copy()
-        self._start = np.stack(_rectangle(data), axis=-1)
-        self._open(self._start)
+        self._start = _rectangle(data)
+        self.least_idle, self.most_idle, self.least_price, self.most_price = self._start
         self.idle = self.most_idle
         if idle is not None:
             self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
@@ -93,8 +89,7 @@ class PriceSearch:
             self.price = np.minimum(np.maximum(price, self.least_price), self.most_price)
         self.mean = data.lowest.mean_service_time
         self.passes = 0
-        self.step = self.change = self._last_step = np.inf * self.idle
-        self._area = self._log_area()
+        self.step = self.change = self._last_step = self._area = np.inf * self.idle
 
     @property
     def is_close(self) -> NDArray[np.bool_]:
@@ -199,46 +194,39 @@ class PriceSearch:
         if self.passes % _PATIENCE == 0 and not self.is_close.all():
             self._review()
 
-    def _open(self, sides: FloatArray) -> None:
-        self.least_idle, self.most_idle = sides[..., 0], sides[..., 1]
-        self.least_price, self.most_price = sides[..., 2], sides[..., 3]
-
     def _review(self) -> None:
         """Go to the centre of the rectangle where neither it nor the step has been halved.
 
         A rectangle much narrower than the step has lost the answer, through a sign that was
         misjudged before the types had settled: it is opened again.
         """
-        sides = np.stack(
-            [self.least_idle, self.most_idle, self.least_price, self.most_price], axis=-1
+        idle_room = np.log(self.most_idle / self.least_idle)
+        price_room = np.log(self.most_price / self.least_price)
+        is_lost = np.minimum(idle_room, price_room) < _LOST * self.step
+        sides = (self.least_idle, self.most_idle, self.least_price, self.most_price)
+        self.least_idle, self.most_idle, self.least_price, self.most_price = (
+            np.where(is_lost, first, today) for first, today in zip(self._start, sides, strict=True)
         )
-        width = np.log(sides[..., 1::2] / sides[..., ::2]).min(axis=-1)
-        is_lost = width < _LOST * self.step
-        self._open(np.where(is_lost[..., np.newaxis], self._start, sides))
-        area = self._log_area()
+        area = idle_room * price_room
         is_slow = (area > 0.5 * self._area) & (self.step > 0.5 * self._last_step)
         self._area, self._last_step = area, self.step
         self.idle = np.where(is_slow, np.sqrt(self.least_idle * self.most_idle), self.idle)
         centre = np.sqrt(self.least_price) * np.sqrt(self.most_price)
         self.price = np.where(is_slow, centre, self.price)
 
-    def _log_area(self) -> FloatArray:
-        area: FloatArray = np.log(self.most_idle / self.least_idle) * np.log(
-            self.most_price / self.least_price
-        )
-        return area
-
     def keep(self, rows: NDArray[np.intp]) -> None:
         """Go on with some of the instances of a batch."""
         self.data = self.data.rows(rows)
         for name in _STATE:
             setattr(self, name, take_rows(getattr(self, name), rows))
+        least_idle, most_idle, least_price, most_price = self._start
+        self._start = (least_idle[rows], most_idle[rows], least_price[rows], most_price[rows])
 
 
 # By instance, all but the data and the number of passes.
 _STATE = (
     *("tokens", "mean", "idle", "price", "step", "change", "_last_step", "_area"),
-    *("least_idle", "most_idle", "least_price", "most_price", "_start"),
+    *("least_idle", "most_idle", "least_price", "most_price"),
 )
 
 
