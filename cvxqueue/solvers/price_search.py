@@ -34,9 +34,10 @@ from cvxqueue.model.queue import Prices
 
 __all__ = ["STILL", "PriceSearch"]
 
-# When the prices moved by no more, and no marginal cost by more than twice that, what is left is
-# about the square of it;
+# When the prices moved by no more, what is left is about the square of it;
 CLOSE = 1e-4
+# so with the marginal costs, but of these the largest change counts, and few are as large;
+_FEW = 0.1
 # what is shorter than this is rounding.
 STILL = 1e-14
 
@@ -94,7 +95,7 @@ class PriceSearch:
     @property
     def is_close(self) -> NDArray[np.bool_]:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
-        close: NDArray[np.bool_] = np.maximum(self.step, 0.5 * self.change) <= CLOSE
+        close: NDArray[np.bool_] = np.maximum(self.step, _FEW * self.change) <= CLOSE
         return close
 
     @property
