@@ -9,9 +9,8 @@ import pytest
 from mpmath import mp, mpf, workdps
 
 import cvxqueue as cq
-from cvxqueue.model import Evaluation
+from cvxqueue.model import FIFO, Evaluation
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.queue import FIFO
 from tests.instances import CATALOGUE, allocations, rates
 from tests.oracle import Problem
 from tests.tolerances import DIFFERENCE_QUOTIENT, EPSILON, IMPROVEMENT, ROUNDING, SAMPLED_BOUND
@@ -125,14 +124,7 @@ def test_divergence_is_the_exact_difference_of_system_times(name: str) -> None:
             - rate * second / (2 * idle)
             - sum(p * s * (u - t) for p, s, t, u in zip(mix, slopes, times, times_to, strict=True))
         )
-        found = instance.queue.divergence(
-            instance.arrival_rate,
-            instance.probabilities,
-            start.times,
-            start.idle,
-            end.times,
-            end.idle,
-        )
+        found = start.divergence(end)
         error = 30 * EPSILON / min(float(idle), float(idle_to))
         # The square of a difference: relative to the squares that it is a difference of.
         size = float(rate * (second_to + (idle_to / idle) ** 2 * second) / idle_to)

@@ -88,18 +88,21 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
     weights = np.ones(instance.size)
     value = row_sum = np.inf
     if high.is_stable:
+        service = instance.service
         slopes = instance.queue.relative_slopes(
             instance.arrival_rate,
             (float(low.service_time_second_moment), float(high.service_time_second_moment)),
             (float(low.idle), float(high.idle)),
-            (low.times, high.times),
+            (service.marginal_time(lower), service.marginal_time(upper)),
         )
         # Types that F pins to one value over the whole box do not move with the others.
         is_moving = upper > lower
         sensitivity = np.where(
             is_moving, instance.accuracy.inverse_slope_sensitivity(lower, upper), 0.0
         )
-        own = sensitivity * slopes.time * instance.service.mean_slope(upper)
+        # A marginal cost is m1′ (P1 + 2 P2 τ), with the marginal time τ.
+        bend = service.mean_curvature(upper) / service.mean_slope(lower)
+        own = sensitivity * (bend + slopes.time * service.marginal_time_slope(upper))
         columns = sensitivity * np.stack([slopes.mean, slopes.second_moment])
         rows = np.where(is_moving, np.stack(high.moment_slopes), 0.0)
 

@@ -113,17 +113,24 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     )
     # The bounds hold for a mix that sums to one; an instance's does within 1e-9.
     idle /= _MIX_SLACK
-    congestion = queue.curvature(rate, second_moment * _MIX_SLACK, idle).greatest
+    second_moment *= _MIX_SLACK
+    congestion = queue.curvature(rate, second_moment, idle).greatest
+    prices = queue.prices(
+        rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
+    )
     benefit = (
         instance.accuracy_value
         * instance.accuracy.curvature_range(instance.min_tokens, instance.max_tokens)[1]
     )
-    unit = np.square(np.maximum(*(instance.service.mean_slope(e.tokens) for e in (least, most))))
+    unit = instance.service.mean_square_slope(most.tokens)
+    # What the price of a squared second makes of the slopes is in the curvature of T already.
+    rise = instance.service.marginal_cost(most.tokens, *prices)[1]
+    bend = np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
     mix = instance.probabilities
-    metric = mix * (benefit + congestion * unit)
+    metric = mix * (benefit + bend + congestion * unit)
     return StepSize(
-        value=float(np.max(mix * benefit) + congestion * np.max(mix * unit)),
-        diagonal=float(np.max(benefit / unit) + congestion),
+        value=float(np.max(mix * (benefit + bend)) + congestion * np.max(mix * unit)),
+        diagonal=float(np.max((benefit + bend) / unit) + congestion),
         metric=metric,
         level=level,
         least_idle=idle,

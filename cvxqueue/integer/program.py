@@ -94,14 +94,7 @@ class FlipProgram:
     def add_tangent(self, at: Evaluation) -> None:
         """Hold D from below by its raised tangent at a stable point, between floor and ceiling."""
         base, instance = self.base, self.base.instance
-        divergence = instance.queue.divergence(
-            instance.arrival_rate,
-            instance.probabilities,
-            base.times,
-            base.idle,
-            at.times,
-            at.idle,
-        )
+        divergence = base.divergence(at)
         slope = instance.probabilities * (at.marginal_cost - base.marginal_cost)
         away, across = base.tokens - at.tokens, self.other - at.tokens
         level = float(divergence) + float(np.sum(slope * away + self._weights * np.square(away)))

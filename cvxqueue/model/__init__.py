@@ -1,19 +1,33 @@
 """The model: accuracy curves, service laws, queues and the instance that joins them."""
 
 from cvxqueue.model.accuracy import AccuracyCurve, SaturatingExponential
+from cvxqueue.model.affine import AffineService
+from cvxqueue.model.disciplines import (
+    FIFO,
+    BatchArrivals,
+    ProcessorSharing,
+    Setups,
+    Vacations,
+)
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.instance import Instance, Metrics
-from cvxqueue.model.queue import FIFO, Queue
-from cvxqueue.model.service import AffineService, ServiceLaw
+from cvxqueue.model.quadratic import QuadraticService
+from cvxqueue.model.queue import Queue
+from cvxqueue.model.service import ServiceLaw
 
 __all__ = [
     "FIFO",
     "AccuracyCurve",
     "AffineService",
+    "BatchArrivals",
     "Evaluation",
     "Instance",
     "Metrics",
+    "ProcessorSharing",
+    "QuadraticService",
     "Queue",
     "SaturatingExponential",
     "ServiceLaw",
+    "Setups",
+    "Vacations",
 ]

@@ -227,19 +227,29 @@ class Evaluation:
         gain = instance.benefit.difference(self.tokens, to)
         return instance.probabilities * (gain - self.marginal_cost * (to - self.tokens))
 
+    def divergence(self, other: Evaluation) -> FloatArray:
+        """T(other) − T − ∇T · (other − self) ≥ 0, in seconds, shape (...), without cancellation.
+
+        Both must be stable.
+        """
+        instance, service = self.instance, self.instance.service
+        ratio = np.asarray(other.idle / self.idle)[..., np.newaxis]
+        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        apart = service.mean_square_distance(self.tokens, other.tokens, ratio)
+        of_queue = instance.queue.divergence(
+            instance.arrival_rate,
+            self.idle,
+            other.idle,
+            accurate_sum(instance.probabilities * (other.times - self.times)),
+            accurate_sum(instance.probabilities * apart),
+        )
+        bend = service.bend(self.tokens, other.tokens, *prices)
+        return of_queue + accurate_sum(instance.probabilities * bend)
+
     def improvement(self, other: Evaluation) -> FloatArray:
         """J(other) − J(self), in seconds, shape (...), without cancellation.
 
         Both must be stable. Near the optimum the two objectives agree in all their digits; this
         difference keeps its sign.
         """
-        instance = self.instance
-        linear = accurate_sum(self.separable_gains(other.tokens))
-        return linear - instance.queue.divergence(
-            instance.arrival_rate,
-            instance.probabilities,
-            self.times,
-            self.idle,
-            other.times,
-            other.idle,
-        )
+        return accurate_sum(self.separable_gains(other.tokens)) - self.divergence(other)

@@ -20,8 +20,9 @@ from cvxqueue.model.arrays import (
     text_tuple,
 )
 from cvxqueue.model.data import ModelData
+from cvxqueue.model.disciplines import FIFO
 from cvxqueue.model.evaluation import Evaluation
-from cvxqueue.model.queue import FIFO, Queue
+from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
 
 __all__ = ["Instance", "Metrics"]

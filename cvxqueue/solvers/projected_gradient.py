@@ -101,8 +101,10 @@ def _majorized_step(
         instance.arrival_rate, float(point.service_time_second_moment), float(point.idle)
     ).greatest
     benefit = -instance.accuracy_value * instance.accuracy.curvature(point.tokens)
-    unit = np.square(instance.service.mean_slope(point.tokens))
-    local = instance.probabilities * (benefit + congestion * unit)
+    unit = instance.service.mean_square_slope(point.tokens)
+    # What the price of a squared second makes of the slopes is in the curvature of T already.
+    bend = point.cost_curvature - 2.0 * point.prices.second_moment * unit
+    local = instance.probabilities * (benefit + bend + congestion * unit)
     while True:
         metric = np.minimum(guess * local, certified)
         moved = instance.evaluate(_ascend(point, metric))

@@ -1,0 +1,185 @@
+"""Service in proportion to the tokens: a base time, and so many seconds for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    common_arrays,
+    float_array,
+    kept,
+    read_only,
+    require,
+)
+from cvxqueue.model.service import Moments
+
+__all__ = ["AffineService"]
+
+_ZERO = read_only(np.zeros(()))
+_RANGES = {
+    "base": "must be ≥ 0 (seconds)",
+    "per_token": "must be > 0 (seconds/token)",
+    "token_scv": "must be ≥ 0",
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AffineService(ArrayData):
+    """Service time base + per_token · (tokens used), of which a type uses l on average.
+
+    The mean is t(l) = base + per_token · l. Where the use is random, with a squared coefficient of
+    variation, the second moment is t² + token_scv · (per_token · l)²; by default every query of a
+    type uses the same.
+
+    Parameters
+    ----------
+    base : array_like, shape () or (N,), or (B, N) for a batch
+        Seconds that a query takes without thinking, ≥ 0.
+    per_token : array_like, of such a shape
+        Seconds per thinking token, > 0.
+    token_scv : array_like, of such a shape, default 0
+        Squared coefficient of variation of the tokens used, ≥ 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range, or the lengths differ.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> service = cq.AffineService(base=0.5, per_token=[0.01, 0.02])
+    >>> service.mean([100.0, 100.0]).tolist()
+    [1.5, 2.5]
+    """
+
+    base: FloatArray
+    per_token: FloatArray
+    token_scv: FloatArray
+
+    def __init__(
+        self, *, base: ArrayLike, per_token: ArrayLike, token_scv: ArrayLike = 0.0
+    ) -> None:
+        arrays = common_arrays(
+            service__base=base, service__per_token=per_token, service__token_scv=token_scv
+        )
+        for (name, condition), array in zip(_RANGES.items(), arrays, strict=True):
+            allowed = array > 0 if "> 0" in condition else array >= 0
+            require(f"service.{name}", array, allowed, condition)
+            object.__setattr__(self, name, array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
+        return self.base.shape
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same law with one entry for each of `length` types."""
+        if self.base.shape[-1:] == (length,):
+            return self
+        return type(self)(
+            **{
+                name: float_array(f"service.{name}", getattr(self, name), length, axes=2)
+                for name in _RANGES
+            }
+        )
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return the same law with `function` applied to every array by type, unchecked."""
+        law = super().mapped(function)
+        law.__dict__["_is_random"] = self._is_random
+        return law
+
+    def mean(self, tokens: ArrayLike) -> FloatArray:
+        """Mean service time t(l), in seconds."""
+        times: FloatArray = self.base + self.per_token * np.asarray(tokens, dtype=np.float64)
+        return times
+
+    def mean_slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative of the mean, in seconds per token."""
+        return self.per_token
+
+    def mean_curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative of the mean: zero."""
+        return _ZERO
+
+    def second_moment(self, tokens: ArrayLike) -> FloatArray:
+        """Second moment t² + token_scv · (per_token · l)², in seconds squared."""
+        square = np.square(self.mean(tokens))
+        return square + self._variance * np.square(tokens) if self._is_random else square
+
+    def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative of the second moment, in seconds squared per token."""
+        slope: FloatArray = 2.0 * self.marginal_time(tokens) * self.per_token
+        return slope
+
+    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative of the second moment, 2 (1 + token_scv) per_token²."""
+        return 2.0 * self.mean_square_slope(tokens)
+
+    def moments(self, tokens: ArrayLike) -> Moments:
+        """Both moments and their first derivatives at once."""
+        times = self.mean(tokens)
+        if self._is_random:
+            slope = self.second_moment_slope(tokens)
+            return Moments(times, self.second_moment(tokens), self.per_token, slope)
+        return Moments(times, times * times, self.per_token, (times + times) * self.per_token)
+
+    def marginal_cost(
+        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Price of one more token, (P1 + 2 P2 τ) per_token, and its derivative."""
+        rise = 2.0 * second_price * self.per_token
+        cost = mean_price * self.per_token + rise * self.marginal_time(tokens)
+        return cost, rise * self.marginal_time_slope(tokens)
+
+    def mean_square_slope(self, tokens: ArrayLike) -> FloatArray:
+        """E[(dt/dl)²] = (1 + token_scv) per_token²."""
+        return self.per_token * self.marginal_time_slope(tokens)
+
+    def mean_square_distance(
+        self, tokens: FloatArray, to: FloatArray, ratio: FloatArray
+    ) -> FloatArray:
+        """E[(t(to) − ratio · t(tokens))²], in seconds squared."""
+        square = np.square(self.mean(to) - ratio * self.mean(tokens))
+        if self._is_random:
+            square = square + self._variance * np.square(to - ratio * tokens)
+        return square
+
+    def bend(
+        self, tokens: FloatArray, to: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> FloatArray:
+        """Zero: the service time is affine in the tokens."""
+        return _ZERO
+
+    def marginal_time(self, tokens: ArrayLike) -> FloatArray:
+        """Half the ratio of the slopes of the two moments, τ = t + token_scv · per_token · l."""
+        if self._is_random:
+            spread = 1.0 + self.token_scv
+            return self.base + self.per_token * spread * np.asarray(tokens, dtype=np.float64)
+        return self.mean(tokens)
+
+    def marginal_time_slope(self, tokens: ArrayLike) -> FloatArray:
+        """Derivative of τ, (1 + token_scv) per_token."""
+        return self.per_token * (1.0 + self.token_scv) if self._is_random else self.per_token
+
+    @kept
+    def _is_random(self) -> bool:
+        """Whether any type uses a random number of tokens: where none does, less is computed."""
+        return bool(self.token_scv.any())
+
+    @property
+    def _variance(self) -> FloatArray:
+        """Variance of the service time per squared token."""
+        variance: FloatArray = self.token_scv * np.square(self.per_token)
+        return variance
+
+    def __repr__(self) -> str:
+        return f"AffineService({self.base.size} type{'s' * (self.base.size != 1)})"

@@ -1,0 +1,156 @@
+"""Service that slows down as the answer grows: attention looks back at every token so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.model.arrays import ArrayData, FloatArray, common_arrays, float_array, require
+from cvxqueue.model.service import Moments
+
+__all__ = ["QuadraticService"]
+
+_RANGES = {
+    "base": "must be ≥ 0 (seconds)",
+    "per_token": "must be > 0 (seconds/token)",
+    "per_squared_token": "must be ≥ 0 (seconds/token²)",
+}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class QuadraticService(ArrayData):
+    """Service time t(l) = base + per_token · l + per_squared_token · l².
+
+    Convex in the tokens, the same for every query of a type.
+
+    Parameters
+    ----------
+    base : array_like, shape () or (N,), or (B, N) for a batch
+        Seconds that a query takes without thinking, ≥ 0.
+    per_token : array_like, of such a shape
+        Seconds of the first thinking token, > 0.
+    per_squared_token : array_like, of such a shape
+        Half of what each further token takes longer than the one before, in seconds, ≥ 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range, or the lengths differ.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> service = cq.QuadraticService(base=0.5, per_token=0.01, per_squared_token=1e-6)
+    >>> float(service.mean(1000.0))
+    11.5
+    """
+
+    base: FloatArray
+    per_token: FloatArray
+    per_squared_token: FloatArray
+
+    def __init__(
+        self, *, base: ArrayLike, per_token: ArrayLike, per_squared_token: ArrayLike
+    ) -> None:
+        arrays = common_arrays(
+            service__base=base,
+            service__per_token=per_token,
+            service__per_squared_token=per_squared_token,
+        )
+        for (name, condition), array in zip(_RANGES.items(), arrays, strict=True):
+            allowed = array > 0 if "> 0" in condition else array >= 0
+            require(f"service.{name}", array, allowed, condition)
+            object.__setattr__(self, name, array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
+        return self.base.shape
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same law with one entry for each of `length` types."""
+        if self.base.shape[-1:] == (length,):
+            return self
+        return type(self)(
+            **{
+                name: float_array(f"service.{name}", getattr(self, name), length, axes=2)
+                for name in _RANGES
+            }
+        )
+
+    def mean(self, tokens: ArrayLike) -> FloatArray:
+        """Service time t(l), in seconds."""
+        count = np.asarray(tokens, dtype=np.float64)
+        times: FloatArray = self.base + (self.per_token + self.per_squared_token * count) * count
+        return times
+
+    def mean_slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative per_token + 2 per_squared_token · l, in seconds per token."""
+        count = np.asarray(tokens, dtype=np.float64)
+        slope: FloatArray = self.per_token + 2.0 * self.per_squared_token * count
+        return slope
+
+    def mean_curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative 2 per_squared_token, in seconds per token squared."""
+        return 2.0 * self.per_squared_token
+
+    def second_moment(self, tokens: ArrayLike) -> FloatArray:
+        """Second moment t(l)², in seconds squared."""
+        return np.square(self.mean(tokens))
+
+    def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative of the second moment, 2 t t′."""
+        slope: FloatArray = 2.0 * self.mean(tokens) * self.mean_slope(tokens)
+        return slope
+
+    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative of the second moment, 2 t′² + 2 t t″."""
+        bend = self.mean(tokens) * self.mean_curvature(tokens)
+        curvature: FloatArray = 2.0 * (self.mean_square_slope(tokens) + bend)
+        return curvature
+
+    def moments(self, tokens: ArrayLike) -> Moments:
+        """Both moments and their first derivatives at once."""
+        times, slope = self.mean(tokens), self.mean_slope(tokens)
+        return Moments(times, times * times, slope, (times + times) * slope)
+
+    def marginal_cost(
+        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Price of one more token, (P1 + 2 P2 t) t′, and its derivative."""
+        slope = self.mean_slope(tokens)
+        price = mean_price + 2.0 * second_price * self.mean(tokens)
+        rise = price * self.mean_curvature(tokens) + 2.0 * second_price * slope * slope
+        return price * slope, rise
+
+    def mean_square_slope(self, tokens: ArrayLike) -> FloatArray:
+        """Square of t′, in seconds squared per token squared."""
+        return np.square(self.mean_slope(tokens))
+
+    def mean_square_distance(
+        self, tokens: FloatArray, to: FloatArray, ratio: FloatArray
+    ) -> FloatArray:
+        """Square of t(to) − ratio · t(tokens), in seconds squared."""
+        return np.square(self.mean(to) - ratio * self.mean(tokens))
+
+    def bend(
+        self, tokens: FloatArray, to: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> FloatArray:
+        """Return (P1 + 2 P2 t) · per_squared_token · (to − tokens)², in seconds."""
+        price = mean_price + 2.0 * second_price * self.mean(tokens)
+        bend: FloatArray = price * self.per_squared_token * np.square(to - tokens)
+        return bend
+
+    def marginal_time(self, tokens: ArrayLike) -> FloatArray:
+        """Half the ratio of the slopes of the two moments: t itself."""
+        return self.mean(tokens)
+
+    def marginal_time_slope(self, tokens: ArrayLike) -> FloatArray:
+        """Derivative of t."""
+        return self.mean_slope(tokens)
+
+    def __repr__(self) -> str:
+        return f"QuadraticService({self.base.size} type{'s' * (self.base.size != 1)})"
