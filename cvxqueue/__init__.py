@@ -19,9 +19,14 @@ from cvxqueue.errors import (
 from cvxqueue.model import (
     FIFO,
     AffineService,
+    BatchArrivals,
     Instance,
     Metrics,
+    ProcessorSharing,
+    QuadraticService,
     SaturatingExponential,
+    Setups,
+    Vacations,
 )
 from cvxqueue.solution import BatchSolution, Iterate, Solution, Status
 from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_batch
@@ -47,6 +52,7 @@ __all__ = [
     "FIFO",
     "AffineService",
     "BackendError",
+    "BatchArrivals",
     "BatchSolution",
     "Certificate",
     "ConvergenceError",
@@ -59,11 +65,15 @@ __all__ = [
     "Iterate",
     "Metrics",
     "MissingDependencyError",
+    "ProcessorSharing",
     "Progress",
+    "QuadraticService",
     "SaturatingExponential",
+    "Setups",
     "Solution",
     "Status",
     "UnstableQueueError",
+    "Vacations",
     "certify",
     "cross_validate",
     "formulate",

@@ -61,7 +61,7 @@ def test_every_copy_is_equal_and_read_only(duplicate: Callable[[Any], Any]) -> N
     twin = duplicate(instance)
     assert twin == instance
     assert hash(twin) == hash(instance)
-    assert len(arrays_of(twin)) == 9
+    assert len(arrays_of(twin)) == 10
     for name, array in arrays_of(twin).items():
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0.5

@@ -50,7 +50,7 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
         If no allocation is stable.
     """
     instance.require_feasible()
-    lower, upper = instance.min_tokens, instance.max_tokens
+    lower, upper = instance.lower, instance.upper
     for _ in range(rounds):
         upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
         above = instance.evaluate(upper)
@@ -71,6 +71,6 @@ def _response(point: Evaluation, direction: float) -> FloatArray:
             # A slope that is lost to underflow would put the lower end too high.
             slope = np.maximum(slope, np.finfo(np.float64).tiny)
         tokens = instance.accuracy.inverse_slope(slope)
-    tokens = np.clip(tokens, instance.min_tokens, instance.max_tokens)
+    tokens = np.clip(tokens, instance.lower, instance.upper)
     tokens = tokens + direction * 4.0 * epsilon * tokens
-    return np.clip(tokens, instance.min_tokens, instance.max_tokens)
+    return np.clip(tokens, instance.lower, instance.upper)

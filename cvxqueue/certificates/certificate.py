@@ -115,13 +115,13 @@ class Certificate(ArrayData):
     @kept
     def lower_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≥ min_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.evaluation.response <= self.instance.min_tokens
+        at_bound = self.evaluation.response <= self.instance.lower
         return np.where(at_bound, np.maximum(-self._gradient, 0.0), 0.0)
 
     @kept
     def upper_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≤ max_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.evaluation.response >= self.instance.max_tokens
+        at_bound = self.evaluation.response >= self.instance.upper
         return np.where(at_bound, np.maximum(self._gradient, 0.0), 0.0)
 
     @cached_property
@@ -134,8 +134,8 @@ class Certificate(ArrayData):
     @cached_property
     def complementarity(self) -> float:
         """Σ lower (tokens − min_tokens) + upper (max_tokens − tokens), in seconds."""
-        lower_slack = self.tokens - self.instance.min_tokens
-        upper_slack = self.instance.max_tokens - self.tokens
+        lower_slack = self.tokens - self.instance.lower
+        upper_slack = self.instance.upper - self.tokens
         return float(self.lower_multipliers @ lower_slack + self.upper_multipliers @ upper_slack)
 
     @property
@@ -214,6 +214,6 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
             f"tokens must have shape ({instance.size},), one entry for each type, "
             f"got shape {given.shape}"
         )
-    inside = np.clip(given, instance.min_tokens, instance.max_tokens)
+    inside = np.clip(given, instance.lower, instance.upper)
     violation = float(np.max(np.abs(given - inside)))
     return Certificate(instance, inside, violation)

@@ -85,7 +85,7 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     tokens = float_array(
         "start", order_bracket(instance).lower if start is None else start, instance.size
     )
-    is_inside = (tokens >= instance.min_tokens) & (tokens <= instance.max_tokens)
+    is_inside = (tokens >= instance.lower) & (tokens <= instance.upper)
     require("start", tokens, is_inside, "must lie between min_tokens and max_tokens")
     point = instance.evaluate(tokens)
     if not point.is_stable:
@@ -93,10 +93,10 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
             f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
             "below 1); use instance.min_tokens"
         )
-    least, most = instance.evaluate(instance.min_tokens), instance.evaluate(instance.max_tokens)
+    least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     level = float(point.objective)
     # α Σ π w p(L) − J(start) without cancellation, and rounded up.
-    rise = instance.accuracy_value * instance.accuracy.difference(tokens, instance.max_tokens)
+    rise = instance.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
     spread = accurate_sum(instance.probabilities * rise)
     system_time = float(point.mean_system_time + spread) * _MIX_SLACK
     rate = instance.arrival_rate
@@ -120,7 +120,7 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     )
     benefit = (
         instance.accuracy_value
-        * instance.accuracy.curvature_range(instance.min_tokens, instance.max_tokens)[1]
+        * instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
     )
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.

@@ -55,10 +55,10 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
         If no allocation is stable.
     """
     instance.require_feasible()
-    least, most = instance.evaluate(instance.min_tokens), instance.evaluate(instance.max_tokens)
+    least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     benefit = (
         instance.accuracy_value
-        * instance.accuracy.curvature_range(instance.min_tokens, instance.max_tokens)[0]
+        * instance.accuracy.curvature_range(instance.lower, instance.upper)[0]
     )
     slopes = [instance.service.mean_slope(point.tokens) for point in (least, most)]
     # Inside the stability region m2 ≤ max t · m1 < max t / λ, which a huge cap cannot spoil.

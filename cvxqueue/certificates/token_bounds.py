@@ -31,7 +31,7 @@ def token_bounds(point: Evaluation) -> FloatArray:
         One allocation in the box; where it is unstable, the whole box is returned.
     """
     instance = point.instance
-    lower, upper = instance.min_tokens, instance.max_tokens
+    lower, upper = instance.lower, instance.upper
     if not point.is_stable:
         return np.stack([lower, upper], axis=-1)
     slack = float(certified_gap(point))

@@ -89,7 +89,7 @@ def _table(findings: list[_Finding]) -> Table:
 
 def _stability(instance: Instance) -> _Finding:
     least = instance.least_utilization
-    greatest = float(instance.evaluate(instance.max_tokens).utilization)
+    greatest = float(instance.evaluate(instance.upper).utilization)
     limit = instance.max_arrival_rate
     if instance.is_feasible:
         sentence = (

@@ -96,7 +96,7 @@ def cone_unit(instance: Instance) -> float:
     """
     data = coefficients(instance, 1.0)
     gain = data["value_gain"]
-    time = float(instance.evaluate(instance.min_tokens).mean_system_time)
+    time = float(instance.evaluate(instance.lower).mean_system_time)
     least = float(gain @ np.exp(-data["upper"])) + time
     most = float(gain @ np.exp(-data["lower"])) + time
     size = np.sqrt(least) * np.sqrt(most)
@@ -130,7 +130,7 @@ def cone_program(
     width = data["upper"] - data["lower"]
     is_free = width > narrow * np.maximum(data["upper"], 1.0)
     is_curved = data["value_gain"] > 0.0
-    middle = 0.5 * (instance.min_tokens + instance.max_tokens)
+    middle = 0.5 * (instance.lower + instance.upper)
     fixed = np.where(is_free, 0.0, middle / data["tokens_per_unit"])
     columns = _Columns(is_free, is_free & is_curved, -(-instance.size // block))
     idle = float(1.0 - data["load_base"] - data["load_slope"] @ data["lower"])

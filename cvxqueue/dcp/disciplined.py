@@ -80,8 +80,8 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
         log_gain = np.log(value_gain / scale)
     data = {
         "tokens_per_unit": 1.0 / curve.rate,
-        "lower": curve.rate * instance.min_tokens,
-        "upper": curve.rate * instance.max_tokens,
+        "lower": curve.rate * instance.lower,
+        "upper": curve.rate * instance.upper,
         "mean_base": mean.base,
         "mean_slope": mean.slope,
         "load_base": rate * mean.base,

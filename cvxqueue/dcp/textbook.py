@@ -37,8 +37,8 @@ def textbook(instance: Instance) -> Formulation:
     problem, constraints = named_problem(
         objective,
         {
-            "min_tokens": tokens >= instance.min_tokens,
-            "max_tokens": tokens <= instance.max_tokens,
+            "min_tokens": tokens >= instance.lower,
+            "max_tokens": tokens <= instance.upper,
             # The formula is finite and negative beyond saturation, so it must be kept out.
             "stability": utilization <= 1,
         },

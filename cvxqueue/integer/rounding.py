@@ -38,15 +38,15 @@ def whole_box(instance: Instance) -> Instance:
         If a type has no whole number in its box, or no allocation in whole tokens is stable.
     """
     instance.require_feasible()
-    lower, upper = np.ceil(instance.min_tokens), np.floor(instance.max_tokens)
+    lower, upper = np.ceil(instance.lower), np.floor(instance.upper)
     if np.any(lower > upper):
         k = int(np.argmax(lower > upper))
         raise InfeasibleError(
             f"{instance.type_name(k)!r} can have no whole number of tokens: there is none between "
-            f"min_tokens[{k}] = {float(instance.min_tokens[k])!r} and "
-            f"max_tokens[{k}] = {float(instance.max_tokens[k])!r}; widen the box"
+            f"min_tokens[{k}] = {float(instance.lower[k])!r} and "
+            f"max_tokens[{k}] = {float(instance.upper[k])!r}; widen the box"
         )
-    if np.array_equal(lower, instance.min_tokens) and np.array_equal(upper, instance.max_tokens):
+    if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
         return instance
     whole = instance.replace(min_tokens=lower, max_tokens=upper)
     if not whole.is_feasible:

@@ -38,8 +38,10 @@ class ModelData:
     ----------
     arrival_rate, accuracy_weight : float or ndarray, shape (...)
         One for each instance of a batch.
-    probabilities, importance, min_tokens, max_tokens : ndarray, shape (..., N)
+    probabilities, importance : ndarray, shape (..., N)
         One for each type.
+    lower, upper : ndarray, shape (..., N)
+        The box that the tokens must lie in.
     service, accuracy : ServiceLaw, AccuracyCurve
         Of the same types.
     queue : Queue
@@ -50,8 +52,8 @@ class ModelData:
     accuracy_weight: float | FloatArray
     probabilities: FloatArray
     importance: FloatArray
-    min_tokens: FloatArray
-    max_tokens: FloatArray
+    lower: FloatArray
+    upper: FloatArray
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
@@ -68,7 +70,7 @@ class ModelData:
         rate, weight = np.asarray(self.arrival_rate), np.asarray(self.accuracy_weight)
         require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")
         require("accuracy_weight", weight, weight >= 0, "must be ≥ 0 (seconds)")
-        mix, lower, upper = self.probabilities, self.min_tokens, self.max_tokens
+        mix, lower, upper = self.probabilities, self.lower, self.upper
         require("probabilities", mix, mix > 0, "must be > 0")
         total = np.asarray(accurate_sum(mix))
         is_off = np.abs(total - 1.0) > _MIX_TOLERANCE
@@ -109,7 +111,7 @@ class ModelData:
 
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""
-        return np.minimum(np.maximum(tokens, self.min_tokens), self.max_tokens)
+        return np.minimum(np.maximum(tokens, self.lower), self.upper)
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
@@ -117,8 +119,8 @@ class ModelData:
 
     @cached_property
     def lowest(self) -> Evaluation:
-        """The closed forms at `min_tokens`: some allocation is stable iff this one is."""
-        return Evaluation(self, self.min_tokens)
+        """The closed forms at the least tokens: some allocation is stable iff this one is."""
+        return Evaluation(self, self.lower)
 
     @property
     def blocks(self) -> Iterator[tuple[slice, ModelData]]:
@@ -155,7 +157,7 @@ class ModelData:
         view = ModelData()
         view.arrival_rate = each_instance(self.arrival_rate)
         view.accuracy_weight = each_instance(self.accuracy_weight)
-        for name in ("probabilities", "importance", "min_tokens", "max_tokens"):
+        for name in ("probabilities", "importance", "lower", "upper"):
             setattr(view, name, each_type(getattr(self, name)))
         view.service = self.service.mapped(each_type)
         view.accuracy = self.accuracy.mapped(each_type)

@@ -120,7 +120,7 @@ def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatAr
 def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:
     """The moments at `tokens`, and how they answer to the prices: all but the first two fields."""
     mix, moments = data.probabilities, data.service.moments(tokens)
-    is_free = (tokens > data.min_tokens) & (tokens < data.max_tokens)
+    is_free = (tokens > data.lower) & (tokens < data.upper)
     # dm = π m′ dl with dl = −answer (m1′ dP1 + m2′ dP2), for a free type.
     weighted = mix * answer * is_free
     first, second = moments.mean_slope, moments.second_moment_slope

@@ -144,6 +144,8 @@ class Instance(ArrayData, ModelData):
         keep("min_tokens", float_array("min_tokens", min_tokens, length))
         keep("max_tokens", float_array("max_tokens", max_tokens, length))
         keep("importance", float_array("importance", importance, length))
+        keep("lower", self.min_tokens)
+        keep("upper", self.max_tokens)
         self.require_allowed()
 
         for field, law, kinds in (
@@ -172,7 +174,7 @@ class Instance(ArrayData, ModelData):
 
     @cached_property
     def least_utilization(self) -> float:
-        """Utilization at min_tokens; some allocation is stable iff it is below 1."""
+        """Utilization at `lower`; some allocation is stable iff it is below 1."""
         return float(self.lowest.utilization)
 
     @cached_property
@@ -192,7 +194,7 @@ class Instance(ArrayData, ModelData):
         Raises
         ------
         UnstableQueueError
-            If the utilization at min_tokens is 1 or more.
+            If the utilization at `lower` is 1 or more.
         """
         if not self.is_feasible:
             raise UnstableQueueError(self.least_utilization, self.max_arrival_rate)

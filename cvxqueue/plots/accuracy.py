@@ -116,9 +116,9 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
     instance, tokens = solution.instance, solution.tokens[shown]
     half, full = (_tokens_to_reach(instance, part)[shown] for part in (0.5, 0.99))
     right = float(max(full.max(), 1.15 * tokens.max()))
-    left = float(instance.min_tokens[shown].min())
+    left = float(instance.lower[shown].min())
     # Where every box is one point, the axis still needs a length.
-    right = max(min(right, float(instance.max_tokens[shown].max())), left + 1.0)
+    right = max(min(right, float(instance.upper[shown].max())), left + 1.0)
     scales = (half - left)[half > left]
     is_wide = scales.size > 0 and scales.max() > _LOGARITHMIC_FROM * scales.min()
     # Far from zero a logarithmic axis shows no decades.
@@ -135,7 +135,7 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
 
 def _tokens_to_reach(instance: Instance, part: float) -> FloatArray:
     """Tokens at which each curve has made this part of its rise in the box."""
-    lower, upper = instance.min_tokens, instance.max_tokens
+    lower, upper = instance.lower, instance.upper
     target = part * instance.accuracy.difference(lower, upper)
     low, high = lower, upper
     for _ in range(60):
@@ -149,8 +149,8 @@ def _curves(
     instance: Instance, shown: NDArray[np.intp], right: float, *, logarithmic: bool
 ) -> tuple[FloatArray, FloatArray]:
     """Tokens and accuracies along the curve of each shown type, shape (grid, shown)."""
-    lower = np.minimum(instance.min_tokens, right)
-    upper = np.minimum(instance.max_tokens, right)
+    lower = np.minimum(instance.lower, right)
+    upper = np.minimum(instance.upper, right)
     steps = np.linspace(0.0, 1.0, _GRID)
     if logarithmic:
         # Dense near zero, where a logarithmic axis shows every decade.
@@ -189,7 +189,7 @@ def _label_ends(
         name = solution.instance.type_name(k)
         if len(name) > _NAME_LENGTH:
             name = name[: _NAME_LENGTH - 1] + "…"
-        is_capped = solution.tokens[k] >= solution.instance.max_tokens[k]
+        is_capped = solution.tokens[k] >= solution.instance.upper[k]
         ax.annotate(
             # Names are people's text: a dollar sign must not start a formula.
             f"{name}: {solution.tokens[k]:,.0f}{' (cap)' if is_capped else ''}".replace("$", r"\$"),

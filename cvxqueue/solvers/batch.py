@@ -25,6 +25,8 @@ __all__ = ["solve_batch"]
 _ENTRIES = 1 << 16
 # The variants that are solved are dropped once this share of the others is left.
 _WORTHWHILE = 0.75
+# Where the data of a variant has its token bounds.
+_FIELDS = {"min_tokens": "lower", "max_tokens": "upper"}
 
 
 def solve_batch(
@@ -142,8 +144,11 @@ def _stacked(
         setattr(data, name, array)
         shapes[name] = array.shape
     for name, value in by_type.items():
-        array = getattr(instance, name) if value is None else float_array(name, value, size, axes=2)
-        setattr(data, name, array)
+        field = _FIELDS.get(name, name)
+        array = (
+            getattr(instance, field) if value is None else float_array(name, value, size, axes=2)
+        )
+        setattr(data, field, array)
         shapes[name] = array.shape[:-1]
     for name, law in laws.items():
         own = getattr(instance, name)
@@ -172,7 +177,7 @@ def _solve_rows(
     answers["utilization"][:] = data.lowest.utilization
     if rows.size < answers["gap"].size:
         data = data.rows(rows)
-    search = PriceSearch(data, data.min_tokens)
+    search = PriceSearch(data, data.lower)
     is_open = np.ones(rows.size, dtype=bool)
     while is_open.any():
         search.advance()

@@ -160,7 +160,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
 
 def _in_box(point: Evaluation) -> Evaluation:
     """The point, moved into the box where a method proposed one outside."""
-    lower, upper = point.instance.min_tokens, point.instance.max_tokens
+    lower, upper = point.instance.lower, point.instance.upper
     if ((point.tokens >= lower) & (point.tokens <= upper)).all():
         return point
     return point.instance.evaluate(np.clip(point.tokens, lower, upper))

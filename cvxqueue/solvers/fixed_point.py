@@ -40,7 +40,7 @@ def fixed_point(
     """
     if damping is not None and not 0.0 < real_number("damping", damping) <= 1.0:
         raise InvalidInputError(f"damping = {damping!r} must lie in (0, 1]")
-    return _iterates(instance, instance.min_tokens if start is None else start, damping)
+    return _iterates(instance, instance.lower if start is None else start, damping)
 
 
 def _iterates(instance: Instance, tokens: FloatArray, damping: float | None) -> Proposals:

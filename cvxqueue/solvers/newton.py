@@ -57,21 +57,21 @@ def _search(
     instance: ModelData, start: FloatArray | None, prices: tuple[float, float] | None
 ) -> PriceSearch:
     if prices is not None:
-        tokens = instance.min_tokens if start is None else start
+        tokens = instance.lower if start is None else start
         idle, price = map(np.asarray, prices)
         return PriceSearch(instance, tokens, idle, price)
     if start is not None:
         point = instance.evaluate(start)
         return PriceSearch(instance, start, point.idle, point.prices.mean)
     if instance.size < _MANY:
-        return PriceSearch(instance, instance.min_tokens)
+        return PriceSearch(instance, instance.lower)
     sample = _sample(instance)
     if not sample.lowest.is_stable:
-        return PriceSearch(instance, instance.min_tokens)
-    search = PriceSearch(sample, sample.min_tokens)
+        return PriceSearch(instance, instance.lower)
+    search = PriceSearch(sample, sample.lower)
     while search.step > _ROUGH and search.passes < _MOST_PASSES:
         search.advance()
-    return PriceSearch(instance, instance.min_tokens, search.idle, search.price)
+    return PriceSearch(instance, instance.lower, search.idle, search.price)
 
 
 def _sample(instance: ModelData) -> ModelData:

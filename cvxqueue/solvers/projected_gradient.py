@@ -80,7 +80,7 @@ def _accelerated(point: Evaluation, certified: FloatArray) -> Proposals:
         moved = None
         if inertia > 0.0:
             ahead = point.tokens + inertia * (point.tokens - previous)
-            leading = instance.evaluate(np.clip(ahead, instance.min_tokens, instance.max_tokens))
+            leading = instance.evaluate(np.clip(ahead, instance.lower, instance.upper))
             if leading.is_stable:
                 moved, guess = _majorized_step(leading, certified, guess)
         if moved is None or point.improvement(moved) <= 0.0:
@@ -121,4 +121,4 @@ def _majorized_step(
 def _ascend(point: Evaluation, metric: FloatArray | float) -> FloatArray:
     """Maximiser over the box of the quadratic model with the given diagonal."""
     instance = point.instance
-    return np.clip(point.tokens + point.gradient / metric, instance.min_tokens, instance.max_tokens)
+    return np.clip(point.tokens + point.gradient / metric, instance.lower, instance.upper)

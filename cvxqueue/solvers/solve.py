@@ -155,12 +155,12 @@ def _warm_start(instance: Instance, solution: Solution, method: Method) -> dict[
 
 def _stable_start(instance: Instance, start: ArrayLike) -> FloatArray:
     tokens = float_array("start", start, instance.size)
-    outside = (tokens < instance.min_tokens) | (tokens > instance.max_tokens)
+    outside = (tokens < instance.lower) | (tokens > instance.upper)
     if outside.any():
         position = int(outside.argmax())
         raise InvalidInputError(
             f"start[{position}] = {float(tokens[position])!r} must lie in "
-            f"[{float(instance.min_tokens[position])!r}, {float(instance.max_tokens[position])!r}]"
+            f"[{float(instance.lower[position])!r}, {float(instance.upper[position])!r}]"
         )
     point = instance.evaluate(tokens)
     if not point.is_stable:
