@@ -1,0 +1,1 @@
+from cvxqueue.fitting.curve import fit_curve

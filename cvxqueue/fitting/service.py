@@ -1,0 +1,313 @@
+"""The service line of a server: seconds against tokens, by robust least squares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.model.arrays import FloatArray, float_array, require
+
+__all__ = ["Linearity", "ServiceFit", "fit_service", "robust_line"]
+
+_SIGNIFICANCE = 0.05
+# Huber's loss is quadratic within so many standard deviations: 95 % as efficient as least squares
+# on normal residuals (Huber, Robust Statistics, 1981).
+_HUBER = 1.345
+# Median absolute deviation of a standard normal variable.
+_NORMAL_MAD = 0.6744897501960817
+# The scale of the residuals is estimated and the line fitted in turn until neither moves.
+_MOST_ROUNDS = 30
+_SETTLED = 1e-6
+# Residuals below this part of the largest time are rounding.
+_ROUNDING = 1e-12
+# Rows in the quadratic zone from which their own information is trusted.
+_MANY = 50
+# A bend that changes no time by more than this part does not matter to an allocation.
+_NEGLIGIBLE_BEND = 0.05
+# More of the rows outside Huber's quadratic zone than this are no outliers but a second regime;
+# of normal residuals 18 % are.
+_MOST_OUTSIDE = 0.4
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """Whether a bend improves on the line.
+
+    Attributes
+    ----------
+    bend : float
+        Largest change that a quadratic term makes to a fitted time, relative to the time at the
+        most tokens.
+    p_value : float
+        Of the quadratic term; NaN where the data cannot show one.
+    """
+
+    bend: float
+    p_value: float
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the line will do; ``None`` where the data cannot say."""
+        if math.isnan(self.p_value):
+            return None
+        return self.p_value >= _SIGNIFICANCE or self.bend <= _NEGLIGIBLE_BEND
+
+
+@dataclass(frozen=True, eq=False)
+class ServiceFit:
+    """A line t = base + per_token · tokens fitted to service times.
+
+    Attributes
+    ----------
+    base : FittedParameter
+        Seconds without thinking, ≥ 0.
+    per_token : FittedParameter
+        Seconds per token, > 0.
+    rows : int
+        Measurements used.
+    residual_scale : float
+        Robust standard deviation of the residuals, in seconds.
+    largest_residual : float
+        Greatest absolute residual, in seconds.
+    r_squared : float
+        Fraction of the variance that the line explains.
+    linearity : Linearity
+        Test for a bend.
+    method : str
+        How the line was fitted.
+    warnings : tuple of str
+        What to know before the line is used.
+    """
+
+    base: FittedParameter
+    per_token: FittedParameter
+    rows: int
+    residual_scale: float
+    largest_residual: float
+    r_squared: float
+    linearity: Linearity
+    method: str
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "base": self.base.to_dict(),
+            "per_token": self.per_token.to_dict(),
+            "rows": self.rows,
+            "residual_scale": self.residual_scale,
+            "largest_residual": self.largest_residual,
+            "r_squared": self.r_squared,
+            "linearity": {
+                "bend": self.linearity.bend,
+                "p_value": self.linearity.p_value,
+                "holds": self.linearity.holds,
+            },
+            "method": self.method,
+            "warnings": list(self.warnings),
+        }
+
+
+def fit_service(
+    tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95
+) -> ServiceFit:
+    """Fit the service line to measured times.
+
+    Huber's loss keeps a few stragglers from bending the line; its scale is the median absolute
+    residual. Standard errors are of the sandwich kind (HC3), so that the spread of the times may
+    grow with the tokens.
+
+    Parameters
+    ----------
+    tokens : array_like, shape (M,)
+        Tokens generated, ≥ 0.
+    seconds : array_like, shape (M,)
+        Service time of each, > 0.
+    confidence : float, default 0.95
+        Of the intervals, which come from Student's distribution.
+
+    Raises
+    ------
+    InvalidInputError
+        If a value is not allowed, there are fewer than three rows or two different numbers of
+        tokens, or the times do not increase with the tokens.
+
+    Examples
+    --------
+    >>> from cvxqueue.fitting import fit_service
+    >>> found = fit_service([128, 512, 1024, 2048], [1.88, 4.51, 8.02, 15.05])
+    >>> round(found.per_token.value, 5), round(found.base.value, 2)
+    (0.00686, 1.0)
+    """
+    from scipy.special import stdtrit
+
+    confidence = require_confidence(confidence)
+    x, y = _checked(tokens, seconds)
+    unit = float(x.max())
+    design = np.stack([np.ones(x.size), x / unit], axis=1)
+    theta, errors, scale = robust_line(design, y)
+    t = float(stdtrit(x.size - 2, (1.0 + confidence) / 2.0))
+    lows, highs = theta - t * errors, theta + t * errors
+    is_at_bound = theta[0] < 0
+    if is_at_bound:
+        # The best line that starts at zero; what the free line allows stays in the intervals.
+        slope, slope_error, scale = robust_line(design[:, 1:], y)
+        theta = np.array([0.0, slope[0]])
+        errors = np.array([math.nan, slope_error[0]])
+        lows[1] = min(lows[1], slope[0] - t * slope_error[0])
+        highs[1] = max(highs[1], slope[0] + t * slope_error[0])
+    if theta[1] <= 0:
+        raise InvalidInputError(
+            f"seconds do not increase with tokens: the fitted line has {theta[1] / unit:.3g} seconds "
+            "per token, and must have > 0; check the columns and their units"
+        )
+    base = FittedParameter(
+        float(theta[0]), float(errors[0]), (max(float(lows[0]), 0.0), max(float(highs[0]), 0.0)),
+        confidence,
+    )
+    per_token = FittedParameter(
+        float(theta[1] / unit),
+        float(errors[1] / unit),
+        (max(float(lows[1]) / unit, 0.0), float(highs[1] / unit)),
+        confidence,
+    )
+    residuals = y - design @ theta
+    linearity = _linearity(x / unit, y, float(design[int(np.argmax(x))] @ theta))
+    spread = float(np.square(y - y.mean()).sum())
+    outside = float(np.mean(np.abs(residuals) > _HUBER * scale))
+    return ServiceFit(
+        base=base,
+        per_token=per_token,
+        rows=x.size,
+        residual_scale=scale,
+        largest_residual=float(np.abs(residuals).max()),
+        r_squared=1.0 - float(np.square(residuals).sum()) / spread if spread > 0 else math.nan,
+        linearity=linearity,
+        method="least squares with Huber's loss, scale by the median absolute residual, "
+        "sandwich (HC3) standard errors",
+        warnings=tuple(_warnings(linearity, outside, per_token, is_at_bound=is_at_bound)),
+    )
+
+
+def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Return Huber's coefficients, their sandwich standard errors and the scale of the residuals.
+
+    Parameters
+    ----------
+    design : ndarray, shape (M, P)
+        One column for each coefficient.
+    y : ndarray, shape (M,)
+        What they add up to.
+    """
+    from scipy.optimize import least_squares
+
+    least = _ROUNDING * max(float(np.abs(y).max()), np.finfo(np.float64).tiny)
+    theta = np.linalg.lstsq(design, y, rcond=None)[0]
+    scale = _scale(y - design @ theta, design.shape[1], least)
+    for _ in range(_MOST_ROUNDS):
+        found = least_squares(
+            lambda theta: (design @ theta - y) / scale,  # noqa: B023 - called before the next round
+            theta,
+            jac=lambda theta: design / scale,  # noqa: B023 - called before the next round
+            loss="huber",
+            f_scale=_HUBER,
+            x_scale="jac",
+        )
+        moved = float(np.abs(design @ (found.x - theta)).max())
+        theta = found.x
+        new = _scale(y - design @ theta, design.shape[1], least)
+        is_settled = abs(new - scale) <= _SETTLED * scale and moved <= _SETTLED * scale
+        scale = new
+        if is_settled:
+            break
+    residuals = y - design @ theta
+    pulled = np.clip(residuals, -_HUBER * scale, _HUBER * scale)
+    # Huber's ψ' is 1 within the quadratic zone and 0 beyond: the information is that of the rows
+    # within. Of few rows that matrix is noise, and the share of the rows within stands for it.
+    is_inside = np.abs(residuals) <= _HUBER * scale
+    if np.count_nonzero(is_inside) >= _MANY:
+        information = design[is_inside].T @ design[is_inside]
+    else:
+        information = max(float(is_inside.mean()), 1.0 / y.size) * design.T @ design
+    bread = np.linalg.pinv(information)
+    leverage = np.einsum("ij,jk,ik->i", design, np.linalg.pinv(design.T @ design), design)
+    meat_rows = design * (pulled / np.maximum(1.0 - leverage, _SETTLED))[:, np.newaxis]
+    covariance = bread @ (meat_rows.T @ meat_rows) @ bread
+    return theta, np.sqrt(np.maximum(np.diag(covariance), 0.0)), scale
+
+
+def _scale(residuals: FloatArray, parameters: int, least: float) -> float:
+    """Robust standard deviation; `parameters` of the residuals are zero by the fit alone."""
+    absolute = np.sort(np.abs(residuals))[min(parameters, residuals.size - 1) :]
+    return max(float(np.median(absolute)) / _NORMAL_MAD, least)
+
+
+def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    x = np.atleast_1d(float_array("tokens", tokens))
+    y = np.atleast_1d(float_array("seconds", seconds))
+    require("tokens", x, x >= 0, "must be ≥ 0")
+    require("seconds", y, y > 0, "must be > 0 (a service time)")
+    if x.size != y.size:
+        raise InvalidInputError(
+            f"tokens and seconds must be of one length, got {x.size} and {y.size}"
+        )
+    different = np.unique(x).size
+    if x.size < 3 or different < 2:
+        raise InvalidInputError(
+            f"service times: {x.size} row{'s' * (x.size != 1)} with {different} different "
+            f"number{'s' * (different != 1)} of tokens; a line with its standard errors needs at "
+            "least 3 rows and 2 different numbers"
+        )
+    return x, y
+
+
+def _linearity(x: FloatArray, y: FloatArray, longest: float) -> Linearity:
+    """Test for a quadratic term, x being tokens over their maximum."""
+    from scipy.special import stdtr
+
+    freedom = x.size - 3
+    if np.unique(x).size < 3 or freedom < 1:
+        return Linearity(math.nan, math.nan)
+    line = np.stack([np.ones(x.size), x], axis=1)
+    square = np.square(x)
+    # The part of the square that no line can follow.
+    bent = square - line @ np.linalg.lstsq(line, square, rcond=None)[0]
+    theta, errors, _ = robust_line(np.column_stack([line, bent]), y)
+    bend = abs(float(theta[2])) * float(np.abs(bent).max()) / longest
+    if errors[2] == 0.0:
+        return Linearity(bend, 1.0 if bend <= _SETTLED else 0.0)
+    return Linearity(bend, 2.0 * float(stdtr(freedom, -abs(theta[2] / errors[2]))))
+
+
+def _warnings(
+    linearity: Linearity, outside: float, per_token: FittedParameter, *, is_at_bound: bool
+) -> list[str]:
+    found = []
+    if linearity.holds is False:
+        found.append(
+            f"not linear: a quadratic term changes the fitted times by up to "
+            f"{100 * linearity.bend:.1f} % of the longest (p = {linearity.p_value:.2g}); consider "
+            "QuadraticService"
+        )
+    if is_at_bound:
+        found.append(
+            "the base is at its bound 0: the free line would start below it; check that tokens "
+            "count everything that was generated"
+        )
+    if per_token.interval[0] <= 0:
+        found.append(
+            "not identified: the interval of the seconds per token reaches 0; measure more rows, "
+            "or more different numbers of tokens"
+        )
+    if outside > _MOST_OUTSIDE:
+        found.append(
+            f"{100 * outside:.0f} % of the rows are far from the line: not stragglers but a second "
+            "regime (another prompt length, load or machine); fit them apart"
+        )
+    return found
