@@ -20,9 +20,13 @@ _SIGNIFICANCE = 0.05
 # Two tests share the significance (Bonferroni).
 _TESTS = 2
 _FEWEST = 10
-# Windows of the count test: at least so many arrivals in each on average, at most so many windows.
+# Windows of the count test: about so many arrivals in each, within these numbers of windows.
 _ARRIVALS_PER_WINDOW = 20
+_FEWEST_WINDOWS = 5
 _MOST_WINDOWS = 60
+# Counts that vary too little are looked for among so many windows; a few counts may be equal by
+# chance, which χ² does not know.
+_ENOUGH_FOR_EVENNESS = 10
 # p-values of the Anderson–Darling statistic of exponential gaps whose rate is estimated, after
 # D'Agostino and Stephens, Goodness-of-Fit Techniques (1986), section 4.9: from each value on,
 # exp or 1 − exp of a polynomial. Simulation agrees to 2 % of p (test_arrivals).
@@ -49,7 +53,7 @@ class PoissonTest:
     window : float
         Length of a window, in seconds.
     count_p_value : float
-        Two-sided χ² test of the dispersion.
+        χ² test of the dispersion, two-sided from ten windows.
     p_value : float
         Of both tests together (Bonferroni).
     """
@@ -81,7 +85,9 @@ class PoissonTest:
             f"{self.dispersion:.2f} times as much as Poisson counts"
         )
         if not self.is_rejected:
-            return f"Poisson arrivals are not rejected (p = {self.p_value:.2g}): {scv}, and {counts}"
+            return (
+                f"Poisson arrivals are not rejected (p = {self.p_value:.2g}): {scv}, and {counts}"
+            )
         p = "p < 1e-6" if self.p_value < 1e-6 else f"p = {self.p_value:.2g}"
         ways = [
             name
@@ -238,12 +244,14 @@ def _poisson_test(times: FloatArray, gaps: FloatArray, confidence: float) -> Poi
     from scipy.special import chdtr, chdtrc
 
     statistic, gap_p = exponential_p_value(gaps)
-    windows = int(min(max(times.size // _ARRIVALS_PER_WINDOW, 2), _MOST_WINDOWS))
+    windows = int(min(max(times.size // _ARRIVALS_PER_WINDOW, _FEWEST_WINDOWS), _MOST_WINDOWS))
     # Given the first and the last, the arrivals between them are uniform.
     counts, edges = np.histogram(times[1:-1], bins=windows, range=(times[0], times[-1]))
     dispersion = float(np.square(counts - counts.mean()).sum() / counts.mean() / (windows - 1))
     square = dispersion * (windows - 1)
-    count_p = 2.0 * min(float(chdtr(windows - 1, square)), float(chdtrc(windows - 1, square)))
+    count_p = float(chdtrc(windows - 1, square))
+    if windows >= _ENOUGH_FOR_EVENNESS:
+        count_p = 2.0 * min(float(chdtr(windows - 1, square)), count_p)
     return PoissonTest(
         gap_statistic=statistic,
         gap_p_value=gap_p,

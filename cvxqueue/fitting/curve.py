@@ -196,7 +196,10 @@ def fit_curve(
 
 
 def _counts(
-    tokens: ArrayLike, correct: ArrayLike | None, total: ArrayLike | None, accuracy: ArrayLike | None
+    tokens: ArrayLike,
+    correct: ArrayLike | None,
+    total: ArrayLike | None,
+    accuracy: ArrayLike | None,
 ) -> tuple[Counts, bool]:
     """Checked counts by level, and whether the number of answers is known."""
     at = np.atleast_1d(float_array("tokens", tokens))

@@ -114,9 +114,7 @@ class ServiceFit:
         }
 
 
-def fit_service(
-    tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95
-) -> ServiceFit:
+def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> ServiceFit:
     """Fit the service line to measured times.
 
     Huber's loss keeps a few stragglers from bending the line; its scale is the median absolute
@@ -168,7 +166,9 @@ def fit_service(
             "per token, and must have > 0; check the columns and their units"
         )
     base = FittedParameter(
-        float(theta[0]), float(errors[0]), (max(float(lows[0]), 0.0), max(float(highs[0]), 0.0)),
+        float(theta[0]),
+        float(errors[0]),
+        (max(float(lows[0]), 0.0), max(float(highs[0]), 0.0)),
         confidence,
     )
     per_token = FittedParameter(
