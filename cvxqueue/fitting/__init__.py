@@ -1,8 +1,11 @@
 """From measurements to an instance: service line, accuracy curves, arrivals, and their readers."""
 
-from cvxqueue.fitting.arrivals import ArrivalFit, PoissonTest, fit_arrivals
+from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.curve import CurveFit, Goodness, fit_curve
+from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
+from cvxqueue.fitting.fit import Fit, fit
 from cvxqueue.fitting.parameter import FittedParameter
+from cvxqueue.fitting.poisson import PoissonTest
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
@@ -11,6 +14,9 @@ __all__ = [
     "Answers",
     "ArrivalFit",
     "CurveFit",
+    "Diagnosis",
+    "Finding",
+    "Fit",
     "FittedParameter",
     "Goodness",
     "Linearity",
@@ -18,6 +24,8 @@ __all__ = [
     "Requests",
     "ServiceFit",
     "Source",
+    "diagnose",
+    "fit",
     "fit_arrivals",
     "fit_curve",
     "fit_service",

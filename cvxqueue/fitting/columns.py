@@ -171,11 +171,10 @@ def find_columns(
         if name in chosen:
             continue
         endings = _UNITS if field.is_time else ("",)
-        column = next(
-            (usual[key + end] for key in field.names for end in endings if key + end in usual), None
-        )
-        if column is not None:
+        known = (key + end for key in field.names for end in endings)
+        for column in (usual[key] for key in known if key in usual):
             chosen[name] = Column(column, field, _scale(column, field))
+            break
     return chosen
 
 

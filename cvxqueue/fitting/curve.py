@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.levels import fall, merged, merged_for_test, wrong_bend
 from cvxqueue.fitting.likelihood import Counts, Peak
 from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.fitting.precision import free_directions, intervals, standard_errors
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.model.arrays import FloatArray, float_array, require
 
@@ -22,8 +22,6 @@ __all__ = ["CurveFit", "Goodness", "fit_curve"]
 # Level of the tests behind the warnings.
 _SIGNIFICANCE = 0.05
 _PARAMETERS = 3
-# A parameter so near to its bound is at the bound, where an observed information says nothing.
-_AT_BOUND = 1e-7
 # Counts read from an accuracy of five decimals and a number of questions need not be whole.
 _ROUNDING = 1e-9
 
@@ -169,12 +167,12 @@ def fit_curve(
     peak = counts.peak()
     fitted = counts.probabilities(peak.floor, peak.gain, peak.rate)
     dispersion = 1.0 if is_counted else _dispersion(counts, fitted)
-    errors = _standard_errors(counts, peak) * math.sqrt(dispersion)
+    errors = standard_errors(counts, peak) * math.sqrt(dispersion)
     drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - _PARAMETERS)
     floor, gain, rate = (
         FittedParameter(value, error, interval, confidence)
         for value, error, interval in zip(
-            (peak.floor, peak.gain, peak.rate), errors, _intervals(counts, peak, drop), strict=True
+            (peak.floor, peak.gain, peak.rate), errors, intervals(counts, peak, drop), strict=True
         )
     )
     goodness = _goodness(counts, peak, fitted) if is_counted else Goodness(math.nan, 0, math.nan)
@@ -225,8 +223,8 @@ def _counts(
     least = _PARAMETERS if is_counted else _PARAMETERS + 1
     if levels.size < least:
         raise InvalidInputError(
-            f"tokens have {levels.size} different value{'s' * (levels.size != 1)}; a curve of three "
-            f"parameters needs at least {least}"
+            f"tokens have {levels.size} different value{'s' * (levels.size != 1)}; a curve of "
+            f"three parameters needs at least {least}"
             + ("" if is_counted else " where the number of answers (total) is not known")
         )
     return Counts(levels, np.clip(k, 0.0, m), m), is_counted
@@ -256,105 +254,12 @@ def _drop(confidence: float, dispersion: float, freedom: int | None) -> float:
     return float(quantile) * dispersion / 2.0
 
 
-def _standard_errors(counts: Counts, peak: Peak) -> FloatArray:
-    """Roots of the diagonal of the inverse observed information, in the free directions."""
-    l, k, n = counts.tokens, counts.correct, counts.total
-    e = np.exp(-peak.rate * l)
-    p = np.clip(counts.probabilities(peak.floor, peak.gain, peak.rate), 1e-15, 1.0 - 1e-15)
-    slope, bend = k / p - (n - k) / (1.0 - p), k / p**2 + (n - k) / (1.0 - p) ** 2
-    # In units of the estimated rate, so that the three are of one size.
-    first = np.stack([np.ones_like(l), 1.0 - e, peak.gain * peak.rate * l * e])
-    information = (first * bend) @ first.T
-    mixed = (slope * peak.rate * l * e).sum()
-    information[1, 2] -= mixed
-    information[2, 1] -= mixed
-    information[2, 2] += (slope * peak.gain * (peak.rate * l) ** 2 * e).sum()
-    directions = _free_directions(peak)
-    errors = np.full(_PARAMETERS, math.nan)
-    reduced = directions.T @ information @ directions
-    eigenvalues = np.linalg.eigvalsh(reduced)
-    if eigenvalues[0] > 1e-12 * eigenvalues[-1]:
-        variance = np.diag(directions @ np.linalg.inv(reduced) @ directions.T)
-        errors = np.sqrt(np.where(variance > 0, variance, math.nan))
-    return errors * np.array([1.0, 1.0, peak.rate])
-
-
-def _free_directions(peak: Peak) -> FloatArray:
-    directions = np.eye(_PARAMETERS)
-    if peak.gain <= _AT_BOUND:
-        # A flat curve has a level and nothing else.
-        return directions[:, :1]
-    is_full = peak.floor + peak.gain >= 1.0 - _AT_BOUND
-    if peak.floor <= _AT_BOUND:
-        return directions[:, 2:] if is_full else directions[:, 1:]
-    if is_full:
-        return np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
-    return directions
-
-
-def _intervals(counts: Counts, peak: Peak, drop: float) -> list[tuple[float, float]]:
-    lowest = peak.log_likelihood - drop
-
-    # At no other rate can any curve be within the drop.
-    inside = np.flatnonzero(counts.profile >= lowest)
-    near = (
-        counts.rates[max(inside[0] - 1, 0) : inside[-1] + 2]
-        if inside.size
-        else np.array([peak.rate])
-    )
-
-    def end(profile: Callable[[float], float], bound: float, value: float) -> float:
-        from scipy.optimize import brentq
-
-        if bound == value or profile(bound) >= lowest:
-            return bound
-        # The profile on the grid may miss the peak by a trifle.
-        if profile(value) <= lowest:
-            return value
-        # −∞ has no place in a secant.
-        found = brentq(lambda x: max(profile(x) - lowest, -1e6), bound, value, xtol=1e-6)
-        return float(found)
-
-    intervals = [
-        (end(profile, 0.0, value), end(profile, 1.0, value))
-        for profile, value in (
-            (lambda x: counts.at_floor(x, near), peak.floor),
-            (lambda x: counts.at_gain(x, near), peak.gain),
-        )
-    ]
-    return [*intervals, _rate_interval(counts, inside, lowest, peak.rate)]
-
-
-def _rate_interval(
-    counts: Counts, inside: NDArray[np.intp], lowest: float, rate: float
-) -> tuple[float, float]:
-    """Outermost rates whose profile is within the drop; 0 or infinity where the grid ends."""
-    from scipy.optimize import brentq
-
-    log_rates = np.log(counts.rates)
-
-    def excess(x: float) -> float:
-        return max(float(counts.at_rate(np.exp([x]))[0][0]) - lowest, -1e6)
-
-    here = float(np.log(rate))
-    first = min(float(log_rates[inside[0]]), here) if inside.size else here
-    last = max(float(log_rates[inside[-1]]), here) if inside.size else here
-    low, high = 0.0, math.inf
-    if first > log_rates[0]:
-        outside = float(log_rates[log_rates < first][-1])
-        low = math.exp(brentq(excess, outside, first, xtol=1e-6))
-    if last < log_rates[-1]:
-        outside = float(log_rates[log_rates > last][0])
-        high = math.exp(brentq(excess, last, outside, xtol=1e-6))
-    return low, high
-
-
 def _goodness(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
     from scipy.special import chdtrc, xlogy
 
     k, n, expected = merged_for_test(counts.correct, counts.total, fitted)
     # A parameter on its bound was not free to follow the data.
-    freedom = k.size - _free_directions(peak).shape[1]
+    freedom = k.size - free_directions(peak).shape[1]
     wrong, wrong_expected = n - k, n - expected
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(k > 0, xlogy(k, k / expected), 0.0)

@@ -1,10 +1,11 @@
-"""Accuracy by tokens, before any curve: does it fall, does it bend the wrong way?"""
+"""Accuracy by tokens, before any curve: whether it falls, and whether it bends the wrong way."""
 
 from __future__ import annotations
 
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.model.arrays import FloatArray
 
@@ -22,7 +23,7 @@ _Levels = tuple[FloatArray, FloatArray, FloatArray]
 def merged(tokens: FloatArray, correct: FloatArray, total: FloatArray) -> _Levels:
     """Return the counts with one row for each different number of tokens, in their order."""
     levels, place = np.unique(tokens, return_inverse=True)
-    return levels, np.bincount(place, correct), np.bincount(place, total)
+    return levels, _sums(place, correct), _sums(place, total)
 
 
 def merged_for_test(
@@ -97,8 +98,13 @@ def _groups(levels: _Levels) -> _Levels:
     middle = (np.cumsum(total) - total / 2.0) / total.sum()
     place = np.arange(groups) if groups == tokens.size else (middle * groups).astype(np.intp)
     place = np.unique(place, return_inverse=True)[1]
-    n, k = np.bincount(place, total), np.bincount(place, correct)
-    at = np.bincount(place, total * tokens) / n
+    n, k = _sums(place, total), _sums(place, correct)
+    at = _sums(place, total * tokens) / n
     # Half an answer is added to each side, so that 0 of 30 is not taken for certainty.
     p = (k + 0.5) / (n + 1.0)
     return at, k / n, p * (1.0 - p) / n
+
+
+def _sums(place: NDArray[np.intp], values: FloatArray) -> FloatArray:
+    """Sum of the values at each place."""
+    return np.asarray(np.bincount(place, values), dtype=np.float64)

@@ -146,8 +146,8 @@ class Counts:
         second: tuple[FloatArray, FloatArray],
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Maximise over a box where p = offset + x1 z1 + x2 z2, by projected Newton, row by row."""
-        x = np.stack([(low + high) / 2.0 for low, high in (first, second)])
         low, high = (np.stack([first[end], second[end]]) for end in (0, 1))
+        x = np.asarray((low + high) / 2.0, dtype=np.float64)
         value = self._value(offset, z1, z2, x)
         active: NDArray[np.bool_] = np.ones(value.size, dtype=bool)
         for _ in range(_MOST_STEPS):

@@ -57,9 +57,7 @@ def read_requests(
         If the file cannot be read, a column is missing, too many rows are malformed, or none is
         left. The message starts with the path.
     """
-    table, values, source = _read(
-        path, REQUEST_FIELDS, needs, columns, where, format, max_malformed
-    )
+    _, values, source = _read(path, REQUEST_FIELDS, needs, columns, where, format, max_malformed)
     arrays = {name: _array(found) for name, found in values.items() if name != "types"}
     arrivals = arrays.pop("arrivals", None)
     if arrivals is not None:
@@ -102,7 +100,8 @@ def read_answers(
             # One answer a row.
             if np.any((correct != 0.0) & (correct != 1.0)):
                 raise InvalidInputError(
-                    f"{path}: right answers need their number: {_missing('total', ANSWER_FIELDS, table)}"
+                    f"{path}: right answers need their number: "
+                    f"{_missing('total', ANSWER_FIELDS, table)}"
                 )
             total = _read_only(np.ones(correct.size))
         accuracy = _read_only(correct / total)

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["Answers", "Requests", "Source"]
@@ -99,6 +100,19 @@ class Requests:
     budgets: FloatArray | None = None
     concurrency: FloatArray | None = None
     types: tuple[str, ...] | None = None
+
+    def column(self, name: str) -> FloatArray:
+        """Return one of the arrays.
+
+        Raises
+        ------
+        InvalidInputError
+            If it was not measured.
+        """
+        value: FloatArray | None = getattr(self, name)
+        if value is None:
+            raise InvalidInputError(f"the requests of {self.source.name} have no {name}")
+        return value
 
     @property
     def in_flight(self) -> FloatArray | None:

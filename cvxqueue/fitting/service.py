@@ -11,23 +11,14 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.fitting.robust import HUBER, robust_line
 from cvxqueue.model.arrays import FloatArray, float_array, require
 
-__all__ = ["Linearity", "ServiceFit", "fit_service", "robust_line"]
+__all__ = ["Linearity", "ServiceFit", "fit_service"]
 
 _SIGNIFICANCE = 0.05
-# Huber's loss is quadratic within so many standard deviations: 95 % as efficient as least squares
-# on normal residuals (Huber, Robust Statistics, 1981).
-_HUBER = 1.345
-# Median absolute deviation of a standard normal variable.
-_NORMAL_MAD = 0.6744897501960817
-# The scale of the residuals is estimated and the line fitted in turn until neither moves.
-_MOST_ROUNDS = 30
-_SETTLED = 1e-6
-# Residuals below this part of the largest time are rounding.
-_ROUNDING = 1e-12
-# Rows in the quadratic zone from which their own information is trusted.
-_MANY = 50
+# A bend below this part of the largest time is rounding.
+_ROUNDING = 1e-6
 # A bend that changes no time by more than this part does not matter to an allocation.
 _NEGLIGIBLE_BEND = 0.05
 # More of the rows outside Huber's quadratic zone than this are no outliers but a second regime;
@@ -162,8 +153,8 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         highs[1] = max(highs[1], slope[0] + t * slope_error[0])
     if theta[1] <= 0:
         raise InvalidInputError(
-            f"seconds do not increase with tokens: the fitted line has {theta[1] / unit:.3g} seconds "
-            "per token, and must have > 0; check the columns and their units"
+            f"seconds do not increase with tokens: the fitted line has {theta[1] / unit:.3g} "
+            "seconds per token, and must have > 0; check the columns and their units"
         )
     base = FittedParameter(
         float(theta[0]),
@@ -180,7 +171,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     residuals = y - design @ theta
     linearity = _linearity(x / unit, y, float(design[int(np.argmax(x))] @ theta))
     spread = float(np.square(y - y.mean()).sum())
-    outside = float(np.mean(np.abs(residuals) > _HUBER * scale))
+    outside = float(np.mean(np.abs(residuals) > HUBER * scale))
     return ServiceFit(
         base=base,
         per_token=per_token,
@@ -193,59 +184,6 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         "sandwich (HC3) standard errors",
         warnings=tuple(_warnings(linearity, outside, per_token, is_at_bound=is_at_bound)),
     )
-
-
-def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Return Huber's coefficients, their sandwich standard errors and the scale of the residuals.
-
-    Parameters
-    ----------
-    design : ndarray, shape (M, P)
-        One column for each coefficient.
-    y : ndarray, shape (M,)
-        What they add up to.
-    """
-    from scipy.optimize import least_squares
-
-    least = _ROUNDING * max(float(np.abs(y).max()), np.finfo(np.float64).tiny)
-    theta = np.linalg.lstsq(design, y, rcond=None)[0]
-    scale = _scale(y - design @ theta, design.shape[1], least)
-    for _ in range(_MOST_ROUNDS):
-        found = least_squares(
-            lambda theta: (design @ theta - y) / scale,  # noqa: B023 - called before the next round
-            theta,
-            jac=lambda theta: design / scale,  # noqa: B023 - called before the next round
-            loss="huber",
-            f_scale=_HUBER,
-            x_scale="jac",
-        )
-        moved = float(np.abs(design @ (found.x - theta)).max())
-        theta = found.x
-        new = _scale(y - design @ theta, design.shape[1], least)
-        is_settled = abs(new - scale) <= _SETTLED * scale and moved <= _SETTLED * scale
-        scale = new
-        if is_settled:
-            break
-    residuals = y - design @ theta
-    pulled = np.clip(residuals, -_HUBER * scale, _HUBER * scale)
-    # Huber's ψ' is 1 within the quadratic zone and 0 beyond: the information is that of the rows
-    # within. Of few rows that matrix is noise, and the share of the rows within stands for it.
-    is_inside = np.abs(residuals) <= _HUBER * scale
-    if np.count_nonzero(is_inside) >= _MANY:
-        information = design[is_inside].T @ design[is_inside]
-    else:
-        information = max(float(is_inside.mean()), 1.0 / y.size) * design.T @ design
-    bread = np.linalg.pinv(information)
-    leverage = np.einsum("ij,jk,ik->i", design, np.linalg.pinv(design.T @ design), design)
-    meat_rows = design * (pulled / np.maximum(1.0 - leverage, _SETTLED))[:, np.newaxis]
-    covariance = bread @ (meat_rows.T @ meat_rows) @ bread
-    return theta, np.sqrt(np.maximum(np.diag(covariance), 0.0)), scale
-
-
-def _scale(residuals: FloatArray, parameters: int, least: float) -> float:
-    """Robust standard deviation; `parameters` of the residuals are zero by the fit alone."""
-    absolute = np.sort(np.abs(residuals))[min(parameters, residuals.size - 1) :]
-    return max(float(np.median(absolute)) / _NORMAL_MAD, least)
 
 
 def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -281,7 +219,7 @@ def _linearity(x: FloatArray, y: FloatArray, longest: float) -> Linearity:
     theta, errors, _ = robust_line(np.column_stack([line, bent]), y)
     bend = abs(float(theta[2])) * float(np.abs(bent).max()) / longest
     if errors[2] == 0.0:
-        return Linearity(bend, 1.0 if bend <= _SETTLED else 0.0)
+        return Linearity(bend, 1.0 if bend <= _ROUNDING else 0.0)
     return Linearity(bend, 2.0 * float(stdtr(freedom, -abs(theta[2] / errors[2]))))
 
 

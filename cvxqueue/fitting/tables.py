@@ -23,7 +23,7 @@ _DELIMITERS = ",\t;"
 # for itls one list, for each request.
 _VLLM_LISTS = ("output_lens", "ttfts", "itls")
 _AZURE_COLUMNS = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
-_MOONCAKE_KEYS = {"timestamp": "timestamp_ms", "input_length": "input_length"}
+_MOONCAKE_KEYS = {"timestamp": "timestamp_ms"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _guess(path: Path, text: str) -> str:
     """Tell the format by its first character, and JSON Lines by the keys of its first line."""
     if not text.lstrip().startswith("{"):
         first = text.lstrip().partition("\n")[0]
-        return "azure" if _AZURE_COLUMNS <= set(first.strip().split(",")) else "csv"
+        return "azure" if _AZURE_COLUMNS.issubset(first.strip().split(",")) else "csv"
     first = text.lstrip().partition("\n")[0]
     is_mooncake = path.suffix.lower() == ".jsonl" or "input_length" in first
     return "mooncake" if is_mooncake and '"output_lens"' not in text else "vllm"
@@ -169,7 +169,7 @@ def _mooncake(name: str, text: str) -> Table:
             rows.append(Row(place, problem=f"{line.strip()!r:.40} is no JSON object"))
             continue
         # The format has its time stamps in milliseconds.
-        cells = {_MOONCAKE_KEYS.get(key, key): cell for key, cell in value.items()}
+        cells: dict[str, Any] = {_MOONCAKE_KEYS.get(key, key): cell for key, cell in value.items()}
         columns.update(dict.fromkeys(cells))
         rows.append(Row(place, cells))
     return Table(name, "mooncake", tuple(columns), tuple(rows))
@@ -228,10 +228,10 @@ def _vllm_lists(run: dict[str, Any], where: str) -> dict[str, list[Any]]:
 def _vllm_row(place: str, run: dict[str, Any], entry: dict[str, Any]) -> Row:
     """Time to the first token plus the times between tokens: the whole time, in seconds."""
     gaps = entry["itls"]
-    numbers = [entry["ttfts"], *gaps] if isinstance(gaps, list) else [None]
+    numbers: list[Any] = [entry["ttfts"], *gaps] if isinstance(gaps, list) else [None]
     if not all(type(number) in (int, float) for number in numbers):
         return Row(place, problem="ttfts and itls must hold numbers of seconds")
-    cells = {"output_tokens": entry["output_lens"], "seconds": float(sum(numbers))}
+    cells: dict[str, Any] = {"output_tokens": entry["output_lens"], "seconds": float(sum(numbers))}
     if "input_lens" in entry:
         cells["input_tokens"] = entry["input_lens"]
     if "start_times" in entry:
