@@ -34,11 +34,16 @@ from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_bat
 if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
+    from cvxqueue.fitting import Diagnosis, Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, solve_integer
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _LAZY = {
+    "Diagnosis": "cvxqueue.fitting",
+    "Fit": "cvxqueue.fitting",
     "Formulation": "cvxqueue.dcp",
+    "diagnose": "cvxqueue.fitting",
+    "fit": "cvxqueue.fitting",
     "formulate": "cvxqueue.dcp",
     "from_dict": "cvxqueue.files",
     "load": "cvxqueue.files",
@@ -57,6 +62,8 @@ __all__ = [
     "Certificate",
     "ConvergenceError",
     "CvxqueueError",
+    "Diagnosis",
+    "Fit",
     "Formulation",
     "InfeasibleError",
     "Instance",
@@ -76,6 +83,8 @@ __all__ = [
     "Vacations",
     "certify",
     "cross_validate",
+    "diagnose",
+    "fit",
     "formulate",
     "from_dict",
     "load",

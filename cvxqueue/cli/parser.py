@@ -20,6 +20,11 @@ exit status:
   1  none: no allocation is stable, or no method reached its tolerance
   2  input that is not allowed"""
 
+_DONE_OR_REFUSED = """\
+exit status:
+  0  done
+  2  input that is not allowed"""
+
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors of the package, so that one place reports them."""
@@ -41,6 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_solve(commands)
     _add_check(commands)
+    _add_fit(commands)
+    _add_diagnose(commands)
     _command(
         commands,
         "schema",
@@ -119,6 +126,118 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_json(check)
 
 
+def _add_fit(commands: argparse._SubParsersAction[_Parser]) -> None:
+    fit = _command(
+        commands,
+        "fit",
+        "fit an instance to measured service times, accuracies and arrivals",
+        "Fit the service line, the accuracy curves and the arrivals to measurements, with\n"
+        "intervals and warnings, and write the instance. A file is a CSV table with a header,\n"
+        "the JSON of `vllm bench serve --save-detailed`, an Azure LLM trace, or a Mooncake\n"
+        "trace.",
+        "examples:\n"
+        "  cvxqueue fit --service times.csv --accuracy answers.csv --trace trace.csv \\\n"
+        "      --accuracy-weight 100 --max-tokens 32768 -o server.toml\n"
+        "  cvxqueue fit --trace AzureLLMInferenceTrace_conv.csv --json\n"
+        "  cvxqueue fit --service times.csv --where service.concurrency=1 \\\n"
+        "      --column service.seconds=wall_ms\n\n"
+        f"{_DONE_OR_REFUSED}",
+    )
+    fit.add_argument("--service", metavar="FILE", help="tokens and seconds of single requests")
+    fit.add_argument(
+        "--accuracy", metavar="FILE", help="right answers out of so many, by tokens and type"
+    )
+    fit.add_argument("--trace", metavar="FILE", help="arrival times, and types if known")
+    fit.add_argument(
+        "--accuracy-weight",
+        metavar="S",
+        type=_positive,
+        help="seconds of mean system time worth one unit of accuracy",
+    )
+    fit.add_argument(
+        "--max-tokens", metavar="L", type=_positive, help="cap of the tokens of every type"
+    )
+    fit.add_argument(
+        "-o", "--output", metavar="FILE", help="instance file to write, .toml or .json"
+    )
+    fit.add_argument("--force", action="store_true", help="replace the output if it exists")
+    fit.add_argument("--name", help="what the instance is called (default: the output's name)")
+    fit.add_argument(
+        "--arrival-rate",
+        metavar="R",
+        type=_positive,
+        help="queries per second, instead of those of the trace",
+    )
+    fit.add_argument(
+        "--mix",
+        metavar="TYPE=P",
+        nargs="+",
+        default=[],
+        help="probability of each type, instead of those of the trace",
+    )
+    fit.add_argument(
+        "--answer-tokens",
+        metavar="L",
+        type=_not_negative,
+        default=0.0,
+        help="tokens of an answer beside those of its thinking; their time goes to the base",
+    )
+    fit.add_argument(
+        "--token-scv",
+        metavar="V",
+        type=_not_negative,
+        default=0.0,
+        help="squared coefficient of variation of the tokens used (see diagnose)",
+    )
+    fit.add_argument(
+        "--confidence", metavar="C", type=float, default=0.95, help="of the intervals (0.95)"
+    )
+    _add_reading(fit, "PART.")
+    _add_json(fit)
+
+
+def _add_diagnose(commands: argparse._SubParsersAction[_Parser]) -> None:
+    diagnose = _command(
+        commands,
+        "diagnose",
+        "say whether the model describes a server, from its measured requests",
+        "Test the assumptions of the model on measured requests: service times linear in\n"
+        "the tokens and regardless of the load, Poisson arrivals, budgets that are used up.",
+        "examples:\n"
+        "  cvxqueue diagnose requests.csv\n"
+        "  cvxqueue diagnose bench.json --json\n\n"
+        f"{_DONE_OR_REFUSED}",
+    )
+    diagnose.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")
+    _add_reading(diagnose, "")
+    _add_json(diagnose)
+
+
+def _add_reading(parser: _Parser, part: str) -> None:
+    of = "; PART is service, accuracy or trace" if part else ""
+    parser.add_argument(
+        "--column",
+        metavar=f"{part}FIELD=NAME",
+        action="append",
+        default=[],
+        help=f"column that holds a field, where its name is not a usual one{of}",
+    )
+    parser.add_argument(
+        "--where",
+        metavar=f"{part}NAME=VALUE",
+        action="append",
+        default=[],
+        help="use only the rows with this value in this column",
+    )
+    parser.add_argument(
+        "--max-malformed",
+        metavar="F",
+        type=float,
+        default=0.01,
+        help="largest fraction of malformed rows to leave out (0.01); more are an error",
+    )
+
+
 def _command(
     commands: argparse._SubParsersAction[_Parser],
     name: str,
@@ -163,4 +282,14 @@ def _positive(text: str) -> float:
         value = math.nan
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {text!r}")
     return value

@@ -18,6 +18,8 @@ from cvxqueue.suggest import nearest
 
 __all__ = ["assemble"]
 
+_FROM_TRACE = "probabilities: the mix of the trace"
+
 
 def assemble(
     lines: Mapping[str, ServiceFit],
@@ -53,7 +55,7 @@ def assemble(
             raise InvalidInputError(
                 "an instance needs an arrival rate: fit with trace=, or give arrival_rate"
             )
-        rate, notes = arrivals.rate.value, []
+        rate, notes = arrivals.rate.value, ["arrival_rate: that of the trace"]
     else:
         rate, notes = arrival_rate, ["arrival_rate: given"]
     probabilities, note = _mix(names, arrivals, mix)
@@ -64,12 +66,9 @@ def assemble(
             f"{', '.join(f'{tokens:g}' for tokens in np.unique(answer))}, at the seconds per token"
         )
     notes.append("accuracy_weight, max_tokens: given")
-    # A rate in the trace's provenance would mislead where another one is used.
-    kept = [
-        text
-        for text in sources
-        if arrival_rate is None or mix is None or not text.startswith("arrival_rate:")
-    ]
+    # A trace that gave neither rate nor mix is no source.
+    is_used = arrival_rate is None or note == _FROM_TRACE
+    kept = [text for text in sources if is_used or not text.startswith("trace:")]
     return Instance(
         arrival_rate=rate,
         accuracy_weight=accuracy_weight,
@@ -119,9 +118,9 @@ def _mix(
                 f"an instance of {len(names)} types needs their mix: give the trace a column of "
                 f"types, or give mix (probabilities of {', '.join(names)})"
             )
-        found, note = {kind: share.value for kind, share in shares.items()}, "the trace"
+        found, note = {kind: share.value for kind, share in shares.items()}, _FROM_TRACE
     else:
-        found, note = dict(mix), "given"
+        found, note = dict(mix), "probabilities: given"
     for kind in found:
         if kind not in names:
             raise InvalidInputError(
@@ -133,4 +132,4 @@ def _mix(
                 f"type {kind!r} is not in the mix: {nearest(kind, found)}; every type needs a "
                 "probability > 0"
             )
-    return [found[kind] for kind in names], f"probabilities: {note}"
+    return [found[kind] for kind in names], note

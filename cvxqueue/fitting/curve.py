@@ -189,7 +189,7 @@ def fit_curve(
         method="binomial maximum likelihood"
         if is_counted
         else "binomial quasi-likelihood, rows of equal weight",
-        warnings=tuple(_warnings(counts, peak, rate, goodness, dispersion)),
+        warnings=tuple(_warnings(counts, peak, rate, goodness, dispersion, is_counted=is_counted)),
     )
 
 
@@ -271,10 +271,14 @@ def _goodness(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
 
 
 def _warnings(
-    counts: Counts, peak: Peak, rate: FittedParameter, goodness: Goodness, dispersion: float
+    counts: Counts,
+    peak: Peak,
+    rate: FittedParameter,
+    goodness: Goodness,
+    dispersion: float,
+    *,
+    is_counted: bool,
 ) -> list[str]:
-    from scipy.special import chdtrc
-
     found = []
     # What an answer weighs where the number of answers is not known.
     levels = counts.tokens, counts.correct / dispersion, counts.total / dispersion
@@ -292,8 +296,7 @@ def _warnings(
         )
     level = counts.correct.sum() / counts.total.sum()
     rise = 2.0 * (peak.log_likelihood - counts.log_likelihood(level, 0.0, 1.0)) / dispersion
-    # Without a gain there is no rate either: two parameters fewer.
-    if chdtrc(2, max(rise, 0.0)) > _SIGNIFICANCE:
+    if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > _SIGNIFICANCE:
         found.append(
             "flat: the gain is not significantly above zero; the data do not show that thinking "
             "helps, and do not say how fast"
@@ -301,12 +304,17 @@ def _warnings(
     else:
         low, high = rate.interval
         span = f"{counts.tokens[0]:g} to {counts.tokens[-1]:g} tokens"
-        if low == 0.0:
+        if low == 0.0 and math.isinf(high):
+            found.append(
+                f"not identified: from {span} accuracy rises, but every rate fits; measure at more "
+                "numbers of tokens, or more answers"
+            )
+        elif low == 0.0:
             found.append(
                 f"not identified: from {span} the rise may as well be a straight line, so that "
                 "gain and rate are not told apart; measure at more tokens"
             )
-        if math.isinf(high):
+        elif math.isinf(high):
             found.append(
                 f"not identified: the curve may have saturated before {counts.tokens[1]:g} tokens, "
                 f"and every rate above {low:.3g} fits; measure at fewer tokens"
@@ -318,6 +326,15 @@ def _warnings(
             "saturating curve"
         )
     return found
+
+
+def _no_gain(counts: Counts, rise: float, *, is_counted: bool) -> float:
+    """p-value of a flat curve: without a gain there is no rate either, two parameters fewer."""
+    from scipy.special import chdtrc, fdtrc
+
+    if is_counted:
+        return float(chdtrc(2, rise))
+    return float(fdtrc(2, counts.tokens.size - _PARAMETERS, rise / 2.0))
 
 
 def _frozen(array: FloatArray) -> FloatArray:

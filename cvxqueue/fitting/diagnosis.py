@@ -1,4 +1,4 @@
-"""Does the model describe a server? Each of its assumptions, tested on measured requests."""
+"""Whether the model describes a server: its assumptions, tested on measured requests."""
 
 from __future__ import annotations
 
@@ -121,11 +121,11 @@ def diagnose(
 
 def _line(requests: Requests) -> ServiceFit | str:
     if requests.tokens is None or requests.seconds is None:
-        return "not measured: it needs tokens and seconds"
+        return "It needs tokens and seconds."
     try:
         return fit_service(requests.tokens, requests.seconds)
     except InvalidInputError as error:
-        return f"not measured: {error}"
+        return f"The data do not suffice: {error}."
 
 
 def _linearity(line: ServiceFit | str) -> Finding:
@@ -148,7 +148,7 @@ def _linearity(line: ServiceFit | str) -> Finding:
         return Finding(
             subject,
             None,
-            f"not tested: {fitted}, but a bend needs three numbers of tokens",
+            f"A bend needs four rows and three numbers of tokens; {fitted}.",
             numbers,
         )
     bend = (
@@ -176,12 +176,12 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
         return Finding(
             subject,
             None,
-            "not measured: it needs tokens and seconds with start times or concurrency",
+            "It needs tokens and seconds, with start times or concurrency.",
             {},
         )
     if np.all(load == load[0]):
         always = f"every request was served at concurrency {load[0]:g}"
-        return Finding(subject, None, f"not tested: {always}", {"concurrency": float(load[0])})
+        return Finding(subject, None, f"E{always[1:]}.", {"concurrency": float(load[0])})
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
     correlation = _rank_correlation(excess, load)
@@ -225,11 +225,11 @@ def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
 def _arrivals(requests: Requests) -> Finding:
     subject = "Poisson arrivals"
     if requests.arrivals is None:
-        return Finding(subject, None, "not measured: it needs arrival times", {})
+        return Finding(subject, None, "It needs arrival times.", {})
     try:
         found = fit_arrivals(requests.arrivals)
     except InvalidInputError as error:
-        return Finding(subject, None, f"not measured: {error}", {})
+        return Finding(subject, None, f"The data do not suffice: {error}.", {})
     test = found.poisson
     numbers = {
         "arrival_rate": found.rate.value,
@@ -243,7 +243,7 @@ def _arrivals(requests: Requests) -> Finding:
 def _budgets(requests: Requests) -> Finding:
     subject = "budgets used up"
     if requests.budgets is None or requests.tokens is None:
-        return Finding(subject, None, "not measured: it needs budgets and tokens", {})
+        return Finding(subject, None, "It needs budgets and tokens.", {})
     ratio = requests.tokens / requests.budgets
     used, scv = float(ratio.mean()), _token_scv(requests.tokens, requests.budgets)
     exceeded = float(np.mean(requests.tokens > requests.budgets))

@@ -194,7 +194,7 @@ def fit(
         arrivals = _arrivals(found, confidence)
         warnings += [*found.source.warnings, *(f"trace: {w}" for w in arrivals.warnings)]
         kind = "with the mix of its types" if arrivals.mix else "without types"
-        sources.append(f"arrival_rate: {found.source.sentence}; mean of the gaps, {kind}")
+        sources.append(f"trace: {found.source.sentence}; {kind}")
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
 
 

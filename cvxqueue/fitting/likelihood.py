@@ -134,8 +134,8 @@ class Counts:
         return Peak(float(value[0]), float(floor[0]), float(gain[0]), rate)
 
     def _terms(self, p: FloatArray) -> FloatArray:
-        terms: FloatArray = xlogy(self.correct, p) + xlogy(self.total - self.correct, 1.0 - p)
-        return terms
+        terms = xlogy(self.correct, p) + xlogy(self.total - self.correct, 1.0 - p)
+        return np.asarray(terms, dtype=np.float64)
 
     def _maximum(
         self,

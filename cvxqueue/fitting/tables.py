@@ -169,7 +169,7 @@ def _mooncake(name: str, text: str) -> Table:
             rows.append(Row(place, problem=f"{line.strip()!r:.40} is no JSON object"))
             continue
         # The format has its time stamps in milliseconds.
-        cells: dict[str, Any] = {_MOONCAKE_KEYS.get(key, key): cell for key, cell in value.items()}
+        cells = {str(_MOONCAKE_KEYS.get(key, key)): cell for key, cell in value.items()}
         columns.update(dict.fromkeys(cells))
         rows.append(Row(place, cells))
     return Table(name, "mooncake", tuple(columns), tuple(rows))
