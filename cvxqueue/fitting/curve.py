@@ -22,6 +22,9 @@ __all__ = ["CurveFit", "Goodness", "fit_curve"]
 # Level of the tests behind the warnings.
 _SIGNIFICANCE = 0.05
 _PARAMETERS = 3
+# A saturating curve of exponent x at the most tokens is off its chord by about x/8 of its rise: by
+# 4 % where x is this, and nobody's data tell it from a straight line.
+_STRAIGHT = 0.3
 # Counts read from an accuracy of five decimals and a number of questions need not be whole.
 _ROUNDING = 1e-9
 
@@ -158,7 +161,7 @@ def fit_curve(
     Examples
     --------
     >>> from cvxqueue.fitting import fit_curve
-    >>> found = fit_curve([0, 250, 500, 1000, 2000], [200, 279, 353, 452, 546], [1000] * 5)
+    >>> found = fit_curve([0, 250, 500, 1000, 2000], [200, 288, 357, 453, 546], [1000] * 5)
     >>> round(found.gain.value, 2), found.goodness.verdict
     (0.4, 'fits')
     """
@@ -304,12 +307,13 @@ def _warnings(
     else:
         low, high = rate.interval
         span = f"{counts.tokens[0]:g} to {counts.tokens[-1]:g} tokens"
-        if low == 0.0 and math.isinf(high):
+        is_straight = low * counts.tokens[-1] <= _STRAIGHT
+        if is_straight and math.isinf(high):
             found.append(
                 f"not identified: from {span} accuracy rises, but every rate fits; measure at more "
                 "numbers of tokens, or more answers"
             )
-        elif low == 0.0:
+        elif is_straight:
             found.append(
                 f"not identified: from {span} the rise may as well be a straight line, so that "
                 "gain and rate are not told apart; measure at more tokens"

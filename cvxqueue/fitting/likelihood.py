@@ -32,7 +32,8 @@ _SHORTEST_STEP = 1e-10
 _TINY = 1e-290
 # Newton has converged when the predicted increase of the log-likelihood is below this.
 _NEGLIGIBLE = 1e-12
-_GOLDEN_TOLERANCE = 1e-9
+# The peak is found to this in ln rate.
+_PEAK_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Counts:
             loss,
             bounds=(float(np.log(low)), float(np.log(high))),
             method="bounded",
-            options={"xatol": _GOLDEN_TOLERANCE},
+            options={"xatol": _PEAK_TOLERANCE},
         )
         rate = float(np.exp(found.x)) if -found.fun >= values[best] else float(self.rates[best])
         value, floor, gain = self.at_rate(np.array([rate]))

@@ -16,6 +16,8 @@ __all__ = ["free_directions", "intervals", "standard_errors"]
 _PARAMETERS = 3
 # A parameter so near to its bound is at the bound, where an observed information says nothing.
 _AT_BOUND = 1e-7
+# Ends of intervals are found to this in a probability, and in ln rate.
+_TOLERANCE = 1e-5
 # An information matrix of this condition determines nothing.
 _SINGULAR = 1e-12
 
@@ -79,7 +81,7 @@ def intervals(counts: Counts, peak: Peak, drop: float) -> list[tuple[float, floa
         if profile(value) <= lowest:
             return value
         # −∞ has no place in a secant.
-        root = brentq(lambda x: max(profile(x) - lowest, -1e6), bound, value, xtol=1e-6)
+        root = brentq(lambda x: max(profile(x) - lowest, -1e6), bound, value, xtol=_TOLERANCE)
         return float(root)
 
     found = [
@@ -109,8 +111,8 @@ def _rate_interval(
     low, high = 0.0, math.inf
     if first > log_rates[0]:
         outside = float(log_rates[log_rates < first][-1])
-        low = math.exp(brentq(excess, outside, first, xtol=1e-6))
+        low = math.exp(brentq(excess, outside, first, xtol=_TOLERANCE))
     if last < log_rates[-1]:
         outside = float(log_rates[log_rates > last][0])
-        high = math.exp(brentq(excess, last, outside, xtol=1e-6))
+        high = math.exp(brentq(excess, last, outside, xtol=_TOLERANCE))
     return low, high
