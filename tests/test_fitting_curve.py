@@ -215,7 +215,7 @@ def test_what_is_not_identified_is_said_to_be() -> None:
     # Short of any bend.
     straight = fit_curve([0, 100, 200, 300], [100, 130, 160, 190], [1000] * 4)
     assert any("straight line" in warning for warning in straight.warnings)
-    assert straight.rate.interval[0] == 0.0
+    assert straight.rate.interval[0] * 300 < 0.3
     # Beyond any rise, but for the first point.
     step = fit_curve([0, 5000, 10000, 20000], [100, 600, 600, 600], [1000] * 4)
     assert any("saturated before 5000" in warning for warning in step.warnings)
@@ -241,9 +241,7 @@ def test_without_counts_rows_weigh_the_same_and_residuals_say_how_precise_they_a
 def test_rows_of_one_level_are_pooled_and_their_order_does_not_matter() -> None:
     tokens, correct, total = [0, 500, 1000, 4000], [20, 60, 80, 95], [100] * 4
     once = fit_curve(tokens, correct, total)
-    twice = fit_curve(
-        [4000, 0, 1000, 500, 500], [95, 20, 80, 40, 20], [100, 100, 100, 70, 30]
-    )
+    twice = fit_curve([4000, 0, 1000, 500, 500], [95, 20, 80, 40, 20], [100, 100, 100, 70, 30])
     assert twice.rate.value == pytest.approx(once.rate.value, rel=1e-9)
     assert twice.gain.interval == pytest.approx(once.gain.interval, rel=1e-9)
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.parameter import FittedParameter, require_confidence
-from cvxqueue.fitting.robust import HUBER, robust_line
+from cvxqueue.fitting.robust import robust_line
 from cvxqueue.model.arrays import FloatArray, float_array, require
 
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
@@ -21,9 +21,10 @@ _SIGNIFICANCE = 0.05
 _ROUNDING = 1e-6
 # A bend that changes no time by more than this part does not matter to an allocation.
 _NEGLIGIBLE_BEND = 0.05
-# More of the rows outside Huber's quadratic zone than this are no outliers but a second regime;
-# of normal residuals 18 % are.
-_MOST_OUTSIDE = 0.4
+# The model takes service times to follow from the tokens. Where the line leaves more than this part
+# of their variance, or misses their mean by more than this part, the queue differs from the model.
+_MOST_UNEXPLAINED = 0.1
+_MOST_MISSED = 0.02
 
 
 @dataclass(frozen=True)
@@ -171,18 +172,19 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     residuals = y - design @ theta
     linearity = _linearity(x / unit, y, float(design[int(np.argmax(x))] @ theta))
     spread = float(np.square(y - y.mean()).sum())
-    outside = float(np.mean(np.abs(residuals) > HUBER * scale))
+    r_squared = 1.0 - float(np.square(residuals).sum()) / spread if spread > 0 else math.nan
+    missed = float(residuals.mean() / y.mean())
     return ServiceFit(
         base=base,
         per_token=per_token,
         rows=x.size,
         residual_scale=scale,
         largest_residual=float(np.abs(residuals).max()),
-        r_squared=1.0 - float(np.square(residuals).sum()) / spread if spread > 0 else math.nan,
+        r_squared=r_squared,
         linearity=linearity,
         method="least squares with Huber's loss, scale by the median absolute residual, "
         "sandwich (HC3) standard errors",
-        warnings=tuple(_warnings(linearity, outside, per_token, is_at_bound=is_at_bound)),
+        warnings=tuple(_warnings(linearity, per_token, r_squared, missed, is_at_bound=is_at_bound)),
     )
 
 
@@ -224,7 +226,12 @@ def _linearity(x: FloatArray, y: FloatArray, longest: float) -> Linearity:
 
 
 def _warnings(
-    linearity: Linearity, outside: float, per_token: FittedParameter, *, is_at_bound: bool
+    linearity: Linearity,
+    per_token: FittedParameter,
+    r_squared: float,
+    missed: float,
+    *,
+    is_at_bound: bool,
 ) -> list[str]:
     found = []
     if linearity.holds is False:
@@ -243,9 +250,14 @@ def _warnings(
             "not identified: the interval of the seconds per token reaches 0; measure more rows, "
             "or more different numbers of tokens"
         )
-    if outside > _MOST_OUTSIDE:
+    if r_squared < 1.0 - _MOST_UNEXPLAINED:
         found.append(
-            f"{100 * outside:.0f} % of the rows are far from the line: not stragglers but a second "
-            "regime (another prompt length, load or machine); fit them apart"
+            f"not explained: the tokens explain only {100 * r_squared:.0f} % of the variance of "
+            "the times; is there another prompt length, load or machine among them? Fit them apart"
+        )
+    if abs(missed) > _MOST_MISSED:
+        found.append(
+            f"stragglers: the mean time is {100 * missed:+.1f} % off the line, which gives few "
+            "rows little say; the queue feels them in full"
         )
     return found
