@@ -220,9 +220,9 @@ def test_what_is_not_identified_is_said_to_be() -> None:
     step = fit_curve([0, 5000, 10000, 20000], [100, 600, 600, 600], [1000] * 4)
     assert any("saturated before 5000" in warning for warning in step.warnings)
     assert math.isinf(step.rate.interval[1])
-    # Between two answers' precision everything is possible.
-    faint = fit_curve([500, 1000, 2000, 4000], [18, 20, 24, 30], [60] * 4)
-    assert any("every rate fits" in warning or "straight" in warning for warning in faint.warnings)
+    # A rise for sure, but of any shape.
+    faint = fit_curve([500, 1000, 2000], [24, 36, 42], [80] * 3)
+    assert any("every rate fits" in warning for warning in faint.warnings)
 
 
 def test_without_counts_rows_weigh_the_same_and_residuals_say_how_precise_they_are() -> None:

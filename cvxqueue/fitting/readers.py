@@ -127,6 +127,7 @@ def _read(
     file = as_path(path)
     table = read_table(file, format)
     try:
+        _require_rows(table)
         found = find_columns(fields, table.columns, columns)
         for name in needs:
             if name not in found:
@@ -161,12 +162,22 @@ def _read(
     return table, values, source
 
 
+def _require_rows(table: Table) -> None:
+    """Say why nothing is left where rows are broken beyond having columns."""
+    if not table.columns and table.rows:
+        raise InvalidInputError(
+            f"all {len(table.rows)} rows are malformed; the first: {table.rows[0].place}: "
+            f"{table.rows[0].problem}"
+        )
+    if not table.columns and table.failed:
+        raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
+
+
 def _missing(name: str, fields: Mapping[str, Field], table: Table) -> str:
     field = fields[name]
-    columns = f"the columns: {nearest(field.names[0], table.columns)}" if table.columns else ""
     return (
-        f"no column for {name} ({field.meaning}) among {columns or 'no columns at all'}; name it "
-        f"{field.names[0]!r}, or say which it is (columns, --column)"
+        f"no column for {name} ({field.meaning}); name it {field.names[0]!r}, or say which it is "
+        f"(columns, --column): {nearest(field.names[0], table.columns)}"
     )
 
 
