@@ -258,19 +258,19 @@ def test_bad_files_are_refused(written: Path, content: bytes, message: str) -> N
 
 def test_bad_arguments_are_refused(written: Path, tmp_path: Path) -> None:
     write(written, "model,tokens,seconds\nsmall,1,1\nlarge,2,2\n")
-    with pytest.raises(InvalidInputError, match="no column 'modl'.*did you mean 'model'"):
+    with pytest.raises(InvalidInputError, match=r"no column 'modl'.*did you mean 'model'"):
         read_requests(written, where={"modl": "small"})
-    with pytest.raises(InvalidInputError, match="no row has model = 'smal'.*did you mean 'small'"):
+    with pytest.raises(InvalidInputError, match=r"no row has model = 'smal'.*did you mean 'small'"):
         read_requests(written, where={"model": "smal"})
-    with pytest.raises(InvalidInputError, match="no column 'token'.*did you mean 'tokens'"):
+    with pytest.raises(InvalidInputError, match=r"no column 'token'.*did you mean 'tokens'"):
         read_requests(written, columns={"tokens": "token"})
-    with pytest.raises(InvalidInputError, match="'token' is no field: did you mean 'tokens'"):
+    with pytest.raises(InvalidInputError, match=r"'token' is no field: did you mean 'tokens'"):
         read_requests(written, columns={"token": "tokens"})
-    with pytest.raises(InvalidInputError, match="format = 'cvs' is unknown: did you mean 'csv'"):
+    with pytest.raises(InvalidInputError, match=r"format = 'cvs' is unknown: did you mean 'csv'"):
         read_requests(written, format="cvs")
     with pytest.raises(InvalidInputError, match=r"max_malformed = 2 must be in \[0, 1\]"):
         read_requests(written, max_malformed=2)
-    with pytest.raises(InvalidInputError, match="cannot read .*No such file"):
+    with pytest.raises(InvalidInputError, match=r"cannot read .*No such file"):
         read_requests(tmp_path / "nowhere.csv")
     with pytest.raises(InvalidInputError, match="path must be a string or a path, got 7"):
         read_requests(7)  # type: ignore[arg-type]

@@ -152,7 +152,7 @@ def _linearity(line: ServiceFit | str) -> Finding:
             numbers,
         )
     bend = (
-        f"a quadratic term changes the times by up to {100 * found.bend:.1f} % of the longest "
+        f"a quadratic term changes the times by up to {100 * found.bend:.1f} % of their mean "
         f"(p = {found.p_value:.2g})"
     )
     if found.holds:

@@ -17,7 +17,7 @@ from cvxqueue.model.arrays import FloatArray, float_array, require
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 
 _SIGNIFICANCE = 0.05
-# A bend below this part of the largest time is rounding.
+# A bend below this part of the mean time is rounding.
 _ROUNDING = 1e-6
 # A bend that changes no time by more than this part does not matter to an allocation.
 _NEGLIGIBLE_BEND = 0.05
@@ -34,8 +34,7 @@ class Linearity:
     Attributes
     ----------
     bend : float
-        Largest change that a quadratic term makes to a fitted time, relative to the time at the
-        most tokens.
+        Largest change that a quadratic term makes to a fitted time, relative to the mean time.
     p_value : float
         Of the quadratic term; NaN where the data cannot show one.
     """
@@ -170,7 +169,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         confidence,
     )
     residuals = y - design @ theta
-    linearity = _linearity(x / unit, y, float(design[int(np.argmax(x))] @ theta))
+    linearity = _linearity(x / unit, y)
     spread = float(np.square(y - y.mean()).sum())
     r_squared = 1.0 - float(np.square(residuals).sum()) / spread if spread > 0 else math.nan
     missed = float(residuals.mean() / y.mean())
@@ -207,7 +206,7 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
     return x, y
 
 
-def _linearity(x: FloatArray, y: FloatArray, longest: float) -> Linearity:
+def _linearity(x: FloatArray, y: FloatArray) -> Linearity:
     """Test for a quadratic term, x being tokens over their maximum."""
     from scipy.special import stdtr
 
@@ -219,7 +218,7 @@ def _linearity(x: FloatArray, y: FloatArray, longest: float) -> Linearity:
     # The part of the square that no line can follow.
     bent = square - line @ np.linalg.lstsq(line, square, rcond=None)[0]
     theta, errors, _ = robust_line(np.column_stack([line, bent]), y)
-    bend = abs(float(theta[2])) * float(np.abs(bent).max()) / longest
+    bend = abs(float(theta[2])) * float(np.abs(bent).max() / y.mean())
     if errors[2] == 0.0:
         return Linearity(bend, 1.0 if bend <= _ROUNDING else 0.0)
     return Linearity(bend, 2.0 * float(stdtr(freedom, -abs(theta[2] / errors[2]))))
@@ -237,7 +236,7 @@ def _warnings(
     if linearity.holds is False:
         found.append(
             f"not linear: a quadratic term changes the fitted times by up to "
-            f"{100 * linearity.bend:.1f} % of the longest (p = {linearity.p_value:.2g}); consider "
+            f"{100 * linearity.bend:.1f} % of their mean (p = {linearity.p_value:.2g}); consider "
             "QuadraticService"
         )
     if is_at_bound:
