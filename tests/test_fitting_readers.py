@@ -39,7 +39,7 @@ def test_a_tidy_table(written: Path) -> None:
     assert found.source.sentence == "measured.csv (csv, 2 rows)"
     assert found.warnings == ()
     assert not found.column("tokens").flags.writeable
-    with pytest.raises(InvalidInputError, match="requests of measured.csv have no arrivals"):
+    with pytest.raises(InvalidInputError, match=r"requests of measured\.csv have no arrivals"):
         found.column("arrivals")
 
 
