@@ -132,9 +132,9 @@ def _add_fit(commands: argparse._SubParsersAction[_Parser]) -> None:
         "fit",
         "fit an instance to measured service times, accuracies and arrivals",
         "Fit the service line, the accuracy curves and the arrivals to measurements, with\n"
-        "intervals and warnings, and write the instance. A file is a CSV table with a header,\n"
-        "the JSON of `vllm bench serve --save-detailed`, an Azure LLM trace, or a Mooncake\n"
-        "trace.",
+        "intervals and warnings, and write the instance. A file is a CSV table with a\n"
+        "header, the JSON of `vllm bench serve --save-detailed`, an Azure LLM trace, or a\n"
+        "Mooncake trace.",
         "examples:\n"
         "  cvxqueue fit --service times.csv --accuracy answers.csv --trace trace.csv \\\n"
         "      --accuracy-weight 100 --max-tokens 32768 -o server.toml\n"
@@ -202,7 +202,7 @@ def _add_diagnose(commands: argparse._SubParsersAction[_Parser]) -> None:
         "diagnose",
         "say whether the model describes a server, from its measured requests",
         "Test the assumptions of the model on measured requests: service times linear in\n"
-        "the tokens and regardless of the load, Poisson arrivals, budgets that are used up.",
+        "the tokens and regardless of the load, Poisson arrivals, budgets used up.",
         "examples:\n"
         "  cvxqueue diagnose requests.csv\n"
         "  cvxqueue diagnose bench.json --json\n\n"
