@@ -2,6 +2,16 @@
 
 from cvxqueue.model.accuracy import AccuracyCurve, SaturatingExponential
 from cvxqueue.model.affine import AffineService
+from cvxqueue.model.constraints import (
+    Constraint,
+    CouplingConstraint,
+    MaxMeanSystemTime,
+    MaxMeanWaitingTime,
+    MaxTokenRate,
+    MinAccuracy,
+    MinMeanAccuracy,
+    WaitingTimeTail,
+)
 from cvxqueue.model.disciplines import (
     FIFO,
     BatchArrivals,
@@ -20,9 +30,16 @@ __all__ = [
     "AccuracyCurve",
     "AffineService",
     "BatchArrivals",
+    "Constraint",
+    "CouplingConstraint",
     "Evaluation",
     "Instance",
+    "MaxMeanSystemTime",
+    "MaxMeanWaitingTime",
+    "MaxTokenRate",
     "Metrics",
+    "MinAccuracy",
+    "MinMeanAccuracy",
     "ProcessorSharing",
     "QuadraticService",
     "Queue",
@@ -30,4 +47,5 @@ __all__ = [
     "ServiceLaw",
     "Setups",
     "Vacations",
+    "WaitingTimeTail",
 ]

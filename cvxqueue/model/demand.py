@@ -108,7 +108,7 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
 
 def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
     """One Newton step on l = R(cost(l)), and the relative change of the cost that it makes."""
-    cost, rise = data.service.marginal_cost(tokens, mean, second)
+    cost, rise = data.marginal_cost(tokens, mean, second)
     response = data.benefit.inverse_slope(cost)
     sensitivity = data.benefit.inverse_slope_sensitivity(response, response)
     whole = cost + sensitivity * rise
