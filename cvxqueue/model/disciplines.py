@@ -146,7 +146,13 @@ class LinearFractionalQueue(ABC):
         longest = system_time - self.constant(arrival_rate)
         half = congested + by_second - share + arrival_rate * longest
         least, bend = 2.0 * congested + by_second, 2.0 * share - by_second
-        from_mean = least / (half + np.sqrt(np.square(half) + bend * least))
+        # Of a queue at prices the bend may be negative, and half is at least one then.
+        root = (
+            np.hypot(half, np.sqrt(bend * least))
+            if bend >= 0.0
+            else half * np.sqrt(1.0 + bend / half * (least / half))
+        )
+        from_mean = least / (half + root)
         waiting = longest - share * m1
         with np.errstate(divide="ignore", invalid="ignore"):
             work = congested * m1 + 0.5 * by_second * arrival_rate * m2

@@ -34,6 +34,7 @@ _SHORTEST = 1e-15
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
 _SETTLED = 1e-7
+_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 # The Hessian is zero where every type is at a bound; this share of the natural one stands in.
 _REGULARIZATION = 1e-12
 
@@ -74,7 +75,7 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
 
     today = at(np.zeros(len(instance.couplings)), None)
     while True:
-        direction = _newton_direction(instance, today)
+        direction = _newton_direction(instance, today) if instance.couplings else None
         moved = None
         if direction is not None:
             is_small = np.abs(direction) <= _SETTLED * today.multipliers
@@ -90,18 +91,23 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
 def _newton_direction(instance: ModelData, today: DualPoint) -> FloatArray | None:
     """Step to the minimum of the quadratic model over multipliers ≥ 0; ``None`` for no step."""
     multipliers, excess = today.multipliers, today.excess
-    active = np.flatnonzero((multipliers > 0.0) | (excess > 0.0))
+    hessian = _dual_hessian(instance, today)
+    # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
+    natural = np.square(excess) / float(today.point.scale)
+    own = np.maximum(hessian.diagonal(), 0.0)
+    own = np.where(own > 0.0, own * (1.0 + _REGULARIZATION), natural)
+    active = np.flatnonzero(((multipliers > 0.0) | (excess > 0.0)) & (own > 0.0))
     if not active.size:
         return None
-    hessian = _dual_hessian(instance, today)[np.ix_(active, active)]
-    # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
-    natural = np.square(excess[active]) / float(today.point.scale)
-    hessian[np.diag_indices(active.size)] += np.maximum(
-        _REGULARIZATION * hessian.diagonal(), np.where(hessian.diagonal() > 0.0, 0.0, natural)
-    )
+    hessian[np.diag_indices(own.size)] = own
+    hessian = hessian[np.ix_(active, active)]
+    # In units of its own for each multiplier: they may be dozens of decades apart.
+    unit = 1.0 / np.sqrt(hessian.diagonal())
+    scaled = hessian * unit * unit[:, np.newaxis]
     step = np.zeros_like(multipliers)
-    step[active] = _quadratic_step(hessian, excess[active], multipliers[active])
-    return step if np.isfinite(step).all() and step.any() else None
+    step[active] = unit * _quadratic_step(scaled, excess[active] * unit, multipliers[active] / unit)
+    is_nothing = np.abs(step) <= _ROUNDING * multipliers
+    return step if np.isfinite(step).all() and not is_nothing.all() else None
 
 
 def _quadratic_step(hessian: FloatArray, excess: FloatArray, multipliers: FloatArray) -> FloatArray:
@@ -176,6 +182,6 @@ def _line_search(
         else:
             above = length
             length = 0.5 * (below + above)
-        if above - below <= _SHORTEST * above:
+        if above < np.inf and above - below <= _SHORTEST * above:
             break
     return best

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.certificates import restored
+from cvxqueue.certificates import coupled_gap, restored
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.solvers.driver import Proposal, Proposals
-from cvxqueue.solvers.dual_search import dual_search
+from cvxqueue.solvers.dual_search import DualPoint, dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
 __all__ = ["newton"]
@@ -67,31 +67,34 @@ def newton(
 
 
 def _with_couplings(instance: ModelData) -> Proposals:
-    point = instance.lowest
-    for found in dual_search(instance, _maximize):
+    for place, found in enumerate(dual_search(instance, _maximize)):
+        if place == 0:
+            _require_attainable(instance, found)
         point = instance.evaluate(found.point.tokens)
         yield Proposal(point, is_candidate=found.is_settled, multipliers=found.multipliers)
-    _require_attainable(instance, point)
 
 
-def _require_attainable(instance: ModelData, reached: Evaluation) -> None:
+def _require_attainable(instance: ModelData, first: DualPoint) -> None:
     """Raise an error if the other constraints leave too little for a floor on the accuracy.
 
-    What they leave at most is that of an instance in which accuracy is worth nearly everything.
+    What they leave is that of an instance in which accuracy is worth nearly everything. With K the
+    worth, and T its mean system time, more than about T/K beyond its accuracy is out of reach.
     """
-    for floor in instance.couplings:
-        if not floor.is_floor or floor.excess(reached) <= floor.allowance(reached):
+    for place, floor in enumerate(instance.couplings):
+        if not floor.is_floor or first.excess[place] <= 0.0:
             continue
-        greedy = instance.priced([0.0] * len(instance.couplings))
+        greedy = instance.priced(np.zeros(len(instance.couplings)))
         greedy.importance = np.ones(instance.size)
-        greedy.accuracy_weight = _NEARLY_EVERYTHING * float(instance.lowest.mean_system_time)
+        greedy.accuracy_weight = _NEARLY_EVERYTHING * float(first.point.mean_system_time)
         greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
-        best = instance.lowest
+        best, beyond = instance.lowest, 0.0
         for found in dual_search(greedy, _maximize):
             point = restored(greedy.evaluate(found.point.tokens))
-            if point is not None and point.mean_accuracy > best.mean_accuracy:
+            if point is not None and point.mean_accuracy >= best.mean_accuracy:
                 best = instance.evaluate(point.tokens)
-        if floor.excess(best) > floor.allowance(best):
+                gap = coupled_gap(point, found.multipliers)
+                beyond = (gap + 2.0 * float(point.mean_system_time)) / greedy.accuracy_weight
+        if floor.excess(best) > floor.allowance(best) + beyond:
             others = "; ".join(c.label for c in greedy.couplings) or "a stable queue"
             raise InfeasibleError(
                 f"constraints: no allocation has {floor.label} together with {others}; "
@@ -101,6 +104,7 @@ def _require_attainable(instance: ModelData, reached: Evaluation) -> None:
 
 def _maximize(data: ModelData, near: Evaluation | None) -> Evaluation:
     """The maximiser of a model without couplings, to rounding."""
+    # At multipliers without a limit anything may overflow, which the search sees by its bounds.
     if near is None:
         search = _search(data, None, None)
     else:
