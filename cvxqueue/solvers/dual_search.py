@@ -126,7 +126,8 @@ def _quadratic_step(hessian: FloatArray, excess: FloatArray, multipliers: FloatA
             if (multipliers + step >= 0.0).all() and (slope >= 0.0).all():
                 return step
     # Only rounding leaves none: a short step down the gradient.
-    return np.maximum(excess / hessian.diagonal().max(), -multipliers)
+    downhill: FloatArray = np.maximum(excess / hessian.diagonal().max(), -multipliers)
+    return downhill
 
 
 def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:

@@ -80,20 +80,23 @@ def _require_attainable(instance: ModelData, first: DualPoint) -> None:
     What they leave is that of an instance in which accuracy is worth nearly everything. With K the
     worth, and T its mean system time, more than about T/K beyond its accuracy is out of reach.
     """
-    for place, floor in enumerate(instance.couplings):
-        if not floor.is_floor or first.excess[place] <= 0.0:
-            continue
+    if (first.excess <= 0.0).all():
+        return
+    for floor in (coupling for coupling in instance.couplings if coupling.is_floor):
         greedy = instance.priced(np.zeros(len(instance.couplings)))
         greedy.importance = np.ones(instance.size)
         greedy.accuracy_weight = _NEARLY_EVERYTHING * float(first.point.mean_system_time)
         greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
-        best, beyond = instance.lowest, 0.0
+        best, reach = instance.lowest, float(np.inf)
         for found in dual_search(greedy, _maximize):
             point = restored(greedy.evaluate(found.point.tokens))
-            if point is not None and point.mean_accuracy >= best.mean_accuracy:
+            if point is None:
+                continue
+            gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
+            reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
+            if point.mean_accuracy > best.mean_accuracy:
                 best = instance.evaluate(point.tokens)
-                gap = coupled_gap(point, found.multipliers)
-                beyond = (gap + 2.0 * float(point.mean_system_time)) / greedy.accuracy_weight
+        beyond = max(reach - float(best.mean_accuracy), 0.0)
         if floor.excess(best) > floor.allowance(best) + beyond:
             others = "; ".join(c.label for c in greedy.couplings) or "a stable queue"
             raise InfeasibleError(

@@ -52,8 +52,8 @@ class Method:
     function: str
     tolerance: float | None
     max_iterations: int
-    takes_couplings: bool
-    takes_kinks: bool
+    takes_couplings: bool = True
+    takes_kinks: bool = True
 
     @property
     def is_installed(self) -> bool:
@@ -94,7 +94,7 @@ class Method:
                 f"method {self.name!r} cannot keep {instance.couplings[0].label}; methods that can "
                 f"take constraints on all types together: {able}"
             )
-        if not getattr(instance.accuracy,'is_smooth',True) and not self.takes_kinks:
+        if not getattr(instance.accuracy, "is_smooth", True) and not self.takes_kinks:
             able = ", ".join(repr(name) for name, method in METHODS.items() if method.takes_kinks)
             return (
                 f"method {self.name!r} needs accuracy curves with a continuous slope, and one has "
@@ -118,8 +118,6 @@ METHODS = {
             function="newton",
             tolerance=None,
             max_iterations=500,
-            takes_couplings=True,
-            takes_kinks=True,
         ),
         Method(
             name="conic",
@@ -130,8 +128,6 @@ METHODS = {
             function="conic",
             tolerance=1e-9,
             max_iterations=20_000,
-            takes_couplings=True,
-            takes_kinks=True,
         ),
         Method(
             name="fixed-point",
