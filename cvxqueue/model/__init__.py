@@ -1,6 +1,6 @@
 """The model: accuracy curves, service laws, queues and the instance that joins them."""
 
-from cvxqueue.model.accuracy import AccuracyCurve, SaturatingExponential
+from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine import AffineService
 from cvxqueue.model.constraints import (
     Constraint,
@@ -20,7 +20,9 @@ from cvxqueue.model.disciplines import (
     Vacations,
 )
 from cvxqueue.model.evaluation import Evaluation
+from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
@@ -38,8 +40,10 @@ __all__ = [
     "MaxMeanWaitingTime",
     "MaxTokenRate",
     "Metrics",
+    "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",
+    "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",
     "Queue",

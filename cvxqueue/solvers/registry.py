@@ -94,7 +94,7 @@ class Method:
                 f"method {self.name!r} cannot keep {instance.couplings[0].label}; methods that can "
                 f"take constraints on all types together: {able}"
             )
-        if not getattr(instance.accuracy, "is_smooth", True) and not self.takes_kinks:
+        if not instance.accuracy.is_smooth and not self.takes_kinks:
             able = ", ".join(repr(name) for name, method in METHODS.items() if method.takes_kinks)
             return (
                 f"method {self.name!r} needs accuracy curves with a continuous slope, and one has "
