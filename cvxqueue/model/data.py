@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.accuracy import AccuracyCurve
+from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.arrays import FloatArray, entry_name, first_place, kept, require
 from cvxqueue.model.charges import Charge
 from cvxqueue.model.constraints import CouplingConstraint
@@ -178,9 +178,17 @@ class ModelData:
             place = slice(start, start + BLOCK)
             yield place, self.types(place)
 
-    def types(self, place: slice) -> ModelData:
-        """Return the data of some types: views, whose probabilities do not sum to one."""
-        return self._view(lambda array: array[..., place], lambda value: value)
+    def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> ModelData:
+        """Return the data of some types, whose probabilities do not sum to one.
+
+        Parameters
+        ----------
+        place : slice or ndarray of int
+            Which types; a slice gives views.
+        accuracy : AccuracyCurve, optional
+            Their curves, where these are at hand.
+        """
+        return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 
     def rows(self, which: NDArray[np.intp]) -> ModelData:
         """Return the data of some instances of a batch, which has an arrival rate for each."""
@@ -195,6 +203,7 @@ class ModelData:
         self,
         each_type: Callable[[FloatArray], FloatArray],
         each_instance: Callable[[Any], Any],
+        accuracy: AccuracyCurve | None = None,
     ) -> ModelData:
         """Return the data with one function applied to arrays by type, another to those without."""
         view = ModelData()
@@ -203,6 +212,6 @@ class ModelData:
         for name in ("probabilities", "importance", "lower", "upper"):
             setattr(view, name, each_type(getattr(self, name)))
         view.service = self.service.mapped(each_type)
-        view.accuracy = self.accuracy.mapped(each_type)
+        view.accuracy = self.accuracy.mapped(each_type) if accuracy is None else accuracy
         view.queue, view.charges = self.queue, self.charges
         return view

@@ -31,6 +31,8 @@ __all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tol
 _EPSILON = float(np.finfo(np.float64).eps)
 # Relative gap that `newton` is held to at least where constraints couple the types.
 _COUPLED = 1e-9
+# What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.
+_WITH_KINKS = 16.0
 
 
 class Proposal(NamedTuple):
@@ -195,7 +197,9 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
         return tolerance
     # Multipliers magnify what rounding does to the constraints.
     least = _COUPLED if point.instance.couplings else 0.0
-    return max(float(tightest_tolerance(point)), least)
+    # Where a type rests inside a straight piece, any of the piece is nearly as good, to rounding.
+    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
+    return max(share * float(tightest_tolerance(point)), least)
 
 
 def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:
