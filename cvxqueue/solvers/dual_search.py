@@ -136,16 +136,20 @@ def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
     mix, tokens = instance.probabilities, point.tokens
     here = instance.evaluate(tokens)
     is_free = (tokens > instance.lower) & (tokens < instance.upper)
-    stiffness = point.cost_curvature - point.instance.benefit.curvature(tokens)
+    bend = point.instance.benefit.curvature(tokens)
+    if not instance.accuracy.is_smooth:
+        # At a corner a type answers its marginal cost with what it has, and stays.
+        is_free = is_free & ((bend < 0.0) | (point.response != tokens))
+    stiffness = point.cost_curvature - bend
     with np.errstate(divide="ignore", invalid="ignore"):
         pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
     gradients = np.stack([coupling.gradient(here) for coupling in instance.couplings])
     slopes = np.stack(point.moment_slopes)
-    bend = point.price_slopes
+    price = point.price_slopes
     coupling = np.array(
         [
-            [float(bend.mean_mean), float(bend.mean_second)],
-            [float(bend.mean_second), float(bend.second_second)],
+            [float(price.mean_mean), float(price.mean_second)],
+            [float(price.mean_second), float(price.second_second)],
         ]
     )
     across = (gradients * pliancy) @ slopes.T
