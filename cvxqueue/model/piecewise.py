@@ -89,7 +89,7 @@ class PiecewiseLinear(ArrayData):
         in_order = np.concatenate([is_first, (steps > 0) | is_filling], axis=-1)
         require("accuracy.tokens", places, in_order, "must be more than the entry before it")
         # What fills up every list is no point.
-        filling = np.flatnonzero(is_filling.reshape(-1, steps.shape[-1]).all(axis=0))
+        filling = np.flatnonzero(is_filling.all(axis=tuple(range(steps.ndim - 1))))
         count = filling[0] + 1 if filling.size else places.shape[-1]
         object.__setattr__(self, "tokens", read_only(places[..., :count]))
         object.__setattr__(self, "accuracy", read_only(heights[..., :count]))
