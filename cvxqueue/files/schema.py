@@ -170,9 +170,11 @@ _PerType = Annotated[
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<number>"),
 ]
 
+_List = Annotated[list[float], Field(min_length=1)]
+
 # One list of numbers for all types, or one list for each.
 _ListPerType = Annotated[
-    Annotated[list[float], Tag("<list>")] | Annotated[list[list[float]], Tag("<lists>")],
+    Annotated[_List, Tag("<list>")] | Annotated[list[_List], Tag("<lists>")],
     Discriminator(
         lambda value: (
             "<lists>"
@@ -208,7 +210,7 @@ def _any_of(tables: Mapping[str, type[BaseModel]]) -> Any:
 
 _QUEUES = _tables("queue", "", float)
 _TASK_TABLES = {
-    section: _tables(section, "task", float, list[float]) for section in ("service", "accuracy")
+    section: _tables(section, "task", float, _List) for section in ("service", "accuracy")
 }
 _CURVES = _tables("accuracy", "", _PerType, _ListPerType)
 
