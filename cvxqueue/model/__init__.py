@@ -22,6 +22,8 @@ from cvxqueue.model.disciplines import (
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.mixed import MixedAccuracy
+from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
@@ -43,6 +45,8 @@ __all__ = [
     "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",
+    "MixedAccuracy",
+    "PiecewiseLinear",
     "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",
