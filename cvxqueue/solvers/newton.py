@@ -12,6 +12,7 @@ import numpy as np
 
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.model.demand import SETTLED
 from cvxqueue.solvers.driver import Proposal, Proposals
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
@@ -43,7 +44,8 @@ def newton(
         Idle fraction and price of a second of service to begin with, in place of those at `start`.
     """
     search = _search(instance, start, prices)
-    while search.step > STILL:
+    # The prices can stand still before the types have settled, where hardly any load is theirs.
+    while search.step > STILL or search.change > SETTLED:
         search.advance()
         if search.is_close:
             yield Proposal(search.candidate())
