@@ -102,6 +102,22 @@ def test_system_times_against_their_derivations(queue: str, law: str) -> None:
     )
 
 
+@pytest.mark.parametrize("queue", QUEUES)
+def test_price_slopes_against_differences(queue: str) -> None:
+    rate, m1, m2, step = 0.2, 3.0, 20.0, 1e-5
+
+    def prices(mean: float, second: float) -> tuple[float, float]:
+        held = np.asarray(mean), np.asarray(second), np.asarray(1.0 - rate * mean)
+        return tuple(float(price) for price in QUEUES[queue].prices(rate, *held))
+
+    along = np.subtract(prices(m1 + step, m2), prices(m1 - step, m2)) / (2.0 * step)
+    across = np.subtract(prices(m1, m2 + step), prices(m1, m2 - step)) / (2.0 * step)
+    held = np.asarray(m1), np.asarray(m2), np.asarray(1.0 - rate * m1)
+    slopes = [float(slope) for slope in QUEUES[queue].price_slopes(rate, *held)]
+    assert slopes == pytest.approx([along[0], along[1], across[1]], rel=1e-7, abs=1e-9)
+    assert across[0] == pytest.approx(along[1], rel=1e-7, abs=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("law", ["affine", "random", "quadratic"])
 @pytest.mark.parametrize("queue", QUEUES)

@@ -51,6 +51,12 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
     """
     instance.require_feasible()
     lower, upper = instance.lower, instance.upper
+    if instance.couplings:
+        # Their multipliers raise every marginal cost, and only a floor on the accuracy is a reason
+        # for more tokens: the first half of the first round holds.
+        if not any(coupling.is_floor for coupling in instance.couplings):
+            upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
+        return Bracket(lower, upper)
     for _ in range(rounds):
         upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
         above = instance.evaluate(upper)
