@@ -106,7 +106,7 @@ def test_system_times_against_their_derivations(queue: str, law: str) -> None:
 def test_price_slopes_against_differences(queue: str) -> None:
     rate, m1, m2, step = 0.2, 3.0, 20.0, 1e-5
 
-    def prices(mean: float, second: float) -> tuple[float, float]:
+    def prices(mean: float, second: float) -> tuple[float, ...]:
         held = np.asarray(mean), np.asarray(second), np.asarray(1.0 - rate * mean)
         return tuple(float(price) for price in QUEUES[queue].prices(rate, *held))
 
