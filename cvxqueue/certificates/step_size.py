@@ -34,7 +34,8 @@ class StepSize(ArrayData):
         Λ ≥ ‖∇²J‖ in the plain metric, in seconds per token². The step l + ∇J(l)/Λ, clipped to the
         box, increases J and stays in the level set.
     diagonal : float
-        Λ_D, the same in the metric diag(π (dt/dl)²), per second; dimensionally free of the tokens.
+        Λ_D, the same in the metric diag(π E[(dt/dl)²]) at `max_tokens`, per second; dimensionally
+        free of the tokens.
     metric : ndarray, shape (N,)
         A diagonal M with −∇²J ≼ M, in seconds per token²: the sharpest of the three.
     level : float

@@ -153,9 +153,10 @@ class LinearFractionalQueue(ABC):
             else half * np.sqrt(1.0 + bend / half * (least / half))
         )
         from_mean = least / (half + root)
-        waiting = longest - share * m1
+        # Nothing to wait for, where no service takes time, bounds nothing.
+        waiting = np.asarray(longest - share * m1)
+        work = np.asarray(congested * m1 + 0.5 * by_second * arrival_rate * m2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            work = congested * m1 + 0.5 * by_second * arrival_rate * m2
             from_second = np.where(waiting > 0, work / waiting, 0.0)
         return np.maximum(from_mean, from_second)
 

@@ -15,6 +15,7 @@ from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.model.demand import SETTLED
 from cvxqueue.solvers.driver import Proposal, Proposals
 from cvxqueue.solvers.dual_search import DualPoint, dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
@@ -56,7 +57,8 @@ def newton(
         yield from _with_couplings(instance)
         return
     search = _search(instance, start, prices)
-    while search.step > STILL:
+    # The prices can stand still before the types have settled, where hardly any load is theirs.
+    while search.step > STILL or search.change > SETTLED:
         search.advance()
         if search.is_close:
             yield Proposal(search.candidate())
