@@ -9,7 +9,7 @@ type stops at a corner, or within the piece whose slope is its marginal cost.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -144,8 +144,8 @@ def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> 
     A type goes on over every piece whose slope exceeds its marginal cost at the end of the piece.
     In the next one it stops where the slope is the cost, or it does not enter it.
     """
-    benefit = data.benefit
-    corners, slopes = benefit.breakpoints, benefit.segment_slopes
+    curve: Any = data.benefit
+    corners, slopes = curve.breakpoints, curve.segment_slopes
     start, slope = data.lower, slopes[0]
     end = corners[1] if len(corners) > 1 else data.upper
     for place in range(1, len(corners)):
