@@ -139,6 +139,14 @@ class Solution(ArrayData):
         return self.certificate.upper_multipliers
 
     @property
+    def constraint_multipliers(self) -> tuple[float, ...]:
+        """What one unit more of each coupling constraint's limit gains, in seconds.
+
+        See `Certificate.constraint_multipliers`.
+        """
+        return self.certificate.constraint_multipliers
+
+    @property
     def stationarity(self) -> float:
         """Largest imbalance of a type's marginal benefit and cost, relative to the cost."""
         return self.certificate.stationarity
@@ -208,6 +216,13 @@ class Solution(ArrayData):
             f"(relative {self.relative_gap:.2g})",
             f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}",
+            *(
+                f"{coupling.label}: "
+                + (f"one unit of this limit is worth {price:.6g} s" if price > 0 else "has room")
+                for coupling, price in zip(
+                    self.instance.couplings, self.constraint_multipliers, strict=False
+                )
+            ),
             "",
             f"{'task type':<{width}}  {'mix':>9}  {'tokens':>12}  {'accuracy':>9}",
         ]

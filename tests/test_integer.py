@@ -347,6 +347,26 @@ def test_the_program_bounds_every_combination(seed: int) -> None:
     assert bounds[-1] == pytest.approx(best, abs=tolerance)
 
 
+def test_tangents_are_raised_by_no_more_than_the_curvature() -> None:
+    # The second token of such a type takes three times as long as the first, and its load is small.
+    instance = cq.Instance(
+        arrival_rate=1.0,
+        accuracy_weight=15000.0,
+        max_tokens=[1.0, 0.0],
+        probabilities=[1e-6, 1.0 - 1e-6],
+        service=cq.QuadraticService(
+            base=[0.0, 0.1], per_token=1e-6, per_squared_token=[100.0, 1.0]
+        ),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=[0.5, 0.0], rate=5.0),
+    )
+    lower, upper = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
+    flips = FlipProgram(upper, lower.tokens, upper.tokens, slack=1.0)
+    flips.add_tangent(lower)
+    # Not to flip gains nothing, and must not be bounded by less.
+    assert float(upper.improvement(lower)) < 0.0
+    assert flips.solve(whole=True, seconds=10.0).bound >= -1e-5 * flips.unit
+
+
 def similar_types(size: int) -> cq.Instance:
     """Types with much the same curvature: the program takes long to prove its answer."""
     rng = np.random.default_rng(size)

@@ -458,3 +458,38 @@ def test_a_long_table_is_cut() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_every_status_says_what_to_do(status: Status) -> None:
     assert len(status.advice) > 20
+
+
+def test_newton_goes_on_until_the_types_have_settled() -> None:
+    # Vanishing mixes: the prices stand still from the first pass on, and the tokens do not.
+    instance = cq.Instance(
+        arrival_rate=1.0,
+        accuracy_weight=3000.0,
+        max_tokens=[1.0, 1.0, 0.0],
+        probabilities=[1e-6, 1e-6, 1.0 - 2e-6],
+        service=cq.QuadraticService(
+            base=[0.0, 0.0, 0.1], per_token=1e-6, per_squared_token=[100.0, 80.0, 1.0]
+        ),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=[0.5, 0.4, 0.0], rate=[5.0, 5.0, 0.1]),
+    )
+    solution = cq.solve(instance)
+    assert solution.status is cq.Status.OPTIMAL
+    assert solution.tokens[0] > 0.3
+
+
+@pytest.mark.parametrize("accuracy_weight", [0.0, 50.0])
+@pytest.mark.parametrize("method", ["newton", "fixed-point", "projected-gradient", "conic"])
+def test_no_service_time_at_all(method: str, accuracy_weight: float) -> None:
+    # Without base times the system time at the least tokens is zero, and nothing waits.
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=accuracy_weight,
+        max_tokens=100.0 if accuracy_weight == 0.0 else 0.0,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.0, per_token=0.01),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.01),
+    )
+    solution = cq.solve(instance, method)
+    assert solution.status is cq.Status.OPTIMAL
+    assert np.all(solution.tokens == 0.0) or (method == "conic" and solution.gap < 1e-9)
+    assert cq.solve_integer(instance).tokens.tolist() == [0, 0]

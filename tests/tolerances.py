@@ -61,3 +61,7 @@ CONE_DATA = Tolerance(rtol=1e-12, atol=1e-12)
 
 # An interior point method's answer, relative to `scale`: what its certificate allows.
 CONE_OPTIMUM = Tolerance(rtol=0.0, atol=1e-9)
+
+# A multiplier against a difference quotient of optimal values, whose steps are 1e-5 of the limits:
+# the third derivative leaves about 1e-8, and the rounding of the values as much.
+MULTIPLIER = Tolerance(rtol=1e-5, atol=1e-9)

@@ -3,6 +3,13 @@
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
+from cvxqueue.certificates.coupled import (
+    coupled_gap,
+    estimated_multipliers,
+    excesses,
+    lagrangian,
+    restored,
+)
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
@@ -23,7 +30,12 @@ __all__ = [
     "certified_objective",
     "certify",
     "contraction",
+    "coupled_gap",
+    "estimated_multipliers",
+    "excesses",
+    "lagrangian",
     "order_bracket",
+    "restored",
     "rounding_allowance",
     "step_size",
     "strong_concavity",

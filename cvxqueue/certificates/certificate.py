@@ -9,6 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cvxqueue.certificates.coupled import (
+    coupled_gap,
+    estimated_multipliers,
+    excesses,
+    is_satisfied,
+    lagrangian,
+    restored,
+)
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
@@ -17,7 +25,7 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only
 
 __all__ = ["Certificate", "certify"]
 
@@ -26,8 +34,9 @@ __all__ = ["Certificate", "certify"]
 class Certificate(ArrayData):
     """Proven statements about an allocation.
 
-    Everything is stated of `tokens`: the allocation asked about, moved into the box where it lay
-    outside. `violation` says by how much, and `is_feasible` whether it needed no move.
+    Everything is stated of `tokens`: the allocation asked about, moved to where the constraints
+    hold if it lay outside. `violation` says by how much, and `is_feasible` whether it needed no
+    move.
 
     Parameters
     ----------
@@ -36,23 +45,43 @@ class Certificate(ArrayData):
     tokens : ndarray, shape (N,)
         The allocation, in the box.
     violation : float
-        Largest distance outside the box, in tokens.
+        Largest distance of the allocation asked about from `tokens`, in tokens.
+    multipliers : ndarray, optional
+        One ≥ 0 for each coupling constraint of the instance, of its excess; by default those that
+        balance the gradient best. Any are valid, and good ones make `gap` small.
     """
 
     instance: Instance
     tokens: FloatArray
     violation: float
+    multipliers: FloatArray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", float_array("tokens", self.tokens))
+        found = self.multipliers
+        if found is None and self.instance.couplings:
+            found = estimated_multipliers(self.evaluation)
+        if found is not None:
+            object.__setattr__(self, "multipliers", read_only(found))
 
     @classmethod
-    def of(cls, instance: Instance, point: Evaluation, gap: float) -> Certificate:
+    def of(
+        cls,
+        instance: Instance,
+        point: Evaluation,
+        gap: float,
+        multipliers: FloatArray | None = None,
+    ) -> Certificate:
         """Return the certificate of a point in the box whose gap is known."""
         certificate = object.__new__(cls)
         point.tokens.flags.writeable = False
         certificate.__dict__.update(
-            instance=instance, tokens=point.tokens, violation=0.0, evaluation=point, gap=gap
+            instance=instance,
+            tokens=point.tokens,
+            violation=0.0,
+            multipliers=None if multipliers is None else read_only(multipliers),
+            evaluation=point,
+            gap=gap,
         )
         return certificate
 
@@ -61,6 +90,13 @@ class Certificate(ArrayData):
         """The closed forms at `tokens`."""
         return self.instance.evaluate(self.tokens)
 
+    @cached_property
+    def lagrangian(self) -> Evaluation:
+        """The same of the Lagrangian: the objective with the constraints at their multipliers."""
+        if self.multipliers is None:
+            return self.evaluation
+        return lagrangian(self.evaluation, self.multipliers)
+
     @property
     def is_stable(self) -> bool:
         """Whether the queue is stable."""
@@ -68,8 +104,8 @@ class Certificate(ArrayData):
 
     @property
     def is_feasible(self) -> bool:
-        """Whether the allocation asked about is stable and in the box."""
-        return self.is_stable and self.violation == 0.0
+        """Whether the allocation asked about is stable, in the box, and within the constraints."""
+        return self.violation == 0.0 and is_satisfied(self.evaluation)
 
     @cached_property
     def objective(self) -> float:
@@ -83,7 +119,9 @@ class Certificate(ArrayData):
     @cached_property
     def gap(self) -> float:
         """Proven bound on max J − objective, in seconds, rounding included."""
-        return float(certified_gap(self.evaluation))
+        if self.multipliers is None:
+            return float(certified_gap(self.evaluation))
+        return coupled_gap(self.evaluation, self.multipliers)
 
     @cached_property
     def allowance(self) -> float:
@@ -94,6 +132,26 @@ class Certificate(ArrayData):
     def upper_bound(self) -> float:
         """Proven upper bound on the optimal objective, in seconds; infinite if unstable."""
         return self.objective + self.gap if self.is_stable else np.inf
+
+    @cached_property
+    def constraint_multipliers(self) -> tuple[float, ...]:
+        """What one unit more of each coupling constraint's limit gains at the optimum, in seconds.
+
+        In the order of ``instance.couplings``. The unit is that of the limit: a second, a
+        probability, a token per second; of a floor, one unit less. A limit on the tail of the
+        waiting time is one of seconds, at its probability.
+        """
+        if self.multipliers is None or not self.is_stable:
+            return ()
+        pairs = zip(self.instance.couplings, self.multipliers.tolist(), strict=True)
+        return tuple(coupling.price(value, self.evaluation) for coupling, value in pairs)
+
+    @property
+    def excesses(self) -> FloatArray:
+        """How far each coupling constraint is exceeded, negative where there is room."""
+        if not self.is_stable:
+            return np.full(len(self.instance.couplings), np.inf)
+        return excesses(self.evaluation)
 
     @property
     def scale(self) -> float:
@@ -110,25 +168,25 @@ class Certificate(ArrayData):
     @kept
     def token_bounds(self) -> FloatArray:
         """Interval of each type that contains the optimal tokens, shape (N, 2)."""
-        return token_bounds(self.evaluation)
+        return token_bounds(self.lagrangian, self.gap)
 
     @kept
     def lower_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≥ min_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.evaluation.response <= self.instance.lower
+        at_bound = self.lagrangian.response <= self.instance.lower
         return np.where(at_bound, np.maximum(-self._gradient, 0.0), 0.0)
 
     @kept
     def upper_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≤ max_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.evaluation.response >= self.instance.upper
+        at_bound = self.lagrangian.response >= self.instance.upper
         return np.where(at_bound, np.maximum(self._gradient, 0.0), 0.0)
 
     @cached_property
     def stationarity(self) -> float:
         """Largest ``|∇J + lower − upper|`` of a type, relative to its marginal cost ∂T/∂l."""
         residual = self._gradient + self.lower_multipliers - self.upper_multipliers
-        cost = self.instance.probabilities * self.evaluation.marginal_cost
+        cost = self.instance.probabilities * self.lagrangian.marginal_cost
         return float(np.max(np.abs(residual) / cost))
 
     @cached_property
@@ -146,7 +204,7 @@ class Certificate(ArrayData):
                 f"{float(self.evaluation.utilization):.6g}, must be below 1), so there are no "
                 "multipliers"
             )
-        return self.evaluation.gradient
+        return self.lagrangian.gradient
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers as plain Python values, token intervals included."""
@@ -167,6 +225,16 @@ class Certificate(ArrayData):
                 "lower_multipliers": self.lower_multipliers.tolist(),
                 "upper_multipliers": self.upper_multipliers.tolist(),
             }
+        if self.instance.couplings:
+            summary["constraints"] = [
+                {"constraint": coupling.label, "excess": excess, "multiplier": price}
+                for coupling, excess, price in zip(
+                    self.instance.couplings,
+                    self.excesses.tolist(),
+                    self.constraint_multipliers or [None] * len(self.instance.couplings),
+                    strict=True,
+                )
+            ]
         return summary
 
     def __repr__(self) -> str:
@@ -184,13 +252,14 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
     instance : Instance
         The instance.
     tokens : array_like, shape (N,)
-        The allocation. Where it lies outside the box, the nearest point of the box is certified,
-        and the distance reported.
+        The allocation. Where it lies outside the box, or violates a constraint, a point nearby
+        that does not is certified, and the distance reported.
 
     Returns
     -------
     Certificate
-        With an infinite gap where the queue is unstable.
+        With an infinite gap where the queue is unstable, or no point nearby satisfies the
+        constraints.
 
     Raises
     ------
@@ -215,5 +284,8 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
             f"got shape {given.shape}"
         )
     inside = np.clip(given, instance.lower, instance.upper)
+    if instance.couplings:
+        point = restored(instance.evaluate(inside))
+        inside = inside if point is None else point.tokens
     violation = float(np.max(np.abs(given - inside)))
     return Certificate(instance, inside, violation)

@@ -61,10 +61,15 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
         * instance.accuracy.curvature_range(instance.lower, instance.upper)[0]
     )
     slopes = [instance.service.mean_slope(point.tokens) for point in (least, most)]
-    # Inside the stability region m2 ≤ max t · m1 < max t / λ, which a huge cap cannot spoil.
+    # Inside the stability region m2 ≤ max (E[t²]/E[t]) m1 < max (E[t²]/E[t]) / λ, which a huge cap
+    # cannot spoil; the ratio rises with the tokens, and is t itself where that is not random.
+    moments = instance.service.moments(most.tokens)
+    longest = np.divide(
+        moments.second_moment, moments.mean, out=np.zeros(instance.size), where=moments.mean > 0.0
+    )
     second_moment = min(
         float(most.service_time_second_moment),
-        float(np.max(most.times)) / instance.arrival_rate,
+        float(np.max(longest)) / instance.arrival_rate,
     )
     # The bound holds for a mix that sums to one; an instance's does within 1e-9.
     congestion = instance.queue.curvature(

@@ -18,7 +18,7 @@ _SHARP = 1e-9
 _ROUNDING = 1.0 + 1e-6
 
 
-def token_bounds(point: Evaluation) -> FloatArray:
+def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     """Interval of each type that contains its optimal tokens, shape (N, 2).
 
     If type k had v tokens, the separable bound on J would be J(l) + gap less what type k loses by
@@ -29,12 +29,16 @@ def token_bounds(point: Evaluation) -> FloatArray:
     ----------
     point : Evaluation
         One allocation in the box; where it is unstable, the whole box is returned.
+    slack : float, optional
+        Bound on what the optimum gains over it, in seconds; by default the certified gap.
     """
     instance = point.instance
     lower, upper = instance.lower, instance.upper
     if not point.is_stable:
         return np.stack([lower, upper], axis=-1)
-    slack = float(certified_gap(point))
+    slack = float(certified_gap(point)) if slack is None else slack
+    if not np.isfinite(slack):
+        return np.stack([lower, upper], axis=-1)
     best = point.response
     ends = [_outer_root(point, best, end, slack) for end in (lower, upper)]
     return np.stack(ends, axis=-1)

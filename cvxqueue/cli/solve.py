@@ -30,12 +30,14 @@ _MOST_COMBINED = 10_000
 
 def run(options: argparse.Namespace) -> int:
     """Solve, compare, round and print."""
-    names = [method.name for method in methods() if method.is_installed]
     if options.method is not None:
-        names = [find_method(options.method).name]
+        find_method(options.method)
     if options.plot is not None:
         check_picture(options.plot)
     instance = read_instance(options.file)
+    names = [method.name for method in methods(instance)]
+    if options.method is not None:
+        names = [options.method]
     with progress(len(names) + 1) as step:
         solutions = []
         for position, name in enumerate(names):

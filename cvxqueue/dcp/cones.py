@@ -81,6 +81,8 @@ class ConeProgram(NamedTuple):
 
 def has_cone_program(instance: Instance) -> bool:
     """Whether the classes of the instance are those that the cones are written for."""
+    if instance.couplings or instance.service.is_random:
+        return False
     held = (type(instance.queue), type(instance.service), type(instance.accuracy))
     return held == (FIFO, AffineService, SaturatingExponential)
 

@@ -68,7 +68,8 @@ class FlipProgram:
         curvature = instance.queue.curvature(
             rate, float(most.service_time_second_moment), least_idle
         )
-        slopes = instance.service.mean_slope(base.tokens)
+        # The least slope between the two values: service times are convex in the tokens.
+        slopes = instance.service.mean_slope(lower)
         self._weights = 0.5 * curvature.least * instance.probabilities * np.square(slopes)
 
         gains = base.separable_gains(self.other)

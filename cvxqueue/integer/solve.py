@@ -87,6 +87,11 @@ def solve_integer(
     started = time.perf_counter()
     if not isinstance(instance, Instance):
         raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    if instance.couplings:
+        raise InvalidInputError(
+            f"solve_integer cannot keep {instance.couplings[0].label}: it takes no constraints on "
+            "all types together"
+        )
     if method not in _METHODS:
         raise InvalidInputError(
             f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"

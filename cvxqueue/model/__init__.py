@@ -1,7 +1,17 @@
 """The model: accuracy curves, service laws, queues and the instance that joins them."""
 
-from cvxqueue.model.accuracy import AccuracyCurve, SaturatingExponential
+from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine import AffineService
+from cvxqueue.model.constraints import (
+    Constraint,
+    CouplingConstraint,
+    MaxMeanSystemTime,
+    MaxMeanWaitingTime,
+    MaxTokenRate,
+    MinAccuracy,
+    MinMeanAccuracy,
+    WaitingTimeTail,
+)
 from cvxqueue.model.disciplines import (
     FIFO,
     BatchArrivals,
@@ -10,7 +20,11 @@ from cvxqueue.model.disciplines import (
     Vacations,
 )
 from cvxqueue.model.evaluation import Evaluation
+from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.mixed import MixedAccuracy
+from cvxqueue.model.piecewise import PiecewiseLinear
+from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
@@ -20,9 +34,20 @@ __all__ = [
     "AccuracyCurve",
     "AffineService",
     "BatchArrivals",
+    "Constraint",
+    "CouplingConstraint",
     "Evaluation",
     "Instance",
+    "MaxMeanSystemTime",
+    "MaxMeanWaitingTime",
+    "MaxTokenRate",
     "Metrics",
+    "MichaelisMenten",
+    "MinAccuracy",
+    "MinMeanAccuracy",
+    "MixedAccuracy",
+    "PiecewiseLinear",
+    "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",
     "Queue",
@@ -30,4 +55,5 @@ __all__ = [
     "ServiceLaw",
     "Setups",
     "Vacations",
+    "WaitingTimeTail",
 ]

@@ -94,13 +94,18 @@ class AffineService(ArrayData):
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same law with `function` applied to every array by type, unchecked."""
         law = super().mapped(function)
-        law.__dict__["_is_random"] = self._is_random
+        law.__dict__["is_random"] = self.is_random
         return law
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Mean service time t(l), in seconds."""
         times: FloatArray = self.base + self.per_token * np.asarray(tokens, dtype=np.float64)
         return times
+
+    def inverse_mean(self, times: ArrayLike) -> FloatArray:
+        """Tokens at which the mean service time has the value `times`; negative below `base`."""
+        tokens: FloatArray = (np.asarray(times, dtype=np.float64) - self.base) / self.per_token
+        return tokens
 
     def mean_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the mean, in seconds per token."""
@@ -113,7 +118,7 @@ class AffineService(ArrayData):
     def second_moment(self, tokens: ArrayLike) -> FloatArray:
         """Second moment t² + token_scv · (per_token · l)², in seconds squared."""
         square = np.square(self.mean(tokens))
-        return square + self._variance * np.square(tokens) if self._is_random else square
+        return square + self._variance * np.square(tokens) if self.is_random else square
 
     def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the second moment, in seconds squared per token."""
@@ -127,7 +132,7 @@ class AffineService(ArrayData):
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
         times = self.mean(tokens)
-        if self._is_random:
+        if self.is_random:
             slope = self.second_moment_slope(tokens)
             return Moments(times, self.second_moment(tokens), self.per_token, slope)
         return Moments(times, times * times, self.per_token, (times + times) * self.per_token)
@@ -149,7 +154,7 @@ class AffineService(ArrayData):
     ) -> FloatArray:
         """E[(t(to) − ratio · t(tokens))²], in seconds squared."""
         square = np.square(self.mean(to) - ratio * self.mean(tokens))
-        if self._is_random:
+        if self.is_random:
             square = square + self._variance * np.square(to - ratio * tokens)
         return square
 
@@ -161,17 +166,17 @@ class AffineService(ArrayData):
 
     def marginal_time(self, tokens: ArrayLike) -> FloatArray:
         """Half the ratio of the slopes of the two moments, τ = t + token_scv · per_token · l."""
-        if self._is_random:
+        if self.is_random:
             spread = 1.0 + self.token_scv
             return self.base + self.per_token * spread * np.asarray(tokens, dtype=np.float64)
         return self.mean(tokens)
 
     def marginal_time_slope(self, tokens: ArrayLike) -> FloatArray:
         """Derivative of τ, (1 + token_scv) per_token."""
-        return self.per_token * (1.0 + self.token_scv) if self._is_random else self.per_token
+        return self.per_token * (1.0 + self.token_scv) if self.is_random else self.per_token
 
     @kept
-    def _is_random(self) -> bool:
+    def is_random(self) -> bool:
         """Whether any type uses a random number of tokens: where none does, less is computed."""
         return bool(self.token_scv.any())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.accuracy import AccuracyCurve
+from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.arrays import FloatArray, entry_name, first_place, kept, require
+from cvxqueue.model.charges import Charge
+from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
@@ -46,6 +48,10 @@ class ModelData:
         Of the same types.
     queue : Queue
         Common to all.
+    charges : tuple of Charge
+        What the types pay for tokens besides, as in a Lagrangian; usually nothing.
+    couplings : tuple of CouplingConstraint
+        Constraints on all types together; each has a multiplier.
     """
 
     arrival_rate: float | FloatArray
@@ -57,6 +63,8 @@ class ModelData:
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
+    charges: tuple[Charge, ...] = ()
+    couplings: tuple[CouplingConstraint, ...] = ()
 
     def require_allowed(self) -> None:
         """Raise an error that names the first entry of the arrays that is out of range.
@@ -113,6 +121,41 @@ class ModelData:
         """Return the nearest tokens in the box; NaN stays."""
         return np.minimum(np.maximum(tokens, self.lower), self.upper)
 
+    def marginal_cost(
+        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Cost of one more token of each type at given prices, per π, and its derivative."""
+        cost, rise = self.service.marginal_cost(tokens, mean_price, second_price)
+        for charge in self.charges:
+            more, more_rise = charge.marginal_cost(self.service, tokens)
+            cost, rise = cost + more, rise + more_rise
+        return cost, rise
+
+    def priced(self, multipliers: Sequence[float] | FloatArray) -> ModelData:
+        """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
+
+        Its objective is J less the multipliers times the excesses, up to a constant.
+
+        Parameters
+        ----------
+        multipliers : array_like, one for each of `couplings`
+        """
+        pairs = zip(self.couplings, multipliers, strict=True)
+        rate = float(self.arrival_rate)
+        terms = [coupling.terms(float(multiplier), rate) for coupling, multiplier in pairs]
+        time, waiting = sum(term.time for term in terms), sum(term.waiting for term in terms)
+        data = ModelData()
+        data.arrival_rate, data.probabilities = self.arrival_rate, self.probabilities
+        data.lower, data.upper = self.lower, self.upper
+        data.service, data.accuracy = self.service, self.accuracy
+        # The prices of accuracy are seconds already.
+        data.accuracy_weight = 1.0
+        data.importance = self.accuracy_value + sum(term.accuracy for term in terms)
+        is_priced = time != 0.0 or waiting != 0.0
+        data.queue = self.queue.priced(1.0 + time, waiting) if is_priced else self.queue
+        data.charges = tuple(charge for term in terms for charge in term.charges)
+        return data
+
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
         return Evaluation(self, tokens)
@@ -135,9 +178,17 @@ class ModelData:
             place = slice(start, start + BLOCK)
             yield place, self.types(place)
 
-    def types(self, place: slice) -> ModelData:
-        """Return the data of some types: views, whose probabilities do not sum to one."""
-        return self._view(lambda array: array[..., place], lambda value: value)
+    def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> ModelData:
+        """Return the data of some types, whose probabilities do not sum to one.
+
+        Parameters
+        ----------
+        place : slice or ndarray of int
+            Which types; a slice gives views.
+        accuracy : AccuracyCurve, optional
+            Their curves, where these are at hand.
+        """
+        return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 
     def rows(self, which: NDArray[np.intp]) -> ModelData:
         """Return the data of some instances of a batch, which has an arrival rate for each."""
@@ -152,6 +203,7 @@ class ModelData:
         self,
         each_type: Callable[[FloatArray], FloatArray],
         each_instance: Callable[[Any], Any],
+        accuracy: AccuracyCurve | None = None,
     ) -> ModelData:
         """Return the data with one function applied to arrays by type, another to those without."""
         view = ModelData()
@@ -160,6 +212,6 @@ class ModelData:
         for name in ("probabilities", "importance", "lower", "upper"):
             setattr(view, name, each_type(getattr(self, name)))
         view.service = self.service.mapped(each_type)
-        view.accuracy = self.accuracy.mapped(each_type)
-        view.queue = self.queue
+        view.accuracy = self.accuracy.mapped(each_type) if accuracy is None else accuracy
+        view.queue, view.charges = self.queue, self.charges
         return view

@@ -3,12 +3,13 @@
 At prices P1 of a second and P2 of a squared second the types decouple. Type k wants the tokens at
 which its marginal benefit meets its marginal cost P1 m1′ + P2 m2′. In terms of the response R to a
 marginal cost this reads l = R(cost(l)); the cost enters by its logarithm, so that Newton's method
-needs one logarithm for each type and a step or two.
+needs one logarithm for each type and a step or two. A curve of straight pieces has no such R: a
+type stops at a corner, or within the piece whose slope is its marginal cost.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,8 @@ __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 # A type has settled when its last step changed its marginal cost by no more than this share: what
 # remains is half the square of it.
 SETTLED = 0.1
+# Affine times take one; the exponential charge of a tail takes one for each factor e.
+_CROSSING_STEPS = 60
 
 
 class Demand(NamedTuple):
@@ -89,8 +92,26 @@ class _Step(NamedTuple):
 
 
 def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int) -> _Step:
-    """Take Newton steps until every instance has settled, each as if it were alone."""
+    """Let the types of every class of curves settle."""
     mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
+    if data.accuracy.is_smooth:
+        return _settle_smooth(data, tokens, mean, second, most_steps)
+    tokens, answer, change = tokens.copy(), np.zeros_like(tokens), np.zeros_like(prices.mean)
+    for place, curve in data.accuracy.groups:
+        part = data.types(place, curve)
+        if curve.is_smooth:
+            step = _settle_smooth(part, tokens[..., place], mean, second, most_steps)
+            change = np.maximum(change, step.change)
+        else:
+            step = _settle_by_pieces(part, mean, second)
+        tokens[..., place], answer[..., place] = step.tokens, step.answer
+    return _Step(tokens, answer, change)
+
+
+def _settle_smooth(
+    data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray, most_steps: int
+) -> _Step:
+    """Take Newton steps until every instance has settled, each as if it were alone."""
     step = _step(data, tokens, mean, second)
     for _ in range(1, most_steps):
         is_moving = step.change > SETTLED
@@ -108,13 +129,64 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
 
 def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
     """One Newton step on l = R(cost(l)), and the relative change of the cost that it makes."""
-    cost, rise = data.service.marginal_cost(tokens, mean, second)
+    cost, rise = data.marginal_cost(tokens, mean, second)
     response = data.benefit.inverse_slope(cost)
     sensitivity = data.benefit.inverse_slope_sensitivity(response, response)
     whole = cost + sensitivity * rise
     moved = data.boxed(tokens + (response - tokens) * cost / whole)
     change = np.abs((moved - tokens) * rise / cost).max(axis=-1)
     return _Step(moved, sensitivity / whole, change)
+
+
+def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> _Step:
+    """What types want whose benefit is made of straight pieces: exact, from anywhere.
+
+    A type goes on over every piece whose slope exceeds its marginal cost at the end of the piece.
+    In the next one it stops where the slope is the cost, or it does not enter it.
+    """
+    curve: Any = data.benefit
+    corners, slopes = curve.breakpoints, curve.segment_slopes
+    start, slope = data.lower, slopes[0]
+    end = corners[1] if len(corners) > 1 else data.upper
+    for place in range(1, len(corners)):
+        corner = data.boxed(corners[place])
+        is_passed = slopes[place - 1] > data.marginal_cost(corner, mean, second)[0]
+        start = np.where(is_passed, corners[place], start)
+        slope = np.where(is_passed, slopes[place], slope)
+        following = corners[min(place + 1, len(corners) - 1)]
+        end = np.where(is_passed, following, end)
+    start, end = data.boxed(start), data.boxed(end)
+    is_inside = (slope > data.marginal_cost(start, mean, second)[0]) & (end > start)
+    tokens, rise = _crossing(data, slope, start, np.where(is_inside, end, start), mean, second)
+    is_free = is_inside & (tokens > start) & (tokens < end)
+    answer = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
+    return _Step(tokens, answer, np.zeros(tokens.shape[:-1]))
+
+
+def _crossing(
+    data: ModelData,
+    slope: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+    mean: FloatArray,
+    second: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Where the marginal cost, which rises and is convex, reaches a slope; and its rise there.
+
+    Newton's method from above; a step that leaves the interval is halved back into it.
+    """
+    tokens = high
+    for _ in range(_CROSSING_STEPS):
+        cost, rise = data.marginal_cost(tokens, mean, second)
+        low = np.where(cost < slope, np.maximum(low, tokens), low)
+        high = np.where(cost > slope, np.minimum(high, tokens), high)
+        moved = tokens - (cost - slope) / rise
+        is_out = ~((moved >= low) & (moved <= high))
+        moved = np.where(is_out, 0.5 * (low + high), moved)
+        if np.array_equal(moved, tokens):
+            break
+        tokens = moved
+    return tokens, data.marginal_cost(tokens, mean, second)[1]
 
 
 def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:

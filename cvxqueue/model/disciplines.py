@@ -54,9 +54,18 @@ class LinearFractionalQueue(ABC):
     def weights(self) -> Weights:
         """The weights β, δ and ω."""
 
+    @property
+    def has_lundberg_bound(self) -> bool:
+        """Whether the tail of the waiting time is below its Lundberg bound."""
+        return False
+
     def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
         """Part of the mean waiting time that no service time changes, in seconds."""
         return 0.0
+
+    def priced(self, of_time: float, of_waiting: float) -> LinearFractionalQueue:
+        """Return the queue that counts `of_time` · T + `of_waiting` · W as its system time."""
+        return PricedQueue(self, of_time, of_waiting)
 
     @property
     def _shares(self) -> tuple[float, float, float]:
@@ -137,10 +146,17 @@ class LinearFractionalQueue(ABC):
         longest = system_time - self.constant(arrival_rate)
         half = congested + by_second - share + arrival_rate * longest
         least, bend = 2.0 * congested + by_second, 2.0 * share - by_second
-        from_mean = least / (half + np.hypot(half, np.sqrt(bend * least)))
-        waiting = longest - share * m1
+        # Of a queue at prices the bend may be negative, and half is at least one then.
+        root = (
+            np.hypot(half, np.sqrt(bend * least))
+            if bend >= 0.0
+            else half * np.sqrt(1.0 + bend / half * (least / half))
+        )
+        from_mean = least / (half + root)
+        # Nothing to wait for, where no service takes time, bounds nothing.
+        waiting = np.asarray(longest - share * m1)
+        work = np.asarray(congested * m1 + 0.5 * by_second * arrival_rate * m2)
         with np.errstate(divide="ignore", invalid="ignore"):
-            work = congested * m1 + 0.5 * by_second * arrival_rate * m2
             from_second = np.where(waiting > 0, work / waiting, 0.0)
         return np.maximum(from_mean, from_second)
 
@@ -221,6 +237,45 @@ class LinearFractionalQueue(ABC):
 
 
 @dataclass(frozen=True)
+class PricedQueue(LinearFractionalQueue):
+    """A queue whose system time and waiting time have prices of their own, as in a Lagrangian.
+
+    What stands for the mean system time is `of_time` · T + `of_waiting` · W.
+    """
+
+    queue: LinearFractionalQueue
+    of_time: float
+    of_waiting: float
+
+    @property
+    def weights(self) -> Weights:
+        """Those of the sum, beyond one mean service time."""
+        share, congested, by_second = self._shares
+        return Weights(congested + share - 1.0, 1.0 - share, by_second)
+
+    @property
+    def _shares(self) -> tuple[float, float, float]:
+        share, congested, by_second = self.queue._shares
+        both = self.of_time + self.of_waiting
+        return both * share - self.of_waiting, both * congested, both * by_second
+
+    def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
+        """That of the queue, at the sum of the prices."""
+        return (self.of_time + self.of_waiting) * self.queue.constant(arrival_rate)
+
+    def mean_waiting_time(
+        self,
+        arrival_rate: float | FloatArray,
+        mean: FloatArray,
+        second_moment: FloatArray,
+        idle: FloatArray,
+    ) -> FloatArray:
+        """The sum, less one mean service time, in seconds."""
+        waiting = self.queue.mean_waiting_time(arrival_rate, mean, second_moment, idle)
+        return (self.of_time + self.of_waiting) * waiting + (self.of_time - 1.0) * mean
+
+
+@dataclass(frozen=True)
 class FIFO(LinearFractionalQueue):
     """The M/G/1 queue, first in first out.
 
@@ -231,6 +286,11 @@ class FIFO(LinearFractionalQueue):
     ----------
     Kleinrock, "Queueing Systems, volume I: Theory", Wiley 1975, section 5.6.
     """
+
+    @property
+    def has_lundberg_bound(self) -> bool:
+        """Yes: the waiting time is the largest of a random walk."""
+        return True
 
     @property
     def weights(self) -> Weights:

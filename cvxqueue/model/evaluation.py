@@ -148,7 +148,15 @@ class Evaluation:
     def marginal_cost(self) -> FloatArray:
         """∂T/∂l_k / π_k, in seconds per token, shape (..., N)."""
         prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        return self.instance.service.marginal_cost(self.tokens, *prices)[0]
+        return self.instance.marginal_cost(self.tokens, *prices)[0]
+
+    @kept
+    def magnification(self) -> FloatArray:
+        """What the rounding of the utilization becomes in a marginal cost, shape (...)."""
+        magnification: FloatArray = 1.0 / self.idle
+        for charge in self.instance.charges:
+            magnification = magnification + charge.magnification(self.instance.service, self.tokens)
+        return magnification
 
     @kept
     def marginal_benefit(self) -> FloatArray:
@@ -181,7 +189,7 @@ class Evaluation:
     def cost_curvature(self) -> FloatArray:
         """Second derivative of each type's cost at fixed prices, per π, shape (..., N)."""
         prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        return self.instance.service.marginal_cost(self.tokens, *prices)[1]
+        return self.instance.marginal_cost(self.tokens, *prices)[1]
 
     @property
     def price_slopes(self) -> PriceSlopes:

@@ -10,15 +10,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InvalidInputError, UnstableQueueError
+from cvxqueue.errors import InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
     float_array,
+    read_only,
     real_number,
     text_tuple,
 )
+from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.disciplines import FIFO
 from cvxqueue.model.evaluation import Evaluation
@@ -77,12 +79,19 @@ class Instance(ArrayData, ModelData):
         Weight w_k ≥ 0 of each type's accuracy in the objective.
     queue : Queue, default ``FIFO()``
         How waiting depends on the service times.
+    constraints : sequence of Constraint
+        What an allocation must satisfy besides the box and stability.
     names : sequence of str, optional
         Distinct names of the types.
     name, description : str
         What the instance is called, and what it shows.
     sources : sequence of str
         Where the numbers come from.
+
+    Attributes
+    ----------
+    lower, upper : ndarray, shape (N,)
+        The box that the constraints leave of ``[min_tokens, max_tokens]``: what methods work in.
 
     Raises
     ------
@@ -111,6 +120,7 @@ class Instance(ArrayData, ModelData):
     min_tokens: FloatArray
     importance: FloatArray
     queue: Queue
+    constraints: tuple[Constraint, ...]
     names: tuple[str, ...] | None
     name: str
     description: str
@@ -128,6 +138,7 @@ class Instance(ArrayData, ModelData):
         min_tokens: ArrayLike = 0.0,
         importance: ArrayLike = 1.0,
         queue: Queue | None = None,
+        constraints: Sequence[Constraint] = (),
         names: Sequence[str] | None = None,
         name: str = "",
         description: str = "",
@@ -166,6 +177,7 @@ class Instance(ArrayData, ModelData):
         keep("queue", FIFO() if queue is None else queue)
 
         keep("names", None if names is None else _distinct_names(names, length))
+        self._keep_constraints(constraints)
         for field, text in (("name", name), ("description", description)):
             if not isinstance(text, str):
                 raise InvalidInputError(f"{field} must be a string, got {text!r:.80}")
@@ -195,9 +207,54 @@ class Instance(ArrayData, ModelData):
         ------
         UnstableQueueError
             If the utilization at `lower` is 1 or more.
+        InfeasibleError
+            If no allocation satisfies one of the constraints; combinations that only together
+            leave nothing are found by the methods.
         """
+        for constraint in self.constraints:
+            if isinstance(constraint, BoxConstraint):
+                least = constraint.least_tokens(self)
+                if (least > self.max_tokens).any():
+                    shortfall = constraint.shortfall(self, int(np.argmax(least > self.max_tokens)))
+                    raise InfeasibleError(f"constraints: {shortfall}")
         if not self.is_feasible:
             raise UnstableQueueError(self.least_utilization, self.max_arrival_rate)
+        for coupling in self.couplings:
+            # More tokens help a floor and nothing else.
+            best = self.evaluate(self.upper) if coupling.is_floor else self.lowest
+            if coupling.excess(best) > coupling.allowance(best):
+                bound = "max_tokens" if coupling.is_floor else "the least tokens"
+                raise InfeasibleError(
+                    f"constraints: no allocation has {coupling.label}, not even at {bound}; "
+                    f"{coupling.remedy(best)}"
+                )
+
+    def _keep_constraints(self, constraints: Sequence[Constraint]) -> None:
+        """Check the constraints and cut the box to what they leave of it."""
+        if isinstance(constraints, Constraint) or not isinstance(constraints, Sequence):
+            raise InvalidInputError(
+                f"constraints must be a list of constraints, got {constraints!r:.80}"
+            )
+        lower, upper = self.min_tokens, self.max_tokens
+        for place, constraint in enumerate(constraints):
+            if not isinstance(constraint, Constraint):
+                raise InvalidInputError(
+                    f"constraints[{place}] must be a constraint such as MaxMeanSystemTime(2.0), "
+                    f"got {constraint!r:.80}"
+                )
+            constraint.require_allowed(self)
+            if isinstance(constraint, BoxConstraint):
+                lower = np.maximum(lower, constraint.least_tokens(self))
+            elif isinstance(constraint, CouplingConstraint):
+                upper = np.minimum(upper, constraint.most_tokens(self))
+        if constraints:
+            # Where they leave nothing, `require_feasible` says so.
+            lower = np.minimum(lower, self.max_tokens)
+            for field, array in (("lower", lower), ("upper", np.maximum(lower, upper))):
+                object.__setattr__(self, field, read_only(array))
+        object.__setattr__(self, "constraints", tuple(constraints))
+        couplings = tuple(c for c in constraints if isinstance(c, CouplingConstraint))
+        object.__setattr__(self, "couplings", couplings)
 
     def type_name(self, position: int) -> str:
         """Name of a type, or a numbered stand-in where the instance gives none."""

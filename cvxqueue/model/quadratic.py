@@ -87,6 +87,19 @@ class QuadraticService(ArrayData):
         times: FloatArray = self.base + (self.per_token + self.per_squared_token * count) * count
         return times
 
+    @property
+    def is_random(self) -> bool:
+        """No: queries of a type that use the same tokens take the same time."""
+        return False
+
+    def inverse_mean(self, times: ArrayLike) -> FloatArray:
+        """Tokens at which the service time has the value `times`; negative below `base`."""
+        beyond = np.asarray(times, dtype=np.float64) - self.base
+        half = 0.5 * self.per_token
+        root = np.sqrt(np.maximum(half * half + self.per_squared_token * beyond, 0.0))
+        tokens: FloatArray = beyond / (half + root)
+        return tokens
+
     def mean_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative per_token + 2 per_squared_token · l, in seconds per token."""
         count = np.asarray(tokens, dtype=np.float64)

@@ -57,6 +57,10 @@ class Queue(Protocol):
     ``newton`` rests on it. Everything broadcasts over the instances of a batch.
     """
 
+    @property
+    def has_lundberg_bound(self) -> bool:
+        """Whether P(W > x) ≤ exp(−θ x) for every θ with E exp(θ S) ≤ 1 + θ/λ."""
+
     def mean_waiting_time(
         self,
         arrival_rate: float | FloatArray,
@@ -83,6 +87,9 @@ class Queue(Protocol):
         idle: FloatArray,
     ) -> PriceSlopes:
         """Second derivatives of the mean system time."""
+
+    def priced(self, of_time: float, of_waiting: float) -> Queue:
+        """Return the queue that counts `of_time` · T + `of_waiting` · W as its system time."""
 
     def divergence(
         self,

@@ -37,6 +37,13 @@ class ServiceLaw(Protocol):
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same law with `function` applied to every array by type, unchecked."""
 
+    @property
+    def is_random(self) -> bool:
+        """Whether the service time of a type varies from query to query."""
+
+    def inverse_mean(self, times: FloatArray) -> FloatArray:
+        """Tokens at which the mean service time has the value `times`; negative below all."""
+
     def mean(self, tokens: FloatArray) -> FloatArray:
         """Mean service time."""
 

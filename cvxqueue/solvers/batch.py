@@ -90,6 +90,11 @@ def solve_batch(
     """
     if not isinstance(instance, Instance):
         raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    if instance.constraints:
+        raise InvalidInputError(
+            f"solve_batch cannot keep {instance.constraints[0].label}: it takes no constraints; "
+            "solve the variants one by one"
+        )
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)
     wanted = None if tolerance is None else positive("tolerance", tolerance)

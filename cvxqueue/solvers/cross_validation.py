@@ -11,7 +11,8 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
 from cvxqueue.solution import Solution
-from cvxqueue.solvers.registry import METHODS, find_method
+from cvxqueue.solvers.registry import find_method
+from cvxqueue.solvers.registry import methods as able_methods
 from cvxqueue.solvers.solve import solve
 
 __all__ = ["CrossValidation", "cross_validate"]
@@ -111,7 +112,7 @@ def cross_validate(
     instance : Instance
         What to solve.
     methods : sequence of str, optional
-        Names of the methods; by default all that are installed.
+        Names of the methods; by default all that are installed and can take the instance.
     time_limit : float, default infinity
         Seconds for each method.
     progress : callable, optional
@@ -130,7 +131,7 @@ def cross_validate(
         If a method is not known, or none is given.
     """
     if methods is None:
-        methods = [name for name, method in METHODS.items() if method.is_installed]
+        methods = [method.name for method in able_methods(instance)]
     names = [find_method(name).name for name in methods]
     if not names:
         raise InvalidInputError("methods must name at least one method, got an empty list")

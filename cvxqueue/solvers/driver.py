@@ -12,7 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates import Certificate, certified_gap, certified_objective
+from cvxqueue.certificates import (
+    Certificate,
+    certified_gap,
+    certified_objective,
+    coupled_gap,
+    estimated_multipliers,
+    restored,
+)
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray, read_only
@@ -22,6 +29,10 @@ __all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tol
 
 
 _EPSILON = float(np.finfo(np.float64).eps)
+# Relative gap that `newton` is held to at least where constraints couple the types.
+_COUPLED = 1e-9
+# What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.
+_WITH_KINKS = 16.0
 
 
 class Proposal(NamedTuple):
@@ -37,6 +48,8 @@ class Proposal(NamedTuple):
     """What a solver behind the method said of it."""
     is_candidate: bool = True
     """Whether it may be the answer; others are looked at for a callback or at a limit only."""
+    multipliers: FloatArray | None = None
+    """Of the coupling constraints, where the method has some; otherwise they are estimated."""
 
     def evaluate(self) -> Evaluation:
         """Return the closed forms at the allocation."""
@@ -96,7 +109,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         and in the box.
     """
     started = time.perf_counter()
-    best, best_gap = instance.lowest, np.inf
+    best, best_gap, multipliers = instance.lowest, np.inf, None
     backend_status, iterations, setup_time = "", 0, 0.0
     history: list[Iterate] = []
     status = Status.STALLED
@@ -123,12 +136,12 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if not point.is_stable:
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
-        gap = float(certified_gap(point))
+        point, gap, found = _certified(point, proposal.multipliers)
         history.append(Iterate(iterations, float(certified_objective(point)), gap, elapsed))
         if gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
         if gap < best_gap:
-            best, best_gap = point, gap
+            best, best_gap, multipliers = point, gap, found
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
         if may_end and _is_certified(best, best_gap, limits.tolerance):
@@ -144,12 +157,12 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             status = Status.TIME_LIMIT
             break
     if best_gap == np.inf:
-        best_gap = float(certified_gap(best))
+        best, best_gap, multipliers = _certified(best, None)
     return Solution(
-        certificate=Certificate.of(instance, best, best_gap),
+        certificate=Certificate.of(instance, best, best_gap, multipliers),
         method=method,
         status=status,
-        tolerance=float(tightest_tolerance(best) if limits.tolerance is None else limits.tolerance),
+        tolerance=_allowed(best, limits.tolerance),
         backend_status=backend_status,
         iterations=iterations,
         setup_time=setup_time,
@@ -166,9 +179,31 @@ def _in_box(point: Evaluation) -> Evaluation:
     return point.instance.evaluate(np.clip(point.tokens, lower, upper))
 
 
+def _certified(
+    point: Evaluation, multipliers: FloatArray | None
+) -> tuple[Evaluation, float, FloatArray | None]:
+    """The point, moved to where the constraints hold, its gap, and the multipliers behind it."""
+    if not point.instance.couplings:
+        return point, float(certified_gap(point)), None
+    moved = restored(point)
+    if moved is None:
+        return point, np.inf, np.zeros(len(point.instance.couplings))
+    found = estimated_multipliers(moved) if multipliers is None else multipliers
+    return moved, coupled_gap(moved, found), found
+
+
+def _allowed(point: Evaluation, tolerance: float | None) -> float:
+    if tolerance is not None:
+        return tolerance
+    # Multipliers magnify what rounding does to the constraints.
+    least = _COUPLED if point.instance.couplings else 0.0
+    # Where a type rests inside a straight piece, any of the piece is nearly as good, to rounding.
+    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
+    return max(share * float(tightest_tolerance(point)), least)
+
+
 def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:
-    allowed = tightest_tolerance(point) if tolerance is None else tolerance
-    return bool(gap <= allowed * point.scale)
+    return bool(gap <= _allowed(point, tolerance) * point.scale)
 
 
 def _progress(point: Evaluation, row: Iterate) -> Progress:

@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from cvxqueue.certificates import coupled_gap, restored
+from cvxqueue.errors import InfeasibleError
+from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.model.demand import SETTLED
 from cvxqueue.solvers.driver import Proposal, Proposals
+from cvxqueue.solvers.dual_search import DualPoint, dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
 __all__ = ["newton"]
@@ -23,6 +28,12 @@ _MANY, _SAMPLE, _SHARE = 4096, 1024, 64
 _ROUGH = 0.1
 # or for so many passes.
 _MOST_PASSES = 100
+# At given multipliers, so many passes from a point that is good to 1e-4 reach rounding,
+_CLOSING = 3
+# and if that is not reached by then it is not to be had.
+_LAST_PASS = 200
+# What a unit of accuracy is worth where nothing else counts, in mean system times.
+_NEARLY_EVERYTHING = 1e10
 
 
 def newton(
@@ -42,8 +53,12 @@ def newton(
     prices : tuple of float, optional
         Idle fraction and price of a second of service to begin with, in place of those at `start`.
     """
+    if instance.couplings:
+        yield from _with_couplings(instance)
+        return
     search = _search(instance, start, prices)
-    while search.step > STILL:
+    # The prices can stand still before the types have settled, where hardly any load is theirs.
+    while search.step > STILL or search.change > SETTLED:
         search.advance()
         if search.is_close:
             yield Proposal(search.candidate())
@@ -51,6 +66,60 @@ def newton(
             search.tokens = search.tokens.copy()
         else:
             yield Proposal(search.point, is_candidate=False)
+
+
+def _with_couplings(instance: ModelData) -> Proposals:
+    for place, found in enumerate(dual_search(instance, _maximize)):
+        if place == 0:
+            _require_attainable(instance, found)
+        point = instance.evaluate(found.point.tokens)
+        yield Proposal(point, is_candidate=found.is_settled, multipliers=found.multipliers)
+
+
+def _require_attainable(instance: ModelData, first: DualPoint) -> None:
+    """Raise an error if the other constraints leave too little for a floor on the accuracy.
+
+    What they leave is that of an instance in which accuracy is worth nearly everything. With K the
+    worth, and T its mean system time, more than about T/K beyond its accuracy is out of reach.
+    """
+    if (first.excess <= 0.0).all():
+        return
+    for floor in (coupling for coupling in instance.couplings if coupling.is_floor):
+        greedy = instance.priced(np.zeros(len(instance.couplings)))
+        greedy.importance = np.ones(instance.size)
+        greedy.accuracy_weight = _NEARLY_EVERYTHING * float(first.point.mean_system_time)
+        greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
+        best, reach = instance.lowest, float(np.inf)
+        for found in dual_search(greedy, _maximize):
+            point = restored(greedy.evaluate(found.point.tokens))
+            if point is None:
+                continue
+            gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
+            reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
+            if point.mean_accuracy > best.mean_accuracy:
+                best = instance.evaluate(point.tokens)
+        beyond = max(reach - float(best.mean_accuracy), 0.0)
+        if floor.excess(best) > floor.allowance(best) + beyond:
+            others = "; ".join(c.label for c in greedy.couplings) or "a stable queue"
+            raise InfeasibleError(
+                f"constraints: no allocation has {floor.label} together with {others}; "
+                f"{floor.remedy(best)}, or relax the others"
+            )
+
+
+def _maximize(data: ModelData, near: Evaluation | None) -> Evaluation:
+    """The maximiser of a model without couplings, to rounding."""
+    # At multipliers without a limit anything may overflow, which the search sees by its bounds.
+    if near is None:
+        search = _search(data, None, None)
+    else:
+        point = data.evaluate(near.tokens)
+        search = PriceSearch(data, near.tokens, point.idle, point.prices.mean)
+    close = 0
+    while search.step > STILL and close < _CLOSING and search.passes < _LAST_PASS:
+        search.advance()
+        close += bool(search.is_close)
+    return search.candidate()
 
 
 def _search(

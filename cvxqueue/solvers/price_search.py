@@ -49,6 +49,13 @@ _STUBBORN, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _PATIENCE = 5
 _LOST = 1e-8
+# Where curves have kinks, demand may jump between two prices: the rectangle closes on the jump, and
+# what is wanted on its two sides, this far apart, encloses the answer.
+_ACROSS = 1e-10
+_CLOSED = 1e-9
+_LOST_AT_A_JUMP = 1e-13
+_BISECTIONS = 100
+_LEVEL = 1e-15
 # From anywhere a handful of steps settles a type.
 _MANY_STEPS = 40
 # What is proposed keeps this share of the idle fraction that the prices stand for.
@@ -96,7 +103,17 @@ class PriceSearch:
     def is_close(self) -> NDArray[np.bool_]:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
         close: NDArray[np.bool_] = np.maximum(self.step, _FEW * self.change) <= CLOSE
+        if not self.data.accuracy.is_smooth:
+            close = close | (np.maximum(*self._rooms) <= _CLOSED)
         return close
+
+    @property
+    def _rooms(self) -> tuple[FloatArray, FloatArray]:
+        """Sides of the rectangle, in logarithms."""
+        return (
+            np.log(self.most_idle / self.least_idle),
+            np.log(self.most_price / self.least_price),
+        )
 
     @property
     def prices(self) -> Prices:
@@ -122,9 +139,40 @@ class PriceSearch:
             data, tokens, idle = data.rows(rows), take_rows(tokens, rows), idle[rows]
             prices = Prices(prices.mean[rows], prices.second_moment[rows])
         with np.errstate(all="ignore"):
+            if not data.accuracy.is_smooth:
+                return self._between(data, tokens, prices, idle)
             tokens = wanted_tokens(data, tokens, prices, self._steps)
         point = data.evaluate(tokens)
         return _inside(point, point.idle, idle)
+
+    def _between(
+        self, data: ModelData, tokens: FloatArray, prices: Prices, idle: FloatArray
+    ) -> Evaluation:
+        """The best point between what the types want at slightly higher and lower prices.
+
+        Along the way the objective is concave, and its slope is looked at alone.
+        """
+        low, high = (
+            wanted_tokens(
+                data,
+                tokens.copy(),
+                Prices(factor * prices.mean, factor * prices.second_moment),
+                self._steps,
+            )
+            for factor in (1.0 + _ACROSS, 1.0 - _ACROSS)
+        )
+        point = data.evaluate(low)
+        low = _inside(point, point.idle, idle).tokens
+        step = high - low
+        least, most = np.zeros_like(idle), np.ones_like(idle)
+        for _ in range(_BISECTIONS):
+            share = 0.5 * (least + most)
+            if ((share == least) | (share == most)).all():
+                break
+            point = data.evaluate(low + share[..., np.newaxis] * step)
+            rises = (point.idle > 0.0) & ((point.gradient * step).sum(axis=-1) > 0.0)
+            least, most = np.where(rises, share, least), np.where(rises, most, share)
+        return data.evaluate(data.boxed(low + least[..., np.newaxis] * step))
 
     def advance(self) -> None:
         """Make one pass over the types and move the prices.
@@ -158,6 +206,8 @@ class PriceSearch:
         )
         is_sure = (np.abs(first) > noise[0]) & (np.abs(second) > noise[1])
         self._cut(first, second, is_sure & (wanted.change <= SETTLED))
+        if not self.data.accuracy.is_smooth:
+            self._cut_along(second, (np.abs(first) <= _LEVEL) & (np.abs(second) > noise[1]))
         first_by_price = -1.0 - pull * second_by_price
         first_by_idle = pull * fall * wanted.second_by_second - slopes.mean_mean * idle / (
             rate * implied
@@ -179,6 +229,15 @@ class PriceSearch:
         self.least_price = np.maximum(self.least_price, self.price * (is_sure & ~is_idle & is_low))
         self.most_price = np.minimum(self.most_price, self.price / (is_sure & ~is_idle & ~is_low))
 
+    def _cut_along(self, second: FloatArray, is_level: NDArray[np.bool_]) -> None:
+        """Move two sides to the current point where φ1 is zero: on its curve, φ2 says which way."""
+        is_short = second > 0.0
+        up, down = is_level & is_short, is_level & ~is_short
+        self.least_idle = np.maximum(self.least_idle, self.idle * up)
+        self.most_price = np.minimum(self.most_price, self.price / up)
+        self.most_idle = np.minimum(self.most_idle, self.idle / down)
+        self.least_price = np.maximum(self.least_price, self.price * down)
+
     def _move(self, idle_step: FloatArray, price_step: FloatArray) -> None:
         """Move the prices by the step, at most half of the way to a side of the rectangle."""
         idle_length, price_length = np.abs(idle_step), np.abs(price_step)
@@ -192,7 +251,8 @@ class PriceSearch:
         self.idle = np.minimum(idle, np.sqrt(self.idle * self.most_idle))
         price = np.maximum(price, np.sqrt(self.price * self.least_price))
         self.price = np.minimum(price, np.sqrt(self.price * self.most_price))
-        if self.passes % _PATIENCE == 0 and not self.is_close.all():
+        patience = _PATIENCE if self.data.accuracy.is_smooth else 1
+        if self.passes % patience == 0 and not self.is_close.all():
             self._review()
 
     def _review(self) -> None:
@@ -201,9 +261,9 @@ class PriceSearch:
         A rectangle much narrower than the step has lost the answer, through a sign that was
         misjudged before the types had settled: it is opened again.
         """
-        idle_room = np.log(self.most_idle / self.least_idle)
-        price_room = np.log(self.most_price / self.least_price)
-        is_lost = np.minimum(idle_room, price_room) < _LOST * self.step
+        idle_room, price_room = self._rooms
+        lost = _LOST if self.data.accuracy.is_smooth else _LOST_AT_A_JUMP
+        is_lost = np.minimum(idle_room, price_room) < lost * self.step
         sides = (self.least_idle, self.most_idle, self.least_price, self.most_price)
         self.least_idle, self.most_idle, self.least_price, self.most_price = (
             np.where(is_lost, first, today) for first, today in zip(self._start, sides, strict=True)

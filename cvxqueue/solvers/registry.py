@@ -10,6 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
+from cvxqueue.model import Instance
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.suggest import nearest
 
@@ -38,6 +39,10 @@ class Method:
         Default relative gap; ``None`` for the least that float64 can prove.
     max_iterations : int
         Default limit.
+    takes_couplings : bool
+        Whether it can keep constraints on all types together.
+    takes_kinks : bool
+        Whether it needs no continuous slope of the accuracy curves.
     """
 
     name: str
@@ -47,6 +52,8 @@ class Method:
     function: str
     tolerance: float | None
     max_iterations: int
+    takes_couplings: bool = True
+    takes_kinks: bool = True
 
     @property
     def is_installed(self) -> bool:
@@ -78,6 +85,22 @@ class Method:
     def options(self) -> tuple[str, ...]:
         """Names of the options of its own."""
         return tuple(sorted(self.parameters - _COMMON))
+
+    def obstacle(self, instance: Instance) -> str | None:
+        """Why the method cannot take an instance, or ``None``."""
+        able = ", ".join(repr(name) for name, method in METHODS.items() if method.takes_couplings)
+        if instance.couplings and not self.takes_couplings:
+            return (
+                f"method {self.name!r} cannot keep {instance.couplings[0].label}; methods that can "
+                f"take constraints on all types together: {able}"
+            )
+        if not instance.accuracy.is_smooth and not self.takes_kinks:
+            able = ", ".join(repr(name) for name, method in METHODS.items() if method.takes_kinks)
+            return (
+                f"method {self.name!r} needs accuracy curves with a continuous slope, and one has "
+                f"kinks; methods that can take it: {able}"
+            )
+        return None
 
     def __str__(self) -> str:
         missing = "" if self.is_installed else f" (needs {', '.join(self.requires)})"
@@ -115,6 +138,8 @@ METHODS = {
             function="fixed_point",
             tolerance=1e-9,
             max_iterations=10_000,
+            takes_couplings=False,
+            takes_kinks=False,
         ),
         Method(
             name="projected-gradient",
@@ -125,6 +150,8 @@ METHODS = {
             function="projected_gradient",
             tolerance=1e-9,
             max_iterations=100_000,
+            takes_couplings=False,
+            takes_kinks=False,
         ),
     )
 }
@@ -143,8 +170,13 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def methods() -> tuple[Method, ...]:
+def methods(instance: Instance | None = None) -> tuple[Method, ...]:
     """Return the methods: name, what each is, what it needs, and whether that is installed.
+
+    Parameters
+    ----------
+    instance : Instance, optional
+        Leave out those that are not installed or cannot take it.
 
     Examples
     --------
@@ -152,4 +184,8 @@ def methods() -> tuple[Method, ...]:
     >>> [method.name for method in cq.methods()]
     ['newton', 'conic', 'fixed-point', 'projected-gradient']
     """
-    return tuple(METHODS.values())
+    return tuple(
+        method
+        for method in METHODS.values()
+        if instance is None or (method.is_installed and method.obstacle(instance) is None)
+    )

@@ -67,10 +67,12 @@ def solve(
     ------
     UnstableQueueError
         If no allocation is stable; decided before any method runs.
+    InfeasibleError
+        If no allocation satisfies the constraints; the message says which, and what would do.
     ConvergenceError
         If the answer is not certified and `on_failure` is ``"raise"``. It carries the solution.
     InvalidInputError
-        If the method, an option or a limit is not allowed.
+        If the method, an option or a limit is not allowed, or the method cannot take the instance.
     MissingDependencyError
         If the method needs a package that is not installed.
 
@@ -103,6 +105,9 @@ def solve(
                 f"method {method!r} has no option {option!r}: {nearest(option, allowed)}"
             )
     instance.require_feasible()
+    obstacle = chosen.obstacle(instance)
+    if obstacle is not None:
+        raise InvalidInputError(obstacle)
     if start is not None:
         if "start" not in chosen.parameters:
             raise InvalidInputError(f"method {method!r} takes no start; leave it out")

@@ -1,0 +1,192 @@
+"""The search for the multipliers of the constraints that couple the types.
+
+At given multipliers the Lagrangian is the objective of a model without couplings, which the search
+for the two prices maximises. Its maximum, as a function of the multipliers, is convex, with the
+negative excesses of the constraints as its gradient and, where the active bounds do not change,
+
+    Σ over free types of  ∇c_i (−∇²L)⁻¹ ∇c_j
+
+as its Hessian. −∇²L is diagonal plus rank two, so a step of Newton's method costs a few passes over
+the types. The line search looks at the slope alone: near the optimum values of the maximum agree in
+all their digits, and slopes do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxqueue.certificates import excesses
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.data import ModelData
+
+__all__ = ["DualPoint", "dual_search"]
+
+# Share of the slope at the start that the line search leaves, of either sign.
+_CURVATURE = 0.5
+_EVALUATIONS = 80
+_SHORTEST = 1e-15
+# A multiplier this far above what the objective is worth stands for an infinite one.
+_INFINITE = 1e12
+# A step of Newton's method that is this short, relatively, leaves about the square of it.
+_SETTLED = 1e-7
+_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+# The Hessian is zero where every type is at a bound; this share of the natural one stands in.
+_REGULARIZATION = 1e-12
+
+
+class DualPoint(NamedTuple):
+    """The maximiser of a Lagrangian."""
+
+    multipliers: FloatArray
+    """One ≥ 0 for each coupling constraint."""
+    point: Evaluation
+    """The maximiser, as a point of the Lagrangian's model."""
+    excess: FloatArray
+    """Excess of each constraint there."""
+    is_settled: bool = False
+    """Whether the multipliers are as good as they get, or the next step hardly moves them."""
+
+
+Maximizer = Callable[[ModelData, Evaluation | None], Evaluation]
+"""From a model without couplings, and a point near its maximiser, the maximiser."""
+
+
+def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]:
+    """Yield maximisers of Lagrangians whose multipliers approach the optimal ones.
+
+    It ends where float64 sees no further progress, or a multiplier has no limit.
+
+    Parameters
+    ----------
+    instance : ModelData
+        With coupling constraints each of which can be satisfied.
+    maximize : callable
+        The search for the two prices.
+    """
+
+    def at(multipliers: FloatArray, near: Evaluation | None) -> DualPoint:
+        point = maximize(instance.priced(multipliers), near)
+        return DualPoint(multipliers, point, excesses(instance.evaluate(point.tokens)))
+
+    today = at(np.zeros(len(instance.couplings)), None)
+    while True:
+        direction = _newton_direction(instance, today) if instance.couplings else None
+        moved = None
+        if direction is not None:
+            is_small = np.abs(direction) <= _SETTLED * today.multipliers
+            yield today._replace(is_settled=bool(is_small.all()))
+            if today.multipliers.max() <= _INFINITE * float(today.point.scale):
+                moved = _line_search(today, direction, at)
+        if moved is None:
+            yield today._replace(is_settled=True)
+            return
+        today = moved
+
+
+def _newton_direction(instance: ModelData, today: DualPoint) -> FloatArray | None:
+    """Step to the minimum of the quadratic model over multipliers ≥ 0; ``None`` for no step."""
+    multipliers, excess = today.multipliers, today.excess
+    hessian = _dual_hessian(instance, today)
+    # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
+    natural = np.square(excess) / float(today.point.scale)
+    own = np.maximum(hessian.diagonal(), 0.0)
+    own = np.where(own > 0.0, own * (1.0 + _REGULARIZATION), natural)
+    active = np.flatnonzero(((multipliers > 0.0) | (excess > 0.0)) & (own > 0.0))
+    if not active.size:
+        return None
+    hessian[np.diag_indices(own.size)] = own
+    hessian = hessian[np.ix_(active, active)]
+    # In units of its own for each multiplier: they may be dozens of decades apart.
+    unit = 1.0 / np.sqrt(hessian.diagonal())
+    scaled = hessian * unit * unit[:, np.newaxis]
+    step = np.zeros_like(multipliers)
+    step[active] = unit * _quadratic_step(scaled, excess[active] * unit, multipliers[active] / unit)
+    is_nothing = np.abs(step) <= _ROUNDING * multipliers
+    return step if np.isfinite(step).all() and not is_nothing.all() else None
+
+
+def _quadratic_step(hessian: FloatArray, excess: FloatArray, multipliers: FloatArray) -> FloatArray:
+    """Minimiser d of ½ dᵀHd − excess·d with multipliers + d ≥ 0, by trying every active set."""
+    count = multipliers.size
+    for size in range(count, -1, -1):
+        for chosen in combinations(range(count), size):
+            free = list(chosen)
+            step: FloatArray = -multipliers
+            step[free] = 0.0
+            if free:
+                right = excess[free] - hessian[free] @ step
+                step[free] = np.linalg.lstsq(hessian[np.ix_(free, free)], right, rcond=None)[0]
+            slope = hessian @ step - excess
+            slope[free] = 0.0
+            if (multipliers + step >= 0.0).all() and (slope >= 0.0).all():
+                return step
+    # Only rounding leaves none: a short step down the gradient.
+    downhill: FloatArray = np.maximum(excess / hessian.diagonal().max(), -multipliers)
+    return downhill
+
+
+def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
+    """Σ ∇c_i (−∇²L)⁻¹ ∇c_j over the types that are free, by the formula of Woodbury."""
+    point = today.point
+    mix, tokens = instance.probabilities, point.tokens
+    here = instance.evaluate(tokens)
+    is_free = (tokens > instance.lower) & (tokens < instance.upper)
+    bend = point.instance.benefit.curvature(tokens)
+    if not instance.accuracy.is_smooth:
+        # At a corner a type answers its marginal cost with what it has, and stays.
+        is_free = is_free & ((bend < 0.0) | (point.response != tokens))
+    stiffness = point.cost_curvature - bend
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
+    gradients = np.stack([coupling.gradient(here) for coupling in instance.couplings])
+    slopes = np.stack(point.moment_slopes)
+    price = point.price_slopes
+    coupling = np.array(
+        [
+            [float(price.mean_mean), float(price.mean_second)],
+            [float(price.mean_second), float(price.second_second)],
+        ]
+    )
+    across = (gradients * pliancy) @ slopes.T
+    within = (slopes * pliancy) @ slopes.T
+    inverse = np.linalg.solve(np.eye(2) + coupling @ within, coupling)
+    hessian: FloatArray = (gradients * pliancy) @ gradients.T - across @ inverse @ across.T
+    return 0.5 * (hessian + hessian.T)
+
+
+def _line_search(
+    today: DualPoint,
+    direction: FloatArray,
+    at: Callable[[FloatArray, Evaluation | None], DualPoint],
+) -> DualPoint | None:
+    """The point on a ray of multipliers at which the slope of the maximum has nearly vanished."""
+    start = -float(today.excess @ direction)
+    if start >= 0.0:
+        return None
+    falling = direction < 0.0
+    longest = float(np.min(-today.multipliers[falling] / direction[falling], initial=np.inf))
+    below, above, length = 0.0, np.inf, min(1.0, longest)
+    near, best, best_slope = today.point, None, -start
+    for _ in range(_EVALUATIONS):
+        moved = at(np.maximum(today.multipliers + length * direction, 0.0), near)
+        slope, near = -float(moved.excess @ direction), moved.point
+        if abs(slope) < best_slope:
+            best, best_slope = moved, abs(slope)
+        if abs(slope) <= _CURVATURE * -start:
+            return moved
+        if slope < 0.0:
+            below = length
+            if length >= longest:
+                return moved
+            length = min(2.0 * length, longest) if above == np.inf else 0.5 * (length + above)
+        else:
+            above = length
+            length = 0.5 * (below + above)
+        if above < np.inf and above - below <= _SHORTEST * above:
+            break
+    return best

@@ -1,0 +1,396 @@
+"""Constraints: kept, priced and certified; infeasible ones with the value that would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from tests.generator import planted_instance, random_parameters
+from tests.instances import instance_of
+from tests.tolerances import CONE_OPTIMUM, DIFFERENCE_QUOTIENT, MULTIPLIER, SAME_INSTANCE
+
+SERVICE = cq.AffineService(base=[0.5, 0.3, 0.2], per_token=[0.004, 0.005, 0.006])
+INSTANCE = cq.Instance(
+    arrival_rate=0.15,
+    accuracy_weight=90.0,
+    max_tokens=4096,
+    probabilities=[0.5, 0.3, 0.2],
+    names=["lookup", "proof", "chat"],
+    service=SERVICE,
+    accuracy=cq.SaturatingExponential(
+        floor=[0.2, 0.1, 0.3], gain=[0.6, 0.8, 0.5], rate=[0.003, 0.001, 0.01]
+    ),
+)
+PLAIN = cq.solve(INSTANCE)
+TOKEN_RATE = float(INSTANCE.arrival_rate * (INSTANCE.probabilities @ PLAIN.tokens))
+
+# Each from how much its limit is tightened: 0 leaves the optimum where it is.
+LIMITS: dict[str, Callable[[float], Any]] = {
+    "system time": lambda x: cq.MaxMeanSystemTime(PLAIN.mean_system_time * (1.0 - x)),
+    "waiting time": lambda x: cq.MaxMeanWaitingTime(PLAIN.mean_waiting_time * (1.0 - x)),
+    "token rate": lambda x: cq.MaxTokenRate(TOKEN_RATE * (1.0 - x)),
+    "mean accuracy": lambda x: cq.MinMeanAccuracy(PLAIN.mean_accuracy + 0.1 * x),
+    "tail": lambda x: cq.WaitingTimeTail(14.0 * (1.0 - x), 0.05),
+}
+
+
+def constrained(*constraints: Any, **changes: Any) -> cq.Instance:
+    return INSTANCE.replace(constraints=list(constraints), **changes)
+
+
+@pytest.mark.parametrize("tightening", [0.05, 0.3, 0.6])
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_constraint_is_kept_and_the_answer_certified(name: str, tightening: float) -> None:
+    limit = LIMITS[name](tightening)
+    solution = cq.solve(constrained(limit))
+    assert solution.is_optimal
+    assert solution.relative_gap <= 1e-12
+    assert solution.objective < PLAIN.objective
+    assert solution.certificate.is_feasible
+    # It binds, to rounding, and from the allowed side.
+    excess = float(solution.certificate.excesses[0])
+    assert -1e-9 <= excess <= limit.allowance(solution.certificate.evaluation)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_multipliers_are_slopes_of_the_optimal_value(name: str) -> None:
+    step = 1e-5
+    price = cq.solve(constrained(LIMITS[name](0.3))).constraint_multipliers[0]
+    looser, tighter = LIMITS[name](0.3 - step), LIMITS[name](0.3 + step)
+    values = [cq.solve(constrained(limit)).objective for limit in (looser, tighter)]
+    field = next(iter(limit_fields(looser)))
+    change = abs(limit_fields(looser)[field] - limit_fields(tighter)[field])
+    MULTIPLIER.check((values[0] - values[1]) / change, price)
+
+
+def limit_fields(limit: Any) -> dict[str, float]:
+    return {name: getattr(limit, name) for name in type(limit).__dataclass_fields__}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_constraint_with_room_changes_nothing(name: str) -> None:
+    slack = {"tail": cq.WaitingTimeTail(200.0, 0.05)}.get(name) or LIMITS[name](-0.5)
+    solution = cq.solve(constrained(slack))
+    assert solution.constraint_multipliers == (0.0,)
+    np.testing.assert_allclose(solution.tokens, PLAIN.tokens, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_gradients_against_difference_quotients(name: str) -> None:
+    limit = LIMITS[name](0.3)
+    tokens = PLAIN.tokens * 0.7 + 10.0
+    gradient = limit.gradient(INSTANCE.evaluate(tokens))
+    for k in range(INSTANCE.size):
+        step = 1e-3 * np.eye(INSTANCE.size)[k]
+        ends = [limit.excess(INSTANCE.evaluate(tokens + sign * step)) for sign in (1.0, -1.0)]
+        size = float(np.max(np.abs(gradient)))
+        DIFFERENCE_QUOTIENT.check((ends[0] - ends[1]) / 2e-3 / size, gradient[k] / size)
+
+
+def test_a_cap_on_the_system_time_lowers_the_accuracy_weight() -> None:
+    capped = cq.solve(constrained(cq.MaxMeanSystemTime(0.6 * PLAIN.mean_system_time)))
+    price = capped.constraint_multipliers[0]
+    weighed = cq.solve(INSTANCE.replace(accuracy_weight=INSTANCE.accuracy_weight / (1.0 + price)))
+    np.testing.assert_allclose(weighed.tokens, capped.tokens, rtol=1e-7)
+
+
+def test_the_floor_on_the_mix_leaves_importance_out() -> None:
+    ignored = INSTANCE.replace(importance=[0.0, 0.0, 0.0])
+    assert cq.solve(ignored).tokens.tolist() == [0.0, 0.0, 0.0]
+    floor = ignored.replace(constraints=[cq.MinMeanAccuracy(0.6)])
+    solution = cq.solve(floor)
+    assert solution.is_optimal
+    np.testing.assert_allclose(solution.mean_accuracy, 0.6, rtol=1e-12)
+
+
+def test_floors_of_types_are_bounds_on_their_tokens() -> None:
+    instance = constrained(cq.MinAccuracy(0.55), cq.MinAccuracy(0.8, "proof"))
+    reached = instance.accuracy.value(instance.lower)
+    np.testing.assert_allclose(reached, [0.55, 0.8, 0.55], rtol=1e-12)
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    assert (solution.accuracies >= np.array([0.55, 0.8, 0.55]) * (1.0 - 1e-12)).all()
+    assert cq.solve(constrained(cq.MinAccuracy([0.0, 0.8, 0.0]))).tokens[1] == solution.tokens[1]
+
+
+def every_limit(tightening: float) -> list[Any]:
+    return [limit(tightening) for name, limit in LIMITS.items() if name != "mean accuracy"]
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 3])
+def test_all_caps_at_once(position: int) -> None:
+    limits = every_limit(0.05)
+    limits[position] = list(LIMITS.values())[[0, 1, 2, 4][position]](0.5)
+    solution = cq.solve(constrained(*limits, cq.MinMeanAccuracy(0.3)))
+    assert solution.is_optimal
+    prices = solution.constraint_multipliers
+    assert prices[position] > 0.0
+    assert len(prices) == len(limits) + 1
+
+
+def reference(instance: cq.Instance) -> float:
+    """The optimum of the same program as cvxpy expressions, in seconds."""
+    form = cq.formulate(instance.replace(constraints=[]))
+    limits = []
+    for limit in instance.constraints:
+        if isinstance(limit, cq.MaxMeanSystemTime):
+            limits.append(form.mean_system_time / limit.seconds <= 1)
+        elif isinstance(limit, cq.MaxMeanWaitingTime):
+            limits.append(form.mean_waiting_time / limit.seconds <= 1)
+        elif isinstance(limit, cq.MinMeanAccuracy):
+            limits.append(form.mean_accuracy >= limit.accuracy)
+        elif isinstance(limit, cq.MaxTokenRate):
+            mean_tokens = instance.probabilities @ form.tokens
+            limits.append(mean_tokens <= limit.tokens_per_second / instance.arrival_rate)
+        elif isinstance(limit, cq.WaitingTimeTail):
+            service = instance.service
+            assert isinstance(service, cq.AffineService)
+            times = service.base + cp.multiply(service.per_token, form.tokens)
+            weights = np.log(instance.probabilities) - np.log1p(limit.decay / instance.arrival_rate)
+            limits.append(cp.sum(cp.exp(limit.decay * times + weights)) <= 1)
+    problem = form.with_constraints(*limits).problem
+    problem.solve(solver="CLARABEL", tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    assert problem.status == "optimal"
+    return float(problem.value) * form.scale
+
+
+@pytest.mark.parametrize(
+    "names", [("system time", "token rate"), ("token rate", "tail"), ("system time", "tail")]
+)
+def test_the_optimum_is_that_of_the_same_program_in_cvxpy(names: tuple[str, str]) -> None:
+    looser, tighter = names
+    instance = constrained(LIMITS[looser](0.05), LIMITS[tighter](0.2))
+    solution = cq.solve(instance)
+    scale = solution.certificate.scale
+    CONE_OPTIMUM.check(reference(instance) / scale, solution.objective / scale)
+
+
+def random_limits(rng: np.random.Generator, instance: cq.Instance) -> list[Any]:
+    """Some constraints, each between what the least tokens and what the optimum would need."""
+    plain, least = cq.solve(instance), instance.evaluate(instance.lower)
+    tightness = rng.choice([0.01, 0.1, 0.5, 0.9, 0.99], 5)
+
+    def between(low: float, high: float, share: float) -> float:
+        # Above the low end by more than its rounding, where that leaves a single point.
+        return (low + (high - low) * share) * (1.0 + 1e-12)
+
+    rates = [
+        float(instance.arrival_rate * (instance.probabilities @ tokens))
+        for tokens in (instance.lower, plain.tokens)
+    ]
+    candidates: list[Any] = []
+    times = (float(least.mean_system_time), plain.mean_system_time)
+    candidates.append(
+        cq.MaxMeanSystemTime(between(times[0], times[1], tightness[0]) * (1.0 + 1e-12))
+    )
+    waits = (float(least.mean_waiting_time), plain.mean_waiting_time)
+    if waits[1] > 0.0:
+        candidates.append(cq.MaxMeanWaitingTime(between(waits[0], waits[1], tightness[1])))
+    if rates[1] > 0.0:
+        candidates.append(cq.MaxTokenRate(between(rates[0], rates[1], tightness[2])))
+    most = float(instance.evaluate(instance.upper).mean_accuracy)
+    floor = between(plain.mean_accuracy, most, 0.5 * tightness[3])
+    candidates.append(cq.MinMeanAccuracy(floor))
+    return [limit for limit in candidates if rng.random() < 0.4]
+
+
+@pytest.mark.slow
+def test_random_constraints_are_certified_or_told_apart() -> None:
+    outcomes = {"optimal": 0, "infeasible": 0}
+    for seed in range(240):
+        rng = np.random.default_rng(seed)
+        parameters = planted_instance(rng)[0] if seed % 2 else random_parameters(rng)
+        queue = (cq.FIFO(), cq.ProcessorSharing(), cq.BatchArrivals(2.0, 6.0))[seed % 3]
+        instance = instance_of(parameters).replace(queue=queue)
+        limits = random_limits(rng, instance)
+        try:
+            solution = cq.solve(instance.replace(constraints=limits))
+        except cq.InfeasibleError:
+            outcomes["infeasible"] += 1
+            continue
+        outcomes["optimal"] += 1
+        assert solution.relative_gap <= max(1e-9, solution.tolerance)
+        assert solution.certificate.is_feasible
+    assert outcomes["optimal"] >= 150
+    assert outcomes["infeasible"] >= 10
+
+
+def test_the_bound_holds_for_any_multipliers() -> None:
+    instance = constrained(LIMITS["system time"](0.3), LIMITS["token rate"](0.3))
+    best = cq.solve(instance)
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        multipliers = 10.0 ** rng.uniform(-3.0, 2.0, 2)
+        tokens = best.tokens * rng.uniform(0.5, 1.0)
+        certificate = cq.Certificate(instance, tokens, 0.0, multipliers)
+        assert certificate.is_feasible
+        assert certificate.upper_bound >= best.objective
+        low, high = certificate.token_bounds.T
+        assert (low <= best.tokens).all()
+        assert (high >= best.tokens).all()
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_certify_finds_the_multipliers_by_itself(name: str) -> None:
+    instance = constrained(LIMITS[name](0.3))
+    best = cq.solve(instance)
+    certificate = cq.certify(instance, best.tokens)
+    assert certificate.relative_gap <= 1e-12
+    MULTIPLIER.check(certificate.constraint_multipliers, best.constraint_multipliers)
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_certify_moves_a_violating_allocation_to_where_the_constraint_holds(name: str) -> None:
+    instance = constrained(LIMITS[name](0.3))
+    certificate = cq.certify(instance, PLAIN.tokens)
+    assert not certificate.is_feasible
+    assert certificate.violation > 1.0
+    assert float(certificate.excesses[0]) <= 1e-9
+    assert certificate.objective <= cq.solve(instance).objective <= certificate.upper_bound
+
+
+def test_what_no_point_nearby_satisfies_proves_nothing() -> None:
+    instance = constrained(cq.MinMeanAccuracy(0.9), max_tokens=5.0e4)
+    certificate = cq.certify(instance, [5e4, 5e4, 5e4])
+    assert certificate.gap == np.inf
+    assert certificate.upper_bound == np.inf
+    assert not certificate.is_feasible
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ([cq.MaxMeanSystemTime(0.1)], r"mean system time ≤ 0\.1 s.*raise seconds to 0\.39"),
+        ([cq.MaxMeanWaitingTime(1e-3)], "mean waiting time ≤ 0.001 s.*raise seconds to"),
+        ([cq.WaitingTimeTail(0.1, 1e-9)], r"P\(waiting time > 0\.1 s\).*raise seconds to .*probab"),
+        ([cq.MinMeanAccuracy(0.95)], r"mean accuracy ≥ 0\.95.*max_tokens.*lower accuracy to 0\.8"),
+        ([cq.MinAccuracy(0.85)], r"accuracy\[0\] of 'lookup' must be ≥ 0\.85.*at most 0\.79"),
+        (
+            [cq.MinMeanAccuracy(0.75), cq.MaxMeanSystemTime(2.0)],
+            r"mean accuracy ≥ 0\.75 together with mean system time ≤ 2 s; lower accuracy to 0\.",
+        ),
+    ],
+)
+def test_infeasible_constraints_say_what_would_do(limits: list[Any], message: str) -> None:
+    with pytest.raises(cq.InfeasibleError, match=message):
+        cq.solve(constrained(*limits))
+
+
+def test_the_remedy_of_a_floor_is_feasible_and_nearly_the_best() -> None:
+    cap = cq.MaxMeanSystemTime(2.0)
+    with pytest.raises(cq.InfeasibleError) as caught:
+        cq.solve(constrained(cq.MinMeanAccuracy(0.75), cap))
+    remedy = float(str(caught.value).split("lower accuracy to ")[1].split()[0])
+    assert cq.solve(constrained(cq.MinMeanAccuracy(remedy), cap)).is_optimal
+    with pytest.raises(cq.InfeasibleError):
+        cq.solve(constrained(cq.MinMeanAccuracy(remedy + 1e-4), cap))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: cq.MaxMeanSystemTime(0.0), r"MaxMeanSystemTime: seconds = 0\.0 must be > 0"),
+        (
+            lambda: cq.MaxMeanWaitingTime(math.nan),
+            "MaxMeanWaitingTime: seconds = nan must be finite",
+        ),
+        (lambda: cq.MaxTokenRate(-1.0), r"tokens_per_second = -1\.0 must be > 0"),
+        (lambda: cq.MinMeanAccuracy(1.5), r"accuracy = 1\.5 must be ≤ 1"),
+        (lambda: cq.MinAccuracy(1.5), r"accuracy = 1\.5 must lie in \[0, 1\]"),
+        (lambda: cq.WaitingTimeTail(1.0, 1.0), r"probability = 1\.0 must be < 1"),
+        (lambda: constrained("fast"), r"constraints\[0\] must be a constraint .*'fast'"),
+        (lambda: INSTANCE.replace(constraints=cq.MaxTokenRate(1.0)), "must be a list"),
+        (lambda: constrained(cq.MinAccuracy(0.5, "poetry")), "'poetry' is not the name of a type"),
+        (lambda: constrained(cq.MinAccuracy(0.5, 3)), "type = 3 must be the position"),
+        (lambda: constrained(cq.MinAccuracy([0.5, 0.5])), "one entry for each of the 3 types"),
+        (
+            lambda: constrained(
+                cq.WaitingTimeTail(9.0, 0.05),
+                service=cq.AffineService(base=1.0, per_token=0.01, token_scv=0.5),
+            ),
+            "not available with random use",
+        ),
+        (
+            lambda: constrained(cq.WaitingTimeTail(9.0, 0.05), queue=cq.ProcessorSharing()),
+            "not available for ProcessorSharing",
+        ),
+        (
+            lambda: cq.solve(constrained(cq.MaxTokenRate(9.0)), "fixed-point"),
+            "'fixed-point' cannot keep thinking tokens ≤ 9 per second.*'newton', 'conic'",
+        ),
+        (
+            lambda: cq.solve(constrained(cq.MaxTokenRate(9.0)), "projected-gradient"),
+            "'projected-gradient' cannot keep",
+        ),
+        (lambda: cq.solve_batch(constrained(cq.MaxTokenRate(9.0))), "solve_batch cannot keep"),
+        (lambda: cq.solve_integer(constrained(cq.MaxTokenRate(9.0))), "solve_integer cannot keep"),
+    ],
+)
+def test_what_is_not_allowed(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match=message):
+        make()
+
+
+def test_permuted_types_and_another_unit_of_time() -> None:
+    limits = [LIMITS["system time"](0.3), LIMITS["token rate"](0.25)]
+    plain = cq.solve(constrained(*limits))
+    order = [2, 0, 1]
+    accuracy = INSTANCE.accuracy
+    assert isinstance(accuracy, cq.SaturatingExponential)
+    permuted = constrained(
+        *limits,
+        probabilities=INSTANCE.probabilities[order],
+        names=None,
+        service=cq.AffineService(base=SERVICE.base[order], per_token=SERVICE.per_token[order]),
+        accuracy=cq.SaturatingExponential(
+            floor=accuracy.floor[order], gain=accuracy.gain[order], rate=accuracy.rate[order]
+        ),
+    )
+    milliseconds = constrained(
+        cq.MaxMeanSystemTime(1e3 * LIMITS["system time"](0.3).seconds),
+        cq.MaxTokenRate(1e-3 * LIMITS["token rate"](0.25).tokens_per_second),
+        arrival_rate=1e-3 * INSTANCE.arrival_rate,
+        accuracy_weight=1e3 * INSTANCE.accuracy_weight,
+        service=cq.AffineService(base=1e3 * SERVICE.base, per_token=1e3 * SERVICE.per_token),
+    )
+    scale = plain.certificate.scale
+    for other, unit in ((cq.solve(permuted), 1.0), (cq.solve(milliseconds), 1e3)):
+        SAME_INSTANCE.check(other.objective / unit / scale, plain.objective / scale)
+
+
+def test_waiting_times_of_an_allocation_at_the_edge_of_the_tail() -> None:
+    """The bound is met by 10^6 simulated queries, and is not ten times too strict."""
+    limit = LIMITS["tail"](0.3)
+    solution = cq.solve(constrained(limit))
+    assert float(solution.certificate.excesses[0]) == pytest.approx(0.0, abs=1e-9)
+    rng = np.random.default_rng(1)
+    count = 1_000_000
+    times = INSTANCE.service.mean(solution.tokens)[
+        rng.choice(INSTANCE.size, count, p=INSTANCE.probabilities)
+    ]
+    walk = np.cumsum(times - rng.exponential(1.0 / INSTANCE.arrival_rate, count))
+    waiting = walk - np.minimum.accumulate(np.minimum(walk, 0.0))
+    exceeding = float(np.mean(waiting > limit.seconds))
+    assert 0.1 * limit.probability < exceeding <= limit.probability
+
+
+def test_answers_show_what_constraints_cost() -> None:
+    solution = cq.solve(constrained(LIMITS["system time"](0.3), cq.MinAccuracy(0.3)))
+    (row,) = solution.to_dict()["constraints"]
+    assert row["multiplier"] == solution.constraint_multipliers[0]
+    assert row["constraint"].startswith("mean system time ≤")
+    assert row["constraint"] in str(solution)
+
+
+def test_no_types_or_constraints_are_lost_on_the_way() -> None:
+    instance = constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat"))
+    assert instance.replace(arrival_rate=0.1).constraints == instance.constraints
+    assert instance == constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat"))
+    assert instance != constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "proof"))
+    assert hash(instance) == hash(constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat")))
