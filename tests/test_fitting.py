@@ -135,6 +135,9 @@ def test_the_result_is_frozen_and_warnings_say_what_they_are_about(tmp_path: Pat
     assert any("concurrency above 1" in warning for warning in found.warnings)
     assert any(warning.startswith("accuracy of code: flat") for warning in found.warnings)
     assert any(warning.startswith("trace: Poisson") for warning in found.warnings)
+    assert repr(found) == (
+        f"Fit(1 service line, 2 accuracy curves, 180 arrivals, {len(found.warnings)} warnings)"
+    )
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.warnings = ()  # type: ignore[misc]
 

@@ -256,6 +256,18 @@ def test_single_answers_are_judged_in_groups() -> None:
     assert 0 < found.goodness.degrees_of_freedom < 120
 
 
+def test_thousands_of_levels_are_pooled_at_little_cost() -> None:
+    rng = np.random.default_rng(4)
+    tokens = rng.uniform(0, 6000, 1500)
+    right = (rng.random(1500) < curve(0.2, 0.6, 1 / 800, tokens)).astype(float)
+    pooled = fit_curve(tokens, right, np.ones(1500))
+    assert pooled.tokens.size == 500
+    whole = Counts(np.sort(tokens), right[np.argsort(tokens)], np.ones(1500)).peak()
+    for name in ("floor", "gain", "rate"):
+        parameter = getattr(pooled, name)
+        assert abs(parameter.value - getattr(whole, name)) < 0.1 * parameter.standard_error
+
+
 def test_rescaling_the_tokens_rescales_the_rate() -> None:
     correct, total = [20, 60, 80, 95], [100] * 4
     a = fit_curve([0, 500, 1000, 4000], correct, total)

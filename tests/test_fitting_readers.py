@@ -228,6 +228,22 @@ def test_line_numbers_count_the_lines_of_quoted_cells(written: Path) -> None:
         read_requests(written)
 
 
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("null", "is empty"),
+        ('"x"', "neither a number nor a date"),
+        ("1e999", "a finite number"),
+        ("1" + "0" * 400, "a finite number"),
+        ("[1]", "neither a number"),
+    ],
+)
+def test_json_cells_that_are_no_times(tmp_path: Path, cell: str, problem: str) -> None:
+    line = f'{{"timestamp": {cell}, "input_length": 1, "output_length": 2}}\n'
+    with pytest.raises(InvalidInputError, match=f"line 1: timestamp_ms .*{problem}"):
+        read_requests(write(tmp_path / "t.jsonl", line), needs=("arrivals",))
+
+
 def test_malformed_json_lines_are_counted(tmp_path: Path) -> None:
     good = '{"timestamp": %d, "input_length": 1, "output_length": 2}\n'
     text = "".join(good % k for k in range(300)) + "{broken\n" + "[1]\n" + good % 301

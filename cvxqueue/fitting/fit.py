@@ -28,7 +28,7 @@ _Measurements = str | os.PathLike[str] | Requests | Mapping[str, Any]
 _Answers = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """What was fitted to measurements; parts without measurements are empty.
 
@@ -112,6 +112,15 @@ class Fit:
             name=name,
             description=description,
         )
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{len(self.service)} service line{'s' * (len(self.service) != 1)}",
+            f"{len(self.curves)} accuracy curve{'s' * (len(self.curves) != 1)}",
+            "no arrivals" if self.arrivals is None else f"{self.arrivals.arrivals} arrivals",
+            f"{len(self.warnings)} warning{'s' * (len(self.warnings) != 1)}",
+        ]
+        return f"Fit({', '.join(parts)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -55,12 +55,6 @@ class Counts:
     total: FloatArray
 
     @cached_property
-    def saturated(self) -> float:
-        """Log-likelihood of the model that has a probability of its own for each row."""
-        observed = self.correct / self.total
-        return float(self._terms(observed).sum())
-
-    @cached_property
     def rates(self) -> FloatArray:
         """Grid of rates, from almost a straight line to a step."""
         positive = self.tokens[self.tokens > 0]
