@@ -97,6 +97,18 @@ def test_the_standard_errors_are_those_of_the_numerical_information() -> None:
     np.testing.assert_allclose(errors, expected, rtol=1e-3)
 
 
+@pytest.mark.parametrize("answers", [1e5, 1e7, 1e9])
+def test_of_many_answers_the_profile_intervals_are_those_of_the_information(
+    answers: float,
+) -> None:
+    total = np.full(TOKENS.size, answers)
+    found = fit_curve(TOKENS, np.round(answers * curve(0.2, 0.5, 1 / 907)), total)
+    for parameter in (found.floor, found.gain, found.rate):
+        half = 1.959964 * parameter.standard_error
+        expected = parameter.value - half, parameter.value + half
+        np.testing.assert_allclose(parameter.interval, expected, atol=0.03 * half)
+
+
 # Published accuracies of s1-32B; the numbers were found by test_the_peak_..., independently.
 @pytest.mark.parametrize(
     ("name", "floor", "gain", "rate", "residual"),

@@ -17,7 +17,7 @@ from scipy.special import xlogy
 
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["Counts", "Peak"]
+__all__ = ["STEP", "Counts", "Peak"]
 
 # Rates between those that move the curve by a thousandth of its gain over all the measured tokens
 # and those that leave less than e^-40 of it at the fewest: beyond, nothing changes in the data.
@@ -25,7 +25,7 @@ _LEAST_EXPONENT = 1e-3
 _GREATEST_EXPONENT = 40.0
 # Steps in ln rate, over which the profile is smooth: a parabola through three points then gives its
 # peak to about 1e-3 of a unit of deviance.
-_STEP = 0.08
+STEP = 0.08
 _MOST_STEPS = 60
 _SHORTEST_STEP = 1e-10
 # A probability below this divides no count to infinity.
@@ -60,7 +60,7 @@ class Counts:
         positive = self.tokens[self.tokens > 0]
         low = np.log(_LEAST_EXPONENT / positive.max())
         high = np.log(_GREATEST_EXPONENT / positive.min())
-        count = int(np.ceil((high - low) / _STEP)) + 1
+        count = int(np.ceil((high - low) / STEP)) + 1
         grid: FloatArray = np.exp(np.linspace(low, high, count))
         return grid
 

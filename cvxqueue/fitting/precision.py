@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cvxqueue.fitting.likelihood import Counts, Peak
+from cvxqueue.fitting.likelihood import STEP, Counts, Peak
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["free_directions", "intervals", "standard_errors"]
@@ -16,8 +15,16 @@ __all__ = ["free_directions", "intervals", "standard_errors"]
 _PARAMETERS = 3
 # A parameter so near to its bound is at the bound, where an observed information says nothing.
 _AT_BOUND = 1e-7
-# Ends of intervals are found to this in a probability, and in ln rate.
-_TOLERANCE = 1e-5
+# Ends of intervals are found to this part of their distance from the estimate, and in ln rate.
+_TOLERANCE = 1e-3
+_RATE_TOLERANCE = 1e-7
+# The profile is looked at in so many steps at least, across the interval of the rate.
+_LEAST_STEPS = 30
+# Lengths that are tried for an interval fall by this factor, down to what no counts can resolve.
+_SHRINK = 8.0
+_SHORTEST = 1e-10
+# −∞ has no place in a secant.
+_FAR = 1e6
 # An information matrix of this condition determines nothing.
 _SINGULAR = 1e-12
 
@@ -62,57 +69,63 @@ def free_directions(peak: Peak) -> FloatArray:
 
 def intervals(counts: Counts, peak: Peak, drop: float) -> list[tuple[float, float]]:
     """Profile intervals of floor, gain and rate: the log-likelihood falls by `drop` at most."""
-    lowest = peak.log_likelihood - drop
-
+    rate = _rate_interval(counts, peak, drop)
     # At no other rate can any curve be within the drop.
-    inside = np.flatnonzero(counts.profile >= lowest)
-    near = (
-        counts.rates[max(inside[0] - 1, 0) : inside[-1] + 2]
-        if inside.size
-        else np.array([peak.rate])
-    )
+    low = math.log(max(rate[0], float(counts.rates[0])))
+    high = math.log(min(rate[1], float(counts.rates[-1])))
+    steps = max(_LEAST_STEPS, math.ceil((high - low) / STEP))
+    near = np.exp(np.linspace(low, high, steps + 1))
 
-    def end(profile: Callable[[float], float], bound: float, value: float) -> float:
-        from scipy.optimize import brentq
+    def ends(profile: Callable[[float, FloatArray], float], value: float) -> tuple[float, float]:
+        def excess(x: float) -> float:
+            return _excess(peak.log_likelihood - profile(x, near), drop)
 
-        if bound == value or profile(bound) >= lowest:
-            return bound
-        # The profile on the grid may miss the peak by a trifle.
-        if profile(value) <= lowest:
+        return _end(excess, value, 0.0), _end(excess, value, 1.0)
+
+    return [ends(counts.at_floor, peak.floor), ends(counts.at_gain, peak.gain), rate]
+
+
+def _end(excess: Callable[[float], float], value: float, bound: float) -> float:
+    """End of an interval between an estimate and its bound."""
+    from scipy.optimize import brentq
+
+    if bound == value or excess(bound) <= 0:
+        return bound
+    width = abs(bound - value)
+    # The interval of many answers is short: approach it from the estimate before the search.
+    while excess(value + math.copysign(width / _SHRINK, bound - value)) > 0:
+        width /= _SHRINK
+        if width < _SHORTEST:
             return value
-        # −∞ has no place in a secant.
-        root = brentq(lambda x: max(profile(x) - lowest, -1e6), bound, value, xtol=_TOLERANCE)
-        return float(root)
-
-    found = [
-        (end(profile, 0.0, value), end(profile, 1.0, value))
-        for profile, value in (
-            (lambda x: counts.at_floor(x, near), peak.floor),
-            (lambda x: counts.at_gain(x, near), peak.gain),
-        )
-    ]
-    return [*found, _rate_interval(counts, inside, lowest, peak.rate)]
+    near, far = (value + math.copysign(w, bound - value) for w in (width / _SHRINK, width))
+    return float(brentq(excess, near, far, xtol=_TOLERANCE * width))
 
 
-def _rate_interval(
-    counts: Counts, inside: NDArray[np.intp], lowest: float, rate: float
-) -> tuple[float, float]:
+def _excess(fall: float, drop: float) -> float:
+    """How far a fall of the log-likelihood is beyond the drop, on a scale that is almost linear."""
+    return math.sqrt(min(max(fall, 0.0), _FAR)) - math.sqrt(drop)
+
+
+def _rate_interval(counts: Counts, peak: Peak, drop: float) -> tuple[float, float]:
     """Outermost rates whose profile is within the drop; 0 or infinity where the grid ends."""
     from scipy.optimize import brentq
 
     log_rates = np.log(counts.rates)
+    inside = np.flatnonzero(counts.profile >= peak.log_likelihood - drop)
 
     def excess(x: float) -> float:
-        return max(float(counts.at_rate(np.exp([x]))[0][0]) - lowest, -1e6)
+        profile = float(counts.at_rate(np.exp([x]))[0][0])
+        return _excess(peak.log_likelihood - profile, drop)
 
-    here = float(np.log(rate))
-    first = min(float(log_rates[inside[0]]), here) if inside.size else here
-    last = max(float(log_rates[inside[-1]]), here) if inside.size else here
+    here = math.log(peak.rate)
+    first = min([here, *log_rates[inside[:1]].tolist()])
+    last = max([here, *log_rates[inside[-1:]].tolist()])
     low, high = 0.0, math.inf
+    # Of many answers the interval is a small part of a step, and so must be its tolerance.
     if first > log_rates[0]:
         outside = float(log_rates[log_rates < first][-1])
-        low = math.exp(brentq(excess, outside, first, xtol=_TOLERANCE))
+        low = math.exp(brentq(excess, outside, first, xtol=_RATE_TOLERANCE))
     if last < log_rates[-1]:
         outside = float(log_rates[log_rates > last][0])
-        high = math.exp(brentq(excess, last, outside, xtol=_TOLERANCE))
+        high = math.exp(brentq(excess, last, outside, xtol=_RATE_TOLERANCE))
     return low, high
