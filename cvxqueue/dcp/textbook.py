@@ -7,8 +7,10 @@ from types import MappingProxyType
 import cvxpy as cp
 import numpy as np
 
+from cvxqueue.dcp.accuracy import curve_groups, missed_shares
+from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.dcp.formulation import Expressions, Fixed, Formulation, named_problem
-from cvxqueue.dcp.queueing import affine_service, exponential_accuracy, waiting
+from cvxqueue.dcp.queueing import service_law, textbook_waiting_time, time_variable
 from cvxqueue.model import Instance
 
 __all__ = ["textbook"]
@@ -21,17 +23,21 @@ def textbook(instance: Instance) -> Formulation:
     not follow from its parts, so the rules of disciplined convex programming refuse it; cvxpy's
     nonlinear grammar takes it.
     """
-    times, curve = affine_service(instance), exponential_accuracy(instance)
-    mix, rate = instance.probabilities, instance.arrival_rate
+    groups, mix, rate = curve_groups(instance), instance.probabilities, instance.arrival_rate
+    data = coefficients(instance, 1.0)
+    times = service_law(instance, np.ones(instance.size))
 
-    tokens = cp.Variable(instance.size, name="tokens")
-    service_times = times.base + cp.multiply(times.slope, tokens)
+    tokens = cp.Variable(instance.size, name="tokens", nonneg=bool(times.bow))
+    variable = time_variable(times.bow, tokens)
+    service_times = times.base + cp.multiply(times.slope, variable)
     mean_service_time = mix @ service_times
-    second_moment = mix @ cp.square(service_times)
+    root = times.root_base + cp.multiply(times.root_slope, variable)
+    second_moment = mix @ (cp.square(root) + times.excess)
     utilization = rate * mean_service_time
-    mean_waiting_time = waiting(instance).formula(rate, mean_service_time, second_moment)
+    mean_waiting_time = textbook_waiting_time(instance, mean_service_time, second_moment)
     mean_system_time = mean_service_time + mean_waiting_time
-    accuracies = curve.ceiling - cp.multiply(curve.gain, cp.exp(-cp.multiply(curve.rate, tokens)))
+    miss = missed_shares(groups, data, tokens / data["tokens_per_unit"])
+    accuracies = data["ceiling"] - cp.multiply(data["gain"], miss)
     value = instance.accuracy_weight * (np.multiply(mix, instance.importance) @ accuracies)
     objective = value - mean_system_time
     problem, constraints = named_problem(
@@ -52,6 +58,8 @@ def textbook(instance: Instance) -> Formulation:
             tokens=tokens,
             accuracies=accuracies,
             mean_accuracy=mix @ accuracies,
+            service_times=service_times,
+            token_rate=rate * mix @ tokens,
             mean_service_time=mean_service_time,
             mean_waiting_time=mean_waiting_time,
             mean_system_time=mean_system_time,
