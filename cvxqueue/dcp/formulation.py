@@ -214,6 +214,22 @@ class Formulation:
         problem = cp.Problem(self.problem.objective, list(kept.values()))
         return replace(self, problem=problem, constraints=MappingProxyType(kept))
 
+    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray | cp.Parameter:
+        """Return data of the instance for use in a further constraint.
+
+        Parameters
+        ----------
+        function : callable
+            From an instance to an array. It may raise for an instance that it is not meant for,
+            and an update to that is then refused.
+
+        Returns
+        -------
+        ndarray or cvxpy.Parameter
+            A parameter in the parametric form: `update` refills it too.
+        """
+        return self.filling.hold(function)
+
     def update(self, instance: Instance) -> None:
         """Refill a parametric form with another instance, without a new canonicalisation.
 
