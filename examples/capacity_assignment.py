@@ -1,4 +1,4 @@
-"""Capacity assignment: how fast should each link of a network be, for a given budget?
+"""Capacity assignment: how fast each link of a network should be, for a given budget.
 
 Messages cross the links of a network, λ_i of them per second over link i. Every link is an M/M/1
 queue: with a capacity C_i bits per second and messages of 1/μ bits on average it serves μ C_i
@@ -20,7 +20,7 @@ there is: with the excess E = D − Σ d_i λ_i/μ that is left once every link 
 References
 ----------
 Kleinrock, "Communication Nets: Stochastic Message Flow and Delay", McGraw-Hill 1964.
-Kleinrock, "Queueing Systems, volume II: Computer Applications", Wiley 1976, section 5.7.
+Kleinrock, "Queueing Systems, volume II: Computer Applications", Wiley 1976, chapter 5.
 """
 
 from __future__ import annotations

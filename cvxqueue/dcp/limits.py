@@ -57,7 +57,8 @@ def waiting_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
     >>> form.with_constraints(waiting_time_cap(form, 0.5)).is_dcp
     True
     """
-    return form.mean_waiting_time <= _nonnegative("seconds", seconds)
+    cap: cp.Constraint = form.mean_waiting_time <= _nonnegative("seconds", seconds)
+    return cap
 
 
 def system_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
@@ -79,7 +80,8 @@ def system_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
     InvalidInputError
         If `seconds` is not a finite number ≥ 0.
     """
-    return form.mean_system_time <= _nonnegative("seconds", seconds)
+    cap: cp.Constraint = form.mean_system_time <= _nonnegative("seconds", seconds)
+    return cap
 
 
 def accuracy_floor(form: Formulation, level: float) -> cp.Constraint:
@@ -103,7 +105,8 @@ def accuracy_floor(form: Formulation, level: float) -> cp.Constraint:
     """
     if _nonnegative("level", level) > 1.0:
         raise InvalidInputError(f"level = {float(level)!r} must be ≤ 1 (a probability)")
-    return form.mean_accuracy >= float(level)
+    least: cp.Constraint = form.mean_accuracy >= float(level)
+    return least
 
 
 def token_rate_cap(form: Formulation, tokens_per_second: float) -> cp.Constraint:
@@ -125,11 +128,11 @@ def token_rate_cap(form: Formulation, tokens_per_second: float) -> cp.Constraint
     InvalidInputError
         If `tokens_per_second` is not a finite number ≥ 0.
     """
-    cap = _nonnegative("tokens_per_second", tokens_per_second)
-    if cap == 0.0:
-        return form.token_rate <= 0.0
+    most = _nonnegative("tokens_per_second", tokens_per_second)
     # Relative to the cap, the row is of order one whatever the unit.
-    return form.token_rate / cap <= 1.0
+    unit = most if most > 0.0 else 1.0
+    cap: cp.Constraint = form.token_rate / unit <= most / unit
+    return cap
 
 
 def waiting_tail_cap(form: Formulation, decay: float) -> cp.Constraint:
@@ -162,9 +165,9 @@ def waiting_tail_cap(form: Formulation, decay: float) -> cp.Constraint:
     if theta == 0.0:
         raise InvalidInputError("decay = 0.0 must be > 0 (per second)")
     _require_one_time_per_type(form.instance)
-    return (
-        lundberg_moment(form.service_times, form.hold(partial(_tail_weights, theta)), theta) <= 1.0
-    )
+    log_weights = form.hold(partial(_tail_weights, theta))
+    cap: cp.Constraint = lundberg_moment(form.service_times, log_weights, theta) <= 1.0
+    return cap
 
 
 def _tail_weights(decay: float, instance: Instance) -> FloatArray:
