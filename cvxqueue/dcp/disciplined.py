@@ -33,10 +33,11 @@ from cvxqueue.dcp.accuracy import (
 from cvxqueue.dcp.formulation import Expressions, Filling, Fixed, Formulation, named_problem
 from cvxqueue.dcp.queueing import (
     SCALED,
-    queue_coefficients,
+    by_type,
+    in_total,
+    quotient_time,
     service_law,
-    time_variable,
-    waiting_time,
+    time_coefficients,
     without_empty_rows,
 )
 from cvxqueue.model import Instance
@@ -91,7 +92,7 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
     tokens_per_unit = gathered(groups, lambda group: group.form.tokens_per_unit(group.curve), size)
     ceiling = gathered(groups, lambda group: group.form.ceiling_and_gain(group.curve)[0], size)
     gain = gathered(groups, lambda group: group.form.ceiling_and_gain(group.curve)[1], size)
-    times = queue_coefficients(instance, service_law(instance, tokens_per_unit), scale)
+    times = time_coefficients(instance, service_law(instance, tokens_per_unit), scale)
     value = instance.accuracy_value * mix
     value_gain = value * gain
     data = times | {
@@ -106,7 +107,7 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
         "value_ceiling": np.asarray(value @ ceiling),
         "value_gain": value_gain,
         "scaled_gain": value_gain / scale,
-        "scaled_constant": value @ ceiling / scale - times["scaled_time_base"],
+        "scaled_constant": value @ ceiling / scale - times[SCALED + "time_base"],
     }
     for group in groups:
         where = group.types
@@ -151,32 +152,29 @@ def program(
         "min_tokens": variable >= data["lower"],
         "max_tokens": variable <= data["upper"],
     }
-    time = exact_time = time_variable(data, variable)
+    time: cp.Expression = variable
     if is_bowed:
         time = variables["scaled_times"] = cp.Variable(instance.size, name="scaled_times")
-        constraints["service_times"] = time >= exact_time
+        constraints["service_times"] = time >= by_type(data, "bow", variable)
     if idle is not None:
         variables["idle"] = idle
-        constraints["idle"] = idle == 1 - (data["load_base"] + data["load_slope"] @ time)
+        constraints["idle"] = idle == 1 - in_total(data, SCALED + "load", time)
 
     loss = _loss(curve_groups(instance), data, variable, is_curved)
     variables |= loss.variables
     constraints |= loss.constraints
-    waiting = waiting_time(data, time, _idle(data, time, idle), SCALED)
-    scaled_time = data["scaled_time_slope"] @ time + waiting
+    seen_idle = 1 - in_total(data, SCALED + "load", time) if idle is None else idle
+    quotient = quotient_time(data, time, seen_idle, SCALED)
+    scaled_time = data[SCALED + "time_slope"] @ time + quotient
     problem, named = named_problem(data["scaled_constant"] - scaled_time - loss.total, constraints)
     return Formulation(
         form=form,
         problem=problem,
         variables=MappingProxyType(variables),
         constraints=named,
-        expressions=_expressions(instance, data, variable, exact_time, idle),
+        expressions=_expressions(instance, data, variable, idle),
         filling=filling,
     )
-
-
-def _idle(data: Mapping[str, Any], time: cp.Expression, idle: cp.Variable | None) -> cp.Expression:
-    return 1 - (data["load_base"] + data["load_slope"] @ time) if idle is None else idle
 
 
 def _loss(
@@ -209,26 +207,23 @@ def _expressions(
     instance: Instance,
     data: Mapping[str, Any],
     variable: cp.Variable,
-    time: cp.Expression,
     idle: cp.Variable | None,
 ) -> Expressions:
-    mean_service_time = data["mean_base"] + data["mean_slope"] @ time
-    mean_waiting_time = (
-        data["waiting_base"]
-        + data["waiting_slope"] @ time
-        + waiting_time(data, time, _idle(data, time, idle))
-    )
+    utilization = in_total(data, "load", variable)
+    quotient = quotient_time(data, variable, 1 - utilization if idle is None else idle)
+    mean_service_time = in_total(data, "mean", variable)
+    mean_waiting_time = in_total(data, "waiting", variable) + quotient
     mean_system_time = mean_service_time + mean_waiting_time
     miss = missed_shares(curve_groups(instance), data, variable)
     return Expressions(
         tokens=cp.multiply(data["tokens_per_unit"], variable),
         accuracies=data["ceiling"] - cp.multiply(data["gain"], miss),
         mean_accuracy=data["mean_ceiling"] - data["mean_gain"] @ miss,
-        service_times=data["service_base"] + cp.multiply(data["service_slope"], time),
+        service_times=by_type(data, "service", variable),
         token_rate=data["token_rate_slope"] @ variable,
         mean_service_time=mean_service_time,
         mean_waiting_time=mean_waiting_time,
         mean_system_time=mean_system_time,
-        utilization=data["load_base"] + data["load_slope"] @ time,
+        utilization=utilization,
         objective=data["value_ceiling"] - data["value_gain"] @ miss - mean_system_time,
     )

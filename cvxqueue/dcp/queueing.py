@@ -25,71 +25,75 @@ import numpy as np
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AffineService, Instance, QuadraticService
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.model.disciplines import LinearFractionalQueue
 
 __all__ = [
     "SCALED",
+    "Service",
     "Times",
+    "by_type",
+    "in_total",
     "linear_fractional_queue",
-    "queue_coefficients",
+    "quotient_time",
     "service_law",
     "table_entry",
     "textbook_waiting_time",
-    "time_variable",
-    "waiting_time",
+    "time_coefficients",
     "without_empty_rows",
 ]
 
 _Entry = TypeVar("_Entry")
 
-# Prefix of the rows in the problem's unit; those without are in seconds.
+_ZERO = read_only(np.zeros(()))
+# Prefix of the coefficients of the objective, in its unit.
 SCALED = "scaled_"
 
 
 class Times(NamedTuple):
-    """Service times base + slope ∘ z, where z is u, or ≥ a convex quadratic of u."""
+    """Service times base + slope ∘ v + square ∘ v², of the decision or of another variable v."""
 
     base: FloatArray
     """Seconds, shape (N,), ≥ 0."""
     slope: FloatArray
-    """Seconds in one unit of z, shape (N,), ≥ 0."""
-    root_base: FloatArray
-    """The second moment is (root_base + root_slope ∘ z)² + excess; seconds, shape (N,)."""
-    root_slope: FloatArray
-    excess: FloatArray
-    """Seconds squared, shape (N,), ≥ 0."""
-    bow: dict[str, FloatArray]
-    """Coefficients of z = bow_constant + bow_linear ∘ u + bow_square ∘ u², or none where z is u."""
+    """Seconds in one unit of v, shape (N,), ≥ 0."""
+    square: FloatArray | None = None
+    """Of the same shape, ≥ 0; ``None`` where the times are affine."""
+    scv: FloatArray = _ZERO
+    """The second moment is t² + scv ∘ (slope ∘ v)²; zero where they are not affine."""
 
 
-def _affine_times(law: AffineService, tokens_per_unit: FloatArray) -> Times:
-    # t² + v (c l)² = (√(1+v) c l + t0/√(1+v))² + t0² v/(1+v).
-    spread = 1.0 + law.token_scv
-    root, slope = np.sqrt(spread), law.per_token * tokens_per_unit
-    excess = np.square(law.base) * law.token_scv / spread
-    return Times(law.base, slope, law.base / root, slope * root, excess, {})
+class Service(NamedTuple):
+    """Service times as a function of the decision, and how the objective sees them."""
+
+    times: Times
+    """Of u = tokens / tokens_per_unit."""
+    unit: FloatArray | None
+    """Seconds, shape (N,), in one unit of a variable that is ≥ the times and stands for them in the
+    objective; ``None`` where they are affine, and stand for themselves."""
 
 
-def _quadratic_times(law: QuadraticService, tokens_per_unit: FloatArray) -> Times:
-    # In units of the time at u = 1, so that z is of order one and its coefficients sum to one.
-    unit = law.mean(tokens_per_unit)
-    zero = np.zeros_like(unit)
-    bow = {
-        "bow_constant": law.base / unit,
-        "bow_linear": law.per_token * tokens_per_unit / unit,
-        "bow_square": law.per_squared_token * np.square(tokens_per_unit) / unit,
-    }
-    return Times(zero, unit, zero, unit, zero, bow)
+def _affine_service(law: AffineService, tokens_per_unit: FloatArray) -> Service:
+    return Service(Times(law.base, law.per_token * tokens_per_unit, None, law.token_scv), None)
 
 
-_SERVICE: dict[type, Callable[[Any, FloatArray], Times]] = {
-    AffineService: _affine_times,
-    QuadraticService: _quadratic_times,
+def _quadratic_service(law: QuadraticService, tokens_per_unit: FloatArray) -> Service:
+    times = Times(
+        law.base,
+        law.per_token * tokens_per_unit,
+        law.per_squared_token * np.square(tokens_per_unit),
+    )
+    # The time at u = 1: the variable is of order one, and the coefficients of its bound add to one.
+    return Service(times, law.mean(tokens_per_unit))
+
+
+_SERVICE: dict[type, Callable[[Any, FloatArray], Service]] = {
+    AffineService: _affine_service,
+    QuadraticService: _quadratic_service,
 }
 
 
-def service_law(instance: Instance, tokens_per_unit: FloatArray) -> Times:
+def service_law(instance: Instance, tokens_per_unit: FloatArray) -> Service:
     """Return the service times of the instance as functions of u = tokens / tokens_per_unit.
 
     Raises
@@ -117,83 +121,109 @@ def linear_fractional_queue(instance: Instance) -> LinearFractionalQueue:
     return queue
 
 
-def queue_coefficients(instance: Instance, times: Times, scale: float) -> dict[str, FloatArray]:
+def time_coefficients(instance: Instance, service: Service, scale: float) -> dict[str, FloatArray]:
     """Return what the mean times multiply and add.
+
+    Those of the named expressions are in seconds, and of the decision. Those of the objective start
+    with ``SCALED``, and are of the variable that stands for the times, where there is one.
 
     Parameters
     ----------
     instance : Instance
         The instance.
-    times : Times
+    service : Service
         Its service times.
     scale : float
         Seconds in one unit of the objective.
     """
-    queue, rate, mix = (
-        linear_fractional_queue(instance),
-        instance.arrival_rate,
-        instance.probabilities,
-    )
-    weights = queue.weights
-    mean_base, mean_slope = np.asarray(mix @ times.base), mix * times.slope
-    constant = weights.mean * mean_base + queue.constant(rate)
-    by_second = 0.5 * weights.second * rate
-    root = np.sqrt(by_second * mix)
-    congestion = np.sqrt(rate * (weights.mean + weights.load))
-    rows = {
-        "root_base": root * times.root_base,
-        "root_slope": root * times.root_slope,
-        "spread": np.sqrt(by_second * np.asarray(mix @ times.excess)),
-        "congestion_base": congestion * mean_base,
-        "congestion_slope": congestion * mean_slope,
-    }
-    if weights.second == 0.0:
-        rows = {name: row for name, row in rows.items() if name.startswith("congestion")}
-    scaled = {SCALED + name: row / np.sqrt(scale) for name, row in rows.items()}
-    return (
-        rows
-        | scaled
-        | times.bow
-        | {
-            "service_base": times.base,
-            "service_slope": times.slope,
-            "mean_base": mean_base,
-            "mean_slope": mean_slope,
-            "load_base": rate * mean_base,
-            "load_slope": rate * mean_slope,
-            "waiting_base": np.asarray(constant),
-            "waiting_slope": weights.mean * mean_slope,
-            "scaled_time_base": (mean_base + constant) / scale,
-            "scaled_time_slope": (1.0 + weights.mean) * mean_slope / scale,
-        }
-    )
+    exact, unit = service
+    seen = exact if unit is None else Times(np.zeros_like(unit), unit)
+    data = _named("service", exact) | _mean_coefficients(instance, exact, 1.0)
+    scaled = _mean_coefficients(instance, seen, scale)
+    data |= {SCALED + name: part for name, part in scaled.items()}
+    if unit is not None and exact.square is not None:
+        data |= _named("bow", Times(exact.base / unit, exact.slope / unit, exact.square / unit))
+    return data
 
 
-def waiting_time(
-    data: Mapping[str, Any], time: cp.Expression, idle: cp.Expression, prefix: str = ""
+def _mean_coefficients(instance: Instance, times: Times, unit: float) -> dict[str, FloatArray]:
+    queue, rate = linear_fractional_queue(instance), instance.arrival_rate
+    weights, mix = queue.weights, instance.probabilities
+    square = None if times.square is None else mix * times.square
+    mean = Times(mix * times.base, mix * times.slope, square)
+    constant = queue.constant(rate) / unit
+    data = (
+        _mixed("mean", mean, 1.0 / unit)
+        | _mixed("load", mean, rate)
+        | _mixed("waiting", mean, weights.mean / unit, constant)
+        | _mixed("time", mean, (1.0 + weights.mean) / unit, constant)
+        | _mixed("congestion", mean, np.sqrt(rate * (weights.mean + weights.load) / unit))
+    )
+    if weights.second > 0.0:
+        # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v).
+        by_second = 0.5 * weights.second * rate / unit * mix
+        spread = 1.0 + times.scv
+        root = np.sqrt(by_second / spread)
+        data |= _named("root", Times(root * times.base, root * spread * times.slope, None))
+        if times.square is not None:
+            data["root_square"] = root * times.square
+        excess = by_second @ (np.square(times.base) * times.scv / spread)
+        data["spread"] = np.sqrt(np.asarray(excess))
+    return data
+
+
+def _named(name: str, times: Times) -> dict[str, FloatArray]:
+    parts = {"base": times.base, "slope": times.slope, "square": times.square}
+    return {f"{name}_{key}": part for key, part in parts.items() if part is not None}
+
+
+def _mixed(
+    name: str, mean: Times, factor: float, constant: float | FloatArray = 0.0
+) -> dict[str, FloatArray]:
+    """A multiple of the mean service time, and a constant."""
+    data = {key: factor * part for key, part in _named(name, mean).items()}
+    return data | {f"{name}_base": np.asarray(data[f"{name}_base"].sum() + constant)}
+
+
+def by_type(data: Mapping[str, Any], name: str, variable: cp.Expression) -> cp.Expression:
+    """Return base + slope ∘ v + square ∘ v², shape (N,)."""
+    value: cp.Expression = data[f"{name}_base"] + cp.multiply(data[f"{name}_slope"], variable)
+    if f"{name}_square" in data:
+        value = value + cp.multiply(data[f"{name}_square"], cp.square(variable))
+    return value
+
+
+def in_total(data: Mapping[str, Any], name: str, variable: cp.Expression) -> cp.Expression:
+    """Return base + slope · v + square · v², a scalar."""
+    value: cp.Expression = data[f"{name}_base"] + data[f"{name}_slope"] @ variable
+    if f"{name}_square" in data:
+        value = value + data[f"{name}_square"] @ cp.square(variable)
+    return value
+
+
+def quotient_time(
+    data: Mapping[str, Any], variable: cp.Expression, idle: cp.Expression, prefix: str = ""
 ) -> cp.Expression:
     """Return the part ‖r‖²/(1 − ρ) of the mean waiting time.
 
     Parameters
     ----------
     data : mapping
-        What `queue_coefficients` returns, or parameters in its place; rows may be left out.
-    time : cvxpy.Expression, shape (N,)
-        z.
+        What `time_coefficients` returns, or parameters in its place; rows may be left out.
+    variable : cvxpy.Expression, shape (N,)
+        What these are the coefficients of.
     idle : cvxpy.Expression
         1 − ρ.
     prefix : str
-        ``SCALED`` for the problem's unit; seconds by default.
+        ``SCALED`` for the objective's coefficients; seconds by default.
     """
     rows = []
     if prefix + "root_slope" in data:
-        root = cp.multiply(data[prefix + "root_slope"], time)
-        rows.append(data[prefix + "root_base"] + root)
+        rows.append(by_type(data, prefix + "root", variable))
     if prefix + "spread" in data:
         rows.append(data[prefix + "spread"])
     if prefix + "congestion_slope" in data:
-        mean = data[prefix + "congestion_slope"] @ time
-        rows.append(data[prefix + "congestion_base"] + mean)
+        rows.append(in_total(data, prefix + "congestion", variable))
     return congestion_time(rows[0] if len(rows) == 1 else cp.hstack(rows), idle)
 
 
@@ -202,21 +232,18 @@ def without_empty_rows(data: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 
     One is always kept, as it has the stability region for its domain.
     """
-    empty = set()
+    empty = []
     if "root_slope" in data:
-        for name in ("spread", "congestion_slope"):
-            if not np.any(data[name]):
-                empty |= {name, name.replace("slope", "base")}
-    return {name: part for name, part in data.items() if name.removeprefix(SCALED) not in empty}
+        empty = [name for name in ("spread", "congestion") if _is_zero(data, name)]
+    return {
+        name: part
+        for name, part in data.items()
+        if not any(name.removeprefix(SCALED).startswith(start) for start in empty)
+    }
 
 
-def time_variable(data: Mapping[str, Any], variable: cp.Variable) -> cp.Expression:
-    """Return z as a function of u: u itself, or a convex quadratic."""
-    if "bow_square" not in data:
-        return variable
-    bow = cp.multiply(data["bow_square"], cp.square(variable))
-    above: cp.Expression = data["bow_constant"] + cp.multiply(data["bow_linear"], variable) + bow
-    return above
+def _is_zero(data: Mapping[str, FloatArray], row: str) -> bool:
+    return not any(np.any(part) for name, part in data.items() if name.startswith(row))
 
 
 def textbook_waiting_time(

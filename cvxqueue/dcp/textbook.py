@@ -10,7 +10,7 @@ import numpy as np
 from cvxqueue.dcp.accuracy import curve_groups, missed_shares
 from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.dcp.formulation import Expressions, Fixed, Formulation, named_problem
-from cvxqueue.dcp.queueing import service_law, textbook_waiting_time, time_variable
+from cvxqueue.dcp.queueing import service_law, textbook_waiting_time
 from cvxqueue.model import Instance
 
 __all__ = ["textbook"]
@@ -25,14 +25,18 @@ def textbook(instance: Instance) -> Formulation:
     """
     groups, mix, rate = curve_groups(instance), instance.probabilities, instance.arrival_rate
     data = coefficients(instance, 1.0)
-    times = service_law(instance, np.ones(instance.size))
+    times = service_law(instance, np.ones(instance.size)).times
 
-    tokens = cp.Variable(instance.size, name="tokens", nonneg=bool(times.bow))
-    variable = time_variable(times.bow, tokens)
-    service_times = times.base + cp.multiply(times.slope, variable)
+    # A convex time that is not known to be positive has no convex square.
+    tokens = cp.Variable(instance.size, name="tokens", nonneg=times.square is not None)
+    service_times = times.base + cp.multiply(times.slope, tokens)
+    if times.square is not None:
+        service_times = service_times + cp.multiply(times.square, cp.square(tokens))
     mean_service_time = mix @ service_times
-    root = times.root_base + cp.multiply(times.root_slope, variable)
-    second_moment = mix @ (cp.square(root) + times.excess)
+    second_moment = mix @ cp.square(service_times)
+    if np.any(times.scv):
+        variance = np.multiply(times.scv, np.square(times.slope))
+        second_moment = second_moment + np.multiply(mix, variance) @ cp.square(tokens)
     utilization = rate * mean_service_time
     mean_waiting_time = textbook_waiting_time(instance, mean_service_time, second_moment)
     mean_system_time = mean_service_time + mean_waiting_time
