@@ -137,10 +137,51 @@ _MICHAELIS_MENTEN = CurveForm(
 )
 
 
-def _greatest_line(base: Any, slope: Any, variable: cp.Expression) -> cp.Expression:
-    lines = base - cp.multiply(slope, cp.vstack([variable] * base.shape[0]))
-    return cp.max(lines, axis=0)
+def _piecewise_linear_ends(curve: Any) -> tuple[FloatArray, FloatArray]:
+    top = curve.value(curve.breakpoints[-1])
+    return top, top - curve.value(np.zeros_like(top))
 
+
+def _piecewise_linear_unit(curve: Any) -> FloatArray:
+    last = curve.breakpoints[-1]
+    return np.where(last > 0.0, last, 1.0)
+
+
+def _piecewise_linear_coefficients(
+    curve: Any, gain: FloatArray, lower: FloatArray
+) -> dict[str, FloatArray]:
+    # A concave curve is the least of its lines, and what it misses of its top the greatest.
+    top, rise = _piecewise_linear_ends(curve)
+    share = 1.0 / np.where(rise > 0.0, rise, np.inf)
+    slope = np.vstack([curve.segment_slopes, np.zeros_like(top)])
+    points = np.vstack([curve.breakpoints, curve.breakpoints[-1]])
+    line_base = share * (top - curve.value(points) + slope * points)
+    line_slope = share * slope * _piecewise_linear_unit(curve)
+    return {
+        "line_base": line_base,
+        "line_slope": line_slope,
+        "scaled_line_base": gain * line_base,
+        "scaled_line_slope": gain * line_slope,
+    }
+
+
+def _greatest_line(base: Any, slope: Any, variable: cp.Expression) -> cp.Expression:
+    every = cp.vstack([variable] * base.shape[0])
+    greatest: cp.Expression = cp.max(base - cp.multiply(slope, every), axis=0)
+    return greatest
+
+
+_PIECEWISE_LINEAR = CurveForm(
+    tokens_per_unit=_piecewise_linear_unit,
+    ceiling_and_gain=_piecewise_linear_ends,
+    coefficients=_piecewise_linear_coefficients,
+    miss=lambda data, variable: _greatest_line(data["line_base"], data["line_slope"], variable),
+    loss=lambda data, variable: Loss(
+        cp.sum(_greatest_line(data["scaled_line_base"], data["scaled_line_slope"], variable)),
+        {},
+        {},
+    ),
+)
 
 _FORMS: dict[type, CurveForm] = {
     SaturatingExponential: _EXPONENTIAL,

@@ -161,7 +161,7 @@ def _mean_coefficients(instance: Instance, times: Times, unit: float) -> dict[st
     )
     if weights.second > 0.0:
         # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v).
-        by_second = 0.5 * weights.second * rate / unit * mix
+        by_second = weights.second * rate * mix / (2.0 * unit)
         spread = 1.0 + times.scv
         root = np.sqrt(by_second / spread)
         data |= _named("root", Times(root * times.base, root * spread * times.slope, None))
