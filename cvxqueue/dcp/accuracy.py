@@ -1,9 +1,10 @@
 """Accuracy curves in the rules of disciplined convex programming: one entry for each class.
 
 Every curve is p = ceiling − gain · miss(u), with u = tokens / tokens_per_unit and a convex miss
-that falls from one at u = 0. What all types miss together enters the objective as a sum of
-g miss(u) with g = α π w gain, over many decades. An interior point method wants numbers of order
-one, so each class says as well how g goes inside its cone.
+that falls from one at u = 0. What is missed enters with several weights: the gain, π gain,
+α π w gain, and this last in the unit of the objective. Those of the objective are of many decades,
+and an interior point method wants numbers of order one, so each class says how they go inside its
+cones.
 
 The curves of a mixture are taken group by group: a group has a name, that starts the names of its
 coefficients, and a place among the types.
@@ -24,21 +25,29 @@ from cvxqueue.model import AccuracyCurve, Instance, SaturatingExponential
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = [
+    "GAIN",
+    "MEAN",
+    "OBJECTIVE",
+    "VALUE",
     "CurveForm",
     "Group",
     "Loss",
     "curve_groups",
     "gathered",
     "group_coefficients",
-    "missed_shares",
+    "in_place",
+    "missed_accuracies",
 ]
+
+# Names of the weights of what is missed.
+GAIN, MEAN, VALUE, OBJECTIVE = "gain", "mean_gain", "value_gain", "scaled_gain"
 
 # exp(−40) = 4e-18: what stands in for a zero coefficient of the objective is below its rounding.
 _LOG_NOTHING = -40.0
 
 
 class Loss(NamedTuple):
-    """Σ g miss(u), with the variables and constraints that it needs."""
+    """Σ g miss(u) with g the weight of the objective, and the variables and constraints for it."""
 
     total: cp.Expression
     variables: dict[str, cp.Variable]
@@ -50,11 +59,12 @@ class CurveForm(NamedTuple):
 
     tokens_per_unit: Callable[[Any], FloatArray]
     ceiling_and_gain: Callable[[Any], tuple[FloatArray, FloatArray]]
-    coefficients: Callable[[Any, FloatArray, FloatArray], dict[str, FloatArray]]
-    """From the curve, g in the problem's unit and the lower end of u."""
-    miss: Callable[[Mapping[str, Any], cp.Expression], cp.Expression]
-    """Convex in u, shape (n,)."""
+    coefficients: Callable[[Any, Mapping[str, FloatArray], FloatArray], dict[str, FloatArray]]
+    """From the curve, the weights by name and the lower end of u: all that is not a weight."""
+    missed: Callable[[Mapping[str, Any], str, cp.Expression], cp.Expression]
+    """The weight of that name times miss(u), convex, shape (n,); coefficients hold the weights."""
     loss: Callable[[Mapping[str, Any], cp.Expression], Loss]
+    """The sum of the same for the weight of the objective."""
 
 
 class Group(NamedTuple):
@@ -66,11 +76,15 @@ class Group(NamedTuple):
     form: CurveForm
 
 
-def _log_gain(gain: FloatArray, exponent: FloatArray) -> FloatArray:
-    """Return ln g, where `exponent` is the least that is taken from it."""
+def _logarithm(weight: FloatArray, exponent: FloatArray) -> FloatArray:
+    """Return ln of a weight, where `exponent` is the least that is taken from it."""
     with np.errstate(divide="ignore"):
-        # A gain of zero has no logarithm; this one is too small to be seen.
-        return np.where(gain > 0.0, np.log(gain), exponent + _LOG_NOTHING)
+        # Zero has no logarithm; this one is of a number too small to be seen.
+        return np.where(weight > 0.0, np.log(weight), exponent + _LOG_NOTHING)
+
+
+def _limit_and_gain(curve: Any) -> tuple[FloatArray, FloatArray]:
+    return curve.floor + curve.gain, curve.gain
 
 
 def _exponential_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
@@ -79,43 +93,51 @@ def _exponential_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
 
 _EXPONENTIAL = CurveForm(
     tokens_per_unit=lambda curve: 1.0 / curve.rate,
-    ceiling_and_gain=lambda curve: (curve.floor + curve.gain, curve.gain),
-    coefficients=lambda curve, gain, lower: {"log_gain": _log_gain(gain, lower)},
-    miss=lambda data, variable: cp.exp(-variable),
+    ceiling_and_gain=_limit_and_gain,
+    coefficients=lambda curve, weights, lower: {"log_gain": _logarithm(weights[OBJECTIVE], lower)},
+    missed=lambda data, weight, variable: cp.multiply(data[weight], cp.exp(-variable)),
     loss=_exponential_loss,
 )
 
 
 def _power_law_coefficients(
-    curve: Any, gain: FloatArray, lower: FloatArray
+    curve: Any, weights: Mapping[str, FloatArray], lower: FloatArray
 ) -> dict[str, FloatArray]:
-    log_gain = _log_gain(gain, curve.exponent * np.log1p(lower))
     share = 1.0 / (1.0 + curve.exponent)
-    return {
+    fall = curve.exponent * np.log1p(lower)
+    logarithms = {"log_" + name: _logarithm(weight, fall) for name, weight in weights.items()}
+    return logarithms | {
         "exponent": curve.exponent,
         "share": share,
-        "root_gain": gain**share,
-        "log_gain": log_gain,
+        "root": weights[OBJECTIVE] ** share,
     }
+
+
+def _power_law_missed(
+    data: Mapping[str, Any], weight: str, variable: cp.Expression
+) -> cp.Expression:
+    # Accepted with the exponent as a parameter, as long as no other multiplies it.
+    fall = cp.multiply(data["exponent"], cp.log(1 + variable))
+    missed: cp.Expression = cp.exp(data["log_" + weight] - fall)
+    return missed
 
 
 def _power_law_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
     if isinstance(data["exponent"], cp.Parameter):
-        # The exponents of a cone cannot be parameters; those of this expression can.
-        falling = cp.multiply(data["exponent"], cp.log(1 + variable))
-        return Loss(cp.sum(cp.exp(data["log_gain"] - falling)), {}, {})
+        # The exponents of a cone cannot be parameters.
+        return Loss(cp.sum(_power_law_missed(data, OBJECTIVE, variable)), {}, {})
     # g (1 + u)^−β ≤ e is e^a (1 + u)^(1−a) ≥ g^a with a = 1/(1 + β): one cone for each type, where
     # the atom `power` takes one exponent for all.
     missed = cp.Variable(data["share"].size, name="missed")
-    cone = cp.PowCone3D(missed, 1 + variable, data["root_gain"], data["share"])
+    cone = cp.PowCone3D(missed, 1 + variable, data["root"], data["share"])
     return Loss(cp.sum(missed), {"missed": missed}, {"missed": cone})
 
 
 _POWER_LAW = CurveForm(
     tokens_per_unit=lambda curve: curve.scale,
-    ceiling_and_gain=lambda curve: (curve.floor + curve.gain, curve.gain),
+    ceiling_and_gain=_limit_and_gain,
     coefficients=_power_law_coefficients,
-    miss=lambda data, variable: cp.exp(-cp.multiply(data["exponent"], cp.log(1 + variable))),
+    missed=_power_law_missed,
     loss=_power_law_loss,
 )
 
@@ -124,15 +146,15 @@ def _michaelis_menten_loss(data: Mapping[str, Any], variable: cp.Expression) -> 
     # g/(1 + u) ≤ e is a hyperbola, e (1 + u) ≥ √g², and so a second-order cone.
     missed = cp.Variable(variable.size, name="missed")
     rest = 1 + variable
-    cone = cp.SOC(missed + rest, cp.vstack([2 * data["root_gain"], missed - rest]), axis=0)
+    cone = cp.SOC(missed + rest, cp.vstack([2 * data["root"], missed - rest]), axis=0)
     return Loss(cp.sum(missed), {"missed": missed}, {"missed": cone})
 
 
 _MICHAELIS_MENTEN = CurveForm(
     tokens_per_unit=lambda curve: curve.half_saturation,
-    ceiling_and_gain=lambda curve: (curve.floor + curve.gain, curve.gain),
-    coefficients=lambda curve, gain, lower: {"root_gain": np.sqrt(gain)},
-    miss=lambda data, variable: cp.inv_pos(1 + variable),
+    ceiling_and_gain=_limit_and_gain,
+    coefficients=lambda curve, weights, lower: {"root": np.sqrt(weights[OBJECTIVE])},
+    missed=lambda data, weight, variable: cp.multiply(data[weight], cp.inv_pos(1 + variable)),
     loss=_michaelis_menten_loss,
 )
 
@@ -148,7 +170,7 @@ def _piecewise_linear_unit(curve: Any) -> FloatArray:
 
 
 def _piecewise_linear_coefficients(
-    curve: Any, gain: FloatArray, lower: FloatArray
+    curve: Any, weights: Mapping[str, FloatArray], lower: FloatArray
 ) -> dict[str, FloatArray]:
     # A concave curve is the least of its lines, and what it misses of its top the greatest.
     top, rise = _piecewise_linear_ends(curve)
@@ -157,6 +179,7 @@ def _piecewise_linear_coefficients(
     points = np.vstack([curve.breakpoints, curve.breakpoints[-1]])
     line_base = share * (top - curve.value(points) + slope * points)
     line_slope = share * slope * _piecewise_linear_unit(curve)
+    gain = weights[OBJECTIVE]
     return {
         "line_base": line_base,
         "line_slope": line_slope,
@@ -165,7 +188,8 @@ def _piecewise_linear_coefficients(
     }
 
 
-def _greatest_line(base: Any, slope: Any, variable: cp.Expression) -> cp.Expression:
+def _greatest_line(data: Mapping[str, Any], lines: str, variable: cp.Expression) -> cp.Expression:
+    base, slope = data[lines + "_base"], data[lines + "_slope"]
     every = cp.vstack([variable] * base.shape[0])
     greatest: cp.Expression = cp.max(base - cp.multiply(slope, every), axis=0)
     return greatest
@@ -175,12 +199,10 @@ _PIECEWISE_LINEAR = CurveForm(
     tokens_per_unit=_piecewise_linear_unit,
     ceiling_and_gain=_piecewise_linear_ends,
     coefficients=_piecewise_linear_coefficients,
-    miss=lambda data, variable: _greatest_line(data["line_base"], data["line_slope"], variable),
-    loss=lambda data, variable: Loss(
-        cp.sum(_greatest_line(data["scaled_line_base"], data["scaled_line_slope"], variable)),
-        {},
-        {},
+    missed=lambda data, weight, variable: cp.multiply(
+        data[weight], _greatest_line(data, "line", variable)
     ),
+    loss=lambda data, variable: Loss(cp.sum(_greatest_line(data, "scaled_line", variable)), {}, {}),
 )
 
 _FORMS: dict[type, CurveForm] = {
@@ -196,10 +218,11 @@ def curve_groups(instance: Instance) -> list[Group]:
     InvalidInputError
         If the disciplined forms do not know a class of accuracy curve.
     """
-    pairs = getattr(instance.accuracy, "groups", [(np.arange(instance.size), instance.accuracy)])
+    places = np.arange(instance.size)
+    groups = getattr(instance.accuracy, "groups", [(slice(None), instance.accuracy)])
     return [
-        Group(f"curve {number} ", types, curve, table_entry("accuracy", curve, _FORMS))
-        for number, (types, curve) in enumerate(pairs, start=1)
+        Group(f"curve {number} ", places[where], curve, table_entry("accuracy", curve, _FORMS))
+        for number, (where, curve) in enumerate(groups, start=1)
     ]
 
 
@@ -220,16 +243,27 @@ def group_coefficients(data: Mapping[str, Any], group: Group) -> dict[str, Any]:
     }
 
 
-def missed_shares(
-    groups: Sequence[Group], data: Mapping[str, Any], variable: cp.Expression
-) -> cp.Expression:
-    """Return miss(u) of all types, convex, shape (N,)."""
-    is_one = len(groups) == 1
+def missed_accuracies(
+    groups: Sequence[Group], data: Mapping[str, Any], weight: str, variable: cp.Expression
+) -> list[cp.Expression]:
+    """Return the weight of that name times miss(u), one expression for each group."""
+    return [
+        group.form.missed(
+            group_coefficients(data, group),
+            weight,
+            variable if len(groups) == 1 else variable[group.types],
+        )
+        for group in groups
+    ]
+
+
+def in_place(groups: Sequence[Group], parts: Sequence[cp.Expression], size: int) -> cp.Expression:
+    """Return an expression by type, shape (N,), from one for each group."""
+    if len(groups) == 1:
+        return parts[0]
     placed = []
-    for group in groups:
-        own = variable if is_one else variable[group.types]
-        part = group.form.miss(group_coefficients(data, group), own)
+    for group, part in zip(groups, parts, strict=True):
         places = (np.ones(group.types.size), (group.types, np.arange(group.types.size)))
-        shape = (variable.size, group.types.size)
-        placed.append(part if is_one else cp.Constant(sparse.csr_array(places, shape=shape)) @ part)
+        matrix = sparse.csr_array(places, shape=(size, group.types.size))
+        placed.append(cp.Constant(matrix) @ part)
     return sum(placed[1:], placed[0])

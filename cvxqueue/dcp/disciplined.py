@@ -23,12 +23,17 @@ from numpy.typing import NDArray
 
 from cvxqueue.certificates import order_bracket
 from cvxqueue.dcp.accuracy import (
+    GAIN,
+    MEAN,
+    OBJECTIVE,
+    VALUE,
     Group,
     Loss,
     curve_groups,
     gathered,
     group_coefficients,
-    missed_shares,
+    in_place,
+    missed_accuracies,
 )
 from cvxqueue.dcp.formulation import Expressions, Filling, Fixed, Formulation, named_problem
 from cvxqueue.dcp.queueing import (
@@ -94,27 +99,23 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
     gain = gathered(groups, lambda group: group.form.ceiling_and_gain(group.curve)[1], size)
     times = time_coefficients(instance, service_law(instance, tokens_per_unit), scale)
     value = instance.accuracy_value * mix
-    value_gain = value * gain
+    weights = {GAIN: gain, MEAN: mix * gain, VALUE: value * gain, OBJECTIVE: value * gain / scale}
     data = times | {
         "tokens_per_unit": tokens_per_unit,
         "token_rate_slope": instance.arrival_rate * mix * tokens_per_unit,
         "lower": instance.lower / tokens_per_unit,
         "upper": instance.upper / tokens_per_unit,
         "ceiling": ceiling,
-        "gain": gain,
         "mean_ceiling": np.asarray(mix @ ceiling),
-        "mean_gain": mix * gain,
         "value_ceiling": np.asarray(value @ ceiling),
-        "value_gain": value_gain,
-        "scaled_gain": value_gain / scale,
+        "value_gain": weights[VALUE],
+        "scaled_gain": weights[OBJECTIVE],
         "scaled_constant": value @ ceiling / scale - times[SCALED + "time_base"],
     }
     for group in groups:
-        where = group.types
-        parts = group.form.coefficients(
-            group.curve, data["scaled_gain"][where], data["lower"][where]
-        )
-        data |= {group.name + name: part for name, part in parts.items()}
+        own = {name: weight[group.types] for name, weight in weights.items()}
+        own |= group.form.coefficients(group.curve, own, data["lower"][group.types])
+        data |= {group.name + name: part for name, part in own.items()}
     return data
 
 
@@ -214,16 +215,21 @@ def _expressions(
     mean_service_time = in_total(data, "mean", variable)
     mean_waiting_time = in_total(data, "waiting", variable) + quotient
     mean_system_time = mean_service_time + mean_waiting_time
-    miss = missed_shares(curve_groups(instance), data, variable)
+    groups = curve_groups(instance)
+
+    def missed(weight: str) -> list[cp.Expression]:
+        return missed_accuracies(groups, data, weight, variable)
+
+    worth = data["value_ceiling"] - sum(cp.sum(part) for part in missed(VALUE))
     return Expressions(
         tokens=cp.multiply(data["tokens_per_unit"], variable),
-        accuracies=data["ceiling"] - cp.multiply(data["gain"], miss),
-        mean_accuracy=data["mean_ceiling"] - data["mean_gain"] @ miss,
+        accuracies=data["ceiling"] - in_place(groups, missed(GAIN), instance.size),
+        mean_accuracy=data["mean_ceiling"] - sum(cp.sum(part) for part in missed(MEAN)),
         service_times=by_type(data, "service", variable),
         token_rate=data["token_rate_slope"] @ variable,
         mean_service_time=mean_service_time,
         mean_waiting_time=mean_waiting_time,
         mean_system_time=mean_system_time,
         utilization=utilization,
-        objective=data["value_ceiling"] - data["value_gain"] @ miss - mean_system_time,
+        objective=worth - mean_system_time,
     )

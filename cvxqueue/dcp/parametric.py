@@ -18,7 +18,7 @@ from cvxqueue.model.arrays import FloatArray
 __all__ = ["parametric"]
 
 # Any other coefficient is ≥ 0, and the rules must know: it may multiply a convex function.
-_SIGNED = ("log_gain", "scaled_constant")
+_SIGNED = ("log_gain", "log_mean_gain", "log_value_gain", "log_scaled_gain", "scaled_constant")
 
 
 def parametric(instance: Instance) -> Formulation:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import cvxpy as cp
 import numpy as np
 
-from cvxqueue.dcp.accuracy import curve_groups, missed_shares
+from cvxqueue.dcp.accuracy import GAIN, curve_groups, in_place, missed_accuracies
 from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.dcp.formulation import Expressions, Fixed, Formulation, named_problem
 from cvxqueue.dcp.queueing import service_law, textbook_waiting_time
@@ -40,8 +40,8 @@ def textbook(instance: Instance) -> Formulation:
     utilization = rate * mean_service_time
     mean_waiting_time = textbook_waiting_time(instance, mean_service_time, second_moment)
     mean_system_time = mean_service_time + mean_waiting_time
-    miss = missed_shares(groups, data, tokens / data["tokens_per_unit"])
-    accuracies = data["ceiling"] - cp.multiply(data["gain"], miss)
+    missed = missed_accuracies(groups, data, GAIN, tokens / data["tokens_per_unit"])
+    accuracies = data["ceiling"] - in_place(groups, missed, instance.size)
     value = instance.accuracy_weight * (np.multiply(mix, instance.importance) @ accuracies)
     objective = value - mean_system_time
     problem, constraints = named_problem(
