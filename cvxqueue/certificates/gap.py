@@ -82,18 +82,14 @@ def _part_gap(point: Evaluation) -> FloatArray:
     """Sum of the gaps of some types, and of what rounding can have taken from each of them.
 
     The two terms of a gap are rounded, and the response is: by its share of the interval, and by
-    what the rounding of the marginal cost moves it. Off the maximum, the loss is quadratic.
+    what the rounding of the marginal cost moves it, which the curve knows the price of.
     """
     instance, response, cost = point.instance, point.response, point.marginal_cost
-    rise = instance.benefit.difference(point.tokens, response)
+    benefit = instance.benefit
+    rise = benefit.difference(point.tokens, response)
     fall = cost * (response - point.tokens)
     error = np.asarray(_ROUNDINGS / point.idle)[..., np.newaxis]
-    sensitivity = instance.accuracy.inverse_slope_sensitivity(point.tokens, response)
-    # The logarithms in a response are at most some tens, and as many roundings.
-    shift = 16.0 * error * (sensitivity + response)
     gaps = np.maximum(rise - fall, 0.0) + error * np.abs(rise + fall)
-    # A type whose response lies beyond its bound by more than that is not moved by rounding.
-    is_near = np.abs(point.unclipped_response - response) <= shift
-    gaps += is_near * cost * np.square(shift) / sensitivity
+    gaps += cost * benefit.response_loss(cost, point.unclipped_response, response, error)
     total: FloatArray = _SUMMATION * np.vecdot(instance.probabilities, gaps)
     return total

@@ -1,6 +1,6 @@
 """The model: accuracy curves, service laws, queues and the instance that joins them."""
 
-from cvxqueue.model.accuracy import AccuracyCurve, SaturatingExponential
+from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine import AffineService
 from cvxqueue.model.disciplines import (
     FIFO,
@@ -10,7 +10,9 @@ from cvxqueue.model.disciplines import (
     Vacations,
 )
 from cvxqueue.model.evaluation import Evaluation
+from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
@@ -23,6 +25,8 @@ __all__ = [
     "Evaluation",
     "Instance",
     "Metrics",
+    "MichaelisMenten",
+    "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",
     "Queue",

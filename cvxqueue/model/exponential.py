@@ -1,0 +1,100 @@
+"""Accuracy that saturates exponentially: every token has the same chance to settle the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.model.arrays import FloatArray, kept
+from cvxqueue.model.saturating import SaturatingCurve
+
+__all__ = ["SaturatingExponential"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class SaturatingExponential(SaturatingCurve):
+    """Accuracy p(l) = floor + gain · (1 − exp(−rate · l)).
+
+    Parameters
+    ----------
+    floor : array_like, shape () or (N,), or (B, N) for a batch
+        Probability of a correct answer without thinking, ≥ 0.
+    gain : array_like, of such a shape
+        What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.
+    rate : array_like, of such a shape
+        Rate of saturation, per token, > 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range, or the lengths differ.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> curve = cq.SaturatingExponential(floor=0.25, gain=0.5, rate=0.001)
+    >>> round(float(curve.value(1000.0)), 6)
+    0.56606
+    """
+
+    floor: FloatArray
+    gain: FloatArray
+    rate: FloatArray
+
+    def __init__(self, *, floor: ArrayLike, gain: ArrayLike, rate: ArrayLike) -> None:
+        self._keep({"rate": "per token"}, floor=floor, gain=gain, rate=rate)
+
+    @kept
+    def _scale(self) -> FloatArray:
+        """Tokens in which p′ falls by a factor e."""
+        scale: FloatArray = 1.0 / self.rate
+        return scale
+
+    def _exponent(self, tokens: FloatArray) -> FloatArray:
+        return self.rate * tokens
+
+    def _exponent_rise(self, tokens: FloatArray, step: FloatArray) -> FloatArray:
+        return self.rate * step
+
+    def _inverse_exponent(self, exponent: FloatArray) -> FloatArray:
+        return exponent / self.rate
+
+    def slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative p′(l) = gain · rate · exp(−rate · l), per token."""
+        exponent = -self.rate * np.asarray(tokens, dtype=np.float64)
+        slope: FloatArray = self.gain * self.rate * np.exp(exponent)
+        return slope
+
+    def curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative p″(l) = −rate · p′(l), per token squared."""
+        curvature: FloatArray = -self.rate * self.slope(tokens)
+        return curvature
+
+    def inverse_slope(self, slope: ArrayLike) -> FloatArray:
+        """Tokens at which p′ equals `slope` > 0; negative where p′(0) < `slope`.
+
+        Where the gain is zero, or `slope` is infinite, the answer is −inf, and numpy may warn of a
+        division by zero.
+        """
+        tokens: FloatArray = np.log(self.gain * self.rate / np.asarray(slope)) * self._scale
+        return tokens
+
+    def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
+        """``|d inverse_slope / d ln slope|`` = 1/rate tokens, on any interval."""
+        return self._scale
+
+    def response_loss(
+        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+    ) -> FloatArray:
+        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
+
+        Off the maximum, the loss is quadratic in the shift. A type whose response lies beyond its
+        bound by more than that is not moved by rounding.
+        """
+        # The logarithms in a response are at most some tens, and as many roundings.
+        shift = 16.0 * error * (self._scale + response)
+        is_near = np.abs(wanted - response) <= shift
+        loss: FloatArray = is_near * np.square(shift) / self._scale
+        return loss

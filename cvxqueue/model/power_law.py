@@ -1,0 +1,183 @@
+"""Accuracy that saturates by a power of the tokens: ever slower, and never all of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.model.arrays import FloatArray, read_only
+from cvxqueue.model.saturating import SaturatingCurve
+
+__all__ = ["MichaelisMenten", "PowerLaw"]
+
+_ONE = read_only(np.ones(()))
+_MOST = float(np.finfo(np.float64).max)
+
+
+class _PowerCurve(SaturatingCurve):
+    """A curve with H(l) = exponent · ln(1 + l/scale)."""
+
+    @property
+    @abstractmethod
+    def _tail(self) -> tuple[FloatArray, FloatArray]:
+        """The scale in tokens, and the exponent."""
+
+    def _exponent(self, tokens: FloatArray) -> FloatArray:
+        scale, exponent = self._tail
+        rise: FloatArray = exponent * np.log1p(tokens / scale)
+        return rise
+
+    def _exponent_rise(self, tokens: FloatArray, step: FloatArray) -> FloatArray:
+        scale, exponent = self._tail
+        rise: FloatArray = exponent * np.log1p(step / (scale + tokens))
+        return rise
+
+    def _inverse_exponent(self, exponent: FloatArray) -> FloatArray:
+        scale, power = self._tail
+        tokens: FloatArray = scale * np.expm1(exponent / power)
+        return tokens
+
+    def slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative gain · exponent/scale · (1 + l/scale)^(−exponent−1), per token."""
+        return self._derivative(np.asarray(tokens, dtype=np.float64), 1.0)
+
+    def curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative −(exponent + 1)/(scale + l) · p′(l), per token squared."""
+        scale, exponent = self._tail
+        fall = self._derivative(np.asarray(tokens, dtype=np.float64), 2.0)
+        curvature: FloatArray = -(exponent + 1.0) / scale * fall
+        return curvature
+
+    def _derivative(self, tokens: FloatArray, order: float) -> FloatArray:
+        scale, exponent = self._tail
+        fall = np.exp(-(exponent + order) * np.log1p(tokens / scale))
+        derivative: FloatArray = self.gain * exponent / scale * fall
+        return derivative
+
+    def inverse_slope(self, slope: ArrayLike) -> FloatArray:
+        """Tokens at which p′ equals `slope` > 0; negative where p′(0) < `slope`.
+
+        Where the gain is zero the answer is −scale, and numpy may warn of a division by zero.
+        """
+        scale, exponent = self._tail
+        ratio = np.log(self.gain * exponent / scale / np.asarray(slope))
+        tokens = scale * np.expm1(ratio / (exponent + 1.0))
+        # No Newton step leads to an infinite response.
+        finite: FloatArray = np.minimum(tokens, _MOST)
+        return finite
+
+    def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
+        """``|d inverse_slope / d ln slope|`` = (scale + l)/(exponent + 1) at the larger end."""
+        scale, exponent = self._tail
+        sensitivity: FloatArray = (scale + np.maximum(lower, upper)) / (exponent + 1.0)
+        return sensitivity
+
+    def response_loss(
+        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+    ) -> FloatArray:
+        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
+
+        Off the maximum, the loss is half the square of the shift over the sensitivity there, and
+        the whole of it covers that p″ doubles within the shift at most. A type whose response lies
+        beyond its bound by more than that is not moved by rounding.
+        """
+        scale, exponent = self._tail
+        sensitivity = self.inverse_slope_sensitivity(response, response)
+        # The logarithms in a response are at most some tens, and as many roundings; the power
+        # that undoes them magnifies its own rounding by 1 + l/scale.
+        shift = 16.0 * error * (sensitivity + scale + response)
+        is_near = np.abs(wanted - response) <= shift
+        # (1 − z)^(−exponent−2) ≤ 2 for the relative shift z, where z · (exponent + 2) ≤ 1/2.
+        is_small = shift * (exponent + 2.0) <= 0.5 * (scale + response)
+        loss: FloatArray = np.where(
+            is_near, np.where(is_small, np.square(shift) / sensitivity, np.inf), 0.0
+        )
+        return loss
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PowerLaw(_PowerCurve):
+    """Accuracy p(l) = floor + gain · (1 − (1 + l/scale)^(−exponent)).
+
+    Parameters
+    ----------
+    floor : array_like, shape () or (N,), or (B, N) for a batch
+        Probability of a correct answer without thinking, ≥ 0.
+    gain : array_like, of such a shape
+        What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.
+    scale : array_like, of such a shape
+        Tokens until the gain begins to saturate, > 0.
+    exponent : array_like, of such a shape
+        Power with which what is missing falls in the end, > 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range, or the lengths differ.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> curve = cq.PowerLaw(floor=0.25, gain=0.5, scale=1000.0, exponent=0.5)
+    >>> round(float(curve.value(3000.0)), 6)
+    0.5
+    """
+
+    floor: FloatArray
+    gain: FloatArray
+    scale: FloatArray
+    exponent: FloatArray
+
+    def __init__(
+        self, *, floor: ArrayLike, gain: ArrayLike, scale: ArrayLike, exponent: ArrayLike
+    ) -> None:
+        units = {"scale": "tokens", "exponent": "a power"}
+        self._keep(units, floor=floor, gain=gain, scale=scale, exponent=exponent)
+
+    @property
+    def _tail(self) -> tuple[FloatArray, FloatArray]:
+        return self.scale, self.exponent
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class MichaelisMenten(_PowerCurve):
+    """Accuracy p(l) = floor + gain · l/(l + half_saturation).
+
+    The power law of exponent 1, by the name that it has in biochemistry.
+
+    Parameters
+    ----------
+    floor : array_like, shape () or (N,), or (B, N) for a batch
+        Probability of a correct answer without thinking, ≥ 0.
+    gain : array_like, of such a shape
+        What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.
+    half_saturation : array_like, of such a shape
+        Tokens that add half of the gain, > 0.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range, or the lengths differ.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> curve = cq.MichaelisMenten(floor=0.25, gain=0.5, half_saturation=1000.0)
+    >>> round(float(curve.value(1000.0)), 6)
+    0.5
+    """
+
+    floor: FloatArray
+    gain: FloatArray
+    half_saturation: FloatArray
+
+    def __init__(self, *, floor: ArrayLike, gain: ArrayLike, half_saturation: ArrayLike) -> None:
+        units = {"half_saturation": "tokens"}
+        self._keep(units, floor=floor, gain=gain, half_saturation=half_saturation)
+
+    @property
+    def _tail(self) -> tuple[FloatArray, FloatArray]:
+        return self.half_saturation, _ONE

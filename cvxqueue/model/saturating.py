@@ -1,0 +1,162 @@
+"""What the smooth accuracy curves share: a floor, a gain, and how the gain saturates.
+
+All have p(l) = floor + gain · (1 − exp(−H(l))), where H increases from H(0) = 0, is concave and
+without bound.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.accuracy import Place
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    common_arrays,
+    entry_name,
+    first_place,
+    float_array,
+    read_only,
+    require,
+)
+
+__all__ = ["SaturatingCurve"]
+
+# Published curves are printed to a few digits: floor + gain may exceed one by rounding alone.
+_ROUNDING_OF_ONE = 1e-12
+
+_ZERO = read_only(np.zeros(()))
+_PROBABILITY = "must be ≥ 0 (a probability)"
+
+
+class SaturatingCurve(ArrayData, ABC):
+    """A curve p(l) = floor + gain · (1 − exp(−H(l))) with parameters of H that are positive."""
+
+    floor: FloatArray
+    gain: FloatArray
+
+    def _keep(self, units: Mapping[str, str], **values: ArrayLike) -> None:
+        """Check the floor, the gain and the parameters of H, which have units, and keep them."""
+        arrays = common_arrays(**{f"accuracy__{name}": value for name, value in values.items()})
+        floor, gain, *parameters = arrays
+        require("accuracy.floor", floor, floor >= 0, _PROBABILITY)
+        require("accuracy.gain", gain, gain >= 0, _PROBABILITY)
+        for (name, unit), array in zip(units.items(), parameters, strict=True):
+            require(f"accuracy.{name}", array, array > 0, f"must be > 0 ({unit})")
+        too_high = np.asarray(floor + gain > 1.0 + _ROUNDING_OF_ONE)
+        if too_high.any():
+            place = first_place(too_high)
+            raise InvalidInputError(
+                f"{entry_name('accuracy.floor', place)} + {entry_name('accuracy.gain', place)} = "
+                f"{float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)"
+            )
+        for name, array in zip(values, arrays, strict=True):
+            object.__setattr__(self, name, array)
+
+    @abstractmethod
+    def _exponent(self, tokens: FloatArray) -> FloatArray:
+        """H, at any tokens ≥ 0."""
+
+    @abstractmethod
+    def _exponent_rise(self, tokens: FloatArray, step: FloatArray) -> FloatArray:
+        """H(tokens + step) − H(tokens) for a step ≥ 0, without cancellation."""
+
+    @abstractmethod
+    def _inverse_exponent(self, exponent: FloatArray) -> FloatArray:
+        """Tokens at which H has a value ≥ 0."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
+        return self.gain.shape
+
+    @property
+    def is_smooth(self) -> bool:
+        """True: p′ is continuous."""
+        return True
+
+    @property
+    def ceiling(self) -> FloatArray:
+        """Probability of a correct answer with unlimited tokens, floor + gain."""
+        ceiling: FloatArray = self.floor + self.gain
+        return ceiling
+
+    @property
+    def groups(self) -> tuple[tuple[Place, Self], ...]:
+        """All types are of this class."""
+        return ((slice(None), self),)
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same curve with one entry for each of `length` types."""
+        if self.gain.shape[-1:] == (length,):
+            return self
+        return type(self)(
+            **{
+                name: float_array(f"accuracy.{name}", value, length, axes=2)
+                for name, value in self._fields().items()
+            }
+        )
+
+    def weighted(self, value: FloatArray) -> Self:
+        """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
+        curve = object.__new__(type(self))
+        fields: dict[str, Any] = self._fields()
+        curve.__dict__.update(fields, floor=_ZERO, gain=value * self.gain)
+        return curve
+
+    def value(self, tokens: ArrayLike) -> FloatArray:
+        """Probability p(l) of a correct answer."""
+        exponent = self._exponent(np.asarray(tokens, dtype=np.float64))
+        probability: FloatArray = self.floor - self.gain * np.expm1(-exponent)
+        return probability
+
+    def difference(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
+        """p(to) − p(tokens), to full relative accuracy however near the two are."""
+        start, end = np.asarray(tokens, dtype=np.float64), np.asarray(to, dtype=np.float64)
+        step = end - start
+        # Referred to the lower of the two ends, no factor can overflow.
+        low = np.minimum(start, end)
+        rise = self.gain * np.exp(-self._exponent(low))
+        difference: FloatArray = (
+            rise * -np.expm1(-self._exponent_rise(low, np.abs(step))) * np.sign(step)
+        )
+        return difference
+
+    def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
+        """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
+        wanted = np.asarray(accuracy, dtype=np.float64)
+        rise = wanted - self.floor
+        # What the subtraction lost counts where little of the gain remains.
+        remaining = (self.gain - rise) - _lost(wanted, self.floor, rise)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            share = rise / self.gain
+            exponent = np.where(
+                share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
+            )
+            tokens = self._inverse_exponent(exponent)
+        return np.where(rise <= 0.0, 0.0, np.where(remaining > 0.0, tokens, np.inf))
+
+    @abstractmethod
+    def curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative p″(l) ≤ 0, per token squared."""
+
+    def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Least and greatest ``|p″|`` on [lower, upper]: those at the two ends."""
+        return -self.curvature(upper), -self.curvature(lower)
+
+    def __repr__(self) -> str:
+        size = self.gain.size
+        return f"{type(self).__name__}({size} type{'s' * (size != 1)})"
+
+
+def _lost(first: FloatArray, second: FloatArray, difference: FloatArray) -> FloatArray:
+    """What rounding took from first − second, exactly (Knuth's two-sum)."""
+    back = difference - first
+    lost: FloatArray = (first - (difference - back)) - (second + back)
+    return lost
