@@ -31,6 +31,12 @@ SERVICES = {
 }
 CURVES = {
     "exponential": cq.SaturatingExponential(floor=[0.2, 0.1], gain=[0.6, 0.8], rate=[1e-3, 4e-3]),
+    "power law": cq.PowerLaw(
+        floor=[0.2, 0.1], gain=[0.6, 0.8], scale=[500.0, 100.0], exponent=[0.7, 2.5]
+    ),
+    "half saturation": cq.MichaelisMenten(
+        floor=[0.2, 0.1], gain=[0.6, 0.8], half_saturation=[500.0, 100.0]
+    ),
 }
 FAMILIES = list(itertools.product(QUEUES, SERVICES, CURVES))
 FIELDS = (

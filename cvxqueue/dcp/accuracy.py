@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cvxqueue.dcp.queueing import table_entry
-from cvxqueue.model import AccuracyCurve, Instance, SaturatingExponential
+from cvxqueue.model import (
+    AccuracyCurve,
+    Instance,
+    MichaelisMenten,
+    PowerLaw,
+    SaturatingExponential,
+)
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = [
@@ -58,7 +64,8 @@ class CurveForm(NamedTuple):
     """What a disciplined form needs of one class of accuracy curve."""
 
     tokens_per_unit: Callable[[Any], FloatArray]
-    ceiling_and_gain: Callable[[Any], tuple[FloatArray, FloatArray]]
+    gain: Callable[[Any], FloatArray]
+    """The ceiling less the value at zero."""
     coefficients: Callable[[Any, Mapping[str, FloatArray], FloatArray], dict[str, FloatArray]]
     """From the curve, the weights by name and the lower end of u: all that is not a weight."""
     missed: Callable[[Mapping[str, Any], str, cp.Expression], cp.Expression]
@@ -83,17 +90,13 @@ def _logarithm(weight: FloatArray, exponent: FloatArray) -> FloatArray:
         return np.where(weight > 0.0, np.log(weight), exponent + _LOG_NOTHING)
 
 
-def _limit_and_gain(curve: Any) -> tuple[FloatArray, FloatArray]:
-    return curve.floor + curve.gain, curve.gain
-
-
 def _exponential_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
     return Loss(cp.sum(cp.exp(data["log_gain"] - variable)), {}, {})
 
 
 _EXPONENTIAL = CurveForm(
     tokens_per_unit=lambda curve: 1.0 / curve.rate,
-    ceiling_and_gain=_limit_and_gain,
+    gain=lambda curve: curve.gain,
     coefficients=lambda curve, weights, lower: {"log_gain": _logarithm(weights[OBJECTIVE], lower)},
     missed=lambda data, weight, variable: cp.multiply(data[weight], cp.exp(-variable)),
     loss=_exponential_loss,
@@ -135,7 +138,7 @@ def _power_law_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
 
 _POWER_LAW = CurveForm(
     tokens_per_unit=lambda curve: curve.scale,
-    ceiling_and_gain=_limit_and_gain,
+    gain=lambda curve: curve.gain,
     coefficients=_power_law_coefficients,
     missed=_power_law_missed,
     loss=_power_law_loss,
@@ -152,16 +155,16 @@ def _michaelis_menten_loss(data: Mapping[str, Any], variable: cp.Expression) -> 
 
 _MICHAELIS_MENTEN = CurveForm(
     tokens_per_unit=lambda curve: curve.half_saturation,
-    ceiling_and_gain=_limit_and_gain,
+    gain=lambda curve: curve.gain,
     coefficients=lambda curve, weights, lower: {"root": np.sqrt(weights[OBJECTIVE])},
     missed=lambda data, weight, variable: cp.multiply(data[weight], cp.inv_pos(1 + variable)),
     loss=_michaelis_menten_loss,
 )
 
 
-def _piecewise_linear_ends(curve: Any) -> tuple[FloatArray, FloatArray]:
-    top = curve.value(curve.breakpoints[-1])
-    return top, top - curve.value(np.zeros_like(top))
+def _piecewise_linear_gain(curve: Any) -> FloatArray:
+    gain: FloatArray = curve.ceiling - curve.value(0.0)
+    return gain
 
 
 def _piecewise_linear_unit(curve: Any) -> FloatArray:
@@ -172,20 +175,15 @@ def _piecewise_linear_unit(curve: Any) -> FloatArray:
 def _piecewise_linear_coefficients(
     curve: Any, weights: Mapping[str, FloatArray], lower: FloatArray
 ) -> dict[str, FloatArray]:
-    # A concave curve is the least of its lines, and what it misses of its top the greatest.
-    top, rise = _piecewise_linear_ends(curve)
-    share = 1.0 / np.where(rise > 0.0, rise, np.inf)
-    slope = np.vstack([curve.segment_slopes, np.zeros_like(top)])
-    points = np.vstack([curve.breakpoints, curve.breakpoints[-1]])
-    line_base = share * (top - curve.value(points) + slope * points)
-    line_slope = share * slope * _piecewise_linear_unit(curve)
-    gain = weights[OBJECTIVE]
-    return {
-        "line_base": line_base,
-        "line_slope": line_slope,
-        "scaled_line_base": gain * line_base,
-        "scaled_line_slope": gain * line_slope,
+    # A concave curve is the least of its lines, and what it misses of its ceiling the greatest.
+    gain, slopes = _piecewise_linear_gain(curve), curve.segment_slopes
+    share = 1.0 / np.where(gain > 0.0, gain, np.inf)
+    start = curve.ceiling - curve.breakpoint_values + slopes * curve.breakpoints
+    lines = {
+        "line_base": share * start,
+        "line_slope": share * slopes * _piecewise_linear_unit(curve),
     }
+    return lines | {"scaled_" + name: weights[OBJECTIVE] * line for name, line in lines.items()}
 
 
 def _greatest_line(data: Mapping[str, Any], lines: str, variable: cp.Expression) -> cp.Expression:
@@ -197,7 +195,7 @@ def _greatest_line(data: Mapping[str, Any], lines: str, variable: cp.Expression)
 
 _PIECEWISE_LINEAR = CurveForm(
     tokens_per_unit=_piecewise_linear_unit,
-    ceiling_and_gain=_piecewise_linear_ends,
+    gain=_piecewise_linear_gain,
     coefficients=_piecewise_linear_coefficients,
     missed=lambda data, weight, variable: cp.multiply(
         data[weight], _greatest_line(data, "line", variable)
@@ -206,6 +204,8 @@ _PIECEWISE_LINEAR = CurveForm(
 )
 
 _FORMS: dict[type, CurveForm] = {
+    MichaelisMenten: _MICHAELIS_MENTEN,
+    PowerLaw: _POWER_LAW,
     SaturatingExponential: _EXPONENTIAL,
 }
 
@@ -219,10 +219,9 @@ def curve_groups(instance: Instance) -> list[Group]:
         If the disciplined forms do not know a class of accuracy curve.
     """
     places = np.arange(instance.size)
-    groups = getattr(instance.accuracy, "groups", [(slice(None), instance.accuracy)])
     return [
         Group(f"curve {number} ", places[where], curve, table_entry("accuracy", curve, _FORMS))
-        for number, (where, curve) in enumerate(groups, start=1)
+        for number, (where, curve) in enumerate(instance.accuracy.groups, start=1)
     ]
 
 
@@ -266,4 +265,5 @@ def in_place(groups: Sequence[Group], parts: Sequence[cp.Expression], size: int)
         places = (np.ones(group.types.size), (group.types, np.arange(group.types.size)))
         matrix = sparse.csr_array(places, shape=(size, group.types.size))
         placed.append(cp.Constant(matrix) @ part)
-    return sum(placed[1:], placed[0])
+    whole: cp.Expression = sum(placed[1:], placed[0])
+    return whole

@@ -95,8 +95,8 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
     """
     groups, size, mix = curve_groups(instance), instance.size, instance.probabilities
     tokens_per_unit = gathered(groups, lambda group: group.form.tokens_per_unit(group.curve), size)
-    ceiling = gathered(groups, lambda group: group.form.ceiling_and_gain(group.curve)[0], size)
-    gain = gathered(groups, lambda group: group.form.ceiling_and_gain(group.curve)[1], size)
+    gain = gathered(groups, lambda group: group.form.gain(group.curve), size)
+    ceiling = instance.accuracy.ceiling
     times = time_coefficients(instance, service_law(instance, tokens_per_unit), scale)
     value = instance.accuracy_value * mix
     weights = {GAIN: gain, MEAN: mix * gain, VALUE: value * gain, OBJECTIVE: value * gain / scale}
