@@ -178,29 +178,34 @@ def _piecewise_linear_coefficients(
     # A concave curve is the least of its lines, and what it misses of its ceiling the greatest.
     gain, slopes = _piecewise_linear_gain(curve), curve.segment_slopes
     share = 1.0 / np.where(gain > 0.0, gain, np.inf)
-    start = curve.ceiling - curve.breakpoint_values + slopes * curve.breakpoints
-    lines = {
-        "line_base": share * start,
-        "line_slope": share * slopes * _piecewise_linear_unit(curve),
+    base = share * (curve.ceiling - curve.breakpoint_values + slopes * curve.breakpoints)
+    fall = share * slopes * _piecewise_linear_unit(curve)
+    return {
+        f"{name}_{part}": weight * line
+        for name, weight in weights.items()
+        for part, line in (("lines", base), ("slopes", fall))
     }
-    return lines | {"scaled_" + name: weights[OBJECTIVE] * line for name, line in lines.items()}
 
 
-def _greatest_line(data: Mapping[str, Any], lines: str, variable: cp.Expression) -> cp.Expression:
-    base, slope = data[lines + "_base"], data[lines + "_slope"]
+def _piecewise_linear_missed(
+    data: Mapping[str, Any], weight: str, variable: cp.Expression
+) -> cp.Expression:
+    base, fall = data[weight + "_lines"], data[weight + "_slopes"]
     every = cp.vstack([variable] * base.shape[0])
-    greatest: cp.Expression = cp.max(base - cp.multiply(slope, every), axis=0)
+    greatest: cp.Expression = cp.max(base - cp.multiply(fall, every), axis=0)
     return greatest
+
+
+def _piecewise_linear_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
+    return Loss(cp.sum(_piecewise_linear_missed(data, OBJECTIVE, variable)), {}, {})
 
 
 _PIECEWISE_LINEAR = CurveForm(
     tokens_per_unit=_piecewise_linear_unit,
     gain=_piecewise_linear_gain,
     coefficients=_piecewise_linear_coefficients,
-    missed=lambda data, weight, variable: cp.multiply(
-        data[weight], _greatest_line(data, "line", variable)
-    ),
-    loss=lambda data, variable: Loss(cp.sum(_greatest_line(data, "scaled_line", variable)), {}, {}),
+    missed=_piecewise_linear_missed,
+    loss=_piecewise_linear_loss,
 )
 
 _FORMS: dict[type, CurveForm] = {
