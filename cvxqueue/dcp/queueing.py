@@ -136,40 +136,45 @@ def time_coefficients(instance: Instance, service: Service, scale: float) -> dic
     scale : float
         Seconds in one unit of the objective.
     """
+    queue, mix = linear_fractional_queue(instance), instance.probabilities
+    share, constant = queue.weights.mean, queue.constant(instance.arrival_rate)
     exact, unit = service
     seen = exact if unit is None else Times(np.zeros_like(unit), unit)
-    data = _named("service", exact) | _mean_coefficients(instance, exact, 1.0)
-    scaled = _mean_coefficients(instance, seen, scale)
+    data = (
+        _named("service", exact)
+        | _mixed("mean", _weighted(exact, mix))
+        | _mixed("waiting", _weighted(exact, share * mix), constant)
+        | _quotient_coefficients(instance, exact, 1.0)
+    )
+    scaled = _quotient_coefficients(instance, seen, scale) | _mixed(
+        "time", _weighted(seen, (1.0 + share) / scale * mix), constant / scale
+    )
     data |= {SCALED + name: part for name, part in scaled.items()}
-    if unit is not None and exact.square is not None:
-        data |= _named("bow", Times(exact.base / unit, exact.slope / unit, exact.square / unit))
+    if unit is not None:
+        data |= _named("bow", _weighted(exact, 1.0 / unit))
     return data
 
 
-def _mean_coefficients(instance: Instance, times: Times, unit: float) -> dict[str, FloatArray]:
-    queue, rate = linear_fractional_queue(instance), instance.arrival_rate
-    weights, mix = queue.weights, instance.probabilities
-    square = None if times.square is None else mix * times.square
-    mean = Times(mix * times.base, mix * times.slope, square)
-    constant = queue.constant(rate) / unit
-    data = (
-        _mixed("mean", mean, 1.0 / unit)
-        | _mixed("load", mean, rate)
-        | _mixed("waiting", mean, weights.mean / unit, constant)
-        | _mixed("time", mean, (1.0 + weights.mean) / unit, constant)
-        | _mixed("congestion", mean, np.sqrt(rate * (weights.mean + weights.load) / unit))
-    )
-    if weights.second > 0.0:
+def _quotient_coefficients(instance: Instance, times: Times, unit: float) -> dict[str, FloatArray]:
+    """What ρ is made of, and the rows of r in ‖r‖²/(1 − ρ)."""
+    rate, mix = instance.arrival_rate, instance.probabilities
+    by_mean, by_load, by_second = linear_fractional_queue(instance).weights
+    congestion = np.sqrt(rate * (by_mean + by_load) / unit)
+    data = _mixed("load", _weighted(times, rate * mix))
+    data |= _mixed("congestion", _weighted(times, congestion * mix))
+    if by_second > 0.0:
         # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v).
-        by_second = weights.second * rate * mix / (2.0 * unit)
-        spread = 1.0 + times.scv
-        root = np.sqrt(by_second / spread)
-        data |= _named("root", Times(root * times.base, root * spread * times.slope, None))
-        if times.square is not None:
-            data["root_square"] = root * times.square
-        excess = by_second @ (np.square(times.base) * times.scv / spread)
+        share, spread = by_second * rate * mix / (2.0 * unit), 1.0 + times.scv
+        root = np.sqrt(share / spread)
+        data |= _named("root", _weighted(times._replace(slope=spread * times.slope), root))
+        excess = share @ (np.square(times.base) * times.scv / spread)
         data["spread"] = np.sqrt(np.asarray(excess))
     return data
+
+
+def _weighted(times: Times, weight: FloatArray) -> Times:
+    square = None if times.square is None else weight * times.square
+    return Times(weight * times.base, weight * times.slope, square)
 
 
 def _named(name: str, times: Times) -> dict[str, FloatArray]:
@@ -177,12 +182,9 @@ def _named(name: str, times: Times) -> dict[str, FloatArray]:
     return {f"{name}_{key}": part for key, part in parts.items() if part is not None}
 
 
-def _mixed(
-    name: str, mean: Times, factor: float, constant: float | FloatArray = 0.0
-) -> dict[str, FloatArray]:
-    """A multiple of the mean service time, and a constant."""
-    data = {key: factor * part for key, part in _named(name, mean).items()}
-    return data | {f"{name}_base": np.asarray(data[f"{name}_base"].sum() + constant)}
+def _mixed(name: str, times: Times, constant: float | FloatArray = 0.0) -> dict[str, FloatArray]:
+    """A sum over the types, and a constant."""
+    return _named(name, times) | {f"{name}_base": np.asarray(times.base.sum() + constant)}
 
 
 def by_type(data: Mapping[str, Any], name: str, variable: cp.Expression) -> cp.Expression:
