@@ -2,6 +2,7 @@
 
 The response map F is order-reversing: more tokens raise every marginal cost. The optimum is its
 fixed point, so that lo ≤ l* gives l* ≤ min(L, F(lo)), and this gives l* ≥ F(min(L, F(lo))).
+Where a curve has kinks, F has several values at a cost, and rounding outwards includes them all.
 """
 
 from __future__ import annotations
@@ -72,5 +73,5 @@ def _response(point: Evaluation, direction: float) -> FloatArray:
             slope = np.maximum(slope, np.finfo(np.float64).tiny)
         tokens = instance.accuracy.inverse_slope(slope)
     tokens = np.clip(tokens, instance.lower, instance.upper)
-    tokens = tokens + direction * 4.0 * epsilon * tokens
+    tokens = tokens + direction * instance.accuracy.inverse_slope_rounding(tokens)
     return np.clip(tokens, instance.lower, instance.upper)

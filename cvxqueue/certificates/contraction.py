@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates.bracket import Bracket, order_bracket
-from cvxqueue.model import Instance
+from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
 
 __all__ = ["Contraction", "contraction"]
@@ -39,6 +39,8 @@ class Contraction(ArrayData):
         Positive weights of the norm; the Perron vector, approximately.
     lower, upper : ndarray, shape (N,)
         The box. The response map takes it into itself.
+    reason : str, default ""
+        Why there is no bound, where `value` is infinite.
     """
 
     value: float
@@ -46,6 +48,7 @@ class Contraction(ArrayData):
     weights: FloatArray
     lower: FloatArray
     upper: FloatArray
+    reason: str = ""
 
     def __post_init__(self) -> None:
         for field in ("weights", "lower", "upper"):
@@ -76,7 +79,8 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
     Returns
     -------
     Contraction
-        With an infinite value where the upper end of the box is unstable: nothing is known then.
+        With an infinite value where the upper end of the box is unstable, or where the response of
+        a type jumps inside it from one kink of its curve to another: nothing is known then.
 
     Raises
     ------
@@ -87,18 +91,19 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
     low, high = instance.evaluate(lower), instance.evaluate(upper)
     weights = np.ones(instance.size)
     value = row_sum = np.inf
-    if high.is_stable:
+    # Types that F pins to one value over the whole box do not move with the others.
+    is_moving = upper > lower
+    sensitivity = np.where(
+        is_moving, instance.accuracy.inverse_slope_sensitivity(lower, upper), 0.0
+    )
+    reason = _obstacle(instance, high, sensitivity)
+    if not reason:
         service = instance.service
         slopes = instance.queue.relative_slopes(
             instance.arrival_rate,
             (float(low.service_time_second_moment), float(high.service_time_second_moment)),
             (float(low.idle), float(high.idle)),
             (service.marginal_time(lower), service.marginal_time(upper)),
-        )
-        # Types that F pins to one value over the whole box do not move with the others.
-        is_moving = upper > lower
-        sensitivity = np.where(
-            is_moving, instance.accuracy.inverse_slope_sensitivity(lower, upper), 0.0
         )
         # A marginal cost is m1′ (P1 + 2 P2 τ), with the marginal time τ.
         bend = service.mean_curvature(upper) / service.mean_slope(lower)
@@ -118,7 +123,21 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
         weights=weights,
         lower=lower,
         upper=upper,
+        reason=reason,
     )
+
+
+def _obstacle(instance: Instance, high: Evaluation, sensitivity: FloatArray) -> str:
+    """Say why there is no bound on the slope of the response map, if there is none."""
+    if not high.is_stable:
+        return "the upper end of the order bracket is unstable"
+    is_jumping = np.isinf(sensitivity)
+    if is_jumping.any():
+        name = instance.type_name(int(np.argmax(is_jumping)))
+        return (
+            f"the response of {name} jumps inside the bracket from one kink of its curve to another"
+        )
+    return ""
 
 
 def _perron_bound(

@@ -41,6 +41,8 @@ class StepSize(ArrayData):
         J(l⁰), in seconds: the bounds hold wherever J ≥ `level` in the box.
     least_idle : float
         Lower bound on 1 − ρ there.
+    reason : str, default ""
+        Why no step is known, where the bounds are infinite.
     """
 
     value: float
@@ -48,6 +50,7 @@ class StepSize(ArrayData):
     metric: FloatArray
     level: float
     least_idle: float
+    reason: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "metric", read_only(self.metric))
@@ -118,10 +121,11 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     prices = queue.prices(
         rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
     )
-    benefit = (
-        instance.accuracy_value
-        * instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
-    )
+    bent = instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
+    is_valued = instance.accuracy_value > 0.0
+    # A kink in what is worth nothing does no harm.
+    benefit = instance.accuracy_value * np.where(is_valued, bent, 0.0)
+    is_kinked = np.isinf(benefit)
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.
     rise = instance.service.marginal_cost(most.tokens, *prices)[1]
@@ -134,4 +138,10 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         metric=metric,
         level=level,
         least_idle=idle,
+        reason=(
+            f"the accuracy curve of {instance.type_name(int(np.argmax(is_kinked)))} has a kink or "
+            "unbounded curvature between min_tokens and max_tokens"
+            if is_kinked.any()
+            else ""
+        ),
     )

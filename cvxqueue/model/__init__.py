@@ -12,6 +12,8 @@ from cvxqueue.model.disciplines import (
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.mixed import MixedAccuracy
+from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
@@ -26,6 +28,8 @@ __all__ = [
     "Instance",
     "Metrics",
     "MichaelisMenten",
+    "MixedAccuracy",
+    "PiecewiseLinear",
     "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",

@@ -77,6 +77,12 @@ class AccuracyCurve(Protocol):
         Infinite where inverse_slope jumps from one kink to another within the interval.
         """
 
+    def inverse_slope_rounding(self, tokens: FloatArray) -> FloatArray:
+        """Bound on the rounding of `inverse_slope` at an answer, in tokens.
+
+        Beyond what a change of the slope by some roundings does to it.
+        """
+
     def response_loss(
         self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:

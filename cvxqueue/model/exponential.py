@@ -12,6 +12,8 @@ from cvxqueue.model.saturating import SaturatingCurve
 
 __all__ = ["SaturatingExponential"]
 
+_EPSILON = float(np.finfo(np.float64).eps)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SaturatingExponential(SaturatingCurve):
@@ -84,6 +86,11 @@ class SaturatingExponential(SaturatingCurve):
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
         """``|d inverse_slope / d ln slope|`` = 1/rate tokens, on any interval."""
         return self._scale
+
+    def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
+        """Four roundings of the tokens: a logarithm and a product."""
+        rounding: FloatArray = 4.0 * _EPSILON * np.asarray(tokens, dtype=np.float64)
+        return rounding
 
     def response_loss(
         self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray

@@ -14,6 +14,7 @@ from cvxqueue.model.saturating import SaturatingCurve
 __all__ = ["MichaelisMenten", "PowerLaw"]
 
 _ONE = read_only(np.ones(()))
+_EPSILON = float(np.finfo(np.float64).eps)
 _MOST = float(np.finfo(np.float64).max)
 
 
@@ -74,6 +75,17 @@ class _PowerCurve(SaturatingCurve):
         scale, exponent = self._tail
         sensitivity: FloatArray = (scale + np.maximum(lower, upper)) / (exponent + 1.0)
         return sensitivity
+
+    def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
+        """Roundings of the tokens, and of the logarithm y = ln(1 + l/scale) that they come from.
+
+        Three of y, from a logarithm, a quotient and an exponential, which magnifies them by e^y.
+        """
+        scale, _ = self._tail
+        count = np.asarray(tokens, dtype=np.float64)
+        logarithm = (scale + count) * np.log1p(count / scale)
+        rounding: FloatArray = 4.0 * _EPSILON * (count + logarithm)
+        return rounding
 
     def response_loss(
         self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray

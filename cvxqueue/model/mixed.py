@@ -1,0 +1,255 @@
+"""Accuracy curves of several classes, each for some of the types of one instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.accuracy import AccuracyCurve, Place
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, require
+
+__all__ = ["MixedAccuracy"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class MixedAccuracy(ArrayData):
+    """Curves of several classes, and which of them each type has.
+
+    Parameters
+    ----------
+    curves : sequence of AccuracyCurve
+        Each one for all types, with an entry for each of its own types alone, in their order, or
+        with an entry for each of the N types, of which those of its own count. They are kept in
+        the order of their first types.
+    which : array_like of int, shape (N,)
+        Position in `curves` of the curve of each type. Every curve has at least one type.
+
+    Raises
+    ------
+    InvalidInputError
+        If a curve is none, is a mixture itself, has no type or the wrong number of entries, or an
+        entry of `which` is no position in `curves`.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> curve = cq.MixedAccuracy(
+    ...     curves=[
+    ...         cq.SaturatingExponential(floor=0.25, gain=0.5, rate=[0.001, 0.002]),
+    ...         cq.MichaelisMenten(floor=0.25, gain=0.5, half_saturation=1000.0),
+    ...     ],
+    ...     which=[0, 1, 0])
+    >>> curve.value(1000.0).round(4).tolist()
+    [0.5661, 0.5, 0.6823]
+    """
+
+    curves: tuple[AccuracyCurve, ...]
+    which: NDArray[np.intp]
+
+    def __init__(self, *, curves: Sequence[AccuracyCurve], which: ArrayLike) -> None:
+        given = _checked_curves(curves)
+        named = _checked_which(which, len(given))
+        firsts = np.unique(named, return_index=True)[1]
+        order = np.argsort(firsts)
+        kinds = [given[position] for position in order]
+        places = np.argsort(order)[named]
+        places.flags.writeable = False
+        object.__setattr__(self, "which", places)
+        spread = tuple(
+            _spread(f"accuracy.curves[{order[position]}]", curve, places == position)
+            for position, curve in enumerate(kinds)
+        )
+        object.__setattr__(self, "curves", spread)
+        counts = {curve.shape[0] for curve in spread if len(curve.shape) > 1}
+        if len(counts) > 1:
+            raise InvalidInputError(
+                "the curves in accuracy.curves must be of one number of instances, got batches of "
+                f"{' and '.join(map(str, sorted(counts)))}"
+            )
+
+    @kept
+    def groups(self) -> tuple[tuple[Place, Any], ...]:
+        """Where the types of each curve are, and the curve of these alone."""
+        groups: list[tuple[Place, Any]] = []
+        for position, curve in enumerate(self.curves):
+            own = np.flatnonzero(self.which == position)
+            if own.size == self.which.size:
+                return ((slice(None), curve),)
+            if own.size:
+                groups.append((own, _taken(curve, own)))
+        return tuple(groups)
+
+    @kept
+    def shape(self) -> tuple[int, ...]:
+        """Shape by type: (N,), or (B, N) for a batch."""
+        return np.broadcast_shapes(*(curve.shape for curve in self.curves))
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether p′ is continuous for every type."""
+        return all(curve.is_smooth for _, curve in self.groups)
+
+    @property
+    def ceiling(self) -> FloatArray:
+        """Probability of a correct answer with unlimited tokens."""
+        ceiling = np.empty(self.shape)
+        for place, curve in self.groups:
+            ceiling[..., place] = curve.ceiling
+        return ceiling
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same curves, if there is one for each of `length` types."""
+        if self.which.size != length:
+            raise InvalidInputError(
+                f"accuracy.which must have one entry for each of the {length} types, got "
+                f"{self.which.size} entries"
+            )
+        return self
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return the same curves with `function` applied to every array by type, unchecked."""
+        which = function(self.which.astype(np.float64))
+        copied = object.__new__(type(self))
+        # The curve of a type is the same in all instances of a batch.
+        one = which if which.ndim == 1 else which[0] if which.shape[0] else self.which
+        copied.__dict__["which"] = one.astype(np.intp)
+        copied.__dict__["curves"] = tuple(curve.mapped(function) for curve in self.curves)
+        return copied
+
+    def weighted(self, value: FloatArray) -> Self:
+        """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
+        worth = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), self.shape))
+        copied = object.__new__(type(self))
+        copied.__dict__["which"] = self.which
+        copied.__dict__["shape"] = worth.shape
+        copied.__dict__["groups"] = tuple(
+            (place, curve.weighted(worth[..., place])) for place, curve in self.groups
+        )
+        return copied
+
+    def value(self, tokens: ArrayLike) -> FloatArray:
+        """Probability p(l) of a correct answer."""
+        return self._gathered("value", tokens)
+
+    def slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative p′(l), per token; from the right at a kink."""
+        return self._gathered("slope", tokens)
+
+    def curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative p″(l), per token squared; zero at a kink."""
+        return self._gathered("curvature", tokens)
+
+    def difference(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
+        """p(to) − p(tokens), without cancellation."""
+        return self._gathered("difference", tokens, to)
+
+    def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
+        """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
+        return self._gathered("inverse_value", accuracy)
+
+    def inverse_slope(self, slope: ArrayLike) -> FloatArray:
+        """Most tokens v that maximise p(v) − slope · v, for a slope > 0."""
+        return self._gathered("inverse_slope", slope)
+
+    def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
+        """Greatest ``|d inverse_slope / d ln slope|`` on the interval, in tokens."""
+        return self._gathered("inverse_slope_sensitivity", lower, upper)
+
+    def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
+        """Bound on the rounding of `inverse_slope` at an answer, in tokens."""
+        return self._gathered("inverse_slope_rounding", tokens)
+
+    def response_loss(
+        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+    ) -> FloatArray:
+        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens."""
+        return self._gathered("response_loss", slope, wanted, response, error)
+
+    def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Least and greatest ``|p″|`` on [lower, upper]; infinite where a kink is inside."""
+        shape = np.broadcast_shapes(self.shape, np.shape(lower), np.shape(upper))
+        low, high = np.broadcast_to(lower, shape), np.broadcast_to(upper, shape)
+        least, greatest = np.empty(shape), np.empty(shape)
+        for place, curve in self.groups:
+            least[..., place], greatest[..., place] = curve.curvature_range(
+                low[..., place], high[..., place]
+            )
+        return least, greatest
+
+    def _gathered(self, method: str, *arguments: ArrayLike) -> FloatArray:
+        """Return what a method of the curves gives, each for its own types."""
+        shape = np.broadcast_shapes(self.shape, *map(np.shape, arguments))
+        wide = [np.broadcast_to(np.asarray(array, np.float64), shape) for array in arguments]
+        result = np.empty(shape)
+        for place, curve in self.groups:
+            result[..., place] = getattr(curve, method)(*(array[..., place] for array in wide))
+        return result
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(type(curve).__name__ for _, curve in self.groups)
+        return f"MixedAccuracy({self.which.size} types: {kinds})"
+
+
+def _checked_curves(curves: Any) -> list[AccuracyCurve]:
+    if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
+        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {curves!r:.80}")
+    for position, curve in enumerate(curves):
+        if isinstance(curve, type) or not hasattr(curve, "inverse_slope"):
+            raise InvalidInputError(
+                f"accuracy.curves[{position}] must be an accuracy curve such as "
+                f"SaturatingExponential, got {curve!r:.80}"
+            )
+        if isinstance(curve, MixedAccuracy):
+            raise InvalidInputError(
+                f"accuracy.curves[{position}] must not be mixed itself: list all curves in one"
+            )
+    return list(curves)
+
+
+def _checked_which(which: ArrayLike, most: int) -> NDArray[np.intp]:
+    """Return the position of the curve of each type, every position of which occurs."""
+    array = np.atleast_1d(float_array("accuracy.which", which))
+    is_position = (array >= 0) & (array < most) & (array == np.floor(array))
+    require("accuracy.which", array, is_position, f"must be a whole number from 0 to {most - 1}")
+    places: NDArray[np.intp] = array.astype(np.intp)
+    unused = np.flatnonzero(np.bincount(places, minlength=most) == 0)
+    if unused.size:
+        raise InvalidInputError(
+            f"accuracy.curves[{unused[0]}] is the curve of no type: no entry of accuracy.which is "
+            f"{unused[0]}"
+        )
+    return places
+
+
+def _spread(name: str, curve: Any, is_own: NDArray[np.bool_]) -> Any:
+    """Return a curve with an entry for every type; those that do not count repeat one that does."""
+    own = np.flatnonzero(is_own)
+    if not curve.shape:
+        return curve.broadcast(is_own.size)
+    size = curve.shape[-1]
+    if size not in (own.size, is_own.size):
+        raise InvalidInputError(
+            f"{name} must have an entry for each of its {own.size} types or of all {is_own.size}, "
+            f"got {size} entries"
+        )
+    alone = curve if size == own.size else _taken(curve, own)
+    if isinstance(alone, ArrayData):
+        # Points that only other types needed are left out, so that equal mixtures are equal.
+        alone = alone.replace()
+    return _taken(alone, np.where(is_own, np.cumsum(is_own) - 1, 0))
+
+
+def _taken(curve: Any, which: NDArray[np.intp]) -> Any:
+    """Return the curve of some types."""
+
+    def take(array: FloatArray) -> FloatArray:
+        taken: FloatArray = array[..., which]
+        taken.flags.writeable = False
+        return taken
+
+    return curve.mapped(take)

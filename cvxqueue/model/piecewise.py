@@ -1,0 +1,390 @@
+"""Accuracy as measured: straight lines between points, made concave where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.accuracy import Place
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    entry_name,
+    first_place,
+    float_array,
+    kept,
+    read_only,
+    require,
+)
+
+__all__ = ["PiecewiseLinear"]
+
+_ZERO = read_only(np.zeros(()))
+# A line between two probabilities is right to some roundings of one.
+_ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
+# Accuracies are printed to a few digits: a line may miss zero by rounding alone.
+_ROUNDING_OF_ZERO = 1e-12
+
+
+class _Corners(NamedTuple):
+    """The corners of the curves, along the first axis."""
+
+    tokens: FloatArray
+    values: FloatArray
+    slopes: FloatArray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PiecewiseLinear(ArrayData):
+    """Accuracy between measured points: their least nondecreasing concave majorant.
+
+    Measured accuracies scatter, and the least concave curve that is nowhere below them is what the
+    optimum needs; `largest_change` says how far it is from them. Beyond the last point the curve is
+    constant, and to the left of the first one its first piece is continued to 0 tokens.
+
+    Parameters
+    ----------
+    tokens : array_like, shape (M,) or (N, M), or (B, N, M) for a batch, or N lists of any length
+        Tokens ≥ 0 of the points, increasing; one list stands for all types. Lists that are shorter
+        than others are filled up by repeating their last point.
+    accuracy : array_like, of such a shape
+        Probability of a correct answer at each of them, in [0, 1].
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is not finite, out of range or out of order, the lengths differ, or the curve of
+        a type is negative at 0 tokens.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> curve = cq.PiecewiseLinear(tokens=[0, 1000, 2000, 4000], accuracy=[0.2, 0.4, 0.38, 0.6])
+    >>> round(float(curve.value(2000.0)), 6), round(curve.largest_change, 6)
+    (0.466667, 0.086667)
+    """
+
+    tokens: FloatArray
+    accuracy: FloatArray
+
+    def __init__(self, *, tokens: Any, accuracy: Any) -> None:
+        places, heights = _points(tokens=tokens, accuracy=accuracy)
+        require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
+        require(
+            "accuracy.accuracy",
+            heights,
+            (heights >= 0) & (heights <= 1),
+            "must be between 0 and 1 (a probability)",
+        )
+        steps, rises = np.diff(places), np.diff(heights)
+        is_repeated = (steps == 0) & (rises == 0)
+        is_filling = np.logical_and.accumulate(is_repeated[..., ::-1], axis=-1)[..., ::-1]
+        is_first = np.ones((*places.shape[:-1], 1), dtype=bool)
+        in_order = np.concatenate([is_first, (steps > 0) | is_filling], axis=-1)
+        require("accuracy.tokens", places, in_order, "must be more than the entry before it")
+        # What fills up every list is no point.
+        filling = np.flatnonzero(is_filling.all(axis=tuple(range(steps.ndim - 1))))
+        count = filling[0] + 1 if filling.size else places.shape[-1]
+        object.__setattr__(self, "tokens", read_only(places[..., :count]))
+        object.__setattr__(self, "accuracy", read_only(heights[..., :count]))
+        self._require_allowed()
+
+    def _require_allowed(self) -> None:
+        is_steep = np.asarray(np.any(~np.isfinite(self.segment_slopes), axis=0))
+        if is_steep.any():
+            place = first_place(is_steep)
+            raise InvalidInputError(
+                f"{entry_name('accuracy.tokens', place)} has points too close to each other for "
+                "the slope between them to be finite"
+            )
+        start = np.asarray(self.value(0.0))
+        is_negative = start < -_ROUNDING_OF_ZERO
+        if is_negative.any():
+            place = first_place(is_negative)
+            raise InvalidInputError(
+                f"{entry_name('accuracy.accuracy', place)} continues to {float(start[place]):.6g} "
+                "at 0 tokens, and must be ≥ 0 (a probability) there: give a point at 0 tokens"
+            )
+
+    @kept
+    def _corners(self) -> _Corners:
+        return _envelope(np.moveaxis(self.tokens, -1, 0), np.moveaxis(self.accuracy, -1, 0))
+
+    @property
+    def breakpoints(self) -> FloatArray:
+        """Tokens at the corners of the curve, shape (C, ...), increasing.
+
+        A type with fewer corners than others repeats its last one, from which on it is constant.
+        """
+        return self._corners.tokens
+
+    @property
+    def breakpoint_values(self) -> FloatArray:
+        """Accuracy at the corners, shape (C, ...)."""
+        return self._corners.values
+
+    @property
+    def segment_slopes(self) -> FloatArray:
+        """Slope from each corner to the next, shape (C, ...), never rising; zero at the last.
+
+        The first one holds to the left of the first corner too.
+        """
+        return self._corners.slopes
+
+    @property
+    def _pieces(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
+        """Start, end, value at the start and slope of each piece but the constant last one."""
+        tokens, values, slopes = self._corners
+        return zip(tokens[:-1], tokens[1:], values[:-1], slopes[:-1], strict=True)
+
+    @kept
+    def largest_change(self) -> float:
+        """Largest change that made the points nondecreasing and concave; 0.0 if they were so."""
+        changes = [
+            np.max(self.value(self.tokens[..., place]) - self.accuracy[..., place])
+            for place in range(self.tokens.shape[-1])
+        ]
+        change = float(max(changes))
+        return change if change > _ROUNDING else 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape by type: (), (N,), or (B, N) for a batch."""
+        return self.segment_slopes.shape[1:]
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether p′ is continuous for every type: only where all are constant."""
+        return not self.segment_slopes[0].any()
+
+    @property
+    def ceiling(self) -> FloatArray:
+        """Probability of a correct answer with unlimited tokens, that at the last corner."""
+        ceiling: FloatArray = self.breakpoint_values[-1]
+        return ceiling
+
+    @property
+    def groups(self) -> tuple[tuple[Place, Self], ...]:
+        """All types are of this class."""
+        return ((slice(None), self),)
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same curve with one entry for each of `length` types."""
+        if self.shape[-1:] == (length,):
+            return self
+        if self.shape:
+            raise InvalidInputError(
+                "accuracy.tokens must be one list or have one list for each of the "
+                f"{length} types, got {self.shape[-1]} lists"
+            )
+        return self.mapped(lambda array: np.broadcast_to(array, (length,)))
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return the same curve with `function` applied to every array by type, unchecked."""
+
+        def each(array: FloatArray) -> FloatArray:
+            first = function(array[0])
+            if array.ndim == 2 and first.ndim == 1:
+                # What leaves one axis one acts on the last axis: no row needs copying.
+                return function(array)
+            return np.stack([first, *(function(row) for row in array[1:])])
+
+        copied = object.__new__(type(self))
+        for name in ("tokens", "accuracy"):
+            points = np.moveaxis(getattr(self, name), -1, 0)
+            copied.__dict__[name] = np.moveaxis(each(points), 0, -1)
+        copied.__dict__["_corners"] = _Corners(*map(each, self._corners))
+        return copied
+
+    def weighted(self, value: FloatArray) -> Self:
+        """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
+        tokens, values, slopes = self._corners
+        corners = _Corners(tokens, value * (values - self.value(0.0)), value * slopes)
+        curve = object.__new__(type(self))
+        curve.__dict__.update(
+            tokens=np.moveaxis(corners.tokens, 0, -1),
+            accuracy=np.moveaxis(corners.values, 0, -1),
+            _corners=corners,
+        )
+        return curve
+
+    def value(self, tokens: ArrayLike) -> FloatArray:
+        """Probability p(l) of a correct answer: the least of the lines of all pieces."""
+        count = np.asarray(tokens, dtype=np.float64)
+        least: FloatArray = self.breakpoint_values[-1] + np.zeros_like(count)
+        for start, _, value, slope in self._pieces:
+            least = np.minimum(least, value + slope * (count - start))
+        return least
+
+    def slope(self, tokens: ArrayLike) -> FloatArray:
+        """First derivative from the right, per token."""
+        count = np.asarray(tokens, dtype=np.float64)
+        slope: FloatArray = self.segment_slopes[0] + np.zeros_like(count)
+        for start, following in zip(self.breakpoints[1:], self.segment_slopes[1:], strict=True):
+            slope = np.where(count >= start, following, slope)
+        return slope
+
+    def curvature(self, tokens: ArrayLike) -> FloatArray:
+        """Second derivative: zero, and none at a kink."""
+        return np.zeros(np.broadcast_shapes(np.shape(tokens), self.shape))
+
+    def difference(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
+        """p(to) − p(tokens): what lies between the two of each piece, times its slope."""
+        first, last = np.asarray(tokens, dtype=np.float64), np.asarray(to, dtype=np.float64)
+        difference = np.zeros(np.broadcast_shapes(first.shape, last.shape, self.shape))
+        least: FloatArray | float = -np.inf
+        for _, end, _, slope in self._pieces:
+            inside = np.clip(last, least, end) - np.clip(first, least, end)
+            difference = difference + slope * inside
+            least = end
+        return difference
+
+    def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
+        """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
+        wanted = np.asarray(accuracy, dtype=np.float64)
+        tokens = np.zeros(np.broadcast_shapes(wanted.shape, self.shape))
+        for start, _, value, slope in self._pieces:
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                reached = start + (wanted - value) / slope
+            tokens = np.where(slope > 0, np.maximum(tokens, reached), tokens)
+        return np.where(wanted > self.ceiling, np.inf, tokens)
+
+    def inverse_slope(self, slope: ArrayLike) -> FloatArray:
+        """Most tokens v that maximise p(v) − slope · v, for a slope > 0: a corner, or −inf.
+
+        Those of the last corner that a piece of at least this slope leads to.
+        """
+        price = np.asarray(slope, dtype=np.float64)
+        tokens = np.full(np.broadcast_shapes(price.shape, self.shape), -np.inf)
+        for _, end, _, rise in self._pieces:
+            tokens = np.where((rise >= price) & (rise > 0), end, tokens)
+        return tokens
+
+    def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
+        """Infinite where inverse_slope jumps from one kink to another within the interval, or 0."""
+        low, high = np.minimum(lower, upper), np.maximum(lower, upper)
+        end = np.where(self.segment_slopes[0] > 0, self.breakpoints[-1], 0.0)
+        on_pieces = np.minimum(high, end) - np.maximum(low, 0.0)
+        return np.where(on_pieces > 0.0, np.inf, 0.0)
+
+    def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
+        """Zero: what `inverse_slope` answers is a corner to its last bit."""
+        return _ZERO
+
+    def response_loss(
+        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+    ) -> FloatArray:
+        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
+
+        A response to a slope that is off by a share ε maximises p(v) − (1 ± ε) slope · v, so that
+        it loses at most ε times its distance from the right one. Both lie between the responses to
+        (1 + ε) slope and (1 − ε) slope: the loss is zero unless `slope` is that of a piece.
+        """
+        share = 16.0 * error
+        most = np.maximum(self.inverse_slope(slope * (1.0 - share)), 0.0)
+        least = np.maximum(self.inverse_slope(slope * (1.0 + share)), 0.0)
+        loss: FloatArray = share * (most - least)
+        return loss
+
+    def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Least and greatest ``|p″|`` on [lower, upper]: 0, and infinite where a kink is inside."""
+        low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        shape = np.broadcast_shapes(low.shape, high.shape, self.shape)
+        has_kink = np.zeros(shape, dtype=bool)
+        for place in range(1, self.breakpoints.shape[0]):
+            corner = self.breakpoints[place]
+            is_bent = self.segment_slopes[place - 1] > self.segment_slopes[place]
+            has_kink |= is_bent & (low < corner) & (corner < high)
+        return np.zeros(shape), np.where(has_kink, np.inf, 0.0)
+
+    def __repr__(self) -> str:
+        size, most = self.segment_slopes[0].size, self.tokens.shape[-1]
+        return (
+            f"PiecewiseLinear({size} type{'s' * (size != 1)}, at most {most} "
+            f"point{'s' * (most != 1)})"
+        )
+
+
+def _points(**values: Any) -> list[FloatArray]:
+    """Return tokens and accuracies in their common shape, (..., M), short lists filled up."""
+    filled = {f"accuracy.{name}": _filled(f"accuracy.{name}", v) for name, v in values.items()}
+    (first, (places, counts)), (second, (heights, others)) = filled.items()
+    try:
+        is_unequal = np.not_equal(*np.broadcast_arrays(counts, others))
+    except ValueError:
+        raise InvalidInputError(
+            f"{first} and {second} must have one list for all types or one for each of the same "
+            f"number, got shapes {places.shape} and {heights.shape}"
+        ) from None
+    if is_unequal.any():
+        place = first_place(is_unequal)
+        mine, theirs = (
+            np.broadcast_to(count, is_unequal.shape)[place] for count in (counts, others)
+        )
+        raise InvalidInputError(
+            f"{entry_name(first, place)} has {mine} entries and {entry_name(second, place)} has "
+            f"{theirs}: every point needs both"
+        )
+    shape = np.broadcast_shapes(places.shape, heights.shape)
+    return [read_only(np.broadcast_to(array, shape)) for array in (places, heights)]
+
+
+def _filled(name: str, value: Any) -> tuple[FloatArray, NDArray[np.intp]]:
+    """Return lists as an array, whose rows repeat their last entry, and their lengths."""
+    is_ragged = isinstance(value, Sequence) and all(
+        isinstance(row, Sequence | np.ndarray) and not isinstance(row, str) for row in value
+    )
+    counts = np.fromiter(map(len, value), dtype=np.intp) if is_ragged else np.zeros(0, np.intp)
+    if not is_ragged or not counts.size or (counts == counts[0]).all():
+        array = float_array(name, value, axes=3)
+        if array.ndim == 0:
+            raise InvalidInputError(f"{name} must be a list of numbers, got {float(array)!r}")
+        return array, np.full(array.shape[:-1], array.shape[-1])
+    if not counts.all():
+        place = int(np.argmin(counts))
+        raise InvalidInputError(f"{name}[{place}] must have at least one entry, got an empty list")
+    flat = list(chain.from_iterable(value))
+    numbers = float_array(name, flat)
+    column = np.arange(counts.max())
+    start = np.cumsum(counts) - counts
+    return numbers[start[:, None] + np.minimum(column, counts[:, None] - 1)], counts
+
+
+def _envelope(tokens: FloatArray, values: FloatArray) -> _Corners:
+    """Corners of the least nondecreasing concave majorant of points along the first axis.
+
+    From each corner the steepest line that leads up to a later point leads to the next one, the
+    farthest if there are several; where none leads up, the curve is constant from there.
+    """
+    corners = [(tokens[0], values[0])]
+    for _ in range(tokens.shape[0] - 1):
+        here, height = corners[-1]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            slopes = np.where(tokens > here, (values - height) / (tokens - here), -1.0)
+        is_rising = slopes.max(axis=0) > 0
+        if not is_rising.any():
+            break
+        farthest = tokens.shape[0] - 1 - np.argmax(slopes[::-1], axis=0)
+        following = (
+            np.take_along_axis(array, farthest[np.newaxis], axis=0)[0] for array in (tokens, values)
+        )
+        corners.append(
+            tuple(
+                np.where(is_rising, new, old)
+                for new, old in zip(following, corners[-1], strict=True)
+            )
+        )
+    places, heights = (np.stack(arrays) for arrays in zip(*corners, strict=True))
+    steps, rises = np.diff(places, axis=0), np.diff(heights, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slopes = np.where(steps > 0, rises / steps, 0.0)
+    slopes = np.concatenate([slopes, np.zeros_like(places[:1])])
+    # Each is right to two roundings; together they never rise.
+    slopes = np.minimum.accumulate(slopes, axis=0)
+    return _Corners(*(read_only(array) for array in (places, heights, slopes)))
