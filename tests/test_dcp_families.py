@@ -37,6 +37,24 @@ CURVES = {
     "half saturation": cq.MichaelisMenten(
         floor=[0.2, 0.1], gain=[0.6, 0.8], half_saturation=[500.0, 100.0]
     ),
+    "piecewise linear": cq.PiecewiseLinear(
+        tokens=[[0.0, 500.0, 1300.0, 2000.0], [0.0, 100.0, 300.0, 1000.0]],
+        accuracy=[[0.2, 0.5, 0.65, 0.7], [0.1, 0.5, 0.7, 0.8]],
+    ),
+    "mixed": cq.MixedAccuracy(
+        curves=[
+            cq.PowerLaw(floor=0.1, gain=0.8, scale=100.0, exponent=2.5),
+            cq.SaturatingExponential(floor=0.2, gain=0.6, rate=1e-3),
+        ],
+        which=[1, 0],
+    ),
+    "mixed with kinks": cq.MixedAccuracy(
+        curves=[
+            cq.MichaelisMenten(floor=0.2, gain=0.6, half_saturation=500.0),
+            cq.PiecewiseLinear(tokens=[0.0, 100.0, 300.0, 1000.0], accuracy=[0.1, 0.5, 0.7, 0.8]),
+        ],
+        which=[0, 1],
+    ),
 }
 FAMILIES = list(itertools.product(QUEUES, SERVICES, CURVES))
 FIELDS = (

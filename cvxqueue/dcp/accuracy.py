@@ -25,6 +25,7 @@ from cvxqueue.model import (
     AccuracyCurve,
     Instance,
     MichaelisMenten,
+    PiecewiseLinear,
     PowerLaw,
     SaturatingExponential,
 )
@@ -210,6 +211,7 @@ _PIECEWISE_LINEAR = CurveForm(
 
 _FORMS: dict[type, CurveForm] = {
     MichaelisMenten: _MICHAELIS_MENTEN,
+    PiecewiseLinear: _PIECEWISE_LINEAR,
     PowerLaw: _POWER_LAW,
     SaturatingExponential: _EXPONENTIAL,
 }
