@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.messages import document_error, task_error
-from cvxqueue.files.schema import FORMAT, KINDS, VERSION, ArrayDocument, Kind, TaskDocument
-from cvxqueue.model import Instance
+from cvxqueue.files.schema import (
+    FORMAT,
+    KINDS,
+    MIXED,
+    VERSION,
+    ArrayDocument,
+    Kind,
+    TaskDocument,
+)
+from cvxqueue.model import Instance, MixedAccuracy
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["from_dict", "to_dict"]
@@ -68,8 +78,8 @@ def to_dict(instance: Instance) -> dict[str, Any]:
     Returns
     -------
     dict
-        With ``task`` tables for up to 50 types and arrays for more. `from_dict` gives back an equal
-        instance.
+        With ``task`` tables for up to 50 types and arrays for more, or where several curves in a
+        mixture are of one class. `from_dict` gives back an equal instance.
 
     Raises
     ------
@@ -86,10 +96,9 @@ def to_dict(instance: Instance) -> dict[str, Any]:
         data["sources"] = list(instance.sources)
     data["arrival_rate"] = instance.arrival_rate
     data["accuracy_weight"] = instance.accuracy_weight
-    laws = {section: _table(section, getattr(instance, section)) for section in KINDS}
-    if instance.size <= _MOST_TASK_TABLES:
-        return data | _task_form(instance, laws)
-    return data | _array_form(instance, laws)
+    if instance.size <= _MOST_TASK_TABLES and _has_one_curve_of_a_class(instance.accuracy):
+        return data | _task_form(instance)
+    return data | _array_form(instance)
 
 
 def _require_header(data: Mapping[str, Any]) -> None:
@@ -124,9 +133,23 @@ def _array_columns(document: ArrayDocument) -> dict[str, Any]:
         for field in ("names", "probabilities", "min_tokens", "max_tokens", "importance")
     }
     for section in ("service", "accuracy"):
-        fields = getattr(document, section).model_dump()
-        columns[section] = KINDS[section][fields.pop("kind")].type(**fields)
+        columns[section] = _law(section, getattr(document, section).model_dump())
     return columns
+
+
+def _law(section: str, table: dict[str, Any]) -> Any:
+    """Return the law of all types that a table describes."""
+    name = table.pop("kind")
+    if name != MIXED:
+        return KINDS[section][name].type(**table)
+    curves = []
+    for position, curve in enumerate(table["curves"]):
+        try:
+            curves.append(_law(section, curve))
+        except InvalidInputError as error:
+            message = str(error).replace("accuracy.", f"accuracy.curves[{position}].")
+            raise InvalidInputError(message) from error
+    return MixedAccuracy(curves=curves, which=table["which"])
 
 
 def _task_columns(document: TaskDocument) -> dict[str, Any]:
@@ -159,18 +182,34 @@ def _task_columns(document: TaskDocument) -> dict[str, Any]:
 def _gathered(section: str, tables: list[Any]) -> Any:
     """Return the law of all types, from one table for each type."""
     names = [table.kind for table in tables]
-    other = next((position for position, name in enumerate(names) if name != names[0]), None)
-    if other is not None:
+    kinds = list(dict.fromkeys(names))
+    if len(kinds) > 1 and section != "accuracy":
+        other = next(position for position, name in enumerate(names) if name != names[0])
         raise InvalidInputError(
             f"task[{other}].{section}.kind = {names[other]!r} must be {names[0]!r} as in task[0]: "
-            "all tasks have one kind"
+            f"the {section} of all tasks has one kind"
         )
-    kind = KINDS[section][names[0]]
-    columns = {field: [getattr(table, field) for table in tables] for field in kind.fields}
-    return kind.type(**columns)
+    laws = []
+    for name in kinds:
+        kind, own = KINDS[section][name], [at for at, other in enumerate(names) if other == name]
+        columns = {field: [getattr(tables[at], field) for at in own] for field in kind.fields}
+        try:
+            laws.append(kind.type(**columns))
+        except InvalidInputError as error:
+            raise InvalidInputError(_own_entries(str(error), own)) from error
+    if len(laws) == 1:
+        return laws[0]
+    return MixedAccuracy(curves=laws, which=[kinds.index(name) for name in names])
 
 
-def _table(section: str, law: Any) -> tuple[str, Kind]:
+def _own_entries(message: str, own: list[int]) -> str:
+    """Number the entries that a message names as those of all types."""
+    return re.sub(
+        r"(\b(?:service|accuracy)\.\w+\[)(\d+)", lambda m: f"{m[1]}{own[int(m[2])]}", message
+    )
+
+
+def _kind(section: str, law: Any) -> tuple[str, Kind]:
     for name, kind in KINDS[section].items():
         if type(law) is kind.type:
             return name, kind
@@ -181,7 +220,49 @@ def _table(section: str, law: Any) -> tuple[str, Kind]:
     )
 
 
-def _task_form(instance: Instance, laws: dict[str, tuple[str, Kind]]) -> dict[str, Any]:
+def _has_one_curve_of_a_class(accuracy: Any) -> bool:
+    """Whether tables for each type tell all: they do not say which types share a curve."""
+    if not isinstance(accuracy, MixedAccuracy):
+        return True
+    return 1 < len(accuracy.curves) == len({type(curve) for curve in accuracy.curves})
+
+
+def _columns(kind: Kind, law: Any) -> dict[str, list[Any]]:
+    """Return the fields of a law, each with an entry for each type."""
+    columns: dict[str, list[Any]] = {}
+    for field in kind.fields:
+        columns[field] = getattr(law, field).tolist()
+        if field in kind.lists:
+            counts = law.point_counts.tolist()
+            columns[field] = [
+                row[:count] for row, count in zip(columns[field], counts, strict=True)
+            ]
+    return columns
+
+
+def _tables(section: str, law: Any) -> list[dict[str, Any]]:
+    """Return a table for each type; what is at its default is left out."""
+    if isinstance(law, MixedAccuracy):
+        tables: list[dict[str, Any]] = [{}] * law.which.size
+        for place, curve in law.groups:
+            own = np.arange(law.which.size)[place].tolist()
+            for at, table in zip(own, _tables(section, curve), strict=True):
+                tables[at] = table
+        return tables
+    name, kind = _kind(section, law)
+    columns = _columns(kind, law)
+    return [
+        {"kind": name}
+        | {
+            field: value
+            for field, value in zip(columns, values, strict=True)
+            if field not in kind.defaults or value != kind.defaults[field]
+        }
+        for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _task_form(instance: Instance) -> dict[str, Any]:
     columns: dict[str, list[Any]] = {}
     if instance.names is not None:
         columns["name"] = list(instance.names)
@@ -196,19 +277,14 @@ def _task_form(instance: Instance, laws: dict[str, tuple[str, Kind]]) -> dict[st
     if (instance.importance != 1.0).any():
         columns["importance"] = instance.importance.tolist()
     for section in ("service", "accuracy"):
-        name, kind = laws[section]
-        fields = [getattr(getattr(instance, section), field).tolist() for field in kind.fields]
-        columns[section] = [
-            {"kind": name, **dict(zip(kind.fields, values, strict=True))}
-            for values in zip(*fields, strict=True)
-        ]
+        columns[section] = _tables(section, getattr(instance, section))
     tasks = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
-    return shared | {"queue": _section(instance, laws, "queue"), "task": tasks}
+    return shared | {"queue": _queue(instance.queue), "task": tasks}
 
 
-def _array_form(instance: Instance, laws: dict[str, tuple[str, Kind]]) -> dict[str, Any]:
+def _array_form(instance: Instance) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if instance.names is not None:
         data["names"] = list(instance.names)
@@ -218,16 +294,30 @@ def _array_form(instance: Instance, laws: dict[str, tuple[str, Kind]]) -> dict[s
     data["max_tokens"] = _compact(_whole(instance.max_tokens))
     if (instance.importance != 1.0).any():
         data["importance"] = _compact(instance.importance.tolist())
-    return data | {section: _section(instance, laws, section) for section in KINDS}
-
-
-def _section(instance: Instance, laws: dict[str, tuple[str, Kind]], section: str) -> dict[str, Any]:
-    name, kind = laws[section]
-    law = getattr(instance, section)
-    return {
-        "kind": name,
-        **{field: _compact(getattr(law, field).tolist()) for field in kind.fields},
+    data["queue"] = _queue(instance.queue)
+    return data | {
+        section: _section(section, getattr(instance, section))
+        for section in ("service", "accuracy")
     }
+
+
+def _queue(queue: Any) -> dict[str, Any]:
+    name, kind = _kind("queue", queue)
+    return {"kind": name, **{field: getattr(queue, field) for field in kind.fields}}
+
+
+def _section(section: str, law: Any) -> dict[str, Any]:
+    """Return one table for all types; what is at its default is left out."""
+    if isinstance(law, MixedAccuracy):
+        curves = [_section(section, curve) for _, curve in law.groups]
+        return {"kind": MIXED, "which": law.which.tolist(), "curves": curves}
+    name, kind = _kind(section, law)
+    table: dict[str, Any] = {"kind": name}
+    for field, values in _columns(kind, law).items():
+        entry = _compact(values)
+        if field not in kind.defaults or entry != kind.defaults[field]:
+            table[field] = entry
+    return table
 
 
 def _compact(values: list[Any]) -> Any:

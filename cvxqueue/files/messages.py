@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.schema import KINDS, ArrayDocument, TaskDocument, fields_at
+from cvxqueue.files.schema import ArrayDocument, TaskDocument, fields_at, kinds_at
 from cvxqueue.suggest import nearest
 
 __all__ = ["document_error", "task_error"]
@@ -17,6 +17,7 @@ __all__ = ["document_error", "task_error"]
 _REQUIREMENTS = {
     "finite_number": "must be finite",
     "float_type": "must be a number",
+    "int_type": "must be a whole number",
     "list_type": "must be a list",
     "model_attributes_type": "must be a table",
     "model_type": "must be a table",
@@ -37,24 +38,30 @@ def document_error(error: ValidationError, document: type[BaseModel]) -> Invalid
 
 def task_error(error: InvalidInputError) -> InvalidInputError:
     """Translate what a constructor says about its arrays into the keys of [[task]] tables."""
-    entry = r"\b((?:service|accuracy)\.\w+|min_tokens|max_tokens|importance)\[(\d+)\]"
-    message = re.sub(entry, r"task[\2].\1", str(error))
+    entry = r"\b((?:service|accuracy)\.\w+|min_tokens|max_tokens|importance)\[(\d+)(, \d+)?\]"
+
+    def in_task(found: re.Match[str]) -> str:
+        key, task, point = found.groups()
+        return f"task[{task}].{key}" + (f"[{point[2:]}]" if point else "")
+
+    message = re.sub(entry, in_task, str(error))
     message = re.sub(r"\bprobabilities\[(\d+)\]", r"task[\1].probability", message)
     return InvalidInputError(message)
 
 
 def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
     location, kind, value = problem["loc"], problem["type"], problem["input"]
-    key = _key(location)
+    key = _key(location, document)
     if kind == "extra_forbidden":
         return _unknown_key(location, document)
     if kind == "invalid_key":
         return f"key {location[-1]!r} must be a string"
     if kind == "union_tag_not_found":
-        return f"{key}.kind is missing; known: {', '.join(KINDS[location[-1]])}"
+        return f"{key}.kind is missing; known: {', '.join(kinds_at(document, location))}"
     if kind == "union_tag_invalid":
         given = value["kind"]
-        return f"{key}.kind = {given!r:.80} is unknown: {nearest(str(given), KINDS[location[-1]])}"
+        hint = nearest(str(given), kinds_at(document, location))
+        return f"{key}.kind = {given!r:.80} is unknown: {hint}"
     names = [step for step in location if isinstance(step, str) and not step.startswith("<")]
     meaning = _meaning(location, names[-1], document)
     if kind == "missing":
@@ -62,17 +69,18 @@ def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
     requirement = _REQUIREMENTS.get(kind, f"is not allowed: {problem['msg']}")
     if kind == "float_type" and type(value) is int:
         requirement = "must be finite, and is beyond the range of float64"
+    elif kind == "list_type" and location[-1] == "<list>":
+        requirement += " of numbers, or one for each type"
     elif kind == "float_type" and location[-1] == "<number>":
         requirement += " or a list of numbers, one for each type"
     return f"{key} = {value!r:.80} {requirement}{meaning}"
 
 
-def _key(location: tuple[str | int, ...]) -> str:
+def _key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
     """Return a location as a reader of the file would write it: ``task[2].service.base``."""
-    key, previous = "", ""
-    for step in location:
-        is_kind = previous in KINDS and step in KINDS[previous]
-        previous = "" if is_kind or isinstance(step, int) else step
+    key = ""
+    for place, step in enumerate(location):
+        is_kind = step in kinds_at(document, location[:place])
         if isinstance(step, int):
             key += f"[{step}]"
         elif not is_kind and not step.startswith("<"):
@@ -98,4 +106,4 @@ def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel]) -> 
                 f"tables, whose keys are {in_task}"
             )
         known = both
-    return f"{_key(location)} is no known key: {nearest(name, known)}"
+    return f"{_key(location, document)} is no known key: {nearest(name, known)}"

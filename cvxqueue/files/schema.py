@@ -7,6 +7,7 @@ in the shape of the constructors are for many types.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal, NamedTuple, Union
 
 from pydantic import (
@@ -20,21 +21,37 @@ from pydantic import (
     create_model,
 )
 
-from cvxqueue.model import FIFO, AffineService, SaturatingExponential
+from cvxqueue.model import (
+    FIFO,
+    AffineService,
+    BatchArrivals,
+    MichaelisMenten,
+    PiecewiseLinear,
+    PowerLaw,
+    ProcessorSharing,
+    QuadraticService,
+    SaturatingExponential,
+    Setups,
+    Vacations,
+)
 
 __all__ = [
     "FORMAT",
     "KINDS",
+    "MIXED",
     "VERSION",
     "ArrayDocument",
     "Kind",
     "TaskDocument",
     "fields_at",
     "json_schema",
+    "kinds_at",
 ]
 
 FORMAT = "cvxqueue-instance"
 VERSION = 1
+MIXED = "mixed"
+"""The kind of an accuracy whose types have curves of several kinds, in the form of arrays."""
 
 
 class Kind(NamedTuple):
@@ -44,28 +61,89 @@ class Kind(NamedTuple):
     """The class; its constructor takes the fields below by name."""
     fields: Mapping[str, str]
     """What each field means, with its unit and range; one number for each task type."""
+    defaults: Mapping[str, float] = {}
+    """Numbers that stand for fields which a file leaves out."""
+    lists: frozenset[str] = frozenset()
+    """Fields that hold a list of numbers for each task type."""
 
+
+_SERVICE = {
+    "base": "seconds that a query takes without thinking, ≥ 0",
+    "per_token": "seconds per thinking token, > 0",
+}
+_CURVE = {
+    "floor": "probability of a correct answer without thinking, ≥ 0",
+    "gain": "what unlimited thinking adds, ≥ 0, with floor + gain ≤ 1",
+}
 
 KINDS: dict[str, dict[str, Kind]] = {
-    "queue": {"fifo": Kind(FIFO, {})},
+    "queue": {
+        "fifo": Kind(FIFO, {}),
+        "processor-sharing": Kind(ProcessorSharing, {}),
+        "batch-arrivals": Kind(
+            BatchArrivals,
+            {
+                "mean_size": "mean number of queries in a batch, ≥ 1",
+                "size_second_moment": "mean square of that number, ≥ mean_size²",
+            },
+        ),
+        "vacations": Kind(
+            Vacations,
+            {
+                "mean": "mean length of a vacation in seconds, > 0",
+                "second_moment": "mean square of the length in seconds², ≥ mean²",
+            },
+        ),
+        "setups": Kind(
+            Setups,
+            {
+                "mean": "mean length of a setup in seconds, > 0",
+                "second_moment": "mean square of the length in seconds², ≥ mean²",
+            },
+        ),
+    },
     "service": {
         "affine": Kind(
             AffineService,
             {
-                "base": "seconds that a query takes without thinking, ≥ 0",
-                "per_token": "seconds per thinking token, > 0",
+                **_SERVICE,
+                "token_scv": "squared coefficient of variation of the tokens used, ≥ 0",
             },
-        )
+            defaults={"token_scv": 0.0},
+        ),
+        "quadratic": Kind(
+            QuadraticService,
+            {
+                "base": _SERVICE["base"],
+                "per_token": "seconds of the first thinking token, > 0",
+                "per_squared_token": "seconds per squared thinking token, ≥ 0",
+            },
+        ),
     },
     "accuracy": {
         "saturating-exponential": Kind(
-            SaturatingExponential,
+            SaturatingExponential, {**_CURVE, "rate": "rate of saturation per token, > 0"}
+        ),
+        "power-law": Kind(
+            PowerLaw,
             {
-                "floor": "probability of a correct answer without thinking, ≥ 0",
-                "gain": "what unlimited thinking adds, ≥ 0, with floor + gain ≤ 1",
-                "rate": "rate of saturation per token, > 0",
+                **_CURVE,
+                "scale": "tokens until the gain begins to saturate, > 0",
+                "exponent": "power with which what is missing falls, > 0",
             },
-        )
+        ),
+        "michaelis-menten": Kind(
+            MichaelisMenten,
+            {**_CURVE, "half_saturation": "tokens that add half of the gain, > 0"},
+        ),
+        "piecewise-linear": Kind(
+            PiecewiseLinear,
+            {
+                "tokens": "tokens of the measured points, ≥ 0 and increasing",
+                "accuracy": "probability of a correct answer at each of them, from 0 to 1",
+            },
+            lists=frozenset({"tokens", "accuracy"}),
+        ),
     },
 }
 """The kinds of each section. A new class of the model is one more entry."""
@@ -92,13 +170,33 @@ _PerType = Annotated[
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<number>"),
 ]
 
+_List = Annotated[list[float], Field(min_length=1)]
 
-def _tables(section: str, form: str, number: Any) -> dict[str, type[BaseModel]]:
-    """Return the models of a section's kinds, whose fields hold what `number` allows."""
+# One list of numbers for all types, or one list for each.
+_ListPerType = Annotated[
+    Annotated[_List, Tag("<list>")] | Annotated[list[_List], Tag("<lists>")],
+    Discriminator(
+        lambda value: (
+            "<lists>"
+            if isinstance(value, list) and any(isinstance(entry, list) for entry in value)
+            else "<list>"
+        )
+    ),
+]
+
+
+def _tables(
+    section: str, form: str, number: Any, numbers: Any = None
+) -> dict[str, type[BaseModel]]:
+    """Return the models of a section's kinds; fields hold what `number` or `numbers` allows."""
     models: dict[str, type[BaseModel]] = {}
     for name, kind in KINDS[section].items():
         fields: dict[str, Any] = {
-            field: (number, Field(description=meaning)) for field, meaning in kind.fields.items()
+            field: (
+                numbers if field in kind.lists else number,
+                Field(default=kind.defaults.get(field, ...), description=meaning),
+            )
+            for field, meaning in kind.fields.items()
         }
         fields["kind"] = (Literal[name], Field(description=f"which {section} the table describes"))
         title = f"{section} {name.replace('-', ' ')} {form}".title().replace(" ", "")
@@ -111,8 +209,29 @@ def _any_of(tables: Mapping[str, type[BaseModel]]) -> Any:
 
 
 _QUEUES = _tables("queue", "", float)
-_TASK_TABLES = {section: _tables(section, "task", float) for section in ("service", "accuracy")}
-_ARRAY_TABLES = {section: _tables(section, "", _PerType) for section in ("service", "accuracy")}
+_TASK_TABLES = {
+    section: _tables(section, "task", float, _List) for section in ("service", "accuracy")
+}
+_CURVES = _tables("accuracy", "", _PerType, _ListPerType)
+
+
+class _Mixed(_Table):
+    """Accuracy curves of several kinds."""
+
+    kind: Literal["mixed"] = Field(description="which accuracy the table describes")
+    which: list[int] = Field(
+        min_length=1, description="for each type the number of its curve, counted from 0"
+    )
+    curves: list[_any_of(_CURVES)] = Field(  # type: ignore[valid-type]
+        min_length=1,
+        description="tables of the other kinds, each with an entry for each of its own types",
+    )
+
+
+_ARRAY_TABLES: dict[str, dict[str, type[BaseModel]]] = {
+    "service": _tables("service", "", _PerType),
+    "accuracy": {**_CURVES, MIXED: _Mixed},
+}
 
 
 def _absent() -> Any:
@@ -211,14 +330,25 @@ def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str,
         kind.
     """
     model = document
-    tables = {"queue": _QUEUES, **(_TASK_TABLES if "task" in path else _ARRAY_TABLES)}
-    for position, step in enumerate(path):
-        following = path[position + 1] if position + 1 < len(path) else None
+    by_form = _TASK_TABLES if "task" in path else _ARRAY_TABLES
+    tables = {"queue": _QUEUES, "curves": _CURVES, **by_form}
+    steps = [step for step in path if isinstance(step, str)]
+    for step, following in pairwise([*steps, ""]):
         if step == "task":
             model = _Task
-        elif isinstance(step, str) and step in tables and isinstance(following, str):
+        elif step in tables and following:
             model = tables[step][following]
     return {name: field.description or "" for name, field in model.model_fields.items()}
+
+
+def kinds_at(document: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Return the kinds that the table at `path` may have, none where it is no table of a kind."""
+    steps = [step for step in path if isinstance(step, str)]
+    section = steps[-1] if steps else ""
+    if section == "curves":
+        return list(KINDS["accuracy"])
+    mixed = [MIXED] if section == "accuracy" and document is ArrayDocument else []
+    return [*KINDS.get(section, {}), *mixed]
 
 
 def json_schema() -> dict[str, Any]:

@@ -71,13 +71,26 @@ def _toml(data: Mapping[str, Any]) -> str:
     blocks = ["".join(_toml_entry(key, value) for key, value in data.items() if _is_plain(value))]
     for key, value in data.items():
         if isinstance(value, Mapping):
-            blocks.append(f"[{key}]\n" + "".join(_toml_entry(*entry) for entry in value.items()))
+            blocks += _toml_section(key, value)
         elif not _is_plain(value):
             blocks += [
                 f"[[{key}]]\n" + "".join(_toml_entry(*entry) for entry in table.items())
                 for table in value
             ]
     return "\n".join(blocks)
+
+
+def _toml_section(key: str, table: Mapping[str, Any]) -> list[str]:
+    """Return a table as blocks of lines, with the tables that it lists after it."""
+    plain = {name: value for name, value in table.items() if _is_plain(value)}
+    blocks = [f"[{key}]\n" + "".join(_toml_entry(*entry) for entry in plain.items())]
+    for name, value in table.items():
+        if name not in plain:
+            blocks += [
+                f"[[{key}.{name}]]\n" + "".join(_toml_entry(*entry) for entry in inner.items())
+                for inner in value
+            ]
+    return blocks
 
 
 def _is_plain(value: Any) -> bool:
@@ -87,14 +100,24 @@ def _is_plain(value: Any) -> bool:
 
 def _toml_entry(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(_toml_entry(*entry).rstrip("\n") for entry in value.items())
+        inner = ", ".join(_toml_inline(*entry) for entry in value.items())
         return f"{key} = {{ {inner} }}\n"
+    if isinstance(value, list) and isinstance(value[0], list):
+        rows = "".join(f"    [{', '.join(map(repr, row))}],\n" for row in value)
+        return f"{key} = [\n{rows}]\n"
     if isinstance(value, list) and isinstance(value[0], int | float):
         # The shortest decimal that reads back as the same float is valid TOML, 1e+22 included.
         return f"{key} = [\n{_rows([repr(number) for number in value], '    ')},\n]\n"
     # On several lines where it has several; there tomli_w would turn \r\n into \n.
     lines = key == "description" and "\r" not in value
     return tomli_w.dumps({key: value}, multiline_strings=lines)
+
+
+def _toml_inline(key: str, value: Any) -> str:
+    """Return an entry of a table that stands on one line."""
+    if isinstance(value, list):
+        return f"{key} = [{', '.join(map(repr, value))}]"
+    return _toml_entry(key, value).rstrip("\n")
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -153,6 +153,12 @@ class PiecewiseLinear(ArrayData):
         change = float(max(changes))
         return change if change > _ROUNDING else 0.0
 
+    @kept
+    def point_counts(self) -> NDArray[np.intp]:
+        """Number of points of each type, without those that fill up its list, shape (...)."""
+        is_new = (np.diff(self.tokens) > 0).sum(axis=-1, dtype=np.intp)
+        return np.asarray(1 + is_new)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape by type: (), (N,), or (B, N) for a batch."""
