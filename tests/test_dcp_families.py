@@ -14,6 +14,7 @@ import cvxqueue as cq
 from cvxqueue.dcp import limits
 from cvxqueue.dcp.cones import has_cone_program
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.disciplines import LinearFractionalQueue, Weights
 
 QUEUES = {
     "fifo": cq.FIFO(),
@@ -419,6 +420,39 @@ def test_a_queue_of_no_known_family() -> None:
 
     with pytest.raises(cq.InvalidInputError, match=r"queue = .*Stranger.* has no cvxpy form"):
         linear_fractional_queue(given)
+
+
+class Adjustable(LinearFractionalQueue):
+    """A queue of the family whose data decide which moments it sees."""
+
+    def __init__(self, second: float) -> None:
+        self.second = second
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(mean=0.0, load=1.0, second=self.second)
+
+
+def test_a_refill_with_other_moments_is_refused() -> None:
+    given = instance("fifo", "affine", "exponential").replace(queue=Adjustable(0.5))
+    form = cq.formulate(given, "parametric")
+    form.update(given.replace(queue=Adjustable(0.25)))
+    with pytest.raises(cq.InvalidInputError, match="weighs other moments than the form"):
+        form.update(given.replace(queue=Adjustable(0.0)))
+    with pytest.raises(cq.InvalidInputError, match="must be an Instance, got 3"):
+        form.update(3)  # type: ignore[arg-type]
+
+
+def test_a_law_without_a_form() -> None:
+    class Faster(cq.AffineService):
+        """Might compute anything."""
+
+    service = Faster(base=0.5, per_token=0.002)
+    given = instance("fifo", "affine", "exponential").replace(service=service)
+    with pytest.raises(
+        cq.InvalidInputError, match=r"service = .* has no cvxpy form; those that do: AffineService"
+    ):
+        cq.formulate(given)
 
 
 @pytest.mark.parametrize("kind", ["dcp", "parametric"])
