@@ -294,7 +294,7 @@ TOML = {
         "'saturating-exponental'",
         "did you mean 'saturating-exponential'",
     ),
-    "unknown kind of queue": in_toml('"fifo"', '"lifo"', "queue.kind", "'lifo'", "known: batch-arrivals, fifo"),
+    "unknown kind of queue": in_toml('"fifo"', '"lifo"', "queue.kind", "'lifo'", "known: batch-"),
     "kind missing": in_toml('kind = "affine", ', "", "task[0].service.kind", "missing", "affine"),
     "both forms": in_toml(
         "max_tokens", "probabilities = [1]\nmax_tokens", "probabilities and task", "[[task]]"
