@@ -35,6 +35,16 @@ if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.integer import IntegerSolution, solve_integer
+    from cvxqueue.simulation import (
+        Comparison,
+        Estimate,
+        Simulation,
+        TheoryCheck,
+        check_simulation,
+        compare,
+        simulate,
+        waiting_tail,
+    )
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _LAZY = {
@@ -46,6 +56,14 @@ _LAZY = {
     "to_dict": "cvxqueue.files",
     "IntegerSolution": "cvxqueue.integer",
     "solve_integer": "cvxqueue.integer",
+    "Comparison": "cvxqueue.simulation",
+    "Estimate": "cvxqueue.simulation",
+    "Simulation": "cvxqueue.simulation",
+    "TheoryCheck": "cvxqueue.simulation",
+    "check_simulation": "cvxqueue.simulation",
+    "compare": "cvxqueue.simulation",
+    "simulate": "cvxqueue.simulation",
+    "waiting_tail": "cvxqueue.simulation",
 }
 
 __all__ = [
@@ -55,8 +73,10 @@ __all__ = [
     "BatchArrivals",
     "BatchSolution",
     "Certificate",
+    "Comparison",
     "ConvergenceError",
     "CvxqueueError",
+    "Estimate",
     "Formulation",
     "InfeasibleError",
     "Instance",
@@ -70,21 +90,27 @@ __all__ = [
     "QuadraticService",
     "SaturatingExponential",
     "Setups",
+    "Simulation",
     "Solution",
     "Status",
+    "TheoryCheck",
     "UnstableQueueError",
     "Vacations",
     "certify",
+    "check_simulation",
+    "compare",
     "cross_validate",
     "formulate",
     "from_dict",
     "load",
     "methods",
     "save",
+    "simulate",
     "solve",
     "solve_batch",
     "solve_integer",
     "to_dict",
+    "waiting_tail",
 ]
 
 

@@ -3,5 +3,17 @@
 from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.result import Comparison, Simulation
 from cvxqueue.simulation.simulate import compare, simulate, waiting_tail
+from cvxqueue.simulation.theory import GapTest, TheoryCheck, check_simulation, gap_test
 
-__all__ = ["Comparison", "Estimate", "Simulation", "compare", "simulate", "waiting_tail"]
+__all__ = [
+    "Comparison",
+    "Estimate",
+    "GapTest",
+    "Simulation",
+    "TheoryCheck",
+    "check_simulation",
+    "compare",
+    "gap_test",
+    "simulate",
+    "waiting_tail",
+]

@@ -143,9 +143,7 @@ class Simulation:
         number, of_number = self.sums.residuals(rows[:, Columns.NUMBER], rows[:, Columns.ELAPSED])
         rate, of_rate = self.sums.residuals(rows[:, Columns.ARRIVED], rows[:, Columns.ELAPSED])
         time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
-        return self.sums.estimate(
-            number - rate * time, of_number - rate * of_time - time * of_rate
-        )
+        return self.sums.estimate(number - rate * time, of_number - rate * of_time - time * of_rate)
 
     @cached_property
     def mean_accuracy(self) -> Estimate:
@@ -283,9 +281,7 @@ class Comparison:
     @cached_property
     def mean_accuracy(self) -> tuple[Estimate, ...]:
         """Differences of the fraction of correct answers."""
-        correct = [
-            it.sums.rows[:, it._columns.correct].sum(axis=1) for it in self.simulations
-        ]
+        correct = [it.sums.rows[:, it._columns.correct].sum(axis=1) for it in self.simulations]
         return self._differences(correct, Columns.ARRIVED)
 
     @cached_property

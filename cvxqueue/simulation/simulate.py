@@ -31,7 +31,7 @@ _LONG = 1 << 18
 # Batches: so many relaxation times each, so that the correlation of neighbours is about a percent;
 # no fewer than give a usable Student's t, and no more than memory allows.
 _RELAXATIONS = 50.0
-_FEWEST_BATCHES, _MOST_BATCHES = 20, 1024
+_FEWEST_BATCHES, _MOST_BATCHES = 20, 256
 _MOST_SUMS = 1 << 22
 # Relaxation times of warm-up: what is left of the start is e^-10 of it.
 _WARM_UP = 10.0
@@ -265,9 +265,7 @@ def _run(
     if relative_half_width is not None:
         relative_half_width = real_number("relative_half_width", relative_half_width)
         if relative_half_width <= 0:
-            raise InvalidInputError(
-                f"relative_half_width = {relative_half_width!r} must be > 0"
-            )
+            raise InvalidInputError(f"relative_half_width = {relative_half_width!r} must be > 0")
     rate = instance.arrival_rate
     if trace is None:
         queries = _count("queries", 1_000_000 if queries is None else queries, 2)
@@ -359,8 +357,10 @@ def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None
     array = float_array("arrivals", given)
     if array.ndim == 0:
         if array < 0:
-            raise InvalidInputError(f"arrivals = {float(array)!r} must be ≥ 0: a squared "
-                                    "coefficient of variation, or else an array of times")
+            raise InvalidInputError(
+                f"arrivals = {float(array)!r} must be ≥ 0: a squared "
+                "coefficient of variation, or else an array of times"
+            )
         return float(array), None
     if len(array) < 2:
         raise InvalidInputError("arrivals must have at least two times, got one")

@@ -136,12 +136,8 @@ class Stream:
         allocations = range(len(plan.allocations))
         self._use = [_generator(use) for _ in allocations]
         self._gaps = self._source(gaps)
-        self._queues = [
-            self._recursion(services, own, start) for services in plan.services
-        ]
-        self.histograms = [
-            (Histogram(), Histogram()) if plan.groups else None for _ in allocations
-        ]
+        self._queues = [self._recursion(services, own, start) for services in plan.services]
+        self.histograms = [(Histogram(), Histogram()) if plan.groups else None for _ in allocations]
         self.rows: list[list[FloatArray]] = [[] for _ in allocations]
         self._is_warm = plan.warm_up == 0
 
