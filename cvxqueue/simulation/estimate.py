@@ -55,7 +55,7 @@ class Estimate:
 
     def covers(self, value: float) -> bool:
         """Whether the interval contains a value."""
-        return self.interval[0] <= value <= self.interval[1]
+        return bool(self.interval[0] <= value <= self.interval[1])
 
     def at(self, confidence: float) -> Estimate:
         """Return the same estimate at another confidence, by Student's t."""

@@ -39,7 +39,8 @@ _WARM_UP = 10.0
 _GROUPS = 32
 # Steps at which progress is told, and those at which the precision is looked at. Looking often
 # would stop at lucky moments, and the intervals would cover less often than they say.
-_STEPS, _LOOKS = 32, (2, 4, 8, 16)
+STEPS = 32
+_LOOKS = (2, 4, 8, 16)
 
 
 def simulate(
@@ -116,7 +117,7 @@ def simulate(
     ...     service=cq.AffineService(base=0.5, per_token=0.002),
     ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
     >>> simulation = cq.simulate(instance, [500.0, 300.0], queries=100_000, seed=1)
-    >>> simulation.mean_waiting_time.covers(float(instance.metrics([500.0, 300.0]).mean_waiting_time))
+    >>> simulation.mean_waiting_time.covers(instance.metrics([500.0, 300.0]).mean_waiting_time)
     True
     """
     return _run(
@@ -397,7 +398,7 @@ def _count(name: str, value: int, least: int) -> int:
 def _seed(seed: int | np.random.Generator) -> np.random.SeedSequence:
     if isinstance(seed, np.random.Generator):
         return np.random.SeedSequence(seed.integers(0, 1 << 32, size=4).tolist())
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InvalidInputError(
             f"seed = {seed!r:.80} must be a whole number ≥ 0 or a numpy.random.Generator"
         )
@@ -456,8 +457,8 @@ def _advance(
     count = len(sizes[0])
     done = 0
     with ThreadPoolExecutor(min(workers, len(streams))) as pool:
-        for step in range(1, _STEPS + 1):
-            end = step * count // _STEPS
+        for step in range(1, STEPS + 1):
+            end = step * count // STEPS
             if end > done:
                 work = (
                     pool.submit(stream.advance, row[done:end])
@@ -467,7 +468,7 @@ def _advance(
                     finished.result()
                 done = end
             if progress is not None:
-                progress(step / _STEPS)
+                progress(step / STEPS)
             if is_precise is not None and step in _LOOKS and done >= 2 and is_precise():
                 break
     return done

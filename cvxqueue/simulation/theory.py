@@ -186,7 +186,7 @@ def check_simulation(simulation: Simulation) -> TheoryCheck:
     -------
     TheoryCheck
     """
-    instance, point = simulation.instance, simulation.instance.evaluate(simulation.tokens)
+    point = simulation.instance.evaluate(simulation.tokens)
     is_poisson = simulation.arrivals == "poisson"
     found: list[tuple[str, float, Estimate]] = [
         ("Little: L − λ T", 0.0, simulation.little_difference),
@@ -288,10 +288,11 @@ def gap_test(times: FloatArray) -> GapTest:
 
     Notes
     -----
-    With the n gaps sorted, g_(1) ≤ ... ≤ g_(n), the normalised spacings (n + 1 − i)(g_(i) − g_(i−1))
-    of independent exponential gaps are again independent and exponential; so their partial sums
-    over the total are sorted uniform numbers. It finds gaps that are too even as well as those
-    that are too uneven, and rounded times too. The order of the gaps does not enter.
+    With the n gaps sorted, g_(1) ≤ ... ≤ g_(n), the normalised spacings
+    (n + 1 − i)(g_(i) − g_(i−1)) of independent exponential gaps are again independent and
+    exponential; so their partial sums over the total are sorted uniform numbers. It finds gaps that
+    are too even as well as those that are too uneven, and rounded times too. The order of the gaps
+    does not enter.
 
     References
     ----------
