@@ -151,7 +151,7 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--tokens",
         metavar="L",
         type=_numbers,
-        help="one number for all types, or one for each, with commas between (default: the optimum)",
+        help="one number for all types, or one for each, commas between (default: the optimum)",
     )
     which.add_argument("--integer", action="store_true", help="the best whole tokens")
     when = simulate.add_mutually_exclusive_group()

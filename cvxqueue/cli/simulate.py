@@ -152,7 +152,7 @@ def _table(check: TheoryCheck) -> Table:
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
         header_style="bold",
     )
     table.add_column("quantity", overflow="fold")

@@ -43,6 +43,8 @@ class Simulation:
         Independent replications that the queries are spread over.
     arrivals : str
         ``"poisson"``, ``"renewal"`` or ``"trace"``.
+    rate : float
+        Arrivals per second: those of the instance, or of the trace.
     trace : ndarray or None
         The arrival times that were replayed.
     thresholds : tuple of float
@@ -61,6 +63,7 @@ class Simulation:
     warm_up: int
     replications: int
     arrivals: str
+    rate: float
     trace: FloatArray | None
     thresholds: tuple[float, ...]
     waiting_quantiles: Mapping[float, Estimate]
@@ -70,6 +73,11 @@ class Simulation:
     @property
     def _columns(self) -> Columns:
         return Columns(self.instance.size, len(self.thresholds))
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether a trace brings more work than the server can do, on average."""
+        return self.rate * float(self.instance.evaluate(self.tokens).mean_service_time) >= 1.0
 
     @property
     def batches(self) -> int:

@@ -341,6 +341,7 @@ def _run(
                 warm_up=warm_up,
                 replications=replications,
                 arrivals=kind,
+                rate=rate,
                 trace=trace,
                 thresholds=tails,
                 waiting_quantiles=kept[0],
@@ -395,7 +396,7 @@ def _count(name: str, value: int, least: int) -> int:
     return int(number)
 
 
-def _seed(seed: int | np.random.Generator) -> np.random.SeedSequence:
+def _seed(seed: object) -> np.random.SeedSequence:
     if isinstance(seed, np.random.Generator):
         return np.random.SeedSequence(seed.integers(0, 1 << 32, size=4).tolist())
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:

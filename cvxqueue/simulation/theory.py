@@ -153,8 +153,12 @@ class TheoryCheck:
                 f"The mean wait is {self.poisson_ratio.value:.3g} times that of Poisson arrivals "
                 f"of the same rate, in [{low:.3g}, {high:.3g}]."
             )
-        elif self.simulation.arrivals != "poisson":
-            said.append("At this arrival rate the Poisson model has no stable queue.")
+        if self.simulation.is_overloaded:
+            said.append(
+                "The trace brings more work than the server can do: waiting times grow as long as "
+                "it goes on, the averages describe these arrivals alone, and Poisson arrivals of "
+                "this rate would have no mean wait."
+            )
         if self.gap_test is not None:
             said.append(f"{self.gap_test}.")
         return said
@@ -189,9 +193,11 @@ def check_simulation(simulation: Simulation) -> TheoryCheck:
     point = simulation.instance.evaluate(simulation.tokens)
     is_poisson = simulation.arrivals == "poisson"
     found: list[tuple[str, float, Estimate]] = [
-        ("Little: L − λ T", 0.0, simulation.little_difference),
-        ("mean accuracy", float(point.mean_accuracy), simulation.mean_accuracy),
+        ("mean accuracy", float(point.mean_accuracy), simulation.mean_accuracy)
     ]
+    if not simulation.is_overloaded:
+        # Under overload those who leave are not as many as those who come.
+        found.insert(0, ("Little: L − λ T", 0.0, simulation.little_difference))
     if simulation.arrivals != "trace":
         found.append(("utilization", float(point.utilization), simulation.utilization))
     if is_poisson:
@@ -216,7 +222,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     if isinstance(instance.queue, FIFO):
         found.append(
             (
-                "variance of the wait (s²)",
+                "wait variance (s²)",
                 _waiting_variance(instance, tokens),
                 simulation.waiting_variance,
             )
@@ -257,9 +263,7 @@ def _poisson_ratio(simulation: Simulation) -> Estimate | None:
     """Simulated mean wait over that of Poisson arrivals, at the rate that was simulated."""
     instance = simulation.instance
     if simulation.trace is not None:
-        times = simulation.trace
-        rate = (len(times) - 1) / float(times[-1] - times[0])
-        instance = instance.replace(arrival_rate=rate)
+        instance = instance.replace(arrival_rate=simulation.rate)
     theory = float(instance.evaluate(simulation.tokens).mean_waiting_time)
     if not 0.0 < theory < math.inf:
         return None
