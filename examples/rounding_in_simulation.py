@@ -132,7 +132,10 @@ def figure(losses: Sequence[Loss], budgets: Sequence[Budget], instance: cq.Insta
     )
     left.legend(frameon=False)
     tokens = [budget.tokens for budget in budgets]
-    right.plot(tokens, [budget.exact for budget in budgets], color="0.4", label="theory")
+    line = np.linspace(0.0, tokens[-1], 200)
+    best = cq.solve(instance).objective
+    exact = best - instance.objective(np.tile(line[:, np.newaxis], instance.size))
+    right.plot(line, exact, color="0.4", linewidth=1, label="theory")
     values = np.array([budget.simulated.value for budget in budgets])
     right.errorbar(
         tokens,

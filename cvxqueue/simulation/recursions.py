@@ -82,14 +82,17 @@ class Ordered(Recursion):
         done = before + float(services.sum()) - self._left
         departures = arrivals + waits
         departures += services
-        if self._pending.size:
-            departures = np.concatenate((self._pending, departures))
+        end = float(arrivals[-1])
         present = np.searchsorted(arrivals, samples, side="right")
         present -= np.searchsorted(departures, samples, side="right")
-        end = float(arrivals[-1])
-        number = (float(present.mean()) + len(self._pending)) * end
+        gone = np.searchsorted(self._pending, samples, side="right")
+        number = (float((present - gone).mean()) + len(self._pending)) * end
         # Departures are in order, so those still to come are the last ones.
-        self._pending = departures[np.searchsorted(departures, end, side="right") :] - end
+        later = departures[np.searchsorted(departures, end, side="right") :]
+        if self._pending.size and self._pending[-1] > end:
+            stay = self._pending[np.searchsorted(self._pending, end, side="right") :]
+            later = np.concatenate((stay, later))
+        self._pending = later - end
         return Served(waits, services, kinds, done, number)
 
 

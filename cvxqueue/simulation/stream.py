@@ -191,14 +191,23 @@ class Stream:
             kinds = plan.types.draw(self._kinds, count)
             arrivals = np.cumsum(gaps)
             samples = self._sample_times(count, float(arrivals[-1]))
-            arrived += np.bincount(kinds, minlength=plan.instance.size)
+            counts = np.bincount(kinds, minlength=plan.instance.size)
+            arrived += counts
             for position, (services, queue) in enumerate(
                 zip(plan.services, self._queues, strict=True)
             ):
                 times = services.draw(self._use[position], kinds)
                 served = queue.advance(gaps, arrivals, times, kinds, samples)
                 if number is not None:
-                    self._add(rows[position], served, float(arrivals[-1]), count)
+                    of_type = (
+                        counts
+                        if served.kinds is kinds
+                        else np.bincount(served.kinds, minlength=plan.instance.size)
+                    )
+                    row = rows[position]
+                    row[Columns.ELAPSED] += arrivals[-1]
+                    row[Columns.ARRIVED] += count
+                    self._add(row, served, of_type, services)
                     kept = self.histograms[position]
                     if kept is not None:
                         group = number * plan.groups // plan.batches
@@ -208,24 +217,34 @@ class Stream:
             row[columns.correct] = correct
         return rows
 
-    def _add(self, row: FloatArray, served: Served, elapsed: float, count: int) -> None:
-        plan, columns = self._plan, self._plan.columns
-        waits, kinds, size = served.waits, served.kinds, plan.instance.size
+    def _add(
+        self,
+        row: FloatArray,
+        served: Served,
+        counts: NDArray[np.int64],
+        services: ServiceTimes,
+    ) -> None:
+        """Add what happened in a block to the sums of its batch."""
+        columns, size = self._plan.columns, self._plan.instance.size
+        waits, kinds = served.waits, served.kinds
         wait = float(waits.sum())
         row[Columns.COUNT] += len(waits)
         row[Columns.WAIT] += wait
         row[Columns.WAIT_SQUARE] += float(waits @ waits)
-        row[Columns.WAITED] += np.count_nonzero(waits)
-        row[Columns.ELAPSED] += elapsed
+        row[Columns.WAITED] += np.count_nonzero(waits > 0.0)
+        row[Columns.SYSTEM] += wait + float(served.services.sum())
         row[Columns.WORK] += served.work_done
         row[Columns.NUMBER] += served.number
-        row[Columns.ARRIVED] += count
-        for position, threshold in enumerate(plan.tails):
+        for position, threshold in enumerate(self._plan.tails):
             row[columns.tails.start + position] += np.count_nonzero(waits > threshold)
-        system = waits + served.services
-        row[Columns.SYSTEM] += float(system.sum())
-        row[columns.counts] += np.bincount(kinds, minlength=size)
-        row[columns.system] += np.bincount(kinds, weights=system, minlength=size)
+        row[columns.counts] += counts
+        row[columns.system] += np.bincount(kinds, weights=waits, minlength=size)
+        # Fixed times need no second look at every query.
+        row[columns.system] += (
+            np.bincount(kinds, weights=served.services, minlength=size)
+            if services.is_random
+            else counts * services.mean
+        )
 
     def _sample_times(self, count: int, end: float) -> FloatArray:
         """Times in a block, one at random in each of equal parts: no rhythm can meet them."""

@@ -38,8 +38,9 @@ class TypeSampler:
 
     def draw(self, generator: np.random.Generator, count: int) -> NDArray[np.int64]:
         """Return the types of so many queries."""
-        cells = generator.integers(0, 1 << 16, size=count, dtype=np.uint16)
-        cells >>= 16 - _CELL_BITS
+        # Four cells to each raw number: the generator's own small integers take five times as long.
+        raw = np.asarray(generator.bit_generator.random_raw(-(-count // 4)), dtype=np.uint64)
+        cells = raw.view(np.uint16)[:count] >> np.uint16(16 - _CELL_BITS)
         kinds: NDArray[np.int64] = self._table[cells]
         unsettled = np.flatnonzero(kinds < 0)
         if unsettled.size:
