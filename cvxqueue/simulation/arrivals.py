@@ -14,21 +14,35 @@ __all__ = ["BatchGaps", "Gaps", "RenewalGaps", "TraceGaps"]
 
 
 class Gaps(ABC):
-    """A stream of times between one arrival and the next."""
+    """A stream of times between one arrival and the next.
+
+    The first query comes at once: the state that a query finds is that of the queue at arrivals,
+    and a gap before it would leave less work than queries find on average.
+    """
 
     @abstractmethod
+    def _next(self, out: FloatArray) -> None:
+        """Fill an array with the next gaps."""
+
+    def __init__(self) -> None:
+        self._has_begun = False
+
     def fill(self, out: FloatArray) -> None:
-        """Fill an array with the next gaps, in seconds; the first is before the first query."""
+        """Fill an array with the next gaps, in seconds."""
+        self._next(out)
+        if not self._has_begun:
+            out[0] = 0.0
+            self._has_begun = True
 
 
 class RenewalGaps(Gaps):
     """Independent gaps of one gamma law; exponential ones are those of a Poisson stream."""
 
     def __init__(self, generator: np.random.Generator, rate: float, scv: float) -> None:
+        super().__init__()
         self._generator, self._law = generator, GammaLaw(1.0 / rate, scv)
 
-    def fill(self, out: FloatArray) -> None:
-        """Draw."""
+    def _next(self, out: FloatArray) -> None:
         self._law.draw(self._generator, out)
 
 
@@ -38,12 +52,13 @@ class BatchGaps(Gaps):
     def __init__(
         self, generator: np.random.Generator, rate: float, scv: float, sizes: SizeLaw, mean: float
     ) -> None:
+        super().__init__()
         self._generator, self._law = generator, GammaLaw(mean / rate, scv)
         self._sizes, self._mean = sizes, mean
         self._left = 0
 
-    def fill(self, out: FloatArray) -> None:
-        """Draw whole batches; what is left of the last one begins the next array."""
+    def _next(self, out: FloatArray) -> None:
+        # Whole batches are drawn; what is left of the last one begins the next array.
         out.fill(0.0)
         first = self._left
         while first < len(out):
@@ -72,18 +87,11 @@ class TraceGaps(Gaps):
     """The gaps of given arrival times."""
 
     def __init__(self, times: FloatArray) -> None:
+        super().__init__()
         self._times, self._position = times, 0
 
-    def fill(self, out: FloatArray) -> None:
-        """Replay; the first query comes at once."""
+    def _next(self, out: FloatArray) -> None:
         at = self._position
-        if at == 0:
-            out[0] = 0.0
-            np.subtract(self._times[1 : len(out)], self._times[: len(out) - 1], out=out[1:])
-        else:
-            np.subtract(
-                self._times[at : at + len(out)],
-                self._times[at - 1 : at - 1 + len(out)],
-                out=out,
-            )
+        times = self._times[max(at - 1, 0) : at + len(out)]
+        np.subtract(times[1:], times[:-1], out=out[len(out) - len(times) + 1 :])
         self._position = at + len(out)

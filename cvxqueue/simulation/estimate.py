@@ -149,13 +149,28 @@ class BatchSums:
         """Estimate of the ratio of two sums, each a column or a number for each batch."""
         top = self.rows[:, above] if isinstance(above, int) else above
         bottom = self.rows[:, below] if isinstance(below, int) else below
-        return self.estimate(*self.residuals(top, bottom))
+        # Batches without any query of a rare type say nothing of its spread.
+        return self.estimate(*self.residuals(top, bottom), count=int(np.count_nonzero(bottom)))
 
-    def estimate(self, value: float, residuals: FloatArray) -> Estimate:
-        """Estimate from what each batch adds to the error of a value to first order."""
-        count = len(residuals)
-        error = math.sqrt(count / (count - 1) * float(residuals @ residuals)) if count > 1 else 0.0
-        return estimate_of(value, error, count - 1, self.confidence)
+    def estimate(
+        self, value: float, residuals: FloatArray, *, count: int | None = None
+    ) -> Estimate:
+        """Estimate from what each batch adds to the error of a value to first order.
+
+        Parameters
+        ----------
+        value : float
+            The estimate.
+        residuals : ndarray, shape (batches,)
+            What each batch adds to its error.
+        count : int, optional
+            Batches that say something of it; by default all.
+        """
+        used = len(residuals) if count is None else count
+        error = math.inf
+        if used > 1:
+            error = math.sqrt(used / (used - 1) * float(residuals @ residuals))
+        return estimate_of(value, error, max(used - 1, 0), self.confidence)
 
 
 def _pairs(rows: FloatArray) -> FloatArray:

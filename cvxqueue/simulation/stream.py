@@ -33,7 +33,7 @@ from cvxqueue.simulation.recursions import (
 )
 from cvxqueue.simulation.types import ServiceTimes, TypeSampler
 
-__all__ = ["Columns", "Plan", "Stream", "check_queue", "starts_stationary"]
+__all__ = ["Columns", "Plan", "Stream", "check_queue", "starts_stationary", "stationary_workload"]
 
 # Queries that are worked on at a time: a dozen arrays of so many floats stay in the cache.
 _BLOCK = 8192
@@ -165,7 +165,7 @@ class Stream:
             away = VacationRecursion if isinstance(queue, Vacations) else SetupRecursion
             return away(law, _generator(own))
         if plan.trace is None and starts_stationary(plan.instance, plan.scv):
-            return Lindley(_stationary_workload(plan, services, _generator(start)))
+            return Lindley(stationary_workload(plan, services, _generator(start)))
         return Lindley(0.0)
 
     def advance(self, sizes: Sequence[int]) -> None:
@@ -280,7 +280,7 @@ def _generator(seed: np.random.SeedSequence) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(seed))
 
 
-def _stationary_workload(
+def stationary_workload(
     plan: Plan, services: ServiceTimes, generator: np.random.Generator
 ) -> float:
     """Draw the stationary workload of M/G/1, or of batches: a geometric sum of residual times.

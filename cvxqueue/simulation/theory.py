@@ -246,7 +246,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
                 simulation.system_times[k],
             )
             for k in shown.tolist()
-            if math.isfinite(simulation.system_times[k].value)
+            if math.isfinite(simulation.system_times[k].half_width)
         ]
     return found
 
