@@ -561,7 +561,8 @@ def test_a_type_that_never_came_has_no_estimate() -> None:
     assert any(math.isnan(it.value) for it in simulation.system_times)
     once = [it for it in simulation.system_times if it.degrees == 0]
     assert all(math.isnan(it.value) or it.half_width == math.inf for it in once)
-    assert all(math.isfinite(row.theory) for row in cq.check_simulation(simulation).rows)
+    # Queries of a type that came once or twice prove nothing.
+    assert cq.check_simulation(simulation).agrees
 
 
 # Traces.

@@ -18,6 +18,8 @@ __all__ = ["CheckRow", "GapTest", "TheoryCheck", "check_simulation", "gap_test"]
 
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
+# A type that fewer batches than ten have seen has an interval of little worth.
+_FEWEST_DEGREES = 9
 # Significance at which the gaps are said not to be exponential.
 _LEVEL = 0.01
 
@@ -246,7 +248,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
                 simulation.system_times[k],
             )
             for k in shown.tolist()
-            if math.isfinite(simulation.system_times[k].half_width)
+            if simulation.system_times[k].degrees >= _FEWEST_DEGREES
         ]
     return found
 
