@@ -158,6 +158,7 @@ def test_a_wrong_theory_is_found_out() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("shares", [False, True])
 def test_ciw_agrees(shares: bool) -> None:
+    pytest.importorskip("ciw", reason="the test extra installs Ciw")
     instance = at_load(0.6, queue=cq.ProcessorSharing() if shares else cq.FIFO())
     ours = cq.simulate(instance, TOKENS, queries=200_000, seed=1).mean_system_time
     times = ciw_system_times(instance, TOKENS, 22_000, 3, shares=shares)[2000:]
