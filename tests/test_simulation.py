@@ -399,6 +399,7 @@ def test_the_start_is_stationary(changes: dict[str, Any]) -> None:
         groups=0,
         batches=1,
         warm_up=0,
+        relaxation=1.0,
     )
     rng = np.random.default_rng(0)
     values = np.array([stationary_workload(plan, plan.services[0], rng) for _ in range(20_000)])
@@ -563,7 +564,11 @@ def test_a_type_that_never_came_has_no_estimate() -> None:
     once = [it for it in simulation.system_times if it.degrees == 0]
     assert all(math.isnan(it.value) or it.half_width == math.inf for it in once)
     # Queries of a type that came once or twice prove nothing.
-    assert cq.check_simulation(simulation).agrees
+    check = cq.check_simulation(simulation)
+    assert not any(row.quantity.startswith("system time of") for row in check.rows)
+    assert "use at least 8,000 queries" in str(check)
+    assert "use at least 8,000 queries" in str(simulation)
+    assert not cq.simulate(server_of_many(500), 0.0, queries=8000).caution
 
 
 # Traces.

@@ -136,6 +136,7 @@ def _fraction(name: str, value: float) -> float:
 
 
 def whole_number(name: str, value: int, least: int) -> int:
+    """Return a whole number that is large enough, or raise an error that names it."""
     number = real_number(name, value)
     if number < least or number != int(number):
         raise InvalidInputError(f"{name} = {value!r} must be a whole number ≥ {least}")

@@ -271,6 +271,7 @@ def _run(
                 replications=len(sizes),
                 arrivals=options.arrivals,
                 rate=plan.rate,
+                relaxation=plan.relaxation,
                 trace=options.trace,
                 thresholds=options.thresholds,
                 waiting_quantiles=waiting,
@@ -314,6 +315,7 @@ def _layout(
         batches=each,
         groups=max(1, min(each, _GROUPS // replications)) if options.quantiles else 0,
         warm_up=warm_up,
+        relaxation=relaxation,
     )
     return plan, sizes
 

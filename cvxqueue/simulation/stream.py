@@ -88,6 +88,8 @@ class Plan:
     batches: int
     """Batches of each replication."""
     warm_up: int
+    relaxation: float
+    """Queries after which the waiting time has mostly forgotten where it was."""
 
     @cached_property
     def types(self) -> TypeSampler:
