@@ -646,6 +646,8 @@ def test_one_batch_says_nothing_of_its_error() -> None:
     assert estimate.interval == (-math.inf, math.inf)
     assert math.isnan(sums.ratio(np.ones(1), np.zeros(1)).value)
     assert not sums.is_correlated
+    assert sums.joined().count == 1
+    assert BatchSums([np.zeros((30, 2))], 0.95, (0, 1)).correlation == 0.0
 
 
 # What is refused.
