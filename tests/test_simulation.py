@@ -407,6 +407,28 @@ def test_the_start_is_stationary(changes: dict[str, Any]) -> None:
     assert np.mean(values > 0) == pytest.approx(0.8, abs=0.02)
 
 
+def test_close_to_saturation_the_start_is_still_drawn_and_the_run_called_short() -> None:
+    instance = at_load(1.0 - 1e-6)
+    starts = [
+        cq.simulate(instance, TOKENS, queries=2, seed=seed).mean_waiting_time.value
+        for seed in range(20)
+    ]
+    mean = float(instance.metrics(TOKENS).mean_waiting_time)
+    # Nearly exponential there: the mean of twenty is within a factor of two but rarely.
+    assert mean / 3 < np.mean(starts) < 3 * mean
+    renewal = cq.simulate(instance, TOKENS, queries=1000, arrivals=2.0)
+    assert renewal.warm_up == 1000
+    assert "The run is short" in renewal.caution
+
+
+def test_queries_that_take_no_time() -> None:
+    instance = server(service=cq.AffineService(base=0.0, per_token=1.0))
+    simulation = cq.simulate(instance, 0.0, queries=1000)
+    assert simulation.mean_system_time.value == 0.0
+    assert simulation.utilization.value == 0.0
+    assert simulation.against_theory().agrees
+
+
 def test_short_runs_have_no_bias() -> None:
     instance = at_load(0.8)
     runs = [

@@ -89,8 +89,9 @@ def simulate(
         Times x, in seconds, whose P(W > x) is wanted.
     warm_up : int, optional
         Queries at the start of each replication that are left out. By default as many as make the
-        start forgotten; none where the start is drawn from the stationary distribution, which FIFO
-        and batches with Poisson arrivals do, and none for a trace.
+        start forgotten, and at most as many as are counted; none where the start is drawn from the
+        stationary distribution, which FIFO and batches with Poisson arrivals do, and none for a
+        trace.
     batches : int, optional
         Batches for the intervals, fixed; by default as many as are long enough to be independent,
         and neighbours are joined while they are found to be correlated.
@@ -294,7 +295,8 @@ def _layout(
     warm_up = options.warm_up
     if warm_up is None:
         at_once = trace is not None or starts_stationary(instance, options.scv)
-        warm_up = 0 if at_once else math.ceil(_WARM_UP * relaxation)
+        # Where that is longer than the run itself, the run is far too short, and says so.
+        warm_up = 0 if at_once else math.ceil(min(_WARM_UP * relaxation, queries))
     if trace is not None:
         queries -= warm_up
     replications = 1 if trace is not None else max(1, min(_MOST_REPLICATIONS, queries // _LONG))
