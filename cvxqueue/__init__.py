@@ -46,6 +46,16 @@ if TYPE_CHECKING:
     from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.fitting import Diagnosis, Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, solve_integer
+    from cvxqueue.simulation import (
+        Comparison,
+        Estimate,
+        Simulation,
+        TheoryCheck,
+        check_simulation,
+        compare,
+        simulate,
+        waiting_tail,
+    )
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _LAZY = {
@@ -61,6 +71,14 @@ _LAZY = {
     "to_dict": "cvxqueue.files",
     "IntegerSolution": "cvxqueue.integer",
     "solve_integer": "cvxqueue.integer",
+    "Comparison": "cvxqueue.simulation",
+    "Estimate": "cvxqueue.simulation",
+    "Simulation": "cvxqueue.simulation",
+    "TheoryCheck": "cvxqueue.simulation",
+    "check_simulation": "cvxqueue.simulation",
+    "compare": "cvxqueue.simulation",
+    "simulate": "cvxqueue.simulation",
+    "waiting_tail": "cvxqueue.simulation",
 }
 
 __all__ = [
@@ -70,9 +88,11 @@ __all__ = [
     "BatchArrivals",
     "BatchSolution",
     "Certificate",
+    "Comparison",
     "ConvergenceError",
     "CvxqueueError",
     "Diagnosis",
+    "Estimate",
     "Fit",
     "Formulation",
     "InfeasibleError",
@@ -96,12 +116,16 @@ __all__ = [
     "QuadraticService",
     "SaturatingExponential",
     "Setups",
+    "Simulation",
     "Solution",
     "Status",
+    "TheoryCheck",
     "UnstableQueueError",
     "Vacations",
     "WaitingTimeTail",
     "certify",
+    "check_simulation",
+    "compare",
     "cross_validate",
     "diagnose",
     "fit",
@@ -110,10 +134,12 @@ __all__ = [
     "load",
     "methods",
     "save",
+    "simulate",
     "solve",
     "solve_batch",
     "solve_integer",
     "to_dict",
+    "waiting_tail",
 ]
 
 

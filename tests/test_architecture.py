@@ -26,6 +26,7 @@ ROOMS = (
     "dcp",
     "solvers",
     "integer",
+    "simulation",
     "fitting",
     "plots",
     "cli",

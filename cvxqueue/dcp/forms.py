@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cvxqueue.dcp.disciplined import disciplined
 from cvxqueue.dcp.formulation import Formulation
+from cvxqueue.dcp.limits import limited
 from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
@@ -48,9 +49,10 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
 
     Notes
     -----
-    The mean system time is m1 + (λ/2) quad_over_lin(√π ∘ t, 1 − λ m1). This is convex by the rules
-    because the first argument is affine in the tokens and the second positive, and its domain is
-    the stability region.
+    For FIFO the mean system time is m1 + (λ/2) quad_over_lin(√π ∘ t, 1 − λ m1). This is convex by
+    the rules because the first argument is affine in the tokens, or convex and positive, and the
+    second affine, or concave; its domain is the stability region. The other queues add a row to the
+    first argument, see `dcp.queueing`.
 
     Examples
     --------
@@ -67,4 +69,4 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     if form not in _FORMS:
         raise InvalidInputError(f"unknown form {form!r}: {nearest(str(form), _FORMS)}")
     instance.require_feasible()
-    return _FORMS[form](instance)
+    return limited(_FORMS[form](instance))

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from cvxqueue.certificates import Bracket, order_bracket
 from cvxqueue.dcp import Formulation
 from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
 from cvxqueue.dcp.disciplined import disciplined, natural_scale
+from cvxqueue.dcp.limits import limited
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
@@ -53,6 +54,8 @@ _FAILURES = (
 )
 # From a point that is good to 1e-4, newton reaches rounding in two or three passes.
 _POLISH_PASSES = 5
+# Relative distance from a corner that an interior point method leaves.
+_NEXT_TO = 1e-4
 # The filters of warnings belong to the process: two threads would leave each other's behind.
 _WARNINGS = threading.Lock()
 
@@ -105,11 +108,11 @@ def conic(
     deadline = math.inf if limits is None else time.perf_counter() + limits.time_limit
     path = _DIRECT if is_direct else _COMPILED
     answers = _climb(instance, solver, path, rungs, back_end.time_limit, deadline)
-    return (_polished(answer) for answer in answers) if polish else answers
+    return _each_polished(answers) if polish else answers
 
 
 def _written_form(instance: Instance, scaling: float) -> Formulation:
-    return disciplined(instance, scaling * natural_scale(instance))
+    return limited(disciplined(instance, scaling * natural_scale(instance)))
 
 
 def _solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Answer:
@@ -184,6 +187,12 @@ def _climb(
             setup_time=setup_time + answer.compilation_time,
             backend_status="; then ".join(words),
         )
+        if not instance.accuracy.is_smooth:
+            yield Proposal(
+                _at_corners(point),
+                iterations=0,
+                backend_status="; then ".join(words) + "; corners made exact",
+            )
     if is_fruitless:
         tried = "; ".join(words) or "out of time"
         raise BackendError(f"{solver} gave no stable and finite point: {tried}") from cause
@@ -198,6 +207,24 @@ def _usable_point(
     inside = np.clip(np.asarray(tokens, dtype=np.float64), *bracket)
     point = instance.evaluate(inside)
     return point if point.is_stable else None
+
+
+def _at_corners(point: Evaluation) -> Evaluation:
+    """The point, with types that are next to a corner of their curve on the corner itself.
+
+    Next to it they lose in proportion to their distance, and an interior point method stops there.
+    """
+    response = point.response
+    is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
+    moved = point.instance.evaluate(np.where(is_next, response, point.tokens))
+    return moved if moved.is_stable else point
+
+
+def _each_polished(answers: Iterable[Proposal]) -> Iterator[Proposal]:
+    """Each answer after a few passes of newton, and as it was where these did not help enough."""
+    for answer in answers:
+        yield _polished(answer)
+        yield answer._replace(iterations=0, setup_time=0.0)
 
 
 def _polished(answer: Proposal) -> Proposal:

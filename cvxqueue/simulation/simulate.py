@@ -1,0 +1,427 @@
+"""``simulate`` and ``compare``: an allocation on the simulated server."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import BatchArrivals, Instance
+from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.simulation.estimate import BatchSums, Estimate
+from cvxqueue.simulation.histogram import quantile
+from cvxqueue.simulation.options import Options, Progress
+from cvxqueue.simulation.result import Comparison, Simulation
+from cvxqueue.simulation.stream import Columns, Plan, Stream, check_queue, starts_stationary
+
+__all__ = ["Progress", "compare", "simulate", "waiting_tail"]
+
+# Where nothing is said: enough for three digits of the mean wait at ordinary loads.
+_QUERIES = 1_000_000
+# Replications keep the cores busy; more than these do not shorten the intervals.
+_MOST_REPLICATIONS = 8
+# Queries that make a replication of its own worth its warm-up.
+_LONG = 1 << 18
+# Batches: so many relaxation times each, so that the correlation of neighbours is about a percent;
+# no fewer than give a usable Student's t, and no more than memory allows.
+_RELAXATIONS = 50.0
+_FEWEST_BATCHES, _MOST_BATCHES = 20, 256
+_MOST_SUMS = 1 << 22
+# Relaxation times of warm-up: what is left of the start is e^-10 of it.
+_WARM_UP = 10.0
+# Groups of batches for the intervals of quantiles.
+_GROUPS = 32
+# Steps at which progress is told, and those at which the precision is looked at. Looking often
+# would stop at lucky moments, and the intervals would cover less often than they say.
+STEPS = 32
+_LOOKS = (2, 4, 8, 16)
+# Of fewer batches the spread itself is too uncertain to stop by.
+_FEWEST_TO_STOP = 10
+
+
+def simulate(
+    instance: Instance,
+    tokens: ArrayLike,
+    *,
+    queries: int | None = None,
+    seed: int | np.random.Generator = 0,
+    confidence: float = 0.95,
+    arrivals: float | ArrayLike | None = None,
+    relative_half_width: float | None = None,
+    quantiles: Sequence[float] = (),
+    thresholds: Sequence[float] = (),
+    warm_up: int | None = None,
+    batches: int | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> Simulation:
+    """Simulate the queue at an allocation.
+
+    Parameters
+    ----------
+    instance : Instance
+        The server. Where the use of tokens is random, gamma distributed tokens are drawn; lengths
+        of vacations and setups too are gamma distributed, and batch sizes follow a law on at most
+        four whole numbers: the model states two moments of each, and these laws have them.
+    tokens : array_like, shape () or (N,)
+        Thinking tokens of each type, ≥ 0.
+    queries : int, optional
+        Queries to simulate after the warm-up; by default a million, or the whole trace.
+    seed : int or numpy.random.Generator, default 0
+        Equal seeds give equal results, whatever the number of threads.
+    confidence : float, default 0.95
+        Of each interval by itself.
+    arrivals : float or array_like, optional
+        ``None`` for Poisson arrivals; a number ≥ 0 for independent gaps with this squared
+        coefficient of variation (gamma distributed); an array for arrival times in seconds to be
+        replayed, in order, instead of ``instance.arrival_rate``.
+    relative_half_width : float, optional
+        Stop as soon as the interval of the mean waiting time is as narrow, relative to the
+        estimate. It is looked at after 1/16, 1/8, 1/4 and 1/2 of the queries.
+    quantiles : sequence of float
+        Probabilities whose quantiles of the waiting and of the system time are wanted.
+    thresholds : sequence of float
+        Times x, in seconds, whose P(W > x) is wanted.
+    warm_up : int, optional
+        Queries at the start of each replication that are left out. By default as many as make the
+        start forgotten, and at most as many as are counted; none where the start is drawn from the
+        stationary distribution, which FIFO and batches with Poisson arrivals do, and none for a
+        trace.
+    batches : int, optional
+        Batches for the intervals, fixed; by default as many as are long enough to be independent,
+        and neighbours are joined while they are found to be correlated.
+    progress : callable, optional
+        Called with the fraction of the queries that are done.
+    threads : int, optional
+        Threads that the replications are spread over; by default one for each core.
+
+    Returns
+    -------
+    Simulation
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not allowed, or the allocation is unstable and the arrivals are not a
+        trace: there is nothing stationary to estimate then. A trace is finite, and is replayed as
+        it is; estimates are averages over it, and their intervals take it for a stationary piece.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> simulation = cq.simulate(instance, [500.0, 300.0], queries=100_000, seed=1)
+    >>> simulation.mean_waiting_time.covers(instance.metrics([500.0, 300.0]).mean_waiting_time)
+    True
+    """
+    return _run(
+        instance,
+        [tokens],
+        ["tokens"],
+        Options.checked(
+            queries=queries,
+            seed=seed,
+            confidence=confidence,
+            arrivals=arrivals,
+            relative_half_width=relative_half_width,
+            quantiles=quantiles,
+            thresholds=thresholds,
+            warm_up=warm_up,
+            batches=batches,
+            progress=progress,
+            threads=threads,
+        ),
+    )[0]
+
+
+def compare(
+    instance: Instance,
+    allocations: Sequence[ArrayLike],
+    *,
+    queries: int | None = None,
+    seed: int | np.random.Generator = 0,
+    confidence: float = 0.95,
+    arrivals: float | ArrayLike | None = None,
+    thresholds: Sequence[float] = (),
+    quantiles: Sequence[float] = (),
+    warm_up: int | None = None,
+    batches: int | None = None,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> Comparison:
+    """Simulate several allocations on the same queries.
+
+    They meet the same arrivals, types and luck (common random numbers), so that the differences
+    have far narrower intervals than the estimates themselves.
+
+    Parameters
+    ----------
+    instance : Instance
+        The server.
+    allocations : sequence of array_like, each of shape () or (N,)
+        Tokens of each type; differences are to the first.
+    queries, seed, confidence, arrivals, thresholds, quantiles, warm_up, batches, progress, threads
+        As for `simulate`.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InvalidInputError
+        As for `simulate`, or if there is no allocation.
+    """
+    if not len(allocations):
+        raise InvalidInputError("allocations must have at least one entry, got none")
+    return Comparison(
+        simulations=tuple(
+            _run(
+                instance,
+                allocations,
+                [f"allocations[{position}]" for position in range(len(allocations))],
+                Options.checked(
+                    queries=queries,
+                    seed=seed,
+                    confidence=confidence,
+                    arrivals=arrivals,
+                    quantiles=quantiles,
+                    thresholds=thresholds,
+                    warm_up=warm_up,
+                    batches=batches,
+                    progress=progress,
+                    threads=threads,
+                ),
+            )
+        )
+    )
+
+
+def waiting_tail(
+    instance: Instance,
+    tokens: ArrayLike,
+    threshold: float,
+    *,
+    queries: int = 10_000_000,
+    seed: int | np.random.Generator = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Estimate P(W > threshold).
+
+    Parameters
+    ----------
+    instance : Instance
+        The server.
+    tokens : array_like, shape () or (N,)
+        Thinking tokens of each type.
+    threshold : float
+        Waiting time, in seconds.
+    queries, seed, confidence
+        As for `simulate`.
+
+    Returns
+    -------
+    Estimate
+        Its interval is two-sided: the lower end alone is a confidence limit of the level
+        (1 + confidence)/2.
+    """
+    simulation = simulate(
+        instance,
+        tokens,
+        queries=queries,
+        seed=seed,
+        confidence=confidence,
+        thresholds=(threshold,),
+    )
+    return next(iter(simulation.waiting_tail.values()))
+
+
+def _run(
+    instance: Instance, allocations: Sequence[ArrayLike], names: Sequence[str], options: Options
+) -> list[Simulation]:
+    """Simulate the same queries under each allocation."""
+    started = time.perf_counter()
+    check_queue(instance)
+    tokens = [_tokens(name, it, instance) for name, it in zip(names, allocations, strict=True)]
+    if options.trace is None:
+        for name, it in zip(names, tokens, strict=True):
+            _require_stable(name, instance, it)
+    plan, sizes = _layout(instance, tokens, options)
+    streams = [Stream(plan, seed) for seed in options.seed.spawn(len(sizes))]
+    done = _advance(streams, sizes, options)
+    seconds = time.perf_counter() - started
+    results = []
+    for position, sums in enumerate(_sums(streams, options)):
+        waiting, system = _quantiles(streams, position, options)
+        results.append(
+            Simulation(
+                instance=instance,
+                tokens=tokens[position],
+                sums=sums,
+                confidence=options.confidence,
+                queries=sum(sum(row[:done]) for row in sizes),
+                warm_up=plan.warm_up,
+                replications=len(sizes),
+                arrivals=options.arrivals,
+                rate=plan.rate,
+                relaxation=plan.relaxation,
+                trace=options.trace,
+                thresholds=options.thresholds,
+                waiting_quantiles=waiting,
+                system_quantiles=system,
+                seconds=seconds,
+            )
+        )
+    return results
+
+
+def _layout(
+    instance: Instance, tokens: Sequence[FloatArray], options: Options
+) -> tuple[Plan, list[list[int]]]:
+    """What each replication does, and the queries in each batch of each replication."""
+    trace, batches = options.trace, options.batches
+    rate, queries = instance.arrival_rate, options.queries or _QUERIES
+    if trace is not None:
+        rate = (len(trace) - 1) / float(trace[-1] - trace[0])
+    relaxation = max(_relaxation(instance, it, rate, options.scv) for it in tokens)
+    warm_up = options.warm_up
+    if warm_up is None:
+        at_once = trace is not None or starts_stationary(instance, options.scv)
+        # Where that is longer than the run itself, the run is far too short, and says so.
+        warm_up = 0 if at_once else math.ceil(min(_WARM_UP * relaxation, queries))
+    if trace is not None:
+        queries -= warm_up
+    replications = 1 if trace is not None else max(1, min(_MOST_REPLICATIONS, queries // _LONG))
+    if batches is None:
+        batches = _batches(queries, relaxation, instance.size * len(tokens))
+    else:
+        replications = math.gcd(replications, batches)
+    each = max(1, min(batches, queries) // replications)
+    ends = np.arange(replications * each + 1) * queries // (replications * each)
+    sizes: list[list[int]] = np.diff(ends).reshape(replications, each).tolist()
+    plan = Plan(
+        instance=instance,
+        allocations=tuple(tokens),
+        rate=rate,
+        scv=options.scv,
+        trace=trace,
+        tails=options.thresholds,
+        batches=each,
+        groups=max(1, min(each, _GROUPS // replications)) if options.quantiles else 0,
+        warm_up=warm_up,
+        relaxation=relaxation,
+    )
+    return plan, sizes
+
+
+def _tokens(name: str, given: ArrayLike, instance: Instance) -> FloatArray:
+    tokens = float_array(name, given, instance.size)
+    require(name, tokens, tokens >= 0, "must be ≥ 0")
+    return tokens
+
+
+def _require_stable(name: str, instance: Instance, tokens: FloatArray) -> None:
+    point = instance.evaluate(tokens)
+    if not point.is_stable:
+        raise InvalidInputError(
+            f"{name} make the queue unstable (utilization {float(point.utilization):.6g}, must be "
+            "below 1): waiting times grow without end and have no mean to estimate; use fewer "
+            "tokens, or replay a finite trace as `arrivals`"
+        )
+
+
+def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float) -> float:
+    """Queries after which the waiting time has mostly forgotten where it started.
+
+    For a reflected Brownian motion of drift −μ and variance σ² to the query it is 2 σ²/μ²; here
+    μ = (1 − ρ)/λ, and σ² is the variance of a service time less a gap, or for batches of the work
+    of a batch less a gap.
+    """
+    point = instance.evaluate(tokens)
+    mean = float(point.mean_service_time)
+    load = rate * mean
+    if load >= 1.0:
+        return math.inf
+    spread = rate**2 * max(float(point.service_time_second_moment) - mean**2, 0.0)
+    queue = instance.queue
+    if isinstance(queue, BatchArrivals):
+        size, square = queue.mean_size, queue.size_second_moment
+        spread += load**2 * (square - size**2) / size + scv * size
+    else:
+        spread += scv
+    # Queries that find the server idle forget at once: at least a few queries in any case.
+    return 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
+
+
+def _batches(queries: int, relaxation: float, width: int) -> int:
+    """Number of batches that are long against the relaxation time."""
+    independent = int(queries / (_RELAXATIONS * relaxation))
+    most = max(_FEWEST_BATCHES, min(_MOST_BATCHES, _MOST_SUMS // width))
+    return min(max(independent, _FEWEST_BATCHES), most)
+
+
+def _advance(streams: Sequence[Stream], sizes: Sequence[Sequence[int]], options: Options) -> int:
+    """Run the replications side by side; return how many batches each has done."""
+    count = len(sizes[0])
+    done = 0
+    with ThreadPoolExecutor(min(options.threads, len(streams))) as pool:
+        for step in range(1, STEPS + 1):
+            end = step * count // STEPS
+            if end > done:
+                work = [
+                    pool.submit(stream.advance, row[done:end])
+                    for stream, row in zip(streams, sizes, strict=True)
+                ]
+                for finished in work:
+                    finished.result()
+                done = end
+            if options.progress is not None:
+                options.progress(step / STEPS)
+            if step in _LOOKS and _is_precise(streams, options):
+                break
+    return done
+
+
+def _is_precise(streams: Sequence[Stream], options: Options) -> bool:
+    """Whether the mean waiting time is known as precisely as was asked for."""
+    if options.relative_half_width is None or not streams[0].rows[0]:
+        return False
+    sums = _sums(streams, options)[0]
+    width = sums.ratio(Columns.WAIT, Columns.COUNT).relative_half_width
+    return sums.count >= _FEWEST_TO_STOP and width <= options.relative_half_width
+
+
+def _sums(streams: Sequence[Stream], options: Options) -> list[BatchSums]:
+    """Sums of each allocation, over the same batches; fixed ones are left as they are."""
+    found = [
+        BatchSums(
+            [np.stack(stream.rows[position]) for stream in streams],
+            options.confidence,
+            (Columns.WAIT, Columns.COUNT),
+        )
+        for position in range(len(streams[0].rows))
+    ]
+    while options.batches is None and any(sums.is_correlated for sums in found):
+        found = [sums.joined() for sums in found]
+    return found
+
+
+def _quantiles(
+    streams: Sequence[Stream], position: int, options: Options
+) -> tuple[dict[float, Estimate], dict[float, Estimate]]:
+    """Quantiles of the waiting and of the system time."""
+    kept = [stream.histograms[position] for stream in streams]
+    waiting = [pair[0] for pair in kept if pair is not None]
+    system = [pair[1] for pair in kept if pair is not None]
+    return (
+        {q: quantile(waiting, q, options.confidence) for q in options.quantiles},
+        {q: quantile(system, q, options.confidence) for q in options.quantiles},
+    )
