@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
+from cvxqueue.cli.measurements import add_diagnose_arguments, add_fit_arguments
+from cvxqueue.cli.numbers import not_negative, numbers, positive, whole
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 
@@ -89,14 +90,14 @@ def _add_solve(commands: argparse._SubParsersAction[_Parser]) -> None:
     solve.add_argument(
         "--time-limit",
         metavar="S",
-        type=_positive,
+        type=positive,
         help="seconds for each method (default: no limit for the first one, 10 for each of the "
         "others, 3 for the integers)",
     )
     solve.add_argument(
         "--tolerance",
         metavar="T",
-        type=_positive,
+        type=positive,
         help="certified relative gap to reach (default: 1e-9, and for newton the least that "
         "double precision can prove)",
     )
@@ -147,17 +148,17 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     simulate.add_argument(
         "--queries",
         metavar="N",
-        type=_whole(2),
+        type=whole(2),
         help="queries to simulate (default: a million, or the whole trace)",
     )
     simulate.add_argument(
-        "--seed", metavar="S", type=_whole(0), default=0, help="of the random numbers (default: 0)"
+        "--seed", metavar="S", type=whole(0), default=0, help="of the random numbers (default: 0)"
     )
     which = simulate.add_mutually_exclusive_group()
     which.add_argument(
         "--tokens",
         metavar="L",
-        type=_numbers,
+        type=numbers,
         help="one number for all types, or one for each, commas between (default: the optimum)",
     )
     which.add_argument("--integer", action="store_true", help="the best whole tokens")
@@ -165,7 +166,7 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     when.add_argument(
         "--gap-scv",
         metavar="C",
-        type=_not_negative,
+        type=not_negative,
         help="squared coefficient of variation of the times between arrivals (default: Poisson)",
     )
     when.add_argument(
@@ -198,56 +199,7 @@ def _add_fit(commands: argparse._SubParsersAction[_Parser]) -> None:
         "      --column service.seconds=wall_ms\n\n"
         f"{_DONE_OR_REFUSED}",
     )
-    fit.add_argument("--service", metavar="FILE", help="tokens and seconds of single requests")
-    fit.add_argument(
-        "--accuracy", metavar="FILE", help="right answers out of so many, by tokens and type"
-    )
-    fit.add_argument("--trace", metavar="FILE", help="arrival times, and types if known")
-    fit.add_argument(
-        "--accuracy-weight",
-        metavar="S",
-        type=_positive,
-        help="seconds of mean system time worth one unit of accuracy",
-    )
-    fit.add_argument(
-        "--max-tokens", metavar="L", type=_positive, help="cap of the tokens of every type"
-    )
-    fit.add_argument(
-        "-o", "--output", metavar="FILE", help="instance file to write, .toml or .json"
-    )
-    fit.add_argument("--force", action="store_true", help="replace the output if it exists")
-    fit.add_argument("--name", help="what the instance is called (default: the output's name)")
-    fit.add_argument(
-        "--arrival-rate",
-        metavar="R",
-        type=_positive,
-        help="queries per second, instead of those of the trace",
-    )
-    fit.add_argument(
-        "--mix",
-        metavar="TYPE=P",
-        nargs="+",
-        default=[],
-        help="probability of each type, instead of those of the trace",
-    )
-    fit.add_argument(
-        "--answer-tokens",
-        metavar="L",
-        type=_not_negative,
-        default=0.0,
-        help="tokens of an answer beside those of its thinking; their time goes to the base",
-    )
-    fit.add_argument(
-        "--token-scv",
-        metavar="V",
-        type=_not_negative,
-        default=0.0,
-        help="squared coefficient of variation of the tokens used (see diagnose)",
-    )
-    fit.add_argument(
-        "--confidence", metavar="C", type=float, default=0.95, help="of the intervals (0.95)"
-    )
-    _add_reading(fit, "PART.")
+    add_fit_arguments(fit)
     _add_json(fit)
 
 
@@ -263,34 +215,8 @@ def _add_diagnose(commands: argparse._SubParsersAction[_Parser]) -> None:
         "  cvxqueue diagnose bench.json --json\n\n"
         f"{_DONE_OR_REFUSED}",
     )
-    diagnose.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")
-    _add_reading(diagnose, "")
+    add_diagnose_arguments(diagnose)
     _add_json(diagnose)
-
-
-def _add_reading(parser: _Parser, part: str) -> None:
-    of = "; PART is service, accuracy or trace" if part else ""
-    parser.add_argument(
-        "--column",
-        metavar=f"{part}FIELD=NAME",
-        action="append",
-        default=[],
-        help=f"column that holds a field, where its name is not a usual one{of}",
-    )
-    parser.add_argument(
-        "--where",
-        metavar=f"{part}NAME=VALUE",
-        action="append",
-        default=[],
-        help="use only the rows with this value in this column",
-    )
-    parser.add_argument(
-        "--max-malformed",
-        metavar="F",
-        type=float,
-        default=0.01,
-        help="largest fraction of malformed rows to leave out (0.01); more are an error",
-    )
 
 
 def _command(
@@ -328,40 +254,3 @@ def _add_file(parser: _Parser) -> None:
 
 def _add_json(parser: _Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {text!r}")
-    return value
-
-
-def _numbers(text: str) -> list[float]:
-    return [_not_negative(part) for part in text.split(",")]
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number ≥ {least}, got {text!r}")
-        return value
-
-    return convert
