@@ -85,6 +85,27 @@ def test_the_robust_line_solves_hubers_equations() -> None:
     assert np.all(errors > 0)
 
 
+def test_the_standard_errors_are_hc3_of_the_pulled_residuals() -> None:
+    rng = np.random.default_rng(8)
+    x = rng.uniform(0, 1, 90)
+    y = 1.0 + 2.0 * x + rng.uniform(-0.5, 0.5, 90)
+    y[:6] += 20.0
+    design = np.stack([np.ones(90), x], axis=1)
+    theta, errors, scale = robust_line(design, y)
+    residuals = y - design @ theta
+    assert np.all(residuals[:6] > HUBER * scale)
+    # Row by row, from the definition.
+    gram = np.linalg.inv(design.T @ design)
+    information, meat = np.zeros((2, 2)), np.zeros((2, 2))
+    for row, residual in zip(design, residuals, strict=True):
+        outer = np.outer(row, row)
+        pulled = min(max(residual, -HUBER * scale), HUBER * scale)
+        information += outer * (abs(residual) <= HUBER * scale)
+        meat += outer * (pulled / (1.0 - row @ gram @ row)) ** 2
+    bread = np.linalg.inv(information)
+    np.testing.assert_allclose(errors, np.sqrt(np.diag(bread @ meat @ bread)), rtol=1e-9)
+
+
 def test_exact_data_are_recovered_exactly() -> None:
     x = np.array([10.0, 100.0, 1000.0, 5000.0])
     found = fit_service(x, 0.25 + 0.004 * x)
