@@ -1,7 +1,7 @@
 """From measurements to an instance: service line, accuracy curves, arrivals, and their readers."""
 
 from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
-from cvxqueue.fitting.curve import CurveFit, Goodness, fit_curve
+from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
 from cvxqueue.fitting.fit import Fit, fit
 from cvxqueue.fitting.parameter import FittedParameter
@@ -9,6 +9,7 @@ from cvxqueue.fitting.poisson import PoissonTest
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
+from cvxqueue.fitting.verdict import Goodness
 
 __all__ = [
     "Answers",
