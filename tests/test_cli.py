@@ -149,7 +149,7 @@ def test_no_certified_answer_is_exit_status_1(
     assert main(["solve", server, *arguments]) == 1
     out, err = capsys.readouterr()
     assert "no certified answer: method 'fixed-point' came nearest" in err
-    assert "'time_limit' (raise time_limit" in err
+    assert "'time_limit' (the time limit was reached" in err
     if json_flag:
         data = one_object(out)
         assert data["status"] == "time_limit"
