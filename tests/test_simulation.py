@@ -461,6 +461,58 @@ def test_tails_and_quantiles_of_the_exponential_server() -> None:
     assert tail.covers(load * math.exp(-(1.0 - load) * 3.0))
 
 
+def test_what_hardly_happens_is_not_said_to_be_impossible() -> None:
+    simulation = cq.simulate(
+        at_load(1e-8), TOKENS, queries=100_000, seed=1, thresholds=[5.0], quantiles=[0.9999999]
+    )
+    assert simulation.waiting_probability.value == 0.0
+    assert 0.0 < simulation.waiting_probability.interval[1] < 1e-3
+    assert 0.0 < simulation.waiting_tail[5.0].interval[1] < 1e-3
+    assert simulation.waiting_quantiles[0.9999999].interval[1] == math.inf
+    for estimate in (simulation.mean_waiting_time, simulation.waiting_variance):
+        assert estimate.interval == (-math.inf, math.inf)
+    assert simulation.caution.startswith("Only 0 of 100,000 queries waited")
+    check = simulation.against_theory()
+    assert check.agrees
+    verdicts = {row.quantity: row.verdict for row in check.rows}
+    assert verdicts["mean waiting time (s)"] == "undecided"
+    assert verdicts["P(wait > 0)"] == "agrees"
+    assert "Too little happened to judge: Little" in " ".join(check.sentences)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threshold", [8.0, 12.0, 16.0])
+def test_the_intervals_of_rare_tails_cover(threshold: float) -> None:
+    # M/M/1 at ρ = 0.4: P(W > x) = ρ e^{−(1−ρ)x}; the queries that wait so long come in clusters.
+    instance, queries = markovian(0.4), 20_000
+    truth = 0.4 * math.exp(-0.6 * threshold)
+    covered = [
+        cq.simulate(instance, 1.0, queries=queries, seed=seed, thresholds=[threshold])
+        .waiting_tail[threshold]
+        .covers(truth)
+        for seed in range(300)
+    ]
+    assert np.mean(covered) >= 0.92
+
+
+@pytest.mark.slow
+def test_the_intervals_of_rare_right_answers_cover() -> None:
+    instance = markovian(0.4).replace(
+        accuracy=cq.SaturatingExponential(floor=2e-4, gain=0.0, rate=1.0)
+    )
+    covered = [
+        cq.simulate(instance, 1.0, queries=10_000, seed=seed).mean_accuracy.covers(2e-4)
+        for seed in range(300)
+    ]
+    assert 0.92 <= np.mean(covered) <= 0.99
+
+
+def test_equal_allocations_differ_by_nothing() -> None:
+    comparison = cq.compare(at_load(0.5), [TOKENS, TOKENS], queries=10_000)
+    for difference in comparison.mean_waiting_time:
+        assert difference.interval == (0.0, 0.0)
+
+
 def test_renewal_arrivals() -> None:
     even = cq.simulate(one_type(0.8), 0.0, arrivals=0.0, queries=5000)
     assert even.mean_waiting_time.value == 0.0
@@ -607,6 +659,20 @@ def test_the_gap_test_keeps_its_level_and_has_power() -> None:
         assert "are rejected" in str(found)
     assert gap_test(np.arange(100.0)).rejects
     assert "not rejected" in str(gap_test(np.cumsum(rng.exponential(1.0, 500))))
+
+
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [([0.0, 1.0], "at least 3"), ([3.0, 1.0, 2.0], "in order"), ([1.0] * 5, "at one time")],
+)
+def test_gaps_that_cannot_be_tested(times: list[float], message: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match=message):
+        gap_test(np.array(times))
+
+
+def test_a_trace_of_two_arrivals_has_no_gap_test() -> None:
+    simulation = cq.simulate(at_load(0.5), TOKENS, arrivals=[0.0, 1000.0])
+    assert simulation.against_theory().gap_test is None
 
 
 def test_a_bursty_trace_against_the_poisson_model() -> None:

@@ -14,6 +14,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.parameter import FittedParameter, require_confidence
 from cvxqueue.fitting.poisson import PoissonTest, normal_quantile, poisson_test
 from cvxqueue.model.arrays import FloatArray, float_array
+from cvxqueue.simulation.estimate import wilson
 
 __all__ = ["ArrivalFit", "fit_arrivals"]
 
@@ -149,10 +150,8 @@ def _mix(types: Sequence[str], confidence: float) -> dict[str, FittedParameter]:
     mix = {}
     for name, count in counts.items():
         p = count / n
-        centre = (p + z * z / (2 * n)) / (1.0 + z * z / n)
-        half = z / (1.0 + z * z / n) * math.sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n))
-        ends = max(centre - half, 0.0), min(centre + half, 1.0)
-        mix[name] = FittedParameter(p, math.sqrt(p * (1.0 - p) / n), ends, confidence)
+        error = math.sqrt(p * (1.0 - p) / n)
+        mix[name] = FittedParameter(p, error, wilson(p, n, z), confidence)
     return mix
 
 

@@ -11,12 +11,18 @@ import numpy as np
 
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["BatchSums", "Estimate", "estimate_of"]
+__all__ = ["FEWEST_SEEN", "BatchSums", "Estimate", "estimate_of", "wilson"]
 
 # Fewer batches make Student's t wide and the standard error itself uncertain.
 _FEWEST = 10
 # Quantile of the normal distribution at which a correlation of neighbours counts as found: 95 %.
 _FOUND = 1.645
+# Events in fewer batches tell too little of how they cluster.
+FEWEST_SEEN = 10
+# Fourth moment of a normal variable over the square of its second.
+_NORMAL_KURTOSIS = 3.0
+# A spread below this part of the value is rounding.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,10 @@ class Estimate:
     standard_error : float
         Of the value, from the spread of the batches.
     degrees : int
-        Degrees of freedom of Student's t: batches less one.
+        Degrees of freedom of Student's t: batches less one, fewer where few of them hold most of
+        the spread, and none where nothing was seen to vary; the interval is then infinite.
+    trials : float, optional
+        For a fraction, the independent trials that it is worth; its interval is Wilson's.
     """
 
     value: float
@@ -42,6 +51,7 @@ class Estimate:
     confidence: float
     standard_error: float
     degrees: int
+    trials: float | None = None
 
     @property
     def half_width(self) -> float:
@@ -59,7 +69,9 @@ class Estimate:
 
     def at(self, confidence: float) -> Estimate:
         """Return the same estimate at another confidence, by Student's t."""
-        return estimate_of(self.value, self.standard_error, self.degrees, confidence)
+        return estimate_of(
+            self.value, self.standard_error, self.degrees, confidence, trials=self.trials
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
@@ -76,13 +88,43 @@ class Estimate:
         )
 
 
-def estimate_of(value: float, error: float, degrees: int, confidence: float) -> Estimate:
-    """Return an estimate with the interval of Student's t."""
+def estimate_of(
+    value: float, error: float, degrees: int, confidence: float, *, trials: float | None = None
+) -> Estimate:
+    """Return an estimate with the interval of Student's t, or of a fraction that of Wilson."""
     # scipy.special alone, and only where an interval is asked for.
     from scipy.special import stdtrit
 
-    half = float(stdtrit(degrees, 0.5 + 0.5 * confidence)) * error if degrees > 0 else math.inf
-    return Estimate(value, (value - half, value + half), confidence, error, degrees)
+    if degrees < 1:
+        ends = (-math.inf, math.inf) if trials is None else (0.0, 1.0)
+        return Estimate(value, ends, confidence, error, degrees, trials)
+    reach = float(stdtrit(degrees, 0.5 + 0.5 * confidence))
+    ends = (
+        (value - reach * error, value + reach * error)
+        if trials is None
+        else wilson(value, trials, reach)
+    )
+    return Estimate(value, ends, confidence, error, degrees, trials)
+
+
+def wilson(fraction: float, trials: float, reach: float) -> tuple[float, float]:
+    """Return Wilson's interval of a fraction: within [0, 1], and never without length.
+
+    Parameters
+    ----------
+    fraction : float
+        Events over trials.
+    trials : float
+        Independent ones.
+    reach : float
+        Standard errors on each side.
+    """
+    square = reach * reach / trials
+    centre = (fraction + 0.5 * square) / (1.0 + square)
+    spread = square * (fraction * (1.0 - fraction) + 0.25 * square)
+    half = math.sqrt(spread) / (1.0 + square)
+    # Rounding must not exclude what was seen.
+    return max(min(centre - half, fraction), 0.0), min(max(centre + half, fraction), 1.0)
 
 
 class BatchSums:
@@ -152,10 +194,42 @@ class BatchSums:
         # Batches without any query of a rare type say nothing of its spread.
         return self.estimate(*self.residuals(top, bottom), count=int(np.count_nonzero(bottom)))
 
+    def fraction(
+        self, above: FloatArray | int, below: int, *, clustering: float | None = None
+    ) -> Estimate:
+        """Estimate of the fraction of queries to which something happens.
+
+        Parameters
+        ----------
+        above, below : ndarray of shape (batches,), or int
+            Queries to which it happens, and all of them.
+        clustering : float, optional
+            Queries that share their luck where too few batches have seen the event to tell; by
+            default each has its own, and the fraction is binomial.
+        """
+        top = self.rows[:, above] if isinstance(above, int) else above
+        bottom = self.rows[:, below]
+        value, residuals = self.residuals(top, bottom)
+        queries, count = float(bottom.sum()), self.count
+        if queries <= 0 or count < 2:
+            return estimate_of(value, math.inf, 0, self.confidence, trials=max(queries, 1.0))
+        error = math.sqrt(count / (count - 1) * float(residuals @ residuals))
+        binomial = math.sqrt(value * (1.0 - value) / queries)
+        if clustering is None:
+            return estimate_of(value, binomial, count - 1, self.confidence, trials=queries)
+        rarest = min(np.count_nonzero(top), np.count_nonzero(top < bottom))
+        together = (error / binomial) ** 2 if binomial > 0 else 0.0
+        if rarest < FEWEST_SEEN:
+            together = max(together, clustering)
+        trials = queries / together if together > 0 else queries
+        return estimate_of(value, error, count - 1, self.confidence, trials=max(trials, 1.0))
+
     def estimate(
         self, value: float, residuals: FloatArray, *, count: int | None = None
     ) -> Estimate:
         """Estimate from what each batch adds to the error of a value to first order.
+
+        The spread of few batches that differ from many is as uncertain as that of few.
 
         Parameters
         ----------
@@ -167,9 +241,14 @@ class BatchSums:
             Batches that say something of it; by default all.
         """
         used = len(residuals) if count is None else count
-        error = math.inf
-        if used > 1:
-            error = math.sqrt(used / (used - 1) * float(residuals @ residuals))
+        squares = np.square(residuals)
+        total, fourth = float(squares.sum()), float((squares @ squares))
+        if math.isfinite(total):
+            # Of normal residuals this is the number of batches.
+            spread_over = _NORMAL_KURTOSIS * total * total / fourth if fourth > 0 else 0.0
+            is_still = math.sqrt(total) <= _ROUNDING * abs(value)
+            used = 0 if is_still else min(used, math.floor(spread_over))
+        error = math.sqrt(used / (used - 1) * total) if used > 1 else math.inf
         return estimate_of(value, error, max(used - 1, 0), self.confidence)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.simulation.estimate import Estimate, estimate_of
+from cvxqueue.simulation.estimate import FEWEST_SEEN, Estimate, estimate_of
 
 __all__ = ["Histogram", "quantile"]
 
@@ -48,12 +48,25 @@ class Histogram:
             self.counts[group] = found
 
 
-def quantile(histograms: Sequence[Histogram], probability: float, confidence: float) -> Estimate:
+def quantile(
+    histograms: Sequence[Histogram], probability: float, confidence: float, clustering: float
+) -> Estimate:
     """Estimate a quantile from the histograms of independent replications.
 
     The groups of batches tell how uncertain the fraction below the quantile is; the ends of the
     interval are the quantiles at the ends of the interval of that fraction, out to the edges of
-    their bins.
+    their bins. The upper end is infinite where fewer queries lie above than tell.
+
+    Parameters
+    ----------
+    histograms : sequence of Histogram
+        One for each replication.
+    probability : float
+        Of a smaller time.
+    confidence : float
+        Of the interval.
+    clustering : float
+        Queries that share their luck, where too few groups have seen such times to tell.
     """
     groups = [counts for it in histograms for counts in it.counts.values()]
     pooled = np.zeros(max(len(counts) for counts in groups), dtype=np.int64)
@@ -76,10 +89,17 @@ def quantile(histograms: Sequence[Histogram], probability: float, confidence: fl
     residuals = (under - under.sum() / total * sizes) / total
     count = len(groups)
     error = math.sqrt(count / (count - 1) * float(residuals @ residuals)) if count > 1 else math.inf
-    around = estimate_of(probability, error, count - 1, confidence).interval
+    binomial = probability * (1.0 - probability) / total
+    together = error**2 / binomial
+    if min(np.count_nonzero(under), np.count_nonzero(under < sizes)) < FEWEST_SEEN:
+        together = max(together, clustering)
+    trials = max(total / together, 1.0) if together > 0 else total
+    around = estimate_of(probability, error, count - 1, confidence, trials=trials).interval
     least, most = _edges(place_of(around[0]))[0], _edges(place_of(around[1]))[1]
+    if around[1] * total > total - 1:
+        most = math.inf
     # The error of the quantile itself, had it the normal shape of the fraction's.
-    own = error * (most - least) / (around[1] - around[0]) if error > 0 else 0.0
+    own = math.sqrt(together * binomial) * (most - least) / (around[1] - around[0])
     return Estimate(value, (least, most), confidence, own, count - 1)
 
 

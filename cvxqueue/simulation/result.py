@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.simulation.estimate import BatchSums, Estimate
+from cvxqueue.simulation.estimate import FEWEST_SEEN, BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
 
 if TYPE_CHECKING:
@@ -82,6 +85,11 @@ class Simulation:
         return Columns(self.instance.size, len(self.thresholds))
 
     @property
+    def _clustering(self) -> float:
+        """Queries that share their luck in waiting, at most all of them."""
+        return min(self.relaxation, float(self.queries))
+
+    @property
     def is_overloaded(self) -> bool:
         """Whether a trace brings more work than the server can do, on average."""
         return self.rate * float(self.instance.evaluate(self.tokens).mean_service_time) >= 1.0
@@ -103,6 +111,12 @@ class Simulation:
             return (
                 "The run is short for this load, and the intervals may be too narrow: use at least "
                 f"{math.ceil(_LONG_ENOUGH * self.relaxation):,} queries."
+            )
+        waited = int(self.sums.rows[:, Columns.WAITED].sum())
+        if waited < FEWEST_SEEN:
+            return (
+                f"Only {waited} of {self.queries:,} queries waited: too few to say how long "
+                "queries wait on average."
             )
         return ""
 
@@ -133,6 +147,11 @@ class Simulation:
         sums, counts = rows[:, columns.system], rows[:, columns.counts]
         return tuple(self.sums.ratio(sums[:, k], counts[:, k]) for k in range(self.instance.size))
 
+    @property
+    def batches_with(self) -> NDArray[np.int64]:
+        """Batches that saw each type, shape (N,)."""
+        return np.count_nonzero(self.sums.rows[:, self._columns.counts], axis=0)
+
     @cached_property
     def waiting_variance(self) -> Estimate:
         """Variance of the waiting time, in seconds²."""
@@ -145,14 +164,16 @@ class Simulation:
     @cached_property
     def waiting_probability(self) -> Estimate:
         """Fraction of the queries that wait at all."""
-        return self.sums.ratio(Columns.WAITED, Columns.COUNT)
+        return self.sums.fraction(Columns.WAITED, Columns.COUNT, clustering=self._clustering)
 
     @cached_property
     def waiting_tail(self) -> dict[float, Estimate]:
         """P(W > x), by the waiting times x that were asked for."""
         first = self._columns.tails.start
         return {
-            threshold: self.sums.ratio(first + position, Columns.COUNT)
+            threshold: self.sums.fraction(
+                first + position, Columns.COUNT, clustering=self._clustering
+            )
             for position, threshold in enumerate(self.thresholds)
         }
 
@@ -178,13 +199,17 @@ class Simulation:
         number, of_number = self.sums.residuals(rows[:, Columns.NUMBER], rows[:, Columns.ELAPSED])
         rate, of_rate = self.sums.residuals(rows[:, Columns.ARRIVED], rows[:, Columns.ELAPSED])
         time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
-        return self.sums.estimate(number - rate * time, of_number - rate * of_time - time * of_rate)
+        # Counts at random times say nothing where they met nobody.
+        seen = int(np.count_nonzero(rows[:, Columns.NUMBER]))
+        return self.sums.estimate(
+            number - rate * time, of_number - rate * of_time - time * of_rate, count=seen
+        )
 
     @cached_property
     def mean_accuracy(self) -> Estimate:
         """Fraction of the answers that are correct, drawn from the accuracy curves."""
         correct = self.sums.rows[:, self._columns.correct].sum(axis=1)
-        return self.sums.ratio(correct, Columns.ARRIVED)
+        return self.sums.fraction(correct, Columns.ARRIVED)
 
     @cached_property
     def objective(self) -> Estimate:
@@ -302,7 +327,13 @@ class Comparison:
             for simulation, top in zip(self.simulations, above, strict=True)
         ]
         value, residuals = parts[0]
-        return tuple(first.estimate(v - value, r - residuals) for v, r in parts)
+        return tuple(
+            # Equal allocations differ by nothing, and that is certain.
+            Estimate(0.0, (0.0, 0.0), first.confidence, 0.0, first.count - 1)
+            if np.array_equal(simulation.tokens, self.simulations[0].tokens)
+            else first.estimate(v - value, r - residuals)
+            for simulation, (v, r) in zip(self.simulations, parts, strict=True)
+        )
 
     @cached_property
     def mean_waiting_time(self) -> tuple[Estimate, ...]:

@@ -260,7 +260,8 @@ def _run(
     seconds = time.perf_counter() - started
     results = []
     for position, sums in enumerate(_sums(streams, options)):
-        waiting, system = _quantiles(streams, position, options)
+        clustering = min(plan.relaxation, float(sum(map(sum, sizes))))
+        waiting, system = _quantiles(streams, position, options, clustering)
         results.append(
             Simulation(
                 instance=instance,
@@ -415,13 +416,13 @@ def _sums(streams: Sequence[Stream], options: Options) -> list[BatchSums]:
 
 
 def _quantiles(
-    streams: Sequence[Stream], position: int, options: Options
+    streams: Sequence[Stream], position: int, options: Options, clustering: float
 ) -> tuple[dict[float, Estimate], dict[float, Estimate]]:
     """Quantiles of the waiting and of the system time."""
     kept = [stream.histograms[position] for stream in streams]
     waiting = [pair[0] for pair in kept if pair is not None]
     system = [pair[1] for pair in kept if pair is not None]
     return (
-        {q: quantile(waiting, q, options.confidence) for q in options.quantiles},
-        {q: quantile(system, q, options.confidence) for q in options.quantiles},
+        {q: quantile(waiting, q, options.confidence, clustering) for q in options.quantiles},
+        {q: quantile(system, q, options.confidence, clustering) for q in options.quantiles},
     )

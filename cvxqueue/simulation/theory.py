@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, float_array
 from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.types import ServiceTimes
@@ -18,10 +19,12 @@ __all__ = ["CheckRow", "GapTest", "TheoryCheck", "check_simulation", "gap_test"]
 
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
-# A type that fewer batches than ten have seen has an interval of little worth.
-_FEWEST_DEGREES = 9
+# A type that fewer batches have seen has an interval of little worth.
+_FEWEST_BATCHES = 10
 # Significance at which the gaps are said not to be exponential.
 _LEVEL = 0.01
+# Two gaps, of which one transformed value remains.
+_FEWEST_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,15 @@ class CheckRow:
         return self.estimate.covers(self.theory)
 
     @property
+    def is_decided(self) -> bool:
+        """Whether enough happened in the simulation to tell."""
+        return math.isfinite(self.estimate.half_width)
+
+    @property
     def verdict(self) -> str:
-        """``"agrees"`` or ``"differs"``."""
+        """``"agrees"``, ``"differs"``, or ``"undecided"`` where too little happened to tell."""
+        if not self.is_decided:
+            return "undecided"
         return "agrees" if self.agrees else "differs"
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,7 +133,7 @@ class TheoryCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether every row agrees."""
+        """Whether no row differs."""
         return all(row.agrees for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,6 +159,9 @@ class TheoryCheck:
             if not wrong
             else f"Theory and simulation differ in: {', '.join(wrong)}."
         )
+        open_ = [row.quantity for row in self.rows if not row.is_decided]
+        if open_:
+            said.append(f"Too little happened to judge: {', '.join(open_)}.")
         if self.poisson_ratio is not None:
             low, high = self.poisson_ratio.interval
             said.append(
@@ -207,7 +220,9 @@ def check_simulation(simulation: Simulation) -> TheoryCheck:
         rows=tuple(CheckRow(name, value, it.at(each)) for name, value, it in found),
         confidence=simulation.confidence,
         poisson_ratio=ratio,
-        gap_test=None if simulation.trace is None else gap_test(simulation.trace),
+        gap_test=None
+        if simulation.trace is None or len(simulation.trace) < _FEWEST_TIMES
+        else gap_test(simulation.trace),
     )
 
 
@@ -244,7 +259,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
                 simulation.system_times[k],
             )
             for k in shown.tolist()
-            if simulation.system_times[k].degrees >= _FEWEST_DEGREES
+            if simulation.batches_with[k] >= _FEWEST_BATCHES
         ]
     return found
 
@@ -263,10 +278,10 @@ def _poisson_ratio(simulation: Simulation) -> Estimate | None:
     if simulation.trace is not None:
         instance = instance.replace(arrival_rate=simulation.rate)
     theory = float(instance.evaluate(simulation.tokens).mean_waiting_time)
-    if not 0.0 < theory < math.inf:
-        return None
     wait = simulation.mean_waiting_time
     low, high = wait.interval
+    if not 0.0 < theory < math.inf or not math.isfinite(high):
+        return None
     return Estimate(
         wait.value / theory,
         (low / theory, high / theory),
@@ -282,11 +297,16 @@ def gap_test(times: FloatArray) -> GapTest:
     Parameters
     ----------
     times : ndarray, shape (n,)
-        Arrival times in order, in seconds.
+        Arrival times in order, in seconds; at least three, not all the same.
 
     Returns
     -------
     GapTest
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer, they are not in order, or all are at one time.
 
     Notes
     -----
@@ -302,7 +322,12 @@ def gap_test(times: FloatArray) -> GapTest:
     """
     from scipy.stats import kstest
 
+    times = float_array("times", times)
+    if times.size < _FEWEST_TIMES:
+        raise InvalidInputError(f"times must be at least {_FEWEST_TIMES}, got {times.size}")
     gaps = np.diff(times)
+    if (gaps < 0).any() or not gaps.any():
+        raise InvalidInputError("times must be in order, and not all at one time")
     ordered = np.sort(gaps)
     spacings = np.arange(len(gaps), 0, -1) * np.diff(ordered, prepend=0.0)
     uniform = np.cumsum(spacings)[:-1] / spacings.sum()
