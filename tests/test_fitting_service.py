@@ -59,6 +59,19 @@ def test_the_intervals_hold_the_truth_in_90_to_99_percent_of_300_data_sets(
     assert bent <= 25
 
 
+@pytest.mark.parametrize("high", [1, 2])
+def test_rows_that_set_the_slope_alone_do_not_make_it_certain(high: int) -> None:
+    # The line goes through a single long answer whatever it took, and so leaves no residual there.
+    rng = np.random.default_rng(7)
+    x = np.concatenate((np.full(20, 128.0), np.full(high, 2048.0)))
+    hits = 0
+    for _ in range(100):
+        y = (0.5 + 0.007 * x) * (1.0 + 0.05 * rng.normal(size=x.size))
+        low, highest = fit_service(x, y).per_token.interval
+        hits += low <= 0.007 <= highest
+    assert hits >= 80
+
+
 def test_a_few_stragglers_do_not_bend_the_line() -> None:
     x = np.linspace(100, 4000, 60)
     y = 0.5 + 0.007 * x + 0.01 * np.sin(x)

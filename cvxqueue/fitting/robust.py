@@ -20,8 +20,10 @@ _SETTLED = 1e-6
 _ROUNDING = 1e-12
 # Rows in the quadratic zone from which their own information is trusted.
 _MANY = 50
-# A row with a leverage of one has no residual to correct.
+# A row with a leverage of one is met by the line whatever it says, and has no residual to correct.
 _LEAST_FREE = 1e-6
+# Leverages from which the error of a row is taken from the other rows too, and from them alone.
+_FREE, _FOLLOWED = 0.25, 0.5
 
 
 def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, float]:
@@ -67,10 +69,29 @@ def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArr
         information = max(float(is_inside.mean()), 1.0 / y.size) * design.T @ design
     bread = np.linalg.pinv(information)
     leverage = np.einsum("ij,jk,ik->i", design, np.linalg.pinv(design.T @ design), design)
-    meat_rows = design * (pulled / np.maximum(1.0 - leverage, _LEAST_FREE))[:, np.newaxis]
+    corrected = np.abs(pulled) / np.maximum(1.0 - leverage, _LEAST_FREE)
+    # Signs do not enter. Where the line follows a row, what is left of its error says little.
+    followed = np.clip((leverage - _FREE) / (_FOLLOWED - _FREE), 0.0, 1.0)
+    if followed.any():
+        unseen = np.sqrt(followed) * _unseen(pulled, y, design.shape[1])
+        corrected = np.maximum(corrected, unseen)
+    meat_rows = design * corrected[:, np.newaxis]
     covariance = bread @ (meat_rows.T @ meat_rows) @ bread
     errors: FloatArray = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     return theta, errors, scale
+
+
+def _unseen(residuals: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
+    """Error to expect of a row whose residual says nothing, after those of the other rows.
+
+    The greater of one error for all and one in proportion to the times, as measured times have it.
+    """
+    freedom = max(y.size - parameters, 1)
+    equal = np.sqrt(float(residuals @ residuals) / freedom)
+    relative = residuals / np.where(y == 0.0, 1.0, y)
+    share = np.sqrt(float(relative @ relative) / freedom)
+    error: FloatArray = np.maximum(equal, share * np.abs(y))
+    return error
 
 
 def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
