@@ -18,7 +18,10 @@ _FEWEST = 10
 # Quantile of the normal distribution at which a correlation of neighbours counts as found: 95 %.
 _FOUND = 1.645
 # Events in fewer batches tell too little of how they cluster.
-FEWEST_SEEN = 10
+FEWEST_SEEN = 30
+# Where fewer batches, or a smaller part of them, hold the spread, it is that of rare events: the
+# estimate and its error are then small together, and Student's t covers too rarely.
+_FEWEST_HOLDING, _PART_HOLDING = 10, 1.0 / 6.0
 # Fourth moment of a normal variable over the square of its second.
 _NORMAL_KURTOSIS = 3.0
 # A spread below this part of the value is rounding.
@@ -162,6 +165,12 @@ class BatchSums:
         """Return the sums over neighbouring batches, two by two."""
         return BatchSums([_pairs(part) for part in self.parts], self.confidence, self._steering)
 
+    def settles(self, estimate: Estimate) -> bool:
+        """Whether enough batches hold the spread of an estimate for its interval to be believed."""
+        if estimate.trials is not None:
+            return estimate.degrees > 0
+        return estimate.degrees + 1 >= max(_FEWEST_HOLDING, _PART_HOLDING * self.count)
+
     @property
     def count(self) -> int:
         """Number of batches."""
@@ -242,7 +251,7 @@ class BatchSums:
         """
         used = len(residuals) if count is None else count
         squares = np.square(residuals)
-        total, fourth = float(squares.sum()), float((squares @ squares))
+        total, fourth = float(squares.sum()), float(squares @ squares)
         if math.isfinite(total):
             # Of normal residuals this is the number of batches.
             spread_over = _NORMAL_KURTOSIS * total * total / fourth if fourth > 0 else 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.simulation.estimate import FEWEST_SEEN, BatchSums, Estimate
+from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
 
 if TYPE_CHECKING:
@@ -112,11 +112,11 @@ class Simulation:
                 "The run is short for this load, and the intervals may be too narrow: use at least "
                 f"{math.ceil(_LONG_ENOUGH * self.relaxation):,} queries."
             )
-        waited = int(self.sums.rows[:, Columns.WAITED].sum())
-        if waited < FEWEST_SEEN:
+        if not self.sums.settles(self.mean_waiting_time):
+            waited = int(self.sums.rows[:, Columns.WAITED].sum())
             return (
-                f"Only {waited} of {self.queries:,} queries waited: too few to say how long "
-                "queries wait on average."
+                f"{waited:,} of {self.queries:,} queries waited, and too few of them hold most of "
+                "the waiting: intervals of waiting times may be too narrow; use more queries."
             )
         return ""
 
