@@ -86,12 +86,37 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        ["\ufeff0", "1", "3"],
+        ["timestamp_ms", "5000", "6000", "8000"],
+        # The clocks go forward.
+        [
+            "t",
+            "2026-03-29T01:59:59+01:00",
+            "2026-03-29T03:00:00+02:00",
+            "2026-03-29T03:00:02+02:00",
+        ],
+    ],
+)
+def test_units_and_time_zones_of_a_trace(lines: list[str], tmp_path: Path, capsys: Capture) -> None:
+    words = ["simulate", SERVER, "--tokens", "100", "--json", "--trace"]
+    assert main([*words, trace(tmp_path, lines)]) == 0
+    data = json.loads(capsys.readouterr().out)
+    again = cq.simulate(cq.load(SERVER), 100.0, arrivals=[0.0, 1.0, 3.0])
+    assert data["queries"] == 3
+    assert data["mean_waiting_time"]["value"] == pytest.approx(again.mean_waiting_time.value)
+
+
+@pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["0", "1", "x"], "line 3: 'x' is no arrival time"),
         (["0", "1", "inf"], "line 3: 'inf' is no arrival time"),
         (["time", "5", "4"], "line 3: arrives before the one above it"),
         (["time", "5"], "must have at least two arrivals"),
+        (["1700000000000", "1700000001000"], "later than any date"),
+        (["2026-01-31 12:00:00 x", "2026-01-31 12:00:01"], "line 1: "),
     ],
 )
 def test_traces_that_are_refused(

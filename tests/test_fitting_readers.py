@@ -51,11 +51,19 @@ def test_a_tidy_table(written: Path) -> None:
         ("total_time_s", 1.0),
         ("SECONDS", 1.0),
         ("duration_seconds", 1.0),
+        ("latencyMs", 1e-3),
+        ("latency_us", 1e-6),
+        ("Duration [ns]", 1e-9),
+        ("service_time_minutes", 60.0),
+        ("total time (milliseconds)", 1e-3),
     ],
 )
 def test_units_are_converted_once(written: Path, header: str, scale: float) -> None:
     write(written, f"tokens,{header}\n100,1500\n200,2500\n")
-    assert read_requests(written).column("seconds").tolist() == [1500 * scale, 2500 * scale]
+    expected = [1500 * scale, 2500 * scale]
+    assert read_requests(written).column("seconds").tolist() == expected
+    named = read_requests(written, columns={"seconds": header})
+    assert named.column("seconds").tolist() == expected
 
 
 def test_a_named_column_has_the_unit_of_its_name(written: Path) -> None:
@@ -171,6 +179,24 @@ def test_overlapping_requests_are_called_out(written: Path) -> None:
     assert flight.tolist() == [1.0, 2.0, 1.0, 2.0]
     assert "2 of 4 requests were served at a concurrency above 1 (up to 2)" in found.warnings[0]
     assert "one query at a time" in found.warnings[0]
+
+
+def test_rounded_clocks_are_no_overlap(written: Path) -> None:
+    # One request right after another, with times to the millisecond, since 1970.
+    times = np.random.default_rng(0).uniform(1.0, 3.0, 50)
+    starts = 1.7e9 + np.concatenate(([0.0], np.cumsum(times)[:-1]))
+    rows = "".join(f"{s:.3f},100,{t:.3f}\n" for s, t in zip(starts, times, strict=True))
+    write(written, "start,tokens,seconds\n" + rows)
+    assert read_requests(written).warnings == ()
+
+
+def test_milliseconds_since_1970_are_not_taken_for_seconds(written: Path) -> None:
+    for name in ("timestamp", "timestamp_ms"):
+        write(written, f"{name}\n1700000000000\n1700000001000\n")
+        if name == "timestamp":
+            with pytest.raises(InvalidInputError, match=r"later than any date.*end in _ms"):
+                read_requests(written, needs=("arrivals",))
+    assert read_requests(written, needs=("arrivals",)).column("arrivals").tolist() == [0.0, 1.0]
 
 
 def test_a_concurrency_column_is_called_out(written: Path) -> None:

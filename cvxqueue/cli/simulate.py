@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from cvxqueue.cli.numerals import plural
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.columns import REQUEST_FIELDS, require_dates, seconds_in_unit
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray
@@ -30,6 +30,9 @@ _ARRIVALS = {
     "renewal": "renewal arrivals",
     "trace": "replayed arrivals",
 }
+
+
+_STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -92,14 +95,16 @@ def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[FloatArray
 def _trace(name: str, rate: float | None) -> FloatArray:
     """Return the arrival times in the first column of a file, from zero, in seconds."""
     try:
-        with Path(name).open(encoding="utf-8", newline="") as file:
+        with Path(name).open(encoding="utf-8-sig", newline="") as file:
             rows = [(number, row[0]) for number, row in enumerate(csv.reader(file), 1) if row]
     except OSError as error:
         raise InvalidInputError(f"--trace {name}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InvalidInputError(f"--trace {name}: is no CSV file: {error}") from error
-    if rows and _seconds(rows[0][1]) is None:
+    unit = 1.0
+    if rows and _seconds(rows[0][1]) is None and not rows[0][1].strip()[:1].isdigit():
         # The names of the columns.
+        unit = seconds_in_unit(rows[0][1])
         rows = rows[1:]
     found = [(number, _seconds(text), text) for number, text in rows]
     for number, time, text in found:
@@ -108,9 +113,10 @@ def _trace(name: str, rate: float | None) -> FloatArray:
                 f"--trace {name}: line {number}: {text!r} is no arrival time; the first column "
                 "must hold seconds, or dates with times as 2026-01-31 12:00:00.5"
             )
-    times = np.array([time for _, time, _ in found], dtype=np.float64)
+    times = unit * np.array([time for _, time, _ in found], dtype=np.float64)
     if len(times) < 2:
         raise InvalidInputError(f"--trace {name}: must have at least two arrivals")
+    require_dates(f"--trace {name}", times)
     times -= times[0]
     falls = np.flatnonzero(np.diff(times) < 0)
     if falls.size:
@@ -125,16 +131,9 @@ def _trace(name: str, rate: float | None) -> FloatArray:
 def _seconds(text: str) -> float | None:
     """Seconds since some beginning, or ``None``."""
     try:
-        time = float(text)
+        return float(REQUEST_FIELDS["arrivals"].parse(text))
     except ValueError:
-        try:
-            moment = datetime.fromisoformat(text.strip())
-        except ValueError:
-            return None
-        # Without a time zone all are taken to be of one; differences are all that matters.
-        since = datetime(1970, 1, 1, tzinfo=moment.tzinfo)
-        time = (moment - since).total_seconds()
-    return time if np.isfinite(time) else None
+        return None
 
 
 def _heading(simulation: Simulation, origin: str) -> Text:
@@ -166,6 +165,6 @@ def _table(check: TheoryCheck) -> Table:
             f"{row.theory:.5g}",
             f"{row.estimate.value:.5g}",
             f"[{low:.5g}, {high:.5g}]",
-            Text(row.verdict, "green" if row.agrees else "red"),
+            Text(row.verdict, _STYLES[row.verdict]),
         )
     return table

@@ -10,11 +10,33 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray
 from cvxqueue.suggest import nearest
 
-__all__ = ["ANSWER_FIELDS", "REQUEST_FIELDS", "Column", "Field", "find_columns"]
+__all__ = [
+    "ANSWER_FIELDS",
+    "REQUEST_FIELDS",
+    "Column",
+    "Field",
+    "find_columns",
+    "require_dates",
+    "seconds_in_unit",
+]
 
-_UNITS = {"": 1.0, "_s": 1.0, "_sec": 1.0, "_seconds": 1.0, "_ms": 1e-3}
+# Endings of the names of columns of times, and the seconds in their unit.
+_UNITS = {"": 1.0} | {
+    f"_{ending}": seconds
+    for seconds, endings in (
+        (1.0, ("s", "sec", "secs", "second", "seconds")),
+        (1e-3, ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds")),
+        (1e-6, ("us", "usec", "usecs", "micros", "microsecond", "microseconds")),
+        (1e-9, ("ns", "nsec", "nsecs", "nanos", "nanosecond", "nanoseconds")),
+        (60.0, ("min", "mins", "minute", "minutes")),
+    )
+    for ending in endings
+}
+# Seconds after 1970 of the year 5138; milliseconds since then are more from 1973 on.
+_LATEST = 1e11
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -148,7 +170,8 @@ def find_columns(
 ) -> dict[str, Column]:
     """Return the columns of the fields, by the names that were given and else by the usual ones.
 
-    A column of times whose name ends in ``_ms`` holds milliseconds; any other holds seconds.
+    A column of times whose name ends in a unit, such as ``_ms``, ``Us`` or ``(minutes)``, holds
+    that unit; any other holds seconds.
 
     Raises
     ------
@@ -166,7 +189,7 @@ def find_columns(
                 f"{nearest(str(column), columns)}"
             )
         chosen[name] = Column(column, fields[name], _scale(column, fields[name]))
-    usual = {_plain(column): column for column in reversed(columns)}
+    usual = {spell(column): column for spell in (_spaced, _plain) for column in reversed(columns)}
     for name, field in fields.items():
         if name in chosen:
             continue
@@ -183,8 +206,28 @@ def _plain(column: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
 
 
+def _spaced(column: str) -> str:
+    """The same, with words told apart by their capitals too: ``latencyMs`` → latency_ms."""
+    return _plain(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column))
+
+
 def _scale(column: str, field: Field) -> float:
-    return _UNITS["_ms"] if field.is_time and _plain(column).endswith("_ms") else 1.0
+    return seconds_in_unit(column) if field.is_time else 1.0
+
+
+def seconds_in_unit(column: str) -> float:
+    """Seconds in the unit that the name of a column of times ends in; 1 if in none."""
+    _, underscore, ending = _spaced(column).rpartition("_")
+    return _UNITS.get(underscore + ending, 1.0) if underscore else 1.0
+
+
+def require_dates(where: str, arrivals: FloatArray) -> None:
+    """Raise where arrival times cannot be in seconds, since 1970 or any later moment."""
+    if arrivals.max() > _LATEST:
+        raise InvalidInputError(
+            f"{where}: an arrival at {arrivals.max():.4g} s is later than any date; if the times "
+            "are in milliseconds, let the name of their column end in _ms"
+        )
 
 
 def _number(cell: Any, *, is_time: bool) -> float:

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.columns import ANSWER_FIELDS, REQUEST_FIELDS, Column, Field, find_columns
+from cvxqueue.fitting.columns import (
+    ANSWER_FIELDS,
+    REQUEST_FIELDS,
+    Column,
+    Field,
+    find_columns,
+    require_dates,
+)
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.tables import Row, Table, as_path, read_table
 from cvxqueue.model.arrays import FloatArray
@@ -43,7 +50,8 @@ def read_requests(
     columns : mapping of str to str, optional
         Column of the file for each field (``tokens``, ``seconds``, ``arrivals``,
         ``prompt_tokens``, ``budgets``, ``concurrency``, ``types``) whose name is not a usual one.
-        Times are in seconds, or in milliseconds where the column's name ends in ``_ms``.
+        Times are in seconds, unless the column's name ends in another unit, such as ``_ms``,
+        ``_us``, ``_ns`` or ``_min``.
     where : mapping of str to str, optional
         Keep the rows that have these values in these columns.
     format : {"csv", "vllm", "azure", "mooncake"}, optional
@@ -61,6 +69,7 @@ def read_requests(
     arrays = {name: _array(found) for name, found in values.items() if name != "types"}
     arrivals = arrays.pop("arrivals", None)
     if arrivals is not None:
+        require_dates(os.fspath(path), arrivals)
         # The origin of the clock does not matter, and large numbers lose digits.
         arrivals = _read_only(arrivals - arrivals.min())
     return Requests(source=source, arrivals=arrivals, types=_texts(values), **arrays)

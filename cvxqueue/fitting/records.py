@@ -14,6 +14,10 @@ from cvxqueue.model.arrays import FloatArray
 __all__ = ["Answers", "Requests", "Source"]
 
 
+# Times are printed to some digits; an overlap below this part of a service time is none.
+_ROUNDING_OF_CLOCKS = 0.01
+
+
 @dataclass(frozen=True)
 class Source:
     """Where measurements come from, and what was left out of them.
@@ -120,7 +124,7 @@ class Requests:
         if self.arrivals is None or self.seconds is None:
             return self.concurrency
         starts = np.sort(self.arrivals)
-        ends = np.sort(self.arrivals + self.seconds)
+        ends = np.sort(self.arrivals + (1.0 - _ROUNDING_OF_CLOCKS) * self.seconds)
         begun = np.searchsorted(starts, self.arrivals, side="right")
         over = np.searchsorted(ends, self.arrivals, side="right")
         return np.asarray(begun - over, dtype=np.float64)
