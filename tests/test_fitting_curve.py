@@ -288,6 +288,11 @@ def test_rescaling_the_tokens_rescales_the_rate() -> None:
     assert b.gain.interval == pytest.approx(a.gain.interval, rel=1e-6)
 
 
+def test_so_many_answers_that_they_cannot_be_counted_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="total"):
+        fit_curve([0, 1, 2], [1, 2, 3], [1e300] * 3)
+
+
 def test_confidence_widens_the_intervals() -> None:
     correct, total = [20, 60, 80, 95], [100] * 4
     narrow = fit_curve([0, 500, 1000, 4000], correct, total, confidence=0.5)

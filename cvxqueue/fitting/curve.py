@@ -23,6 +23,8 @@ __all__ = ["CurveFit", "fit_curve"]
 _PARAMETERS = 3
 # Counts read from an accuracy of five decimals and a number of questions need not be whole.
 _ROUNDING = 1e-9
+# Beyond, a float64 no longer counts one by one.
+_MOST_ANSWERS = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +145,7 @@ def fit_curve(
     errors = standard_errors(counts, peak) * math.sqrt(dispersion)
     drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - _PARAMETERS)
     floor, gain, rate = (
-        FittedParameter(value, error, interval, confidence)
+        FittedParameter(value, float(error), interval, confidence)
         for value, error, interval in zip(
             (peak.floor, peak.gain, peak.rate), errors, intervals(counts, peak, drop), strict=True
         )
@@ -183,7 +185,7 @@ def _counts(
         raise InvalidInputError("correct needs total, the number of answers")
     is_counted = total is not None
     n = np.ones(at.size) if total is None else np.atleast_1d(float_array("total", total))
-    require("total", n, n > 0, "must be > 0")
+    require("total", n, (n > 0) & (n <= _MOST_ANSWERS), f"must be > 0 and ≤ {_MOST_ANSWERS:g}")
     if accuracy is not None:
         share = np.atleast_1d(float_array("accuracy", accuracy))
         require("accuracy", share, (share >= 0) & (share <= 1), "must be in [0, 1] (a fraction)")
