@@ -1,0 +1,231 @@
+"""Upper bounds on the objective over all choices whose mean service time lies in an interval.
+
+Fix a base choice with moments m1 and m2, idle fraction y and objective J⁰. For any other choice,
+let δ be the change of m1, which is the sum of changes of single types, as is the change of m2. At
+the idle fraction y(δ) = y − λ δ the mean system time is
+
+    T = φ(δ) + p(δ) (m2 + Δm2),    p = ω λ/(2 y(δ)),    φ = s (m1 + δ) + κ (m1 + δ)/y(δ),
+
+and both p and φ are convex in δ. For any price ν, with the tangents of p and φ at a δ0,
+
+    J − J⁰ ≤ Σ_k [Δbenefit − ν Δmean − p_lin(δ) Δsecond] + ν δ − (ψ_lin(δ) − ψ⁰),    ψ = φ + p m2,
+
+because second moments are not negative. At a fixed choice the right side is affine in δ, hence no
+larger than at the worse end of the interval; there the largest sum is that of the best choices of
+the types, each by itself. Narrow cells lose a share of their width squared.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.integer.choices import Choices, Shift
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.disciplines import LinearFractionalQueue
+
+__all__ = ["Base", "Bounds", "cell_bounds"]
+
+_EPS = float(np.finfo(np.float64).eps)
+# As in the gap certificate: four roundings of relative size ε, and twice that for the rest.
+_ROUNDINGS = 8.0 * _EPS
+# Numbers held at a time by one array over cells and types.
+_LARGEST_BLOCK = 2_000_000
+_PRICE_STEPS = 10
+# A price that puts the mean this near to the middle of its cell, in widths, is good enough.
+_CENTERED = 0.1
+
+
+class Base:
+    """A stable choice, and what the others are in terms of what they change.
+
+    Parameters
+    ----------
+    choices : Choices
+    point : Evaluation
+        Stable.
+    """
+
+    def __init__(self, choices: Choices, point: Evaluation) -> None:
+        queue, instance = choices.instance.queue, choices.instance
+        if not isinstance(queue, LinearFractionalQueue):
+            raise InvalidInputError(
+                f"queue {queue!r:.80} has no integer bound: it must be one of the package's"
+            )
+        by_mean, by_load, by_second = queue.weights
+        self.choices, self.point = choices, point
+        self.share, self.congested = 1.0 - by_load, by_mean + by_load
+        self.rate = float(instance.arrival_rate)
+        self.by_second = by_second * self.rate
+        self.idle = float(point.idle)
+        self.mean = float(point.mean_service_time)
+        self.second = float(point.service_time_second_moment)
+        self.burden = self.congested * self.mean + 0.5 * self.by_second * self.second
+        self.mean_price = self.share + (
+            self.congested + 0.5 * self.by_second * self.rate * self.second
+        ) / (self.idle * self.idle)
+        self.second_price = 0.5 * self.by_second / self.idle
+        self.benefit_size = float(point.benefit)
+
+    def gain(self, totals: Shift) -> FloatArray:
+        """J less that of the base, exactly but for rounding; −inf where the queue is unstable.
+
+        T is linear at the prices of the base but for h (y Δn + n h)/(y² y′), with h = λ Δm1 and
+        n = κ m1 + ω λ m2/2.
+        """
+        h = self.rate * totals.mean
+        idle = self.idle - h
+        change = self.congested * totals.mean + 0.5 * self.by_second * totals.second
+        is_stable = idle > _ROUNDINGS
+        bend = h * (self.idle * change + self.burden * h)
+        bend /= self.idle * self.idle * np.where(is_stable, idle, 1.0)
+        gain = totals.worth(self.mean_price, self.second_price) - bend
+        return np.where(is_stable, gain, -np.inf)
+
+    def idle_at(self, mean: FloatArray) -> FloatArray:
+        """Idle fraction where the mean service time has changed by so much."""
+        return self.idle - self.rate * mean
+
+    def second_price_at(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The price p of a squared second there, and its slope."""
+        idle = self.idle_at(mean)
+        price = 0.5 * self.by_second / idle
+        return price, price * self.rate / idle
+
+    def cost(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """ψ less that of the base, and its slope."""
+        idle = self.idle_at(mean)
+        bend = (self.congested * self.idle + self.burden * self.rate) / (self.idle * idle)
+        slope = self.share + (self.congested + 0.5 * self.by_second * self.rate * self.second) / (
+            idle * idle
+        )
+        return (self.share + bend) * mean, slope
+
+    def allowance(self, mean: FloatArray, totals: Shift) -> FloatArray:
+        """What rounding can have done to a bound: as for the objective, at the choice found."""
+        idle = self.idle_at(mean)
+        second = self.second + np.maximum(totals.second, 0.0)
+        first = self.mean + np.maximum(np.maximum(mean, totals.mean), 0.0)
+        time = self.share * first + (self.congested * first + 0.5 * self.by_second * second) / idle
+        benefit = self.benefit_size + np.maximum(totals.benefit, 0.0)
+        rounding: FloatArray = _ROUNDINGS * (benefit + time / np.minimum(idle, self.idle))
+        return rounding
+
+
+class Bounds(NamedTuple):
+    """What is proven of cells, each of shape (M,); seconds above the objective of the base."""
+
+    first: FloatArray
+    """Least change of m1 in the cell, in seconds."""
+    last: FloatArray
+    """Greatest."""
+    mean_price: FloatArray
+    """ν."""
+    start_price: FloatArray
+    """Tangent of p at `first`."""
+    end_price: FloatArray
+    """Tangent of p at `last`."""
+    at_first: FloatArray
+    """Bound on what a choice gains over the base, with the prices at `first`."""
+    at_last: FloatArray
+    """The same at `last`: the larger of the two bounds every choice in the cell."""
+    at_middle: FloatArray
+    """The bound of a cell without width: what more cells cannot do away with."""
+
+    @property
+    def value(self) -> FloatArray:
+        """Bound on what any choice in each cell gains over the base."""
+        return np.maximum(self.at_first, self.at_last)
+
+    def take(self, which: FloatArray) -> Bounds:
+        """Return some of the cells."""
+        return Bounds(*(part[which] for part in self))
+
+
+class _Best:
+    """The best of the choices that were come across, by what it gains over the base."""
+
+    def __init__(self, base: Base) -> None:
+        self.gain, self.point = 0.0, base.point.tokens
+
+    def see(self, gains: FloatArray, points: FloatArray) -> None:
+        place = int(np.argmax(gains))
+        if gains[place] > self.gain:
+            self.gain, self.point = float(gains[place]), points[place].copy()
+
+
+def cell_bounds(
+    base: Base, first: FloatArray, last: FloatArray
+) -> tuple[Bounds, float, FloatArray]:
+    """Bound what choices gain over the base, cell by cell.
+
+    Parameters
+    ----------
+    base : Base
+    first, last : ndarray, shape (M,)
+        Ends of the cells: changes of m1 with a positive idle fraction, and λ (last − first) at most
+        the idle fraction at `last`.
+
+    Returns
+    -------
+    bounds : Bounds
+    gain : float
+        What the best choice come across gains over the base.
+    point : ndarray, shape (N,)
+        That choice.
+    """
+    best = _Best(base)
+    rows = max(_LARGEST_BLOCK // base.point.tokens.size, 1)
+    parts = [
+        _block(base, first[place : place + rows], last[place : place + rows], best)
+        for place in range(0, first.size, rows)
+    ]
+    bounds = Bounds(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return bounds, best.gain, best.point
+
+
+def _block(base: Base, first: FloatArray, last: FloatArray, best: _Best) -> Bounds:
+    choices, origin = base.choices, base.point.tokens
+    middle = 0.5 * (first + last)
+    price, price_slope = base.second_price_at(middle)
+    cost, slope = base.cost(middle)
+
+    def sums(nu: FloatArray, p: FloatArray, start: FloatArray) -> tuple[FloatArray, Shift]:
+        points = choices.best(nu, p, start)
+        totals = choices.shift(origin, points).totals()
+        best.see(base.gain(totals), points)
+        return points, totals
+
+    # The bound of the middle is convex in ν, with the slope middle − Δm1: follow its sign.
+    low, high = np.zeros_like(slope), np.full_like(slope, np.inf)
+    trial, stride = slope, 1.0
+    nu, points = slope, np.broadcast_to(origin, (first.size, origin.size)).copy()
+    at_middle = np.full_like(slope, np.inf)
+    for _ in range(_PRICE_STEPS):
+        tried, totals = sums(trial, price, points)
+        bound = totals.worth(trial, price) + trial * middle - cost
+        bound += base.allowance(middle, totals)
+        is_better = bound < at_middle
+        at_middle = np.where(is_better, bound, at_middle)
+        nu = np.where(is_better, trial, nu)
+        points = np.where(is_better[:, np.newaxis], tried, points)
+        excess = totals.mean - middle
+        if np.all(np.abs(excess) <= _CENTERED * (last - first)):
+            break
+        low = np.where(excess > 0.0, np.maximum(low, trial), low)
+        high = np.where(excess > 0.0, high, np.minimum(high, trial))
+        stride *= 2.0
+        outward = np.where(excess > 0.0, trial * (1.0 + 0.1 * stride), trial / (1.0 + 0.1 * stride))
+        is_bracketed = (low > 0.0) & np.isfinite(high)
+        trial = np.where(is_bracketed, np.sqrt(low * np.where(high < np.inf, high, 1.0)), outward)
+    ends = []
+    for at in (first, last):
+        tangent = np.maximum(price + price_slope * (at - middle), 0.0)
+        _, totals = sums(nu, tangent, points)
+        bound = totals.worth(nu, tangent) + nu * at - (cost + slope * (at - middle))
+        ends.append((tangent, bound + base.allowance(last, totals)))
+    (start_price, at_first), (end_price, at_last) = ends
+    return Bounds(first, last, nu, start_price, end_price, at_first, at_last, at_middle)

@@ -1,0 +1,357 @@
+"""The best choice of all, with a proof: bounds by cells, then a search of what they leave."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxqueue.certificates import rounding_allowance
+from cvxqueue.integer.cells import Base, Bounds, cell_bounds
+from cvxqueue.integer.choices import Choices, Shift
+from cvxqueue.integer.climb import climb
+from cvxqueue.integer.search import Tangents, search
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["Proof", "best_choice", "upper_gain"]
+
+_ROUNDS = 40
+_REBASES = 6
+# Cells grow by this factor away from the base.
+_GROWTH = 4.0
+# A cell whose bound exceeds that of its middle by less than this part of the gap is narrow enough.
+_SETTLED = 0.25
+# Partial choices kept by the first search, and by the last.
+_FEW, _MANY = 20_000, 1_000_000
+# Choices of all open types together that are listed.
+_LONGEST_LIST = 100_000
+# Prices of mean service that bound a partial choice, in units of the gap over the largest step.
+_OFFSETS = np.array([0.0, -1.0, 1.0, -5.0, 5.0])
+# What rounding may have cost an end of a range, relative to its size.
+_MARGIN = 1e-9
+
+
+class Proof(NamedTuple):
+    """A choice and what is proven of it."""
+
+    point: Evaluation
+    gap: float
+    """Bound on what any choice gains over it, in seconds, rounding included."""
+    is_exact: bool
+    """Whether that is within the tolerance, or within what rounding can do to the objective."""
+
+
+class _State:
+    """The best choice so far, and how much better any other can be."""
+
+    def __init__(self, base: Base, tolerance: float, deadline: float) -> None:
+        self.base, self.deadline = base, deadline
+        self.ahead, self.best = 0.0, base.point.tokens
+        allowance = float(rounding_allowance(base.point))
+        # The allowance is part of the gap that is told, and no bound is sharper than it.
+        self.target = max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.0 * allowance)
+
+    def see(self, gain: float, point: FloatArray) -> None:
+        if gain > self.ahead:
+            self.ahead, self.best = gain, point
+
+    @property
+    def is_over(self) -> bool:
+        return time.perf_counter() > self.deadline
+
+
+def best_choice(
+    choices: Choices, start: FloatArray, tolerance: float, time_limit: float
+) -> Proof:
+    """Find the best choice, and prove it to `tolerance` relative to `scale`.
+
+    Parameters
+    ----------
+    choices : Choices
+        Some of them stable.
+    start : ndarray, shape (N,)
+        A stable choice to begin with.
+    tolerance : float
+    time_limit : float
+        Seconds.
+    """
+    deadline = time.perf_counter() + time_limit
+    state, bounds = _bounded(choices, start, tolerance, deadline)
+    value = _worst(bounds, state)
+    if value > state.ahead + state.target:
+        value = _searched(state, bounds)
+    point = choices.evaluate(state.best)
+    allowance = float(rounding_allowance(point))
+    gap = max(value - state.ahead, 0.0)
+    is_exact = gap <= state.target
+    return Proof(point, gap + 2.0 * allowance, is_exact)
+
+
+def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: float) -> float:
+    """Bound on what any choice gains over a stable one, in seconds, rounding included.
+
+    Parameters
+    ----------
+    choices : Choices
+    point : ndarray, shape (N,)
+        Stable.
+    effort : float
+        Cells are cut until they cost less than this part of the bound.
+    deadline : float
+        On the clock of `time.perf_counter`.
+    """
+    base = Base(choices, choices.evaluate(point))
+    state = _State(base, 0.0, deadline)
+    bounds = _refined(state, _cells(state), effort, harvest=False)
+    return max(_worst(bounds, state), 0.0) + 2.0 * float(rounding_allowance(base.point))
+
+
+def _worst(bounds: Bounds, state: _State) -> float:
+    return float(np.max(bounds.value, initial=state.ahead))
+
+
+def _bounded(
+    choices: Choices, start: FloatArray, tolerance: float, deadline: float
+) -> tuple[_State, Bounds]:
+    """Cells around a good base, and what they prove: those that no proof has closed."""
+    point = start
+    for _ in range(_REBASES):
+        state = _State(Base(choices, choices.evaluate(point)), tolerance, deadline)
+        bounds, gain, found = cell_bounds(state.base, *_cells(state))
+        state.see(gain, found)
+        if state.is_over or _worst(bounds, state) <= state.ahead + state.target:
+            return state, bounds
+        climbed = climb(choices, state.best, pairs=True, deadline=deadline)
+        state.see(float(state.base.gain(choices.shift(point, climbed).totals())), climbed)
+        # Cells are fine around the base only: a better choice becomes the base.
+        if state.ahead <= state.target:
+            break
+        point = state.best
+    return state, _refined(state, (bounds.first, bounds.last), _SETTLED, harvest=True)
+
+
+def _cells(state: _State) -> tuple[FloatArray, FloatArray]:
+    """Cells that cover every change of m1 of a choice better than the base, finer around it."""
+    base = state.base
+    choices, origin, queue = base.choices, base.point.tokens, base.choices.instance.queue
+    least = choices.evaluate(choices.lowest)
+    down = choices.shift(origin, choices.lowest).totals()
+    up = choices.shift(origin, choices.highest).totals()
+    most = choices.shift(origin, choices.best_accuracy).totals()
+    margin = _MARGIN * base.mean
+    start = float(down.mean) - margin
+    # A better choice has T = benefit − J below this, whatever its accuracies.
+    longest = float(base.point.mean_system_time) + float(most.benefit)
+    longest += _MARGIN * float(base.point.scale)
+    moments = float(least.mean_service_time), float(least.service_time_second_moment)
+    if choices.is_level.any():
+        # The fewest seconds need not be the fewest squared.
+        moments = moments[0], moments[0] ** 2
+    idle = float(queue.least_idle(base.rate, longest, *moments)) * (1.0 - _MARGIN)
+    end = min(float(up.mean) + margin, (base.idle - idle) / base.rate)
+    bend = float(base.point.price_slopes.mean_mean)
+    width = 2.0 * np.sqrt(state.target / bend) if bend > 0.0 else base.mean
+    width = max(float(width), _MARGIN * base.mean)
+    edges = [*reversed(_edges(base, -width, start)), *_edges(base, width, end)[1:]]
+    cuts = np.array(edges)
+    return cuts[:-1], cuts[1:]
+
+
+def _edges(base: Base, width: float, end: float) -> list[float]:
+    """Ends of cells from the base to `end`, each wider than the one before."""
+    edges, at = [0.0], 0.0
+    while (end - at) * np.sign(width) > 0.0:
+        # No cell has more than twice the idle fraction at one end than at the other.
+        room = (base.idle - base.rate * at) / base.rate
+        width = np.sign(width) * min(abs(width), 0.5 * room if width > 0.0 else room)
+        at = min(at + width, end) if width > 0.0 else max(at + width, end)
+        edges.append(at)
+        width *= _GROWTH
+    return edges
+
+
+def _refined(
+    state: _State, cells: tuple[FloatArray, FloatArray], settled: float, *, harvest: bool
+) -> Bounds:
+    """Cut cells until none matters, or only such whose width costs no more than a part of it."""
+    first, last = cells
+    open_cells: list[Bounds] = []
+    for _ in range(_ROUNDS):
+        bounds, gain, point = cell_bounds(state.base, first, last)
+        if harvest:
+            state.see(gain, point)
+        slack = state.target if harvest else 0.0
+        bounds = bounds.take(bounds.value > state.ahead + slack)
+        is_narrow = bounds.value - bounds.at_middle <= settled * (bounds.value - state.ahead)
+        if state.is_over:
+            is_narrow[:] = True
+        open_cells.append(bounds.take(is_narrow))
+        wide = bounds.take(~is_narrow)
+        if not wide.first.size:
+            break
+        middle = 0.5 * (wide.first + wide.last)
+        first = np.concatenate([wide.first, middle])
+        last = np.concatenate([middle, wide.last])
+    else:
+        open_cells.append(wide)
+    return Bounds(*(np.concatenate(columns) for columns in zip(*open_cells, strict=True)))
+
+
+def _searched(state: _State, bounds: Bounds) -> float:
+    """Search the cells that are left; return the bound that this proves."""
+    value = state.ahead
+    for most in (_FEW, _MANY):
+        value, failed = state.ahead, []
+        # The best first: what it finds closes others.
+        for row in np.argsort(-bounds.value).tolist():
+            cell = bounds.take(np.array([row]))
+            if float(cell.value[0]) <= state.ahead + state.target:
+                value = max(value, float(cell.value[0]))
+                continue
+            reached = min(_search_cell(state, cell, most), float(cell.value[0]))
+            value = max(value, reached)
+            if reached > state.ahead + state.target:
+                failed.append(row)
+        if not failed or state.is_over:
+            break
+        climbed = climb(state.base.choices, state.best, pairs=True, deadline=state.deadline)
+        shift = state.base.choices.shift(state.base.point.tokens, climbed)
+        state.see(float(state.base.gain(shift.totals())), climbed)
+    return max(value, state.ahead)
+
+
+def _search_cell(state: _State, cell: Bounds, most: int) -> float:
+    """Search one cell; return a bound on what its choices gain over the base."""
+    base, choices = state.base, state.base.choices
+    origin = base.point.tokens
+    nu, first, last = float(cell.mean_price[0]), float(cell.first[0]), float(cell.last[0])
+    ends = ((float(cell.start_price[0]), float(cell.at_first[0])),
+            (float(cell.end_price[0]), float(cell.at_last[0])))
+    lists, chosen = _lists(state, nu, ends)
+    if lists is None:
+        return np.inf
+    shifts = {}
+    for k, listed in lists.items():
+        points = np.tile(origin, (listed.size, 1))
+        points[:, k] = listed
+        shift = choices.shift(origin, points)
+        shifts[k] = Shift(*(part[:, k] for part in shift))
+    negligible, cost, reach = _negligible(state, cell, shifts, chosen, most)
+    open_types = [k for k in lists if lists[k].size > 1 and k not in negligible]
+    settled = chosen.copy()
+    for k in lists:
+        if lists[k].size == 1:
+            settled[k] = lists[k][0]
+    totals = choices.shift(origin, settled)
+    is_open = np.zeros(origin.size, dtype=bool)
+    is_open[open_types] = True
+    fixed = Shift(*(np.asarray(np.sum(np.where(is_open, 0.0, part))) for part in totals))
+    tangents = _tangents(
+        base, cell, [shifts[k] for k in open_types], first - reach, last + reach,
+        float(cell.value[0]) - state.ahead,
+    )
+    allowance = float(base.allowance(np.asarray(last), totals.totals()))
+    found = search(
+        base, fixed, [shifts[k] for k in open_types], tangents,
+        state.ahead + (state.target / 2.0 if most > _FEW else 0.0) , most, state.deadline,
+    )
+    level = state.ahead + (state.target / 2.0 if most > _FEW else 0.0)
+    if found.picks is not None:
+        point = settled.copy()
+        for k, pick in zip(open_types, found.picks, strict=True):
+            point[k] = lists[k][pick]
+        exact = float(base.gain(choices.shift(origin, point).totals()))
+        state.see(exact, point)
+    return max(level, found.gain, found.dropped) + cost + allowance
+
+
+def _lists(
+    state: _State, nu: float, ends: tuple[tuple[float, float], tuple[float, float]]
+) -> tuple[dict[int, FloatArray] | None, FloatArray]:
+    """Choices by type that may be part of something better, and the best ones at the prices."""
+    base, choices = state.base, state.base.choices
+    kept: dict[int, list[FloatArray]] = {}
+    origin = base.point.tokens
+    best = choices.best(np.full(2, nu), np.array([p for p, _ in ends]), origin)
+    spans = [
+        choices.span(best[e], nu, p, bound - state.ahead) for e, (p, bound) in enumerate(ends)
+    ]
+    if sum(float(np.sum(choices.sizes(span))) for span in spans) > 2.0 * origin.size + _LONGEST_LIST:
+        return None, best[0]
+    sizes = [choices.sizes(span) for span in spans]
+    is_single = (best[0] == best[1]) & (sizes[0] <= 1.0) & (sizes[1] <= 1.0)
+    for k in np.flatnonzero(~is_single).tolist():
+        for e, (p, bound) in enumerate(ends):
+            listed = choices.listed(k, spans[e])
+            points = np.tile(best[e], (listed.size, 1))
+            points[:, k] = listed
+            loss = -choices.shift(best[e], points).worth(nu, p)[:, k]
+            kept.setdefault(k, []).append(listed[loss <= bound - state.ahead])
+    lists = {k: np.unique(np.concatenate(parts)) for k, parts in kept.items()}
+    return {k: row for k, row in lists.items() if row.size}, best[0]
+
+
+def _negligible(
+    state: _State, cell: Bounds, shifts: dict[int, Shift], chosen: FloatArray, most: int
+) -> tuple[set[int], float, float]:
+    """Types that may be fixed at what was chosen for them: which, what that costs at most in all,
+    and how far it can move m1.
+
+    By the mean value theorem along the segment from any choice to the one with these types fixed,
+    J falls by no more than what each of them loses at some prices of the segment, the same for all.
+    A loss is convex in the prices: it is largest at a corner of their range.
+    """
+    base, choices = state.base, state.base.choices
+    spread = {k: float(np.ptp(shift.mean)) for k, shift in shifts.items()}
+    reach = sum(spread.values())
+    second = base.second + sum(float(np.min(s.second)) for s in shifts.values())
+    most_second = base.second + sum(float(np.max(s.second)) for s in shifts.values())
+    first = float(cell.first[0]) - reach
+    last = float(cell.last[0]) + reach
+    if base.idle_at(np.asarray(last)) <= 0.5 * base.idle_at(cell.last)[0]:
+        return set(), 0.0, 0.0
+    # Types that are not listed keep their choice, which need not be that of the base.
+    others = choices.shift(base.point.tokens, chosen)
+    listed = np.zeros(chosen.size, dtype=bool)
+    listed[list(shifts)] = True
+    rest = float(np.sum(np.where(listed, 0.0, others.second)))
+    corners = []
+    for at, moment in ((first, second + rest), (last, most_second + rest)):
+        idle = float(base.idle_at(np.asarray(at)))
+        pressure = base.congested + 0.5 * base.by_second * base.rate * max(moment, 0.0)
+        corners.append((base.share + pressure / idle**2, 0.5 * base.by_second / idle))
+    nu = np.array([corners[a][0] for a in (0, 0, 1, 1)])
+    p = np.array([corners[a][1] for a in (0, 1, 0, 1)])
+    best = choices.best(nu, p, chosen)
+    losses = np.max(choices.shift(chosen, best).worth(nu[:, np.newaxis], p[:, np.newaxis]), axis=0)
+    allowed = 0.2 * state.target if most > _FEW else min(
+        0.02 * state.target, 10.0 * float(rounding_allowance(base.point)))
+    fixed: set[int] = set()
+    cost = 0.0
+    for k in sorted(shifts, key=lambda k: float(losses[k])):
+        if cost + max(float(losses[k]), 0.0) > allowed:
+            break
+        cost += max(float(losses[k]), 0.0)
+        fixed.add(k)
+    return fixed, cost, sum(spread[k] for k in fixed)
+
+
+def _tangents(
+    base: Base, cell: Bounds, lists: list[Shift], first: float, last: float, gap: float
+) -> Tangents:
+    """The bounds of the cell at several prices around its own."""
+    middle = 0.5 * (first + last)
+    price, price_slope = base.second_price_at(np.asarray(middle))
+    cost, slope = base.cost(np.asarray(middle))
+    ends = np.array([first, last])
+    nu = float(cell.mean_price[0])
+    widest = max((float(np.ptp(shift.mean)) for shift in lists), default=0.0)
+    unit = gap / widest if widest > 0.0 else 0.0
+    prices = np.unique(np.maximum(nu + unit * _OFFSETS, 0.0))[:, np.newaxis]
+    return Tangents(
+        prices,
+        price + price_slope * (ends - middle),
+        prices * ends - (cost + slope * (ends - middle)),
+    )

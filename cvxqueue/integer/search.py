@@ -1,0 +1,130 @@
+"""Search through the choices that a bound leaves, type by type, with what is dropped on record.
+
+A partial choice, of some of the types, is bounded by what it gains at given prices plus the best
+that the remaining types can add. With several prices of mean service at a time, a partial choice
+whose mean is off is bounded by a price that the remaining types cannot make good at.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.integer.cells import Base
+from cvxqueue.integer.choices import Shift
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["Found", "Tangents", "search"]
+
+# Partial choices that are extended at a time.
+_CHUNK = 200_000
+
+
+class Tangents(NamedTuple):
+    """Bounds that are sums over types at prices (ν_i, p_e), for several ν and both ends of a cell.
+
+    For every choice in the cell and every i, J − J⁰ is at most the larger of the two sums
+    Σ [Δbenefit − ν_i Δmean − p_e Δsecond] + constant_ie.
+    """
+
+    mean_prices: FloatArray
+    """ν_i, shape (P, 1)."""
+    second_prices: FloatArray
+    """p_e, shape (2,)."""
+    constants: FloatArray
+    """Shape (P, 2), in seconds."""
+
+    def worth(self, shift: Shift) -> FloatArray:
+        """Worth at each of the prices, shape (..., P, 2)."""
+        spread = Shift(*(np.asarray(part)[..., np.newaxis, np.newaxis] for part in shift))
+        return spread.worth(self.mean_prices, self.second_prices)
+
+
+class Found(NamedTuple):
+    """What the search found."""
+
+    gain: float
+    """What the best choice gains over the base, in seconds; −inf where none was found."""
+    picks: NDArray[np.intp] | None
+    """Its entry of the list of each type."""
+    dropped: float
+    """Bound on every choice that was left out for want of room; −inf where none was."""
+
+
+class _Layer(NamedTuple):
+    parent: NDArray[np.intp]
+    pick: NDArray[np.intp]
+
+
+def search(
+    base: Base,
+    fixed: Shift,
+    lists: list[Shift],
+    tangents: Tangents,
+    level: float,
+    most: int,
+    deadline: float,
+) -> Found:
+    """Find the best choice that gains more than `level` over the base.
+
+    Parameters
+    ----------
+    base : Base
+    fixed : Shift
+        Sums over the types that have one choice left.
+    lists : list of Shift
+        For each other type, what each of its choices changes.
+    tangents : Tangents
+        Bounds of the cell.
+    level : float
+        Seconds over the base; what cannot exceed it is left out.
+    most : int
+        Partial choices kept at a time; of more, those with the smallest bounds are dropped.
+    deadline : float
+        On the clock of `time.perf_counter`: when it is over, few are kept.
+    """
+    order = sorted(range(len(lists)), key=lambda k: -float(np.ptp(lists[k].mean)))
+    worths = [tangents.worth(lists[k]) for k in order]
+    tops = [worth.max(axis=0) for worth in worths]
+    # Bounds of the partial choices: what they can reach at each price.
+    reach = (tangents.worth(fixed) + tangents.constants + np.sum(tops, axis=0))[np.newaxis]
+    sums = np.array([[float(part) for part in fixed]])
+    layers: list[_Layer] = []
+    dropped = -np.inf
+    for position, k in enumerate(order):
+        if time.perf_counter() > deadline:
+            most = 1
+        losses = worths[position] - tops[position]
+        steps = np.stack(lists[k], axis=-1)
+        parents, picks, reaches, values = [], [], [], []
+        rows = max(_CHUNK // len(losses), 1)
+        for start in range(0, len(reach), rows):
+            extended = reach[start : start + rows, np.newaxis] + losses
+            bound = extended.max(axis=-1).min(axis=-1)
+            parent, pick = np.nonzero(bound > level)
+            parents.append(parent + start)
+            picks.append(pick)
+            reaches.append(extended[parent, pick])
+            values.append(bound[parent, pick])
+        parent, pick = np.concatenate(parents), np.concatenate(picks)
+        reach, value = np.concatenate(reaches), np.concatenate(values)
+        if parent.size > most:
+            ranked = np.argpartition(-value, most)
+            dropped = max(dropped, float(value[ranked[most:]].max()))
+            kept = np.sort(ranked[:most])
+            parent, pick, reach = parent[kept], pick[kept], reach[kept]
+        if not parent.size:
+            return Found(-np.inf, None, dropped)
+        sums = sums[parent] + steps[pick]
+        layers.append(_Layer(parent, pick))
+    gains = base.gain(Shift(*sums.T))
+    row = int(np.argmax(gains))
+    gain, picks_found = float(gains[row]), np.zeros(len(lists), dtype=np.intp)
+    for position in range(len(order) - 1, -1, -1):
+        layer = layers[position]
+        picks_found[order[position]] = layer.pick[row]
+        row = int(layer.parent[row])
+    return Found(gain, picks_found, dropped)
