@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices, Shift
@@ -34,9 +35,11 @@ _EPS = float(np.finfo(np.float64).eps)
 _ROUNDINGS = 8.0 * _EPS
 # Numbers held at a time by one array over cells and types.
 _LARGEST_BLOCK = 2_000_000
-_PRICE_STEPS = 10
+_PRICE_STEPS = 30
 # A price that puts the mean this near to the middle of its cell, in widths, is good enough.
 _CENTERED = 0.1
+# Prices that differ by less are the same; the mean jumps between them.
+_SAME_PRICE = 1e-12
 
 
 class Base:
@@ -158,7 +161,7 @@ class _Best:
 
 
 def cell_bounds(
-    base: Base, first: FloatArray, last: FloatArray
+    base: Base, first: FloatArray, last: FloatArray, mean_price: FloatArray, level: float
 ) -> tuple[Bounds, float, FloatArray]:
     """Bound what choices gain over the base, cell by cell.
 
@@ -166,8 +169,11 @@ def cell_bounds(
     ----------
     base : Base
     first, last : ndarray, shape (M,)
-        Ends of the cells: changes of m1 with a positive idle fraction, and λ (last − first) at most
-        the idle fraction at `last`.
+        Ends of the cells: changes of m1 with a positive idle fraction.
+    mean_price : ndarray, shape (M,)
+        Guesses of ν > 0; a cell that they bring to the level or below needs no better ones.
+    level : float
+        Seconds over the base.
 
     Returns
     -------
@@ -180,52 +186,103 @@ def cell_bounds(
     best = _Best(base)
     rows = max(_LARGEST_BLOCK // base.point.tokens.size, 1)
     parts = [
-        _block(base, first[place : place + rows], last[place : place + rows], best)
-        for place in range(0, first.size, rows)
+        _Block(base, first[place], last[place], best).bounds(mean_price[place], level)
+        for place in (slice(start, start + rows) for start in range(0, first.size, rows))
     ]
     bounds = Bounds(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     return bounds, best.gain, best.point
 
 
-def _block(base: Base, first: FloatArray, last: FloatArray, best: _Best) -> Bounds:
-    choices, origin = base.choices, base.point.tokens
-    middle = 0.5 * (first + last)
-    price, price_slope = base.second_price_at(middle)
-    cost, slope = base.cost(middle)
+class _Block:
+    """Some cells, few enough for arrays over all cells and types."""
 
-    def sums(nu: FloatArray, p: FloatArray, start: FloatArray) -> tuple[FloatArray, Shift]:
+    def __init__(self, base: Base, first: FloatArray, last: FloatArray, best: _Best) -> None:
+        self.base, self.first, self.last, self.best = base, first, last, best
+        self.middle = 0.5 * (first + last)
+        self.price, self.price_slope = base.second_price_at(self.middle)
+        self.cost, self.slope = base.cost(self.middle)
+
+    def bounds(self, nu: FloatArray, level: float) -> Bounds:
+        """Return the bounds at the guesses, and where these are above the level at better prices."""
+        start = np.broadcast_to(self.base.point.tokens, (nu.size, self.base.point.tokens.size))
+        found = self._ends(nu, start, np.full_like(nu, np.inf))
+        rows = np.flatnonzero(found.value > level)
+        if not rows.size:
+            return found
+        part = self if rows.size == nu.size else self._take(rows)
+        better = part._ends(*part._centered(nu[rows]))
+        is_better = better.value < found.value[rows]
+        for old, new in zip(found[2:7], better[2:7], strict=True):
+            old[rows] = np.where(is_better, new, old[rows])
+        found.at_middle[rows] = better.at_middle
+        return found
+
+    def _take(self, rows: NDArray[np.intp]) -> _Block:
+        return _Block(self.base, self.first[rows], self.last[rows], self.best)
+
+    def _sums(
+        self, nu: FloatArray, p: FloatArray, start: FloatArray
+    ) -> tuple[FloatArray, Shift]:
+        choices = self.base.choices
         points = choices.best(nu, p, start)
-        totals = choices.shift(origin, points).totals()
-        best.see(base.gain(totals), points)
+        totals = choices.shift(self.base.point.tokens, points).totals()
+        self.best.see(self.base.gain(totals), points)
         return points, totals
 
-    # The bound of the middle is convex in ν, with the slope middle − Δm1: follow its sign.
-    low, high = np.zeros_like(slope), np.full_like(slope, np.inf)
-    trial, stride = slope, 1.0
-    nu, points = slope, np.broadcast_to(origin, (first.size, origin.size)).copy()
-    at_middle = np.full_like(slope, np.inf)
-    for _ in range(_PRICE_STEPS):
-        tried, totals = sums(trial, price, points)
-        bound = totals.worth(trial, price) + trial * middle - cost
-        bound += base.allowance(middle, totals)
-        is_better = bound < at_middle
-        at_middle = np.where(is_better, bound, at_middle)
-        nu = np.where(is_better, trial, nu)
-        points = np.where(is_better[:, np.newaxis], tried, points)
-        excess = totals.mean - middle
-        if np.all(np.abs(excess) <= _CENTERED * (last - first)):
-            break
-        low = np.where(excess > 0.0, np.maximum(low, trial), low)
-        high = np.where(excess > 0.0, high, np.minimum(high, trial))
-        stride *= 2.0
-        outward = np.where(excess > 0.0, trial * (1.0 + 0.1 * stride), trial / (1.0 + 0.1 * stride))
-        is_bracketed = (low > 0.0) & np.isfinite(high)
-        trial = np.where(is_bracketed, np.sqrt(low * np.where(high < np.inf, high, 1.0)), outward)
-    ends = []
-    for at in (first, last):
-        tangent = np.maximum(price + price_slope * (at - middle), 0.0)
-        _, totals = sums(nu, tangent, points)
-        bound = totals.worth(nu, tangent) + nu * at - (cost + slope * (at - middle))
-        ends.append((tangent, bound + base.allowance(last, totals)))
-    (start_price, at_first), (end_price, at_last) = ends
-    return Bounds(first, last, nu, start_price, end_price, at_first, at_last, at_middle)
+    def _ends(self, nu: FloatArray, points: FloatArray, at_middle: FloatArray) -> Bounds:
+        """Bounds at the two ends of each cell."""
+        tangents, values = [], []
+        for at in (self.first, self.last):
+            tangent = np.maximum(self.price + self.price_slope * (at - self.middle), 0.0)
+            points, totals = self._sums(nu, tangent, points)
+            cost = self.cost + self.slope * (at - self.middle)
+            value = totals.worth(nu, tangent) + nu * at - cost
+            tangents.append(tangent)
+            values.append(value + self.base.allowance(self.last, totals))
+        return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle)
+
+    def _centered(self, nu: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Prices that make the bound of the middle small, the points that they lead to, that bound.
+
+        It is convex in ν, with the slope middle − Δm1, whose zero is sought: by secants within a
+        bracket, and with longer and longer steps until there is one.
+        """
+        size = nu.size
+        wanted = _CENTERED * (self.last - self.first)
+        low, high = np.zeros(size), np.full(size, np.inf)
+        low_excess, high_excess = np.full(size, np.nan), np.full(size, np.nan)
+        trial, kept, at_middle = nu.copy(), nu.copy(), np.full(size, np.inf)
+        origin = self.base.point.tokens
+        points = np.broadcast_to(origin, (size, origin.size)).copy()
+        tried = points
+        is_done = np.zeros(size, dtype=bool)
+        factor = 1.2
+        for step in range(_PRICE_STEPS):
+            tried, totals = self._sums(trial, self.price, tried)
+            bound = totals.worth(trial, self.price) + trial * self.middle - self.cost
+            bound += self.base.allowance(self.middle, totals)
+            is_better = bound < at_middle
+            at_middle = np.where(is_better, bound, at_middle)
+            kept = np.where(is_better, trial, kept)
+            points = np.where(is_better[:, np.newaxis], tried, points)
+            excess = totals.mean - self.middle
+            is_low = excess > 0.0
+            low, low_excess = np.where(is_low, trial, low), np.where(is_low, excess, low_excess)
+            high, high_excess = (
+                np.where(is_low, high, trial),
+                np.where(is_low, high_excess, excess),
+            )
+            is_done |= np.abs(excess) <= wanted
+            is_done |= high <= low * (1.0 + _SAME_PRICE)
+            if is_done.all():
+                break
+            with np.errstate(all="ignore"):
+                share = low_excess / (low_excess - high_excess)
+                # Every third step halves the bracket, which secants on steps of a staircase do not.
+                share = np.full(size, 0.5) if step % 3 == 2 else np.clip(share, 0.05, 0.95)
+                inside = low * (high / low) ** share
+            outward = np.where(is_low, trial * factor, trial / factor)
+            is_bracketed = (low > 0.0) & (high < np.inf)
+            trial = np.where(is_done, kept, np.where(is_bracketed, inside, outward))
+            factor = min(factor * factor, 100.0)
+        return kept, points, at_middle

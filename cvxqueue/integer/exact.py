@@ -23,6 +23,8 @@ _REBASES = 6
 _GROWTH = 4.0
 # A cell whose bound exceeds that of its middle by less than this part of the gap is narrow enough.
 _SETTLED = 0.25
+# One whose bound exceeds it by less than this part is not worth cutting when its search fails.
+_NARROW = 0.02
 # Partial choices kept by the first search, and by the last.
 _FEW, _MANY = 20_000, 1_000_000
 # Choices of all open types together that are listed.
@@ -104,7 +106,7 @@ def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: flo
     """
     base = Base(choices, choices.evaluate(point))
     state = _State(base, 0.0, deadline)
-    bounds = _refined(state, _cells(state), effort, harvest=False)
+    bounds = _refined(state, _first_bounds(state), effort)
     return max(_worst(bounds, state), 0.0) + 2.0 * float(rounding_allowance(base.point))
 
 
@@ -116,20 +118,31 @@ def _bounded(
     choices: Choices, start: FloatArray, tolerance: float, deadline: float
 ) -> tuple[_State, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed."""
-    point = start
+    point = climb(choices, start, pairs=False, deadline=deadline)
     for _ in range(_REBASES):
         state = _State(Base(choices, choices.evaluate(point)), tolerance, deadline)
-        bounds, gain, found = cell_bounds(state.base, *_cells(state))
-        state.see(gain, found)
+        bounds = _first_bounds(state)
         if state.is_over or _worst(bounds, state) <= state.ahead + state.target:
-            return state, bounds
-        climbed = climb(choices, state.best, pairs=True, deadline=deadline)
-        state.see(float(state.base.gain(choices.shift(point, climbed).totals())), climbed)
-        # Cells are fine around the base only: a better choice becomes the base.
-        if state.ahead <= state.target:
             break
-        point = state.best
-    return state, _refined(state, (bounds.first, bounds.last), _SETTLED, harvest=True)
+        # Cells are fine around the base only: a much better choice becomes the base.
+        if state.ahead <= max(state.target, 0.1 * _worst(bounds, state)):
+            break
+        point = climb(choices, state.best, pairs=False, deadline=deadline)
+    return state, _refined(state, bounds, _SETTLED)
+
+
+def _first_bounds(state: _State) -> Bounds:
+    first, last = _cells(state)
+    _, slope = state.base.cost(0.5 * (first + last))
+    return _cut(state, first, last, slope)
+
+
+def _cut(state: _State, first: FloatArray, last: FloatArray, mean_price: FloatArray) -> Bounds:
+    """Bound some cells, and note the best choice that comes across."""
+    level = state.ahead + state.target
+    bounds, gain, point = cell_bounds(state.base, first, last, mean_price, level)
+    state.see(gain, point)
+    return bounds
 
 
 def _cells(state: _State) -> tuple[FloatArray, FloatArray]:
@@ -172,53 +185,63 @@ def _edges(base: Base, width: float, end: float) -> list[float]:
     return edges
 
 
-def _refined(
-    state: _State, cells: tuple[FloatArray, FloatArray], settled: float, *, harvest: bool
-) -> Bounds:
+def _refined(state: _State, bounds: Bounds, settled: float) -> Bounds:
     """Cut cells until none matters, or only such whose width costs no more than a part of it."""
-    first, last = cells
-    open_cells: list[Bounds] = []
+    kept: list[Bounds] = []
     for _ in range(_ROUNDS):
-        bounds, gain, point = cell_bounds(state.base, first, last)
-        if harvest:
-            state.see(gain, point)
-        slack = state.target if harvest else 0.0
-        bounds = bounds.take(bounds.value > state.ahead + slack)
+        bounds = bounds.take(bounds.value > state.ahead + state.target)
         is_narrow = bounds.value - bounds.at_middle <= settled * (bounds.value - state.ahead)
         if state.is_over:
             is_narrow[:] = True
-        open_cells.append(bounds.take(is_narrow))
-        wide = bounds.take(~is_narrow)
-        if not wide.first.size:
+        kept.append(bounds.take(is_narrow))
+        bounds = bounds.take(~is_narrow)
+        if not bounds.first.size:
             break
-        middle = 0.5 * (wide.first + wide.last)
-        first = np.concatenate([wide.first, middle])
-        last = np.concatenate([middle, wide.last])
-    else:
-        open_cells.append(wide)
-    return Bounds(*(np.concatenate(columns) for columns in zip(*open_cells, strict=True)))
+        bounds = _halved(state, bounds)
+    kept.append(bounds)
+    return Bounds(*(np.concatenate(columns) for columns in zip(*kept, strict=True)))
+
+
+def _halved(state: _State, bounds: Bounds) -> Bounds:
+    middle = 0.5 * (bounds.first + bounds.last)
+    return _cut(
+        state,
+        np.concatenate([bounds.first, middle]),
+        np.concatenate([middle, bounds.last]),
+        np.tile(bounds.mean_price, 2),
+    )
 
 
 def _searched(state: _State, bounds: Bounds) -> float:
-    """Search the cells that are left; return the bound that this proves."""
+    """Search the cells that are left; return the bound that this proves.
+
+    A cell whose search does not close it is halved while it is wide, and else searched again with
+    more room.
+    """
+    todo = [(bounds.take(np.array([row])), _FEW) for row in range(bounds.value.size)]
     value = state.ahead
-    for most in (_FEW, _MANY):
-        value, failed = state.ahead, []
+    while todo:
         # The best first: what it finds closes others.
-        for row in np.argsort(-bounds.value).tolist():
-            cell = bounds.take(np.array([row]))
-            if float(cell.value[0]) <= state.ahead + state.target:
-                value = max(value, float(cell.value[0]))
-                continue
-            reached = min(_search_cell(state, cell, most), float(cell.value[0]))
+        todo.sort(key=lambda cell: float(cell[0].value[0]))
+        cell, most = todo.pop()
+        bound = float(cell.value[0])
+        if bound <= state.ahead + state.target or state.is_over:
+            value = max(value, bound)
+            continue
+        reached = min(_search_cell(state, cell, most), bound)
+        if reached <= state.ahead + state.target:
             value = max(value, reached)
-            if reached > state.ahead + state.target:
-                failed.append(row)
-        if not failed or state.is_over:
-            break
+            continue
         climbed = climb(state.base.choices, state.best, pairs=True, deadline=state.deadline)
         shift = state.base.choices.shift(state.base.point.tokens, climbed)
         state.see(float(state.base.gain(shift.totals())), climbed)
+        if bound - float(cell.at_middle[0]) > _NARROW * (bound - state.ahead):
+            halves = _halved(state, cell)
+            todo += [(halves.take(np.array([half])), most) for half in range(2)]
+        elif most < _MANY:
+            todo.append((cell, _MANY))
+        else:
+            value = max(value, reached)
     return max(value, state.ahead)
 
 
