@@ -36,8 +36,8 @@ _ROUNDINGS = 8.0 * _EPS
 # Numbers held at a time by one array over cells and types.
 _LARGEST_BLOCK = 2_000_000
 _PRICE_STEPS = 30
-# A price that puts the mean this near to the middle of its cell, in widths, is good enough.
-_CENTERED = 0.1
+# A price is good enough when no other brings the bound nearer to its level by more than this part.
+_CENTERED = 0.05
 # Prices that differ by less are the same; the mean jumps between them.
 _SAME_PRICE = 1e-12
 
@@ -210,7 +210,7 @@ class _Block:
         if not rows.size:
             return found
         part = self if rows.size == nu.size else self._take(rows)
-        better = part._ends(*part._centered(nu[rows]))
+        better = part._ends(*part._centered(nu[rows], level))
         is_better = better.value < found.value[rows]
         for old, new in zip(found[2:7], better[2:7], strict=True):
             old[rows] = np.where(is_better, new, old[rows])
@@ -241,48 +241,54 @@ class _Block:
             values.append(value + self.base.allowance(self.last, totals))
         return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle)
 
-    def _centered(self, nu: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _centered(
+        self, nu: FloatArray, level: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Prices that make the bound of the middle small, the points that they lead to, that bound.
 
-        It is convex in ν, with the slope middle − Δm1, whose zero is sought: by secants within a
-        bracket, and with longer and longer steps until there is one.
+        It is convex in ν, with the slope middle − Δm1: the tangents at two prices that bracket its
+        minimum bound it from below, and meet at the next price to try.
         """
-        size = nu.size
-        wanted = _CENTERED * (self.last - self.first)
+        size, origin = nu.size, self.base.point.tokens
         low, high = np.zeros(size), np.full(size, np.inf)
-        low_excess, high_excess = np.full(size, np.nan), np.full(size, np.nan)
+        # Value and slope at the ends of the bracket.
+        low_value, low_slope = np.full(size, -np.inf), np.full(size, -1.0)
+        high_value, high_slope = np.full(size, -np.inf), np.full(size, 1.0)
         trial, kept, at_middle = nu.copy(), nu.copy(), np.full(size, np.inf)
-        origin = self.base.point.tokens
         points = np.broadcast_to(origin, (size, origin.size)).copy()
         tried = points
-        is_done = np.zeros(size, dtype=bool)
-        factor = 1.2
+        is_done, factor = np.zeros(size, dtype=bool), 1.2
         for step in range(_PRICE_STEPS):
             tried, totals = self._sums(trial, self.price, tried)
             bound = totals.worth(trial, self.price) + trial * self.middle - self.cost
-            bound += self.base.allowance(self.middle, totals)
+            slope = self.middle - totals.mean
+            is_low = slope < 0.0
+            low, high = np.where(is_low, trial, low), np.where(is_low, high, trial)
+            low_value = np.where(is_low, bound, low_value)
+            low_slope = np.where(is_low, slope, low_slope)
+            high_value = np.where(is_low, high_value, bound)
+            high_slope = np.where(is_low, high_slope, slope)
+            bound = bound + self.base.allowance(self.middle, totals)
             is_better = bound < at_middle
             at_middle = np.where(is_better, bound, at_middle)
             kept = np.where(is_better, trial, kept)
             points = np.where(is_better[:, np.newaxis], tried, points)
-            excess = totals.mean - self.middle
-            is_low = excess > 0.0
-            low, low_excess = np.where(is_low, trial, low), np.where(is_low, excess, low_excess)
-            high, high_excess = (
-                np.where(is_low, high, trial),
-                np.where(is_low, high_excess, excess),
-            )
-            is_done |= np.abs(excess) <= wanted
-            is_done |= high <= low * (1.0 + _SAME_PRICE)
+            is_bracketed = (low > 0.0) & (high < np.inf)
+            with np.errstate(all="ignore"):
+                meeting = high_value - low_value - high_slope * high + low_slope * low
+                meeting /= low_slope - high_slope
+                floor = low_value + low_slope * (meeting - low)
+                is_done |= is_bracketed & (
+                    at_middle - floor <= _CENTERED * np.abs(at_middle - level)
+                )
+                is_done |= is_bracketed & (high <= low * (1.0 + _SAME_PRICE))
+                # A tangent of a smooth bound meets near an end too often: halve now and then.
+                if step % 3 == 2:
+                    meeting = np.sqrt(low * high)
+                meeting = np.where((meeting > low) & (meeting < high), meeting, np.sqrt(low * high))
             if is_done.all():
                 break
-            with np.errstate(all="ignore"):
-                share = low_excess / (low_excess - high_excess)
-                # Every third step halves the bracket, which secants on steps of a staircase do not.
-                share = np.full(size, 0.5) if step % 3 == 2 else np.clip(share, 0.05, 0.95)
-                inside = low * (high / low) ** share
             outward = np.where(is_low, trial * factor, trial / factor)
-            is_bracketed = (low > 0.0) & (high < np.inf)
-            trial = np.where(is_done, kept, np.where(is_bracketed, inside, outward))
+            trial = np.where(is_done, kept, np.where(is_bracketed, meeting, outward))
             factor = min(factor * factor, 100.0)
         return kept, points, at_middle
