@@ -28,7 +28,7 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.disciplines import LinearFractionalQueue
 
-__all__ = ["Base", "Bounds", "cell_bounds"]
+__all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
 
 _EPS = float(np.finfo(np.float64).eps)
 # As in the gap certificate: four roundings of relative size ε, and twice that for the rest.
@@ -38,6 +38,12 @@ _LARGEST_BLOCK = 2_000_000
 _PRICE_STEPS = 30
 # A price is good enough when no other brings the bound nearer to its level by more than this part.
 _CENTERED = 0.05
+# Until there is a bracket, a price is changed by this factor, then by its fourth power, and so on.
+_FIRST_FACTOR, _LARGEST_FACTOR = 1.01, 100.0
+# A price below this share of the marginal cost of mean service is none.
+_NOTHING = 1e-6
+# Prices of which the demand is known before the first cells are bounded: a grid over a range.
+_GUESSES = np.geomspace(1e-3, 1e3, 25)
 # Prices that differ by less are the same; the mean jumps between them.
 _SAME_PRICE = 1e-12
 
@@ -160,6 +166,23 @@ class _Best:
             self.gain, self.point = float(gains[place]), points[place].copy()
 
 
+def price_guesses(base: Base, mean: FloatArray) -> FloatArray:
+    """Prices ν at which the types about take these changes of m1, at today's price p."""
+    prices = base.mean_price * _GUESSES
+    origin, parts = base.point.tokens, []
+    rows = max(_LARGEST_BLOCK // origin.size, 1)
+    for start in range(0, prices.size, rows):
+        some = prices[start : start + rows]
+        points = base.choices.best(some, np.full_like(some, base.second_price), origin)
+        parts.append(base.choices.shift(origin, points).totals().mean)
+    demand = np.append(np.concatenate(parts), 0.0)
+    prices = np.append(prices, base.mean_price)
+    # What is taken falls with the price; the base is on record as well.
+    order = np.lexsort((-prices, demand))
+    guesses: FloatArray = np.exp(np.interp(mean, demand[order], np.log(prices[order])))
+    return guesses
+
+
 def cell_bounds(
     base: Base, first: FloatArray, last: FloatArray, mean_price: FloatArray, level: float
 ) -> tuple[Bounds, float, FloatArray]:
@@ -257,7 +280,7 @@ class _Block:
         trial, kept, at_middle = nu.copy(), nu.copy(), np.full(size, np.inf)
         points = np.broadcast_to(origin, (size, origin.size)).copy()
         tried = points
-        is_done, factor = np.zeros(size, dtype=bool), 1.2
+        is_done, factor = np.zeros(size, dtype=bool), _FIRST_FACTOR
         for step in range(_PRICE_STEPS):
             tried, totals = self._sums(trial, self.price, tried)
             bound = totals.worth(trial, self.price) + trial * self.middle - self.cost
@@ -282,6 +305,8 @@ class _Block:
                     at_middle - floor <= _CENTERED * np.abs(at_middle - level)
                 )
                 is_done |= is_bracketed & (high <= low * (1.0 + _SAME_PRICE))
+                # Even for nothing the types would not take more.
+                is_done |= high <= _NOTHING * self.slope
                 # A tangent of a smooth bound meets near an end too often: halve now and then.
                 if step % 3 == 2:
                     meeting = np.sqrt(low * high)
@@ -290,5 +315,5 @@ class _Block:
                 break
             outward = np.where(is_low, trial * factor, trial / factor)
             trial = np.where(is_done, kept, np.where(is_bracketed, meeting, outward))
-            factor = min(factor * factor, 100.0)
+            factor = min(factor**4, _LARGEST_FACTOR)
         return kept, points, at_middle

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
-from cvxqueue.integer.cells import Base, Bounds, cell_bounds
+from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices, Shift
 from cvxqueue.integer.climb import climb
 from cvxqueue.integer.search import Tangents, search
@@ -133,8 +133,7 @@ def _bounded(
 
 def _first_bounds(state: _State) -> Bounds:
     first, last = _cells(state)
-    _, slope = state.base.cost(0.5 * (first + last))
-    return _cut(state, first, last, slope)
+    return _cut(state, first, last, price_guesses(state.base, 0.5 * (first + last)))
 
 
 def _cut(state: _State, first: FloatArray, last: FloatArray, mean_price: FloatArray) -> Bounds:
