@@ -175,17 +175,16 @@ class Choices:
 
     def shift(self, start: FloatArray, to: FloatArray) -> Shift:
         """What moving from one point to another changes, shape (..., N)."""
-        mix, service = self.instance.probabilities, self.data.service
-        benefit = mix * self.instance.benefit.difference(start, to)
-        if self.is_level.any():
-            there, here = self.data.accuracy.value(to), self.data.accuracy.value(start)
-            by_level = mix * self.instance.accuracy_value * (there - here)
-            benefit = np.where(self.is_level, by_level, benefit)
-        return Shift(
-            benefit,
-            mix * (service.mean(to) - service.mean(start)),
-            mix * (service.second_moment(to) - service.second_moment(start)),
-        )
+        return _shift(self.instance, self.data, self.is_level, start, to)
+
+    def shift_of(self, k: int, start: float, to: FloatArray) -> Shift:
+        """What moving one type from one choice to each of several changes, shape (J,)."""
+        place = slice(k, k + 1)
+        own = self.instance.types(place)
+        data = own if self.data is self.instance else self.data.types(place)
+        column = to[:, np.newaxis]
+        shift = _shift(own, data, self.is_level[place], np.full(1, start), column)
+        return Shift(*(np.broadcast_to(part, column.shape)[:, 0] for part in shift))
 
     @property
     def lowest(self) -> FloatArray:
@@ -408,3 +407,22 @@ class Choices:
         sizes = np.maximum(span.last - span.first + 1.0, 0.0) + span.has_zero
         sizes[self._tabled] = self._table_sizes
         return sizes
+
+
+def _shift(
+    own: ModelData,
+    data: ModelData,
+    is_level: NDArray[np.bool_],
+    start: FloatArray,
+    to: FloatArray,
+) -> Shift:
+    mix, service = own.probabilities, data.service
+    benefit = mix * own.benefit.difference(start, to)
+    if is_level.any():
+        there, here = data.accuracy.value(to), data.accuracy.value(start)
+        benefit = np.where(is_level, mix * own.accuracy_value * (there - here), benefit)
+    return Shift(
+        benefit,
+        mix * (service.mean(to) - service.mean(start)),
+        mix * (service.second_moment(to) - service.second_moment(start)),
+    )

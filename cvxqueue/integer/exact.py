@@ -26,7 +26,9 @@ _SETTLED = 0.25
 # One whose bound exceeds it by less than this part is not worth cutting when its search fails.
 _NARROW = 0.02
 # Partial choices kept by the first search, and by the last.
-_FEW, _MANY = 20_000, 1_000_000
+_FEW, _MANY = 20_000, 300_000
+# The same where nothing is to be proven, with lists cut to so many choices, in so many cells.
+_GLANCE, _GLIMPSE, _LOOKS = 1_000, 9, 3
 # Choices of all open types together that are listed.
 _LONGEST_LIST = 100_000
 # Prices of mean service that bound a partial choice, in units of the gap over the largest step.
@@ -217,6 +219,7 @@ def _searched(state: _State, bounds: Bounds) -> float:
     A cell whose search does not close it is halved while it is wide, and else searched again with
     more room.
     """
+    _look_around(state, bounds)
     todo = [(bounds.take(np.array([row])), _FEW) for row in range(bounds.value.size)]
     value = state.ahead
     while todo:
@@ -231,9 +234,6 @@ def _searched(state: _State, bounds: Bounds) -> float:
         if reached <= state.ahead + state.target:
             value = max(value, reached)
             continue
-        climbed = climb(state.base.choices, state.best, pairs=True, deadline=state.deadline)
-        shift = state.base.choices.shift(state.base.point.tokens, climbed)
-        state.see(float(state.base.gain(shift.totals())), climbed)
         if bound - float(cell.at_middle[0]) > _NARROW * (bound - state.ahead):
             halves = _halved(state, cell)
             todo += [(halves.take(np.array([half])), most) for half in range(2)]
@@ -244,136 +244,155 @@ def _searched(state: _State, bounds: Bounds) -> float:
     return max(value, state.ahead)
 
 
-def _search_cell(state: _State, cell: Bounds, most: int) -> float:
-    """Search one cell; return a bound on what its choices gain over the base."""
+def _look_around(state: _State, bounds: Bounds) -> None:
+    """Look for something good before anything is to be proven: proofs of small gaps are short."""
+    choices, origin = state.base.choices, state.base.point.tokens
+    for row in np.argsort(-bounds.at_middle)[:_LOOKS].tolist():
+        before = state.ahead
+        _search_cell(state, bounds.take(np.array([row])), _GLANCE, _GLIMPSE)
+        climbed = climb(choices, state.best, pairs=True, deadline=state.deadline)
+        state.see(float(state.base.gain(choices.shift(origin, climbed).totals())), climbed)
+        if state.ahead == before:
+            break
+
+
+def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = None) -> float:
+    """Search one cell; return a bound on what its choices gain over the base.
+
+    Where lists are cut to the `longest`, to come across something good, nothing is proven.
+    """
     base, choices = state.base, state.base.choices
     origin = base.point.tokens
-    nu, first, last = float(cell.mean_price[0]), float(cell.first[0]), float(cell.last[0])
-    ends = ((float(cell.start_price[0]), float(cell.at_first[0])),
-            (float(cell.end_price[0]), float(cell.at_last[0])))
-    lists, chosen = _lists(state, nu, ends)
+    first, last = float(cell.first[0]), float(cell.last[0])
+    lists, chosen = _lists(state, cell)
     if lists is None:
         return np.inf
-    shifts = {}
-    for k, listed in lists.items():
-        points = np.tile(origin, (listed.size, 1))
-        points[:, k] = listed
-        shift = choices.shift(origin, points)
-        shifts[k] = Shift(*(part[:, k] for part in shift))
-    negligible, cost, reach = _negligible(state, cell, shifts, chosen, most)
-    open_types = [k for k in lists if lists[k].size > 1 and k not in negligible]
+    # What cannot exceed the level is not looked for: the last search is content with the tolerance.
+    level = state.ahead + (0.5 * state.target if most == _MANY else 0.0)
+    shifts = {k: choices.shift_of(k, float(origin[k]), listed) for k, listed in lists.items()}
     settled = chosen.copy()
     for k in lists:
         if lists[k].size == 1:
             settled[k] = lists[k][0]
+    fixed = _negligible(state, cell, shifts, settled, 0.2 if most == _MANY else 0.02)
+    open_types = [k for k in lists if lists[k].size > 1 and k not in fixed.types]
     totals = choices.shift(origin, settled)
-    is_open = np.zeros(origin.size, dtype=bool)
-    is_open[open_types] = True
-    fixed = Shift(*(np.asarray(np.sum(np.where(is_open, 0.0, part))) for part in totals))
+    is_fixed = np.ones(origin.size, dtype=bool)
+    is_fixed[open_types] = False
+    rest = Shift(*(np.asarray(np.sum(part[is_fixed])) for part in totals))
     tangents = _tangents(
-        base, cell, [shifts[k] for k in open_types], first - reach, last + reach,
+        base,
+        cell,
+        [shifts[k] for k in open_types],
+        (first - fixed.reach, last + fixed.reach),
         float(cell.value[0]) - state.ahead,
     )
-    allowance = float(base.allowance(np.asarray(last), totals.totals()))
+    if longest is not None:
+        for k in open_types:
+            worth = shifts[k].worth(float(cell.mean_price[0]), float(cell.start_price[0]))
+            kept = np.argsort(-worth, kind="stable")[:longest]
+            lists[k] = lists[k][kept]
+            shifts[k] = Shift(*(part[kept] for part in shifts[k]))
     found = search(
-        base, fixed, [shifts[k] for k in open_types], tangents,
-        state.ahead + (state.target / 2.0 if most > _FEW else 0.0) , most, state.deadline,
+        base, rest, [shifts[k] for k in open_types], tangents, level, most, state.deadline
     )
-    level = state.ahead + (state.target / 2.0 if most > _FEW else 0.0)
     if found.picks is not None:
         point = settled.copy()
         for k, pick in zip(open_types, found.picks, strict=True):
             point[k] = lists[k][pick]
-        exact = float(base.gain(choices.shift(origin, point).totals()))
-        state.see(exact, point)
-    return max(level, found.gain, found.dropped) + cost + allowance
+        state.see(float(base.gain(choices.shift(origin, point).totals())), point)
+    if longest is not None:
+        return np.inf
+    allowance = float(base.allowance(np.asarray(last), totals.totals()))
+    return max(level, found.gain, found.dropped) + fixed.cost + allowance
 
 
-def _lists(
-    state: _State, nu: float, ends: tuple[tuple[float, float], tuple[float, float]]
-) -> tuple[dict[int, FloatArray] | None, FloatArray]:
+def _lists(state: _State, cell: Bounds) -> tuple[dict[int, FloatArray] | None, FloatArray]:
     """Choices by type that may be part of something better, and the best ones at the prices."""
     base, choices = state.base, state.base.choices
-    kept: dict[int, list[FloatArray]] = {}
-    origin = base.point.tokens
-    best = choices.best(np.full(2, nu), np.array([p for p, _ in ends]), origin)
-    spans = [
-        choices.span(best[e], nu, p, bound - state.ahead) for e, (p, bound) in enumerate(ends)
-    ]
-    if sum(float(np.sum(choices.sizes(span))) for span in spans) > 2.0 * origin.size + _LONGEST_LIST:
+    nu = float(cell.mean_price[0])
+    prices = np.array([cell.start_price[0], cell.end_price[0]])
+    budgets = np.array([cell.at_first[0], cell.at_last[0]]) - state.ahead
+    best = choices.best(np.full(2, nu), prices, base.point.tokens)
+    spans = [choices.span(best[e], nu, float(prices[e]), float(budgets[e])) for e in range(2)]
+    sizes = np.array([choices.sizes(span) for span in spans])
+    if sizes.sum() > 2.0 * base.point.tokens.size + _LONGEST_LIST:
         return None, best[0]
-    sizes = [choices.sizes(span) for span in spans]
-    is_single = (best[0] == best[1]) & (sizes[0] <= 1.0) & (sizes[1] <= 1.0)
+    is_single = (best[0] == best[1]) & (sizes <= 1.0).all(axis=0)
+    lists: dict[int, FloatArray] = {}
     for k in np.flatnonzero(~is_single).tolist():
-        for e, (p, bound) in enumerate(ends):
-            listed = choices.listed(k, spans[e])
-            points = np.tile(best[e], (listed.size, 1))
-            points[:, k] = listed
-            loss = -choices.shift(best[e], points).worth(nu, p)[:, k]
-            kept.setdefault(k, []).append(listed[loss <= bound - state.ahead])
-    lists = {k: np.unique(np.concatenate(parts)) for k, parts in kept.items()}
-    return {k: row for k, row in lists.items() if row.size}, best[0]
+        listed = np.unique(np.concatenate([choices.listed(k, span) for span in spans]))
+        # A choice has to be good enough at one of the two ends.
+        loss = np.array(
+            [
+                -choices.shift_of(k, float(best[e, k]), listed).worth(nu, float(prices[e]))
+                for e in range(2)
+            ]
+        )
+        lists[k] = listed[(loss <= budgets[:, np.newaxis]).any(axis=0)]
+    return {k: listed for k, listed in lists.items() if listed.size}, best[0]
+
+
+class _Fixed(NamedTuple):
+    types: set[int]
+    cost: float
+    """What fixing them costs at most in all, in seconds."""
+    reach: float
+    """How far that can move m1, in seconds."""
 
 
 def _negligible(
-    state: _State, cell: Bounds, shifts: dict[int, Shift], chosen: FloatArray, most: int
-) -> tuple[set[int], float, float]:
-    """Types that may be fixed at what was chosen for them: which, what that costs at most in all,
-    and how far it can move m1.
+    state: _State, cell: Bounds, shifts: dict[int, Shift], settled: FloatArray, share: float
+) -> _Fixed:
+    """Types that may be fixed at what was chosen for them.
 
-    By the mean value theorem along the segment from any choice to the one with these types fixed,
-    J falls by no more than what each of them loses at some prices of the segment, the same for all.
-    A loss is convex in the prices: it is largest at a corner of their range.
+    By the mean value theorem along the segment from the moments of any choice to those with these
+    types fixed, J falls by no more than what the types lose at some prices on that segment, the
+    same for all. A loss is convex in the prices: it is largest at a corner of their range.
     """
     base, choices = state.base, state.base.choices
     spread = {k: float(np.ptp(shift.mean)) for k, shift in shifts.items()}
     reach = sum(spread.values())
-    second = base.second + sum(float(np.min(s.second)) for s in shifts.values())
-    most_second = base.second + sum(float(np.max(s.second)) for s in shifts.values())
-    first = float(cell.first[0]) - reach
-    last = float(cell.last[0]) + reach
-    if base.idle_at(np.asarray(last)) <= 0.5 * base.idle_at(cell.last)[0]:
-        return set(), 0.0, 0.0
+    first, last = float(cell.first[0]) - reach, float(cell.last[0]) + reach
+    if float(base.idle_at(np.asarray(last))) <= 0.5 * float(base.idle_at(cell.last)[0]):
+        return _Fixed(set(), 0.0, 0.0)
     # Types that are not listed keep their choice, which need not be that of the base.
-    others = choices.shift(base.point.tokens, chosen)
-    listed = np.zeros(chosen.size, dtype=bool)
-    listed[list(shifts)] = True
-    rest = float(np.sum(np.where(listed, 0.0, others.second)))
+    rest = choices.shift(base.point.tokens, settled).second
+    rest[list(shifts)] = 0.0
+    second = base.second + float(rest.sum())
     corners = []
-    for at, moment in ((first, second + rest), (last, most_second + rest)):
+    for at, listed in ((first, np.min), (last, np.max)):
+        moment = second + sum(float(listed(shift.second)) for shift in shifts.values())
         idle = float(base.idle_at(np.asarray(at)))
         pressure = base.congested + 0.5 * base.by_second * base.rate * max(moment, 0.0)
         corners.append((base.share + pressure / idle**2, 0.5 * base.by_second / idle))
-    nu = np.array([corners[a][0] for a in (0, 0, 1, 1)])
-    p = np.array([corners[a][1] for a in (0, 1, 0, 1)])
-    best = choices.best(nu, p, chosen)
-    losses = np.max(choices.shift(chosen, best).worth(nu[:, np.newaxis], p[:, np.newaxis]), axis=0)
-    allowed = 0.2 * state.target if most > _FEW else min(
-        0.02 * state.target, 10.0 * float(rounding_allowance(base.point)))
-    fixed: set[int] = set()
-    cost = 0.0
+    nu, p = (np.array(part) for part in zip(*corners, strict=True))
+    nu, p = np.repeat(nu, 2), np.tile(p, 2)
+    best = choices.best(nu, p, settled)
+    worth = choices.shift(settled, best).worth(nu[:, np.newaxis], p[:, np.newaxis])
+    losses = np.maximum(worth.max(axis=0), 0.0)
+    allowed = share * state.target
+    fixed, cost = set(), 0.0
     for k in sorted(shifts, key=lambda k: float(losses[k])):
-        if cost + max(float(losses[k]), 0.0) > allowed:
+        if cost + float(losses[k]) > allowed:
             break
-        cost += max(float(losses[k]), 0.0)
+        cost += float(losses[k])
         fixed.add(k)
-    return fixed, cost, sum(spread[k] for k in fixed)
+    return _Fixed(fixed, cost, sum(spread[k] for k in fixed))
 
 
 def _tangents(
-    base: Base, cell: Bounds, lists: list[Shift], first: float, last: float, gap: float
+    base: Base, cell: Bounds, lists: list[Shift], ends: tuple[float, float], gap: float
 ) -> Tangents:
-    """The bounds of the cell at several prices around its own."""
-    middle = 0.5 * (first + last)
+    """The bounds of a cell between other ends, at several prices around its own."""
+    middle, at = 0.5 * (ends[0] + ends[1]), np.array(ends)
     price, price_slope = base.second_price_at(np.asarray(middle))
     cost, slope = base.cost(np.asarray(middle))
-    ends = np.array([first, last])
-    nu = float(cell.mean_price[0])
     widest = max((float(np.ptp(shift.mean)) for shift in lists), default=0.0)
     unit = gap / widest if widest > 0.0 else 0.0
-    prices = np.unique(np.maximum(nu + unit * _OFFSETS, 0.0))[:, np.newaxis]
+    prices = np.unique(np.maximum(float(cell.mean_price[0]) + unit * _OFFSETS, 0.0))[:, np.newaxis]
     return Tangents(
         prices,
-        price + price_slope * (ends - middle),
-        prices * ends - (cost + slope * (ends - middle)),
+        price + price_slope * (at - middle),
+        prices * at - (cost + slope * (at - middle)),
     )

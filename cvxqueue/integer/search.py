@@ -54,6 +54,10 @@ class Found(NamedTuple):
     """Bound on every choice that was left out for want of room; −inf where none was."""
 
 
+def _top(values: FloatArray) -> float:
+    return float(np.max(values, initial=-np.inf))
+
+
 class _Layer(NamedTuple):
     parent: NDArray[np.intp]
     pick: NDArray[np.intp]
@@ -95,13 +99,14 @@ def search(
     layers: list[_Layer] = []
     dropped = -np.inf
     for position, k in enumerate(order):
-        if time.perf_counter() > deadline:
-            most = 1
         losses = worths[position] - tops[position]
         steps = np.stack(lists[k], axis=-1)
         parents, picks, reaches, values = [], [], [], []
         rows = max(_CHUNK // len(losses), 1)
         for start in range(0, len(reach), rows):
+            if time.perf_counter() > deadline:
+                left = reach[start:].max(axis=-1).min(axis=-1)
+                return Found(-np.inf, None, max(dropped, float(left.max()), *map(_top, values)))
             extended = reach[start : start + rows, np.newaxis] + losses
             bound = extended.max(axis=-1).min(axis=-1)
             parent, pick = np.nonzero(bound > level)
