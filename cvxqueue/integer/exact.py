@@ -230,18 +230,25 @@ def _searched(state: _State, bounds: Bounds) -> float:
         if bound <= state.ahead + state.target or state.is_over:
             value = max(value, bound)
             continue
+        excess = bound - float(cell.at_middle[0])
+        if excess > _SETTLED * (bound - state.ahead):
+            todo += _halves(state, cell, most)
+            continue
         reached = min(_search_cell(state, cell, most), bound)
         if reached <= state.ahead + state.target:
             value = max(value, reached)
-            continue
-        if bound - float(cell.at_middle[0]) > _NARROW * (bound - state.ahead):
-            halves = _halved(state, cell)
-            todo += [(halves.take(np.array([half])), most) for half in range(2)]
+        elif excess > _NARROW * (bound - state.ahead):
+            todo += _halves(state, cell, most)
         elif most < _MANY:
             todo.append((cell, _MANY))
         else:
             value = max(value, reached)
     return max(value, state.ahead)
+
+
+def _halves(state: _State, cell: Bounds, most: int) -> list[tuple[Bounds, int]]:
+    halves = _halved(state, cell)
+    return [(halves.take(np.array([half])), most) for half in range(2)]
 
 
 def _look_around(state: _State, bounds: Bounds) -> None:

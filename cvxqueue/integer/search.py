@@ -8,6 +8,7 @@ whose mean is off is bounded by a price that the remaining types cannot make goo
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["Found", "Tangents", "search"]
 
-# Partial choices that are extended at a time.
+# Extensions of partial choices that are looked at at a time.
 _CHUNK = 200_000
 
 
@@ -52,6 +53,17 @@ class Found(NamedTuple):
     """Its entry of the list of each type."""
     dropped: float
     """Bound on every choice that was left out for want of room; −inf where none was."""
+
+
+def _chunks(counts: NDArray[np.intp]) -> Iterator[slice]:
+    """Runs of partial choices with so many extensions that arrays over these stay small."""
+    total = np.cumsum(counts)
+    start = 0
+    while start < counts.size:
+        done = total[start - 1] if start else 0
+        stop = max(int(np.searchsorted(total, done + _CHUNK, side="right")), start + 1)
+        yield slice(start, stop)
+        start = stop
 
 
 def _top(values: FloatArray) -> float:
@@ -97,23 +109,33 @@ def search(
     reach = (tangents.worth(fixed) + tangents.constants + np.sum(tops, axis=0))[np.newaxis]
     sums = np.array([[float(part) for part in fixed]])
     layers: list[_Layer] = []
+    # Of all prices, the one whose bound is the sharpest to begin with.
+    own = int(np.argmin(reach[0].max(axis=-1)))
     dropped = -np.inf
     for position, k in enumerate(order):
         losses = worths[position] - tops[position]
         steps = np.stack(lists[k], axis=-1)
+        # Only these can be good enough: those that lose less than the room at every price.
+        least = (-losses).min(axis=-1)
+        ranked = np.argsort(least[:, own], kind="stable")
+        room = reach[:, own].max(axis=-1) - level
+        counts = np.searchsorted(least[ranked, own], room)
         parents, picks, reaches, values = [], [], [], []
-        rows = max(_CHUNK // len(losses), 1)
-        for start in range(0, len(reach), rows):
+        for rows in _chunks(counts):
             if time.perf_counter() > deadline:
-                left = reach[start:].max(axis=-1).min(axis=-1)
+                left = reach[rows.start :].max(axis=-1).min(axis=-1)
                 return Found(-np.inf, None, max(dropped, float(left.max()), *map(_top, values)))
-            extended = reach[start : start + rows, np.newaxis] + losses
+            pairs = counts[rows]
+            parent = np.repeat(np.arange(rows.start, rows.stop), pairs)
+            ends = np.cumsum(pairs)
+            pick = ranked[np.arange(parent.size) - np.repeat(ends - pairs, pairs)]
+            extended = reach[parent] + losses[pick]
             bound = extended.max(axis=-1).min(axis=-1)
-            parent, pick = np.nonzero(bound > level)
-            parents.append(parent + start)
-            picks.append(pick)
-            reaches.append(extended[parent, pick])
-            values.append(bound[parent, pick])
+            (alive,) = np.nonzero(bound > level)
+            parents.append(parent[alive])
+            picks.append(pick[alive])
+            reaches.append(extended[alive])
+            values.append(bound[alive])
         parent, pick = np.concatenate(parents), np.concatenate(picks)
         reach, value = np.concatenate(reaches), np.concatenate(values)
         if parent.size > most:
