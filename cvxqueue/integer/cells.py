@@ -143,6 +143,8 @@ class Bounds(NamedTuple):
     """The same at `last`: the larger of the two bounds every choice in the cell."""
     at_middle: FloatArray
     """The bound of a cell without width: what more cells cannot do away with."""
+    error: FloatArray
+    """What the tangents take from T at the worse end."""
 
     @property
     def value(self) -> FloatArray:
@@ -238,6 +240,7 @@ class _Block:
         for old, new in zip(found[2:7], better[2:7], strict=True):
             old[rows] = np.where(is_better, new, old[rows])
         found.at_middle[rows] = better.at_middle
+        found.error[rows] = np.where(is_better, better.error, found.error[rows])
         return found
 
     def _take(self, rows: NDArray[np.intp]) -> _Block:
@@ -254,7 +257,7 @@ class _Block:
 
     def _ends(self, nu: FloatArray, points: FloatArray, at_middle: FloatArray) -> Bounds:
         """Bounds at the two ends of each cell."""
-        tangents, values = [], []
+        tangents, values, errors = [], [], []
         for at in (self.first, self.last):
             tangent = np.maximum(self.price + self.price_slope * (at - self.middle), 0.0)
             points, totals = self._sums(nu, tangent, points)
@@ -262,7 +265,10 @@ class _Block:
             value = totals.worth(nu, tangent) + nu * at - cost
             tangents.append(tangent)
             values.append(value + self.base.allowance(self.last, totals))
-        return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle)
+            price, exact = self.base.second_price_at(at)[0], self.base.cost(at)[0]
+            errors.append(exact - cost + (price - tangent) * totals.second)
+        error = np.maximum(*errors)
+        return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle, error)
 
     def _centered(
         self, nu: FloatArray, level: float

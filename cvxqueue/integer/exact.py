@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +12,10 @@ from cvxqueue.certificates import rounding_allowance
 from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices, Shift
 from cvxqueue.integer.climb import climb
-from cvxqueue.integer.search import Tangents, search
+from cvxqueue.integer.search import Corners, Tangents, search
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["Proof", "best_choice", "upper_gain"]
 
@@ -21,9 +23,12 @@ _ROUNDS = 40
 _REBASES = 6
 # Cells grow by this factor away from the base.
 _GROWTH = 4.0
-# A cell whose bound exceeds that of its middle by less than this part of the gap is narrow enough.
+# A cell whose tangents cost less than this part of the gap is narrow enough to be searched.
 _SETTLED = 0.25
-# One whose bound exceeds it by less than this part is not worth cutting when its search fails.
+# Of no more types than this, a cell is searched before it is cut for other reasons.
+_SEARCHED = 64
+# One whose bound exceeds that of its middle by less than this part of the gap is not worth cutting
+# when its search fails.
 _NARROW = 0.02
 # Partial choices kept by the first search, and by the last.
 _FEW, _MANY = 20_000, 300_000
@@ -33,6 +38,10 @@ _GLANCE, _GLIMPSE, _LOOKS = 1_000, 9, 3
 _LONGEST_LIST = 100_000
 # Prices of mean service that bound a partial choice, in units of the gap over the largest step.
 _OFFSETS = np.array([0.0, -1.0, 1.0, -5.0, 5.0])
+# Shares of the price of a squared second by which it is changed to bound the second moment.
+_PRICE_SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# Part of the width of a cell that fixed types may move m1 by, and comparisons as much again.
+_REACH = 0.1
 # What rounding may have cost an end of a range, relative to its size.
 _MARGIN = 1e-9
 
@@ -191,7 +200,10 @@ def _refined(state: _State, bounds: Bounds, settled: float) -> Bounds:
     kept: list[Bounds] = []
     for _ in range(_ROUNDS):
         bounds = bounds.take(bounds.value > state.ahead + state.target)
-        is_narrow = bounds.value - bounds.at_middle <= settled * (bounds.value - state.ahead)
+        gap = bounds.value - state.ahead
+        is_narrow = bounds.error <= settled * gap
+        if state.best.size > _SEARCHED:
+            is_narrow &= bounds.value - bounds.at_middle <= settled * gap
         if state.is_over:
             is_narrow[:] = True
         kept.append(bounds.take(is_narrow))
@@ -230,10 +242,10 @@ def _searched(state: _State, bounds: Bounds) -> float:
         if bound <= state.ahead + state.target or state.is_over:
             value = max(value, bound)
             continue
-        excess = bound - float(cell.at_middle[0])
-        if excess > _SETTLED * (bound - state.ahead):
+        if float(cell.error[0]) > _SETTLED * (bound - state.ahead):
             todo += _halves(state, cell, most)
             continue
+        excess = bound - float(cell.at_middle[0])
         reached = min(_search_cell(state, cell, most), bound)
         if reached <= state.ahead + state.target:
             value = max(value, reached)
@@ -281,17 +293,21 @@ def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = N
     for k in lists:
         if lists[k].size == 1:
             settled[k] = lists[k][0]
-    fixed = _negligible(state, cell, shifts, settled, 0.2 if most == _MANY else 0.02)
+    reach = _REACH * (last - first)
+    share = 0.2 if most == _MANY else 0.02
+    box = _price_box(base, cell, list(shifts.values()), _rest(choices, origin, settled, lists), level)
+    fixed = _negligible(state, shifts, settled, box, share)
     open_types = [k for k in lists if lists[k].size > 1 and k not in fixed.types]
     totals = choices.shift(origin, settled)
-    is_fixed = np.ones(origin.size, dtype=bool)
-    is_fixed[open_types] = False
-    rest = Shift(*(np.asarray(np.sum(part[is_fixed])) for part in totals))
+    rest = _rest(choices, origin, settled, open_types)
+    layers = max(len(open_types), 1)
+    widths = reach / layers, box.second_reach / layers
+    compared = Corners(box.mean_prices, box.second_prices, widths, share * state.target)
     tangents = _tangents(
         base,
         cell,
         [shifts[k] for k in open_types],
-        (first - fixed.reach, last + fixed.reach),
+        (first - 2.0 * reach, last + 2.0 * reach),
         float(cell.value[0]) - state.ahead,
     )
     if longest is not None:
@@ -301,7 +317,7 @@ def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = N
             lists[k] = lists[k][kept]
             shifts[k] = Shift(*(part[kept] for part in shifts[k]))
     found = search(
-        base, rest, [shifts[k] for k in open_types], tangents, level, most, state.deadline
+        base, rest, [shifts[k] for k in open_types], tangents, compared, level, most, state.deadline
     )
     if found.picks is not None:
         point = settled.copy()
@@ -311,7 +327,7 @@ def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = N
     if longest is not None:
         return np.inf
     allowance = float(base.allowance(np.asarray(last), totals.totals()))
-    return max(level, found.gain, found.dropped) + fixed.cost + allowance
+    return max(level, found.gain, found.dropped) + fixed.cost + compared.cost + allowance
 
 
 def _lists(state: _State, cell: Bounds) -> tuple[dict[int, FloatArray] | None, FloatArray]:
@@ -340,16 +356,80 @@ def _lists(state: _State, cell: Bounds) -> tuple[dict[int, FloatArray] | None, F
     return {k: listed for k, listed in lists.items() if listed.size}, best[0]
 
 
+def _rest(
+    choices: Choices, origin: FloatArray, settled: FloatArray, left_out: Iterable[int]
+) -> Shift:
+    """What the types that are not left out change in all."""
+    is_in = np.ones(origin.size, dtype=bool)
+    is_in[list(left_out)] = False
+    shift = choices.shift(origin, settled)
+    return Shift(*(accurate_sum(np.where(is_in, part, 0.0)) for part in shift))
+
+
+class _PriceBox(NamedTuple):
+    """Range of the prices near a cell, for choices better than a level and those near them."""
+
+    mean_prices: FloatArray
+    """∂T/∂m1 at the four corners."""
+    second_prices: FloatArray
+    """∂T/∂m2 at the four corners."""
+    reach: float
+    """How far beyond the cell the prices may be used, in seconds: twice."""
+    second_reach: float
+    """The same for the second moment, in seconds²."""
+
+
+def _price_box(
+    base: Base, cell: Bounds, shifts: list[Shift], rest: Shift, level: float
+) -> _PriceBox:
+    """Range of the prices of all choices in a cell that exceed a level.
+
+    The bound of the cell with p ± θ in place of p says how far m2 can be off: if Σ is the largest
+    sum at p − θ, then level < Σ − θ Δm2.
+    """
+    nu = float(cell.mean_price[0])
+    first, last = float(cell.first[0]), float(cell.last[0])
+    ends = _tangents(base, cell, [], (first, last), 0.0)
+    least = float(rest.second) + sum(float(shift.second.min()) for shift in shifts)
+    most = float(rest.second) + sum(float(shift.second.max()) for shift in shifts)
+    for share in _PRICE_SHARES:
+        for sign in (1.0, -1.0):
+            # (2,): one for each end.
+            prices = ends.second_prices * (1.0 + sign * share)
+            theta = sign * share * ends.second_prices
+            top = rest.worth(nu, prices) + ends.constants[0]
+            for shift in shifts:
+                spread = Shift(*(part[:, np.newaxis] for part in shift))
+                top = top + spread.worth(nu, prices).max(axis=0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                limits = (level - top) / theta
+            if sign > 0.0:
+                least = np.fmax(least, np.min(limits))
+            else:
+                most = np.fmin(most, np.max(limits))
+    reach = _REACH * (last - first)
+    spread_second = max(float(most - least), 0.0)
+    corners = []
+    for at, second in (
+        (first - 2.0 * reach, least - 2.0 * spread_second),
+        (last + 2.0 * reach, most + 2.0 * spread_second),
+    ):
+        idle = float(base.idle_at(np.asarray(at)))
+        moment = max(base.second + float(second), 0.0)
+        pressure = base.congested + 0.5 * base.by_second * base.rate * moment
+        corners.append((base.share + pressure / idle**2, 0.5 * base.by_second / idle))
+    means, seconds = (np.array(part) for part in zip(*corners, strict=True))
+    return _PriceBox(np.repeat(means, 2), np.tile(seconds, 2), reach, spread_second)
+
+
 class _Fixed(NamedTuple):
     types: set[int]
     cost: float
     """What fixing them costs at most in all, in seconds."""
-    reach: float
-    """How far that can move m1, in seconds."""
 
 
 def _negligible(
-    state: _State, cell: Bounds, shifts: dict[int, Shift], settled: FloatArray, share: float
+    state: _State, shifts: dict[int, Shift], settled: FloatArray, box: _PriceBox, share: float
 ) -> _Fixed:
     """Types that may be fixed at what was chosen for them.
 
@@ -357,35 +437,24 @@ def _negligible(
     types fixed, J falls by no more than what the types lose at some prices on that segment, the
     same for all. A loss is convex in the prices: it is largest at a corner of their range.
     """
-    base, choices = state.base, state.base.choices
-    spread = {k: float(np.ptp(shift.mean)) for k, shift in shifts.items()}
-    reach = sum(spread.values())
-    first, last = float(cell.first[0]) - reach, float(cell.last[0]) + reach
-    if float(base.idle_at(np.asarray(last))) <= 0.5 * float(base.idle_at(cell.last)[0]):
-        return _Fixed(set(), 0.0, 0.0)
-    # Types that are not listed keep their choice, which need not be that of the base.
-    rest = choices.shift(base.point.tokens, settled).second
-    rest[list(shifts)] = 0.0
-    second = base.second + float(rest.sum())
-    corners = []
-    for at, listed in ((first, np.min), (last, np.max)):
-        moment = second + sum(float(listed(shift.second)) for shift in shifts.values())
-        idle = float(base.idle_at(np.asarray(at)))
-        pressure = base.congested + 0.5 * base.by_second * base.rate * max(moment, 0.0)
-        corners.append((base.share + pressure / idle**2, 0.5 * base.by_second / idle))
-    nu, p = (np.array(part) for part in zip(*corners, strict=True))
-    nu, p = np.repeat(nu, 2), np.tile(p, 2)
-    best = choices.best(nu, p, settled)
-    worth = choices.shift(settled, best).worth(nu[:, np.newaxis], p[:, np.newaxis])
+    choices = state.base.choices
+    best = choices.best(box.mean_prices, box.second_prices, settled)
+    worth = choices.shift(settled, best).worth(
+        box.mean_prices[:, np.newaxis], box.second_prices[:, np.newaxis]
+    )
     losses = np.maximum(worth.max(axis=0), 0.0)
-    allowed = share * state.target
-    fixed, cost = set(), 0.0
+    fixed: set[int] = set()
+    cost = mean = second = 0.0
     for k in sorted(shifts, key=lambda k: float(losses[k])):
-        if cost + float(losses[k]) > allowed:
+        mean += float(np.ptp(shifts[k].mean))
+        second += float(np.ptp(shifts[k].second))
+        if cost + float(losses[k]) > share * state.target:
+            break
+        if mean > box.reach or second > box.second_reach:
             break
         cost += float(losses[k])
         fixed.add(k)
-    return _Fixed(fixed, cost, sum(spread[k] for k in fixed))
+    return _Fixed(fixed, cost)
 
 
 def _tangents(

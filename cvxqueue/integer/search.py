@@ -18,10 +18,14 @@ from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Shift
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["Found", "Tangents", "search"]
+__all__ = ["Corners", "Found", "Tangents", "search"]
 
 # Extensions of partial choices that are looked at at a time.
 _CHUNK = 200_000
+
+
+# Fewer partial choices are not compared with each other.
+_COMPARED = 2_000
 
 
 class Tangents(NamedTuple):
@@ -42,6 +46,23 @@ class Tangents(NamedTuple):
         """Worth at each of the prices, shape (..., P, 2)."""
         spread = Shift(*(np.asarray(part)[..., np.newaxis, np.newaxis] for part in shift))
         return spread.worth(self.mean_prices, self.second_prices)
+
+
+class Corners(NamedTuple):
+    """Range of the prices in a cell, and what may be lost to comparisons."""
+
+    mean_prices: FloatArray
+    """∂T/∂m1 at the corners, shape (4,)."""
+    second_prices: FloatArray
+    """∂T/∂m2 at the corners, shape (4,)."""
+    widths: tuple[float, float]
+    """How far the moments of two partial choices may be apart to be compared, s and s²."""
+    cost: float
+    """Seconds that may be lost to all comparisons."""
+
+    def worth(self, sums: FloatArray) -> FloatArray:
+        """Worth of partial choices, shape (S, 3), at the corners, shape (S, 4)."""
+        return Shift(*sums.T[..., np.newaxis]).worth(self.mean_prices, self.second_prices)
 
 
 class Found(NamedTuple):
@@ -70,6 +91,24 @@ def _top(values: FloatArray) -> float:
     return float(np.max(values, initial=-np.inf))
 
 
+def _undominated(corners: Corners, sums: FloatArray, cost: float) -> NDArray[np.intp]:
+    """Partial choices that no other one replaces at a cost of at most `cost`.
+
+    By the mean value theorem, replacing one by another changes the objective of what completes it
+    by the difference of their worths at some prices of the segment between: at most the largest at
+    the corners of the range.
+    """
+    worth = corners.worth(sums)
+    if min(corners.widths) <= 0.0:
+        return np.arange(worth.shape[0])
+    buckets = np.floor(sums[:, 1:] / corners.widths)
+    order = np.lexsort((-worth.sum(axis=-1), *buckets.T))
+    is_first = np.append(True, np.diff(buckets[order], axis=0).any(axis=-1))
+    leader = order[is_first][np.cumsum(is_first) - 1]
+    lost = (worth[order] - worth[leader]).max(axis=-1)
+    return np.sort(order[is_first | (lost > cost)])
+
+
 class _Layer(NamedTuple):
     parent: NDArray[np.intp]
     pick: NDArray[np.intp]
@@ -80,6 +119,7 @@ def search(
     fixed: Shift,
     lists: list[Shift],
     tangents: Tangents,
+    corners: Corners,
     level: float,
     most: int,
     deadline: float,
@@ -95,6 +135,8 @@ def search(
         For each other type, what each of its choices changes.
     tangents : Tangents
         Bounds of the cell.
+    corners : Corners
+        Range of the prices, by which partial choices are compared with each other.
     level : float
         Seconds over the base; what cannot exceed it is left out.
     most : int
@@ -138,6 +180,9 @@ def search(
             values.append(bound[alive])
         parent, pick = np.concatenate(parents), np.concatenate(picks)
         reach, value = np.concatenate(reaches), np.concatenate(values)
+        if parent.size > _COMPARED:
+            kept = _undominated(corners, sums[parent] + steps[pick], corners.cost / len(order))
+            parent, pick, reach, value = parent[kept], pick[kept], reach[kept], value[kept]
         if parent.size > most:
             ranked = np.argpartition(-value, most)
             dropped = max(dropped, float(value[ranked[most:]].max()))
