@@ -26,7 +26,7 @@ _GROWTH = 4.0
 # A cell whose tangents cost less than this part of the gap is narrow enough to be searched.
 _SETTLED = 0.25
 # Of no more types than this, a cell is searched before it is cut for other reasons.
-_SEARCHED = 64
+_SEARCHED = 8
 # One whose bound exceeds that of its middle by less than this part of the gap is not worth cutting
 # when its search fails.
 _NARROW = 0.02
@@ -38,6 +38,8 @@ _GLANCE, _GLIMPSE, _LOOKS = 1_000, 9, 3
 _LONGEST_LIST = 100_000
 # Prices of mean service that bound a partial choice, in units of the gap over the largest step.
 _OFFSETS = np.array([0.0, -1.0, 1.0, -5.0, 5.0])
+# Parts of the tolerance that fixing and comparing may cost each: of a few types next to nothing.
+_SMALL_SHARE, _LARGE_SHARE, _EASY = 0.02, 0.2, 8
 # Shares of the price of a squared second by which it is changed to bound the second moment.
 _PRICE_SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # Part of the width of a cell that fixed types may move m1 by, and comparisons as much again.
@@ -201,9 +203,9 @@ def _refined(state: _State, bounds: Bounds, settled: float) -> Bounds:
     for _ in range(_ROUNDS):
         bounds = bounds.take(bounds.value > state.ahead + state.target)
         gap = bounds.value - state.ahead
-        is_narrow = bounds.error <= settled * gap
-        if state.best.size > _SEARCHED:
-            is_narrow &= bounds.value - bounds.at_middle <= settled * gap
+        is_small = state.best.size <= _SEARCHED
+        width_cost = bounds.error if is_small else bounds.value - bounds.at_middle
+        is_narrow = width_cost <= settled * gap
         if state.is_over:
             is_narrow[:] = True
         kept.append(bounds.take(is_narrow))
@@ -242,10 +244,11 @@ def _searched(state: _State, bounds: Bounds) -> float:
         if bound <= state.ahead + state.target or state.is_over:
             value = max(value, bound)
             continue
-        if float(cell.error[0]) > _SETTLED * (bound - state.ahead):
+        excess = bound - float(cell.at_middle[0])
+        width_cost = excess if state.best.size > _SEARCHED else float(cell.error[0])
+        if width_cost > _SETTLED * (bound - state.ahead):
             todo += _halves(state, cell, most)
             continue
-        excess = bound - float(cell.at_middle[0])
         reached = min(_search_cell(state, cell, most), bound)
         if reached <= state.ahead + state.target:
             value = max(value, reached)
@@ -294,7 +297,7 @@ def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = N
         if lists[k].size == 1:
             settled[k] = lists[k][0]
     reach = _REACH * (last - first)
-    share = 0.2 if most == _MANY else 0.02
+    share = _LARGE_SHARE if most == _MANY or len(lists) > _EASY else _SMALL_SHARE
     box = _price_box(base, cell, list(shifts.values()), _rest(choices, origin, settled, lists), level)
     fixed = _negligible(state, shifts, settled, box, share)
     open_types = [k for k in lists if lists[k].size > 1 and k not in fixed.types]
@@ -313,7 +316,7 @@ def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = N
     if longest is not None:
         for k in open_types:
             worth = shifts[k].worth(float(cell.mean_price[0]), float(cell.start_price[0]))
-            kept = np.argsort(-worth, kind="stable")[:longest]
+            kept = np.sort(np.argsort(-worth, kind="stable")[:longest])
             lists[k] = lists[k][kept]
             shifts[k] = Shift(*(part[kept] for part in shifts[k]))
     found = search(

@@ -76,6 +76,30 @@ class Found(NamedTuple):
     """Bound on every choice that was left out for want of room; −inf where none was."""
 
 
+def _good_enough(
+    losses: FloatArray, room: FloatArray
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Runs of choices, (J,), that may lose no more than each partial choice has room for, (S,).
+
+    Parameters
+    ----------
+    losses : ndarray, shape (J, P)
+    room : ndarray, shape (S, P)
+
+    Returns
+    -------
+    start, counts : ndarray of int, shape (S,)
+    """
+    start = np.zeros(len(room), dtype=np.intp)
+    stop = np.full(len(room), len(losses), dtype=np.intp)
+    for lost, left in zip(losses.T, room.T, strict=True):
+        # Least losses so far, from either end: the first and the last choice with less to lose.
+        down, up = np.minimum.accumulate(lost), np.minimum.accumulate(lost[::-1])[::-1]
+        start = np.maximum(start, np.searchsorted(-down, -left, side="left"))
+        stop = np.minimum(stop, np.searchsorted(up, left, side="right"))
+    return start, np.maximum(stop - start, 0)
+
+
 def _chunks(counts: NDArray[np.intp]) -> Iterator[slice]:
     """Runs of partial choices with so many extensions that arrays over these stay small."""
     total = np.cumsum(counts)
@@ -151,17 +175,11 @@ def search(
     reach = (tangents.worth(fixed) + tangents.constants + np.sum(tops, axis=0))[np.newaxis]
     sums = np.array([[float(part) for part in fixed]])
     layers: list[_Layer] = []
-    # Of all prices, the one whose bound is the sharpest to begin with.
-    own = int(np.argmin(reach[0].max(axis=-1)))
     dropped = -np.inf
     for position, k in enumerate(order):
         losses = worths[position] - tops[position]
         steps = np.stack(lists[k], axis=-1)
-        # Only these can be good enough: those that lose less than the room at every price.
-        least = (-losses).min(axis=-1)
-        ranked = np.argsort(least[:, own], kind="stable")
-        room = reach[:, own].max(axis=-1) - level
-        counts = np.searchsorted(least[ranked, own], room)
+        start, counts = _good_enough((-losses).min(axis=-1), reach.max(axis=-1) - level)
         parents, picks, reaches, values = [], [], [], []
         for rows in _chunks(counts):
             if time.perf_counter() > deadline:
@@ -170,7 +188,7 @@ def search(
             pairs = counts[rows]
             parent = np.repeat(np.arange(rows.start, rows.stop), pairs)
             ends = np.cumsum(pairs)
-            pick = ranked[np.arange(parent.size) - np.repeat(ends - pairs, pairs)]
+            pick = np.arange(parent.size) - np.repeat(ends - pairs - start[rows], pairs)
             extended = reach[parent] + losses[pick]
             bound = extended.max(axis=-1).min(axis=-1)
             (alive,) = np.nonzero(bound > level)
