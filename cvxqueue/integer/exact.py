@@ -25,8 +25,10 @@ _REBASES = 6
 _GROWTH = 4.0
 # A cell whose tangents cost less than this part of the gap is narrow enough to be searched.
 _SETTLED = 0.25
-# Of no more types than this, a cell is searched before it is cut for other reasons.
-_SEARCHED = 8
+# So many open cells are searched before they are cut further.
+_MOST_CELLS = 16
+# Logarithm of the number of combinations that a search gets through without much ado.
+_EASY_LOGARITHM = 9.0
 # One whose bound exceeds that of its middle by less than this part of the gap is not worth cutting
 # when its search fails.
 _NARROW = 0.02
@@ -203,9 +205,9 @@ def _refined(state: _State, bounds: Bounds, settled: float) -> Bounds:
     for _ in range(_ROUNDS):
         bounds = bounds.take(bounds.value > state.ahead + state.target)
         gap = bounds.value - state.ahead
-        is_small = state.best.size <= _SEARCHED
-        width_cost = bounds.error if is_small else bounds.value - bounds.at_middle
-        is_narrow = width_cost <= settled * gap
+        is_narrow = bounds.value - bounds.at_middle <= settled * gap
+        if bounds.first.size > _MOST_CELLS:
+            is_narrow[:] = True
         if state.is_over:
             is_narrow[:] = True
         kept.append(bounds.take(is_narrow))
@@ -244,15 +246,12 @@ def _searched(state: _State, bounds: Bounds) -> float:
         if bound <= state.ahead + state.target or state.is_over:
             value = max(value, bound)
             continue
-        excess = bound - float(cell.at_middle[0])
-        width_cost = excess if state.best.size > _SEARCHED else float(cell.error[0])
-        if width_cost > _SETTLED * (bound - state.ahead):
-            todo += _halves(state, cell, most)
-            continue
-        reached = min(_search_cell(state, cell, most), bound)
+        gap, excess = bound - state.ahead, bound - float(cell.at_middle[0])
+        is_wide = max(excess, float(cell.error[0])) > _SETTLED * gap
+        reached = min(_search_cell(state, cell, most, only_easy=is_wide), bound)
         if reached <= state.ahead + state.target:
             value = max(value, reached)
-        elif excess > _NARROW * (bound - state.ahead):
+        elif is_wide or excess > _NARROW * gap:
             todo += _halves(state, cell, most)
         elif most < _MANY:
             todo.append((cell, _MANY))
@@ -278,16 +277,26 @@ def _look_around(state: _State, bounds: Bounds) -> None:
             break
 
 
-def _search_cell(state: _State, cell: Bounds, most: int, longest: int | None = None) -> float:
+def _search_cell(
+    state: _State,
+    cell: Bounds,
+    most: int,
+    longest: int | None = None,
+    *,
+    only_easy: bool = False,
+) -> float:
     """Search one cell; return a bound on what its choices gain over the base.
 
-    Where lists are cut to the `longest`, to come across something good, nothing is proven.
+    Where lists are cut to the `longest`, to come across something good, nothing is proven; nor
+    where only easy cells are wanted and there are many combinations.
     """
     base, choices = state.base, state.base.choices
     origin = base.point.tokens
     first, last = float(cell.first[0]), float(cell.last[0])
     lists, chosen = _lists(state, cell)
     if lists is None:
+        return np.inf
+    if only_easy and sum(np.log(listed.size) for listed in lists.values()) > _EASY_LOGARITHM:
         return np.inf
     # What cannot exceed the level is not looked for: the last search is content with the tolerance.
     level = state.ahead + (0.5 * state.target if most == _MANY else 0.0)
