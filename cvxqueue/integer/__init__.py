@@ -1,6 +1,13 @@
-"""Whole tokens: rounding, and the best combination of whole neighbors."""
+"""Whole tokens and other domains: the best allocation with its proof, and the heuristics."""
 
+from cvxqueue.integer.rounding_bound import RoundingBound, rounding_bound
 from cvxqueue.integer.solution import IntegerSolution
-from cvxqueue.integer.solve import solve_integer
+from cvxqueue.integer.solve import plain_rounding, solve_integer
 
-__all__ = ["IntegerSolution", "solve_integer"]
+__all__ = [
+    "IntegerSolution",
+    "RoundingBound",
+    "plain_rounding",
+    "rounding_bound",
+    "solve_integer",
+]

@@ -17,7 +17,7 @@ the types, each by itself. Narrow cells lose a share of their width squared.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +151,7 @@ class Bounds(NamedTuple):
         """Bound on what any choice in each cell gains over the base."""
         return np.maximum(self.at_first, self.at_last)
 
-    def take(self, which: FloatArray) -> Bounds:
+    def take(self, which: NDArray[Any]) -> Bounds:
         """Return some of the cells."""
         return Bounds(*(part[which] for part in self))
 
@@ -228,7 +228,7 @@ class _Block:
         self.cost, self.slope = base.cost(self.middle)
 
     def bounds(self, nu: FloatArray, level: float) -> Bounds:
-        """Return the bounds at the guesses, and where these are above the level at better prices."""
+        """Return the bounds at the guesses; where these are above the level, at better prices."""
         start = np.broadcast_to(self.base.point.tokens, (nu.size, self.base.point.tokens.size))
         found = self._ends(nu, start, np.full_like(nu, np.inf))
         rows = np.flatnonzero(found.value > level)
@@ -246,9 +246,7 @@ class _Block:
     def _take(self, rows: NDArray[np.intp]) -> _Block:
         return _Block(self.base, self.first[rows], self.last[rows], self.best)
 
-    def _sums(
-        self, nu: FloatArray, p: FloatArray, start: FloatArray
-    ) -> tuple[FloatArray, Shift]:
+    def _sums(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> tuple[FloatArray, Shift]:
         choices = self.base.choices
         points = choices.best(nu, p, start)
         totals = choices.shift(self.base.point.tokens, points).totals()
@@ -257,7 +255,9 @@ class _Block:
 
     def _ends(self, nu: FloatArray, points: FloatArray, at_middle: FloatArray) -> Bounds:
         """Bounds at the two ends of each cell."""
-        tangents, values, errors = [], [], []
+        tangents: list[FloatArray] = []
+        values: list[FloatArray] = []
+        errors: list[FloatArray] = []
         for at in (self.first, self.last):
             tangent = np.maximum(self.price + self.price_slope * (at - self.middle), 0.0)
             points, totals = self._sums(nu, tangent, points)
@@ -267,12 +267,19 @@ class _Block:
             values.append(value + self.base.allowance(self.last, totals))
             price, exact = self.base.second_price_at(at)[0], self.base.cost(at)[0]
             errors.append(exact - cost + (price - tangent) * totals.second)
-        error = np.maximum(*errors)
-        return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle, error)
+        return Bounds(
+            first=self.first,
+            last=self.last,
+            mean_price=nu.copy(),
+            start_price=tangents[0],
+            end_price=tangents[1],
+            at_first=values[0],
+            at_last=values[1],
+            at_middle=at_middle,
+            error=np.maximum(*errors),
+        )
 
-    def _centered(
-        self, nu: FloatArray, level: float
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _centered(self, nu: FloatArray, level: float) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Prices that make the bound of the middle small, the points that they lead to, that bound.
 
         It is convex in ν, with the slope middle − Δm1: the tangents at two prices that bracket its

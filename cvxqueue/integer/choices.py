@@ -109,6 +109,8 @@ class Choices:
         self.count = np.floor((self.high - self.low) / self.step)
         self.high = self.low + self.step * self.count
         self._tabled = np.array([k for k, _ in tables], dtype=np.intp)
+        self.is_tabled = np.zeros(size, dtype=bool)
+        self.is_tabled[self._tabled] = True
         most = max((row.size for _, row in tables), default=1)
         # Shorter tables repeat their last entry.
         self._table = np.array(
@@ -152,7 +154,9 @@ class Choices:
     def _refuse(self, k: int) -> None:
         instance, domain = self.instance, self.domains[k]
         what = (
-            "no whole number of tokens" if isinstance(domain, Integers) else f"no tokens of {domain}"
+            "no whole number of tokens"
+            if isinstance(domain, Integers)
+            else f"no tokens of {domain}"
         )
         raise InfeasibleError(
             f"{instance.type_name(k)!r} can have {what}: there is none between "
@@ -329,9 +333,7 @@ class Choices:
             up[self._tabled] = table[rows, above]
         return down, up
 
-    def span(
-        self, best: FloatArray, mean_price: float, second_price: float, budget: float
-    ) -> Span:
+    def span(self, best: FloatArray, mean_price: float, second_price: float, budget: float) -> Span:
         """The choices that lose no more than `budget` seconds against the best ones at the prices.
 
         For the types with a lattice; of a table all entries are looked at by `listed`.
@@ -393,12 +395,16 @@ class Choices:
             stride *= 2.0
         return middle + sign * inside
 
+    def table_of(self, k: int) -> FloatArray | None:
+        """The entries of the table of a type, or ``None`` where it has a lattice."""
+        (found,) = np.nonzero(self._tabled == k)
+        return self._table[found[0], : self._table_sizes[found[0]]] if found.size else None
+
     def listed(self, k: int, span: Span) -> FloatArray:
         """The choices of one type in a span, or all of its table."""
-        (found,) = np.nonzero(self._tabled == k)
-        if found.size:
-            row = int(found[0])
-            return self._table[row, : self._table_sizes[row]]
+        table = self.table_of(k)
+        if table is not None:
+            return table
         numbers = self.low[k] + self.step[k] * np.arange(span.first[k], span.last[k] + 1.0)
         return np.append(0.0, numbers) if span.has_zero[k] else numbers
 

@@ -80,4 +80,5 @@ def _best_pair(base: Base, moves: _Moves) -> NDArray[np.intp] | None:
     best = int(np.argmax(gains))
     if gains.flat[best] <= 0.0:
         return None
-    return kept[np.array(divmod(best, kept.size))]
+    pair: NDArray[np.intp] = kept[np.array(divmod(best, kept.size))]
+    return pair

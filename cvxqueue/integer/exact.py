@@ -66,6 +66,8 @@ class _State:
     def __init__(self, base: Base, tolerance: float, deadline: float) -> None:
         self.base, self.deadline = base, deadline
         self.ahead, self.best = 0.0, base.point.tokens
+        # Bound on what is in the cells that have been closed.
+        self.closed = -np.inf
         allowance = float(rounding_allowance(base.point))
         # The allowance is part of the gap that is told, and no bound is sharper than it.
         self.target = max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.0 * allowance)
@@ -79,9 +81,7 @@ class _State:
         return time.perf_counter() > self.deadline
 
 
-def best_choice(
-    choices: Choices, start: FloatArray, tolerance: float, time_limit: float
-) -> Proof:
+def best_choice(choices: Choices, start: FloatArray, tolerance: float, time_limit: float) -> Proof:
     """Find the best choice, and prove it to `tolerance` relative to `scale`.
 
     Parameters
@@ -126,7 +126,7 @@ def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: flo
 
 
 def _worst(bounds: Bounds, state: _State) -> float:
-    return float(np.max(bounds.value, initial=state.ahead))
+    return float(np.max(bounds.value, initial=max(state.ahead, state.closed)))
 
 
 def _bounded(
@@ -203,7 +203,9 @@ def _refined(state: _State, bounds: Bounds, settled: float) -> Bounds:
     """Cut cells until none matters, or only such whose width costs no more than a part of it."""
     kept: list[Bounds] = []
     for _ in range(_ROUNDS):
-        bounds = bounds.take(bounds.value > state.ahead + state.target)
+        is_closed = bounds.value <= state.ahead + state.target
+        state.closed = float(np.max(bounds.value[is_closed], initial=state.closed))
+        bounds = bounds.take(~is_closed)
         gap = bounds.value - state.ahead
         is_narrow = bounds.value - bounds.at_middle <= settled * gap
         if bounds.first.size > _MOST_CELLS:
@@ -237,7 +239,7 @@ def _searched(state: _State, bounds: Bounds) -> float:
     """
     _look_around(state, bounds)
     todo = [(bounds.take(np.array([row])), _FEW) for row in range(bounds.value.size)]
-    value = state.ahead
+    value = state.closed
     while todo:
         # The best first: what it finds closes others.
         todo.sort(key=lambda cell: float(cell[0].value[0]))
@@ -307,7 +309,9 @@ def _search_cell(
             settled[k] = lists[k][0]
     reach = _REACH * (last - first)
     share = _LARGE_SHARE if most == _MANY or len(lists) > _EASY else _SMALL_SHARE
-    box = _price_box(base, cell, list(shifts.values()), _rest(choices, origin, settled, lists), level)
+    box = _price_box(
+        base, cell, list(shifts.values()), _rest(choices, origin, settled, lists), level
+    )
     fixed = _negligible(state, shifts, settled, box, share)
     open_types = [k for k in lists if lists[k].size > 1 and k not in fixed.types]
     totals = choices.shift(origin, settled)

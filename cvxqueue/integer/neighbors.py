@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.descent import descend
 from cvxqueue.integer.program import FlipProgram
-from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray

@@ -76,9 +76,7 @@ class Found(NamedTuple):
     """Bound on every choice that was left out for want of room; −inf where none was."""
 
 
-def _good_enough(
-    losses: FloatArray, room: FloatArray
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _good_enough(losses: FloatArray, room: FloatArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Runs of choices, (J,), that may lose no more than each partial choice has room for, (S,).
 
     Parameters
@@ -180,7 +178,10 @@ def search(
         losses = worths[position] - tops[position]
         steps = np.stack(lists[k], axis=-1)
         start, counts = _good_enough((-losses).min(axis=-1), reach.max(axis=-1) - level)
-        parents, picks, reaches, values = [], [], [], []
+        parents: list[NDArray[np.intp]] = []
+        picks: list[NDArray[np.intp]] = []
+        reaches: list[FloatArray] = []
+        values: list[FloatArray] = []
         for rows in _chunks(counts):
             if time.perf_counter() > deadline:
                 left = reach[rows.start :].max(axis=-1).min(axis=-1)

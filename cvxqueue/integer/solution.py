@@ -129,7 +129,7 @@ class IntegerSolution(ArrayData):
 
     @property
     def upper_bound(self) -> float:
-        """Proven upper bound on the objective of every allocation that the domains allow, in seconds."""
+        """Proven upper bound on the objective of every allocation in the domains, in seconds."""
         return self.objective + self.gap
 
     @property

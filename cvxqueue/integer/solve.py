@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cvxqueue.certificates import certified_objective
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
@@ -22,7 +23,7 @@ from cvxqueue.solution import Solution
 from cvxqueue.solvers import solve
 from cvxqueue.suggest import nearest as nearest_name
 
-__all__ = ["solve_integer"]
+__all__ = ["plain_rounding", "solve_integer"]
 
 _ROUNDINGS = {"nearest": nearest, "floor": floor}
 _METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
@@ -147,6 +148,39 @@ def solve_integer(
         domain_gap=gap,
         neighbors_gap=neighbors_gap,
         is_exact=is_exact,
+        is_repaired=is_repaired,
+        solve_time=time.perf_counter() - started,
+    )
+
+
+def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
+    """Return what rounding to the nearest gives where another answer is known already.
+
+    Nothing is solved again: the bound is that of the other answer.
+
+    Parameters
+    ----------
+    solution : IntegerSolution
+        Of any method.
+
+    Returns
+    -------
+    IntegerSolution or None
+        ``None`` where a type has levels, which cannot be rounded to.
+    """
+    started = time.perf_counter()
+    if solution.continuous is None:
+        return None
+    choices = Choices(solution.instance, solution.domains)
+    inner = hull(choices)
+    relaxed = solution.continuous if inner is solution.instance else solve(inner)
+    point, is_repaired = nearest(choices, relaxed.tokens)
+    return solution.replace(
+        method="nearest",
+        choice=point.tokens,
+        domain_gap=solution.upper_bound - float(certified_objective(point)),
+        neighbors_gap=None,
+        is_exact=False,
         is_repaired=is_repaired,
         solve_time=time.perf_counter() - started,
     )

@@ -218,13 +218,15 @@ class Domains:
             each = domains.each
         elif isinstance(domains, Domain):
             each = (domains,) * size
-        elif isinstance(domains, Sequence) and not isinstance(domains, str):
-            each = tuple(domains)
         else:
-            raise InvalidInputError(
-                f"domains must be a domain such as Integers(), or one for each type, "
-                f"got {domains!r:.80}"
-            )
+            # Whatever people pass: the annotation binds the type checker only.
+            given: Any = domains
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise InvalidInputError(
+                    "domains must be a domain such as Integers(), or one for each type, "
+                    f"got {given!r:.80}"
+                )
+            each = tuple(given)
         if len(each) != size:
             raise InvalidInputError(
                 f"domains must have one entry for each of the {size} types, got {len(each)} entries"
@@ -276,7 +278,9 @@ def domain_from_dict(values: Mapping[str, Any]) -> Domain:
         raise InvalidInputError(f"a domain must be a table with its kind, got {values!r:.80}")
     kind = values.get("kind")
     if kind not in _KINDS:
-        raise InvalidInputError(f"unknown domain kind {kind!r}: {nearest(str(kind), tuple(_KINDS))}")
+        raise InvalidInputError(
+            f"unknown domain kind {kind!r}: {nearest(str(kind), tuple(_KINDS))}"
+        )
     given = {name: value for name, value in values.items() if name != "kind"}
     for name in given:
         if name not in _FIELDS[kind]:
