@@ -20,6 +20,8 @@ from cvxqueue.model.summation import accurate_sum
 __all__ = ["Proof", "best_choice", "upper_gain"]
 
 _ROUNDS = 40
+# Rounds of cuts where so few types are left that a search is soon done.
+_FEW_ROUNDS, _SMALL = 4, 8
 _REBASES = 6
 # Cells grow by this factor away from the base.
 _GROWTH = 4.0
@@ -202,7 +204,8 @@ def _edges(base: Base, width: float, end: float) -> list[float]:
 def _refined(state: _State, bounds: Bounds, settled: float) -> Bounds:
     """Cut cells until none matters, or only such whose width costs no more than a part of it."""
     kept: list[Bounds] = []
-    for _ in range(_ROUNDS):
+    rounds = _ROUNDS if state.best.size > _SMALL else _FEW_ROUNDS
+    for _ in range(rounds):
         is_closed = bounds.value <= state.ahead + state.target
         state.closed = float(np.max(bounds.value[is_closed], initial=state.closed))
         bounds = bounds.take(~is_closed)

@@ -39,7 +39,7 @@ def solve_integer(
     *,
     domains: Domains | Domain | Sequence[Domain] | None = None,
     tolerance: float | None = None,
-    time_limit: float = 10.0,
+    time_limit: float = 60.0,
 ) -> IntegerSolution:
     """Find the best allocation in whole tokens, or within other domains, and prove it.
 
@@ -63,7 +63,7 @@ def solve_integer(
         ``"exact"`` stops when no allocation can gain more than this part of α Σ π w p + T, 1e-9 by
         default; ``"neighbors"`` when no combination can gain more than this part of the loss, 1e-6
         by default.
-    time_limit : float, default 10
+    time_limit : float, default 60
         Seconds after which the search ends with the best so far and its gap.
 
     Returns
