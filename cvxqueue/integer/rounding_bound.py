@@ -1,17 +1,17 @@
 """What rounding to the nearest choice can lose at most, before anything is solved.
 
-Let l be the continuous optimum and l + d the nearest choices. J is concave, and where its Hessian
-is bounded by a diagonal M,
+J is concave, and where its Hessian is bounded by a diagonal M, moving from l to l + d loses at most
 
-    J(l) − J(l + d) ≤ −∇J(l)·d + ½ Σ M_kk d_k².
+    −∇J(l)·d + ½ Σ M_kk d_k².
 
-A type that is free, or whose bound is one of its choices, has no share in the first term. A bound
-that is no choice has: its type must leave the bound by a known distance, against a slope that is
-bounded by the greatest marginal cost or benefit there.
+Rounding goes two steps. From the optimum over the box to the box between the least and the largest
+choices, only types at a bound that is no choice lose to first order: by a known distance, against a
+slope that is bounded by the greatest marginal cost or benefit there. From the optimum over that box
+to the nearest choices, none does: a type is free there, or at a bound that is a choice.
 
-M holds on a level set {J ≥ level}. The loss grows along the segment from l to l + d, so that the
-segment stays in the level set if the bound is at most J(l) − level; any point with a larger
-objective than the level shows by how much J(l) exceeds it.
+M holds on a level set {J ≥ level}. The loss grows along either step, so that both stay in the level
+set if the bound is at most max J − level; any point with a larger objective than the level shows by
+how much the maximum exceeds it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class RoundingBound(ArrayData):
     first_order : float
         Part of it that is due to bounds of the box that are no choices, in seconds.
     distances : ndarray, shape (N,)
-        How far each type can be from the nearest choice, in tokens.
+        How far the nearest choice of each type can be from any tokens between its least and its
+        largest choice.
     level : float
         J ≥ `level` along all of the way, in seconds.
     """
@@ -103,6 +104,8 @@ def rounding_bound(
     choices.around(choices.lowest)
     require_stable(choices)
     distances = _distances(choices)
+    ends = np.maximum(choices.lowest - instance.lower, instance.upper - choices.highest)
+    squares = np.square(distances) + np.square(ends)
     bracket = order_bracket(instance)
     shares = np.linspace(0.0, 1.0, _SAMPLES)[:, np.newaxis]
     samples = bracket.lower + shares * (bracket.upper - bracket.lower)
@@ -118,7 +121,7 @@ def rounding_bound(
         point = instance.evaluate(top)
         slack = float(point.objective) - region.level - float(rounding_allowance(point))
         first = _first_order(choices, region)
-        value = first + 0.5 * float(accurate_sum(region.metric * np.square(distances)))
+        value = first + 0.5 * float(accurate_sum(region.metric * squares))
         if value <= slack and value < best.value:
             best = RoundingBound(
                 value=value, first_order=first, distances=distances, level=region.level
@@ -127,15 +130,13 @@ def rounding_bound(
 
 
 def _distances(choices: Choices) -> FloatArray:
-    """The largest distance from any tokens of the box to the nearest choice."""
-    instance = choices.instance
-    inner = np.where(choices.count > 0, 0.5 * choices.step, 0.0)
-    inner = np.maximum(inner, np.where(choices.has_zero, 0.5 * choices.low, 0.0))
+    """Half of the widest gap between neighboring choices of each type, in tokens."""
+    distances = np.where(choices.count > 0, 0.5 * choices.step, 0.0)
+    distances = np.maximum(distances, np.where(choices.has_zero, 0.5 * choices.low, 0.0))
     for k in np.flatnonzero(choices.is_tabled).tolist():
         row = choices.listed(k, choices.span(choices.lowest, 1.0, 0.0, 0.0))
-        inner[k] = 0.5 * float(np.max(np.diff(row), initial=0.0))
-    ends = np.maximum(choices.lowest - instance.lower, instance.upper - choices.highest)
-    return np.maximum(inner, ends)
+        distances[k] = 0.5 * float(np.max(np.diff(row), initial=0.0))
+    return distances
 
 
 def _first_order(choices: Choices, region: StepSize) -> float:

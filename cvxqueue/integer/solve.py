@@ -31,6 +31,8 @@ _METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
 _TOLERANCES = {"exact": 1e-9, "neighbors": 1e-6}
 # What is proven of a heuristic may be wider than what could be by this share.
 _EFFORT = 0.25
+# The least part of the time limit that it gets.
+_BOUND_SHARE = 0.25
 
 
 def solve_integer(
@@ -138,7 +140,9 @@ def solve_integer(
             is_exact = combination.is_exact
         else:
             point, is_repaired = _ROUNDINGS[method](choices, relaxed.tokens)
-        gap = upper_gain(choices, point.tokens, _EFFORT, deadline)
+        # A method that took all of its time still gets a bound.
+        enough = time.perf_counter() + _BOUND_SHARE * time_limit
+        gap = upper_gain(choices, point.tokens, _EFFORT, max(deadline, enough))
     return IntegerSolution(
         instance=instance,
         domains=allowed,
