@@ -406,7 +406,9 @@ def test_the_order_of_the_types_does_not_matter() -> None:
         name: value[order] if isinstance(value, np.ndarray) else value
         for name, value in parameters.items()
     }
-    answer, other = (cq.solve_integer(whole_feasible(p), "neighbors") for p in (parameters, permuted))
+    answer, other = (
+        cq.solve_integer(whole_feasible(p), "neighbors") for p in (parameters, permuted)
+    )
     np.testing.assert_array_equal(other.tokens, answer.tokens[order])
 
 
