@@ -299,6 +299,7 @@ def test_figures_against_exact_arithmetic(name: str) -> None:
     with mpmath.workdps(50):
         problem = Problem.of(parameters)
         exact = problem.objective([mpmath.mpf(int(v)) for v in answer.tokens])
+        assert answer.continuous is not None
         continuous = problem.objective([mpmath.mpf(float(v)) for v in answer.continuous.tokens])
         optimum = mpmath.mpf(reference.objective.numerator) / reference.objective.denominator
         assert answer.objective <= exact <= answer.objective + 2 * answer.allowance
@@ -306,6 +307,7 @@ def test_figures_against_exact_arithmetic(name: str) -> None:
         assert optimum - exact <= answer.loss_bound
         error = float(abs(answer.loss - (continuous - exact)))
     # Without cancellation the loss has digits of its own, whatever the size of J.
+    assert answer.continuous is not None
     point, other = answer.evaluation, answer.continuous.certificate.evaluation
     benefit = point.marginal_benefit * np.abs(other.tokens - point.tokens)
     cost = point.marginal_cost * np.abs(other.tokens - point.tokens)

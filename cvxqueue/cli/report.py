@@ -109,12 +109,12 @@ def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Tab
         ),
         ("gap", f"{at_most(integer.gap)} s, relative {at_most(integer.relative_gap)}"),
     ]
-    if integer.loss is not None and integer.loss_bound is not None:
+    if integer.continuous is not None:
         rows += [
             ("loss", f"{at_most(max(integer.loss, 0.0))} s against the continuous optimum"),
             ("loss bound", f"{at_most(integer.loss_bound)} s, proven"),
         ]
-    if rounding is not None and rounding.loss is not None:
+    if rounding is not None:
         repaired = ", after rounding down instead of up" if rounding.is_repaired else ""
         rows.append(("plain rounding", f"loses {at_most(max(rounding.loss, 0.0))} s{repaired}"))
     return _facts(*rows)

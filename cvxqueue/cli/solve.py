@@ -82,7 +82,7 @@ def _integer_summary(
 ) -> dict[str, Any]:
     if isinstance(integer, str):
         return {"error": integer}
-    rounding_loss = None if rounded is None else max(rounded.loss or 0.0, 0.0)
+    rounding_loss = None if rounded is None else max(rounded.loss, 0.0)
     return {**integer.to_dict(), "rounding_loss": rounding_loss}
 
 

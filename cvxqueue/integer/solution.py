@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,27 +99,27 @@ class IntegerSolution(ArrayData):
         return float(certified_objective(self.evaluation))
 
     @cached_property
-    def loss(self) -> float | None:
+    def loss(self) -> float:
         """Continuous optimum less the objective, in seconds, without cancellation.
 
         Where the continuous tokens are in the domains it is zero up to `allowance`, of either sign.
-        ``None`` without a continuous answer.
+        NaN without a continuous answer.
         """
         if self.continuous is None:
-            return None
+            return math.nan
         return float(self.evaluation.improvement(self.continuous.certificate.evaluation))
 
     @property
-    def loss_bound(self) -> float | None:
-        """Proven bound on the loss against the true continuous optimum, in seconds."""
-        if self.continuous is None or self.loss is None:
-            return None
+    def loss_bound(self) -> float:
+        """Proven bound on the loss against the true continuous optimum, in seconds, or NaN."""
+        if self.continuous is None:
+            return math.nan
         return max(self.loss, 0.0) + self.continuous.gap
 
     @property
     def gap(self) -> float:
         """`upper_bound` − `objective`, in seconds: the most that any other allocation gains."""
-        if self.loss_bound is None:
+        if self.continuous is None:
             return self.domain_gap
         return min(self.domain_gap, self.loss_bound + self.allowance)
 
@@ -177,8 +178,8 @@ class IntegerSolution(ArrayData):
             "upper_bound": self.upper_bound,
             "gap": self.gap,
             "relative_gap": self.relative_gap,
-            "loss": self.loss,
-            "loss_bound": self.loss_bound,
+            "loss": None if self.continuous is None else self.loss,
+            "loss_bound": None if self.continuous is None else self.loss_bound,
             "neighbors_gap": self.neighbors_gap,
             "is_exact": self.is_exact,
             "is_repaired": self.is_repaired,
@@ -192,7 +193,7 @@ class IntegerSolution(ArrayData):
         }
 
     def __repr__(self) -> str:
-        loss = "" if self.loss is None else f"loss={self.loss:.3g}, "
+        loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "
         return (
             f"IntegerSolution(method={self.method!r}, objective={self.objective:.9g}, "
             f"{loss}gap={self.gap:.3g})"
@@ -219,7 +220,7 @@ class IntegerSolution(ArrayData):
         }[self.method]
 
     def _loss_line(self) -> str:
-        if self.loss is None or self.loss_bound is None:
+        if self.continuous is None:
             return f"objective {self.objective:.9g} s"
         return (
             f"objective {self.objective:.9g} s, loss {self.loss:.2g} s against the continuous "
