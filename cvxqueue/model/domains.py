@@ -97,8 +97,8 @@ class Menu(ArrayData):
 
     tokens: FloatArray
 
-    def __post_init__(self) -> None:
-        counts = np.atleast_1d(float_array("menu.tokens", self.tokens))
+    def __init__(self, tokens: ArrayLike) -> None:
+        counts = np.atleast_1d(float_array("menu.tokens", tokens))
         is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= _LARGEST_COUNT)
         require("menu.tokens", counts, is_count, "must be a whole number from 0 to 2^53")
         ordered = np.unique(counts)
