@@ -48,6 +48,8 @@ _SMALL_SHARE, _LARGE_SHARE, _EASY = 0.02, 0.2, 8
 _PRICE_SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # Part of the width of a cell that fixed types may move m1 by, and comparisons as much again.
 _REACH = 0.1
+# Parts of the gap that lists are cut to where they are too long.
+_LIST_SHARES = (1e-2, 1e-4, 1e-6)
 # What rounding may have cost an end of a range, relative to its size.
 _MARGIN = 1e-9
 
@@ -299,6 +301,12 @@ def _search_cell(
     origin = base.point.tokens
     first, last = float(cell.first[0]), float(cell.last[0])
     lists, chosen = _lists(state, cell)
+    if longest is not None:
+        # The best of long lists are enough to come across something good.
+        for share in _LIST_SHARES:
+            if lists is not None:
+                break
+            lists, chosen = _lists(state, cell, share)
     if lists is None:
         return np.inf
     if only_easy and sum(np.log(listed.size) for listed in lists.values()) > _EASY_LOGARITHM:
@@ -349,12 +357,17 @@ def _search_cell(
     return max(level, found.gain, found.dropped) + fixed.cost + compared.cost + allowance
 
 
-def _lists(state: _State, cell: Bounds) -> tuple[dict[int, FloatArray] | None, FloatArray]:
-    """Choices by type that may be part of something better, and the best ones at the prices."""
+def _lists(
+    state: _State, cell: Bounds, share: float = 1.0
+) -> tuple[dict[int, FloatArray] | None, FloatArray]:
+    """Choices by type that may be part of something better, and the best ones at the prices.
+
+    A share below one leaves out what loses more than that part of the gap; then nothing is proven.
+    """
     base, choices = state.base, state.base.choices
     nu = float(cell.mean_price[0])
     prices = np.array([cell.start_price[0], cell.end_price[0]])
-    budgets = np.array([cell.at_first[0], cell.at_last[0]]) - state.ahead
+    budgets = share * (np.array([cell.at_first[0], cell.at_last[0]]) - state.ahead)
     best = choices.best(np.full(2, nu), prices, base.point.tokens)
     spans = [choices.span(best[e], nu, float(prices[e]), float(budgets[e])) for e in range(2)]
     sizes = np.array([choices.sizes(span) for span in spans])
