@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue import files
+from cvxqueue.files.text import render
 from cvxqueue.integer import (
     Domains,
     Integers,
@@ -29,7 +31,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.search import Found
 from cvxqueue.model import Queue
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.domains import Domain, domain_from_dict, domain_to_dict
+from cvxqueue.model.domains import Domain
 from tests.generator import planted_instance
 from tests.instances import CATALOGUE, instance_of
 
@@ -460,10 +462,6 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
         (lambda: Domains.of("integers", 1), "domains must be a domain"),  # type: ignore[arg-type]
         (lambda: Domains.of([Integers()], 2), "one entry for each of the 2 types"),
         (lambda: Domains.of([3], 1), r"domains\[0\] must be Integers"),  # type: ignore[list-item]
-        (lambda: domain_from_dict({"kind": "menus"}), "unknown domain kind 'menus'.*'menu'"),
-        (lambda: domain_from_dict({"kind": "menu"}), "needs the key 'tokens'"),
-        (lambda: domain_from_dict({"kind": "integers", "step": 2}), "has no key 'step'"),
-        (lambda: domain_from_dict(7), "must be a table"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_domains_are_named(make: Any, message: str) -> None:
@@ -483,7 +481,34 @@ def test_bad_domains_are_named(make: Any, message: str) -> None:
     ids=lambda domain: type(domain).__name__,
 )
 def test_domains_survive_a_round_trip(domain: Domain) -> None:
-    assert domain_from_dict(domain_to_dict(domain)) == domain
+    for size in (1, 2, 60):
+        instance = cq.Instance(
+            arrival_rate=0.1,
+            accuracy_weight=10.0,
+            max_tokens=4096,
+            probabilities=np.full(size, 1.0 / size),
+            service=cq.AffineService(base=0.1, per_token=0.001),
+            accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.001),
+            domains=[domain] + [Integers()] * (size - 1),
+        )
+        assert cq.from_dict(cq.to_dict(instance)) == instance
+        for format in ("toml", "json"):
+            assert files.loads(render(cq.to_dict(instance), format), format) == instance
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"kind": "menus"}, r"domain\.kind = 'menus' is unknown: did you mean 'menu'"),
+        ({"kind": "menu"}, r"domain\.tokens is missing \(token counts"),
+        ({"kind": "integers", "step": 2}, r"domain\.step is no known key"),
+        ({"kind": "multiples", "step": 2.5}, r"domain: domain\.step = 2\.5 must be a whole number"),
+        (7, r"domain = 7 must be a table"),
+    ],
+)
+def test_bad_domains_in_files_are_named(table: Any, message: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match=message):
+        cq.from_dict(cq.to_dict(simple()) | {"domain": table})
 
 
 def test_domains_are_a_sequence() -> None:
@@ -494,10 +519,21 @@ def test_domains_are_a_sequence() -> None:
     assert not domains.has_levels
 
 
-def test_constraints_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cq.Instance, "constraints", ("a constraint",), raising=False)
-    with pytest.raises(cq.InvalidInputError, match="constraints, which the integer methods"):
-        solve_integer(simple())
+def test_floors_of_types_are_kept_and_other_constraints_refused() -> None:
+    floor = cq.MinAccuracy(0.5)
+    answer = solve_integer(simple().replace(constraints=[floor]))
+    assert (answer.accuracies >= 0.5).all()
+    with pytest.raises(cq.InvalidInputError, match="cannot keep mean system time"):
+        solve_integer(simple().replace(constraints=[cq.MaxMeanSystemTime(9.0)]))
+    levels = LevelMenu([0.2, 0.6], [1.0, 2.0])
+    with pytest.raises(cq.InvalidInputError, match="cannot keep accuracy .* levels of effort"):
+        solve_integer(simple().replace(constraints=[floor]), domains=levels)
+
+
+def test_the_domains_of_the_instance_count_unless_others_are_given() -> None:
+    coarse = simple().replace(domains=Multiples(256))
+    assert (solve_integer(coarse).tokens % 256 == 0).all()
+    assert (solve_integer(coarse, domains=Multiples(100)).tokens % 100 == 0).all()
 
 
 def test_a_time_limit_gives_the_best_so_far_with_its_gap() -> None:

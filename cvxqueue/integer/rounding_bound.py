@@ -100,7 +100,9 @@ def rounding_bound(
         If a type has levels, which have no tokens to round.
     """
     instance.require_feasible()
-    choices = Choices(instance, Domains.of(domains, instance.size))
+    choices = Choices(
+        instance, Domains.of(instance.domains if domains is None else domains, instance.size)
+    )
     choices.around(choices.lowest)
     require_stable(choices)
     distances = _distances(choices)

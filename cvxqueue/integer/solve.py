@@ -59,8 +59,8 @@ def solve_integer(
         goes on from there, one type and one choice at a time, while that helps, and
         ``"neighbors"`` takes the best of all combinations of next lower and next higher choices.
     domains : Domains, Domain or sequence of Domain, optional
-        What each type may choose from, within its box: one for all types, or one for each. All
-        whole numbers by default.
+        What each type may choose from, within its box: one for all types, or one for each. By
+        default those of the instance, and all whole numbers where it has none.
     tolerance : float, optional
         ``"exact"`` stops when no allocation can gain more than this part of α Σ π w p + T, 1e-9 by
         default; ``"neighbors"`` when no combination can gain more than this part of the loss, 1e-6
@@ -82,7 +82,8 @@ def solve_integer(
         If the continuous optimum cannot be certified.
     InvalidInputError
         If the method, a domain or a limit is not allowed, a type may have more than 2^53 tokens,
-        types have levels and the method rounds, or the instance has constraints.
+        types have levels and the method rounds, or the instance has constraints on all types
+        together.
 
     Notes
     -----
@@ -112,13 +113,13 @@ def solve_integer(
         raise InvalidInputError(
             f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
         )
-    if getattr(instance, "constraints", ()):
-        raise InvalidInputError(
-            "the instance has constraints, which the integer methods do not honour yet; solve it "
-            "by `solve`, or drop them with instance.replace(constraints=())"
-        )
     wanted, time_limit = _limits(method, tolerance, time_limit)
-    allowed = Domains.of(domains, instance.size)
+    allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
+    if allowed.has_levels and instance.constraints:
+        raise InvalidInputError(
+            f"solve_integer cannot keep {instance.constraints[0].label} where types have levels of "
+            "effort: it takes no constraints then"
+        )
     if not allowed.has_levels:
         instance.require_feasible()
     choices = Choices(instance, allowed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, real_number, require
-from cvxqueue.suggest import nearest
 
 __all__ = [
     "Domain",
@@ -21,8 +20,6 @@ __all__ = [
     "Menu",
     "Multiples",
     "ZeroOrAtLeast",
-    "domain_from_dict",
-    "domain_to_dict",
 ]
 
 # From here on float64 skips whole numbers.
@@ -168,21 +165,6 @@ class LevelMenu(ArrayData):
 
 Domain: TypeAlias = Integers | Multiples | ZeroOrAtLeast | Menu | LevelMenu
 
-_KINDS: dict[str, type[Any]] = {
-    "integers": Integers,
-    "multiples": Multiples,
-    "zero-or-at-least": ZeroOrAtLeast,
-    "menu": Menu,
-    "levels": LevelMenu,
-}
-_FIELDS: dict[str, tuple[str, ...]] = {
-    "integers": (),
-    "multiples": ("step",),
-    "zero-or-at-least": ("minimum",),
-    "menu": ("tokens",),
-    "levels": ("accuracy", "mean_service_time", "second_moment"),
-}
-
 
 @dataclass(frozen=True)
 class Domains:
@@ -252,47 +234,6 @@ class Domains:
     def has_levels(self) -> bool:
         """Whether any type has levels of effort in place of tokens."""
         return any(isinstance(domain, LevelMenu) for domain in self.each)
-
-
-def domain_to_dict(domain: Domain) -> dict[str, Any]:
-    """Return a domain as plain values with its ``kind``, ready for an instance file."""
-    kind = next(kind for kind, type_ in _KINDS.items() if type(domain) is type_)
-    values: dict[str, Any] = {"kind": kind}
-    for name in _FIELDS[kind]:
-        value = getattr(domain, name)
-        if isinstance(value, np.ndarray):
-            value = [int(v) if name == "tokens" else float(v) for v in value]
-        values[name] = value
-    return values
-
-
-def domain_from_dict(values: Mapping[str, Any]) -> Domain:
-    """Return the domain that `domain_to_dict` describes.
-
-    Raises
-    ------
-    InvalidInputError
-        If the kind or a key is unknown, a key is missing, or a value is not allowed.
-    """
-    if not isinstance(values, Mapping):
-        raise InvalidInputError(f"a domain must be a table with its kind, got {values!r:.80}")
-    kind = values.get("kind")
-    if kind not in _KINDS:
-        raise InvalidInputError(
-            f"unknown domain kind {kind!r}: {nearest(str(kind), tuple(_KINDS))}"
-        )
-    given = {name: value for name, value in values.items() if name != "kind"}
-    for name in given:
-        if name not in _FIELDS[kind]:
-            raise InvalidInputError(
-                f"a domain of kind {kind!r} has no key {name!r}; "
-                f"its keys are {', '.join(('kind', *_FIELDS[kind]))}"
-            )
-    for name in _FIELDS[kind]:
-        if name not in given and name != "second_moment":
-            raise InvalidInputError(f"a domain of kind {kind!r} needs the key {name!r}")
-    domain: Domain = _KINDS[kind](**given)
-    return domain
 
 
 def _keep_count(domain: object, name: str, *, least: int) -> None:
