@@ -526,7 +526,7 @@ def test_floors_of_types_are_kept_and_other_constraints_refused() -> None:
     with pytest.raises(cq.InvalidInputError, match="cannot keep mean system time"):
         solve_integer(simple().replace(constraints=[cq.MaxMeanSystemTime(9.0)]))
     levels = LevelMenu([0.2, 0.6], [1.0, 2.0])
-    with pytest.raises(cq.InvalidInputError, match="cannot keep accuracy .* levels of effort"):
+    with pytest.raises(cq.InvalidInputError, match=r"cannot keep accuracy .* levels of effort"):
         solve_integer(simple().replace(constraints=[floor]), domains=levels)
 
 

@@ -141,14 +141,16 @@ def _constraint(position: int, table: Any) -> Constraint:
 
 def _domains(document: TaskDocument | ArrayDocument) -> Any:
     """Return the domains that a document has: one for all types, one for each, or ``None``."""
-    shared = None if document.domain is None else _domain("domain", document.domain)
+    common: Any = document.domain
+    shared = None if common is None else _domain("domain", common)
     if isinstance(document, ArrayDocument):
-        if document.domains is None:
+        listed: Any = document.domains
+        if listed is None:
             return shared
         if shared is not None:
             raise InvalidInputError("domain and domains do not go together: keep one")
-        return [_domain(f"domains[{k}]", table) for k, table in enumerate(document.domains)]
-    own = [task.domain for task in document.task]
+        return [_domain(f"domains[{k}]", table) for k, table in enumerate(listed)]
+    own: list[Any] = [task.domain for task in document.task]
     if all(table is None for table in own):
         return shared
     everything = Integers() if shared is None else shared

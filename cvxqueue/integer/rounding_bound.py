@@ -100,9 +100,8 @@ def rounding_bound(
         If a type has levels, which have no tokens to round.
     """
     instance.require_feasible()
-    choices = Choices(
-        instance, Domains.of(instance.domains if domains is None else domains, instance.size)
-    )
+    own = instance.domains if domains is None else domains
+    choices = Choices(instance, Domains.of(own, instance.size))
     choices.around(choices.lowest)
     require_stable(choices)
     distances = _distances(choices)
