@@ -269,10 +269,10 @@ def test_ties_go_to_the_most_tokens() -> None:
 def test_a_mixture_is_its_curves_apart() -> None:
     tokens = np.linspace(0.0, 1000.0, MIXED.which.size)
     for which, curve in enumerate((EXPONENTIAL, POINTS, POWER, MICHAELIS)):
-        own = np.flatnonzero(MIXED.which == which)
+        place = np.flatnonzero(MIXED.which == which)
         for method in ("value", "slope", "curvature"):
             np.testing.assert_array_equal(
-                getattr(MIXED, method)(tokens)[own], getattr(curve, method)(tokens[own])
+                getattr(MIXED, method)(tokens)[place], getattr(curve, method)(tokens[place])
             )
     # Entries of other types, and the order of the curves, do not matter.
     whole = cq.SaturatingExponential(floor=0.1, gain=0.4, rate=[0.1, 9.0, 0.3])
@@ -335,7 +335,8 @@ def drawn_instance(rng: np.random.Generator) -> cq.Instance:
 
 def searched(instance: cq.Instance) -> FloatArray:
     """Return the best of ever finer grids that contain the corners of all curves."""
-    n, best = instance.size, None
+    n = instance.size
+    best: FloatArray = instance.min_tokens
     center, width = 0.5 * instance.max_tokens, 0.5 * instance.max_tokens
     corners: list[list[float]] = [[] for _ in range(n)]
     for place, curve in instance.accuracy.groups:
@@ -348,10 +349,9 @@ def searched(instance: cq.Instance) -> FloatArray:
             for k in range(n)
         ]
         grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, n)
-        grid = grid if best is None else np.vstack([grid, best])
+        grid = np.vstack([grid, best])
         best = grid[np.argmax(instance.objective(grid))]
         center, width = best, 0.65 * width
-    assert best is not None
     return best
 
 

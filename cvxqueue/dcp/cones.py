@@ -144,11 +144,11 @@ def cone_program(
     )
     matrix, right = _stacked(parts, columns.size)
     cost = np.ones(columns.size)
-    cost[: columns.free.size] = data["scaled_mean_slope"][columns.free]
+    cost[: columns.free.size] = data["scaled_time_slope"][columns.free]
     cost[columns.idle] = 0.0
     settled = ~is_free & is_curved
-    missed = np.sum(np.exp(data["log_gain"][settled] - fixed[settled]))
-    constant = data["scaled_constant"] - data["scaled_mean_slope"] @ fixed - missed
+    missed = np.sum(np.exp(np.log(data["scaled_gain"][settled]) - fixed[settled]))
+    constant = data["scaled_constant"] - data["scaled_time_slope"] @ fixed - missed
     return ConeProgram(
         cost=cost,
         matrix=matrix,
@@ -218,8 +218,8 @@ def _waiting(
     block: int,
 ) -> _Rows:
     """Demand ‖r‖² ≤ q y of each block: (q + y, q − y, 2 r) lies in the second-order cone."""
-    slope = 2.0 / np.sqrt(idle) * data["scaled_waiting_root_slope"]
-    base = 2.0 / np.sqrt(idle) * data["scaled_waiting_root_base"]
+    slope = 2.0 / np.sqrt(idle) * data["scaled_root_slope"]
+    base = 2.0 / np.sqrt(idle) * data["scaled_root_base"]
     types = np.arange(slope.size)
     first = np.arange(columns.waiting.size) * (block + 2)
     # Two rows of its own and two of each block before it come ahead of a type's row.
@@ -245,7 +245,7 @@ def _misses(data: Mapping[str, FloatArray], columns: _Columns) -> _Rows:
     curved = columns.curved
     first = 3 * np.arange(curved.size)
     right = np.zeros(3 * curved.size)
-    right[first] = data["log_gain"][curved]
+    right[first] = np.log(data["scaled_gain"][curved])
     right[first + 1] = 1.0
     return _Rows(
         entries=((first, columns.exponent[curved], 1.0), (first + 2, columns.miss, -1.0)),

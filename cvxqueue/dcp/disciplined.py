@@ -1,14 +1,19 @@
 """The problem in the rules of disciplined convex programming, with coefficients or parameters.
 
-The decision is u = rate ∘ tokens, the exponent of the accuracy curve: of order one for every type
-where tokens range over many decades. The objective is counted in units of `scale` seconds, and its
-coefficients stand inside the exponent, exp(ln(α π w gain / scale) − u), so that the cones see
-numbers of order one.
+The decision is u = tokens / tokens_per_unit, by the scale of each accuracy curve: of order one for
+every type where tokens range over many decades. The objective is counted in units of `scale`
+seconds, and its coefficients stand inside the cones of the curves, as in
+exp(ln(α π w gain / scale) − u), so that these see numbers of order one.
+
+Where the service time is convex in the tokens, the objective sees a variable above it, which falls
+onto it at the optimum: the mean system time increases in every service time, and no other part of
+the problem has the variable. The named expressions do without it. They are convex functions of the
+decision, so that the rules refuse a constraint that would hold the variable up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -17,15 +22,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates import order_bracket
+from cvxqueue.dcp.accuracy import (
+    GAIN,
+    MEAN,
+    OBJECTIVE,
+    VALUE,
+    Group,
+    Loss,
+    curve_groups,
+    gathered,
+    group_coefficients,
+    in_place,
+    missed_accuracies,
+)
 from cvxqueue.dcp.formulation import Expressions, Filling, Fixed, Formulation, named_problem
-from cvxqueue.dcp.queueing import Affine, affine_service, exponential_accuracy, waiting
+from cvxqueue.dcp.queueing import (
+    SCALED,
+    by_type,
+    in_total,
+    quotient_time,
+    service_law,
+    time_coefficients,
+    without_empty_rows,
+)
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["coefficients", "disciplined", "natural_scale", "program"]
-
-# Prefixes of the two sets of waiting-time coefficients: in seconds, and in the problem's unit.
-_SECONDS, _SCALED = "waiting_", "scaled_waiting_"
 
 
 def disciplined(instance: Instance, scale: float | None = None) -> Formulation:
@@ -39,8 +62,8 @@ def disciplined(instance: Instance, scale: float | None = None) -> Formulation:
         Seconds in one unit of the problem's objective; by default `natural_scale`.
     """
     scale = natural_scale(instance) if scale is None else scale
-    data = coefficients(instance, scale)
-    # A gain of zero has no logarithm; such a type only costs time, and needs no cone.
+    data = without_empty_rows(coefficients(instance, scale))
+    # A type whose accuracy is worth nothing only costs time, and needs no cone.
     is_curved = data["value_gain"] > 0.0
     return program("dcp", instance, data, is_curved, Fixed(instance, scale))
 
@@ -70,35 +93,29 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
     scale : float
         Seconds in one unit of the objective.
     """
-    service, curve = affine_service(instance), exponential_accuracy(instance)
-    mix, rate = instance.probabilities, instance.arrival_rate
-    times = Affine(service.base, service.slope / curve.rate)
-    mean = Affine(np.asarray(mix @ times.base), mix * times.slope)
+    groups, size, mix = curve_groups(instance), instance.size, instance.probabilities
+    tokens_per_unit = gathered(groups, lambda group: group.form.tokens_per_unit(group.curve), size)
+    gain = gathered(groups, lambda group: group.form.gain(group.curve), size)
+    ceiling = instance.accuracy.ceiling
+    times = time_coefficients(instance, service_law(instance, tokens_per_unit), scale)
     value = instance.accuracy_value * mix
-    value_gain = value * curve.gain
-    with np.errstate(divide="ignore"):
-        log_gain = np.log(value_gain / scale)
-    data = {
-        "tokens_per_unit": 1.0 / curve.rate,
-        "lower": curve.rate * instance.lower,
-        "upper": curve.rate * instance.upper,
-        "mean_base": mean.base,
-        "mean_slope": mean.slope,
-        "load_base": rate * mean.base,
-        "load_slope": rate * mean.slope,
-        "ceiling": curve.ceiling,
-        "gain": curve.gain,
-        "mean_ceiling": np.asarray(mix @ curve.ceiling),
-        "mean_gain": mix * curve.gain,
-        "value_ceiling": np.asarray(value @ curve.ceiling),
-        "value_gain": value_gain,
-        "log_gain": log_gain,
-        "scaled_constant": np.asarray((value @ curve.ceiling - mean.base) / scale),
-        "scaled_mean_slope": mean.slope / scale,
+    weights = {GAIN: gain, MEAN: mix * gain, VALUE: value * gain, OBJECTIVE: value * gain / scale}
+    data = times | {
+        "tokens_per_unit": tokens_per_unit,
+        "token_rate_slope": instance.arrival_rate * mix * tokens_per_unit,
+        "lower": instance.lower / tokens_per_unit,
+        "upper": instance.upper / tokens_per_unit,
+        "ceiling": ceiling,
+        "mean_ceiling": np.asarray(mix @ ceiling),
+        "value_ceiling": np.asarray(value @ ceiling),
+        "value_gain": weights[VALUE],
+        "scaled_gain": weights[OBJECTIVE],
+        "scaled_constant": value @ ceiling / scale - times[SCALED + "time_base"],
     }
-    for prefix, unit in ((_SECONDS, 1.0), (_SCALED, scale)):
-        parts = waiting(instance).coefficients(instance, times, unit)
-        data |= {prefix + name: part for name, part in parts.items()}
+    for group in groups:
+        own = {name: weight[group.types] for name, weight in weights.items()}
+        own |= group.form.coefficients(group.curve, own, data["lower"][group.types])
+        data |= {group.name + name: part for name, part in own.items()}
     return data
 
 
@@ -128,59 +145,91 @@ def program(
         Stands for 1 − ρ where this may not be written out: the rules for parameters keep them out
         of a denominator.
     """
-    variable = cp.Variable(instance.size, name="scaled_tokens")
+    is_bowed = "bow_square" in data
+    # A convex time that is not known to be positive has no convex square.
+    variable = cp.Variable(instance.size, name="scaled_tokens", nonneg=is_bowed)
     variables = {"scaled_tokens": variable}
     constraints = {
         "min_tokens": variable >= data["lower"],
         "max_tokens": variable <= data["upper"],
     }
-    utilization = data["load_base"] + data["load_slope"] @ variable
-    if idle is None:
-        denominator = 1 - utilization
-    else:
-        denominator = variables["idle"] = idle
-        constraints["idle"] = idle == 1 - utilization
+    time: cp.Expression = variable
+    if is_bowed:
+        time = variables["scaled_times"] = cp.Variable(instance.size, name="scaled_times")
+        constraints["service_times"] = time >= by_type(data, "bow", variable)
+    if idle is not None:
+        variables["idle"] = idle
+        constraints["idle"] = idle == 1 - in_total(data, SCALED + "load", time)
 
-    def waiting_time(prefix: str) -> cp.Expression:
-        parts = {
-            name.removeprefix(prefix): part
-            for name, part in data.items()
-            if name.startswith(prefix)
-        }
-        return waiting(instance).expression(parts, variable, denominator)
-
-    scaled_time = data["scaled_mean_slope"] @ variable + waiting_time(_SCALED)
-    scaled_objective = data["scaled_constant"] - scaled_time
-    if is_curved.any():
-        exponent = data["log_gain"][is_curved] - variable[is_curved]
-        scaled_objective = scaled_objective - cp.sum(cp.exp(exponent))
-    problem, named = named_problem(scaled_objective, constraints)
+    loss = _loss(curve_groups(instance), data, variable, is_curved)
+    variables |= loss.variables
+    constraints |= loss.constraints
+    seen_idle = 1 - in_total(data, SCALED + "load", time) if idle is None else idle
+    quotient = quotient_time(data, time, seen_idle, SCALED)
+    scaled_time = data[SCALED + "time_slope"] @ time + quotient
+    problem, named = named_problem(data["scaled_constant"] - scaled_time - loss.total, constraints)
     return Formulation(
         form=form,
         problem=problem,
         variables=MappingProxyType(variables),
         constraints=named,
-        expressions=_expressions(data, variable, utilization, waiting_time(_SECONDS)),
+        expressions=_expressions(instance, data, variable, idle),
         filling=filling,
     )
 
 
-def _expressions(
+def _loss(
+    groups: Sequence[Group],
     data: Mapping[str, Any],
     variable: cp.Variable,
-    utilization: cp.Expression,
-    mean_waiting_time: cp.Expression,
+    is_curved: NDArray[np.bool_],
+) -> Loss:
+    """Σ g miss(u) over the types that have something to gain."""
+    whole = Loss(cp.Constant(0.0), {}, {})
+    for group in groups:
+        is_kept = is_curved[group.types]
+        if not is_kept.any():
+            continue
+        parts = group_coefficients(data, group)
+        if not is_kept.all():
+            parts = {name: part[..., is_kept] for name, part in parts.items()}
+        chosen = group.types[is_kept]
+        own = group.form.loss(parts, variable if chosen.size == variable.size else variable[chosen])
+        prefix = group.name if len(groups) > 1 else ""
+        whole = Loss(
+            whole.total + own.total,
+            whole.variables | {prefix + name: made for name, made in own.variables.items()},
+            whole.constraints | {prefix + name: made for name, made in own.constraints.items()},
+        )
+    return whole
+
+
+def _expressions(
+    instance: Instance,
+    data: Mapping[str, Any],
+    variable: cp.Variable,
+    idle: cp.Variable | None,
 ) -> Expressions:
-    mean_service_time = data["mean_base"] + data["mean_slope"] @ variable
+    utilization = in_total(data, "load", variable)
+    quotient = quotient_time(data, variable, 1 - utilization if idle is None else idle)
+    mean_service_time = in_total(data, "mean", variable)
+    mean_waiting_time = in_total(data, "waiting", variable) + quotient
     mean_system_time = mean_service_time + mean_waiting_time
-    miss = cp.exp(-variable)
+    groups = curve_groups(instance)
+
+    def missed(weight: str) -> list[cp.Expression]:
+        return missed_accuracies(groups, data, weight, variable)
+
+    worth = data["value_ceiling"] - sum(cp.sum(part) for part in missed(VALUE))
     return Expressions(
         tokens=cp.multiply(data["tokens_per_unit"], variable),
-        accuracies=data["ceiling"] - cp.multiply(data["gain"], miss),
-        mean_accuracy=data["mean_ceiling"] - data["mean_gain"] @ miss,
+        accuracies=data["ceiling"] - in_place(groups, missed(GAIN), instance.size),
+        mean_accuracy=data["mean_ceiling"] - sum(cp.sum(part) for part in missed(MEAN)),
+        service_times=by_type(data, "service", variable),
+        token_rate=data["token_rate_slope"] @ variable,
         mean_service_time=mean_service_time,
         mean_waiting_time=mean_waiting_time,
         mean_system_time=mean_system_time,
         utilization=utilization,
-        objective=data["value_ceiling"] - data["value_gain"] @ miss - mean_system_time,
+        objective=worth - mean_system_time,
     )

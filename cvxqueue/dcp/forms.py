@@ -48,9 +48,10 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
 
     Notes
     -----
-    The mean system time is m1 + (λ/2) quad_over_lin(√π ∘ t, 1 − λ m1). This is convex by the rules
-    because the first argument is affine in the tokens and the second positive, and its domain is
-    the stability region.
+    For FIFO the mean system time is m1 + (λ/2) quad_over_lin(√π ∘ t, 1 − λ m1). This is convex by
+    the rules because the first argument is affine in the tokens, or convex and positive, and the
+    second affine, or concave; its domain is the stability region. The other queues add a row to the
+    first argument, see `dcp.queueing`.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -11,6 +11,7 @@ import cvxpy as cp
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
+from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["Expressions", "Filling", "Formulation"]
 
@@ -21,6 +22,8 @@ class Expressions(NamedTuple):
     tokens: cp.Expression
     accuracies: cp.Expression
     mean_accuracy: cp.Expression
+    service_times: cp.Expression
+    token_rate: cp.Expression
     mean_service_time: cp.Expression
     mean_waiting_time: cp.Expression
     mean_system_time: cp.Expression
@@ -36,6 +39,9 @@ class Filling(Protocol):
     scale: float
     """Seconds in one unit of the problem's objective."""
 
+    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray | cp.Parameter:
+        """Return a function of the instance that stays true when another is put in its place."""
+
     def refill(self, instance: Instance) -> None:
         """Put another instance in its place."""
 
@@ -46,6 +52,10 @@ class Fixed:
 
     instance: Instance
     scale: float
+
+    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray:
+        """Return the value: the instance stays."""
+        return function(self.instance)
 
     def refill(self, instance: Instance) -> None:
         """Refuse: constants stay.
@@ -118,8 +128,18 @@ class Formulation:
         return self.expressions.mean_accuracy
 
     @property
+    def service_times(self) -> cp.Expression:
+        """Mean service time of each type, in seconds, shape (N,); affine, or convex."""
+        return self.expressions.service_times
+
+    @property
+    def token_rate(self) -> cp.Expression:
+        """Thinking tokens that the server makes per second, λ Σ π l; affine."""
+        return self.expressions.token_rate
+
+    @property
     def mean_service_time(self) -> cp.Expression:
-        """Mean service time, in seconds; affine."""
+        """Mean service time, in seconds; affine, or convex as the service times."""
         return self.expressions.mean_service_time
 
     @property
@@ -134,7 +154,7 @@ class Formulation:
 
     @property
     def utilization(self) -> cp.Expression:
-        """Fraction of time that the server works; affine."""
+        """Fraction of time that the server works; affine, or convex as the service times."""
         return self.expressions.utilization
 
     @property
@@ -193,6 +213,22 @@ class Formulation:
             kept[f"{_ADDED}{added + position}"] = constraint
         problem = cp.Problem(self.problem.objective, list(kept.values()))
         return replace(self, problem=problem, constraints=MappingProxyType(kept))
+
+    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray | cp.Parameter:
+        """Return data of the instance for use in a further constraint.
+
+        Parameters
+        ----------
+        function : callable
+            From an instance to an array. It may raise for an instance that it is not meant for,
+            and an update to that is then refused.
+
+        Returns
+        -------
+        ndarray or cvxpy.Parameter
+            A parameter in the parametric form: `update` refills it too.
+        """
+        return self.filling.hold(function)
 
     def update(self, instance: Instance) -> None:
         """Refill a parametric form with another instance, without a new canonicalisation.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import cvxpy as cp
 import numpy as np
 
+from cvxqueue.dcp.accuracy import curve_groups
 from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
@@ -16,10 +17,8 @@ from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["parametric"]
 
-# exp(−40) = 4e-18: what stands in for a zero coefficient of the objective is below its rounding.
-_LOG_NOTHING = -40.0
-# They multiply convex functions, and a product is convex only if the sign is known.
-_NONNEGATIVE = frozenset({"gain", "mean_gain", "value_gain"})
+# Any other coefficient is ≥ 0, and the rules must know: it may multiply a convex function.
+_SIGNED = ("log_gain", "log_mean_gain", "log_value_gain", "log_scaled_gain", "scaled_constant")
 
 
 def parametric(instance: Instance) -> Formulation:
@@ -30,12 +29,12 @@ def parametric(instance: Instance) -> Formulation:
     and go.
     """
     scale = natural_scale(instance)
-    data = _finite_coefficients(instance, scale)
+    data = coefficients(instance, scale)
     parameters = {
-        name: cp.Parameter(value.shape, name=name, value=value, nonneg=name in _NONNEGATIVE)
+        name: cp.Parameter(value.shape, name=name, value=value, nonneg=not name.endswith(_SIGNED))
         for name, value in data.items()
     }
-    filling = _Parameters(instance, scale, parameters)
+    filling = _Parameters(instance, scale, parameters, [])
     every = np.ones(instance.size, dtype=np.bool_)
     return program("parametric", instance, parameters, every, filling, cp.Variable(name="idle"))
 
@@ -47,6 +46,13 @@ class _Parameters:
     instance: Instance
     scale: float
     parameters: Mapping[str, cp.Parameter]
+    held: list[tuple[cp.Parameter, Callable[[Instance], FloatArray]]]
+
+    def hold(self, function: Callable[[Instance], FloatArray]) -> cp.Parameter:
+        value = function(self.instance)
+        parameter = cp.Parameter(value.shape, value=value)
+        self.held.append((parameter, function))
+        return parameter
 
     def refill(self, instance: Instance) -> None:
         if not isinstance(instance, Instance):
@@ -63,17 +69,42 @@ class _Parameters:
                     f"{field} is {new.__name__} and the form has {held.__name__}; formulate the "
                     "new instance"
                 )
+        if _classes(instance) != _classes(self.instance):
+            raise InvalidInputError(
+                "accuracy has curves of other classes, or for other types, than the form; "
+                "formulate the new instance"
+            )
         instance.require_feasible()
         scale = natural_scale(instance)
-        data = _finite_coefficients(instance, scale)
+        data = coefficients(instance, scale)
+        if data.keys() != self.parameters.keys():
+            raise InvalidInputError(
+                f"queue = {instance.queue!r:.80} weighs other moments than the form; formulate the "
+                "new instance"
+            )
+        values = {
+            name: _fitted(name, data[name], parameter.shape)
+            for name, parameter in self.parameters.items()
+        }
+        further = [function(instance) for _, function in self.held]
         for name, parameter in self.parameters.items():
-            parameter.value = data[name]
+            parameter.value = values[name]
+        for (parameter, _), value in zip(self.held, further, strict=True):
+            parameter.value = value
         self.instance, self.scale = instance, scale
 
 
-def _finite_coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
-    data = coefficients(instance, scale)
-    # The exponent log_gain − u is at most this wherever u ≥ lower.
-    nothing = data["lower"] + _LOG_NOTHING
-    log_gain = data["log_gain"]
-    return data | {"log_gain": np.where(np.isfinite(log_gain), log_gain, nothing)}
+def _classes(instance: Instance) -> list[tuple[type, list[int]]]:
+    return [(type(group.curve), group.types.tolist()) for group in curve_groups(instance)]
+
+
+def _fitted(name: str, value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+    """The value with its last line repeated until it has the shape of its parameter."""
+    if value.shape == shape:
+        return value
+    if value.shape[0] > shape[0]:
+        raise InvalidInputError(
+            f"accuracy has {value.shape[0]} segments and the form has {shape[0]}; formulate the "
+            "new instance"
+        )
+    return np.pad(value, ((0, shape[0] - value.shape[0]), (0, 0)), mode="edge")

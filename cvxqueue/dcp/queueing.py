@@ -1,9 +1,17 @@
-"""Queueing in the rules of disciplined convex programming: one entry for each class of the model.
+"""Queues and service laws in the rules of disciplined convex programming.
 
-Each class of queue, service law and accuracy curve that a disciplined form knows has one entry in
-one of the three tables below. Waiting times enter as convex atoms that carry the stability region
-as their domain, and everything that is known beforehand as a coefficient, so that a program can be
-refilled with other coefficients without being rebuilt.
+Every queue of the family has, with y = 1 − ρ,
+
+    W = β m1 + (λ (β + δ) m1² + ω λ m2/2) / y + constant,
+
+because m1/y = m1 + λ m1²/y. Both squares go into one ‖r‖²/y, which is jointly convex and has the
+stability region as its domain. Its rows are
+
+    √(ω λ π/2) ∘ root(t),   √(ω λ Σ π excess / 2),   √(λ (β + δ)) m1,
+
+where E[t²] = root² + excess: the square is completed, so that a random use of tokens needs one more
+row, and not one for each type. Everything that is known beforehand is a coefficient, so that a
+program can be refilled with other coefficients without being rebuilt.
 """
 
 from __future__ import annotations
@@ -14,116 +22,257 @@ from typing import Any, NamedTuple, TypeVar
 import cvxpy as cp
 import numpy as np
 
+from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import FIFO, AffineService, Instance, SaturatingExponential
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model import AffineService, Instance, QuadraticService
+from cvxqueue.model.arrays import FloatArray, read_only
+from cvxqueue.model.disciplines import LinearFractionalQueue
 
-__all__ = ["Affine", "Exponential", "Waiting", "affine_service", "exponential_accuracy", "waiting"]
+__all__ = [
+    "SCALED",
+    "Service",
+    "Times",
+    "by_type",
+    "in_total",
+    "linear_fractional_queue",
+    "quotient_time",
+    "service_law",
+    "table_entry",
+    "textbook_waiting_time",
+    "time_coefficients",
+    "without_empty_rows",
+]
 
 _Entry = TypeVar("_Entry")
 
+_ZERO = read_only(np.zeros(()))
+# Prefix of the coefficients of the objective, in its unit.
+SCALED = "scaled_"
 
-class Affine(NamedTuple):
-    """Service times base + slope · tokens."""
+
+class Times(NamedTuple):
+    """Service times base + slope ∘ v + square ∘ v², of the decision or of another variable v."""
 
     base: FloatArray
-    """Seconds, shape (N,)."""
+    """Seconds, shape (N,), ≥ 0."""
     slope: FloatArray
-    """Seconds per token, shape (N,)."""
+    """Seconds in one unit of v, shape (N,), ≥ 0."""
+    square: FloatArray | None = None
+    """Of the same shape, ≥ 0; ``None`` where the times are affine."""
+    scv: FloatArray = _ZERO
+    """The second moment is t² + scv ∘ (slope ∘ v)²; zero where they are not affine."""
 
 
-class Exponential(NamedTuple):
-    """Accuracies ceiling − gain · exp(−rate · tokens)."""
+class Service(NamedTuple):
+    """Service times as a function of the decision, and how the objective sees them."""
 
-    ceiling: FloatArray
-    """Shape (N,)."""
-    gain: FloatArray
-    """Shape (N,), ≥ 0."""
-    rate: FloatArray
-    """Per token, shape (N,), > 0."""
-
-
-class Waiting(NamedTuple):
-    """Mean waiting time of one class of queue, in a multiple of seconds."""
-
-    coefficients: Callable[[Instance, Affine, float], dict[str, FloatArray]]
-    """From the instance, the service times as functions of some variable, and the seconds in one
-    unit of the result."""
-    expression: Callable[[Mapping[str, Any], cp.Variable, cp.Expression], cp.Expression]
-    """From these coefficients, or parameters of their names, the variable and 1 − ρ."""
-    formula: Callable[[float, cp.Expression, cp.Expression], cp.Expression]
-    """From the arrival rate and the two moments of the service time, as a textbook has it."""
+    times: Times
+    """Of u = tokens / tokens_per_unit."""
+    unit: FloatArray | None
+    """Seconds, shape (N,), in one unit of a variable that is ≥ the times and stands for them in the
+    objective; ``None`` where they are affine, and stand for themselves."""
 
 
-def _fifo_coefficients(instance: Instance, times: Affine, unit: float) -> dict[str, FloatArray]:
-    root = np.sqrt(instance.arrival_rate * instance.probabilities / (2.0 * unit))
-    return {"root_base": root * times.base, "root_slope": root * times.slope}
+def _affine_service(law: AffineService, tokens_per_unit: FloatArray) -> Service:
+    return Service(Times(law.base, law.per_token * tokens_per_unit, None, law.token_scv), None)
 
 
-def _fifo_expression(
-    coefficients: Mapping[str, Any], variable: cp.Variable, idle: cp.Expression
-) -> cp.Expression:
-    # λ m2 / (2 (1 − ρ)) = ‖√(λ π / 2) ∘ t‖² / (1 − ρ), which is jointly convex in the two.
-    root = coefficients["root_base"] + cp.multiply(coefficients["root_slope"], variable)
-    return cp.quad_over_lin(root, idle)
+def _quadratic_service(law: QuadraticService, tokens_per_unit: FloatArray) -> Service:
+    times = Times(
+        law.base,
+        law.per_token * tokens_per_unit,
+        law.per_squared_token * np.square(tokens_per_unit),
+    )
+    # The time at u = 1: the variable is of order one, and the coefficients of its bound add to one.
+    return Service(times, law.mean(tokens_per_unit))
 
 
-def _fifo_formula(
-    arrival_rate: float, mean: cp.Expression, second_moment: cp.Expression
-) -> cp.Expression:
-    waiting_time: cp.Expression = arrival_rate * second_moment / (2 * (1 - arrival_rate * mean))
-    return waiting_time
-
-
-_WAITING: dict[type, Waiting] = {
-    FIFO: Waiting(_fifo_coefficients, _fifo_expression, _fifo_formula),
-}
-
-_SERVICE: dict[type, Callable[[Any], Affine]] = {
-    AffineService: lambda service: Affine(service.base, service.per_token),
-}
-
-_ACCURACY: dict[type, Callable[[Any], Exponential]] = {
-    SaturatingExponential: lambda curve: Exponential(
-        curve.floor + curve.gain, curve.gain, curve.rate
-    ),
+_SERVICE: dict[type, Callable[[Any, FloatArray], Service]] = {
+    AffineService: _affine_service,
+    QuadraticService: _quadratic_service,
 }
 
 
-def waiting(instance: Instance) -> Waiting:
-    """Return the mean waiting time of the instance's queue.
-
-    Raises
-    ------
-    InvalidInputError
-        If the disciplined forms do not know the class of queue.
-    """
-    return _entry("queue", instance.queue, _WAITING)
-
-
-def affine_service(instance: Instance) -> Affine:
-    """Return the service times of the instance.
+def service_law(instance: Instance, tokens_per_unit: FloatArray) -> Service:
+    """Return the service times of the instance as functions of u = tokens / tokens_per_unit.
 
     Raises
     ------
     InvalidInputError
         If the disciplined forms do not know the class of service law.
     """
-    return _entry("service", instance.service, _SERVICE)(instance.service)
+    return table_entry("service", instance.service, _SERVICE)(instance.service, tokens_per_unit)
 
 
-def exponential_accuracy(instance: Instance) -> Exponential:
-    """Return the accuracies of the instance.
+def linear_fractional_queue(instance: Instance) -> LinearFractionalQueue:
+    """Return the queue of the instance.
 
     Raises
     ------
     InvalidInputError
-        If the disciplined forms do not know the class of accuracy curve.
+        If it is not of the family that the disciplined forms know.
     """
-    return _entry("accuracy", instance.accuracy, _ACCURACY)(instance.accuracy)
+    queue = instance.queue
+    if not isinstance(queue, LinearFractionalQueue):
+        raise InvalidInputError(
+            f"queue = {queue!r:.80} has no cvxpy form; those that do are the queues whose mean "
+            "system time is a linear fraction of the two moments, such as FIFO()"
+        )
+    return queue
 
 
-def _entry(field: str, held: object, table: Mapping[type, _Entry]) -> _Entry:
+def time_coefficients(instance: Instance, service: Service, scale: float) -> dict[str, FloatArray]:
+    """Return what the mean times multiply and add.
+
+    Those of the named expressions are in seconds, and of the decision. Those of the objective start
+    with ``SCALED``, and are of the variable that stands for the times, where there is one.
+
+    Parameters
+    ----------
+    instance : Instance
+        The instance.
+    service : Service
+        Its service times.
+    scale : float
+        Seconds in one unit of the objective.
+    """
+    queue, mix = linear_fractional_queue(instance), instance.probabilities
+    share, constant = queue.weights.mean, queue.constant(instance.arrival_rate)
+    exact, unit = service
+    seen = exact if unit is None else Times(np.zeros_like(unit), unit)
+    data = (
+        _named("service", exact)
+        | _mixed("mean", _weighted(exact, mix))
+        | _mixed("waiting", _weighted(exact, share * mix), constant)
+        | _quotient_coefficients(instance, exact, 1.0)
+    )
+    scaled = _quotient_coefficients(instance, seen, scale) | _mixed(
+        "time", _weighted(seen, (1.0 + share) / scale * mix), constant / scale
+    )
+    data |= {SCALED + name: part for name, part in scaled.items()}
+    if unit is not None:
+        data |= _named("bow", _weighted(exact, 1.0 / unit))
+    return data
+
+
+def _quotient_coefficients(instance: Instance, times: Times, unit: float) -> dict[str, FloatArray]:
+    """What ρ is made of, and the rows of r in ‖r‖²/(1 − ρ)."""
+    rate, mix = instance.arrival_rate, instance.probabilities
+    by_mean, by_load, by_second = linear_fractional_queue(instance).weights
+    congestion = np.sqrt(rate * (by_mean + by_load) / unit)
+    data = _mixed("load", _weighted(times, rate * mix))
+    data |= _mixed("congestion", _weighted(times, congestion * mix))
+    if by_second > 0.0:
+        # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v).
+        share, spread = by_second * rate * mix / (2.0 * unit), 1.0 + times.scv
+        root = np.sqrt(share / spread)
+        data |= _named("root", _weighted(times._replace(slope=spread * times.slope), root))
+        excess = share @ (np.square(times.base) * times.scv / spread)
+        data["spread"] = np.sqrt(np.asarray(excess))
+    return data
+
+
+def _weighted(times: Times, weight: FloatArray) -> Times:
+    square = None if times.square is None else weight * times.square
+    return Times(weight * times.base, weight * times.slope, square)
+
+
+def _named(name: str, times: Times) -> dict[str, FloatArray]:
+    parts = {"base": times.base, "slope": times.slope, "square": times.square}
+    return {f"{name}_{key}": part for key, part in parts.items() if part is not None}
+
+
+def _mixed(name: str, times: Times, constant: float | FloatArray = 0.0) -> dict[str, FloatArray]:
+    """A sum over the types, and a constant."""
+    return _named(name, times) | {f"{name}_base": np.asarray(times.base.sum() + constant)}
+
+
+def by_type(data: Mapping[str, Any], name: str, variable: cp.Expression) -> cp.Expression:
+    """Return base + slope ∘ v + square ∘ v², shape (N,)."""
+    value: cp.Expression = data[f"{name}_base"] + cp.multiply(data[f"{name}_slope"], variable)
+    if f"{name}_square" in data:
+        value = value + cp.multiply(data[f"{name}_square"], cp.square(variable))
+    return value
+
+
+def in_total(data: Mapping[str, Any], name: str, variable: cp.Expression) -> cp.Expression:
+    """Return base + slope · v + square · v², a scalar."""
+    value: cp.Expression = data[f"{name}_base"] + data[f"{name}_slope"] @ variable
+    if f"{name}_square" in data:
+        value = value + data[f"{name}_square"] @ cp.square(variable)
+    return value
+
+
+def quotient_time(
+    data: Mapping[str, Any], variable: cp.Expression, idle: cp.Expression, prefix: str = ""
+) -> cp.Expression:
+    """Return the part ‖r‖²/(1 − ρ) of the mean waiting time.
+
+    Parameters
+    ----------
+    data : mapping
+        What `time_coefficients` returns, or parameters in its place; rows may be left out.
+    variable : cvxpy.Expression, shape (N,)
+        What these are the coefficients of.
+    idle : cvxpy.Expression
+        1 − ρ.
+    prefix : str
+        ``SCALED`` for the objective's coefficients; seconds by default.
+    """
+    rows = []
+    if prefix + "root_slope" in data:
+        rows.append(by_type(data, prefix + "root", variable))
+    if prefix + "spread" in data:
+        rows.append(data[prefix + "spread"])
+    if prefix + "congestion_slope" in data:
+        rows.append(in_total(data, prefix + "congestion", variable))
+    return congestion_time(rows[0] if len(rows) == 1 else cp.hstack(rows), idle)
+
+
+def without_empty_rows(data: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """Return the coefficients less the rows of ‖r‖² that are zero.
+
+    One is always kept, as it has the stability region for its domain.
+    """
+    empty = []
+    if "root_slope" in data:
+        empty = [name for name in ("spread", "congestion") if _is_zero(data, name)]
+    return {
+        name: part
+        for name, part in data.items()
+        if not any(name.removeprefix(SCALED).startswith(start) for start in empty)
+    }
+
+
+def _is_zero(data: Mapping[str, FloatArray], row: str) -> bool:
+    return not any(np.any(part) for name, part in data.items() if name.startswith(row))
+
+
+def textbook_waiting_time(
+    instance: Instance, mean: cp.Expression, second_moment: cp.Expression
+) -> cp.Expression:
+    """Return the mean waiting time as a quotient of the two moments."""
+    queue, rate = linear_fractional_queue(instance), instance.arrival_rate
+    by_mean, by_load, by_second = queue.weights
+    work = cp.Constant(0.0)
+    if by_mean:
+        work = work + by_mean * mean
+    if by_load:
+        work = work + by_load * rate * cp.square(mean)
+    if by_second:
+        work = work + by_second * rate * second_moment / 2
+    waiting: cp.Expression = work / (1 - rate * mean) + queue.constant(rate)
+    return waiting
+
+
+def table_entry(field: str, held: object, table: Mapping[type, _Entry]) -> _Entry:
+    """Return what a table has for the class of `held`.
+
+    Raises
+    ------
+    InvalidInputError
+        If it has nothing.
+    """
     if type(held) not in table:
         raise InvalidInputError(
             f"{field} = {held!r:.80} has no cvxpy form; those that do: "

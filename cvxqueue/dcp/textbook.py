@@ -7,8 +7,10 @@ from types import MappingProxyType
 import cvxpy as cp
 import numpy as np
 
+from cvxqueue.dcp.accuracy import GAIN, curve_groups, in_place, missed_accuracies
+from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.dcp.formulation import Expressions, Fixed, Formulation, named_problem
-from cvxqueue.dcp.queueing import affine_service, exponential_accuracy, waiting
+from cvxqueue.dcp.queueing import service_law, textbook_waiting_time
 from cvxqueue.model import Instance
 
 __all__ = ["textbook"]
@@ -21,17 +23,25 @@ def textbook(instance: Instance) -> Formulation:
     not follow from its parts, so the rules of disciplined convex programming refuse it; cvxpy's
     nonlinear grammar takes it.
     """
-    times, curve = affine_service(instance), exponential_accuracy(instance)
-    mix, rate = instance.probabilities, instance.arrival_rate
+    groups, mix, rate = curve_groups(instance), instance.probabilities, instance.arrival_rate
+    data = coefficients(instance, 1.0)
+    times = service_law(instance, np.ones(instance.size)).times
 
-    tokens = cp.Variable(instance.size, name="tokens")
+    # A convex time that is not known to be positive has no convex square.
+    tokens = cp.Variable(instance.size, name="tokens", nonneg=times.square is not None)
     service_times = times.base + cp.multiply(times.slope, tokens)
+    if times.square is not None:
+        service_times = service_times + cp.multiply(times.square, cp.square(tokens))
     mean_service_time = mix @ service_times
     second_moment = mix @ cp.square(service_times)
+    if np.any(times.scv):
+        variance = np.multiply(times.scv, np.square(times.slope))
+        second_moment = second_moment + np.multiply(mix, variance) @ cp.square(tokens)
     utilization = rate * mean_service_time
-    mean_waiting_time = waiting(instance).formula(rate, mean_service_time, second_moment)
+    mean_waiting_time = textbook_waiting_time(instance, mean_service_time, second_moment)
     mean_system_time = mean_service_time + mean_waiting_time
-    accuracies = curve.ceiling - cp.multiply(curve.gain, cp.exp(-cp.multiply(curve.rate, tokens)))
+    missed = missed_accuracies(groups, data, GAIN, tokens / data["tokens_per_unit"])
+    accuracies = data["ceiling"] - in_place(groups, missed, instance.size)
     value = instance.accuracy_weight * (np.multiply(mix, instance.importance) @ accuracies)
     objective = value - mean_system_time
     problem, constraints = named_problem(
@@ -52,6 +62,8 @@ def textbook(instance: Instance) -> Formulation:
             tokens=tokens,
             accuracies=accuracies,
             mean_accuracy=mix @ accuracies,
+            service_times=service_times,
+            token_rate=rate * mix @ tokens,
             mean_service_time=mean_service_time,
             mean_waiting_time=mean_waiting_time,
             mean_system_time=mean_system_time,

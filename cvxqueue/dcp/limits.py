@@ -1,0 +1,197 @@
+"""Service levels as constraints on a formulation, to be handed to `Formulation.with_constraints`.
+
+Each is convex, and stays true when a parametric form is refilled: what it takes of the instance is
+held in the form. The levels themselves are numbers.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import cvxpy as cp
+import numpy as np
+
+from cvxqueue.dcp.atoms import lundberg_moment
+from cvxqueue.dcp.formulation import Formulation
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import FIFO, AffineService, Instance
+from cvxqueue.model.arrays import FloatArray, real_number
+
+__all__ = [
+    "accuracy_floor",
+    "system_time_cap",
+    "token_rate_cap",
+    "waiting_tail_cap",
+    "waiting_time_cap",
+]
+
+
+def waiting_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
+    """Demand a mean waiting time of at most so many seconds.
+
+    Parameters
+    ----------
+    form : Formulation
+        The problem.
+    seconds : float
+        ≥ 0.
+
+    Returns
+    -------
+    cvxpy.Constraint
+
+    Raises
+    ------
+    InvalidInputError
+        If `seconds` is not a finite number ≥ 0.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> from cvxqueue.dcp.limits import waiting_time_cap
+    >>> instance = cq.Instance(
+    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
+    ...     service=cq.AffineService(base=0.5, per_token=0.002),
+    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> form = cq.formulate(instance)
+    >>> form.with_constraints(waiting_time_cap(form, 0.5)).is_dcp
+    True
+    """
+    cap: cp.Constraint = form.mean_waiting_time <= _nonnegative("seconds", seconds)
+    return cap
+
+
+def system_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
+    """Demand a mean system time of at most so many seconds.
+
+    Parameters
+    ----------
+    form : Formulation
+        The problem.
+    seconds : float
+        ≥ 0.
+
+    Returns
+    -------
+    cvxpy.Constraint
+
+    Raises
+    ------
+    InvalidInputError
+        If `seconds` is not a finite number ≥ 0.
+    """
+    cap: cp.Constraint = form.mean_system_time <= _nonnegative("seconds", seconds)
+    return cap
+
+
+def accuracy_floor(form: Formulation, level: float) -> cp.Constraint:
+    """Demand a plain mean accuracy Σ π p of at least `level`.
+
+    Parameters
+    ----------
+    form : Formulation
+        The problem.
+    level : float
+        In [0, 1].
+
+    Returns
+    -------
+    cvxpy.Constraint
+
+    Raises
+    ------
+    InvalidInputError
+        If `level` is not a number from 0 to 1.
+    """
+    if _nonnegative("level", level) > 1.0:
+        raise InvalidInputError(f"level = {float(level)!r} must be ≤ 1 (a probability)")
+    least: cp.Constraint = form.mean_accuracy >= float(level)
+    return least
+
+
+def token_rate_cap(form: Formulation, tokens_per_second: float) -> cp.Constraint:
+    """Demand that the server makes at most so many thinking tokens per second, λ Σ π l.
+
+    Parameters
+    ----------
+    form : Formulation
+        The problem.
+    tokens_per_second : float
+        ≥ 0.
+
+    Returns
+    -------
+    cvxpy.Constraint
+
+    Raises
+    ------
+    InvalidInputError
+        If `tokens_per_second` is not a finite number ≥ 0.
+    """
+    most = _nonnegative("tokens_per_second", tokens_per_second)
+    # Relative to the cap, the row is of order one whatever the unit.
+    unit = most if most > 0.0 else 1.0
+    cap: cp.Constraint = form.token_rate / unit <= most / unit
+    return cap
+
+
+def waiting_tail_cap(form: Formulation, decay: float) -> cp.Constraint:
+    """Demand that the probability of waiting longer than x seconds is at most exp(−decay · x).
+
+    Parameters
+    ----------
+    form : Formulation
+        Of an instance with a FIFO queue, whose service times do not vary within a type.
+    decay : float
+        θ > 0, per second.
+
+    Returns
+    -------
+    cvxpy.Constraint
+        Σ exp(θ t + ln π − ln(1 + θ/λ)) ≤ 1, which is Σ π exp(θ t) ≤ 1 + θ/λ.
+
+    Raises
+    ------
+    InvalidInputError
+        If the decay is not a finite number > 0; or if the queue is not FIFO or the use of tokens
+        random, for which the Lundberg bound is another one.
+
+    Notes
+    -----
+    The bound is sufficient, for every x at once; and necessary if it is to hold for arbitrarily
+    long waits, because the decay of the tail is the root θ > 0 of Σ π exp(θ t) = 1 + θ/λ.
+    """
+    theta = _nonnegative("decay", decay)
+    if theta == 0.0:
+        raise InvalidInputError("decay = 0.0 must be > 0 (per second)")
+    _require_one_time_per_type(form.instance)
+    log_weights = form.hold(partial(_tail_weights, theta))
+    cap: cp.Constraint = lundberg_moment(form.service_times, log_weights, theta) <= 1.0
+    return cap
+
+
+def _tail_weights(decay: float, instance: Instance) -> FloatArray:
+    """Ln π − ln(1 + θ/λ), shape (N,)."""
+    _require_one_time_per_type(instance)
+    weights: FloatArray = np.log(instance.probabilities) - np.log1p(decay / instance.arrival_rate)
+    return weights
+
+
+def _require_one_time_per_type(instance: Instance) -> None:
+    if type(instance.queue) is not FIFO:
+        raise InvalidInputError(
+            f"queue = {instance.queue!r:.80} has another tail; this bound on it needs FIFO()"
+        )
+    service = instance.service
+    if isinstance(service, AffineService) and np.any(service.token_scv):
+        raise InvalidInputError(
+            "service.token_scv must be 0 for a bound on the tail of the waiting time: two moments "
+            "of a random use of tokens do not say how long its tail is"
+        )
+
+
+def _nonnegative(name: str, value: float) -> float:
+    number = real_number(name, value)
+    if number < 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be ≥ 0")
+    return number
