@@ -45,6 +45,16 @@ if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.integer import IntegerSolution, solve_integer
+    from cvxqueue.simulation import (
+        Comparison,
+        Estimate,
+        Simulation,
+        TheoryCheck,
+        check_simulation,
+        compare,
+        simulate,
+        waiting_tail,
+    )
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _LAZY = {
@@ -56,6 +66,14 @@ _LAZY = {
     "to_dict": "cvxqueue.files",
     "IntegerSolution": "cvxqueue.integer",
     "solve_integer": "cvxqueue.integer",
+    "Comparison": "cvxqueue.simulation",
+    "Estimate": "cvxqueue.simulation",
+    "Simulation": "cvxqueue.simulation",
+    "TheoryCheck": "cvxqueue.simulation",
+    "check_simulation": "cvxqueue.simulation",
+    "compare": "cvxqueue.simulation",
+    "simulate": "cvxqueue.simulation",
+    "waiting_tail": "cvxqueue.simulation",
 }
 
 __all__ = [
@@ -65,8 +83,10 @@ __all__ = [
     "BatchArrivals",
     "BatchSolution",
     "Certificate",
+    "Comparison",
     "ConvergenceError",
     "CvxqueueError",
+    "Estimate",
     "Formulation",
     "InfeasibleError",
     "Instance",
@@ -89,22 +109,28 @@ __all__ = [
     "QuadraticService",
     "SaturatingExponential",
     "Setups",
+    "Simulation",
     "Solution",
     "Status",
+    "TheoryCheck",
     "UnstableQueueError",
     "Vacations",
     "WaitingTimeTail",
     "certify",
+    "check_simulation",
+    "compare",
     "cross_validate",
     "formulate",
     "from_dict",
     "load",
     "methods",
     "save",
+    "simulate",
     "solve",
     "solve_batch",
     "solve_integer",
     "to_dict",
+    "waiting_tail",
 ]
 
 

@@ -26,6 +26,7 @@ ROOMS = (
     "dcp",
     "solvers",
     "integer",
+    "simulation",
     "plots",
     "cli",
 )

@@ -23,6 +23,7 @@ from tests.benchmarks.memory import memory
 from tests.benchmarks.quasi_newton import QuasiNewton
 from tests.benchmarks.reporting import Case, Row, Target
 from tests.benchmarks.rivals import rivals
+from tests.benchmarks.simulation import simulation
 from tests.benchmarks.timing import Spread, Subject, interleave
 from tests.instances import allocations
 from tests.tolerances import CLOSED_FORM, DIFFERENCE_QUOTIENT, ROUNDING
@@ -35,6 +36,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "growth": partial(growth, sizes=(10, 30)),
     "iterations": partial(iterations, count=5),
     "contraction": partial(contraction, count=3, limit=5),
+    "simulation": partial(simulation, queries=2000, ciw_queries=200),
 }
 # The price ratio of the planted servers settles to 1e-9, and conditions magnify that a little.
 PLANTED_LOAD = 1e-6

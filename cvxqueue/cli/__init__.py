@@ -1,4 +1,4 @@
-"""The command line: ``cvxqueue solve``, ``check``, ``schema`` and ``info``."""
+"""The command line: ``cvxqueue solve``, ``check``, ``simulate``, ``schema`` and ``info``."""
 
 from __future__ import annotations
 

@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_solve(commands)
     _add_check(commands)
+    _add_simulate(commands)
     _command(
         commands,
         "schema",
@@ -119,6 +120,60 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_json(check)
 
 
+def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
+    simulate = _command(
+        commands,
+        "simulate",
+        "simulate the server at an allocation and compare with theory",
+        "Simulate the server at the optimal tokens, or at those given, and print what theory\n"
+        "says beside what was measured, with confidence intervals.",
+        "examples:\n"
+        "  cvxqueue simulate examples/instances/qwen3-8b-h100.toml --queries 10000000\n"
+        "  cvxqueue simulate server.toml --tokens 512,1024 --seed 7 --json\n"
+        "  cvxqueue simulate server.toml --integer --trace arrivals.csv --match-rate\n\n"
+        "exit status:\n"
+        "  0  the simulation ran; the verdicts are in the table\n"
+        "  1  no allocation is stable\n"
+        "  2  input that is not allowed",
+    )
+    _add_file(simulate)
+    simulate.add_argument(
+        "--queries",
+        metavar="N",
+        type=_whole(2),
+        help="queries to simulate (default: a million, or the whole trace)",
+    )
+    simulate.add_argument(
+        "--seed", metavar="S", type=_whole(0), default=0, help="of the random numbers (default: 0)"
+    )
+    which = simulate.add_mutually_exclusive_group()
+    which.add_argument(
+        "--tokens",
+        metavar="L",
+        type=_numbers,
+        help="one number for all types, or one for each, commas between (default: the optimum)",
+    )
+    which.add_argument("--integer", action="store_true", help="the best whole tokens")
+    when = simulate.add_mutually_exclusive_group()
+    when.add_argument(
+        "--gap-scv",
+        metavar="C",
+        type=_not_negative,
+        help="squared coefficient of variation of the times between arrivals (default: Poisson)",
+    )
+    when.add_argument(
+        "--trace",
+        metavar="CSV",
+        help="replay the arrival times in the first column, in seconds or as dates with times",
+    )
+    simulate.add_argument(
+        "--match-rate",
+        action="store_true",
+        help="stretch the trace to the arrival rate of the instance",
+    )
+    _add_json(simulate)
+
+
 def _command(
     commands: argparse._SubParsersAction[_Parser],
     name: str,
@@ -164,3 +219,30 @@ def _positive(text: str) -> float:
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
     return value
+
+
+def _not_negative(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {text!r}")
+    return value
+
+
+def _numbers(text: str) -> list[float]:
+    return [_not_negative(part) for part in text.split(",")]
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number ≥ {least}, got {text!r}")
+        return value
+
+    return convert

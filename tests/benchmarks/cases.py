@@ -10,6 +10,7 @@ from tests.benchmarks.iterations import iterations
 from tests.benchmarks.memory import memory
 from tests.benchmarks.reporting import Case
 from tests.benchmarks.rivals import rivals
+from tests.benchmarks.simulation import simulation
 
 CASES = {
     case.name: case
@@ -29,5 +30,6 @@ CASES = {
             "how often best responses provably converge, and what the first-order methods need",
             contraction,
         ),
+        Case("simulation", "simulated queries per second, beside Ciw", simulation),
     )
 }

@@ -1,0 +1,171 @@
+"""``cvxqueue simulate``: an allocation on the simulated server, beside what theory says of it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cvxqueue.cli.numerals import plural
+from cvxqueue.cli.output import progress, write, write_json
+from cvxqueue.cli.reading import read_instance
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.integer import solve_integer
+from cvxqueue.model import Instance
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation import Simulation, TheoryCheck, check_simulation, simulate
+from cvxqueue.simulation.simulate import STEPS
+from cvxqueue.solvers import solve
+
+__all__ = ["run"]
+
+_ARRIVALS = {
+    "poisson": "Poisson arrivals",
+    "renewal": "renewal arrivals",
+    "trace": "replayed arrivals",
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Solve, simulate and print."""
+    instance = read_instance(options.file)
+    arrivals = options.gap_scv
+    if options.trace is not None:
+        arrivals = _trace(options.trace, instance.arrival_rate if options.match_rate else None)
+    elif options.match_rate:
+        raise InvalidInputError("--match-rate needs --trace FILE")
+    tokens, origin = _tokens(instance, options)
+    with progress(STEPS) as step:
+        step("simulating")
+        simulation = simulate(
+            instance,
+            tokens,
+            queries=options.queries,
+            seed=options.seed,
+            arrivals=arrivals,
+            progress=lambda _: step("simulating"),
+        )
+    check = check_simulation(simulation)
+    if options.json:
+        write_json(
+            {
+                "status": "simulated",
+                "instance": instance.name,
+                "allocation": origin,
+                **simulation.to_dict(),
+                "theory": check.to_dict(),
+            }
+        )
+    else:
+        write(
+            _heading(simulation, origin),
+            "",
+            _table(check),
+            "",
+            *(Text(sentence) for sentence in check.sentences),
+        )
+    return 0
+
+
+def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[FloatArray, str]:
+    """Return the tokens to simulate, and where they come from."""
+    if options.tokens is not None:
+        given = options.tokens
+        tokens = np.full(instance.size, given[0]) if len(given) == 1 else np.array(given)
+        if len(tokens) != instance.size:
+            raise InvalidInputError(
+                f"--tokens must be one number, or one for each of the "
+                f"{plural(instance.size, 'task type')}, got {len(tokens)}"
+            )
+        return tokens, "given tokens"
+    if options.integer:
+        return solve_integer(instance).tokens.astype(np.float64), "best whole tokens"
+    return solve(instance).tokens, "optimal tokens"
+
+
+def _trace(name: str, rate: float | None) -> FloatArray:
+    """Return the arrival times in the first column of a file, from zero, in seconds."""
+    try:
+        with Path(name).open(encoding="utf-8", newline="") as file:
+            rows = [(number, row[0]) for number, row in enumerate(csv.reader(file), 1) if row]
+    except OSError as error:
+        raise InvalidInputError(f"--trace {name}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"--trace {name}: is no CSV file: {error}") from error
+    if rows and _seconds(rows[0][1]) is None:
+        # The names of the columns.
+        rows = rows[1:]
+    found = [(number, _seconds(text), text) for number, text in rows]
+    for number, time, text in found:
+        if time is None:
+            raise InvalidInputError(
+                f"--trace {name}: line {number}: {text!r} is no arrival time; the first column "
+                "must hold seconds, or dates with times as 2026-01-31 12:00:00.5"
+            )
+    times = np.array([time for _, time, _ in found], dtype=np.float64)
+    if len(times) < 2:
+        raise InvalidInputError(f"--trace {name}: must have at least two arrivals")
+    times -= times[0]
+    falls = np.flatnonzero(np.diff(times) < 0)
+    if falls.size:
+        raise InvalidInputError(
+            f"--trace {name}: line {found[falls[0] + 1][0]}: arrives before the one above it"
+        )
+    if rate is not None and times[-1] > 0:
+        times *= (len(times) - 1) / (times[-1] * rate)
+    return times
+
+
+def _seconds(text: str) -> float | None:
+    """Seconds since some beginning, or ``None``."""
+    try:
+        time = float(text)
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text.strip())
+        except ValueError:
+            return None
+        # Without a time zone all are taken to be of one; differences are all that matters.
+        since = datetime(1970, 1, 1, tzinfo=moment.tzinfo)
+        time = (moment - since).total_seconds()
+    return time if np.isfinite(time) else None
+
+
+def _heading(simulation: Simulation, origin: str) -> Text:
+    instance = simulation.instance
+    name = f"{instance.name}: " if instance.name else ""
+    return Text.assemble(
+        (name, "bold"),
+        f"{origin}, {simulation.queries:,} queries, {_ARRIVALS[simulation.arrivals]}, "
+        f"{simulation.batches} batches",
+    )
+
+
+def _table(check: TheoryCheck) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    table.add_column("quantity", overflow="fold")
+    for header in ("theory", "simulated", "interval"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for row in check.rows:
+        low, high = row.estimate.interval
+        table.add_row(
+            Text(row.quantity),
+            f"{row.theory:.5g}",
+            f"{row.estimate.value:.5g}",
+            f"[{low:.5g}, {high:.5g}]",
+            Text(row.verdict, "green" if row.agrees else "red"),
+        )
+    return table

@@ -1,0 +1,180 @@
+"""Estimates with intervals, from the means of batches that are long enough to be independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["BatchSums", "Estimate", "estimate_of"]
+
+# Fewer batches make Student's t wide and the standard error itself uncertain.
+_FEWEST = 10
+# Quantile of the normal distribution at which a correlation of neighbours counts as found: 95 %.
+_FOUND = 1.645
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A simulated value with its confidence interval.
+
+    Parameters
+    ----------
+    value : float
+        The estimate.
+    interval : tuple of float
+        Lower and upper end: over many seeds it covers the truth in the fraction `confidence`.
+    confidence : float
+        Between 0 and 1.
+    standard_error : float
+        Of the value, from the spread of the batches.
+    degrees : int
+        Degrees of freedom of Student's t: batches less one.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    confidence: float
+    standard_error: float
+    degrees: int
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval."""
+        return 0.5 * (self.interval[1] - self.interval[0])
+
+    @property
+    def relative_half_width(self) -> float:
+        """Half the length of the interval, relative to the value; infinite at zero."""
+        return self.half_width / abs(self.value) if self.value else math.inf
+
+    def covers(self, value: float) -> bool:
+        """Whether the interval contains a value."""
+        return bool(self.interval[0] <= value <= self.interval[1])
+
+    def at(self, confidence: float) -> Estimate:
+        """Return the same estimate at another confidence, by Student's t."""
+        return estimate_of(self.value, self.standard_error, self.degrees, confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain Python values, ready for JSON."""
+        return {
+            "value": self.value,
+            "interval": list(self.interval),
+            "confidence": self.confidence,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.value:.6g} in [{self.interval[0]:.6g}, {self.interval[1]:.6g}] "
+            f"at {100 * self.confidence:g} %"
+        )
+
+
+def estimate_of(value: float, error: float, degrees: int, confidence: float) -> Estimate:
+    """Return an estimate with the interval of Student's t."""
+    # scipy.special alone, and only where an interval is asked for.
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(degrees, 0.5 + 0.5 * confidence)) * error if degrees > 0 else math.inf
+    return Estimate(value, (value - half, value + half), confidence, error, degrees)
+
+
+class BatchSums:
+    """Sums over batches, one row for each batch, one column for each thing that is summed.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray, shape (batches, columns)
+        The rows of each replication, in order of time. Replications are independent.
+    confidence : float
+        Of the intervals.
+    steering : tuple of int
+        Columns of the ratio whose correlation decides: that of the mean waiting time.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[FloatArray],
+        confidence: float,
+        steering: tuple[int, int],
+    ) -> None:
+        self.confidence = confidence
+        self.parts = list(parts)
+        self._steering = steering
+        self.rows = np.concatenate(self.parts)
+        self.correlation = self._correlation()
+
+    @property
+    def is_correlated(self) -> bool:
+        """Whether neighbours are found to be correlated, and there are enough to join them."""
+        fewer = sum(max(len(part) // 2, 1) for part in self.parts)
+        return fewer >= _FEWEST and self.correlation > _FOUND / math.sqrt(self.count)
+
+    def joined(self) -> BatchSums:
+        """Return the sums over neighbouring batches, two by two."""
+        return BatchSums([_pairs(part) for part in self.parts], self.confidence, self._steering)
+
+    @property
+    def count(self) -> int:
+        """Number of batches."""
+        return sum(len(part) for part in self.parts)
+
+    def _correlation(self) -> float:
+        """Correlation of a batch with the next, across all replications."""
+        above, below = self._steering
+        total = self.rows.sum(axis=0)
+        if total[below] <= 0:
+            return 0.0
+        ratio = total[above] / total[below]
+        residuals = [part[:, above] - ratio * part[:, below] for part in self.parts]
+        spread = sum(float(r @ r) for r in residuals)
+        together = sum(float(r[1:] @ r[:-1]) for r in residuals)
+        return together / spread if spread > 0 else 0.0
+
+    def residuals(self, above: FloatArray, below: FloatArray) -> tuple[float, FloatArray]:
+        """Ratio of two sums, and what each batch adds to its error to first order."""
+        bottom = float(below.sum())
+        if bottom <= 0:
+            return math.nan, np.full(len(self.rows), math.nan)
+        ratio = float(above.sum()) / bottom
+        return ratio, (above - ratio * below) / bottom
+
+    def ratio(self, above: FloatArray | int, below: FloatArray | int) -> Estimate:
+        """Estimate of the ratio of two sums, each a column or a number for each batch."""
+        top = self.rows[:, above] if isinstance(above, int) else above
+        bottom = self.rows[:, below] if isinstance(below, int) else below
+        # Batches without any query of a rare type say nothing of its spread.
+        return self.estimate(*self.residuals(top, bottom), count=int(np.count_nonzero(bottom)))
+
+    def estimate(
+        self, value: float, residuals: FloatArray, *, count: int | None = None
+    ) -> Estimate:
+        """Estimate from what each batch adds to the error of a value to first order.
+
+        Parameters
+        ----------
+        value : float
+            The estimate.
+        residuals : ndarray, shape (batches,)
+            What each batch adds to its error.
+        count : int, optional
+            Batches that say something of it; by default all.
+        """
+        used = len(residuals) if count is None else count
+        error = math.inf
+        if used > 1:
+            error = math.sqrt(used / (used - 1) * float(residuals @ residuals))
+        return estimate_of(value, error, max(used - 1, 0), self.confidence)
+
+
+def _pairs(rows: FloatArray) -> FloatArray:
+    """Neighbouring batches joined two by two; an odd last one goes to the pair before it."""
+    if len(rows) < 2:
+        return rows
+    return np.add.reduceat(rows, np.arange(0, len(rows) - 1, 2), axis=0)

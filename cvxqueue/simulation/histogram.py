@@ -1,0 +1,92 @@
+"""Counts of times on a fine logarithmic scale: quantiles of any number of queries in one pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.estimate import Estimate, estimate_of
+
+__all__ = ["Histogram", "quantile"]
+
+# Leading bits of the fraction of a float64 that tell bins apart: 2^10 bins to each factor of two.
+_FRACTION_BITS = 10
+_SHIFT = 52 - _FRACTION_BITS
+# Bins below 2^-30 s (a nanosecond) are joined with zero; the last is 2^34 s (five centuries).
+_LOWEST, _HIGHEST = -30, 34
+_BINS = ((_HIGHEST - _LOWEST) << _FRACTION_BITS) + 1
+_OFFSET = (1023 + _LOWEST) << _FRACTION_BITS
+
+
+class Histogram:
+    """Counts of nonnegative times in bins that are a thousandth of the time wide.
+
+    The bit patterns of positive floats are in the order of their values, and their leading bits
+    number the bins. Only the range of bins in use is kept, for each group of batches.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[int, NDArray[np.int64]] = {}
+
+    def add(self, times: FloatArray, group: int) -> None:
+        """Count some times."""
+        bits = np.ascontiguousarray(times).view(np.int64)
+        bins = (bits >> _SHIFT) - (_OFFSET - 1)
+        np.clip(bins, 0, _BINS - 1, out=bins)
+        found = np.bincount(bins)
+        kept = self.counts.get(group)
+        if kept is None:
+            self.counts[group] = found
+        elif len(kept) >= len(found):
+            kept[: len(found)] += found
+        else:
+            found[: len(kept)] += kept
+            self.counts[group] = found
+
+
+def quantile(histograms: Sequence[Histogram], probability: float, confidence: float) -> Estimate:
+    """Estimate a quantile from the histograms of independent replications.
+
+    The groups of batches tell how uncertain the fraction below the quantile is; the ends of the
+    interval are the quantiles at the ends of the interval of that fraction, out to the edges of
+    their bins.
+    """
+    groups = [counts for it in histograms for counts in it.counts.values()]
+    pooled = np.zeros(max(len(counts) for counts in groups), dtype=np.int64)
+    for counts in groups:
+        pooled[: len(counts)] += counts
+    below = np.cumsum(pooled)
+    total = int(below[-1])
+
+    def place_of(fraction: float) -> int:
+        wanted = min(max(fraction, 0.0), 1.0) * total
+        return min(int(np.searchsorted(below, wanted, side="left")), len(below) - 1)
+
+    place = place_of(probability)
+    low, high = _edges(place)
+    before = int(below[place - 1]) if place else 0
+    inside = int(below[place]) - before
+    value = low + (high - low) * (probability * total - before) / inside
+    sizes = np.array([counts.sum() for counts in groups], dtype=np.float64)
+    under = np.array([counts[: place + 1].sum() for counts in groups], dtype=np.float64)
+    residuals = (under - under.sum() / total * sizes) / total
+    count = len(groups)
+    error = math.sqrt(count / (count - 1) * float(residuals @ residuals)) if count > 1 else math.inf
+    around = estimate_of(probability, error, count - 1, confidence).interval
+    least, most = _edges(place_of(around[0]))[0], _edges(place_of(around[1]))[1]
+    # The error of the quantile itself, had it the normal shape of the fraction's.
+    own = error * (most - least) / (around[1] - around[0]) if error > 0 else 0.0
+    return Estimate(value, (least, most), confidence, own, count - 1)
+
+
+def _edges(place: int) -> tuple[float, float]:
+    """Ends of a bin; the first is zero itself, with what is below a nanosecond."""
+    if place == 0:
+        return 0.0, 0.0
+    bits = np.array([place + _OFFSET - 1, place + _OFFSET], dtype=np.int64) << _SHIFT
+    low, high = bits.view(np.float64).tolist()
+    return low, high

@@ -1,0 +1,82 @@
+"""Laws for what the model states by two moments only: lengths of time and sizes of batches."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["GammaLaw", "SizeLaw"]
+
+# A second moment that misses the least possible one by rounding is that one.
+_SLACK = 1e-9
+
+
+class GammaLaw(NamedTuple):
+    """A gamma distribution, or a constant where the squared coefficient of variation is zero."""
+
+    mean: float
+    scv: float
+
+    @classmethod
+    def of_moments(cls, mean: float, second_moment: float) -> GammaLaw:
+        """Return the law with two given moments."""
+        return cls(mean, max(second_moment / mean**2 - 1.0, 0.0))
+
+    def draw(self, generator: np.random.Generator, out: FloatArray) -> None:
+        """Fill an array."""
+        if self.scv < _SLACK:
+            out.fill(self.mean)
+        elif self.scv == 1.0:
+            generator.standard_exponential(out=out)
+            np.multiply(out, self.mean, out=out)
+        else:
+            generator.standard_gamma(1.0 / self.scv, out=out)
+            np.multiply(out, self.mean * self.scv, out=out)
+
+
+class SizeLaw(NamedTuple):
+    """Whole batch sizes with two given moments, on at most four values."""
+
+    sizes: FloatArray
+    probabilities: FloatArray
+
+    @classmethod
+    def of_moments(cls, mean: float, second_moment: float) -> SizeLaw:
+        """Return a law on whole numbers ≥ 1 with two given moments.
+
+        It mixes the law of least variance, on the neighbours ⌊m⌋ and ⌊m⌋ + 1 of the mean m, with
+        that on 1 and K of the same mean, whose second moment is (K + 1) m − K.
+
+        Raises
+        ------
+        InvalidInputError
+            If no law on whole numbers has these moments.
+        """
+        below = math.floor(mean)
+        share = mean - below
+        least = below**2 + (2 * below + 1) * share
+        if second_moment < least * (1.0 - _SLACK):
+            raise InvalidInputError(
+                f"queue.size_second_moment = {second_moment!r} must be at least {least!r} for "
+                f"whole batch sizes of mean {mean!r}"
+            )
+        sizes, probabilities = [below, below + 1], [1.0 - share, share]
+        if second_moment > least * (1.0 + _SLACK):
+            if mean <= 1.0:
+                raise InvalidInputError(
+                    f"queue.size_second_moment = {second_moment!r} must be 1 for whole batch sizes "
+                    "of mean 1"
+                )
+            largest = max(math.ceil((second_moment - mean) / (mean - 1.0)), below + 1)
+            most = (largest + 1) * mean - largest
+            kept = min(max((most - second_moment) / (most - least), 0.0), 1.0)
+            rare = (mean - 1.0) / (largest - 1.0)
+            sizes += [1, largest]
+            probabilities = [kept * p for p in probabilities]
+            probabilities += [(1.0 - kept) * (1.0 - rare), (1.0 - kept) * rare]
+        return cls(np.array(sizes, dtype=np.int64), np.array(probabilities))

@@ -1,0 +1,351 @@
+"""What a simulation estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from cvxqueue.model import Instance
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.estimate import BatchSums, Estimate
+from cvxqueue.simulation.stream import Columns
+
+if TYPE_CHECKING:
+    from cvxqueue.simulation.theory import TheoryCheck
+
+__all__ = ["Comparison", "Simulation"]
+
+# A table for people; `to_dict` holds the rest.
+_TYPES_SHOWN = 20
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Simulation:
+    """Estimates of what an operator would measure at an allocation.
+
+    Parameters
+    ----------
+    instance : Instance
+        The instance that was simulated.
+    tokens : ndarray, shape (N,)
+        The allocation.
+    sums : BatchSums
+        What was summed, batch by batch.
+    confidence : float
+        Of each interval by itself.
+    queries : int
+        Queries that were counted, warm-up left out.
+    warm_up : int
+        Queries of each replication that were left out at its start.
+    replications : int
+        Independent replications that the queries are spread over.
+    arrivals : str
+        ``"poisson"``, ``"renewal"`` or ``"trace"``.
+    rate : float
+        Arrivals per second: those of the instance, or of the trace.
+    trace : ndarray or None
+        The arrival times that were replayed.
+    thresholds : tuple of float
+        Waiting times x, in seconds, whose P(W > x) is in `waiting_tail`.
+    waiting_quantiles, system_quantiles : mapping of float to Estimate
+        By probability, in seconds; what was asked for.
+    seconds : float
+        How long the simulation took.
+    """
+
+    instance: Instance
+    tokens: FloatArray
+    sums: BatchSums
+    confidence: float
+    queries: int
+    warm_up: int
+    replications: int
+    arrivals: str
+    rate: float
+    trace: FloatArray | None
+    thresholds: tuple[float, ...]
+    waiting_quantiles: Mapping[float, Estimate]
+    system_quantiles: Mapping[float, Estimate]
+    seconds: float
+
+    @property
+    def _columns(self) -> Columns:
+        return Columns(self.instance.size, len(self.thresholds))
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether a trace brings more work than the server can do, on average."""
+        return self.rate * float(self.instance.evaluate(self.tokens).mean_service_time) >= 1.0
+
+    @property
+    def batches(self) -> int:
+        """Number of batches that the intervals rest on."""
+        return self.sums.count
+
+    @property
+    def batch_correlation(self) -> float:
+        """Correlation of the mean waiting times of neighbouring batches; near zero."""
+        return self.sums.correlation
+
+    @cached_property
+    def mean_waiting_time(self) -> Estimate:
+        """Mean time between arrival and start of service, in seconds."""
+        return self.sums.ratio(Columns.WAIT, Columns.COUNT)
+
+    @cached_property
+    def mean_system_time(self) -> Estimate:
+        """Mean time between arrival and departure, in seconds."""
+        return self.sums.ratio(Columns.SYSTEM, Columns.COUNT)
+
+    @cached_property
+    def system_times(self) -> tuple[Estimate, ...]:
+        """Mean system time of each type, in seconds; not a number where no query was of it."""
+        rows, columns = self.sums.rows, self._columns
+        sums, counts = rows[:, columns.system], rows[:, columns.counts]
+        return tuple(self.sums.ratio(sums[:, k], counts[:, k]) for k in range(self.instance.size))
+
+    @cached_property
+    def waiting_variance(self) -> Estimate:
+        """Variance of the waiting time, in seconds²."""
+        rows = self.sums.rows
+        count = rows[:, Columns.COUNT]
+        mean, of_mean = self.sums.residuals(rows[:, Columns.WAIT], count)
+        square, of_square = self.sums.residuals(rows[:, Columns.WAIT_SQUARE], count)
+        return self.sums.estimate(square - mean * mean, of_square - 2.0 * mean * of_mean)
+
+    @cached_property
+    def waiting_probability(self) -> Estimate:
+        """Fraction of the queries that wait at all."""
+        return self.sums.ratio(Columns.WAITED, Columns.COUNT)
+
+    @cached_property
+    def waiting_tail(self) -> dict[float, Estimate]:
+        """P(W > x), by the waiting times x that were asked for."""
+        first = self._columns.tails.start
+        return {
+            threshold: self.sums.ratio(first + position, Columns.COUNT)
+            for position, threshold in enumerate(self.thresholds)
+        }
+
+    @cached_property
+    def utilization(self) -> Estimate:
+        """Fraction of time that the server works."""
+        return self.sums.ratio(Columns.WORK, Columns.ELAPSED)
+
+    @cached_property
+    def arrival_rate(self) -> Estimate:
+        """Arrivals per second."""
+        return self.sums.ratio(Columns.ARRIVED, Columns.ELAPSED)
+
+    @cached_property
+    def mean_number(self) -> Estimate:
+        """Time average of the number of queries in the system, counted over time."""
+        return self.sums.ratio(Columns.NUMBER, Columns.ELAPSED)
+
+    @cached_property
+    def little_difference(self) -> Estimate:
+        """Mean number in the system less arrival rate times mean system time: zero by Little."""
+        rows = self.sums.rows
+        number, of_number = self.sums.residuals(rows[:, Columns.NUMBER], rows[:, Columns.ELAPSED])
+        rate, of_rate = self.sums.residuals(rows[:, Columns.ARRIVED], rows[:, Columns.ELAPSED])
+        time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
+        return self.sums.estimate(number - rate * time, of_number - rate * of_time - time * of_rate)
+
+    @cached_property
+    def mean_accuracy(self) -> Estimate:
+        """Fraction of the answers that are correct, drawn from the accuracy curves."""
+        correct = self.sums.rows[:, self._columns.correct].sum(axis=1)
+        return self.sums.ratio(correct, Columns.ARRIVED)
+
+    @cached_property
+    def objective(self) -> Estimate:
+        """Objective α Σ π w p − T, in seconds: p from the curves, T simulated."""
+        benefit = float(self.instance.evaluate(self.tokens).benefit)
+        rows = self.sums.rows
+        time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
+        return self.sums.estimate(benefit - time, -of_time)
+
+    def against_theory(self) -> TheoryCheck:
+        """Compare the estimates with the closed forms, quantity by quantity."""
+        from cvxqueue.simulation.theory import check_simulation
+
+        return check_simulation(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the estimates as plain Python values, ready for JSON."""
+        names = [self.instance.type_name(k) for k in range(self.instance.size)]
+        return {
+            "tokens": self.tokens.tolist(),
+            "queries": self.queries,
+            "warm_up": self.warm_up,
+            "replications": self.replications,
+            "batches": self.batches,
+            "batch_correlation": self.batch_correlation,
+            "arrivals": self.arrivals,
+            **{name: getattr(self, name).to_dict() for name in _ESTIMATES},
+            "system_times": {
+                name: estimate.to_dict()
+                for name, estimate in zip(names, self.system_times, strict=True)
+            },
+            "waiting_tail": {repr(x): it.to_dict() for x, it in self.waiting_tail.items()},
+            "waiting_quantiles": {
+                repr(q): it.to_dict() for q, it in self.waiting_quantiles.items()
+            },
+            "system_quantiles": {repr(q): it.to_dict() for q, it in self.system_quantiles.items()},
+            "seconds": self.seconds,
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"Simulation(queries={self.queries}, mean_waiting_time={self.mean_waiting_time}, "
+            f"mean_system_time={self.mean_system_time})"
+        )
+
+    def __str__(self) -> str:
+        rows = [(label, getattr(self, name)) for name, label in _ESTIMATES.items()]
+        shown = range(min(self.instance.size, _TYPES_SHOWN))
+        rows += [(f"  {self.instance.type_name(k)} (s)", self.system_times[k]) for k in shown]
+        rows += [(f"P(waiting > {x:g} s)", it) for x, it in self.waiting_tail.items()]
+        rows += [
+            (f"waiting, {100 * q:g} % quantile (s)", it) for q, it in self.waiting_quantiles.items()
+        ]
+        rows += [
+            (f"system time, {100 * q:g} % quantile (s)", it)
+            for q, it in self.system_quantiles.items()
+        ]
+        width = max(len(label) for label, _ in rows)
+        lines = [
+            f"{self.queries:,} queries, {_ARRIVALS[self.arrivals]}, {self.replications} "
+            f"replication{'s' * (self.replications != 1)}, {self.batches} batches, intervals at "
+            f"{100 * self.confidence:g} %",
+            "",
+            f"{'':<{width}}  {'estimate':>12}  interval",
+        ]
+        lines += [
+            f"{label:<{width}}  {it.value:>12.6g}  [{it.interval[0]:.6g}, {it.interval[1]:.6g}]"
+            for label, it in rows
+        ]
+        if self.instance.size > _TYPES_SHOWN:
+            lines.append(f"... and {self.instance.size - _TYPES_SHOWN} more types")
+        return "\n".join(lines)
+
+
+_ARRIVALS = {
+    "poisson": "Poisson arrivals",
+    "renewal": "renewal arrivals",
+    "trace": "a replayed trace",
+}
+
+_ESTIMATES = {
+    "utilization": "utilization",
+    "mean_accuracy": "mean accuracy",
+    "waiting_probability": "P(waiting > 0)",
+    "mean_waiting_time": "mean waiting time (s)",
+    "waiting_variance": "variance of it (s²)",
+    "mean_number": "mean number in the system",
+    "objective": "objective (s)",
+    "mean_system_time": "mean system time (s)",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Comparison:
+    """Allocations that met the same arrivals, the same types and the same luck.
+
+    Differences are those of each allocation to the first, in the order of `simulations`; the first
+    is zero.
+
+    Parameters
+    ----------
+    simulations : tuple of Simulation
+        One for each allocation.
+    """
+
+    simulations: tuple[Simulation, ...]
+
+    def _differences(self, above: Sequence[FloatArray], below: int) -> tuple[Estimate, ...]:
+        first = self.simulations[0].sums
+        parts = [
+            simulation.sums.residuals(top, simulation.sums.rows[:, below])
+            for simulation, top in zip(self.simulations, above, strict=True)
+        ]
+        value, residuals = parts[0]
+        return tuple(first.estimate(v - value, r - residuals) for v, r in parts)
+
+    @cached_property
+    def mean_waiting_time(self) -> tuple[Estimate, ...]:
+        """Differences of the mean waiting time, in seconds."""
+        waits = [it.sums.rows[:, Columns.WAIT] for it in self.simulations]
+        return self._differences(waits, Columns.COUNT)
+
+    @cached_property
+    def mean_system_time(self) -> tuple[Estimate, ...]:
+        """Differences of the mean system time, in seconds."""
+        times = [it.sums.rows[:, Columns.SYSTEM] for it in self.simulations]
+        return self._differences(times, Columns.COUNT)
+
+    @cached_property
+    def mean_accuracy(self) -> tuple[Estimate, ...]:
+        """Differences of the fraction of correct answers."""
+        correct = [it.sums.rows[:, it._columns.correct].sum(axis=1) for it in self.simulations]
+        return self._differences(correct, Columns.ARRIVED)
+
+    @cached_property
+    def objective(self) -> tuple[Estimate, ...]:
+        """Differences of the objective, in seconds: accuracy from the curves, times simulated."""
+        benefits = [float(it.instance.evaluate(it.tokens).benefit) for it in self.simulations]
+        return tuple(
+            _shifted(time, benefit - benefits[0])
+            for benefit, time in zip(benefits, self.mean_system_time, strict=True)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the simulations and their differences as plain values, ready for JSON."""
+        return {
+            "simulations": [simulation.to_dict() for simulation in self.simulations],
+            "differences": {
+                name: [estimate.to_dict() for estimate in getattr(self, name)]
+                for name in _DIFFERENCES
+            },
+        }
+
+    def __repr__(self) -> str:
+        return f"Comparison({len(self.simulations)} allocations)"
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.simulations[0].queries:,} queries, the same for {len(self.simulations)} "
+            "allocations; differences to the first",
+            "",
+        ]
+        for name, label in _DIFFERENCES.items():
+            lines.append(f"{label:<22}  {'difference':>12}  interval")
+            lines += [
+                f"  {f'allocation {position + 1}':<20}  {it.value:>12.6g}  "
+                f"[{it.interval[0]:.6g}, {it.interval[1]:.6g}]"
+                for position, it in enumerate(getattr(self, name))
+                if position
+            ]
+        return "\n".join(lines)
+
+
+_DIFFERENCES = {
+    "objective": "objective (s)",
+    "mean_system_time": "mean system time (s)",
+    "mean_waiting_time": "mean waiting time (s)",
+    "mean_accuracy": "mean accuracy",
+}
+
+
+def _shifted(time: Estimate, gain: float) -> Estimate:
+    """Estimate of a gain less a time."""
+    low, high = time.interval
+    return Estimate(
+        gain - time.value,
+        (gain - high, gain - low),
+        time.confidence,
+        time.standard_error,
+        time.degrees,
+    )

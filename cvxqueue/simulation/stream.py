@@ -1,0 +1,303 @@
+"""One replication: blocks of queries through the queue of each allocation, summed by batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import (
+    FIFO,
+    BatchArrivals,
+    Instance,
+    ProcessorSharing,
+    Setups,
+    Vacations,
+)
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.arrivals import BatchGaps, Gaps, RenewalGaps, TraceGaps
+from cvxqueue.simulation.histogram import Histogram
+from cvxqueue.simulation.laws import GammaLaw, SizeLaw
+from cvxqueue.simulation.recursions import (
+    Lindley,
+    Recursion,
+    Served,
+    SetupRecursion,
+    SharedServer,
+    VacationRecursion,
+)
+from cvxqueue.simulation.types import ServiceTimes, TypeSampler
+
+__all__ = ["Columns", "Plan", "Stream", "check_queue", "starts_stationary", "stationary_workload"]
+
+# Queries that are worked on at a time: a dozen arrays of so many floats stay in the cache.
+_BLOCK = 8192
+# Queries for each time at which those in the system are counted.
+_SPACING = 64
+
+_QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
+
+
+def check_queue(instance: Instance) -> None:
+    """Raise unless the queue is one that can be simulated."""
+    if not isinstance(instance.queue, _QUEUES):
+        known = ", ".join(queue.__name__ for queue in _QUEUES)
+        raise InvalidInputError(
+            f"queue = {instance.queue!r:.80} cannot be simulated; those that can are {known}"
+        )
+
+
+def starts_stationary(instance: Instance, scv: float) -> bool:
+    """Whether the workload at the start is drawn from its stationary distribution."""
+    return scv == 1.0 and isinstance(instance.queue, FIFO | BatchArrivals)
+
+
+class Columns:
+    """Where each sum is found in a row."""
+
+    COUNT, WAIT, WAIT_SQUARE, WAITED, SYSTEM, ELAPSED, WORK, NUMBER, ARRIVED = range(9)
+
+    def __init__(self, size: int, tails: int) -> None:
+        first = 9
+        self.tails = slice(first, first + tails)
+        self.counts = slice(self.tails.stop, self.tails.stop + size)
+        self.system = slice(self.counts.stop, self.counts.stop + size)
+        self.correct = slice(self.system.stop, self.system.stop + size)
+        self.total = self.correct.stop
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is simulated: the same queries under each of the allocations."""
+
+    instance: Instance
+    allocations: tuple[FloatArray, ...]
+    rate: float
+    """Arrivals per second."""
+    scv: float
+    """Squared coefficient of variation of the gaps."""
+    trace: FloatArray | None
+    tails: tuple[float, ...]
+    groups: int
+    """Groups of batches that the quantiles tell apart; none where no quantile is wanted."""
+    batches: int
+    """Batches of each replication."""
+    warm_up: int
+
+    @cached_property
+    def types(self) -> TypeSampler:
+        """How types are drawn."""
+        return TypeSampler(self.instance.probabilities)
+
+    @cached_property
+    def services(self) -> tuple[ServiceTimes, ...]:
+        """The service times of each allocation."""
+        return tuple(ServiceTimes(self.instance, tokens) for tokens in self.allocations)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Where each sum is found in a row."""
+        return Columns(self.instance.size, len(self.tails))
+
+    @cached_property
+    def accuracies(self) -> FloatArray:
+        """Probability of a correct answer, shape (allocations, N)."""
+        return np.stack([self.instance.evaluate(tokens).accuracies for tokens in self.allocations])
+
+    @cached_property
+    def sizes(self) -> SizeLaw | None:
+        """Law of the batch sizes, where queries come in batches."""
+        queue = self.instance.queue
+        if isinstance(queue, BatchArrivals) and self.trace is None:
+            return SizeLaw.of_moments(queue.mean_size, queue.size_second_moment)
+        return None
+
+
+class Stream:
+    """One replication.
+
+    Every source of randomness has a generator of its own, so that the allocations meet the same
+    arrivals, the same types and the same luck.
+    """
+
+    def __init__(self, plan: Plan, seed: np.random.SeedSequence) -> None:
+        self._plan = plan
+        # The fastest bit generator of numpy.
+        seeds = seed.spawn(5)
+        gaps, self._kinds, self._answers, self._samples = (
+            np.random.Generator(np.random.SFC64(child)) for child in seeds[:4]
+        )
+        own, start, use = seeds[4].spawn(3)
+        allocations = range(len(plan.allocations))
+        self._use = [_generator(use) for _ in allocations]
+        self._gaps = self._source(gaps)
+        self._queues = [self._recursion(services, own, start) for services in plan.services]
+        self.histograms = [(Histogram(), Histogram()) if plan.groups else None for _ in allocations]
+        self.rows: list[list[FloatArray]] = [[] for _ in allocations]
+        self._is_warm = plan.warm_up == 0
+
+    def _source(self, generator: np.random.Generator) -> Gaps:
+        plan = self._plan
+        if plan.trace is not None:
+            return TraceGaps(plan.trace)
+        if plan.sizes is not None:
+            mean = plan.instance.queue.mean_size  # type: ignore[attr-defined]
+            return BatchGaps(generator, plan.rate, plan.scv, plan.sizes, mean)
+        return RenewalGaps(generator, plan.rate, plan.scv)
+
+    def _recursion(
+        self,
+        services: ServiceTimes,
+        own: np.random.SeedSequence,
+        start: np.random.SeedSequence,
+    ) -> Recursion:
+        """The queue of one allocation; each gets the same random numbers."""
+        plan, queue = self._plan, self._plan.instance.queue
+        if isinstance(queue, ProcessorSharing):
+            return SharedServer()
+        if isinstance(queue, Vacations | Setups):
+            law = GammaLaw.of_moments(queue.mean, queue.second_moment)
+            away = VacationRecursion if isinstance(queue, Vacations) else SetupRecursion
+            return away(law, _generator(own))
+        if plan.trace is None and starts_stationary(plan.instance, plan.scv):
+            return Lindley(stationary_workload(plan, services, _generator(start)))
+        return Lindley(0.0)
+
+    def advance(self, sizes: Sequence[int]) -> None:
+        """Simulate further batches of so many queries each."""
+        if not self._is_warm:
+            self._batch(self._plan.warm_up)
+            self._is_warm = True
+        for size in sizes:
+            for position, row in enumerate(self._batch(size, len(self.rows[0]))):
+                self.rows[position].append(row)
+
+    def _batch(self, size: int, number: int | None = None) -> list[FloatArray]:
+        """Sums over so many queries, under each allocation; warm-up where there is no number."""
+        plan, columns = self._plan, self._plan.columns
+        rows = [np.zeros(columns.total) for _ in plan.allocations]
+        arrived = np.zeros(plan.instance.size, dtype=np.int64)
+        left = size
+        while left:
+            count = min(left, _BLOCK)
+            left -= count
+            gaps = np.empty(count)
+            self._gaps.fill(gaps)
+            kinds = plan.types.draw(self._kinds, count)
+            arrivals = np.cumsum(gaps)
+            samples = self._sample_times(count, float(arrivals[-1]))
+            counts = np.bincount(kinds, minlength=plan.instance.size)
+            arrived += counts
+            for position, (services, queue) in enumerate(
+                zip(plan.services, self._queues, strict=True)
+            ):
+                times = services.draw(self._use[position], kinds)
+                served = queue.advance(gaps, arrivals, times, kinds, samples)
+                if number is not None:
+                    of_type = (
+                        counts
+                        if served.kinds is kinds
+                        else np.bincount(served.kinds, minlength=plan.instance.size)
+                    )
+                    row = rows[position]
+                    row[Columns.ELAPSED] += arrivals[-1]
+                    row[Columns.ARRIVED] += count
+                    self._add(row, served, of_type, services)
+                    kept = self.histograms[position]
+                    if kept is not None:
+                        group = number * plan.groups // plan.batches
+                        kept[0].add(served.waits, group)
+                        kept[1].add(served.waits + served.services, group)
+        for row, correct in zip(rows, self._correct(arrived), strict=True):
+            row[columns.correct] = correct
+        return rows
+
+    def _add(
+        self,
+        row: FloatArray,
+        served: Served,
+        counts: NDArray[np.int64],
+        services: ServiceTimes,
+    ) -> None:
+        """Add what happened in a block to the sums of its batch."""
+        columns, size = self._plan.columns, self._plan.instance.size
+        waits, kinds = served.waits, served.kinds
+        wait = float(waits.sum())
+        row[Columns.COUNT] += len(waits)
+        row[Columns.WAIT] += wait
+        row[Columns.WAIT_SQUARE] += float(waits @ waits)
+        row[Columns.WAITED] += np.count_nonzero(waits > 0.0)
+        row[Columns.SYSTEM] += wait + float(served.services.sum())
+        row[Columns.WORK] += served.work_done
+        row[Columns.NUMBER] += served.number
+        for position, threshold in enumerate(self._plan.tails):
+            row[columns.tails.start + position] += np.count_nonzero(waits > threshold)
+        row[columns.counts] += counts
+        row[columns.system] += np.bincount(kinds, weights=waits, minlength=size)
+        # Fixed times need no second look at every query.
+        row[columns.system] += (
+            np.bincount(kinds, weights=served.services, minlength=size)
+            if services.is_random
+            else counts * services.mean
+        )
+
+    def _sample_times(self, count: int, end: float) -> FloatArray:
+        """Times in a block, one at random in each of equal parts: no rhythm can meet them."""
+        parts = max(count // _SPACING, 1)
+        times: FloatArray = (np.arange(parts) + self._samples.random(parts)) * (end / parts)
+        return times
+
+    def _correct(self, arrived: NDArray[np.int64]) -> FloatArray:
+        """Correct answers of each type under each allocation, from common luck.
+
+        A query with the luck u is answered correctly where u < p. Under several allocations that
+        makes the differences of their sorted p the probabilities of a multinomial draw.
+        """
+        accuracies = self._plan.accuracies
+        order = np.argsort(accuracies, axis=0, kind="stable")
+        correct = np.empty_like(accuracies)
+        left, below = arrived.astype(np.int64), np.zeros(len(arrived))
+        so_far = np.zeros(len(arrived))
+        types = np.arange(len(arrived))
+        for rank in range(len(accuracies)):
+            which = order[rank]
+            p = accuracies[which, types]
+            rest = np.maximum(1.0 - below, np.finfo(np.float64).tiny)
+            found = self._answers.binomial(left, np.clip((p - below) / rest, 0.0, 1.0))
+            so_far = so_far + found
+            left = left - found
+            below = p
+            correct[which, types] = so_far
+        return correct
+
+
+def _generator(seed: np.random.SeedSequence) -> np.random.Generator:
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+def stationary_workload(
+    plan: Plan, services: ServiceTimes, generator: np.random.Generator
+) -> float:
+    """Draw the stationary workload of M/G/1, or of batches: a geometric sum of residual times.
+
+    Each is a uniform share of a service time met by length; a batch is met in proportion to its
+    size, and a member of it by length.
+    """
+    mean = math.fsum((plan.instance.probabilities * services.mean).tolist())
+    load = plan.rate * mean
+    if load <= 0.0:
+        return 0.0
+    count = math.floor(math.log1p(-generator.random()) / math.log(load))
+    work = services.draw_by_length(generator, count)
+    if plan.sizes is not None:
+        weights = plan.sizes.sizes * plan.sizes.probabilities
+        sizes = generator.choice(plan.sizes.sizes, size=count, p=weights / weights.sum())
+        others = np.repeat(np.arange(count), sizes - 1)
+        kinds = plan.types.draw(generator, len(others))
+        work += np.bincount(others, weights=services.draw(generator, kinds), minlength=count)
+    return float((generator.random(count) * work).sum())

@@ -1,0 +1,135 @@
+"""``cvxqueue simulate``: what it prints, where, and with which exit status."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from cvxqueue.cli import main
+
+SERVER = str(Path(__file__).parents[1] / "examples" / "instances" / "qwen3-8b-h100.toml")
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def trace(folder: Path, lines: list[str]) -> str:
+    path = folder / "arrivals.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def test_the_table(capsys: Capture) -> None:
+    assert main(["simulate", SERVER, "--queries", "50000", "--seed", "3"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith("qwen3-8b-h100: optimal tokens, 50,000 queries, Poisson arrivals, ")
+    for word in ("Little: L − λ T", "P(wait > 0)", "mean accuracy", "(Bonferroni)", "agrees"):
+        assert word in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "Theory and simulation agree." in out
+
+
+def test_json_has_estimates_and_verdicts(capsys: Capture) -> None:
+    assert main(["simulate", SERVER, "--queries", "20000", "--integer", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    integer = cq.solve_integer(cq.load(SERVER))
+    assert data["status"] == "simulated"
+    assert data["allocation"] == "best whole tokens"
+    assert data["tokens"] == integer.tokens.tolist()
+    again = cq.simulate(cq.load(SERVER), integer.tokens, queries=20_000)
+    assert data["mean_waiting_time"]["value"] == again.mean_waiting_time.value
+    assert data["theory"]["agrees"] is True
+    row = next(r for r in data["theory"]["rows"] if r["quantity"] == "mean waiting time (s)")
+    assert row["theory"] == pytest.approx(integer.mean_waiting_time)
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"), [("512", [512.0] * 5), ("1,2,3,4,5.5", [1.0, 2.0, 3.0, 4.0, 5.5])]
+)
+def test_given_tokens(given: str, tokens: list[float], capsys: Capture) -> None:
+    words = ["simulate", SERVER, "--queries", "2000", "--tokens", given, "--gap-scv", "2"]
+    assert main([*words, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["tokens"], data["arrivals"]) == (tokens, "renewal")
+
+
+@pytest.mark.parametrize("dates", [False, True])
+def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
+    times = np.round(np.cumsum(np.random.default_rng(0).gamma(0.5, 2.0, 2000)), 3)
+    start = datetime(2026, 1, 31)
+    lines = [
+        f"{start + timedelta(seconds=time)},1" if dates else f"{time}" for time in times.tolist()
+    ]
+    path = trace(tmp_path, ["TIMESTAMP,Tokens", "", *lines])
+    assert main(["simulate", SERVER, "--trace", path, "--match-rate", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["arrivals"], data["queries"]) == ("trace", 2000)
+    assert data["theory"]["gap_test"]["rejects"] is True
+    rate = cq.load(SERVER).arrival_rate
+    scaled = (times - times[0]) * (1999 / ((times[-1] - times[0]) * rate))
+    again = cq.simulate(cq.load(SERVER), data["tokens"], arrivals=scaled)
+    assert data["mean_waiting_time"]["value"] == pytest.approx(again.mean_waiting_time.value)
+    assert main(["simulate", SERVER, "--trace", path]) == 0
+    assert "brings more work than the server can do" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["0", "1", "x"], "line 3: 'x' is no arrival time"),
+        (["0", "1", "inf"], "line 3: 'inf' is no arrival time"),
+        (["time", "5", "4"], "line 3: arrives before the one above it"),
+        (["time", "5"], "must have at least two arrivals"),
+    ],
+)
+def test_traces_that_are_refused(
+    lines: list[str], message: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["simulate", SERVER, "--trace", trace(tmp_path, lines)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--queries", "1"], "must be a whole number ≥ 2"),
+        (["--queries", "many"], "must be a whole number ≥ 2, got 'many'"),
+        (["--seed", "-1"], "must be a whole number ≥ 0"),
+        (["--tokens", "1,2"], "one for each of the 5 task types, got 2"),
+        (["--tokens", "1,x"], "must be a finite number ≥ 0, got 'x'"),
+        (["--tokens", "30000"], "tokens make the queue unstable"),
+        (["--gap-scv", "-1"], "must be a finite number ≥ 0"),
+        (["--trace", "no-such-file.csv"], "--trace no-such-file.csv: No such file"),
+        (["--match-rate"], "--match-rate needs --trace"),
+        (["--integer", "--tokens", "1"], "not allowed with"),
+    ],
+)
+def test_words_that_are_refused(words: list[str], message: str, capsys: Capture) -> None:
+    assert main(["simulate", SERVER, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_trace_that_is_no_text(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "arrivals.csv"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert main(["simulate", SERVER, "--trace", str(path)]) == 2
+    assert "is no CSV file" in capsys.readouterr().err
+
+
+def test_no_stable_allocation(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "busy.toml"
+    cq.save(cq.load(SERVER).replace(arrival_rate=2.0), path)
+    assert main(["simulate", str(path)]) == 1
+    assert "no stable allocation" in capsys.readouterr().err

@@ -1,0 +1,710 @@
+"""The simulated server: its intervals hold, its queues are the queues, its numbers repeat."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import cvxqueue as cq
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.disciplines import LinearFractionalQueue
+from cvxqueue.simulation import gap_test
+from cvxqueue.simulation.arrivals import BatchGaps
+from cvxqueue.simulation.estimate import BatchSums
+from cvxqueue.simulation.laws import GammaLaw, SizeLaw
+from cvxqueue.simulation.recursions import (
+    Lindley,
+    Recursion,
+    SetupRecursion,
+    SharedServer,
+    VacationRecursion,
+)
+from cvxqueue.simulation.stream import Plan, stationary_workload
+from cvxqueue.simulation.types import ServiceTimes, TypeSampler
+from tests.benchmarks.simulation import ciw_system_times
+from tests.tolerances import CLOSED_FORM, ROUNDING
+
+# Sums over thousands of queries in another order, on a clock of some thousand seconds.
+RECURSION = 1e-9
+# A sample statistic of a fixed seed: six standard errors.
+SIGMAS = 6.0
+
+MIX = (0.2, 0.5, 0.3)
+TOKENS = np.array([100.0, 50.0, 400.0])
+
+
+def server(rate: float = 0.5, **changes: Any) -> cq.Instance:
+    """Three types with times of 1.5, 1 and 4.5 s: ρ = 2.15 λ."""
+    values: dict[str, Any] = {
+        "arrival_rate": rate,
+        "accuracy_weight": 60.0,
+        "max_tokens": 4096.0,
+        "probabilities": MIX,
+        "service": cq.AffineService(base=0.5, per_token=0.01),
+        "accuracy": cq.SaturatingExponential(
+            floor=[0.1, 0.2, 0.3], gain=[0.8, 0.5, 0.6], rate=[0.01, 0.02, 0.004]
+        ),
+    }
+    return cq.Instance(**{**values, **changes})
+
+
+def at_load(load: float, **changes: Any) -> cq.Instance:
+    mean = float(server(**changes).metrics(TOKENS).mean_service_time)
+    return server(load / mean, **changes)
+
+
+def one_type(time: float, **changes: Any) -> cq.Instance:
+    """Every query takes the same time."""
+    return cq.Instance(
+        arrival_rate=0.5 / time,
+        accuracy_weight=1.0,
+        max_tokens=1.0,
+        probabilities=1.0,
+        service=cq.AffineService(base=time, per_token=1.0),
+        accuracy=cq.SaturatingExponential(floor=0.5, gain=0.1, rate=1.0),
+        **changes,
+    )
+
+
+def markovian(load: float) -> cq.Instance:
+    """M/M/1 with a mean service time of one second at one token."""
+    return cq.Instance(
+        arrival_rate=load,
+        accuracy_weight=1.0,
+        max_tokens=1.0,
+        probabilities=1.0,
+        service=cq.AffineService(base=0.0, per_token=1.0, token_scv=1.0),
+        accuracy=cq.SaturatingExponential(floor=0.5, gain=0.1, rate=1.0),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("load", "queries"), [(0.3, 20_000), (0.7, 40_000), (0.9, 150_000)])
+def test_intervals_cover_pollaczek_khinchine(load: float, queries: int) -> None:
+    instance = at_load(load)
+    mean = float(instance.metrics(TOKENS).mean_waiting_time)
+    runs = [
+        cq.simulate(instance, TOKENS, queries=queries, batches=25, seed=seed).mean_waiting_time
+        for seed in range(400)
+    ]
+    covered = np.mean([run.covers(mean) for run in runs])
+    assert 0.92 <= covered <= 0.98
+    # The naive error, of queries taken for independent, would cover far less often.
+    values = np.array([run.value for run in runs])
+    assert abs(values.mean() - mean) < SIGMAS * values.std() / math.sqrt(len(values))
+    assert np.mean([run.standard_error for run in runs]) == pytest.approx(values.std(), rel=0.2)
+
+
+@pytest.mark.parametrize("load", [0.4, 0.85])
+@pytest.mark.parametrize(
+    ("queue", "queries"),
+    [
+        (cq.FIFO(), 600_000),
+        (cq.BatchArrivals(2.0, 4.0), 300_000),
+        (cq.BatchArrivals(1.7, 6.0), 300_000),
+        (cq.Vacations(2.0, 4.0), 200_000),
+        (cq.Vacations(0.3, 0.5), 200_000),
+        (cq.Setups(1.5, 4.0), 100_000),
+        (cq.ProcessorSharing(), 60_000),
+    ],
+    ids=repr,
+)
+def test_every_queue_agrees_with_its_closed_forms(
+    queue: cq.FIFO, queries: int, load: float
+) -> None:
+    simulation = cq.simulate(at_load(load, queue=queue), TOKENS, queries=queries, seed=5)
+    check = simulation.against_theory()
+    assert check.agrees, str(check)
+    named = {row.quantity for row in check.rows}
+    assert {"Little: L − λ T", "mean waiting time (s)", "system time of type 3 (s)"} <= named
+    assert ("P(wait > 0)" in named) == isinstance(queue, cq.FIFO)
+    assert check.poisson_ratio is None
+    assert check.gap_test is None
+    assert "agree" in str(check)
+    assert json.loads(json.dumps(check.to_dict()))["agrees"] is True
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        cq.AffineService(base=0.5, per_token=0.01, token_scv=[0.0, 0.5, 2.0]),
+        cq.QuadraticService(base=0.5, per_token=0.01, per_squared_token=1e-6),
+    ],
+    ids=["random", "quadratic"],
+)
+def test_other_service_laws_agree_with_their_closed_forms(service: cq.AffineService) -> None:
+    instance = at_load(0.7, service=service)
+    check = cq.check_simulation(cq.simulate(instance, TOKENS, queries=500_000, seed=2))
+    assert check.agrees, str(check)
+
+
+def test_a_wrong_theory_is_found_out() -> None:
+    simulation = cq.simulate(at_load(0.7), TOKENS, queries=300_000)
+    wrong = server(simulation.instance.arrival_rate, queue=cq.ProcessorSharing())
+    object.__setattr__(simulation, "instance", wrong)
+    check = cq.check_simulation(simulation)
+    assert not check.agrees
+    assert "differ in: mean waiting time (s)" in str(check)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", [False, True])
+def test_ciw_agrees(shares: bool) -> None:
+    instance = at_load(0.6, queue=cq.ProcessorSharing() if shares else cq.FIFO())
+    ours = cq.simulate(instance, TOKENS, queries=200_000, seed=1).mean_system_time
+    times = ciw_system_times(instance, TOKENS, 22_000, 3, shares=shares)[2000:]
+    means = np.array([part.mean() for part in np.array_split(times, 20)])
+    half = stats.t.ppf(0.975, 19) * means.std(ddof=1) / math.sqrt(20)
+    assert abs(means.mean() - ours.value) <= half + ours.half_width
+
+
+# The recursions, against plain loops over the same queries.
+
+
+def blocks(recursion: Recursion, gaps: FloatArray, services: FloatArray) -> list[Any]:
+    """Serve queries in blocks of uneven size."""
+    served = []
+    for first, last in ((0, 1), (1, 700), (700, 701), (701, len(gaps))):
+        part = gaps[first:last]
+        arrivals = np.cumsum(part)
+        samples = np.linspace(0.0, arrivals[-1], 5)[1:-1]
+        kinds = np.arange(first, last)
+        served.append(recursion.advance(part, arrivals, services[first:last], kinds, samples))
+    return served
+
+
+@pytest.fixture
+def queries() -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(8)
+    return rng.exponential(1.0, 2000), rng.gamma(2.0, 0.4, 2000)
+
+
+def test_lindley(queries: tuple[FloatArray, FloatArray]) -> None:
+    gaps, services = queries
+    left, waits = 0.0, []
+    for gap, service in zip(gaps, services, strict=True):
+        waits.append(max(left - gap, 0.0))
+        left = waits[-1] + service
+    found = blocks(Lindley(0.0), gaps, services)
+    np.testing.assert_allclose(
+        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
+    )
+    busy = sum(it.work_done for it in found)
+    assert busy == pytest.approx(services.sum() - left, rel=RECURSION)
+
+
+def test_vacations(queries: tuple[FloatArray, FloatArray]) -> None:
+    gaps, services = queries
+    length = 0.7
+    # The time when the server next looks whether somebody waits.
+    look, waits = length, []
+    for arrival, service in zip(np.cumsum(gaps), services, strict=True):
+        while look < arrival:
+            look += length
+        waits.append(look - arrival)
+        look += service
+        # It looks again at the end of this service; the next query counts if it is there by then.
+    found = blocks(
+        VacationRecursion(GammaLaw(length, 0.0), np.random.default_rng()), gaps, services
+    )
+    np.testing.assert_allclose(
+        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
+    )
+
+
+def test_setups(queries: tuple[FloatArray, FloatArray]) -> None:
+    gaps, services = queries
+    free, waits = 0.0, []
+    for arrival, service in zip(np.cumsum(gaps), services, strict=True):
+        start = arrival + 0.9 if arrival >= free else free
+        waits.append(start - arrival)
+        free = start + service
+    found = blocks(SetupRecursion(GammaLaw(0.9, 0.0), np.random.default_rng()), gaps, services)
+    np.testing.assert_allclose(
+        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
+    )
+
+
+def test_processor_sharing(queries: tuple[FloatArray, FloatArray]) -> None:
+    gaps, services = queries
+    arrivals = np.cumsum(gaps)
+    # Without virtual time: every event shortens what each query still needs.
+    clock, coming = 0.0, 0
+    needs: dict[int, float] = {}
+    leaves: dict[int, float] = {}
+    while coming < len(arrivals):
+        until = arrivals[coming] - clock
+        if needs:
+            first = min(needs, key=lambda query: needs[query])
+            step = needs[first] * len(needs)
+            if step < until:
+                clock += step
+                done = needs.pop(first)
+                needs = {query: need - done for query, need in needs.items()}
+                leaves[first] = clock - arrivals[first]
+                continue
+            needs = {query: need - until / len(needs) for query, need in needs.items()}
+        clock = arrivals[coming]
+        needs[coming] = services[coming]
+        coming += 1
+    found = blocks(SharedServer(), gaps, services)
+    kinds = np.concatenate([it.kinds for it in found])
+    system = np.concatenate([it.waits + it.services for it in found])
+    assert set(kinds.tolist()) == set(leaves)
+    expected = [leaves[kind] for kind in kinds.tolist()]
+    np.testing.assert_allclose(system, expected, rtol=0, atol=RECURSION)
+
+
+def test_a_replayed_trace_is_exactly_the_trace() -> None:
+    times = np.cumsum(np.random.default_rng(1).exponential(1.0, 20_000)) + 1e6
+    instance = one_type(0.8)
+    simulation = cq.simulate(instance, 0.0, arrivals=times, thresholds=[1.0])
+    left, before, waits = 0.0, times[0], []
+    for time in times:
+        waits.append(max(left - (time - before), 0.0))
+        left, before = waits[-1] + 0.8, time
+    found = np.array(waits)
+    span = times[-1] - times[0]
+    assert simulation.queries == len(times)
+    assert simulation.replications == 1
+    assert simulation.mean_waiting_time.value == pytest.approx(found.mean(), rel=RECURSION)
+    assert simulation.waiting_variance.value == pytest.approx(found.var(), rel=RECURSION)
+    assert simulation.mean_system_time.value == pytest.approx(found.mean() + 0.8, rel=RECURSION)
+    assert simulation.waiting_tail[1.0].value == pytest.approx(np.mean(found > 1.0), rel=RECURSION)
+    assert simulation.utilization.value == pytest.approx(
+        (0.8 * len(times) - left) / span, rel=RECURSION
+    )
+    inside = np.minimum(times + found + 0.8, times[-1]) - times
+    assert simulation.mean_number.covers(inside.sum() / span)
+
+
+# Draws.
+
+
+@pytest.mark.parametrize("size", [1, 3, 5000])
+def test_types_are_drawn_by_their_probabilities(size: int) -> None:
+    rng = np.random.default_rng(size)
+    probabilities = rng.random(size) + 1e-3
+    probabilities /= probabilities.sum()
+    counts = np.zeros(size)
+    generator = np.random.Generator(np.random.SFC64(4))
+    sampler = TypeSampler(probabilities)
+    for _ in range(50):
+        counts += np.bincount(sampler.draw(generator, 20_001), minlength=size)
+    if size > 1:
+        expected = probabilities * counts.sum()
+        assert stats.chisquare(counts, expected).pvalue > 1e-3
+
+
+def test_a_rare_type_is_as_rare_as_it_should_be() -> None:
+    # Far narrower than a cell of the table.
+    sampler = TypeSampler(np.array([0.3, 1e-5, 1.0 - 0.3 - 1e-5]))
+    generator = np.random.Generator(np.random.SFC64(4))
+    found = sum(int(np.sum(sampler.draw(generator, 100_000) == 1)) for _ in range(40))
+    assert 40 - SIGMAS * math.sqrt(40) < found < 40 + SIGMAS * math.sqrt(40)
+
+
+@pytest.mark.parametrize(
+    ("mean", "second"), [(1.0, 1.0), (2.0, 4.0), (2.5, 6.5), (1.1, 9.0), (3.3, 30.0), (7.0, 50.0)]
+)
+def test_batch_sizes_have_the_moments_that_are_asked_for(mean: float, second: float) -> None:
+    law = SizeLaw.of_moments(mean, second)
+    assert (law.probabilities >= 0).all()
+    assert (law.sizes >= 1).all()
+    assert float(law.probabilities.sum()) == pytest.approx(1.0, rel=ROUNDING.rtol)
+    assert float(law.probabilities @ law.sizes) == pytest.approx(mean, rel=ROUNDING.rtol)
+    assert float(law.probabilities @ law.sizes**2) == pytest.approx(second, rel=ROUNDING.rtol)
+
+
+@pytest.mark.parametrize(("mean", "second"), [(1.5, 2.4), (1.0, 1.5)])
+def test_batch_sizes_that_no_whole_numbers_have(mean: float, second: float) -> None:
+    with pytest.raises(cq.InvalidInputError, match=r"size_second_moment = .* whole batch sizes"):
+        cq.simulate(at_load(0.5, queue=cq.BatchArrivals(mean, second)), TOKENS)
+
+
+def test_batches_go_on_across_blocks() -> None:
+    law = SizeLaw.of_moments(3.0, 9.0)
+    gaps = BatchGaps(np.random.default_rng(0), 1.0, 1.0, law, 3.0)
+    parts = []
+    for length in (1, 1, 1, 2, 5, 100, 7, 3):
+        part = np.empty(length)
+        gaps.fill(part)
+        parts.append(part)
+    whole = np.concatenate(parts)
+    assert np.flatnonzero(whole).tolist() == list(range(3, len(whole), 3))
+
+
+@pytest.mark.parametrize("scv", [0.0, 0.3, 1.0, 4.0])
+def test_lengths_have_two_moments(scv: float) -> None:
+    law = GammaLaw.of_moments(2.0, 4.0 * (1.0 + scv))
+    drawn = np.empty(200_000)
+    law.draw(np.random.default_rng(3), drawn)
+    error = drawn.std() / math.sqrt(len(drawn))
+    assert abs(drawn.mean() - 2.0) <= SIGMAS * error
+    assert drawn.var() == pytest.approx(4.0 * scv, rel=0.05)
+
+
+def test_random_services_have_their_moments_and_lengths() -> None:
+    instance = server(service=cq.AffineService(base=0.5, per_token=0.01, token_scv=[0, 0.5, 2.0]))
+    services = ServiceTimes(instance, TOKENS)
+    rng = np.random.default_rng(0)
+    times = services.draw(rng, rng.choice(3, size=400_000, p=MIX))
+    point = instance.evaluate(TOKENS)
+    first, second = float(point.mean_service_time), float(point.service_time_second_moment)
+    for power, moment in ((1, first), (2, second), (3, services.third_moment)):
+        values = times**power
+        assert abs(values.mean() - moment) < SIGMAS * values.std() / math.sqrt(len(values))
+    met = services.draw_by_length(rng, 400_000)
+    for power, moment in ((1, second / first), (2, services.third_moment / first)):
+        values = met**power
+        assert abs(values.mean() - moment) < SIGMAS * values.std() / math.sqrt(len(values))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"queue": cq.BatchArrivals(2.5, 9.0)},
+        {"service": cq.AffineService(base=0.5, per_token=0.01, token_scv=[0.0, 0.5, 2.0])},
+    ],
+    ids=["fifo", "batches", "random"],
+)
+def test_the_start_is_stationary(changes: dict[str, Any]) -> None:
+    instance = at_load(0.8, **changes)
+    point = instance.evaluate(TOKENS)
+    first, second = float(point.mean_service_time), float(point.service_time_second_moment)
+    queue = instance.queue
+    size, square = 1.0, 1.0
+    if isinstance(queue, cq.BatchArrivals):
+        size, square = queue.mean_size, queue.size_second_moment
+    # Half the second moment of the work that comes at a time, and how often it comes.
+    work = 0.5 * (size * (second - first**2) + square * first**2)
+    mean = instance.arrival_rate / size * work / float(point.idle)
+    plan = Plan(
+        instance=instance,
+        allocations=(TOKENS,),
+        rate=instance.arrival_rate,
+        scv=1.0,
+        trace=None,
+        tails=(),
+        groups=0,
+        batches=1,
+        warm_up=0,
+    )
+    rng = np.random.default_rng(0)
+    values = np.array([stationary_workload(plan, plan.services[0], rng) for _ in range(20_000)])
+    assert abs(values.mean() - mean) < SIGMAS * values.std() / math.sqrt(len(values))
+    assert np.mean(values > 0) == pytest.approx(0.8, abs=0.02)
+
+
+def test_short_runs_have_no_bias() -> None:
+    instance = at_load(0.8)
+    runs = [
+        cq.simulate(instance, TOKENS, queries=20, batches=2, seed=seed, threads=1)
+        for seed in range(1500)
+    ]
+    values = np.array([run.mean_waiting_time.value for run in runs])
+    mean = float(instance.metrics(TOKENS).mean_waiting_time)
+    assert abs(values.mean() - mean) < 4.0 * values.std() / math.sqrt(len(values))
+
+
+# What is estimated.
+
+
+def test_tails_and_quantiles_of_the_exponential_server() -> None:
+    load = 0.75
+    simulation = cq.simulate(
+        markovian(load), 1.0, queries=2_000_000, quantiles=[0.1, 0.5, 0.99], thresholds=[0.0, 3.0]
+    )
+    for threshold, estimate in simulation.waiting_tail.items():
+        assert estimate.at(0.999).covers(load * math.exp(-(1.0 - load) * threshold))
+    for probability, estimate in simulation.system_quantiles.items():
+        exact = -math.log1p(-probability) / (1.0 - load)
+        assert estimate.interval[0] <= exact <= estimate.interval[1]
+        assert estimate.relative_half_width < 0.05
+    assert simulation.waiting_quantiles[0.1].value == 0.0
+    exact = math.log(load / 0.01) / (1.0 - load)
+    assert simulation.waiting_quantiles[0.99].covers(exact)
+    tail = cq.waiting_tail(markovian(load), 1.0, 3.0, queries=300_000, confidence=0.999)
+    assert tail.covers(load * math.exp(-(1.0 - load) * 3.0))
+
+
+def test_renewal_arrivals() -> None:
+    even = cq.simulate(one_type(0.8), 0.0, arrivals=0.0, queries=5000)
+    assert even.mean_waiting_time.value == 0.0
+    assert even.utilization.value == pytest.approx(0.5, rel=1e-3)
+    means = [
+        cq.simulate(markovian(0.7), 1.0, arrivals=scv, queries=300_000).mean_waiting_time.value
+        for scv in (0.25, 1.0, 4.0)
+    ]
+    assert means == sorted(means)
+    # Gamma gaps of the shape 1/scv: W = r/(1 − r) where r solves r = E[exp(−(1 − r) gap)].
+    for scv, mean in ((0.25, means[0]), (4.0, means[2])):
+        root = 0.5
+        for _ in range(500):
+            root = (1.0 + (1.0 - root) * scv / 0.7) ** (-1.0 / scv)
+        assert mean == pytest.approx(root / (1.0 - root), rel=0.05)
+    check = cq.simulate(markovian(0.7), 1.0, arrivals=4.0, queries=300_000).against_theory()
+    assert check.agrees
+    assert check.poisson_ratio is not None
+    assert check.poisson_ratio.interval[0] > 1.5
+    assert "times that of Poisson arrivals" in str(check)
+
+
+def test_allocations_meet_the_same_queries() -> None:
+    instance = at_load(0.7)
+    other = TOKENS + np.array([1.0, -2.0, 0.5])
+    comparison = cq.compare(instance, [TOKENS, other, TOKENS], queries=300_000, seed=3)
+    first, second = (instance.metrics(it) for it in (TOKENS, other))
+    for name in ("mean_waiting_time", "mean_system_time", "mean_accuracy", "objective"):
+        same, changed, again = getattr(comparison, name)
+        exact = float(getattr(second, name) - getattr(first, name))
+        assert changed.at(0.999).covers(exact), name
+        for zero in (same, again):
+            assert zero.value == 0.0
+            assert zero.half_width == 0.0
+        alone = getattr(comparison.simulations[1], name)
+        assert changed.half_width < alone.half_width / 4, name
+    assert comparison.simulations[0].mean_accuracy == comparison.simulations[2].mean_accuracy
+    assert "differences to the first" in str(comparison)
+    assert repr(comparison) == "Comparison(3 allocations)"
+    assert len(json.loads(json.dumps(comparison.to_dict()))["differences"]["objective"]) == 3
+
+
+def test_one_allocation_in_a_comparison_is_the_simulation_itself() -> None:
+    instance = at_load(0.6)
+    alone = cq.simulate(instance, TOKENS, queries=50_000, seed=9)
+    compared = cq.compare(instance, [TOKENS], queries=50_000, seed=9).simulations[0]
+    assert {**alone.to_dict(), "seconds": 0} == {**compared.to_dict(), "seconds": 0}
+
+
+def test_seeds_repeat_whatever_the_threads() -> None:
+    instance = at_load(0.6)
+
+    def found(seed: int | np.random.Generator, threads: int = 1) -> float:
+        simulation = cq.simulate(instance, TOKENS, queries=600_000, seed=seed, threads=threads)
+        assert simulation.replications == 2
+        return simulation.mean_waiting_time.value
+
+    assert found(1) == found(1, 3)
+    assert found(1) != found(2)
+    assert found(np.random.default_rng(5)) == found(np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    assert found(rng) != found(rng)
+
+
+def test_it_stops_where_it_is_precise_enough() -> None:
+    instance = at_load(0.5)
+    stopped = cq.simulate(instance, TOKENS, queries=4_000_000, relative_half_width=0.02)
+    assert stopped.queries < 1_000_000
+    assert stopped.mean_waiting_time.relative_half_width <= 0.02
+    full = cq.simulate(instance, TOKENS, queries=20_000, relative_half_width=1e-6)
+    assert full.queries == 20_000
+
+
+def test_progress_is_told_to_the_end() -> None:
+    told: list[float] = []
+    cq.simulate(at_load(0.5), TOKENS, queries=5000, progress=told.append)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert len(told) > 10
+
+
+def test_memory_does_not_grow_with_the_length() -> None:
+    peaks = []
+    for queries in (500_000, 3_000_000):
+        tracemalloc.start()
+        cq.simulate(at_load(0.5), TOKENS, queries=queries, threads=1, batches=64)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # More replications, each with a block of its own state; not six times as much.
+    assert peaks[1] < 2.0 * peaks[0]
+
+
+def test_what_is_printed_and_what_is_written() -> None:
+    instance = at_load(0.5, names=["a", "b", "c"])
+    simulation = cq.simulate(instance, TOKENS, queries=20_000, quantiles=[0.9], thresholds=[2.0])
+    text = str(simulation)
+    for label in ("utilization", "  b (s)", "P(waiting > 2 s)", "waiting, 90 % quantile (s)"):
+        assert label in text
+    assert "20,000 queries, Poisson arrivals, 1 replication, " in text
+    data = json.loads(json.dumps(simulation.to_dict()))
+    assert set(data["system_times"]) == {"a", "b", "c"}
+    assert data["mean_waiting_time"]["interval"][0] < data["mean_waiting_time"]["value"]
+    assert "Simulation(queries=20000" in repr(simulation)
+    assert "at 95 %" in str(simulation.mean_waiting_time)
+    many = cq.simulate(server_of_many(30), 0.0, queries=2000)
+    assert "... and 10 more types" in str(many)
+
+
+def server_of_many(size: int) -> cq.Instance:
+    return cq.Instance(
+        arrival_rate=0.5,
+        accuracy_weight=1.0,
+        max_tokens=1.0,
+        probabilities=np.full(size, 1.0 / size),
+        service=cq.AffineService(base=1.0, per_token=1.0),
+        accuracy=cq.SaturatingExponential(floor=0.5, gain=0.1, rate=1.0),
+    )
+
+
+def test_a_type_that_never_came_has_no_estimate() -> None:
+    simulation = cq.simulate(server_of_many(500), 0.0, queries=200)
+    assert any(math.isnan(it.value) for it in simulation.system_times)
+    once = [it for it in simulation.system_times if it.degrees == 0]
+    assert all(math.isnan(it.value) or it.half_width == math.inf for it in once)
+    # Queries of a type that came once or twice prove nothing.
+    assert cq.check_simulation(simulation).agrees
+
+
+# Traces.
+
+
+def test_the_gap_test_keeps_its_level_and_has_power() -> None:
+    rng = np.random.default_rng(0)
+    values = [gap_test(np.cumsum(rng.exponential(2.0, 300))).p_value for _ in range(400)]
+    assert stats.kstest(values, "uniform").pvalue > 1e-3
+    for scv in (0.5, 2.0):
+        found = gap_test(np.cumsum(rng.gamma(1.0 / scv, scv, 3000)))
+        assert found.rejects
+        assert found.scv == pytest.approx(scv, rel=0.2)
+        assert "are rejected" in str(found)
+    assert gap_test(np.arange(100.0)).rejects
+    assert "not rejected" in str(gap_test(np.cumsum(rng.exponential(1.0, 500))))
+
+
+def test_a_bursty_trace_against_the_poisson_model() -> None:
+    gaps = np.random.default_rng(2).gamma(0.25, 4.0, 50_000) * 2.5
+    instance = at_load(0.5)
+    simulation = cq.simulate(instance, TOKENS, arrivals=np.cumsum(gaps))
+    check = simulation.against_theory()
+    assert [row.quantity for row in check.rows] == ["Little: L − λ T", "mean accuracy"]
+    assert check.agrees, str(check)
+    assert check.poisson_ratio is not None
+    assert check.poisson_ratio.interval[0] > 1.2
+    assert check.gap_test is not None
+    assert check.gap_test.rejects
+    assert json.loads(json.dumps(check.to_dict()))["gap_test"]["rejects"] is True
+
+
+def test_an_overloaded_trace_is_replayed_and_called_so() -> None:
+    simulation = cq.simulate(server(), TOKENS, arrivals=np.arange(0.0, 1000.0))
+    assert simulation.is_overloaded
+    check = simulation.against_theory()
+    assert check.poisson_ratio is None
+    assert "more work than the server can do" in str(check)
+    assert [row.quantity for row in check.rows] == ["mean accuracy"]
+
+
+def test_the_beginning_of_a_trace() -> None:
+    times = np.cumsum(np.random.default_rng(0).exponential(5.0, 3000))
+    part = cq.simulate(server(), TOKENS, arrivals=times, queries=1000)
+    again = cq.simulate(server(), TOKENS, arrivals=times[:1000])
+    assert part.mean_waiting_time == again.mean_waiting_time
+    warm = cq.simulate(server(), TOKENS, arrivals=times, warm_up=500)
+    assert (warm.queries, warm.warm_up) == (2500, 500)
+
+
+# Batches.
+
+
+def test_correlated_batches_are_joined() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(400)
+    values = np.empty(400)
+    values[0] = noise[0]
+    for i in range(1, 400):
+        values[i] = 0.8 * values[i - 1] + noise[i]
+    rows = np.column_stack([values + 50.0, np.ones(400)])
+    sums = BatchSums([rows[:201], rows[201:]], 0.95, (0, 1))
+    assert sums.is_correlated
+    joined = sums.joined()
+    assert joined.count == 199
+    CLOSED_FORM.check(joined.rows.sum(axis=0), rows.sum(axis=0))
+    assert joined.correlation < sums.correlation
+    assert not BatchSums([rows[:6]], 0.95, (0, 1)).is_correlated
+
+
+def test_one_batch_says_nothing_of_its_error() -> None:
+    sums = BatchSums([np.array([[3.0, 2.0]])], 0.95, (0, 1))
+    estimate = sums.ratio(0, 1)
+    assert estimate.value == 1.5
+    assert estimate.interval == (-math.inf, math.inf)
+    assert math.isnan(sums.ratio(np.ones(1), np.zeros(1)).value)
+    assert not sums.is_correlated
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"queries": 1}, r"queries = 1 must be a whole number ≥ 2"),
+        ({"queries": 2.5}, r"queries = 2.5 must be a whole number"),
+        ({"seed": -1}, r"seed = -1 must be a whole number ≥ 0"),
+        ({"seed": "a"}, r"seed = 'a' must be"),
+        ({"confidence": 1.0}, r"confidence = 1.0 must be between 0 and 1"),
+        ({"quantiles": [0.5, 2.0]}, r"quantiles\[1\] = 2.0 must be between"),
+        ({"thresholds": ["x"]}, r"thresholds\[0\] must be a number"),
+        ({"arrivals": -1.0}, r"arrivals = -1.0 must be ≥ 0"),
+        ({"arrivals": [1.0]}, r"arrivals must have at least two times"),
+        ({"arrivals": [1.0, 3.0, 2.0]}, r"arrivals\[2\] = 2.0 must be ≥ the time before it, 3.0"),
+        ({"arrivals": [1.0, 1.0]}, r"arrivals must not all be at one time"),
+        ({"arrivals": [1.0, 2.0], "queries": 3}, r"queries = 3 must be at most 2"),
+        ({"arrivals": [1.0, 2.0, 3.0], "warm_up": 2}, r"warm_up = 2 must leave two"),
+        ({"relative_half_width": 0.0}, r"relative_half_width = 0.0 must be > 0"),
+        ({"warm_up": -1}, r"warm_up = -1 must be"),
+        ({"batches": 1}, r"batches = 1 must be"),
+        ({"threads": 0}, r"threads = 0 must be"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match=message):
+        cq.simulate(server(0.1), TOKENS, **{"queries": None, **options})
+
+
+def test_allocations_that_are_refused() -> None:
+    with pytest.raises(cq.InvalidInputError, match=r"tokens make the queue unstable .*2.15"):
+        cq.simulate(server(1.0), TOKENS)
+    with pytest.raises(cq.InvalidInputError, match=r"tokens\[1\] = -1.0 must be ≥ 0"):
+        cq.simulate(server(0.1), [0.0, -1.0, 0.0])
+    with pytest.raises(cq.InvalidInputError, match="one entry for each of the 3 types"):
+        cq.simulate(server(0.1), [0.0, 1.0])
+    with pytest.raises(cq.InvalidInputError, match=r"allocations\[1\] make the queue unstable"):
+        cq.compare(server(0.4), [TOKENS, 4096.0])
+    with pytest.raises(cq.InvalidInputError, match="at least one entry"):
+        cq.compare(server(0.4), [])
+
+
+def test_laws_that_are_not_known_are_refused() -> None:
+    class Other(cq.QuadraticService):
+        def second_moment(self, tokens: Any) -> FloatArray:
+            return 2.0 * super().second_moment(tokens)
+
+    service = Other(base=0.5, per_token=0.01, per_squared_token=0.0)
+    with pytest.raises(cq.InvalidInputError, match="random times of a law"):
+        cq.simulate(server(0.1, service=service), TOKENS)
+
+    class Unknown(LinearFractionalQueue):
+        weights = cq.FIFO().weights
+
+    with pytest.raises(cq.InvalidInputError, match="cannot be simulated; those that can are FIFO"):
+        cq.simulate(server(0.1, queue=Unknown()), TOKENS)
+
+
+def test_importing_the_package_loads_no_scipy() -> None:
+    code = (
+        "import sys, cvxqueue; print('scipy' in sys.modules, 'cvxqueue.simulation' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
