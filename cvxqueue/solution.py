@@ -217,7 +217,8 @@ class Solution(ArrayData):
             f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}",
             *(
-                f"{coupling.label}: {price:.6g} s for one unit of the limit"
+                f"{coupling.label}: "
+                + (f"one unit of this limit is worth {price:.6g} s" if price > 0 else "has room")
                 for coupling, price in zip(
                     self.instance.couplings, self.constraint_multipliers, strict=False
                 )

@@ -134,6 +134,29 @@ def test_all_caps_at_once(position: int) -> None:
     assert len(prices) == len(limits) + 1
 
 
+@pytest.mark.parametrize("name", LIMITS)
+def test_conic_keeps_it_too(name: str) -> None:
+    instance = constrained(LIMITS[name](0.3))
+    found, fast = cq.solve(instance, "conic"), cq.solve(instance)
+    assert found.is_optimal
+    assert found.certificate.is_feasible
+    scale = fast.certificate.scale
+    CONE_OPTIMUM.check(found.objective / scale, fast.objective / scale)
+    assert cq.cross_validate(instance).verdict == "agree"
+
+
+def test_a_parametric_form_is_refilled_with_other_limits() -> None:
+    form = cq.formulate(constrained(LIMITS["system time"](0.1)), "parametric")
+    assert form.is_dpp
+    tighter = constrained(LIMITS["system time"](0.5))
+    form.update(tighter)
+    form.problem.solve(solver="CLARABEL", warm_start=False)
+    expected = cq.solve(tighter)
+    np.testing.assert_allclose(form.objective.value, expected.objective, rtol=1e-6)
+    with pytest.raises(cq.InvalidInputError, match="constraints are of other kinds"):
+        form.update(constrained(LIMITS["token rate"](0.1)))
+
+
 def reference(instance: cq.Instance) -> float:
     """The optimum of the same program as cvxpy expressions, in seconds."""
     form = cq.formulate(instance.replace(constraints=[]))

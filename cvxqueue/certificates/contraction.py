@@ -79,8 +79,9 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
     Returns
     -------
     Contraction
-        With an infinite value where the upper end of the box is unstable, or where the response of
-        a type jumps inside it from one kink of its curve to another: nothing is known then.
+        With an infinite value where the upper end of the box is unstable, where the response of a
+        type jumps inside it from one kink of its curve to another, or where constraints couple the
+        types: nothing is known then.
 
     Raises
     ------
@@ -129,6 +130,10 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
 
 def _obstacle(instance: Instance, high: Evaluation, sensitivity: FloatArray) -> str:
     """Say why there is no bound on the slope of the response map, if there is none."""
+    if instance.couplings:
+        return (
+            f"with {instance.couplings[0].label} the optimum is no fixed point of the response map"
+        )
     if not high.is_stable:
         return "the upper end of the order bracket is unstable"
     is_jumping = np.isinf(sensitivity)

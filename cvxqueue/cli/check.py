@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from cvxqueue.certificates import (
 from cvxqueue.cli.numerals import at_least, at_most, plural
 from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
-from cvxqueue.errors import UnstableQueueError
+from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Instance
 
 __all__ = ["run"]
@@ -41,30 +40,41 @@ def run(options: argparse.Namespace) -> int:
     """Check an instance and print what was found."""
     instance = read_instance(options.file)
     findings = [_stability(instance)]
-    if instance.is_feasible:
+    error = _infeasibility(instance)
+    if instance.is_feasible and instance.constraints:
+        findings.append(_constraints(instance, error))
+    if error is None:
         step = step_size(instance)
         findings += [
             _contraction(contraction(instance)),
             _step_size(step),
             _strong_concavity(strong_concavity(instance), step),
         ]
-    error = str(UnstableQueueError(instance.least_utilization, instance.max_arrival_rate))
     if options.json:
         summary: dict[str, Any] = {
-            "status": "stable" if instance.is_feasible else "infeasible",
+            "status": "stable" if error is None else "infeasible",
             "instance": instance.name,
             "size": instance.size,
         }
         for finding in findings:
             entry = {"holds": finding.holds, "meaning": finding.sentence, **finding.numbers}
             summary[finding.subject.replace(" ", "_")] = entry
-        write_json(summary if instance.is_feasible else {**summary, "error": error})
+        write_json(summary if error is None else {**summary, "error": error})
     else:
         write(_heading(instance), _table(findings))
-    if not instance.is_feasible:
+    if error is not None:
         write_error(error)
         return 1
     return 0
+
+
+def _infeasibility(instance: Instance) -> str | None:
+    """Why no allocation satisfies the instance, or ``None``."""
+    try:
+        instance.require_feasible()
+    except InfeasibleError as error:
+        return str(error)
+    return None
 
 
 def _heading(instance: Instance) -> Text:
@@ -117,6 +127,18 @@ def _stability(instance: Instance) -> _Finding:
     return _Finding("stability", instance.is_feasible, sentence, numbers)
 
 
+def _constraints(instance: Instance, error: str | None) -> _Finding:
+    labels = [constraint.label for constraint in instance.constraints]
+    sentence = f"{'; '.join(labels)}. "
+    if error is not None:
+        sentence += f"Not all can be kept: {error.removeprefix('constraints: ')}."
+    elif any(coupling.is_floor for coupling in instance.couplings) and len(labels) > 1:
+        sentence += "Each can be kept; whether all can at once, only solving tells."
+    else:
+        sentence += "All of them can be kept at once."
+    return _Finding("constraints", error is None, sentence, {"constraints": labels})
+
+
 def _contraction(found: Contraction) -> _Finding:
     if found.holds:
         sentence = (
@@ -125,11 +147,7 @@ def _contraction(found: Contraction) -> _Finding:
             "there even in its plain form, damping=1."
         )
     else:
-        reason = (
-            f"the bound on its slope is {at_most(found.value, 3)}, not below 1"
-            if math.isfinite(found.value)
-            else "the queue is unstable at the upper end"
-        )
+        reason = found.reason or f"the bound on its slope is {at_most(found.value, 3)}, not below 1"
         sentence = (
             f"On {found.region}, the best-response map is not proven to contract: {reason}. The "
             "plain fixed point, damping=1, may cycle or lose stability. Method fixed-point "
@@ -150,8 +168,8 @@ def _step_size(found: StepSize) -> _Finding:
         )
     else:
         sentence = (
-            "No finite bound on the curvature: method projected-gradient has no step that is "
-            "proven to increase the objective. Use newton."
+            f"No finite bound on the curvature: {found.reason or 'it overflows'}. Method "
+            "projected-gradient has no step that is proven to increase the objective. Use newton."
         )
     numbers = {
         "value": found.value,

@@ -74,7 +74,18 @@ def _operation(best: Solution) -> Table:
             f"{best.mean_system_time:.4g} s: waiting {best.mean_waiting_time:.4g} s, service "
             f"{best.mean_service_time:.4g} s",
         ),
+        *_constraints(best),
     )
+
+
+def _constraints(best: Solution) -> list[tuple[str, str]]:
+    """Each constraint on all types together, and what its limit costs."""
+    rows = []
+    pairs = zip(best.instance.couplings, best.constraint_multipliers, strict=False)
+    for coupling, price in pairs:
+        worth = f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"
+        rows.append(("constraint", f"{coupling.label}: {worth}"))
+    return rows
 
 
 def _verdict(comparison: CrossValidation) -> Text:

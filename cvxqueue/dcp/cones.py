@@ -80,11 +80,16 @@ class ConeProgram(NamedTuple):
 
 
 def has_cone_program(instance: Instance) -> bool:
-    """Whether the classes of the instance are those that the cones are written for."""
-    if instance.couplings or instance.service.is_random:
-        return False
-    held = (type(instance.queue), type(instance.service), type(instance.accuracy))
-    return held == (FIFO, AffineService, SaturatingExponential)
+    """Whether the instance is of the kind that the cones are written for."""
+    service = instance.service
+    # A random use of tokens adds a row to ‖r‖² that these cones do not have.
+    return (
+        not instance.couplings
+        and type(instance.queue) is FIFO
+        and type(service) is AffineService
+        and not service.is_random
+        and type(instance.accuracy) is SaturatingExponential
+    )
 
 
 def cone_unit(instance: Instance) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from cvxqueue.dcp.disciplined import disciplined
 from cvxqueue.dcp.formulation import Formulation
+from cvxqueue.dcp.limits import limited
 from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
@@ -68,4 +69,4 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     if form not in _FORMS:
         raise InvalidInputError(f"unknown form {form!r}: {nearest(str(form), _FORMS)}")
     instance.require_feasible()
-    return _FORMS[form](instance)
+    return limited(_FORMS[form](instance))

@@ -6,6 +6,7 @@ held in the form. The levels themselves are numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import cvxpy as cp
@@ -14,11 +15,21 @@ import numpy as np
 from cvxqueue.dcp.atoms import lundberg_moment
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import FIFO, AffineService, Instance
+from cvxqueue.model import (
+    FIFO,
+    AffineService,
+    Instance,
+    MaxMeanSystemTime,
+    MaxMeanWaitingTime,
+    MaxTokenRate,
+    MinMeanAccuracy,
+    WaitingTimeTail,
+)
 from cvxqueue.model.arrays import FloatArray, real_number
 
 __all__ = [
     "accuracy_floor",
+    "limited",
     "system_time_cap",
     "token_rate_cap",
     "waiting_tail_cap",
@@ -168,6 +179,47 @@ def waiting_tail_cap(form: Formulation, decay: float) -> cp.Constraint:
     log_weights = form.hold(partial(_tail_weights, theta))
     cap: cp.Constraint = lundberg_moment(form.service_times, log_weights, theta) <= 1.0
     return cap
+
+
+def limited(form: Formulation) -> Formulation:
+    """Return the form under the coupling constraints of its instance, in their order.
+
+    In a parametric form the levels are refilled with the rest; the kinds of the constraints and the
+    decay of a tail stay.
+    """
+    couplings = form.instance.couplings
+    if not couplings:
+        return form
+    return form.with_constraints(
+        *(_LIMITS[type(coupling)](form, place) for place, coupling in enumerate(couplings))
+    )
+
+
+def _level(form: Formulation, place: int, name: str) -> FloatArray | cp.Parameter:
+    """A field of one of the couplings, refilled with the form."""
+
+    def of(instance: Instance) -> FloatArray:
+        return np.asarray(getattr(instance.couplings[place], name), dtype=np.float64)
+
+    return form.hold(of)
+
+
+def _tail_of(form: Formulation, place: int) -> cp.Constraint:
+    tail = form.instance.couplings[place]
+    if not isinstance(tail, WaitingTimeTail):
+        raise InvalidInputError(f"constraints: {tail.label} is no bound on a tail")
+    return waiting_tail_cap(form, tail.decay)
+
+
+_LIMITS: dict[type, Callable[[Formulation, int], cp.Constraint]] = {
+    MaxMeanSystemTime: lambda form, place: form.mean_system_time <= _level(form, place, "seconds"),
+    MaxMeanWaitingTime: lambda form, place: (
+        form.mean_waiting_time <= _level(form, place, "seconds")
+    ),
+    MaxTokenRate: lambda form, place: form.token_rate <= _level(form, place, "tokens_per_second"),
+    MinMeanAccuracy: lambda form, place: form.mean_accuracy >= _level(form, place, "accuracy"),
+    WaitingTimeTail: _tail_of,
+}
 
 
 def _tail_weights(decay: float, instance: Instance) -> FloatArray:

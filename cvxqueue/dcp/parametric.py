@@ -12,7 +12,7 @@ from cvxqueue.dcp.accuracy import curve_groups
 from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import Instance
+from cvxqueue.model import CouplingConstraint, Instance
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["parametric"]
@@ -74,6 +74,11 @@ class _Parameters:
                 "accuracy has curves of other classes, or for other types, than the form; "
                 "formulate the new instance"
             )
+        if [_limit(c) for c in instance.couplings] != [_limit(c) for c in self.instance.couplings]:
+            raise InvalidInputError(
+                "constraints are of other kinds than those of the form, or bound a tail of another "
+                "decay; formulate the new instance"
+            )
         instance.require_feasible()
         scale = natural_scale(instance)
         data = coefficients(instance, scale)
@@ -92,6 +97,11 @@ class _Parameters:
         for (parameter, _), value in zip(self.held, further, strict=True):
             parameter.value = value
         self.instance, self.scale = instance, scale
+
+
+def _limit(coupling: CouplingConstraint) -> tuple[type, float]:
+    """What of a constraint is written into the form."""
+    return type(coupling), getattr(coupling, "decay", 0.0)
 
 
 def _classes(instance: Instance) -> list[tuple[type, list[int]]]:

@@ -20,7 +20,7 @@ from cvxqueue.files.schema import (
     Kind,
     TaskDocument,
 )
-from cvxqueue.model import Instance, MixedAccuracy
+from cvxqueue.model import Constraint, Instance, MixedAccuracy
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["from_dict", "to_dict"]
@@ -123,8 +123,19 @@ def _instance(document: TaskDocument | ArrayDocument, columns: dict[str, Any]) -
         arrival_rate=document.arrival_rate,
         accuracy_weight=document.accuracy_weight,
         queue=KINDS["queue"][queue.pop("kind")].type(**queue),
+        constraints=[_constraint(*entry) for entry in enumerate(document.constraint)],
         **columns,
     )
+
+
+def _constraint(position: int, table: Any) -> Constraint:
+    fields = table.model_dump()
+    kind = KINDS["constraint"][fields.pop("kind")]
+    try:
+        constraint: Constraint = kind.type(**fields)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"constraint[{position}]: {error}") from error
+    return constraint
 
 
 def _array_columns(document: ArrayDocument) -> dict[str, Any]:
@@ -281,7 +292,8 @@ def _task_form(instance: Instance) -> dict[str, Any]:
     tasks = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
-    return shared | {"queue": _queue(instance.queue), "task": tasks}
+    limits = _constraints(instance)
+    return shared | {"queue": _queue(instance.queue)} | limits | {"task": tasks}
 
 
 def _array_form(instance: Instance) -> dict[str, Any]:
@@ -295,6 +307,7 @@ def _array_form(instance: Instance) -> dict[str, Any]:
     if (instance.importance != 1.0).any():
         data["importance"] = _compact(instance.importance.tolist())
     data["queue"] = _queue(instance.queue)
+    data |= _constraints(instance)
     return data | {
         section: _section(section, getattr(instance, section))
         for section in ("service", "accuracy")
@@ -304,6 +317,20 @@ def _array_form(instance: Instance) -> dict[str, Any]:
 def _queue(queue: Any) -> dict[str, Any]:
     name, kind = _kind("queue", queue)
     return {"kind": name, **{field: getattr(queue, field) for field in kind.fields}}
+
+
+def _constraints(instance: Instance) -> dict[str, Any]:
+    """Return a table for each constraint; no key where there are none."""
+    tables = []
+    for constraint in instance.constraints:
+        name, kind = _kind("constraint", constraint)
+        table = {"kind": name}
+        for field in kind.fields:
+            value = getattr(constraint, field)
+            if value is not None:
+                table[field] = value.tolist() if isinstance(value, np.ndarray) else value
+        tables.append(table)
+    return {"constraint": tables} if tables else {}
 
 
 def _section(section: str, law: Any) -> dict[str, Any]:

@@ -25,7 +25,12 @@ from cvxqueue.model import (
     FIFO,
     AffineService,
     BatchArrivals,
+    MaxMeanSystemTime,
+    MaxMeanWaitingTime,
+    MaxTokenRate,
     MichaelisMenten,
+    MinAccuracy,
+    MinMeanAccuracy,
     PiecewiseLinear,
     PowerLaw,
     ProcessorSharing,
@@ -33,6 +38,7 @@ from cvxqueue.model import (
     SaturatingExponential,
     Setups,
     Vacations,
+    WaitingTimeTail,
 )
 
 __all__ = [
@@ -145,6 +151,35 @@ KINDS: dict[str, dict[str, Kind]] = {
             lists=frozenset({"tokens", "accuracy"}),
         ),
     },
+    "constraint": {
+        "max-mean-system-time": Kind(
+            MaxMeanSystemTime, {"seconds": "most seconds of mean system time, > 0"}
+        ),
+        "max-mean-waiting-time": Kind(
+            MaxMeanWaitingTime, {"seconds": "most seconds of mean waiting time, > 0"}
+        ),
+        "min-accuracy": Kind(
+            MinAccuracy,
+            {
+                "accuracy": "least probability of a correct answer of the type, from 0 to 1",
+                "type": "name of the one type that it is for, or its number, counted from 0; by "
+                "default every type",
+            },
+        ),
+        "min-mean-accuracy": Kind(
+            MinMeanAccuracy, {"accuracy": "least mean accuracy of the mix, > 0 and ≤ 1"}
+        ),
+        "max-token-rate": Kind(
+            MaxTokenRate, {"tokens_per_second": "most thinking tokens of all types per second, > 0"}
+        ),
+        "waiting-time-tail": Kind(
+            WaitingTimeTail,
+            {
+                "seconds": "waiting time in seconds that is to be exceeded rarely, > 0",
+                "probability": "most probability of that, > 0 and < 1",
+            },
+        ),
+    },
 }
 """The kinds of each section. A new class of the model is one more entry."""
 
@@ -239,6 +274,36 @@ def _absent() -> Any:
     return None
 
 
+# A name or a position.
+_TypeKey = Annotated[
+    Annotated[int, Tag("<number>")] | Annotated[_Text, Tag("<name>")],
+    Discriminator(lambda value: "<number>" if isinstance(value, int) else "<name>"),
+]
+
+# Numbers, but for the floors of the types and the type that one is for.
+_OF_CONSTRAINTS: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
+    ("min-accuracy", "accuracy"): (_PerType, {}),
+    ("min-accuracy", "type"): (_TypeKey, {"default_factory": _absent}),
+}
+
+
+def _constraint_tables() -> dict[str, type[BaseModel]]:
+    """Return the models of the kinds of constraints."""
+    models: dict[str, type[BaseModel]] = {}
+    for name, kind in KINDS["constraint"].items():
+        fields: dict[str, Any] = {
+            "kind": (Literal[name], Field(description="which constraint the table describes"))
+        }
+        for field, meaning in kind.fields.items():
+            number, more = _OF_CONSTRAINTS.get((name, field), (float, {}))
+            fields[field] = (number, Field(description=meaning, **more))
+        title = f"constraint {name.replace('-', ' ')}".title().replace(" ", "")
+        models[name] = create_model(title, __base__=_Table, **fields)
+    return models
+
+
+_CONSTRAINTS = _constraint_tables()
+
 _MIN_TOKENS = "fewest thinking tokens, ≥ 0"
 _MAX_TOKENS = "most thinking tokens, ≥ min_tokens"
 _IMPORTANCE = "weight of the accuracy in the objective, ≥ 0"
@@ -258,6 +323,9 @@ class _Document(_Table):
     )
     queue: _any_of(_QUEUES) = Field(  # type: ignore[valid-type]
         default=_QUEUES["fifo"](kind="fifo"), description="how waiting depends on service times"
+    )
+    constraint: list[_any_of(_CONSTRAINTS)] = Field(  # type: ignore[valid-type]
+        default=[], description="what an allocation must satisfy besides its bounds and stability"
     )
 
 
@@ -326,12 +394,12 @@ def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str,
     document : type
         `TaskDocument` or `ArrayDocument`.
     path : sequence of str and int
-        Where pydantic locates the table: after ``service``, ``accuracy`` and ``queue`` comes the
-        kind.
+        Where pydantic locates the table: after ``service``, ``accuracy``, ``queue`` and
+        ``constraint`` comes the kind.
     """
     model = document
     by_form = _TASK_TABLES if "task" in path else _ARRAY_TABLES
-    tables = {"queue": _QUEUES, "curves": _CURVES, **by_form}
+    tables = {"queue": _QUEUES, "constraint": _CONSTRAINTS, "curves": _CURVES, **by_form}
     steps = [step for step in path if isinstance(step, str)]
     for step, following in pairwise([*steps, ""]):
         if step == "task":

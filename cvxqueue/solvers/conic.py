@@ -27,6 +27,7 @@ from cvxqueue.certificates import Bracket, order_bracket
 from cvxqueue.dcp import Formulation
 from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
 from cvxqueue.dcp.disciplined import disciplined, natural_scale
+from cvxqueue.dcp.limits import limited
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
@@ -53,6 +54,8 @@ _FAILURES = (
 )
 # From a point that is good to 1e-4, newton reaches rounding in two or three passes.
 _POLISH_PASSES = 5
+# Relative distance from a corner that an interior point method leaves.
+_NEXT_TO = 1e-4
 # The filters of warnings belong to the process: two threads would leave each other's behind.
 _WARNINGS = threading.Lock()
 
@@ -109,7 +112,7 @@ def conic(
 
 
 def _written_form(instance: Instance, scaling: float) -> Formulation:
-    return disciplined(instance, scaling * natural_scale(instance))
+    return limited(disciplined(instance, scaling * natural_scale(instance)))
 
 
 def _solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Answer:
@@ -184,6 +187,12 @@ def _climb(
             setup_time=setup_time + answer.compilation_time,
             backend_status="; then ".join(words),
         )
+        if not instance.accuracy.is_smooth:
+            yield Proposal(
+                _at_corners(point),
+                iterations=0,
+                backend_status="; then ".join(words) + "; corners made exact",
+            )
     if is_fruitless:
         tried = "; ".join(words) or "out of time"
         raise BackendError(f"{solver} gave no stable and finite point: {tried}") from cause
@@ -198,6 +207,17 @@ def _usable_point(
     inside = np.clip(np.asarray(tokens, dtype=np.float64), *bracket)
     point = instance.evaluate(inside)
     return point if point.is_stable else None
+
+
+def _at_corners(point: Evaluation) -> Evaluation:
+    """The point, with types that are next to a corner of their curve on the corner itself.
+
+    Next to it they lose in proportion to their distance, and an interior point method stops there.
+    """
+    response = point.response
+    is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
+    moved = point.instance.evaluate(np.where(is_next, response, point.tokens))
+    return moved if moved.is_stable else point
 
 
 def _polished(answer: Proposal) -> Proposal:
