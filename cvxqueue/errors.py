@@ -67,7 +67,7 @@ class ConvergenceError(CvxqueueError, RuntimeError):
         self.solution = solution
         super().__init__(
             f"method {solution.method!r} stopped with status {solution.status.value!r} "
-            f"({solution.status.advice}); best certified relative gap {solution.relative_gap:.3g}, "
+            f"({solution.advice}); best certified relative gap {solution.relative_gap:.3g}, "
             f"tolerance {solution.tolerance:.3g}"
         )
 

@@ -35,13 +35,15 @@ class Status(Enum):
 
 _ADVICE = {
     Status.OPTIMAL: "the certified gap is within the tolerance",
-    Status.ITERATION_LIMIT: "raise max_iterations, or use method 'newton'",
-    Status.TIME_LIMIT: "raise time_limit, or use method 'newton'",
-    Status.STALLED: "no further progress; loosen the tolerance, or use method 'newton'",
-    Status.DIVERGED: "the iteration left the stability region; use damping, or method 'newton'",
-    Status.NUMERICAL_ERROR: "the back end failed; see backend_status, or use method 'newton'",
+    Status.ITERATION_LIMIT: "the limit on the iterations was reached; raise max_iterations",
+    Status.TIME_LIMIT: "the time limit was reached; raise time_limit",
+    Status.STALLED: "no further progress; loosen the tolerance",
+    Status.DIVERGED: "the iteration left the stability region; use damping",
+    Status.NUMERICAL_ERROR: "the back end failed; see backend_status",
     Status.STOPPED: "the callback asked to stop",
 }
+# What else may help where a method did not reach its tolerance.
+_OTHER_METHOD = {"newton": "conic"}
 
 
 class Iterate(NamedTuple):
@@ -97,6 +99,14 @@ class Solution(ArrayData):
     def is_optimal(self) -> bool:
         """Whether the certified gap is within the tolerance."""
         return self.status is Status.OPTIMAL
+
+    @property
+    def advice(self) -> str:
+        """What happened, and what to do next."""
+        if self.status in (Status.OPTIMAL, Status.STOPPED):
+            return self.status.advice
+        other = _OTHER_METHOD.get(self.method, "newton")
+        return f"{self.status.advice}, or use method {other!r}"
 
     @property
     def tokens(self) -> FloatArray:
@@ -211,7 +221,7 @@ class Solution(ArrayData):
         names = [self.instance.type_name(k) for k in shown]
         width = max(9, *(len(name) for name in names))
         lines = [
-            f"{self.method}: {self.status.value} ({self.status.advice})",
+            f"{self.method}: {self.status.value} ({self.advice})",
             f"objective {self.objective:.9g} s, certified gap {self.gap:.2g} s "
             f"(relative {self.relative_gap:.2g})",
             f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "

@@ -132,6 +132,13 @@ CONSTRUCTORS = {
     "names twice the same": wrong_instance("names", "'a'", "distinct", names=["a", "a"]),
     "names too few": wrong_instance("names", "1 entries", "each of the 2 types", names=["a"]),
     "names a string": wrong_instance("names", "'ab'", "list of strings", names="ab"),
+    "a name without letters": wrong_instance("names[1]", "empty", names=["a", ""]),
+    "constraints of text": wrong_instance(
+        "constraints[0]", "'fast'", "MaxMe", constraints=["fast"]
+    ),
+    "objective of text": Case(
+        lambda _: instance().objective("many"), ("tokens", "'many'", "numbers of shape (..., 2)")
+    ),
     "names of numbers": wrong_instance("names[1]", "2", "string", names=["a", 2]),
     "name a number": wrong_instance("name", "5", "string", name=5),
     "description bytes": wrong_instance("description", "b'x'", "string", description=b"x"),

@@ -41,7 +41,7 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = ("solve", "check", "schema", "info")
+COMMANDS = ("solve", "check", "simulate", "schema", "info")
 
 Capture = pytest.CaptureFixture[str]
 

@@ -152,7 +152,7 @@ def test_a_parametric_form_is_refilled_with_other_limits() -> None:
     form.update(tighter)
     form.problem.solve(solver="CLARABEL", warm_start=False)
     expected = cq.solve(tighter)
-    np.testing.assert_allclose(form.objective.value, expected.objective, rtol=1e-6)
+    assert form.objective.value == pytest.approx(expected.objective, rel=1e-6)
     with pytest.raises(cq.InvalidInputError, match="constraints are of other kinds"):
         form.update(constrained(LIMITS["token rate"](0.1)))
 

@@ -135,7 +135,7 @@ def _obstacle(instance: Instance, high: Evaluation, sensitivity: FloatArray) -> 
             f"with {instance.couplings[0].label} the optimum is no fixed point of the response map"
         )
     if not high.is_stable:
-        return "the upper end of the order bracket is unstable"
+        return "the queue is unstable at the upper end"
     is_jumping = np.isinf(sensitivity)
     if is_jumping.any():
         name = instance.type_name(int(np.argmax(is_jumping)))

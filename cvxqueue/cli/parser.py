@@ -125,8 +125,8 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "simulate",
         "simulate the server at an allocation and compare with theory",
-        "Simulate the server at the optimal tokens, or at those given, and print what theory\n"
-        "says beside what was measured, with confidence intervals.",
+        "Simulate the server at the optimal tokens, or at those given, and print what\n"
+        "theory says beside what was measured, with confidence intervals.",
         "examples:\n"
         "  cvxqueue simulate examples/instances/qwen3-8b-h100.toml --queries 10000000\n"
         "  cvxqueue simulate server.toml --tokens 512,1024 --seed 7 --json\n"

@@ -95,7 +95,7 @@ def _failure(comparison: CrossValidation) -> str | None:
     return (
         f"no certified answer: method {best.method!r} came nearest, with a relative gap of "
         f"{best.relative_gap:.3g} for a tolerance of {best.tolerance:.3g}, and ended with status "
-        f"{best.status.value!r} ({best.status.advice})"
+        f"{best.status.value!r} ({best.advice})"
     )
 
 

@@ -270,9 +270,14 @@ class Instance(ArrayData, ModelData):
         Raises
         ------
         InvalidInputError
-            If the last axis is not N long.
+            If they are not numbers, or the last axis is not N long.
         """
-        array = np.asarray(tokens, dtype=np.float64)
+        try:
+            array = np.asarray(tokens, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                f"tokens must be numbers of shape (..., {self.size}), got {tokens!r:.80}"
+            ) from None
         if array.shape[-1:] != (self.size,):
             raise InvalidInputError(
                 f"tokens must have shape (..., {self.size}), one entry for each type, "
@@ -390,6 +395,8 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
         raise InvalidInputError(
             f"names must have one entry for each of the {length} types, got {len(kept)} entries"
         )
+    if "" in kept:
+        raise InvalidInputError(f"names[{kept.index('')}] must not be empty")
     if len(set(kept)) != length:
         repeated = next(entry for entry in kept if kept.count(entry) > 1)
         raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,8 @@ __all__ = ["Comparison", "Simulation"]
 
 # A table for people; `to_dict` holds the rest.
 _TYPES_SHOWN = 20
+# Relaxation times in a run whose intervals can be believed: twenty batches of fifty.
+_LONG_ENOUGH = 1000.0
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -45,6 +48,9 @@ class Simulation:
         ``"poisson"``, ``"renewal"`` or ``"trace"``.
     rate : float
         Arrivals per second: those of the instance, or of the trace.
+    relaxation : float
+        Queries after which the waiting time has mostly forgotten where it was, by the theory of
+        heavy traffic; infinite under overload.
     trace : ndarray or None
         The arrival times that were replayed.
     thresholds : tuple of float
@@ -64,6 +70,7 @@ class Simulation:
     replications: int
     arrivals: str
     rate: float
+    relaxation: float
     trace: FloatArray | None
     thresholds: tuple[float, ...]
     waiting_quantiles: Mapping[float, Estimate]
@@ -78,6 +85,26 @@ class Simulation:
     def is_overloaded(self) -> bool:
         """Whether a trace brings more work than the server can do, on average."""
         return self.rate * float(self.instance.evaluate(self.tokens).mean_service_time) >= 1.0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the run is too short for its intervals to hold: too few independent stretches."""
+        return self.queries < _LONG_ENOUGH * self.relaxation
+
+    @property
+    def caution(self) -> str:
+        """What a reader of the intervals should know; empty where they hold."""
+        if self.is_overloaded:
+            return (
+                "The trace brings more work than the server can do: waiting times grow as long as "
+                "it goes on, and the averages describe these arrivals alone."
+            )
+        if self.is_short:
+            return (
+                "The run is short for this load, and the intervals may be too narrow: use at least "
+                f"{math.ceil(_LONG_ENOUGH * self.relaxation):,} queries."
+            )
+        return ""
 
     @property
     def batches(self) -> int:
@@ -184,6 +211,7 @@ class Simulation:
             "batches": self.batches,
             "batch_correlation": self.batch_correlation,
             "arrivals": self.arrivals,
+            "caution": self.caution,
             **{name: getattr(self, name).to_dict() for name in _ESTIMATES},
             "system_times": {
                 name: estimate.to_dict()
@@ -229,6 +257,8 @@ class Simulation:
         ]
         if self.instance.size > _TYPES_SHOWN:
             lines.append(f"... and {self.instance.size - _TYPES_SHOWN} more types")
+        if self.caution:
+            lines += ["", self.caution]
         return "\n".join(lines)
 
 

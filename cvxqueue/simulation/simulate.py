@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,17 +12,17 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import BatchArrivals, Instance
-from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number, require
+from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.simulation.estimate import BatchSums, Estimate
-from cvxqueue.simulation.histogram import Histogram, quantile
+from cvxqueue.simulation.histogram import quantile
+from cvxqueue.simulation.options import Options, Progress
 from cvxqueue.simulation.result import Comparison, Simulation
 from cvxqueue.simulation.stream import Columns, Plan, Stream, check_queue, starts_stationary
 
 __all__ = ["Progress", "compare", "simulate", "waiting_tail"]
 
-Progress = Callable[[float], object]
-"""Called with the fraction of the queries that are done."""
-
+# Where nothing is said: enough for three digits of the mean wait at ordinary loads.
+_QUERIES = 1_000_000
 # Replications keep the cores busy; more than these do not shorten the intervals.
 _MOST_REPLICATIONS = 8
 # Queries that make a replication of its own worth its warm-up.
@@ -41,6 +40,8 @@ _GROUPS = 32
 # would stop at lucky moments, and the intervals would cover less often than they say.
 STEPS = 32
 _LOOKS = (2, 4, 8, 16)
+# Of fewer batches the spread itself is too uncertain to stop by.
+_FEWEST_TO_STOP = 10
 
 
 def simulate(
@@ -88,8 +89,9 @@ def simulate(
         Times x, in seconds, whose P(W > x) is wanted.
     warm_up : int, optional
         Queries at the start of each replication that are left out. By default as many as make the
-        start forgotten; none where the start is drawn from the stationary distribution, which FIFO
-        and batches with Poisson arrivals do, and none for a trace.
+        start forgotten, and at most as many as are counted; none where the start is drawn from the
+        stationary distribution, which FIFO and batches with Poisson arrivals do, and none for a
+        trace.
     batches : int, optional
         Batches for the intervals, fixed; by default as many as are long enough to be independent,
         and neighbours are joined while they are found to be correlated.
@@ -124,17 +126,19 @@ def simulate(
         instance,
         [tokens],
         ["tokens"],
-        queries=queries,
-        seed=seed,
-        confidence=confidence,
-        arrivals=arrivals,
-        relative_half_width=relative_half_width,
-        quantiles=quantiles,
-        thresholds=thresholds,
-        warm_up=warm_up,
-        batches=batches,
-        progress=progress,
-        threads=threads,
+        Options.checked(
+            queries=queries,
+            seed=seed,
+            confidence=confidence,
+            arrivals=arrivals,
+            relative_half_width=relative_half_width,
+            quantiles=quantiles,
+            thresholds=thresholds,
+            warm_up=warm_up,
+            batches=batches,
+            progress=progress,
+            threads=threads,
+        ),
     )[0]
 
 
@@ -184,17 +188,18 @@ def compare(
                 instance,
                 allocations,
                 [f"allocations[{position}]" for position in range(len(allocations))],
-                queries=queries,
-                seed=seed,
-                confidence=confidence,
-                arrivals=arrivals,
-                relative_half_width=None,
-                quantiles=quantiles,
-                thresholds=thresholds,
-                warm_up=warm_up,
-                batches=batches,
-                progress=progress,
-                threads=threads,
+                Options.checked(
+                    queries=queries,
+                    seed=seed,
+                    confidence=confidence,
+                    arrivals=arrivals,
+                    quantiles=quantiles,
+                    thresholds=thresholds,
+                    warm_up=warm_up,
+                    batches=batches,
+                    progress=progress,
+                    threads=threads,
+                ),
             )
         )
     )
@@ -240,170 +245,87 @@ def waiting_tail(
 
 
 def _run(
-    instance: Instance,
-    allocations: Sequence[ArrayLike],
-    names: Sequence[str],
-    *,
-    queries: int | None,
-    seed: int | np.random.Generator,
-    confidence: float,
-    arrivals: float | ArrayLike | None,
-    relative_half_width: float | None,
-    quantiles: Sequence[float],
-    thresholds: Sequence[float],
-    warm_up: int | None,
-    batches: int | None,
-    progress: Progress | None,
-    threads: int | None,
+    instance: Instance, allocations: Sequence[ArrayLike], names: Sequence[str], options: Options
 ) -> list[Simulation]:
+    """Simulate the same queries under each allocation."""
     started = time.perf_counter()
     check_queue(instance)
-    scv, trace = _arrivals(arrivals)
     tokens = [_tokens(name, it, instance) for name, it in zip(names, allocations, strict=True)]
-    confidence = _fraction("confidence", confidence)
-    wanted = tuple(_fraction(f"quantiles[{i}]", q) for i, q in enumerate(quantiles))
-    tails = tuple(real_number(f"thresholds[{i}]", x) for i, x in enumerate(thresholds))
-    if relative_half_width is not None:
-        relative_half_width = real_number("relative_half_width", relative_half_width)
-        if relative_half_width <= 0:
-            raise InvalidInputError(f"relative_half_width = {relative_half_width!r} must be > 0")
-    rate = instance.arrival_rate
-    if trace is None:
-        queries = _count("queries", 1_000_000 if queries is None else queries, 2)
+    if options.trace is None:
         for name, it in zip(names, tokens, strict=True):
             _require_stable(name, instance, it)
-    else:
-        queries = _count("queries", len(trace) if queries is None else queries, 2)
-        if queries > len(trace):
-            raise InvalidInputError(
-                f"queries = {queries} must be at most {len(trace)}, the arrivals of the trace"
-            )
-        trace = trace[:queries]
-        span = float(trace[-1] - trace[0])
-        if span <= 0.0:
-            raise InvalidInputError("arrivals must not all be at one time")
-        rate = (queries - 1) / span
-    relaxation = max(_relaxation(instance, it, rate, scv) for it in tokens)
-    if warm_up is not None:
-        warm_up = _count("warm_up", warm_up, 0)
-        if trace is not None and warm_up > queries - 2:
-            raise InvalidInputError(
-                f"warm_up = {warm_up} must leave two of the {queries} arrivals of the trace"
-            )
-    replications = 1 if trace is not None else max(1, min(_MOST_REPLICATIONS, queries // _LONG))
-    if batches is not None:
-        batches = _count("batches", batches, 2)
-        replications = math.gcd(replications, batches)
-    if warm_up is None:
-        at_once = trace is not None or starts_stationary(instance, scv)
-        warm_up = 0 if at_once else math.ceil(_WARM_UP * relaxation)
-    counted = queries - warm_up if trace is not None else queries
-    chosen = batches or _batches(counted, relaxation, instance.size * len(tokens))
-    per_stream = max(1, min(chosen, counted) // replications)
-    plan = Plan(
-        instance=instance,
-        allocations=tuple(tokens),
-        rate=rate,
-        scv=scv,
-        trace=trace,
-        tails=tails,
-        batches=per_stream,
-        groups=max(1, min(per_stream, _GROUPS // replications)) if wanted else 0,
-        warm_up=warm_up,
-    )
-    ends = np.arange(replications * per_stream + 1) * counted // (replications * per_stream)
-    sizes = np.diff(ends).reshape(replications, per_stream).tolist()
-    streams = [Stream(plan, child) for child in _seed(seed).spawn(replications)]
-    workers = _count("threads", threads, 1) if threads is not None else os.cpu_count() or 1
-    done = _advance(
-        streams,
-        sizes,
-        workers=workers,
-        progress=progress,
-        is_precise=None
-        if relative_half_width is None
-        else lambda: _precision(streams, confidence) <= relative_half_width,
-    )
+    plan, sizes = _layout(instance, tokens, options)
+    streams = [Stream(plan, seed) for seed in options.seed.spawn(len(sizes))]
+    done = _advance(streams, sizes, options)
     seconds = time.perf_counter() - started
-    kind = "trace" if trace is not None else "poisson" if scv == 1.0 else "renewal"
-    simulated = sum(sum(row[:done]) for row in sizes)
     results = []
-    all_sums = _sums(streams, confidence, merge=batches is None)
-    for position, (it, sums) in enumerate(zip(tokens, all_sums, strict=True)):
-        kept = _quantiles(streams, position, wanted, confidence)
+    for position, sums in enumerate(_sums(streams, options)):
+        waiting, system = _quantiles(streams, position, options)
         results.append(
             Simulation(
                 instance=instance,
-                tokens=it,
+                tokens=tokens[position],
                 sums=sums,
-                confidence=confidence,
-                queries=simulated,
-                warm_up=warm_up,
-                replications=replications,
-                arrivals=kind,
-                rate=rate,
-                trace=trace,
-                thresholds=tails,
-                waiting_quantiles=kept[0],
-                system_quantiles=kept[1],
+                confidence=options.confidence,
+                queries=sum(sum(row[:done]) for row in sizes),
+                warm_up=plan.warm_up,
+                replications=len(sizes),
+                arrivals=options.arrivals,
+                rate=plan.rate,
+                relaxation=plan.relaxation,
+                trace=options.trace,
+                thresholds=options.thresholds,
+                waiting_quantiles=waiting,
+                system_quantiles=system,
                 seconds=seconds,
             )
         )
     return results
 
 
-def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None]:
-    """Squared coefficient of variation of the gaps, and the trace where there is one."""
-    if given is None:
-        return 1.0, None
-    array = float_array("arrivals", given)
-    if array.ndim == 0:
-        if array < 0:
-            raise InvalidInputError(
-                f"arrivals = {float(array)!r} must be ≥ 0: a squared "
-                "coefficient of variation, or else an array of times"
-            )
-        return float(array), None
-    if len(array) < 2:
-        raise InvalidInputError("arrivals must have at least two times, got one")
-    is_back = np.concatenate(([False], np.diff(array) < 0))
-    if is_back.any():
-        place = first_place(is_back)[0]
-        raise InvalidInputError(
-            f"arrivals[{place}] = {float(array[place])!r} must be ≥ the time before it, "
-            f"{float(array[place - 1])!r} (seconds)"
-        )
-    return 1.0, array
+def _layout(
+    instance: Instance, tokens: Sequence[FloatArray], options: Options
+) -> tuple[Plan, list[list[int]]]:
+    """What each replication does, and the queries in each batch of each replication."""
+    trace, batches = options.trace, options.batches
+    rate, queries = instance.arrival_rate, options.queries or _QUERIES
+    if trace is not None:
+        rate = (len(trace) - 1) / float(trace[-1] - trace[0])
+    relaxation = max(_relaxation(instance, it, rate, options.scv) for it in tokens)
+    warm_up = options.warm_up
+    if warm_up is None:
+        at_once = trace is not None or starts_stationary(instance, options.scv)
+        # Where that is longer than the run itself, the run is far too short, and says so.
+        warm_up = 0 if at_once else math.ceil(min(_WARM_UP * relaxation, queries))
+    if trace is not None:
+        queries -= warm_up
+    replications = 1 if trace is not None else max(1, min(_MOST_REPLICATIONS, queries // _LONG))
+    if batches is None:
+        batches = _batches(queries, relaxation, instance.size * len(tokens))
+    else:
+        replications = math.gcd(replications, batches)
+    each = max(1, min(batches, queries) // replications)
+    ends = np.arange(replications * each + 1) * queries // (replications * each)
+    sizes: list[list[int]] = np.diff(ends).reshape(replications, each).tolist()
+    plan = Plan(
+        instance=instance,
+        allocations=tuple(tokens),
+        rate=rate,
+        scv=options.scv,
+        trace=trace,
+        tails=options.thresholds,
+        batches=each,
+        groups=max(1, min(each, _GROUPS // replications)) if options.quantiles else 0,
+        warm_up=warm_up,
+        relaxation=relaxation,
+    )
+    return plan, sizes
 
 
 def _tokens(name: str, given: ArrayLike, instance: Instance) -> FloatArray:
     tokens = float_array(name, given, instance.size)
     require(name, tokens, tokens >= 0, "must be ≥ 0")
     return tokens
-
-
-def _fraction(name: str, value: float) -> float:
-    number = real_number(name, value)
-    if not 0.0 < number < 1.0:
-        raise InvalidInputError(f"{name} = {number!r} must be between 0 and 1")
-    return number
-
-
-def _count(name: str, value: int, least: int) -> int:
-    number = real_number(name, value)
-    if number < least or number != int(number):
-        raise InvalidInputError(f"{name} = {value!r} must be a whole number ≥ {least}")
-    return int(number)
-
-
-def _seed(seed: object) -> np.random.SeedSequence:
-    if isinstance(seed, np.random.Generator):
-        return np.random.SeedSequence(seed.integers(0, 1 << 32, size=4).tolist())
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise InvalidInputError(
-            f"seed = {seed!r:.80} must be a whole number ≥ 0 or a numpy.random.Generator"
-        )
-    return np.random.SeedSequence(int(seed))
 
 
 def _require_stable(name: str, instance: Instance, tokens: FloatArray) -> None:
@@ -446,67 +368,60 @@ def _batches(queries: int, relaxation: float, width: int) -> int:
     return min(max(independent, _FEWEST_BATCHES), most)
 
 
-def _advance(
-    streams: Sequence[Stream],
-    sizes: Sequence[Sequence[int]],
-    *,
-    workers: int,
-    progress: Progress | None,
-    is_precise: Callable[[], bool] | None,
-) -> int:
+def _advance(streams: Sequence[Stream], sizes: Sequence[Sequence[int]], options: Options) -> int:
     """Run the replications side by side; return how many batches each has done."""
     count = len(sizes[0])
     done = 0
-    with ThreadPoolExecutor(min(workers, len(streams))) as pool:
+    with ThreadPoolExecutor(min(options.threads, len(streams))) as pool:
         for step in range(1, STEPS + 1):
             end = step * count // STEPS
             if end > done:
-                work = (
+                work = [
                     pool.submit(stream.advance, row[done:end])
                     for stream, row in zip(streams, sizes, strict=True)
-                )
-                for finished in list(work):
+                ]
+                for finished in work:
                     finished.result()
                 done = end
-            if progress is not None:
-                progress(step / STEPS)
-            if is_precise is not None and step in _LOOKS and done >= 2 and is_precise():
+            if options.progress is not None:
+                options.progress(step / STEPS)
+            if step in _LOOKS and _is_precise(streams, options):
                 break
     return done
 
 
-def _sums(streams: Sequence[Stream], confidence: float, *, merge: bool) -> list[BatchSums]:
-    """Sums of each allocation, over the same batches."""
+def _is_precise(streams: Sequence[Stream], options: Options) -> bool:
+    """Whether the mean waiting time is known as precisely as was asked for."""
+    if options.relative_half_width is None or not streams[0].rows[0]:
+        return False
+    sums = _sums(streams, options)[0]
+    width = sums.ratio(Columns.WAIT, Columns.COUNT).relative_half_width
+    return sums.count >= _FEWEST_TO_STOP and width <= options.relative_half_width
+
+
+def _sums(streams: Sequence[Stream], options: Options) -> list[BatchSums]:
+    """Sums of each allocation, over the same batches; fixed ones are left as they are."""
     found = [
         BatchSums(
             [np.stack(stream.rows[position]) for stream in streams],
-            confidence,
+            options.confidence,
             (Columns.WAIT, Columns.COUNT),
         )
         for position in range(len(streams[0].rows))
     ]
-    while merge and any(sums.is_correlated for sums in found):
+    while options.batches is None and any(sums.is_correlated for sums in found):
         found = [sums.joined() for sums in found]
     return found
 
 
-def _precision(streams: Sequence[Stream], confidence: float) -> float:
-    """Relative half width of the mean waiting time so far."""
-    sums = _sums(streams, confidence, merge=True)[0]
-    return sums.ratio(Columns.WAIT, Columns.COUNT).relative_half_width
-
-
 def _quantiles(
-    streams: Sequence[Stream], position: int, wanted: Sequence[float], confidence: float
+    streams: Sequence[Stream], position: int, options: Options
 ) -> tuple[dict[float, Estimate], dict[float, Estimate]]:
     """Quantiles of the waiting and of the system time."""
-    found: tuple[dict[float, Estimate], dict[float, Estimate]] = ({}, {})
-    for which, kept in enumerate(found):
-        groups: list[Histogram] = []
-        for stream in streams:
-            pair = stream.histograms[position]
-            if pair is not None:
-                groups.append(pair[which])
-        for probability in wanted:
-            kept[probability] = quantile(groups, probability, confidence)
-    return found
+    kept = [stream.histograms[position] for stream in streams]
+    waiting = [pair[0] for pair in kept if pair is not None]
+    system = [pair[1] for pair in kept if pair is not None]
+    return (
+        {q: quantile(waiting, q, options.confidence) for q in options.quantiles},
+        {q: quantile(system, q, options.confidence) for q in options.quantiles},
+    )

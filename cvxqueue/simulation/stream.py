@@ -39,6 +39,8 @@ __all__ = ["Columns", "Plan", "Stream", "check_queue", "starts_stationary", "sta
 _BLOCK = 8192
 # Queries for each time at which those in the system are counted.
 _SPACING = 64
+# Residual service times that are drawn at a time.
+_RESIDUALS = 100_000
 
 _QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
 
@@ -88,6 +90,8 @@ class Plan:
     batches: int
     """Batches of each replication."""
     warm_up: int
+    relaxation: float
+    """Queries after which the waiting time has mostly forgotten where it was."""
 
     @cached_property
     def types(self) -> TypeSampler:
@@ -293,6 +297,17 @@ def stationary_workload(
     if load <= 0.0:
         return 0.0
     count = math.floor(math.log1p(-generator.random()) / math.log(load))
+    # Close to saturation there are too many to hold them all at a time.
+    parts = range(0, count, _RESIDUALS)
+    return math.fsum(
+        _residuals(plan, services, generator, min(_RESIDUALS, count - first)) for first in parts
+    )
+
+
+def _residuals(
+    plan: Plan, services: ServiceTimes, generator: np.random.Generator, count: int
+) -> float:
+    """Draw the sum of so many residual times."""
     work = services.draw_by_length(generator, count)
     if plan.sizes is not None:
         weights = plan.sizes.sizes * plan.sizes.probabilities

@@ -155,12 +155,8 @@ class TheoryCheck:
                 f"The mean wait is {self.poisson_ratio.value:.3g} times that of Poisson arrivals "
                 f"of the same rate, in [{low:.3g}, {high:.3g}]."
             )
-        if self.simulation.is_overloaded:
-            said.append(
-                "The trace brings more work than the server can do: waiting times grow as long as "
-                "it goes on, the averages describe these arrivals alone, and Poisson arrivals of "
-                "this rate would have no mean wait."
-            )
+        if self.simulation.caution:
+            said.append(self.simulation.caution)
         if self.gap_test is not None:
             said.append(f"{self.gap_test}.")
         return said

@@ -16,7 +16,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -108,7 +108,7 @@ def conic(
     deadline = math.inf if limits is None else time.perf_counter() + limits.time_limit
     path = _DIRECT if is_direct else _COMPILED
     answers = _climb(instance, solver, path, rungs, back_end.time_limit, deadline)
-    return (_polished(answer) for answer in answers) if polish else answers
+    return _each_polished(answers) if polish else answers
 
 
 def _written_form(instance: Instance, scaling: float) -> Formulation:
@@ -218,6 +218,13 @@ def _at_corners(point: Evaluation) -> Evaluation:
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
     moved = point.instance.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point
+
+
+def _each_polished(answers: Iterable[Proposal]) -> Iterator[Proposal]:
+    """Each answer after a few passes of newton, and as it was where these did not help enough."""
+    for answer in answers:
+        yield _polished(answer)
+        yield answer._replace(iterations=0, setup_time=0.0)
 
 
 def _polished(answer: Proposal) -> Proposal:

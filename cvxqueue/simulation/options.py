@@ -1,0 +1,153 @@
+"""The options of a simulation, checked before anything runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number
+
+__all__ = ["Options", "Progress", "whole_number"]
+
+Progress = Callable[[float], object]
+"""Called with the fraction of the queries that are done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `simulate` and `compare` are asked for, apart from the allocations."""
+
+    queries: int | None
+    seed: np.random.SeedSequence
+    confidence: float
+    scv: float
+    """Squared coefficient of variation of the gaps; 1 with a trace."""
+    trace: FloatArray | None
+    relative_half_width: float | None
+    quantiles: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    warm_up: int | None
+    batches: int | None
+    progress: Progress | None
+    threads: int
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        queries: int | None,
+        seed: int | np.random.Generator,
+        confidence: float,
+        arrivals: float | ArrayLike | None,
+        relative_half_width: float | None = None,
+        quantiles: Sequence[float],
+        thresholds: Sequence[float],
+        warm_up: int | None,
+        batches: int | None,
+        progress: Progress | None,
+        threads: int | None,
+    ) -> Options:
+        """Return the options, or raise an error that names the first one that is not allowed."""
+        scv, trace = _arrivals(arrivals)
+        queries = None if queries is None else whole_number("queries", queries, 2)
+        if trace is not None:
+            trace = _beginning(trace, queries)
+            queries = len(trace)
+        if relative_half_width is not None:
+            relative_half_width = real_number("relative_half_width", relative_half_width)
+            if relative_half_width <= 0:
+                raise InvalidInputError(
+                    f"relative_half_width = {relative_half_width!r} must be > 0"
+                )
+        warm_up = None if warm_up is None else whole_number("warm_up", warm_up, 0)
+        if warm_up is not None and trace is not None and warm_up > len(trace) - 2:
+            raise InvalidInputError(
+                f"warm_up = {warm_up} must leave two of the {len(trace)} arrivals of the trace"
+            )
+        return cls(
+            queries=queries,
+            seed=_seed(seed),
+            confidence=_fraction("confidence", confidence),
+            scv=scv,
+            trace=trace,
+            relative_half_width=relative_half_width,
+            quantiles=tuple(_fraction(f"quantiles[{i}]", q) for i, q in enumerate(quantiles)),
+            thresholds=tuple(real_number(f"thresholds[{i}]", x) for i, x in enumerate(thresholds)),
+            warm_up=warm_up,
+            batches=None if batches is None else whole_number("batches", batches, 2),
+            progress=progress,
+            threads=os.cpu_count() or 1 if threads is None else whole_number("threads", threads, 1),
+        )
+
+    @property
+    def arrivals(self) -> str:
+        """Kind of the arrivals, by name."""
+        if self.trace is not None:
+            return "trace"
+        return "poisson" if self.scv == 1.0 else "renewal"
+
+
+def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None]:
+    """Squared coefficient of variation of the gaps, and the trace where there is one."""
+    if given is None:
+        return 1.0, None
+    array = float_array("arrivals", given)
+    if array.ndim == 0:
+        if array < 0:
+            raise InvalidInputError(
+                f"arrivals = {float(array)!r} must be ≥ 0: a squared "
+                "coefficient of variation, or else an array of times"
+            )
+        return float(array), None
+    if len(array) < 2:
+        raise InvalidInputError("arrivals must have at least two times, got one")
+    is_back = np.concatenate(([False], np.diff(array) < 0))
+    if is_back.any():
+        place = first_place(is_back)[0]
+        raise InvalidInputError(
+            f"arrivals[{place}] = {float(array[place])!r} must be ≥ the time before it, "
+            f"{float(array[place - 1])!r} (seconds)"
+        )
+    return 1.0, array
+
+
+def _beginning(trace: FloatArray, queries: int | None) -> FloatArray:
+    """Return the arrivals of a trace that are wanted."""
+    if queries is not None and queries > len(trace):
+        raise InvalidInputError(
+            f"queries = {queries} must be at most {len(trace)}, the arrivals of the trace"
+        )
+    wanted = trace[:queries]
+    if wanted[-1] <= wanted[0]:
+        raise InvalidInputError("arrivals must not all be at one time")
+    return wanted
+
+
+def _fraction(name: str, value: float) -> float:
+    number = real_number(name, value)
+    if not 0.0 < number < 1.0:
+        raise InvalidInputError(f"{name} = {number!r} must be between 0 and 1")
+    return number
+
+
+def whole_number(name: str, value: int, least: int) -> int:
+    """Return a whole number that is large enough, or raise an error that names it."""
+    number = real_number(name, value)
+    if number < least or number != int(number):
+        raise InvalidInputError(f"{name} = {value!r} must be a whole number ≥ {least}")
+    return int(number)
+
+
+def _seed(seed: object) -> np.random.SeedSequence:
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(0, 1 << 32, size=4).tolist())
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise InvalidInputError(
+            f"seed = {seed!r:.80} must be a whole number ≥ 0 or a numpy.random.Generator"
+        )
+    return np.random.SeedSequence(int(seed))
