@@ -173,11 +173,11 @@ def planted(
     """
     n = int(rng.integers(1, 21)) if n is None else n
     utilization = float(rng.choice(UTILIZATIONS)) if utilization is None else utilization
-    pattern = str(rng.choice(PATTERNS, p=[0.35, 0.35, 0.1, 0.1, 0.1])) if pattern is None else pattern
+    pattern = (
+        str(rng.choice(PATTERNS, p=[0.35, 0.35, 0.1, 0.1, 0.1])) if pattern is None else pattern
+    )
     extras = [
-        extra
-        for extra in ("ignored", "useless", "fixed")
-        if not plain and rng.random() < 0.25
+        extra for extra in ("ignored", "useless", "fixed") if not plain and rng.random() < 0.25
     ]
     roles = planted_roles(rng, n, pattern, extras)
     mix = random_mix(rng, n, 0.02 if plain else float(rng.choice([1e-6, 1e-3])))
@@ -198,8 +198,10 @@ def planted(
 
     moments = [_moments(row, count) for row, count in zip(service, tokens.tolist(), strict=True)]
     weights = [Fraction(pi) for pi in mix.tolist()]
-    m1 = sum(pi * row[0] for pi, row in zip(weights, moments, strict=True))
-    m2 = sum(pi * row[1] for pi, row in zip(weights, moments, strict=True))
+    m1, m2 = (
+        sum((pi * row[j] for pi, row in zip(weights, moments, strict=True)), Fraction(0))
+        for j in (0, 1)
+    )
     arrival_rate = utilization / float(m1)
     described = _queue(rng, queue, float(m1))
     prices = _prices(described, Fraction(arrival_rate), m1, m2)
@@ -260,7 +262,9 @@ def _services(
         bend = log_uniform(rng, 1e-3, 3.0, n) * (rng.random(n) < 0.9)
         columns["per_squared_token"] = columns["per_token"] / size * bend
     names = list(columns)
-    return [dict(zip(names, row, strict=True)) for row in np.stack(list(columns.values()), -1).tolist()]
+    return [
+        dict(zip(names, row, strict=True)) for row in np.stack(list(columns.values()), -1).tolist()
+    ]
 
 
 def _moments(row: Mapping[str, float], count: float) -> tuple[Fraction, ...]:

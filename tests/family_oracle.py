@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from mpmath import mp, mpf, nstr, workdps
@@ -56,7 +57,7 @@ def accuracy(row: Mapping[str, Any], tokens: mpf) -> mpf:
     if row["kind"] == "michaelis":
         return row["floor"] + row["gain"] * tokens / (row["half_saturation"] + tokens)
     places, heights = row["tokens"], row["accuracy"]
-    for place, (start, end) in enumerate(zip(places, places[1:], strict=False)):
+    for place, (start, end) in enumerate(pairwise(places)):
         if tokens < end:
             rise = (heights[place + 1] - heights[place]) / (end - start)
             return heights[place] + rise * (tokens - start)
@@ -74,7 +75,7 @@ def accuracy_slope(row: Mapping[str, Any], tokens: mpf) -> mpf:
         half = row["half_saturation"]
         return row["gain"] * half / (half + tokens) ** 2
     places, heights = row["tokens"], row["accuracy"]
-    for place, (start, end) in enumerate(zip(places, places[1:], strict=False)):
+    for place, (start, end) in enumerate(pairwise(places)):
         if tokens < end:
             return (heights[place + 1] - heights[place]) / (end - start)
     return mpf(0)
@@ -163,16 +164,14 @@ class Exact:
             by_second = time(m1, second_moment + steps[1]) - time(m1, second_moment - steps[1])
             return by_first / (2 * steps[0]), by_second / (2 * steps[1])
 
-    def response(
-        self, row: Mapping[str, Any], excess: Callable[[mpf], mpf], near: mpf
-    ) -> mpf:
+    def response(self, row: Mapping[str, Any], excess: Callable[[mpf], mpf], near: mpf) -> mpf:
         """Where an excess of worth over price, from the right, falls through zero in the box."""
         lower, upper = row["min_tokens"], row["max_tokens"]
         corners = row["accuracy"].get("tokens", [])
         stops = [lower, *(corner for corner in corners if lower < corner < upper), upper]
         if excess(lower) <= 0:
             return lower
-        for start, end in zip(stops, stops[1:], strict=False):
+        for start, end in pairwise(stops):
             # The slope at the end of a piece is that of the piece, from the left.
             below = end - (end - start) * mp.eps * 4
             if excess(below) > 0:
@@ -268,7 +267,7 @@ def optimum(family: Family, digits: int = 30) -> dict[str, Any]:
         tokens = search(problem)
         gap = problem.gap(tokens)
         scale = problem.benefit(tokens) + problem.mean_system_time(tokens)
-        if not -mpf(10) ** -digits * scale <= gap <= mpf(10) ** -digits * scale:
+        if not -(mpf(10) ** -digits) * scale <= gap <= mpf(10) ** -digits * scale:
             raise ArithmeticError(f"the optimum is only proven to within {nstr(gap / scale, 3)}")
         text = partial(nstr, n=digits, strip_zeros=False)
         return {

@@ -1,4 +1,4 @@
-"""Constraints with every queue and curve: kept, priced by slopes, and told apart where impossible."""
+"""Constraints with every queue and curve: kept, priced by slopes, told apart where impossible."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.optimize import NonlinearConstraint, minimize
+from scipy.optimize import minimize
 
 import cvxqueue as cq
 from cvxqueue.certificates.coupled import is_satisfied
@@ -171,42 +171,49 @@ def test_a_general_descent_method_finds_nothing_better(names: Names, kind: str) 
     constrained = instance.replace(constraints=[constraint])
     solution = cq.solve(constrained)
     unit = np.maximum(plain.tokens, 1.0)
-    scale = solution.certificate.scale
+    # From a point inside; the constraint or the cap holds it to the stable part of the box.
+    start = more_than(instance, plain.tokens) if kind == "mean accuracy" else instance.lower
+    worst = float(instance.objective(start))
+    gain = solution.objective - worst
+    size = abs(constraint.excess(instance.evaluate(start)))
 
     def cost(x: FloatArray) -> float:
-        return -float(instance.objective(x * unit)) / scale
+        return float((worst - instance.objective(x * unit)) / gain)
 
     def slope(x: FloatArray) -> FloatArray:
-        return -instance.gradient(x * unit) * unit / scale
+        return -instance.gradient(x * unit) * unit / gain
 
-    # From a point inside, and held to the stable part of the box by the constraint or the cap.
-    start = more_than(instance, plain.tokens) if kind == "mean accuracy" else instance.lower
-    size = abs(constraint.excess(instance.evaluate(start))) or 1.0
-    inside = NonlinearConstraint(
-        lambda x: constraint.excess(instance.evaluate(x * unit)) / size,
-        -np.inf,
-        0.0,
-        jac=lambda x: constraint.gradient(instance.evaluate(x * unit)) * unit / size,
-    )
-    most = np.maximum(1.2 * plain.tokens, start + 1.0)
-    while float(instance.evaluate(most).idle) < 0.0:
-        most = 0.5 * (most + np.maximum(plain.tokens, start))
-    found = minimize(
-        cost,
-        start / unit,
-        jac=slope,
-        method="SLSQP",
-        bounds=np.stack([instance.lower, np.minimum(most, instance.upper)], axis=1) / unit[:, None],
-        constraints=[inside],
-        options={"ftol": 1e-14, "maxiter": 500},
-    )
-    tokens = np.clip(found.x * unit, instance.lower, instance.upper)
-    assert inside.fun(tokens / unit) <= 1e-7
-    assert -found.fun * scale <= solution.upper_bound + 1e-6 * scale
-    assert -found.fun * scale >= solution.objective - 1e-4 * scale
+    def room(x: FloatArray) -> float:
+        return float(-constraint.excess(instance.evaluate(x * unit)) / size)
+
+    def room_slope(x: FloatArray) -> FloatArray:
+        slopes: FloatArray = -constraint.gradient(instance.evaluate(x * unit)) * unit / size
+        return slopes
+
+    # A stable box with the answer inside: of a concave objective, the best there is the best.
+    center = np.maximum(solution.tokens, start)
+    most = np.minimum(2.0 * center, instance.upper)
+    while float(instance.evaluate(most).idle) < 1e-3:
+        most = 0.8 * most + 0.2 * center
+    bounds = list(zip((instance.lower / unit).tolist(), (most / unit).tolist(), strict=True))
+    x = start / unit
+    # It stops short of the optimum at a first answer, and goes on from there.
+    for _ in range(5):
+        found = minimize(
+            cost,
+            x,
+            jac=slope,
+            method="SLSQP",
+            bounds=bounds,
+            constraints=[{"type": "ineq", "fun": room, "jac": room_slope}],
+            options={"ftol": 1e-15, "maxiter": 500},
+        )
+        x = found.x
+    assert room(x) >= -1e-7
+    assert -1.0 - 1e-6 <= cost(x) <= -1.0 + 1e-5
 
 
-def active_set(solution: cq.Solution) -> list[Any]:
+def active_set(solution: cq.Solution) -> Any:
     """Where each type is: at a bound, at a kink of its curve, or between."""
     instance, tokens = solution.instance, solution.tokens
     near = 1e-7 * np.maximum(tokens, 1.0)
@@ -229,8 +236,9 @@ def test_multipliers_are_slopes_of_the_optimal_value(names: Names, kind: str) ->
             for one in (here, looser, tighter)
         ]
         if not all(solution.relative_gap <= CERTIFIED for solution in solutions):
+            # Slow too, so that no other is looked for.
             assert is_hard(names, case)
-            continue
+            return
         middle, first, last = solutions
         if not active_set(first) == active_set(middle) == active_set(last):
             continue
@@ -322,7 +330,6 @@ TAILS = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("names", TAILS, ids=" ".join)
 @pytest.mark.parametrize("load", [0.5, 0.9])
 def test_ten_million_queries_at_the_edge_of_the_tail(names: Names, load: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mpmath import mp, mpf, workdps
+from mpmath import mpf, workdps
 
 import cvxqueue as cq
 from cvxqueue.certificates import contraction, order_bracket, step_size, strong_concavity
@@ -159,23 +159,8 @@ def test_closed_forms_and_derivatives_against_exact_differences(names: Names) ->
         for tokens in stable_points(instance, rng, 3):
             point, direction = instance.evaluate(tokens), rng.standard_normal(3)
             noise = CLOSED / float(point.idle)
-            with workdps(80):
-                here, step = precise(tokens), mpf(10) ** -20
-
-                def moved(*moves: Sequence[float], here: Any = here, step: Any = step) -> mpf:
-                    shifts = [sum(map(mpf, parts)) for parts in zip(*moves, strict=True)]
-                    return problem.objective([a + step * b for a, b in zip(here, shifts, strict=True)])
-
-                value = problem.objective(here)
-                waiting = float(problem.mean_waiting_time(here))
-                units = np.eye(3).tolist()
-                along = direction.tolist()
-                slopes = [float((moved(e) - moved([-x for x in e])) / (2 * step)) for e in units]
-                bends = [
-                    float((moved(e, along) - moved(e) - moved(along) + value) / step**2)
-                    for e in units
-                ]
-                objective = float(value)
+            exact = exact_derivatives(problem, tokens, direction)
+            objective, waiting, slopes, bends = exact
             assert abs(float(point.objective) - objective) <= noise * float(point.scale)
             assert abs(float(point.mean_waiting_time) - waiting) <= noise * waiting
             terms = instance.probabilities * (point.marginal_benefit + point.marginal_cost)
@@ -186,6 +171,25 @@ def test_closed_forms_and_derivatives_against_exact_differences(names: Names) ->
                 for row, size in zip(np.eye(3), direction, strict=True)
             )
             assert (np.abs(found - bends) <= 10.0 * noise * parts).all()
+
+
+def exact_derivatives(
+    problem: Exact, tokens: FloatArray, direction: FloatArray
+) -> tuple[float, float, list[float], list[float]]:
+    """Objective, mean waiting time, gradient and a product with the Hessian, by differences."""
+    with workdps(80):
+        here, step = precise(tokens), mpf(10) ** -20
+
+        def moved(*moves: Sequence[float]) -> mpf:
+            shifts = [sum(map(mpf, parts)) for parts in zip(*moves, strict=True)]
+            return problem.objective([a + step * b for a, b in zip(here, shifts, strict=True)])
+
+        value, along = problem.objective(here), direction.tolist()
+        units = np.eye(tokens.size).tolist()
+        slopes = [(moved(e) - moved([-x for x in e])) / (2 * step) for e in units]
+        bends = [(moved(e, along) - moved(e) - moved(along) + value) / step**2 for e in units]
+        waiting = problem.mean_waiting_time(here)
+        return float(value), float(waiting), [*map(float, slopes)], [*map(float, bends)]
 
 
 @each_family
@@ -219,7 +223,9 @@ def test_differences_keep_their_digits(names: Names, distance: float) -> None:
 def gradient_of_time(problem: Exact, tokens: Sequence[mpf]) -> list[mpf]:
     first, second = problem.moments(tokens)
     prices = problem.prices(1 - problem.rate * first, second)
-    slopes = (service_slopes(row["service"], v) for row, v in zip(problem.types, tokens, strict=True))
+    slopes = (
+        service_slopes(row["service"], v) for row, v in zip(problem.types, tokens, strict=True)
+    )
     return [
         row["probability"] * (prices[0] * slope[0] + prices[1] * slope[1])
         for row, slope in zip(problem.types, slopes, strict=True)
@@ -321,7 +327,9 @@ def test_newton_encloses_the_exact_optimum(name: str) -> None:
     with workdps(40):
         objective = mpf(stored["objective"])
         assert mpf(solution.objective) <= objective <= mpf(solution.upper_bound)
-        for count, (low, high) in zip(stored["tokens"], solution.token_bounds.tolist(), strict=True):
+        for count, (low, high) in zip(
+            stored["tokens"], solution.token_bounds.tolist(), strict=True
+        ):
             # What is printed has thirty digits of a bound that is a float64.
             margin = mpf(10) ** -29 * mpf(high)
             assert mpf(low) - margin <= mpf(count) <= mpf(high) + margin
@@ -374,7 +382,12 @@ def numbers(family: Family) -> list[float]:
         elif not isinstance(value, str):
             yield float(value)
 
-    return [family.arrival_rate, family.accuracy_weight, *flat(dict(family.queue)), *flat(family.types)]
+    return [
+        family.arrival_rate,
+        family.accuracy_weight,
+        *flat(dict(family.queue)),
+        *flat(family.types),
+    ]
 
 
 def stacked(rows: Sequence[Family]) -> dict[str, Any]:
@@ -392,7 +405,9 @@ def stacked(rows: Sequence[Family]) -> dict[str, Any]:
                 [row["accuracy"][key] for row in family.types if row["accuracy"]["kind"] == kind]
                 for family in rows
             ]
-            for key in next(row["accuracy"] for row in rows[0].types if row["accuracy"]["kind"] == kind)
+            for key in next(
+                row["accuracy"] for row in rows[0].types if row["accuracy"]["kind"] == kind
+            )
             if key != "kind"
         }
         for kind in distinct

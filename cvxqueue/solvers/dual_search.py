@@ -148,7 +148,9 @@ def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
         is_free = is_free & ((bend < 0.0) | (point.response != tokens))
     stiffness = point.cost_curvature - bend
     # Inside a straight piece a type may have none of its own, and gives way until the others do.
-    stiffness = np.maximum(stiffness, _YIELDING * point.marginal_cost / np.maximum(instance.upper, 1.0))
+    stiffness = np.maximum(
+        stiffness, _YIELDING * point.marginal_cost / np.maximum(instance.upper, 1.0)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
     gradients = np.stack([coupling.gradient(here) for coupling in instance.couplings])
