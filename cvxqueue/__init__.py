@@ -44,6 +44,7 @@ from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_bat
 if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
+    from cvxqueue.fitting import Diagnosis, Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, solve_integer
     from cvxqueue.simulation import (
         Comparison,
@@ -58,7 +59,11 @@ if TYPE_CHECKING:
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _LAZY = {
+    "Diagnosis": "cvxqueue.fitting",
+    "Fit": "cvxqueue.fitting",
     "Formulation": "cvxqueue.dcp",
+    "diagnose": "cvxqueue.fitting",
+    "fit": "cvxqueue.fitting",
     "formulate": "cvxqueue.dcp",
     "from_dict": "cvxqueue.files",
     "load": "cvxqueue.files",
@@ -86,7 +91,9 @@ __all__ = [
     "Comparison",
     "ConvergenceError",
     "CvxqueueError",
+    "Diagnosis",
     "Estimate",
+    "Fit",
     "Formulation",
     "InfeasibleError",
     "Instance",
@@ -120,6 +127,8 @@ __all__ = [
     "check_simulation",
     "compare",
     "cross_validate",
+    "diagnose",
+    "fit",
     "formulate",
     "from_dict",
     "load",

@@ -28,6 +28,7 @@ ROOMS = (
     "solvers",
     "integer",
     "simulation",
+    "fitting",
     "plots",
     "cli",
 )

@@ -41,7 +41,7 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = ("solve", "check", "simulate", "schema", "info")
+COMMANDS = ("solve", "check", "simulate", "fit", "diagnose", "schema", "info")
 
 Capture = pytest.CaptureFixture[str]
 
@@ -149,7 +149,7 @@ def test_no_certified_answer_is_exit_status_1(
     assert main(["solve", server, *arguments]) == 1
     out, err = capsys.readouterr()
     assert "no certified answer: method 'fixed-point' came nearest" in err
-    assert "'time_limit' (raise time_limit" in err
+    assert "'time_limit' (the time limit was reached" in err
     if json_flag:
         data = one_object(out)
         assert data["status"] == "time_limit"

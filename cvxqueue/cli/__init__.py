@@ -1,4 +1,4 @@
-"""The command line: ``cvxqueue solve``, ``check``, ``simulate``, ``schema`` and ``info``."""
+"""The command line: ``cvxqueue solve``, ``check``, ``simulate``, ``fit`` and so on."""
 
 from __future__ import annotations
 

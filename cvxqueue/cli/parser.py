@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
+from cvxqueue.cli.measurements import add_diagnose_arguments, add_fit_arguments
+from cvxqueue.cli.numbers import not_negative, numbers, positive, whole
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 
@@ -18,6 +19,11 @@ _EXIT_STATUS = """\
 exit status:
   0  a certified answer
   1  none: no allocation is stable, or no method reached its tolerance
+  2  input that is not allowed"""
+
+_DONE_OR_REFUSED = """\
+exit status:
+  0  done
   2  input that is not allowed"""
 
 
@@ -42,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_solve(commands)
     _add_check(commands)
     _add_simulate(commands)
+    _add_fit(commands)
+    _add_diagnose(commands)
     _command(
         commands,
         "schema",
@@ -82,14 +90,14 @@ def _add_solve(commands: argparse._SubParsersAction[_Parser]) -> None:
     solve.add_argument(
         "--time-limit",
         metavar="S",
-        type=_positive,
+        type=positive,
         help="seconds for each method (default: no limit for the first one, 10 for each of the "
         "others, 3 for the integers)",
     )
     solve.add_argument(
         "--tolerance",
         metavar="T",
-        type=_positive,
+        type=positive,
         help="certified relative gap to reach (default: 1e-9, and for newton the least that "
         "double precision can prove)",
     )
@@ -140,17 +148,17 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     simulate.add_argument(
         "--queries",
         metavar="N",
-        type=_whole(2),
+        type=whole(2),
         help="queries to simulate (default: a million, or the whole trace)",
     )
     simulate.add_argument(
-        "--seed", metavar="S", type=_whole(0), default=0, help="of the random numbers (default: 0)"
+        "--seed", metavar="S", type=whole(0), default=0, help="of the random numbers (default: 0)"
     )
     which = simulate.add_mutually_exclusive_group()
     which.add_argument(
         "--tokens",
         metavar="L",
-        type=_numbers,
+        type=numbers,
         help="one number for all types, or one for each, commas between (default: the optimum)",
     )
     which.add_argument("--integer", action="store_true", help="the best whole tokens")
@@ -158,7 +166,7 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     when.add_argument(
         "--gap-scv",
         metavar="C",
-        type=_not_negative,
+        type=not_negative,
         help="squared coefficient of variation of the times between arrivals (default: Poisson)",
     )
     when.add_argument(
@@ -172,6 +180,43 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="stretch the trace to the arrival rate of the instance",
     )
     _add_json(simulate)
+
+
+def _add_fit(commands: argparse._SubParsersAction[_Parser]) -> None:
+    fit = _command(
+        commands,
+        "fit",
+        "fit an instance to measured service times, accuracies and arrivals",
+        "Fit the service line, the accuracy curves and the arrivals to measurements, with\n"
+        "intervals and warnings, and write the instance. A file is a CSV table with a\n"
+        "header, the JSON of `vllm bench serve --save-detailed`, an Azure LLM trace, or a\n"
+        "Mooncake trace.",
+        "examples:\n"
+        "  cvxqueue fit --service times.csv --accuracy answers.csv --trace trace.csv \\\n"
+        "      --accuracy-weight 100 --max-tokens 32768 -o server.toml\n"
+        "  cvxqueue fit --trace AzureLLMInferenceTrace_conv.csv --json\n"
+        "  cvxqueue fit --service times.csv --where service.concurrency=1 \\\n"
+        "      --column service.seconds=wall_ms\n\n"
+        f"{_DONE_OR_REFUSED}",
+    )
+    add_fit_arguments(fit)
+    _add_json(fit)
+
+
+def _add_diagnose(commands: argparse._SubParsersAction[_Parser]) -> None:
+    diagnose = _command(
+        commands,
+        "diagnose",
+        "say whether the model describes a server, from its measured requests",
+        "Test the assumptions of the model on measured requests: service times linear in\n"
+        "the tokens and regardless of the load, Poisson arrivals, budgets used up.",
+        "examples:\n"
+        "  cvxqueue diagnose requests.csv\n"
+        "  cvxqueue diagnose bench.json --json\n\n"
+        f"{_DONE_OR_REFUSED}",
+    )
+    add_diagnose_arguments(diagnose)
+    _add_json(diagnose)
 
 
 def _command(
@@ -209,40 +254,3 @@ def _add_file(parser: _Parser) -> None:
 
 def _add_json(parser: _Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {text!r}")
-    return value
-
-
-def _numbers(text: str) -> list[float]:
-    return [_not_negative(part) for part in text.split(",")]
-
-
-def _whole(least: int) -> Callable[[str], int]:
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number ≥ {least}, got {text!r}")
-        return value
-
-    return convert

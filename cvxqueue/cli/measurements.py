@@ -1,0 +1,94 @@
+"""The arguments of the commands that read measurements: fit and diagnose."""
+
+from __future__ import annotations
+
+import argparse
+
+from cvxqueue.cli.numbers import not_negative, positive
+
+__all__ = ["add_diagnose_arguments", "add_fit_arguments"]
+
+
+def add_fit_arguments(fit: argparse.ArgumentParser) -> None:
+    """Add what ``cvxqueue fit`` takes."""
+    fit.add_argument("--service", metavar="FILE", help="tokens and seconds of single requests")
+    fit.add_argument(
+        "--accuracy", metavar="FILE", help="right answers out of so many, by tokens and type"
+    )
+    fit.add_argument("--trace", metavar="FILE", help="arrival times, and types if known")
+    fit.add_argument(
+        "--accuracy-weight",
+        metavar="S",
+        type=positive,
+        help="seconds of mean system time worth one unit of accuracy",
+    )
+    fit.add_argument(
+        "--max-tokens", metavar="L", type=positive, help="cap of the tokens of every type"
+    )
+    fit.add_argument(
+        "-o", "--output", metavar="FILE", help="instance file to write, .toml or .json"
+    )
+    fit.add_argument("--force", action="store_true", help="replace the output if it exists")
+    fit.add_argument("--name", help="what the instance is called (default: the output's name)")
+    fit.add_argument(
+        "--arrival-rate",
+        metavar="R",
+        type=positive,
+        help="queries per second, instead of those of the trace",
+    )
+    fit.add_argument(
+        "--mix",
+        metavar="TYPE=P",
+        nargs="+",
+        default=[],
+        help="probability of each type, instead of those of the trace",
+    )
+    fit.add_argument(
+        "--answer-tokens",
+        metavar="L",
+        type=not_negative,
+        default=0.0,
+        help="tokens of an answer beside those of its thinking; their time goes to the base",
+    )
+    fit.add_argument(
+        "--token-scv",
+        metavar="V",
+        type=not_negative,
+        default=0.0,
+        help="squared coefficient of variation of the tokens used (see diagnose)",
+    )
+    fit.add_argument(
+        "--confidence", metavar="C", type=float, default=0.95, help="of the intervals (0.95)"
+    )
+    _add_reading(fit, "PART.")
+
+
+def add_diagnose_arguments(diagnose: argparse.ArgumentParser) -> None:
+    """Add what ``cvxqueue diagnose`` takes."""
+    diagnose.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")
+    _add_reading(diagnose, "")
+
+
+def _add_reading(parser: argparse.ArgumentParser, part: str) -> None:
+    of = "; PART is service, accuracy or trace" if part else ""
+    parser.add_argument(
+        "--column",
+        metavar=f"{part}FIELD=NAME",
+        action="append",
+        default=[],
+        help=f"column that holds a field, where its name is not a usual one{of}",
+    )
+    parser.add_argument(
+        "--where",
+        metavar=f"{part}NAME=VALUE",
+        action="append",
+        default=[],
+        help="use only the rows with this value in this column",
+    )
+    parser.add_argument(
+        "--max-malformed",
+        metavar="F",
+        type=float,
+        default=0.01,
+        help="largest fraction of malformed rows to leave out (0.01); more are an error",
+    )

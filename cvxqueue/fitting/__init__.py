@@ -1,0 +1,35 @@
+"""From measurements to an instance: service line, accuracy curves, arrivals, and their readers."""
+
+from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
+from cvxqueue.fitting.curve import CurveFit, fit_curve
+from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
+from cvxqueue.fitting.fit import Fit, fit
+from cvxqueue.fitting.parameter import FittedParameter
+from cvxqueue.fitting.poisson import PoissonTest
+from cvxqueue.fitting.readers import read_answers, read_requests
+from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
+from cvxqueue.fitting.verdict import Goodness
+
+__all__ = [
+    "Answers",
+    "ArrivalFit",
+    "CurveFit",
+    "Diagnosis",
+    "Finding",
+    "Fit",
+    "FittedParameter",
+    "Goodness",
+    "Linearity",
+    "PoissonTest",
+    "Requests",
+    "ServiceFit",
+    "Source",
+    "diagnose",
+    "fit",
+    "fit_arrivals",
+    "fit_curve",
+    "fit_service",
+    "read_answers",
+    "read_requests",
+]

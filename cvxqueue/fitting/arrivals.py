@@ -1,0 +1,173 @@
+"""Arrivals: their rate, their mix of types, and whether they are Poisson."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.fitting.poisson import PoissonTest, normal_quantile, poisson_test
+from cvxqueue.model.arrays import FloatArray, float_array
+
+__all__ = ["ArrivalFit", "fit_arrivals"]
+
+_FEWEST = 10
+
+
+@dataclass(frozen=True)
+class ArrivalFit:
+    """Arrival rate and mix of a trace.
+
+    Attributes
+    ----------
+    rate : FittedParameter
+        Arrivals per second. Where Poisson is rejected, the interval follows the dispersion seen.
+    mix : dict of str to FittedParameter
+        Probability of each type, in order of appearance; empty where the trace names none.
+    arrivals : int
+        Number of arrivals.
+    duration : float
+        Seconds from the first to the last.
+    poisson : PoissonTest
+        Whether the model's arrivals describe them.
+    warnings : tuple of str
+        What to know before the rate is used.
+    """
+
+    rate: FittedParameter
+    mix: dict[str, FittedParameter]
+    arrivals: int
+    duration: float
+    poisson: PoissonTest
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "rate": self.rate.to_dict(),
+            "mix": {name: share.to_dict() for name, share in self.mix.items()},
+            "arrivals": self.arrivals,
+            "duration": self.duration,
+            "poisson": self.poisson.to_dict(),
+            "warnings": list(self.warnings),
+        }
+
+
+def fit_arrivals(
+    arrivals: ArrayLike, types: Sequence[str] | None = None, *, confidence: float = 0.95
+) -> ArrivalFit:
+    """Estimate rate and mix of arrivals, and test whether they are Poisson.
+
+    Parameters
+    ----------
+    arrivals : array_like, shape (M,)
+        Times in seconds, from any origin and in any order; at least ten.
+    types : sequence of str, optional
+        Type of each arrival.
+    confidence : float, default 0.95
+        Of the intervals.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than ten arrivals, all at one time, or the lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cvxqueue.fitting import fit_arrivals
+    >>> gaps = np.random.default_rng(1).exponential(5.0, 2000)
+    >>> found = fit_arrivals(np.cumsum(gaps))
+    >>> round(found.rate.value, 1), found.poisson.is_rejected
+    (0.2, False)
+    """
+    confidence = require_confidence(confidence)
+    times = np.sort(np.atleast_1d(float_array("arrivals", arrivals)))
+    if times.size < _FEWEST:
+        raise InvalidInputError(
+            f"{times.size} arrival{'s' * (times.size != 1)} are too few; at least {_FEWEST} are "
+            "needed"
+        )
+    if types is not None and len(types) != times.size:
+        raise InvalidInputError(
+            f"arrivals and types must be of one length, got {times.size} and {len(types)}"
+        )
+    duration = float(times[-1] - times[0])
+    if duration <= 0:
+        raise InvalidInputError(
+            f"all {times.size} arrivals are at one time; a rate needs times that differ"
+        )
+    gaps, ties = _gaps(times)
+    poisson = poisson_test(times, gaps, confidence)
+    return ArrivalFit(
+        rate=_rate(gaps.size, duration, poisson, confidence),
+        mix={} if types is None else _mix(types, confidence),
+        arrivals=times.size,
+        duration=duration,
+        poisson=poisson,
+        warnings=tuple(_warnings(poisson, ties, times.size)),
+    )
+
+
+def _gaps(times: FloatArray) -> tuple[FloatArray, int]:
+    """Gaps, and how many are zero; those become half of the clock's smallest step."""
+    gaps = np.diff(times)
+    ties = int(np.count_nonzero(gaps == 0))
+    if ties:
+        gaps = np.where(gaps == 0, gaps[gaps > 0].min() / 2.0, gaps)
+    return gaps, ties
+
+
+def _rate(gaps: int, duration: float, poisson: PoissonTest, confidence: float) -> FittedParameter:
+    from scipy.special import chdtri
+
+    rate = gaps / duration
+    if not poisson.is_rejected:
+        # The time of that many Poisson arrivals has a gamma distribution.
+        tail = (1.0 - confidence) / 2.0
+        low, high = (float(chdtri(2 * gaps, p)) / (2.0 * duration) for p in (1.0 - tail, tail))
+        return FittedParameter(rate, rate / math.sqrt(gaps), (low, high), confidence)
+    # Counts over a long time vary by the dispersion of windows, or of gaps where that is more.
+    spread = max(poisson.dispersion, poisson.gap_scv.value)
+    error = rate * math.sqrt(spread / gaps)
+    factor = math.exp(normal_quantile(confidence) * error / rate)
+    return FittedParameter(rate, error, (rate / factor, rate * factor), confidence)
+
+
+def _mix(types: Sequence[str], confidence: float) -> dict[str, FittedParameter]:
+    """Shares of the types with Wilson's intervals."""
+    z, n = normal_quantile(confidence), len(types)
+    counts: dict[str, int] = {}
+    for name in types:
+        counts[name] = counts.get(name, 0) + 1
+    mix = {}
+    for name, count in counts.items():
+        p = count / n
+        centre = (p + z * z / (2 * n)) / (1.0 + z * z / n)
+        half = z / (1.0 + z * z / n) * math.sqrt(p * (1.0 - p) / n + z * z / (4.0 * n * n))
+        ends = max(centre - half, 0.0), min(centre + half, 1.0)
+        mix[name] = FittedParameter(p, math.sqrt(p * (1.0 - p) / n), ends, confidence)
+    return mix
+
+
+def _warnings(poisson: PoissonTest, ties: int, arrivals: int) -> list[str]:
+    found = []
+    if poisson.is_rejected:
+        scv = poisson.gap_scv.value
+        longer = "longer" if scv > 1 else "shorter"
+        found.append(
+            f"{poisson.sentence}. The model's waiting times are then a guide only: by its gaps "
+            f"alone (Kingman's approximation), the wait would be {longer} than the model says"
+        )
+    if ties:
+        found.append(
+            f"{ties} of {arrivals} arrivals come at the same time as the one before: the clock is "
+            "coarse, or queries come in batches (see BatchArrivals)"
+        )
+    return found

@@ -1,0 +1,235 @@
+"""The saturating curve of a task type, by binomial maximum likelihood."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.levels import merged
+from cvxqueue.fitting.likelihood import Counts
+from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.fitting.precision import intervals, standard_errors
+from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
+from cvxqueue.model import SaturatingExponential
+from cvxqueue.model.arrays import FloatArray, float_array, require
+
+__all__ = ["CurveFit", "fit_curve"]
+
+_PARAMETERS = 3
+# Counts read from an accuracy of five decimals and a number of questions need not be whole.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFit:
+    """A saturating curve p(l) = floor + gain (1 − exp(−rate l)) fitted to answers.
+
+    Attributes
+    ----------
+    floor, gain, rate : FittedParameter
+        With profile-likelihood intervals; the standard errors come from the observed information.
+    goodness : Goodness
+        Deviance against the saturated model.
+    tokens, observed, fitted : ndarray, shape (M,)
+        The levels, the accuracy seen there and that of the curve.
+    answers : float
+        Number of answers; NaN where the data do not say.
+    method : str
+        What was maximised.
+    warnings : tuple of str
+        What to know before the curve is used.
+    """
+
+    floor: FittedParameter
+    gain: FittedParameter
+    rate: FittedParameter
+    goodness: Goodness
+    tokens: FloatArray
+    observed: FloatArray
+    fitted: FloatArray
+    answers: float
+    method: str
+    warnings: tuple[str, ...]
+
+    @property
+    def residuals(self) -> FloatArray:
+        """Accuracy seen minus that of the curve, by level."""
+        return self.observed - self.fitted
+
+    @property
+    def curve(self) -> SaturatingExponential:
+        """The fitted curve, of one type."""
+        return SaturatingExponential(
+            floor=self.floor.value, gain=self.gain.value, rate=self.rate.value
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "floor": self.floor.to_dict(),
+            "gain": self.gain.to_dict(),
+            "rate": self.rate.to_dict(),
+            "goodness": {
+                "deviance": self.goodness.deviance,
+                "degrees_of_freedom": self.goodness.degrees_of_freedom,
+                "p_value": self.goodness.p_value,
+                "verdict": self.goodness.verdict,
+            },
+            "tokens": self.tokens.tolist(),
+            "observed": self.observed.tolist(),
+            "fitted": self.fitted.tolist(),
+            "residuals": self.residuals.tolist(),
+            "answers": self.answers,
+            "method": self.method,
+            "warnings": list(self.warnings),
+        }
+
+
+def fit_curve(
+    tokens: ArrayLike,
+    correct: ArrayLike | None = None,
+    total: ArrayLike | None = None,
+    *,
+    accuracy: ArrayLike | None = None,
+    confidence: float = 0.95,
+) -> CurveFit:
+    """Fit a saturating curve to answers that were right or wrong.
+
+    With `total`, the likelihood is binomial. Without it nobody knows how precise an accuracy is:
+    all rows then weigh the same, and their precision is estimated from their residuals
+    (quasi-likelihood).
+
+    Parameters
+    ----------
+    tokens : array_like, shape (M,)
+        Tokens used, ≥ 0, with at least three different values.
+    correct : array_like, shape (M,), optional
+        Right answers, at most `total`.
+    total : array_like, shape (M,), optional
+        Answers, > 0.
+    accuracy : array_like, shape (M,), optional
+        Instead of `correct`: the fraction of right answers, in [0, 1].
+    confidence : float, default 0.95
+        Of the intervals.
+
+    Raises
+    ------
+    InvalidInputError
+        If a value is not allowed, or fewer than three different numbers of tokens are given (four
+        without `total`).
+
+    Notes
+    -----
+    The intervals are right where the answers are independent. The same questions asked at every
+    budget make them somewhat wide for differences and leave them right for single levels.
+
+    Examples
+    --------
+    >>> from cvxqueue.fitting import fit_curve
+    >>> found = fit_curve([0, 250, 500, 1000, 2000], [200, 288, 357, 453, 546], [1000] * 5)
+    >>> round(found.gain.value, 2), found.goodness.verdict
+    (0.4, 'fits')
+    """
+    confidence = require_confidence(confidence)
+    counts, is_counted = _counts(tokens, correct, total, accuracy)
+    peak = counts.peak()
+    fitted = counts.probabilities(peak.floor, peak.gain, peak.rate)
+    dispersion = 1.0 if is_counted else _dispersion(counts, fitted)
+    errors = standard_errors(counts, peak) * math.sqrt(dispersion)
+    drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - _PARAMETERS)
+    floor, gain, rate = (
+        FittedParameter(value, error, interval, confidence)
+        for value, error, interval in zip(
+            (peak.floor, peak.gain, peak.rate), errors, intervals(counts, peak, drop), strict=True
+        )
+    )
+    goodness = goodness_of(counts, peak, fitted) if is_counted else Goodness(math.nan, 0, math.nan)
+    observed = counts.correct / counts.total
+    return CurveFit(
+        floor=floor,
+        gain=gain,
+        rate=rate,
+        goodness=goodness,
+        tokens=_frozen(counts.tokens),
+        observed=_frozen(observed),
+        fitted=_frozen(fitted),
+        answers=float(counts.total.sum()) if is_counted else math.nan,
+        method="binomial maximum likelihood"
+        if is_counted
+        else "binomial quasi-likelihood, rows of equal weight",
+        warnings=tuple(
+            curve_warnings(counts, peak, rate, goodness, dispersion, is_counted=is_counted)
+        ),
+    )
+
+
+def _counts(
+    tokens: ArrayLike,
+    correct: ArrayLike | None,
+    total: ArrayLike | None,
+    accuracy: ArrayLike | None,
+) -> tuple[Counts, bool]:
+    """Checked counts by level, and whether the number of answers is known."""
+    at = np.atleast_1d(float_array("tokens", tokens))
+    require("tokens", at, at >= 0, "must be ≥ 0")
+    if (correct is None) == (accuracy is None):
+        raise InvalidInputError("give correct (a count) or accuracy (a fraction), and not both")
+    if correct is not None and total is None:
+        raise InvalidInputError("correct needs total, the number of answers")
+    is_counted = total is not None
+    n = np.ones(at.size) if total is None else np.atleast_1d(float_array("total", total))
+    require("total", n, n > 0, "must be > 0")
+    if accuracy is not None:
+        share = np.atleast_1d(float_array("accuracy", accuracy))
+        require("accuracy", share, (share >= 0) & (share <= 1), "must be in [0, 1] (a fraction)")
+        _same_length(tokens=at, accuracy=share, total=n)
+        right = share * n
+    else:
+        right = np.atleast_1d(float_array("correct", correct))  # type: ignore[arg-type]
+        require("correct", right, right >= 0, "must be ≥ 0")
+        _same_length(tokens=at, correct=right, total=n)
+        require("correct", right, right <= n * (1.0 + _ROUNDING), "must be at most total")
+    levels, k, m = merged(at, right, n)
+    least = _PARAMETERS if is_counted else _PARAMETERS + 1
+    if levels.size < least:
+        raise InvalidInputError(
+            f"tokens have {levels.size} different value{'s' * (levels.size != 1)}; a curve of "
+            f"three parameters needs at least {least}"
+            + ("" if is_counted else " where the number of answers (total) is not known")
+        )
+    return Counts(levels, np.clip(k, 0.0, m), m), is_counted
+
+
+def _same_length(**arrays: FloatArray) -> None:
+    lengths = {name: array.size for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InvalidInputError(f"the arrays must be of one length: {listed}")
+
+
+def _dispersion(counts: Counts, fitted: FloatArray) -> float:
+    """Pearson's estimate of the variance of an accuracy relative to p (1 − p)."""
+    spread = counts.total * fitted * (1.0 - fitted)
+    square = (counts.correct - counts.total * fitted) ** 2
+    pearson = np.divide(square, spread, out=np.zeros_like(square), where=spread > 0).sum()
+    # Accuracies are printed to some digits; nobody's residuals are exactly zero.
+    return max(float(pearson) / (counts.tokens.size - _PARAMETERS), _ROUNDING)
+
+
+def _drop(confidence: float, dispersion: float, freedom: int | None) -> float:
+    """How far the log-likelihood may fall within the interval."""
+    from scipy.special import chdtri, fdtri
+
+    quantile = chdtri(1, 1.0 - confidence) if freedom is None else fdtri(1, freedom, confidence)
+    return float(quantile) * dispersion / 2.0
+
+
+def _frozen(array: FloatArray) -> FloatArray:
+    copied = np.array(array, dtype=np.float64)
+    copied.flags.writeable = False
+    return copied

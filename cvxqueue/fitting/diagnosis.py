@@ -1,0 +1,280 @@
+"""Whether the model describes a server: its assumptions, tested on measured requests."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.arrivals import fit_arrivals
+from cvxqueue.fitting.readers import read_requests
+from cvxqueue.fitting.records import Requests
+from cvxqueue.fitting.robust import robust_line
+from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["Diagnosis", "Finding", "diagnose"]
+
+_SIGNIFICANCE = 0.05
+# A rank correlation smaller than this explains under one percent of the variation.
+_NEGLIGIBLE_CORRELATION = 0.1
+# Mean use so near to the budget, and a squared coefficient of variation so small, do not matter.
+_NEARLY_ALL = 0.05
+_LITTLE_SPREAD = 0.01
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One assumption of the model and what the data say of it.
+
+    Attributes
+    ----------
+    subject : str
+        The assumption.
+    holds : bool or None
+        Whether the data agree; ``None`` where they cannot say.
+    sentence : str
+        The outcome in plain words, with its number.
+    numbers : dict of str to float
+        The numbers behind it.
+    """
+
+    subject: str
+    holds: bool | None
+    sentence: str
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the data say of each assumption of the model.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+        Linearity, load, arrivals and budgets, in this order.
+    warnings : tuple of str
+        What was left out of the data, and whether requests were served together.
+    source : str
+        The file.
+    """
+
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, by subject."""
+        return {
+            "source": self.source,
+            "warnings": list(self.warnings),
+            **{
+                found.subject.replace(" ", "_"): {
+                    "holds": found.holds,
+                    "meaning": found.sentence,
+                    **found.numbers,
+                }
+                for found in self.findings
+            },
+        }
+
+
+def diagnose(
+    requests: str | os.PathLike[str] | Requests,
+    *,
+    max_malformed: float = 0.01,
+) -> Diagnosis:
+    """Test the assumptions of the model on the requests of a server.
+
+    Parameters
+    ----------
+    requests : path or Requests
+        A file for `read_requests`. Which assumptions can be tested depends on its columns: tokens
+        and seconds for the service line, start times or concurrency beside them for the load,
+        arrival times for the arrivals, budgets beside tokens for their use.
+    max_malformed : float, default 0.01
+        Largest fraction of malformed rows that are left out; more are an error.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, or nothing in it can be tested.
+    """
+    if not isinstance(requests, Requests):
+        requests = read_requests(requests, needs=(), max_malformed=max_malformed)
+    line = _line(requests)
+    findings = (
+        _linearity(line),
+        _load(requests, line),
+        _arrivals(requests),
+        _budgets(requests),
+    )
+    if all(found.holds is None for found in findings):
+        reasons = "; ".join(f"{found.subject}: {found.sentence}" for found in findings)
+        raise InvalidInputError(f"{requests.source.name}: nothing can be tested ({reasons})")
+    return Diagnosis(findings, requests.warnings, requests.source.sentence)
+
+
+def _line(requests: Requests) -> ServiceFit | str:
+    if requests.tokens is None or requests.seconds is None:
+        return "It needs tokens and seconds."
+    try:
+        return fit_service(requests.tokens, requests.seconds)
+    except InvalidInputError as error:
+        return f"The data do not suffice: {error}."
+
+
+def _linearity(line: ServiceFit | str) -> Finding:
+    subject = "linear service"
+    if isinstance(line, str):
+        return Finding(subject, None, line, {})
+    found = line.linearity
+    numbers = {
+        "per_token": line.per_token.value,
+        "base": line.base.value,
+        "bend": found.bend,
+        "p_value": found.p_value,
+        "r_squared": line.r_squared,
+    }
+    fitted = (
+        f"{line.base.value:.4g} s and {1e3 * line.per_token.value:.4g} ms per token explain "
+        f"{100 * line.r_squared:.1f} % of the variance of the times"
+    )
+    if found.holds is None:
+        return Finding(
+            subject,
+            None,
+            f"A bend needs four rows and three numbers of tokens; {fitted}.",
+            numbers,
+        )
+    bend = (
+        f"a quadratic term changes the times by up to {100 * found.bend:.1f} % of their mean "
+        f"(p = {found.p_value:.2g})"
+    )
+    if found.holds:
+        return Finding(
+            subject, True, f"The time is linear in the tokens: {fitted}; {bend}.", numbers
+        )
+    return Finding(
+        subject,
+        False,
+        f"The time is not linear in the tokens: {fitted}, but {bend}; consider QuadraticService.",
+        numbers,
+    )
+
+
+def _load(requests: Requests, line: ServiceFit | str) -> Finding:
+    from scipy.special import stdtr
+
+    subject = "service regardless of load"
+    load = requests.in_flight
+    if isinstance(line, str) or load is None:
+        return Finding(
+            subject,
+            None,
+            "It needs tokens and seconds, with start times or concurrency.",
+            {},
+        )
+    if np.all(load == load[0]):
+        always = f"every request was served at concurrency {load[0]:g}"
+        return Finding(subject, None, f"E{always[1:]}.", {"concurrency": float(load[0])})
+    fitted = line.base.value + line.per_token.value * requests.column("tokens")
+    excess = requests.column("seconds") / fitted - 1.0
+    correlation = _rank_correlation(excess, load)
+    freedom = load.size - 2
+    t = correlation * math.sqrt(freedom / max(1.0 - correlation**2, 1e-300))
+    p_value = 2.0 * float(stdtr(freedom, -abs(t)))
+    slope = float(robust_line(np.stack([np.ones(load.size), load], axis=1), excess)[0][1])
+    numbers = {
+        "correlation": correlation,
+        "p_value": p_value,
+        "slope": slope,
+        "mean_in_flight": float(load.mean()),
+    }
+    measured = (
+        f"the rank correlation of the time above the line with the requests in flight is "
+        f"{correlation:.2f} (p = {p_value:.2g})"
+    )
+    if p_value >= _SIGNIFICANCE or abs(correlation) < _NEGLIGIBLE_CORRELATION:
+        return Finding(subject, True, f"The time does not depend on the load: {measured}.", numbers)
+    way = "longer" if slope > 0 else "shorter"
+    return Finding(
+        subject,
+        False,
+        f"The time depends on the load: {measured}; with each further request it is "
+        f"{100 * abs(slope):.1f} % {way}. The times include waiting, or the server shares its "
+        "capacity (see ProcessorSharing); measure at concurrency 1.",
+        numbers,
+    )
+
+
+def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
+    """Spearman's."""
+    from scipy.stats import rankdata
+
+    x, y = rankdata(a), rankdata(b)
+    x, y = x - x.mean(), y - y.mean()
+    size = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / size if size > 0 else 0.0
+
+
+def _arrivals(requests: Requests) -> Finding:
+    subject = "Poisson arrivals"
+    if requests.arrivals is None:
+        return Finding(subject, None, "It needs arrival times.", {})
+    try:
+        found = fit_arrivals(requests.arrivals)
+    except InvalidInputError as error:
+        return Finding(subject, None, f"The data do not suffice: {error}.", {})
+    test = found.poisson
+    numbers = {
+        "arrival_rate": found.rate.value,
+        "gap_scv": test.gap_scv.value,
+        "dispersion": test.dispersion,
+        "p_value": test.p_value,
+    }
+    return Finding(subject, not test.is_rejected, f"{test.sentence}.", numbers)
+
+
+def _budgets(requests: Requests) -> Finding:
+    subject = "budgets used up"
+    if requests.budgets is None or requests.tokens is None:
+        return Finding(subject, None, "It needs budgets and tokens.", {})
+    ratio = requests.tokens / requests.budgets
+    used, scv = float(ratio.mean()), _token_scv(requests.tokens, requests.budgets)
+    exceeded = float(np.mean(requests.tokens > requests.budgets))
+    numbers = {"mean_use": used, "token_scv": scv, "exceeded": exceeded}
+    measured = (
+        f"queries use {100 * used:.1f} % of their budget on average, with a squared coefficient of "
+        f"variation of {scv:.3f} at equal budgets"
+    )
+    if exceeded:
+        measured += f", and {100 * exceeded:.1f} % of them exceed it"
+    if abs(used - 1.0) <= _NEARLY_ALL and scv <= _LITTLE_SPREAD:
+        return Finding(subject, True, f"Budgets are used up: {measured}.", numbers)
+    return Finding(
+        subject,
+        False,
+        f"Budgets are not what is used: {measured}. The tokens of the model are those used: give "
+        f"AffineService token_scv={scv:.3f}, and set budgets of the solved tokens divided by "
+        f"{used:.3f}.",
+        numbers,
+    )
+
+
+def _token_scv(tokens: FloatArray, budgets: FloatArray) -> float:
+    """Squared coefficient of variation of the tokens at equal budgets, pooled over budgets."""
+    _, place = np.unique(budgets, return_inverse=True)
+    count = np.bincount(place)
+    mean = np.bincount(place, tokens) / count
+    relative = np.divide(tokens, mean[place], out=np.ones_like(tokens), where=mean[place] > 0)
+    freedom = tokens.size - count.size
+    if freedom > 0:
+        return float(np.square(relative - 1.0).sum()) / freedom
+    # Every budget occurs once: the use of the budget stands for it.
+    use = tokens / budgets
+    return float(use.var(ddof=1)) / float(use.mean()) ** 2 if use.size > 1 and use.any() else 0.0

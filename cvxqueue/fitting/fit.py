@@ -1,0 +1,281 @@
+"""The fit: all that measurements say of a server, and the instance that follows from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
+from cvxqueue.fitting.assembly import assemble
+from cvxqueue.fitting.curve import CurveFit, fit_curve
+from cvxqueue.fitting.memory import answers_from, requests_from
+from cvxqueue.fitting.parameter import require_confidence
+from cvxqueue.fitting.readers import read_answers, read_requests
+from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.model import Instance
+from cvxqueue.model.queue import Queue
+
+__all__ = ["Fit", "fit"]
+
+# A file, what a reader made of one, or columns in memory.
+_Measurements = str | os.PathLike[str] | Requests | Mapping[str, Any]
+_Answers = str | os.PathLike[str] | Answers | Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """What was fitted to measurements; parts without measurements are empty.
+
+    Attributes
+    ----------
+    service : dict of str to ServiceFit
+        The service line of each type; one line under the name "" where the data name no types.
+    curves : dict of str to CurveFit
+        The accuracy curve of each type; one curve under "" where the data name no types.
+    arrivals : ArrivalFit or None
+        Arrival rate, mix and test of the Poisson assumption.
+    sources : tuple of str
+        Provenance: files, rows used and methods.
+    warnings : tuple of str
+        Everything to know before the numbers are used.
+    """
+
+    service: dict[str, ServiceFit]
+    curves: dict[str, CurveFit]
+    arrivals: ArrivalFit | None
+    sources: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def instance(
+        self,
+        *,
+        accuracy_weight: float,
+        max_tokens: ArrayLike,
+        arrival_rate: float | None = None,
+        mix: Mapping[str, float] | None = None,
+        answer_tokens: ArrayLike = 0.0,
+        min_tokens: ArrayLike = 0.0,
+        importance: ArrayLike = 1.0,
+        token_scv: ArrayLike = 0.0,
+        queue: Queue | None = None,
+        name: str = "",
+        description: str = "",
+    ) -> Instance:
+        """Return the instance that the fit describes, with its provenance in `sources`.
+
+        Parameters
+        ----------
+        accuracy_weight : float
+            Seconds of mean system time worth one unit of accuracy.
+        max_tokens, min_tokens, importance : array_like, shape () or (N,)
+            As for `Instance`, in the order of `curves`.
+        arrival_rate : float, optional
+            Per second; by default that of the trace.
+        mix : mapping of str to float, optional
+            Probability of each type; by default that of the trace.
+        answer_tokens : array_like, shape () or (N,), default 0
+            Tokens of the answer itself: their time goes to the base. Give them where the service
+            times count all tokens and the accuracy curves only those of thinking.
+        token_scv : array_like, shape () or (N,), default 0
+            Squared coefficient of variation of the tokens used; `diagnose` measures it.
+        queue : Queue, optional
+            By default FIFO.
+        name, description : str
+            What the instance is called, and what it shows.
+
+        Raises
+        ------
+        InvalidInputError
+            If a part has no measurements and is not given, the types of the parts differ, or a
+            value is not allowed.
+        """
+        return assemble(
+            self.service,
+            self.curves,
+            self.arrivals,
+            self.sources,
+            accuracy_weight=accuracy_weight,
+            max_tokens=max_tokens,
+            arrival_rate=arrival_rate,
+            mix=mix,
+            answer_tokens=answer_tokens,
+            min_tokens=min_tokens,
+            importance=importance,
+            token_scv=token_scv,
+            queue=queue,
+            name=name,
+            description=description,
+        )
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{len(self.service)} service line{'s' * (len(self.service) != 1)}",
+            f"{len(self.curves)} accuracy curve{'s' * (len(self.curves) != 1)}",
+            "no arrivals" if self.arrivals is None else f"{self.arrivals.arrivals} arrivals",
+            f"{len(self.warnings)} warning{'s' * (len(self.warnings) != 1)}",
+        ]
+        return f"Fit({', '.join(parts)})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "service": {name: found.to_dict() for name, found in self.service.items()},
+            "accuracy": {name: found.to_dict() for name, found in self.curves.items()},
+            "arrivals": None if self.arrivals is None else self.arrivals.to_dict(),
+            "sources": list(self.sources),
+            "warnings": list(self.warnings),
+        }
+
+
+def fit(
+    *,
+    service: _Measurements | None = None,
+    accuracy: _Answers | None = None,
+    trace: _Measurements | None = None,
+    confidence: float = 0.95,
+    max_malformed: float = 0.01,
+) -> Fit:
+    """Fit service lines, accuracy curves and arrivals to measurements.
+
+    Parameters
+    ----------
+    service : path, Requests or mapping, optional
+        Tokens and seconds of single requests: a file for `read_requests`, or columns such as
+        ``{"tokens": [...], "seconds": [...]}``.
+    accuracy : path, Answers or mapping, optional
+        Right answers out of so many, by tokens and type: a file for `read_answers`, or columns.
+    trace : path, Requests or mapping, optional
+        Arrival times, with types if known.
+    confidence : float, default 0.95
+        Of the intervals.
+    max_malformed : float, default 0.01
+        Largest fraction of malformed rows of a file that are left out; more are an error.
+
+    Returns
+    -------
+    Fit
+        With standard errors, intervals and warnings; ``fit.instance(...)`` makes the instance.
+
+    Raises
+    ------
+    InvalidInputError
+        If nothing is given, a file cannot be read, or the data do not suffice.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> found = cq.fit(
+    ...     service={"tokens": [128, 1024, 2048], "seconds": [0.89, 7.04, 14.07]},
+    ...     accuracy={"tokens": [0, 500, 1000, 4000], "correct": [20, 60, 80, 95], "total": 100})
+    >>> round(1000 * found.service[""].per_token.value, 2)
+    6.86
+    >>> found.instance(accuracy_weight=60.0, max_tokens=4096, arrival_rate=0.1)
+    Instance(1 type, arrival_rate=0.1, accuracy_weight=60)
+    """
+    require_confidence(confidence)
+    if service is None and accuracy is None and trace is None:
+        raise InvalidInputError("nothing to fit: give service, accuracy or trace")
+    sources: list[str] = []
+    warnings: list[str] = []
+    lines: dict[str, ServiceFit] = {}
+    curves: dict[str, CurveFit] = {}
+    arrivals = None
+    if service is not None:
+        requests = _requests(service, "service", ("tokens", "seconds"), max_malformed)
+        lines = _lines(requests, confidence)
+        warnings += [*requests.warnings, *_labelled("service", lines)]
+        method = next(iter(lines.values())).method
+        sources.append(f"service: {requests.source.sentence}; {method}")
+    if accuracy is not None:
+        answers = _answers(accuracy, max_malformed)
+        curves = _curves(answers, confidence)
+        warnings += [*answers.source.warnings, *_labelled("accuracy", curves)]
+        method = next(iter(curves.values())).method
+        sources.append(f"accuracy: {answers.source.sentence}; {method}")
+    if trace is not None:
+        found = _requests(trace, "trace", ("arrivals",), max_malformed)
+        arrivals = _arrivals(found, confidence)
+        warnings += [*found.source.warnings, *(f"trace: {w}" for w in arrivals.warnings)]
+        kind = "with the mix of its types" if arrivals.mix else "without types"
+        sources.append(f"trace: {found.source.sentence}; {kind}")
+    return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
+
+
+def _requests(
+    given: _Measurements, argument: str, needs: tuple[str, ...], max_malformed: float
+) -> Requests:
+    if isinstance(given, Mapping):
+        return requests_from(given, argument, needs)
+    if not isinstance(given, Requests):
+        return read_requests(given, needs=needs, max_malformed=max_malformed)
+    try:
+        for name in needs:
+            given.column(name)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{argument}: {error}") from error
+    return given
+
+
+def _answers(given: _Answers, max_malformed: float) -> Answers:
+    if isinstance(given, Mapping):
+        return answers_from(given)
+    if isinstance(given, Answers):
+        return given
+    return read_answers(given, max_malformed=max_malformed)
+
+
+def _lines(requests: Requests, confidence: float) -> dict[str, ServiceFit]:
+    lines = {}
+    for name in dict.fromkeys(requests.types or ("",)):
+        part = requests.of_type(name) if requests.types else requests
+        with _naming("service", name, requests.source):
+            lines[name] = fit_service(
+                part.column("tokens"), part.column("seconds"), confidence=confidence
+            )
+    return lines
+
+
+def _curves(answers: Answers, confidence: float) -> dict[str, CurveFit]:
+    curves = {}
+    for name in dict.fromkeys(answers.types or ("",)):
+        tokens, share, total = (
+            answers.of_type(name)
+            if answers.types
+            else (answers.tokens, answers.accuracy, answers.total)
+        )
+        with _naming("accuracy", name, answers.source):
+            curves[name] = fit_curve(tokens, accuracy=share, total=total, confidence=confidence)
+    return curves
+
+
+def _arrivals(requests: Requests, confidence: float) -> ArrivalFit:
+    with _naming("trace", "", requests.source):
+        return fit_arrivals(requests.column("arrivals"), requests.types, confidence=confidence)
+
+
+class _naming:  # noqa: N801 - reads as a word where it is used
+    """Say in the error of a fit which data it is about."""
+
+    def __init__(self, part: str, name: str, source: Source) -> None:
+        self._where = f"{part}{f' of {name}' if name else ''} ({source.name})"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InvalidInputError):
+            raise InvalidInputError(f"{self._where}: {error}") from error
+
+
+def _labelled(part: str, fits: Mapping[str, ServiceFit | CurveFit]) -> list[str]:
+    return [
+        f"{part}{f' of {name}' if name else ''}: {warning}"
+        for name, found in fits.items()
+        for warning in found.warnings
+    ]

@@ -1,0 +1,261 @@
+"""Readers of measurements: units converted, bad rows counted, the rest as arrays."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.columns import ANSWER_FIELDS, REQUEST_FIELDS, Column, Field, find_columns
+from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.tables import Row, Table, as_path, read_table
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.suggest import nearest
+
+__all__ = ["read_answers", "read_requests"]
+
+# More malformed rows than this part are an error unless they are allowed.
+_MOST_MALFORMED = 0.01
+
+
+def read_requests(
+    path: str | os.PathLike[str],
+    *,
+    needs: tuple[str, ...] = ("tokens", "seconds"),
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    format: str | None = None,
+    max_malformed: float = _MOST_MALFORMED,
+) -> Requests:
+    """Read requests: service times, a trace, or both.
+
+    Parameters
+    ----------
+    path : path
+        A CSV file with a header, the JSON of ``vllm bench serve --save-detailed``, an Azure LLM
+        inference trace, or a Mooncake trace (JSON Lines).
+    needs : tuple of str, default ``("tokens", "seconds")``
+        Fields that must be there; ``("arrivals",)`` for a trace.
+    columns : mapping of str to str, optional
+        Column of the file for each field (``tokens``, ``seconds``, ``arrivals``,
+        ``prompt_tokens``, ``budgets``, ``concurrency``, ``types``) whose name is not a usual one.
+        Times are in seconds, or in milliseconds where the column's name ends in ``_ms``.
+    where : mapping of str to str, optional
+        Keep the rows that have these values in these columns.
+    format : {"csv", "vllm", "azure", "mooncake"}, optional
+        By default as the file looks.
+    max_malformed : float, default 0.01
+        Largest fraction of malformed rows that are left out; more are an error.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, a column is missing, too many rows are malformed, or none is
+        left. The message starts with the path.
+    """
+    _, values, source = _read(path, REQUEST_FIELDS, needs, columns, where, format, max_malformed)
+    arrays = {name: _array(found) for name, found in values.items() if name != "types"}
+    arrivals = arrays.pop("arrivals", None)
+    if arrivals is not None:
+        # The origin of the clock does not matter, and large numbers lose digits.
+        arrivals = _read_only(arrivals - arrivals.min())
+    return Requests(source=source, arrivals=arrivals, types=_texts(values), **arrays)
+
+
+def read_answers(
+    path: str | os.PathLike[str],
+    *,
+    columns: Mapping[str, str] | None = None,
+    where: Mapping[str, str] | None = None,
+    max_malformed: float = _MOST_MALFORMED,
+) -> Answers:
+    """Read answers: right ones out of so many, by tokens and task type.
+
+    Parameters
+    ----------
+    path : path
+        A CSV file with a header. It has the tokens used, and either right answers (``correct``,
+        with ``total`` or one answer a row) or the ``accuracy``, with ``total`` where known.
+    columns, where, max_malformed
+        As for `read_requests`; the fields are ``tokens``, ``correct``, ``total``, ``accuracy`` and
+        ``types``.
+
+    Raises
+    ------
+    InvalidInputError
+        If the file cannot be read, a column is missing, too many rows are malformed, or none is
+        left. The message starts with the path.
+    """
+    table, values, source = _read(
+        path, ANSWER_FIELDS, ("tokens",), columns, where, "csv", max_malformed
+    )
+    total = _array(values["total"]) if "total" in values else None
+    if "correct" in values:
+        correct = _array(values["correct"])
+        if total is None:
+            # One answer a row.
+            if np.any((correct != 0.0) & (correct != 1.0)):
+                raise InvalidInputError(
+                    f"{path}: right answers need their number: "
+                    f"{_missing('total', ANSWER_FIELDS, table)}"
+                )
+            total = _read_only(np.ones(correct.size))
+        accuracy = _read_only(correct / total)
+    elif "accuracy" in values:
+        accuracy = _array(values["accuracy"])
+    else:
+        raise InvalidInputError(f"{path}: {_missing('correct', ANSWER_FIELDS, table)}")
+    return Answers(source, _array(values["tokens"]), accuracy, total, _texts(values))
+
+
+def _read(
+    path: str | os.PathLike[str],
+    fields: Mapping[str, Field],
+    needs: tuple[str, ...],
+    columns: Mapping[str, str] | None,
+    where: Mapping[str, str] | None,
+    format: str | None,
+    max_malformed: float,
+) -> tuple[Table, dict[str, list[Any]], Source]:
+    """Columns of values of the well-formed rows, and where they come from."""
+    if not 0.0 <= max_malformed <= 1.0:
+        raise InvalidInputError(f"max_malformed = {max_malformed!r:.80} must be in [0, 1]")
+    file = as_path(path)
+    table = read_table(file, format)
+    try:
+        _require_rows(table)
+        found = find_columns(fields, table.columns, columns)
+        for name in needs:
+            if name not in found:
+                raise InvalidInputError(_missing(name, fields, table))
+        rows = _selected(table, where or {})
+        # An optional column that is empty throughout is as good as none.
+        used = {
+            name: column
+            for name, column in found.items()
+            if name in needs or any(_has(row, column) for row in rows)
+        }
+        values, malformed = _values(rows, used)
+        count = len(rows) - len(malformed)
+        if len(malformed) > max_malformed * len(rows):
+            raise InvalidInputError(
+                f"{len(malformed)} of {len(rows)} rows are malformed, more than max_malformed = "
+                f"{max_malformed:g} allows; the first: {malformed[0]}"
+            )
+        if not count:
+            raise InvalidInputError("no row is left; measurements were expected below the header")
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{file}: {error}") from error
+    source = Source(
+        name=table.name,
+        format=table.format,
+        rows=count,
+        malformed=len(malformed),
+        first_malformed=malformed[0] if malformed else "",
+        failed=table.failed,
+        selection=", ".join(f"{name} = {value}" for name, value in (where or {}).items()),
+    )
+    return table, values, source
+
+
+def _require_rows(table: Table) -> None:
+    """Say why nothing is left where rows are broken beyond having columns."""
+    if not table.columns and table.rows:
+        raise InvalidInputError(
+            f"all {len(table.rows)} rows are malformed; the first: {table.rows[0].place}: "
+            f"{table.rows[0].problem}"
+        )
+    if not table.columns and table.failed:
+        raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
+
+
+def _missing(name: str, fields: Mapping[str, Field], table: Table) -> str:
+    field = fields[name]
+    return (
+        f"no column for {name} ({field.meaning}); name it {field.names[0]!r}, or say which it is "
+        f"(columns, --column): {nearest(field.names[0], table.columns)}"
+    )
+
+
+def _selected(table: Table, where: Mapping[str, str]) -> list[Row]:
+    """Rows that have the values asked for; broken ones stay, to be counted."""
+    rows = list(table.rows)
+    for column, value in where.items():
+        if column not in table.columns:
+            raise InvalidInputError(
+                f"where: there is no column {column!r:.80}: {nearest(column, table.columns)}"
+            )
+        present = {str(row.cells[column]).strip() for row in rows if column in row.cells}
+        rows = [row for row in rows if row.problem or _equals(row.cells.get(column), value)]
+        if all(row.problem for row in rows):
+            raise InvalidInputError(
+                f"where: no row has {column} = {value!r:.80}: {nearest(str(value), present)}"
+            )
+    return rows
+
+
+def _equals(cell: Any, value: str) -> bool:
+    if str(cell).strip() == str(value).strip():
+        return True
+    try:
+        return float(cell) == float(value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _has(row: Row, column: Column) -> bool:
+    cell = row.cells.get(column.name)
+    return cell is not None and str(cell).strip() != ""
+
+
+def _values(
+    rows: list[Row], columns: Mapping[str, Column]
+) -> tuple[dict[str, list[Any]], list[str]]:
+    """Values of the rows that are well formed, and what is wrong with the others."""
+    values: dict[str, list[Any]] = {name: [] for name in columns}
+    malformed = []
+    for row in rows:
+        try:
+            parsed = _parse(row, columns)
+        except ValueError as problem:
+            malformed.append(f"{row.place}: {problem}")
+            continue
+        for name, value in parsed.items():
+            values[name].append(value)
+    return values, malformed
+
+
+def _parse(row: Row, columns: Mapping[str, Column]) -> dict[str, float | str]:
+    if row.problem:
+        raise ValueError(row.problem)
+    parsed: dict[str, float | str] = {}
+    for name, column in columns.items():
+        try:
+            value = column.field.parse(row.cells.get(column.name, ""))
+        except ValueError as problem:
+            raise ValueError(f"{column.name} {problem}") from problem
+        parsed[name] = value * column.scale if isinstance(value, float) else value
+    correct, total = parsed.get("correct"), parsed.get("total", math.inf)
+    if isinstance(correct, float) and isinstance(total, float) and correct > total:
+        raise ValueError(
+            f"{columns['correct'].name} = {correct:g} must be at most "
+            f"{columns['total'].name} = {total:g}"
+        )
+    return parsed
+
+
+def _array(values: list[float]) -> FloatArray:
+    return _read_only(np.array(values, dtype=np.float64))
+
+
+def _read_only(array: FloatArray) -> FloatArray:
+    array.flags.writeable = False
+    return array
+
+
+def _texts(values: Mapping[str, list[Any]]) -> tuple[str, ...] | None:
+    return tuple(values["types"]) if "types" in values else None

@@ -1,0 +1,191 @@
+"""What was measured, as arrays: requests and answers, and the file that they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["Answers", "Requests", "Source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where measurements come from, and what was left out of them.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file.
+    format : str
+        What it was read as.
+    rows : int
+        Rows used.
+    malformed : int
+        Rows left out because they hold what is not allowed.
+    first_malformed : str
+        The first of them, with its line; empty if there is none.
+    failed : int
+        Requests left out because they failed.
+    selection : str
+        The rows that were asked for; empty for all.
+    """
+
+    name: str
+    format: str
+    rows: int
+    malformed: int = 0
+    first_malformed: str = ""
+    failed: int = 0
+    selection: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Return the provenance in one phrase."""
+        parts = [self.format, f"{self.rows} row{'s' * (self.rows != 1)}"]
+        if self.selection:
+            parts.append(f"where {self.selection}")
+        if self.malformed:
+            parts.append(f"{self.malformed} malformed left out")
+        if self.failed:
+            parts.append(f"{self.failed} failed left out")
+        return f"{self.name} ({', '.join(parts)})"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out, in plain sentences."""
+        found = []
+        if self.malformed:
+            found.append(
+                f"{self.name}: {self.malformed} malformed row{'s' * (self.malformed != 1)} left "
+                f"out, the first: {self.first_malformed}"
+            )
+        if self.failed:
+            found.append(
+                f"{self.name}: {self.failed} failed request{'s' * (self.failed != 1)} left out"
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Requests:
+    """Requests to a server, one a row; what was not measured is ``None``.
+
+    Attributes
+    ----------
+    source : Source
+        The file.
+    tokens : ndarray, shape (M,), or None
+        Tokens generated.
+    seconds : ndarray, shape (M,), or None
+        Time from start to end.
+    arrivals : ndarray, shape (M,), or None
+        When each arrived or was sent, in seconds after the first of them.
+    prompt_tokens, budgets, concurrency : ndarray, shape (M,), or None
+        Length of the prompt, tokens allowed, and requests served at a time.
+    types : tuple of str, or None
+        Task types.
+    """
+
+    source: Source
+    tokens: FloatArray | None = None
+    seconds: FloatArray | None = None
+    arrivals: FloatArray | None = None
+    prompt_tokens: FloatArray | None = None
+    budgets: FloatArray | None = None
+    concurrency: FloatArray | None = None
+    types: tuple[str, ...] | None = None
+
+    def column(self, name: str) -> FloatArray:
+        """Return one of the arrays.
+
+        Raises
+        ------
+        InvalidInputError
+            If it was not measured.
+        """
+        value: FloatArray | None = getattr(self, name)
+        if value is None:
+            raise InvalidInputError(f"the requests of {self.source.name} have no {name}")
+        return value
+
+    @property
+    def in_flight(self) -> FloatArray | None:
+        """Requests under way as each begins, itself included; ``None`` where nothing says."""
+        if self.arrivals is None or self.seconds is None:
+            return self.concurrency
+        starts = np.sort(self.arrivals)
+        ends = np.sort(self.arrivals + self.seconds)
+        begun = np.searchsorted(starts, self.arrivals, side="right")
+        over = np.searchsorted(ends, self.arrivals, side="right")
+        return np.asarray(begun - over, dtype=np.float64)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was left out, and whether requests were served together."""
+        return (*self.source.warnings, *self._sharing())
+
+    def _sharing(self) -> tuple[str, ...]:
+        load = self.in_flight
+        if load is None:
+            return ()
+        shared = int(np.count_nonzero(load > 1))
+        if self.concurrency is not None:
+            shared = max(shared, int(np.count_nonzero(self.concurrency > 1)))
+            load = np.maximum(load, self.concurrency)
+        if not shared:
+            return ()
+        return (
+            f"{self.source.name}: {shared} of {load.size} requests were served at a concurrency "
+            f"above 1 (up to {load.max():g}), but the model serves one query at a time: their "
+            "times include waiting or sharing; use measurements at concurrency 1",
+        )
+
+    def of_type(self, name: str) -> Self:
+        """Return the requests of one type."""
+        chosen = np.array([kind == name for kind in self.types or ()], dtype=bool)
+        fields = {
+            field: None if value is None else value[chosen]
+            for field in _ARRAYS
+            for value in (getattr(self, field),)
+        }
+        return type(self)(source=self.source, types=(name,) * int(chosen.sum()), **fields)
+
+
+_ARRAYS = ("tokens", "seconds", "arrivals", "prompt_tokens", "budgets", "concurrency")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Answers that were right or wrong, counted by tokens and type.
+
+    Attributes
+    ----------
+    source : Source
+        The file.
+    tokens : ndarray, shape (M,)
+        Tokens used.
+    accuracy : ndarray, shape (M,)
+        Fraction of right answers.
+    total : ndarray, shape (M,), or None
+        Number of answers; ``None`` where the data do not say.
+    types : tuple of str, or None
+        Task types.
+    """
+
+    source: Source
+    tokens: FloatArray
+    accuracy: FloatArray
+    total: FloatArray | None = None
+    types: tuple[str, ...] | None = None
+
+    def of_type(self, name: str) -> tuple[FloatArray, FloatArray, FloatArray | None]:
+        """Return tokens, accuracy and total of one type."""
+        chosen: NDArray[np.bool_] = np.array([kind == name for kind in self.types or ()])
+        total = None if self.total is None else self.total[chosen]
+        return self.tokens[chosen], self.accuracy[chosen], total

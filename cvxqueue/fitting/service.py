@@ -1,0 +1,262 @@
+"""The service line of a server: seconds against tokens, by robust least squares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.fitting.robust import robust_line
+from cvxqueue.model.arrays import FloatArray, float_array, require
+
+__all__ = ["Linearity", "ServiceFit", "fit_service"]
+
+_SIGNIFICANCE = 0.05
+# A bend below this part of the mean time is rounding.
+_ROUNDING = 1e-6
+# A bend that changes no time by more than this part does not matter to an allocation.
+_NEGLIGIBLE_BEND = 0.05
+# The model takes service times to follow from the tokens. Where the line leaves more than this part
+# of their variance, or misses their mean by more than this part, the queue differs from the model.
+_MOST_UNEXPLAINED = 0.1
+_MOST_MISSED = 0.02
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """Whether a bend improves on the line.
+
+    Attributes
+    ----------
+    bend : float
+        Largest change that a quadratic term makes to a fitted time, relative to the mean time.
+    p_value : float
+        Of the quadratic term; NaN where the data cannot show one.
+    """
+
+    bend: float
+    p_value: float
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the line will do; ``None`` where the data cannot say."""
+        if math.isnan(self.p_value):
+            return None
+        return self.p_value >= _SIGNIFICANCE or self.bend <= _NEGLIGIBLE_BEND
+
+
+@dataclass(frozen=True, eq=False)
+class ServiceFit:
+    """A line t = base + per_token · tokens fitted to service times.
+
+    Attributes
+    ----------
+    base : FittedParameter
+        Seconds without thinking, ≥ 0.
+    per_token : FittedParameter
+        Seconds per token, > 0.
+    rows : int
+        Measurements used.
+    residual_scale : float
+        Robust standard deviation of the residuals, in seconds.
+    largest_residual : float
+        Greatest absolute residual, in seconds.
+    r_squared : float
+        Fraction of the variance that the line explains.
+    linearity : Linearity
+        Test for a bend.
+    method : str
+        How the line was fitted.
+    warnings : tuple of str
+        What to know before the line is used.
+    """
+
+    base: FittedParameter
+    per_token: FittedParameter
+    rows: int
+    residual_scale: float
+    largest_residual: float
+    r_squared: float
+    linearity: Linearity
+    method: str
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "base": self.base.to_dict(),
+            "per_token": self.per_token.to_dict(),
+            "rows": self.rows,
+            "residual_scale": self.residual_scale,
+            "largest_residual": self.largest_residual,
+            "r_squared": self.r_squared,
+            "linearity": {
+                "bend": self.linearity.bend,
+                "p_value": self.linearity.p_value,
+                "holds": self.linearity.holds,
+            },
+            "method": self.method,
+            "warnings": list(self.warnings),
+        }
+
+
+def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> ServiceFit:
+    """Fit the service line to measured times.
+
+    Huber's loss keeps a few stragglers from bending the line; its scale is the median absolute
+    residual. Standard errors are of the sandwich kind (HC3), so that the spread of the times may
+    grow with the tokens.
+
+    Parameters
+    ----------
+    tokens : array_like, shape (M,)
+        Tokens generated, ≥ 0.
+    seconds : array_like, shape (M,)
+        Service time of each, > 0.
+    confidence : float, default 0.95
+        Of the intervals, which come from Student's distribution.
+
+    Raises
+    ------
+    InvalidInputError
+        If a value is not allowed, there are fewer than three rows or two different numbers of
+        tokens, or the times do not increase with the tokens.
+
+    Examples
+    --------
+    >>> from cvxqueue.fitting import fit_service
+    >>> found = fit_service([128, 512, 1024, 2048], [1.88, 4.51, 8.02, 15.05])
+    >>> round(found.per_token.value, 5), round(found.base.value, 2)
+    (0.00686, 1.0)
+    """
+    from scipy.special import stdtrit
+
+    confidence = require_confidence(confidence)
+    x, y = _checked(tokens, seconds)
+    unit = float(x.max())
+    design = np.stack([np.ones(x.size), x / unit], axis=1)
+    theta, errors, scale = robust_line(design, y)
+    t = float(stdtrit(x.size - 2, (1.0 + confidence) / 2.0))
+    lows, highs = theta - t * errors, theta + t * errors
+    is_at_bound = theta[0] < 0
+    if is_at_bound:
+        # The best line that starts at zero; what the free line allows stays in the intervals.
+        slope, slope_error, scale = robust_line(design[:, 1:], y)
+        theta = np.array([0.0, slope[0]])
+        errors = np.array([math.nan, slope_error[0]])
+        lows[1] = min(lows[1], slope[0] - t * slope_error[0])
+        highs[1] = max(highs[1], slope[0] + t * slope_error[0])
+    if theta[1] <= 0:
+        raise InvalidInputError(
+            f"seconds do not increase with tokens: the fitted line has {theta[1] / unit:.3g} "
+            "seconds per token, and must have > 0; check the columns and their units"
+        )
+    base = FittedParameter(
+        float(theta[0]),
+        float(errors[0]),
+        (max(float(lows[0]), 0.0), max(float(highs[0]), 0.0)),
+        confidence,
+    )
+    per_token = FittedParameter(
+        float(theta[1] / unit),
+        float(errors[1] / unit),
+        (max(float(lows[1]) / unit, 0.0), float(highs[1] / unit)),
+        confidence,
+    )
+    residuals = y - design @ theta
+    linearity = _linearity(x / unit, y)
+    spread = float(np.square(y - y.mean()).sum())
+    r_squared = 1.0 - float(np.square(residuals).sum()) / spread if spread > 0 else math.nan
+    missed = float(residuals.mean() / y.mean())
+    return ServiceFit(
+        base=base,
+        per_token=per_token,
+        rows=x.size,
+        residual_scale=scale,
+        largest_residual=float(np.abs(residuals).max()),
+        r_squared=r_squared,
+        linearity=linearity,
+        method="least squares with Huber's loss, scale by the median absolute residual, "
+        "sandwich (HC3) standard errors",
+        warnings=tuple(_warnings(linearity, per_token, r_squared, missed, is_at_bound=is_at_bound)),
+    )
+
+
+def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    x = np.atleast_1d(float_array("tokens", tokens))
+    y = np.atleast_1d(float_array("seconds", seconds))
+    require("tokens", x, x >= 0, "must be ≥ 0")
+    require("seconds", y, y > 0, "must be > 0 (a service time)")
+    if x.size != y.size:
+        raise InvalidInputError(
+            f"tokens and seconds must be of one length, got {x.size} and {y.size}"
+        )
+    different = np.unique(x).size
+    if x.size < 3 or different < 2:
+        raise InvalidInputError(
+            f"service times: {x.size} row{'s' * (x.size != 1)} with {different} different "
+            f"number{'s' * (different != 1)} of tokens; a line with its standard errors needs at "
+            "least 3 rows and 2 different numbers"
+        )
+    return x, y
+
+
+def _linearity(x: FloatArray, y: FloatArray) -> Linearity:
+    """Test for a quadratic term, x being tokens over their maximum."""
+    from scipy.special import stdtr
+
+    freedom = x.size - 3
+    if np.unique(x).size < 3 or freedom < 1:
+        return Linearity(math.nan, math.nan)
+    line = np.stack([np.ones(x.size), x], axis=1)
+    square = np.square(x)
+    # The part of the square that no line can follow.
+    bent = square - line @ np.linalg.lstsq(line, square, rcond=None)[0]
+    theta, errors, _ = robust_line(np.column_stack([line, bent]), y)
+    bend = abs(float(theta[2])) * float(np.abs(bent).max() / y.mean())
+    if errors[2] == 0.0:
+        return Linearity(bend, 1.0 if bend <= _ROUNDING else 0.0)
+    return Linearity(bend, 2.0 * float(stdtr(freedom, -abs(theta[2] / errors[2]))))
+
+
+def _warnings(
+    linearity: Linearity,
+    per_token: FittedParameter,
+    r_squared: float,
+    missed: float,
+    *,
+    is_at_bound: bool,
+) -> list[str]:
+    found = []
+    if linearity.holds is False:
+        found.append(
+            f"not linear: a quadratic term changes the fitted times by up to "
+            f"{100 * linearity.bend:.1f} % of their mean (p = {linearity.p_value:.2g}); consider "
+            "QuadraticService"
+        )
+    if is_at_bound:
+        found.append(
+            "the base is at its bound 0: the free line would start below it; check that tokens "
+            "count everything that was generated"
+        )
+    if per_token.interval[0] <= 0:
+        found.append(
+            "not identified: the interval of the seconds per token reaches 0; measure more rows, "
+            "or more different numbers of tokens"
+        )
+    if r_squared < 1.0 - _MOST_UNEXPLAINED:
+        found.append(
+            f"not explained: the tokens explain only {100 * r_squared:.0f} % of the variance of "
+            "the times; is there another prompt length, load or machine among them? Fit them apart"
+        )
+    if abs(missed) > _MOST_MISSED:
+        found.append(
+            f"stragglers: the mean time is {100 * missed:+.1f} % off the line, which gives few "
+            "rows little say; the queue feels them in full"
+        )
+    return found

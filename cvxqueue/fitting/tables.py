@@ -1,0 +1,241 @@
+"""Files of measurements as rows of named cells, each with its place in the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.suggest import nearest
+
+__all__ = ["FORMATS", "Row", "Table", "as_path", "read_table"]
+
+# Formats by name, as they are told to people.
+FORMATS = ("csv", "vllm", "azure", "mooncake")
+_DELIMITERS = ",\t;"
+# Lists of `vllm bench serve --save-detailed` that an answer time needs, in seconds; one entry, and
+# for itls one list, for each request.
+_VLLM_LISTS = ("output_lens", "ttfts", "itls")
+_AZURE_COLUMNS = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
+_MOONCAKE_KEYS = {"timestamp": "timestamp_ms"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: where it is, and its cells; a reason instead of cells where it has none."""
+
+    place: str
+    cells: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file, the columns that they may have, and how many requests had failed."""
+
+    name: str
+    format: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    failed: int = 0
+
+
+def as_path(path: object) -> Path:
+    """Return a path, or say that it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInputError(f"path must be a string or a path, got {path!r:.80}")
+    return Path(path)
+
+
+def read_table(path: Path, format: str | None) -> Table:
+    """Read a file of measurements.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be read, is empty, not UTF-8, or not of its format. The message starts with
+        the path.
+    """
+    if format is not None and format not in FORMATS:
+        raise InvalidInputError(
+            f"format = {format!r:.80} is unknown: {nearest(str(format), FORMATS)}"
+        )
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(f"cannot read {path}: {reason}") from error
+    try:
+        text = _decoded(content)
+        if not text.strip():
+            raise InvalidInputError("the file is empty; measurements were expected")
+        return _table(path, text, format or _guess(path, text))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+
+
+def _decoded(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError(
+            f"byte {content[error.start]:#04x} in line {line} is not UTF-8; save the file as UTF-8 "
+            "text"
+        ) from error
+
+
+def _guess(path: Path, text: str) -> str:
+    """Tell the format by its first character, and JSON Lines by the keys of its first line."""
+    if not text.lstrip().startswith("{"):
+        first = text.lstrip().partition("\n")[0]
+        return "azure" if _AZURE_COLUMNS.issubset(first.strip().split(",")) else "csv"
+    first = text.lstrip().partition("\n")[0]
+    is_mooncake = path.suffix.lower() == ".jsonl" or "input_length" in first
+    return "mooncake" if is_mooncake and '"output_lens"' not in text else "vllm"
+
+
+def _table(path: Path, text: str, format: str) -> Table:
+    if format == "vllm":
+        return _vllm(path.name, text)
+    if format == "mooncake":
+        return _mooncake(path.name, text)
+    return _csv(path.name, text, format)
+
+
+def _csv(name: str, text: str, format: str) -> Table:
+    header_line = text.lstrip().partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=header_line.count)
+    # A strict reader complains of a quote that never ends, and would otherwise take the rest of
+    # the file for one cell.
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    rows: list[Row] = []
+    for line, record, problem in _records(records):
+        if not record and not problem:
+            continue
+        place = f"line {line}"
+        if not header:
+            if problem:
+                raise InvalidInputError(f"{place}: {problem}")
+            header = [column.strip() for column in record]
+            repeated = sorted({column for column in header if header.count(column) > 1})
+            if repeated:
+                raise InvalidInputError(f"{place}: column {repeated[0]!r} occurs more than once")
+        elif problem:
+            rows.append(Row(place, problem=problem))
+        elif len(record) != len(header):
+            rows.append(Row(place, problem=f"{len(record)} cells for {len(header)} columns"))
+        else:
+            rows.append(Row(place, dict(zip(header, record, strict=True))))
+    return Table(name, format, tuple(header), tuple(rows))
+
+
+def _records(records: Any) -> Iterator[tuple[int, list[str], str]]:
+    """Line, cells and problem of each record; a quote that never ends is an error of the file."""
+    while True:
+        line = records.line_num + 1
+        try:
+            yield line, next(records), ""
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise InvalidInputError(
+                    f"the quotation mark in line {line} is never closed; close or remove it"
+                ) from error
+            yield line, [], str(error)
+
+
+def _mooncake(name: str, text: str) -> Table:
+    rows = []
+    columns: dict[str, None] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        place = f"line {number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            rows.append(Row(place, problem=f"not valid JSON: {error}"))
+            continue
+        if not isinstance(value, dict):
+            rows.append(Row(place, problem=f"{line.strip()!r:.40} is no JSON object"))
+            continue
+        # The format has its time stamps in milliseconds.
+        cells = {str(_MOONCAKE_KEYS.get(key, key)): cell for key, cell in value.items()}
+        columns.update(dict.fromkeys(cells))
+        rows.append(Row(place, cells))
+    return Table(name, "mooncake", tuple(columns), tuple(rows))
+
+
+def _vllm(name: str, text: str) -> Table:
+    rows: list[Row] = []
+    failed = 0
+    runs = _runs(text)
+    for number, run in enumerate(runs, 1):
+        where = f"run {number}, " if len(runs) > 1 else ""
+        lists = _vllm_lists(run, where)
+        for index in range(len(lists["output_lens"])):
+            place = f"{where}request {index}"
+            if "errors" in lists and lists["errors"][index]:
+                failed += 1
+                continue
+            rows.append(_vllm_row(place, run, {key: of[index] for key, of in lists.items()}))
+    columns = dict.fromkeys(key for row in rows for key in row.cells)
+    return Table(name, "vllm", tuple(columns), tuple(rows), failed)
+
+
+def _runs(text: str) -> list[dict[str, Any]]:
+    """Results in a file: one object, or with ``--append-result`` one after the other."""
+    decoder, position, runs = json.JSONDecoder(), 0, []
+    text = text.strip()
+    while position < len(text):
+        try:
+            run, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInputError(f"not valid JSON: {error}") from error
+        if not isinstance(run, dict):
+            raise InvalidInputError("a result of vllm bench serve is a JSON object")
+        runs.append(run)
+        position = end + len(text[end:]) - len(text[end:].lstrip())
+    return runs
+
+
+def _vllm_lists(run: dict[str, Any], where: str) -> dict[str, list[Any]]:
+    missing = [key for key in _VLLM_LISTS if key not in run]
+    if missing:
+        raise InvalidInputError(
+            f"{where}no list {missing[0]!r}: run vllm bench serve with --save-result and "
+            "--save-detailed"
+        )
+    names = (*_VLLM_LISTS, "input_lens", "start_times", "errors")
+    lists = {key: run[key] for key in names if key in run}
+    for key, value in lists.items():
+        if not isinstance(value, list) or len(value) != len(lists["output_lens"]):
+            raise InvalidInputError(
+                f"{where}{key} must be a list of one entry for each request, as output_lens is"
+            )
+    return lists
+
+
+def _vllm_row(place: str, run: dict[str, Any], entry: dict[str, Any]) -> Row:
+    """Time to the first token plus the times between tokens: the whole time, in seconds."""
+    gaps = entry["itls"]
+    numbers: list[Any] = [entry["ttfts"], *gaps] if isinstance(gaps, list) else [None]
+    if not all(type(number) in (int, float) for number in numbers):
+        return Row(place, problem="ttfts and itls must hold numbers of seconds")
+    cells: dict[str, Any] = {"output_tokens": entry["output_lens"], "seconds": float(sum(numbers))}
+    if "input_lens" in entry:
+        cells["input_tokens"] = entry["input_lens"]
+    if "start_times" in entry:
+        cells["start"] = entry["start_times"]
+    elif run.get("max_concurrency") is not None:
+        cells["concurrency"] = run["max_concurrency"]
+    return Row(place, cells)
