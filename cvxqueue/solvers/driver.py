@@ -83,9 +83,11 @@ class Limits(NamedTuple):
 def tightest_tolerance(point: Evaluation) -> FloatArray:
     """The relative gap that `newton` is held to: near saturation rounding alone costs more.
 
-    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing.
+    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
+    straight piece of its curve, any of the piece is nearly as good, to rounding.
     """
-    return np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
+    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
+    return share * np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
 
 
 def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:
@@ -197,9 +199,7 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
         return tolerance
     # Multipliers magnify what rounding does to the constraints.
     least = _COUPLED if point.instance.couplings else 0.0
-    # Where a type rests inside a straight piece, any of the piece is nearly as good, to rounding.
-    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
-    return max(share * float(tightest_tolerance(point)), least)
+    return max(float(tightest_tolerance(point)), least)
 
 
 def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:
