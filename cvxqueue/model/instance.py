@@ -231,9 +231,11 @@ class Instance(ArrayData, ModelData):
             best = self.evaluate(self.upper) if coupling.is_floor else self.lowest
             if coupling.excess(best) > coupling.allowance(best):
                 bound = "max_tokens" if coupling.is_floor else "the least tokens"
+                # What unstable tokens reach is out of reach as well.
+                least = "" if best.is_stable else ", and further, because these are unstable"
                 raise InfeasibleError(
                     f"constraints: no allocation has {coupling.label}, not even at {bound}; "
-                    f"{coupling.remedy(best)}"
+                    f"{coupling.remedy(best)}{least}"
                 )
 
     def _keep_constraints(self, constraints: Sequence[Constraint]) -> None:
