@@ -21,8 +21,9 @@ from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["BLOCK", "ModelData", "take_rows"]
 
-# Types that are worked on at a time: some twenty arrays of so many floats stay in the cache.
-BLOCK = 16384
+# Types that are worked on at a time: a dozen arrays of so many floats stay in the cache, and a dot
+# product of more of them would wake the threads of OpenBLAS.
+BLOCK = 10_000
 # Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
 _MIX_TOLERANCE = 1e-9
 

@@ -36,6 +36,7 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     # A power of two above (N + 2) max|x|: the parts of the terms above its last bit add exactly.
     exponent = np.frexp(largest * (values.shape[-1] + 2))[1]
     splitter = np.ldexp(1.0, exponent)
-    high = (splitter + values) - splitter
-    total: NDArray[np.float64] = high.sum(axis=-1) + (values - high).sum(axis=-1)
-    return total
+    high = splitter + values
+    high -= splitter
+    total: NDArray[np.float64] = np.add.reduce(high, axis=-1)
+    return total + np.add.reduce(np.subtract(values, high, out=high), axis=-1)

@@ -35,7 +35,7 @@ from cvxqueue.model.queue import Prices
 __all__ = ["STILL", "PriceSearch"]
 
 # When the prices moved by no more, what is left is about the square of it;
-CLOSE = 1e-4
+CLOSE = 5e-4
 # so with the marginal costs, but of these the largest change counts, and few are as large;
 _FEW = 0.1
 # what is shorter than this is rounding.
@@ -89,6 +89,7 @@ class PriceSearch:
         self.data, self.tokens = data, tokens.copy()
         self._start = _rectangle(data)
         self.least_idle, self.most_idle, self.least_price, self.most_price = self._start
+        self._is_from_nothing = idle is None
         self.idle = self.most_idle
         if idle is not None:
             self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
@@ -125,7 +126,9 @@ class PriceSearch:
     @property
     def _steps(self) -> int:
         # The first passes are far off, whatever the types do at their prices.
-        return 2 if self.passes < _PATIENCE else _MANY_STEPS
+        if self._is_from_nothing:
+            return 2 if self.passes < _PATIENCE else _MANY_STEPS
+        return 3 if self.passes == 1 else _MANY_STEPS
 
     def point(self) -> Evaluation:
         """What the types wanted at the prices of the last pass, or less of it: a stable point."""
