@@ -24,7 +24,7 @@ __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 SETTLED = 0.1
 # Another step costs a fraction of a pass, and what remains would cost the next pass its quadratic
 # convergence.
-_RESTING = 5e-3
+_RESTING = 1e-3
 # Affine times take one; the exponential charge of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
 
