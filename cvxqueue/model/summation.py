@@ -29,8 +29,8 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Rump, Ogita and Oishi, "Accurate floating-point summation part I: faithful rounding", SIAM
     Journal on Scientific Computing 31(1), 2008: ExtractVector (algorithm 3.3), applied once.
     """
-    largest = np.abs(values).max(axis=-1, keepdims=True)
-    if not np.isfinite(largest).all():
+    largest = np.maximum.reduce(np.abs(values), axis=-1, keepdims=True)
+    if not (largest < np.inf).all():
         plain: NDArray[np.float64] = values.sum(axis=-1)
         return plain
     # A power of two above (N + 2) max|x|: the parts of the terms above its last bit add exactly.
