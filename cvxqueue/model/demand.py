@@ -27,6 +27,7 @@ SETTLED = 0.1
 _RESTING = 1e-3
 # Affine times take one; the exponential charge of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
+_LAST_BITS = 4.0 * float(np.finfo(np.float64).eps)
 
 
 class Demand(NamedTuple):
@@ -198,9 +199,11 @@ def _crossing(
         moved = tokens - (cost - slope) / rise
         is_out = ~((moved >= low) & (moved <= high))
         moved = np.where(is_out, 0.5 * (low + high), moved)
-        if np.array_equal(moved, tokens):
-            break
+        # At the rounding of the cost, a type may turn to and fro for ever.
+        is_still = (moved == tokens) | (np.abs(cost - slope) <= _LAST_BITS * slope)
         tokens = moved
+        if is_still.all():
+            break
     return tokens, data.marginal_cost(tokens, mean, second)[1]
 
 
