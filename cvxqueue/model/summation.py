@@ -39,4 +39,5 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     high = splitter + values
     high -= splitter
     total: NDArray[np.float64] = np.add.reduce(high, axis=-1)
-    return total + np.add.reduce(np.subtract(values, high, out=high), axis=-1)
+    total = total + np.add.reduce(np.subtract(values, high, out=high), axis=-1)
+    return total

@@ -35,7 +35,7 @@ from cvxqueue.model.queue import Prices
 __all__ = ["STILL", "PriceSearch"]
 
 # When the prices moved by no more, what is left is about the square of it;
-CLOSE = 1e-4
+CLOSE = 3e-4
 # so with the marginal costs, but of these the largest change counts, and few are as large;
 _FEW = 0.1
 # what is shorter than this is rounding.
