@@ -38,6 +38,8 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     splitter = np.ldexp(1.0, exponent)
     high = splitter + values
     high -= splitter
-    total: NDArray[np.float64] = np.add.reduce(high, axis=-1)
-    total = total + np.add.reduce(np.subtract(values, high, out=high), axis=-1)
+    coarse = np.add.reduce(high, axis=-1)
+    total: NDArray[np.float64] = coarse + np.add.reduce(
+        np.subtract(values, high, out=high), axis=-1
+    )
     return total
