@@ -111,7 +111,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         and in the box.
     """
     started = time.perf_counter()
-    best, best_gap, multipliers = instance.lowest, np.inf, None
+    best, best_gap, best_objective, multipliers = instance.lowest, np.inf, -np.inf, None
     backend_status, iterations, setup_time = "", 0, 0.0
     history: list[Iterate] = []
     status = Status.STALLED
@@ -139,11 +139,12 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
         point, gap, found = _certified(point, proposal.multipliers)
-        history.append(Iterate(iterations, float(certified_objective(point)), gap, elapsed))
+        objective = float(certified_objective(point))
+        history.append(Iterate(iterations, objective, gap, elapsed))
         if gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
         if gap < best_gap:
-            best, best_gap, multipliers = point, gap, found
+            best, best_gap, best_objective, multipliers = point, gap, objective, found
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
         if may_end and _is_certified(best, best_gap, limits.tolerance):
@@ -160,8 +161,9 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             break
     if best_gap == np.inf:
         best, best_gap, multipliers = _certified(best, None)
+        best_objective = float(certified_objective(best))
     return Solution(
-        certificate=Certificate.of(instance, best, best_gap, multipliers),
+        certificate=Certificate.of(instance, best, best_gap, best_objective, multipliers),
         method=method,
         status=status,
         tolerance=_allowed(best, limits.tolerance),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.benchmarks.batch import batch
 from tests.benchmarks.contraction import contraction
 from tests.benchmarks.evaluations import evaluations
+from tests.benchmarks.families import families
 from tests.benchmarks.growth import growth
 from tests.benchmarks.integers import integers
 from tests.benchmarks.iterations import iterations
@@ -25,6 +26,7 @@ CASES = {
         Case("rivals", "other ways to solve the same instance, beside newton", rivals),
         Case("batch", "many small instances in one call", batch),
         Case("growth", "the time of a solve as the number of types grows", growth),
+        Case("families", "other queues, curves and service laws, beside the original", families),
         Case("iterations", "the iterations of newton on random instances of all loads", iterations),
         Case("integers", "the exact integer method, beside conic reference solves", integers),
         Case(
