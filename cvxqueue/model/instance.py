@@ -232,10 +232,10 @@ class Instance(ArrayData, ModelData):
             if coupling.excess(best) > coupling.allowance(best):
                 bound = "max_tokens" if coupling.is_floor else "the least tokens"
                 # What unstable tokens reach is out of reach as well.
-                least = "" if best.is_stable else ", and further, because these are unstable"
+                more = "" if best.is_stable else ", and further, because these are unstable"
                 raise InfeasibleError(
                     f"constraints: no allocation has {coupling.label}, not even at {bound}; "
-                    f"{coupling.remedy(best)}{least}"
+                    f"{coupling.remedy(best)}{more}"
                 )
 
     def _keep_constraints(self, constraints: Sequence[Constraint]) -> None:
