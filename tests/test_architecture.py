@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,17 @@ ROOMS = (
     "fitting",
     "plots",
     "cli",
+)
+# Where a new queue, service law or curve is written down; nothing else asks for the class. What is
+# fitted to measurements is an instance of given classes: `fitting` makes them.
+DISPATCHING = ("__init__", "model", "files", "dcp", "simulation", "fitting")
+CONCRETE = frozenset(
+    (
+        *("FIFO", "ProcessorSharing", "BatchArrivals", "Vacations", "Setups"),
+        *("AffineService", "QuadraticService"),
+        *("SaturatingExponential", "PowerLaw", "MichaelisMenten", "PiecewiseLinear"),
+        *("MixedAccuracy",),
+    )
 )
 HEAVY = ("cvxpy", "scipy.optimize", "pydantic", "rich", "matplotlib", "clarabel")
 
@@ -75,6 +87,63 @@ def test_a_room_imports_only_from_rooms_before_it(module: Path) -> None:
             other = name.split(".")[1]
             assert other in ROOMS, f"{module}:{line} imports {name}, which is in no room"
             assert ROOMS.index(other) <= ROOMS.index(room), f"{module}:{line} imports {name}"
+
+
+def words(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of every name and string in code: docstrings with their examples left out."""
+    tree = ast.parse(source)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if id(node) in docstrings:
+            continue
+        if isinstance(node, ast.Name):
+            yield node.lineno, node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.alias):
+            yield node.lineno, node.name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def concrete_classes(source: str) -> list[str]:
+    """Where code names a concrete queue, service law or curve."""
+    return [
+        f"line {line}: {name}"
+        for line, text in words(source)
+        for name in re.findall(r"\w+", text)
+        if name in CONCRETE
+    ]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [module for module in MODULES if room_of(module) not in DISPATCHING],
+    ids=lambda module: str(module.relative_to(PACKAGE)),
+)
+def test_only_the_rooms_that_dispatch_name_a_concrete_class(module: Path) -> None:
+    assert concrete_classes(module.read_text(encoding="utf-8")) == []
+
+
+def test_this_test_can_see_a_concrete_class() -> None:
+    assert concrete_classes((PACKAGE / "dcp" / "cones.py").read_text(encoding="utf-8"))
+    for line in ("from cvxqueue.model import FIFO", "model.FIFO()", "name == 'FIFO'"):
+        assert concrete_classes(line) == ["line 1: FIFO"]
+    assert concrete_classes('"""FIFO in a docstring."""') == []
+    # Every class that people can use is on the list.
+    public = {name for name in cq.__all__ if isinstance(getattr(cq, name), type)}
+    kinds = {
+        name
+        for name in public
+        if any(hasattr(getattr(cq, name), marker) for marker in ("prices", "mean_slope", "slope"))
+    }
+    assert kinds == CONCRETE
 
 
 @pytest.mark.parametrize("room", ["errors", "suggest", "model", "certificates", "solution"])

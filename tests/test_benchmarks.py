@@ -16,8 +16,10 @@ from tests.benchmarks.batch import batch
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.contraction import contraction
 from tests.benchmarks.evaluations import evaluations
+from tests.benchmarks.families import families
 from tests.benchmarks.growth import growth
 from tests.benchmarks.instances import plain_objective, random_servers
+from tests.benchmarks.integers import integers
 from tests.benchmarks.iterations import HEAVIEST, LIGHTEST, iterations, suite
 from tests.benchmarks.memory import memory
 from tests.benchmarks.quasi_newton import QuasiNewton
@@ -34,7 +36,9 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "rivals": partial(rivals, quasi_newton_types=20, conic_types=20, small_count=2),
     "batch": partial(batch, count=10, resolved=3),
     "growth": partial(growth, sizes=(10, 30)),
+    "families": partial(families, types=20),
     "iterations": partial(iterations, count=5),
+    "integers": partial(integers, sizes=((4, 20.0),), largest=50),
     "contraction": partial(contraction, count=3, limit=5),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
 }

@@ -26,7 +26,7 @@ from tests.instances import CATALOGUE, instance_of
 from tests.oracle import Problem
 from tests.tolerances import IMPROVEMENT
 
-METHODS = ("nearest", "floor", "neighbors")
+METHODS = ("nearest", "floor", "descent", "neighbors", "exact")
 
 # The part of the loss that `solve_integer` may leave to a better combination by default.
 DEFAULT_TOLERANCE = 1e-6
@@ -126,7 +126,7 @@ def check_answer(answer: cq.IntegerSolution) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_no_combination_of_neighbors_is_better(seed: int) -> None:
     instance = small_instance(seed)
-    answer = cq.solve_integer(instance)
+    answer = cq.solve_integer(instance, "neighbors")
     check_answer(answer)
     relaxed, _, _, combinations = neighbors(instance)
     gain = best_gain(answer.evaluation, combinations)
@@ -182,7 +182,7 @@ def test_answers_are_stable_at_high_load(method: str, utilization: float) -> Non
 def test_the_nearest_whole_numbers_need_not_be_the_best_neighbors() -> None:
     instance = planted([100.49, 200.49, 300.49, 400.49], 0.95)
     nearest, floor = (cq.solve_integer(instance, method) for method in ("nearest", "floor"))
-    best = cq.solve_integer(instance)
+    best = cq.solve_integer(instance, "neighbors")
     assert nearest.tokens.tolist() == floor.tokens.tolist() == [100, 200, 300, 400]
     assert sorted(best.tokens - nearest.tokens) == [0, 0, 1, 1]
     assert best.is_exact
@@ -218,14 +218,15 @@ def test_the_real_server() -> None:
 
 def test_neighbors_lose_no_more_than_roundings() -> None:
     for seed in range(20):
-        answers = {m: cq.solve_integer(small_instance(seed), m) for m in METHODS}
+        methods = ("nearest", "floor", "neighbors")
+        answers = {m: cq.solve_integer(small_instance(seed), m) for m in methods}
         best = answers["neighbors"]
         for answer in answers.values():
             assert answer.evaluation.improvement(best.evaluation) >= -best.allowance
 
 
 def test_ties_are_settled() -> None:
-    answer = cq.solve_integer(planted([50.5] * 6, 0.9))
+    answer = cq.solve_integer(planted([50.5] * 6, 0.9), "neighbors")
     check_answer(answer)
     assert answer.is_exact
     assert sorted(answer.tokens) == [50, 50, 50, 51, 51, 51]
@@ -254,7 +255,7 @@ def test_a_box_without_a_whole_number_is_named() -> None:
         min_tokens=[0.0, 7.25], max_tokens=[100.0, 7.75], names=["easy", "hard"]
     )
     with pytest.raises(cq.InfeasibleError, match=r"'hard'.*min_tokens\[1\] = 7\.25.*7\.75"):
-        cq.solve_integer(instance)
+        cq.solve_integer(instance, "neighbors")
 
 
 def test_whole_numbers_can_make_every_allocation_unstable() -> None:
@@ -263,7 +264,7 @@ def test_whole_numbers_can_make_every_allocation_unstable() -> None:
     )
     assert cq.solve(instance).is_optimal
     with pytest.raises(cq.InfeasibleError, match=r"whole tokens.*utilization is 1\.5"):
-        cq.solve_integer(instance)
+        cq.solve_integer(instance, "neighbors")
 
 
 def test_an_unstable_instance_is_refused_before_anything_runs() -> None:
@@ -281,7 +282,7 @@ def test_more_tokens_than_float64_can_count_are_refused() -> None:
         accuracy=cq.SaturatingExponential(floor=0.0, gain=0.9, rate=1e-17),
     )
     with pytest.raises(cq.InvalidInputError, match="2\\^53"):
-        cq.solve_integer(instance)
+        cq.solve_integer(instance, "neighbors")
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))
@@ -293,11 +294,12 @@ def test_figures_against_exact_arithmetic(name: str) -> None:
         with pytest.raises(cq.InfeasibleError):
             cq.solve_integer(reference.instance)
         return
-    answer = cq.solve_integer(reference.instance, time_limit=0.3)
+    answer = cq.solve_integer(reference.instance, "neighbors", time_limit=0.3)
     check_answer(answer)
     with mpmath.workdps(50):
         problem = Problem.of(parameters)
         exact = problem.objective([mpmath.mpf(int(v)) for v in answer.tokens])
+        assert answer.continuous is not None
         continuous = problem.objective([mpmath.mpf(float(v)) for v in answer.continuous.tokens])
         optimum = mpmath.mpf(reference.objective.numerator) / reference.objective.denominator
         assert answer.objective <= exact <= answer.objective + 2 * answer.allowance
@@ -305,6 +307,7 @@ def test_figures_against_exact_arithmetic(name: str) -> None:
         assert optimum - exact <= answer.loss_bound
         error = float(abs(answer.loss - (continuous - exact)))
     # Without cancellation the loss has digits of its own, whatever the size of J.
+    assert answer.continuous is not None
     point, other = answer.evaluation, answer.continuous.certificate.evaluation
     benefit = point.marginal_benefit * np.abs(other.tokens - point.tokens)
     cost = point.marginal_cost * np.abs(other.tokens - point.tokens)
@@ -385,8 +388,8 @@ def similar_types(size: int) -> cq.Instance:
 
 def test_a_time_limit_gives_the_best_so_far_with_its_bound() -> None:
     instance = similar_types(200)
-    hasty = cq.solve_integer(instance, time_limit=1e-9)
-    patient = cq.solve_integer(instance, time_limit=2.0)
+    hasty = cq.solve_integer(instance, "neighbors", time_limit=1e-9)
+    patient = cq.solve_integer(instance, "neighbors", time_limit=2.0)
     for answer in (hasty, patient):
         check_answer(answer)
         assert not answer.is_exact
@@ -402,7 +405,7 @@ def test_a_time_limit_gives_the_best_so_far_with_its_bound() -> None:
 def test_a_thousand_types() -> None:
     instance = similar_types(1000)
     nearest, floor = (cq.solve_integer(instance, method) for method in ("nearest", "floor"))
-    best = cq.solve_integer(instance, time_limit=1.0)
+    best = cq.solve_integer(instance, "neighbors", time_limit=1.0)
     check_answer(best)
     assert best.loss <= nearest.loss < floor.loss
     assert best.gap < 0.5 * best.loss
@@ -410,7 +413,7 @@ def test_a_thousand_types() -> None:
 
 def test_a_loose_tolerance_is_kept() -> None:
     instance = similar_types(60)
-    answer = cq.solve_integer(instance, tolerance=0.2)
+    answer = cq.solve_integer(instance, "neighbors", tolerance=0.2)
     assert answer.is_exact
     assert answer.neighbors_gap is not None
     assert 0.0 < answer.neighbors_gap <= 0.2 * answer.loss
@@ -425,7 +428,9 @@ def test_the_order_of_the_types_does_not_matter() -> None:
         name: value[order] if isinstance(value, np.ndarray) else value
         for name, value in parameters.items()
     }
-    answer, other = (cq.solve_integer(whole_feasible(p)) for p in (parameters, permuted))
+    answer, other = (
+        cq.solve_integer(whole_feasible(p), "neighbors") for p in (parameters, permuted)
+    )
     np.testing.assert_array_equal(other.tokens, answer.tokens[order])
 
 
@@ -449,7 +454,7 @@ def test_a_repeated_answer_of_the_back_end_ends_the_search(
         return solve(self, whole=whole, seconds=seconds)._replace(bound=np.inf)
 
     monkeypatch.setattr(FlipProgram, "solve", optimistic)
-    answer = cq.solve_integer(planted([100.49, 200.49, 300.49, 400.49], 0.95))
+    answer = cq.solve_integer(planted([100.49, 200.49, 300.49, 400.49], 0.95), "neighbors")
     check_answer(answer)
     assert not answer.is_exact
     assert sum(calls) <= 16
@@ -463,7 +468,7 @@ def test_a_wrong_answer_of_the_back_end_costs_nothing(
     instance = planted([100.5, 200.5, 300.3, 400.3], 0.999, base=0.0)
     nearest = cq.solve_integer(instance, "nearest")
     monkeypatch.setattr(program, "milp", fake_backend(flips, bound))
-    answer = cq.solve_integer(instance)
+    answer = cq.solve_integer(instance, "neighbors")
     check_answer(answer)
     assert nearest.evaluation.improvement(answer.evaluation) >= 0
     assert not answer.is_exact

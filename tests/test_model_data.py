@@ -111,6 +111,7 @@ CHANGES: dict[str, Any] = {
     "accuracy": cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001),
     "queue": cq.ProcessorSharing(),
     "constraints": [cq.MaxMeanSystemTime(2.0)],
+    "domains": cq.Multiples(64),
     "names": ["lookup", "proof"],
     "name": "other",
     "description": "",

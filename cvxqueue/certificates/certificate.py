@@ -70,9 +70,10 @@ class Certificate(ArrayData):
         instance: Instance,
         point: Evaluation,
         gap: float,
+        objective: float,
         multipliers: FloatArray | None = None,
     ) -> Certificate:
-        """Return the certificate of a point in the box whose gap is known."""
+        """Return the certificate of a point in the box whose gap and objective are known."""
         certificate = object.__new__(cls)
         point.tokens.flags.writeable = False
         certificate.__dict__.update(
@@ -82,6 +83,7 @@ class Certificate(ArrayData):
             multipliers=None if multipliers is None else read_only(multipliers),
             evaluation=point,
             gap=gap,
+            objective=objective,
         )
         return certificate
 

@@ -21,6 +21,10 @@ __all__ = ["coupled_gap", "estimated_multipliers", "excesses", "is_satisfied", "
 _ROUNDS = 30
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
+# Tokens this close to a kink, relatively, are at it.
+_BESIDE = 1e-6
+# What stands for a curvature of zero, relative to a marginal cost over the largest tokens, or one.
+_YIELDING = 1e-8
 
 
 def excesses(point: Evaluation) -> FloatArray:
@@ -136,6 +140,12 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
         instance.benefit.curvature(point.tokens) - point.cost_curvature
     )
     is_free = (point.tokens > instance.lower) & (point.tokens < instance.upper)
+    if not instance.accuracy.is_smooth:
+        # At a kink a type balances nothing; inside a straight piece it must, and may not bend.
+        ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
+        is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
+        stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
+        curvature = np.maximum(curvature, _YIELDING * stiffness)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
     # A constraint with room to spare has the multiplier zero at the optimum; how much room that

@@ -86,10 +86,18 @@ def _part_gap(point: Evaluation) -> FloatArray:
     """
     instance, response, cost = point.instance, point.response, point.marginal_cost
     benefit = instance.benefit
-    rise = benefit.difference(point.tokens, response)
-    fall = cost * (response - point.tokens)
     error = np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
-    gaps = np.maximum(rise - fall, 0.0) + error * np.abs(rise + fall)
-    gaps += cost * benefit.response_loss(cost, point.unclipped_response, response, error)
+    loss = benefit.response_loss(cost, point.unclipped_response, response, error)
+    loss *= cost
+    fall = response - point.tokens
+    fall *= cost
+    gaps = benefit.difference(point.tokens, response)
+    size = gaps + fall
+    np.abs(size, out=size)
+    size *= error
+    gaps -= fall
+    np.maximum(gaps, 0.0, out=gaps)
+    gaps += size
+    gaps += loss
     total: FloatArray = _SUMMATION * np.vecdot(instance.probabilities, gaps)
     return total

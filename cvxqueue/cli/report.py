@@ -28,11 +28,9 @@ _VERDICTS = {
     "disagree": ("disagree", "red", "Two proofs contradict each other."),
 }
 
-_ROUNDINGS = {
-    "best": "the best combination of floors and ceilings",
-    "neighbors": "the best combination of floors and ceilings found in time",
-    "nearest": "each type rounded to the nearest",
-    "floor": "each type rounded down",
+_FOUND = {
+    True: "exact: no integer allocation is better",
+    False: "exact: the best found in time",
 }
 
 # Digits of an objective: the gap of a certified answer starts about here.
@@ -40,7 +38,9 @@ _DIGITS = 12
 
 
 def answer_report(
-    comparison: CrossValidation, integer: IntegerSolution | str
+    comparison: CrossValidation,
+    integer: IntegerSolution | str,
+    rounding: IntegerSolution | None = None,
 ) -> list[RenderableType]:
     """Return the parts of the report, in the order of reading."""
     best = comparison.best
@@ -51,7 +51,7 @@ def answer_report(
         parts += [_verdict(comparison), ""]
     parts += [Text(f"Certificate of the answer ({best.method})", "bold"), _certificate(best), ""]
     parts += [Text("Integer tokens", "bold")]
-    parts += [Text(f"none: {integer}", "red") if rounded is None else _integers(rounded)]
+    parts += [Text(f"none: {integer}", "red") if rounded is None else _integers(rounded, rounding)]
     return parts
 
 
@@ -110,18 +110,25 @@ def _certificate(best: Solution) -> Table:
     )
 
 
-def _integers(integer: IntegerSolution) -> Table:
-    method = "best" if integer.is_exact else integer.method
-    return _facts(
-        ("method", f"{integer.method}: {_ROUNDINGS[method]}"),
+def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Table:
+    rows = [
+        ("method", _FOUND[integer.is_exact]),
         ("objective", f"{at_least(integer.objective, _DIGITS)} s"),
         (
             "upper bound",
             f"{at_most(integer.upper_bound, _DIGITS)} s: no integer allocation is better",
         ),
-        ("loss", f"{at_most(max(integer.loss, 0.0))} s against the continuous optimum"),
-        ("loss bound", f"{at_most(integer.loss_bound)} s, proven"),
-    )
+        ("gap", f"{at_most(integer.gap)} s, relative {at_most(integer.relative_gap)}"),
+    ]
+    if integer.continuous is not None:
+        rows += [
+            ("loss", f"{at_most(max(integer.loss, 0.0))} s against the continuous optimum"),
+            ("loss bound", f"{at_most(integer.loss_bound)} s, proven"),
+        ]
+    if rounding is not None:
+        repaired = ", after rounding down instead of up" if rounding.is_repaired else ""
+        rows.append(("plain rounding", f"loses {at_most(max(rounding.loss, 0.0))} s{repaired}"))
+    return _facts(*rows)
 
 
 def _facts(*rows: tuple[str, str]) -> Table:

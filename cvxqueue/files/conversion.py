@@ -20,7 +20,7 @@ from cvxqueue.files.schema import (
     Kind,
     TaskDocument,
 )
-from cvxqueue.model import Constraint, Instance, MixedAccuracy
+from cvxqueue.model import Constraint, Instance, Integers, MixedAccuracy
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["from_dict", "to_dict"]
@@ -124,6 +124,7 @@ def _instance(document: TaskDocument | ArrayDocument, columns: dict[str, Any]) -
         accuracy_weight=document.accuracy_weight,
         queue=KINDS["queue"][queue.pop("kind")].type(**queue),
         constraints=[_constraint(*entry) for entry in enumerate(document.constraint)],
+        domains=_domains(document),
         **columns,
     )
 
@@ -136,6 +137,36 @@ def _constraint(position: int, table: Any) -> Constraint:
     except InvalidInputError as error:
         raise InvalidInputError(f"constraint[{position}]: {error}") from error
     return constraint
+
+
+def _domains(document: TaskDocument | ArrayDocument) -> Any:
+    """Return the domains that a document has: one for all types, one for each, or ``None``."""
+    common: Any = document.domain
+    shared = None if common is None else _domain("domain", common)
+    if isinstance(document, ArrayDocument):
+        listed: Any = document.domains
+        if listed is None:
+            return shared
+        if shared is not None:
+            raise InvalidInputError("domain and domains do not go together: keep one")
+        return [_domain(f"domains[{k}]", table) for k, table in enumerate(listed)]
+    own: list[Any] = [task.domain for task in document.task]
+    if all(table is None for table in own):
+        return shared
+    everything = Integers() if shared is None else shared
+    return [
+        everything if table is None else _domain(f"task[{k}].domain", table)
+        for k, table in enumerate(own)
+    ]
+
+
+def _domain(key: str, table: Any) -> Any:
+    fields = table.model_dump()
+    kind = KINDS["domain"][fields.pop("kind")]
+    try:
+        return kind.type(**fields)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{key}: {error}") from error
 
 
 def _array_columns(document: ArrayDocument) -> dict[str, Any]:
@@ -292,7 +323,11 @@ def _task_form(instance: Instance) -> dict[str, Any]:
     tasks = [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
-    limits = _constraints(instance)
+    domains = _domain_tables(instance)
+    if len(domains) > 1:
+        tasks = [task | {"domain": own} for task, own in zip(tasks, domains, strict=True)]
+    limits = {"domain": domains[0]} if len(domains) == 1 else {}
+    limits |= _constraints(instance)
     return shared | {"queue": _queue(instance.queue)} | limits | {"task": tasks}
 
 
@@ -308,6 +343,9 @@ def _array_form(instance: Instance) -> dict[str, Any]:
         data["importance"] = _compact(instance.importance.tolist())
     data["queue"] = _queue(instance.queue)
     data |= _constraints(instance)
+    domains = _domain_tables(instance)
+    if domains:
+        data |= {"domain": domains[0]} if len(domains) == 1 else {"domains": domains}
     return data | {
         section: _section(section, getattr(instance, section))
         for section in ("service", "accuracy")
@@ -317,6 +355,21 @@ def _array_form(instance: Instance) -> dict[str, Any]:
 def _queue(queue: Any) -> dict[str, Any]:
     name, kind = _kind("queue", queue)
     return {"kind": name, **{field: getattr(queue, field) for field in kind.fields}}
+
+
+def _domain_tables(instance: Instance) -> list[dict[str, Any]]:
+    """Return the domains as tables: none, one for all types, or one for each."""
+    if instance.domains is None:
+        return []
+    tables = []
+    for domain in instance.domains:
+        name, kind = _kind("domain", domain)
+        table: dict[str, Any] = {"kind": name}
+        for field in kind.fields:
+            value = getattr(domain, field)
+            table[field] = value.tolist() if isinstance(value, np.ndarray) else value
+        tables.append(table)
+    return tables[:1] if all(table == tables[0] for table in tables) else tables
 
 
 def _constraints(instance: Instance) -> dict[str, Any]:

@@ -25,12 +25,16 @@ from cvxqueue.model import (
     FIFO,
     AffineService,
     BatchArrivals,
+    Integers,
+    LevelMenu,
     MaxMeanSystemTime,
     MaxMeanWaitingTime,
     MaxTokenRate,
+    Menu,
     MichaelisMenten,
     MinAccuracy,
     MinMeanAccuracy,
+    Multiples,
     PiecewiseLinear,
     PowerLaw,
     ProcessorSharing,
@@ -39,6 +43,7 @@ from cvxqueue.model import (
     Setups,
     Vacations,
     WaitingTimeTail,
+    ZeroOrAtLeast,
 )
 
 __all__ = [
@@ -149,6 +154,27 @@ KINDS: dict[str, dict[str, Kind]] = {
                 "accuracy": "probability of a correct answer at each of them, from 0 to 1",
             },
             lists=frozenset({"tokens", "accuracy"}),
+        ),
+    },
+    "domain": {
+        "integers": Kind(Integers, {}),
+        "multiples": Kind(Multiples, {"step": "tokens in a step, a whole number ≥ 1"}),
+        "zero-or-at-least": Kind(
+            ZeroOrAtLeast, {"minimum": "fewest tokens beside none, a whole number ≥ 1"}
+        ),
+        "menu": Kind(
+            Menu,
+            {"tokens": "token counts to choose from, whole numbers ≥ 0"},
+            lists=frozenset({"tokens"}),
+        ),
+        "levels": Kind(
+            LevelMenu,
+            {
+                "accuracy": "probability of a correct answer at each level, from 0 to 1",
+                "mean_service_time": "mean service time at each level in seconds, ≥ 0",
+                "second_moment": "mean square of it in seconds², ≥ the square of the mean",
+            },
+            lists=frozenset({"accuracy", "mean_service_time", "second_moment"}),
         ),
     },
     "constraint": {
@@ -303,6 +329,8 @@ def _constraint_tables() -> dict[str, type[BaseModel]]:
 
 
 _CONSTRAINTS = _constraint_tables()
+_DOMAINS = _tables("domain", "", float, _List)
+_Domain = _any_of(_DOMAINS)
 
 _MIN_TOKENS = "fewest thinking tokens, ≥ 0"
 _MAX_TOKENS = "most thinking tokens, ≥ min_tokens"
@@ -323,6 +351,10 @@ class _Document(_Table):
     )
     queue: _any_of(_QUEUES) = Field(  # type: ignore[valid-type]
         default=_QUEUES["fifo"](kind="fifo"), description="how waiting depends on service times"
+    )
+    domain: _Domain = Field(  # type: ignore[valid-type]
+        default_factory=_absent,
+        description="what integer methods may choose from, for types without a domain of their own",
     )
     constraint: list[_any_of(_CONSTRAINTS)] = Field(  # type: ignore[valid-type]
         default=[], description="what an allocation must satisfy besides its bounds and stability"
@@ -350,6 +382,10 @@ class _Task(_Table):
     )
     accuracy: _any_of(_TASK_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
         description="accuracy curve of this type"
+    )
+    domain: _Domain = Field(  # type: ignore[valid-type]
+        default_factory=_absent,
+        description="what integer methods may choose from; by default the file's own domain",
     )
 
 
@@ -384,6 +420,11 @@ class ArrayDocument(_Document):
     accuracy: _any_of(_ARRAY_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
         description="accuracy curves by type"
     )
+    domains: list[_Domain] = Field(  # type: ignore[valid-type]
+        default_factory=_absent,
+        min_length=1,
+        description="what integer methods may choose from, one table for each type",
+    )
 
 
 def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str, str]:
@@ -394,12 +435,18 @@ def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str,
     document : type
         `TaskDocument` or `ArrayDocument`.
     path : sequence of str and int
-        Where pydantic locates the table: after ``service``, ``accuracy``, ``queue`` and
-        ``constraint`` comes the kind.
+        Where pydantic locates the table: after the name of a section comes the kind.
     """
     model = document
     by_form = _TASK_TABLES if "task" in path else _ARRAY_TABLES
-    tables = {"queue": _QUEUES, "constraint": _CONSTRAINTS, "curves": _CURVES, **by_form}
+    tables = {
+        "queue": _QUEUES,
+        "constraint": _CONSTRAINTS,
+        "domain": _DOMAINS,
+        "domains": _DOMAINS,
+        "curves": _CURVES,
+        **by_form,
+    }
     steps = [step for step in path if isinstance(step, str)]
     for step, following in pairwise([*steps, ""]):
         if step == "task":
@@ -409,12 +456,16 @@ def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str,
     return {name: field.description or "" for name, field in model.model_fields.items()}
 
 
+# Sections whose tables stand in a list.
+_LISTED = {"curves": "accuracy", "domains": "domain"}
+
+
 def kinds_at(document: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Return the kinds that the table at `path` may have, none where it is no table of a kind."""
     steps = [step for step in path if isinstance(step, str)]
     section = steps[-1] if steps else ""
-    if section == "curves":
-        return list(KINDS["accuracy"])
+    if section in _LISTED:
+        return list(KINDS[_LISTED[section]])
     mixed = [MIXED] if section == "accuracy" and document is ArrayDocument else []
     return [*KINDS.get(section, {}), *mixed]
 

@@ -1,4 +1,4 @@
-"""The best of all floor and ceiling combinations around the continuous optimum."""
+"""The best combination of the choices next below and next above the continuous optimum."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.descent import descend
 from cvxqueue.integer.program import FlipProgram
-from cvxqueue.integer.rounding import floor, nearest, whole_neighbors
+from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
@@ -36,21 +37,25 @@ class Combination(NamedTuple):
     """Whether that is within the tolerance, or within what rounding can do to the objective."""
 
 
-def best_combination(relaxed: Evaluation, tolerance: float, time_limit: float) -> Combination:
+def best_combination(
+    choices: Choices, relaxed: Evaluation, tolerance: float, time_limit: float
+) -> Combination:
     """Search until no combination gains more than `tolerance` times the loss, or than rounding.
 
     Parameters
     ----------
+    choices : Choices
+        What each type may choose from.
     relaxed : Evaluation
-        The continuous optimum over a box of whole numbers.
+        The continuous optimum between the least and the largest choice of each type.
     tolerance : float
         Relative to the loss of the best combination against `relaxed`.
     time_limit : float
         Seconds.
     """
     deadline = time.perf_counter() + time_limit
-    lower, upper = whole_neighbors(relaxed)
-    starts = [rounding.point for rounding in (nearest(relaxed), floor(relaxed))]
+    lower, upper = choices.around(relaxed.tokens)
+    starts = [rounding(choices, relaxed.tokens).point for rounding in (nearest, floor)]
     found = [descend(start, lower, upper) for start in starts]
     base = found[0] if found[1].improvement(found[0]) >= 0 else found[1]
     slack = float(np.maximum(rounding_allowance(base), rounding_allowance(relaxed)))

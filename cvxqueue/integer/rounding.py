@@ -1,4 +1,4 @@
-"""Whole tokens next to a continuous optimum: the box that they must lie in, floor and nearest."""
+"""Rounding a continuous optimum to the choices next to it."""
 
 from __future__ import annotations
 
@@ -6,90 +6,80 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.errors import InfeasibleError, InvalidInputError
+from cvxqueue.errors import InfeasibleError
+from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["Rounding", "floor", "nearest", "whole_box", "whole_neighbors"]
+__all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]
 
-# From here on float64 skips whole numbers.
-_LARGEST_COUNT = 2.0**53
+# Types that a message names.
+_NAMED = 3
 
 
 class Rounding(NamedTuple):
-    """A stable allocation in whole tokens."""
+    """A stable choice."""
 
     point: Evaluation
-    """The closed forms at the allocation."""
+    """The closed forms at the choice."""
     is_repaired: bool
     """Whether the rounding asked for was unstable, and the floor took its place."""
 
 
-def whole_box(instance: Instance) -> Instance:
-    """Return the instance with its box shrunk to whole numbers, ⌈min_tokens⌉ to ⌊max_tokens⌋.
-
-    It is the instance itself where the bounds are whole numbers already.
+def require_stable(choices: Choices) -> None:
+    """Raise unless some choice is stable.
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
     InfeasibleError
-        If a type has no whole number in its box, or no allocation in whole tokens is stable.
+        If none is; the message names the types that take most of the server.
     """
-    instance.require_feasible()
-    lower, upper = np.ceil(instance.lower), np.floor(instance.upper)
-    if np.any(lower > upper):
-        k = int(np.argmax(lower > upper))
-        raise InfeasibleError(
-            f"{instance.type_name(k)!r} can have no whole number of tokens: there is none between "
-            f"min_tokens[{k}] = {float(instance.lower[k])!r} and "
-            f"max_tokens[{k}] = {float(instance.upper[k])!r}; widen the box"
-        )
+    least = choices.evaluate(choices.lowest)
+    if least.is_stable:
+        return
+    loads = choices.instance.arrival_rate * choices.instance.probabilities * least.times
+    heaviest = np.argsort(-loads, kind="stable")[:_NAMED].tolist()
+    names = ", ".join(
+        f"{choices.instance.type_name(k)!r} takes {float(loads[k]):.6g}" for k in heaviest
+    )
+    limit = choices.instance.arrival_rate / float(least.utilization)
+    raise InfeasibleError(
+        "no allocation in whole tokens is stable: with the least choice of every type the "
+        f"utilization is {float(least.utilization):.6g}, and must be below 1 ({names}); lower "
+        f"arrival_rate below {limit:.6g} per second, or allow these types less"
+    )
+
+
+def hull(choices: Choices) -> Instance:
+    """Return the instance with its box shrunk to the least and the largest choice of each type.
+
+    It is the instance itself where these are its bounds already.
+    """
+    instance = choices.instance
+    lower, upper = choices.lowest, choices.highest
     if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
         return instance
-    whole = instance.replace(min_tokens=lower, max_tokens=upper)
-    if not whole.is_feasible:
-        raise InfeasibleError(
-            "no allocation in whole tokens is stable: with min_tokens rounded up the utilization "
-            f"is {whole.least_utilization:.6g}, and must be below 1; lower arrival_rate below "
-            f"{whole.max_arrival_rate:.6g} per second, or lower min_tokens"
-        )
-    return whole
+    return instance.replace(min_tokens=lower, max_tokens=upper)
 
 
-def whole_neighbors(relaxed: Evaluation) -> tuple[FloatArray, FloatArray]:
-    """Floor and ceiling of each type's tokens; one number where these are whole.
+def floor(choices: Choices, relaxed: FloatArray) -> Rounding:
+    """Round every type down to the next lower choice.
 
     Parameters
     ----------
-    relaxed : Evaluation
-        A stable allocation in a box of whole numbers. Both neighbors are then in the box, and the
-        floor is stable, because it asks no more of the server.
+    choices : Choices
+    relaxed : ndarray, shape (N,)
+        Stable tokens between the least and the largest choice. The answer is stable, because it
+        asks no more of the server.
     """
-    lower, upper = np.floor(relaxed.tokens), np.ceil(relaxed.tokens)
-    if np.any(upper > _LARGEST_COUNT):
-        k = int(np.argmax(upper))
-        raise InvalidInputError(
-            f"type {k + 1} has {float(relaxed.tokens[k])!r} tokens at the continuous "
-            f"optimum, and must have at most 2^53 to be counted one by one; lower max_tokens[{k}]"
-        )
-    return lower, upper
+    lower, _ = choices.around(relaxed)
+    return Rounding(choices.evaluate(lower), is_repaired=False)
 
 
-def floor(relaxed: Evaluation) -> Rounding:
-    """Round every type down."""
-    lower, _ = whole_neighbors(relaxed)
-    return Rounding(relaxed.instance.evaluate(lower), is_repaired=False)
-
-
-def nearest(relaxed: Evaluation) -> Rounding:
-    """Round every type to the nearest whole number, or all down where that is unstable."""
-    lower, upper = whole_neighbors(relaxed)
-    up = relaxed.tokens - lower >= 0.5
-    point = relaxed.instance.evaluate(np.where(up, upper, lower))
-    return (
-        Rounding(point, is_repaired=False)
-        if point.is_stable
-        else Rounding(floor(relaxed).point, is_repaired=True)
-    )
+def nearest(choices: Choices, relaxed: FloatArray) -> Rounding:
+    """Round every type to the nearest choice, or all down where that is unstable."""
+    lower, upper = choices.around(relaxed)
+    point = choices.evaluate(np.where(relaxed - lower >= upper - relaxed, upper, lower))
+    if point.is_stable:
+        return Rounding(point, is_repaired=False)
+    return Rounding(choices.evaluate(lower), is_repaired=True)

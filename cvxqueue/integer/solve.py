@@ -4,51 +4,69 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
-from cvxqueue.certificates import rounding_allowance
+from cvxqueue.certificates import certified_objective
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.climb import climb
+from cvxqueue.integer.exact import best_choice, upper_gain
 from cvxqueue.integer.neighbors import best_combination
-from cvxqueue.integer.rounding import Rounding, floor, nearest, whole_box
+from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import real_number
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.model.domains import Domain, Domains
+from cvxqueue.solution import Solution
 from cvxqueue.solvers import solve
 from cvxqueue.suggest import nearest as nearest_name
 
-__all__ = ["solve_integer"]
+__all__ = ["plain_rounding", "solve_integer"]
 
 _ROUNDINGS = {"nearest": nearest, "floor": floor}
-_METHODS = (*_ROUNDINGS, "neighbors")
+_METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
+# Relative to `scale` for the exact method, and to the loss for the combinations of neighbors.
+_TOLERANCES = {"exact": 1e-9, "neighbors": 1e-6}
+# What is proven of a heuristic may be wider than what could be by this share.
+_EFFORT = 0.25
+# The least part of the time limit that it gets.
+_BOUND_SHARE = 0.25
 
 
 def solve_integer(
     instance: Instance,
-    method: str = "neighbors",
+    method: str = "exact",
     *,
-    tolerance: float = 1e-6,
-    time_limit: float = 10.0,
+    domains: Domains | Domain | Sequence[Domain] | None = None,
+    tolerance: float | None = None,
+    time_limit: float = 60.0,
 ) -> IntegerSolution:
-    """Find a good allocation in whole tokens, and prove how good it is.
+    """Find the best allocation in whole tokens, or within other domains, and prove it.
 
-    Every answer is stable and in the box, and states its loss against the continuous optimum, with
-    a proven bound, and an upper bound over all whole allocations.
+    Every answer is stable, in the box and in its domains, and states its loss against the
+    continuous optimum, with a proven bound, and an upper bound over all allocations in the domains.
 
     Parameters
     ----------
     instance : Instance
         What to solve.
-    method : {"neighbors", "nearest", "floor"}, default "neighbors"
-        ``"nearest"`` and ``"floor"`` round the continuous optimum over the whole box, from
-        ⌈min_tokens⌉ to ⌊max_tokens⌋, type by type; where the nearest is unstable it is replaced by
-        the floor, which never is. ``"neighbors"`` takes the best of all combinations of floors and
-        ceilings.
-    tolerance : float, default 1e-6
-        ``"neighbors"`` stops when no combination can gain more than this part of the loss.
-    time_limit : float, default 10
-        Seconds after which ``"neighbors"`` returns the best combination so far.
+    method : {"exact", "neighbors", "descent", "nearest", "floor"}, default "exact"
+        ``"exact"`` finds the best allocation of all. The others round the continuous optimum:
+        ``"nearest"`` and ``"floor"`` type by type to the nearest and to the next lower choice;
+        where the nearest is unstable it is replaced by the floor, which never is. ``"descent"``
+        goes on from there, one type and one choice at a time, while that helps, and
+        ``"neighbors"`` takes the best of all combinations of next lower and next higher choices.
+    domains : Domains, Domain or sequence of Domain, optional
+        What each type may choose from, within its box: one for all types, or one for each. By
+        default those of the instance, and all whole numbers where it has none.
+    tolerance : float, optional
+        ``"exact"`` stops when no allocation can gain more than this part of α Σ π w p + T, 1e-9 by
+        default; ``"neighbors"`` when no combination can gain more than this part of the loss, 1e-6
+        by default.
+    time_limit : float, default 60
+        Seconds after which the search ends with the best so far and its gap.
 
     Returns
     -------
@@ -59,20 +77,19 @@ def solve_integer(
     UnstableQueueError
         If no allocation is stable.
     InfeasibleError
-        If a type has no whole number in its box, or no whole allocation is stable.
+        If a type has no choice in its box, or no allocation in the domains is stable.
     ConvergenceError
         If the continuous optimum cannot be certified.
     InvalidInputError
-        If the method or a limit is not allowed, or a type would have more than 2^53 tokens.
+        If the method, a domain or a limit is not allowed, a type may have more than 2^53 tokens,
+        types have levels and the method rounds, or the instance has constraints on all types
+        together.
 
     Notes
     -----
-    ``"neighbors"`` is an outer approximation: T is convex, so its tangents bound it from below, and
-    a mixed-integer program on HiGHS with enough of them has the best combination as its answer.
-    What it proves about other combinations, `neighbors_gap`, rests on HiGHS and its tolerance of
-    1e-6; tokens, objective, losses and upper bound do not.
-
-    The best combination need not be the best whole allocation: `gap` bounds the difference.
+    The proof of ``"exact"`` is a bound of this package, computed with allowances for rounding; no
+    solver's word is taken. That of ``"neighbors"`` about other combinations, `neighbors_gap`, rests
+    on HiGHS and its tolerance of 1e-6; tokens, objective, losses and upper bound do not.
 
     Examples
     --------
@@ -96,45 +113,115 @@ def solve_integer(
         raise InvalidInputError(
             f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
         )
-    tolerance = real_number("tolerance", tolerance)
-    if tolerance < 0:
-        raise InvalidInputError(f"tolerance = {tolerance!r} must be ≥ 0")
-    if time_limit != math.inf:
-        time_limit = real_number("time_limit", time_limit)
-        if time_limit <= 0:
-            raise InvalidInputError(f"time_limit = {time_limit!r} must be > 0 (seconds)")
-    whole = whole_box(instance)
-    continuous = solve(instance)
-    relaxed = (continuous if whole is instance else solve(whole)).certificate.evaluation
+    wanted, time_limit = _limits(method, tolerance, time_limit)
+    allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
+    if allowed.has_levels and instance.constraints:
+        raise InvalidInputError(
+            f"solve_integer cannot keep {instance.constraints[0].label} where types have levels of "
+            "effort: it takes no constraints then"
+        )
+    if not allowed.has_levels:
+        instance.require_feasible()
+    choices = Choices(instance, allowed)
+    require_stable(choices)
+    continuous, relaxed = _relaxation(choices)
 
-    neighbors_gap, is_exact = None, False
-    if method == "neighbors":
-        combination = best_combination(relaxed, tolerance, time_limit)
-        rounding = Rounding(combination.point, is_repaired=False)
-        neighbors_gap, is_exact = combination.gap, combination.is_exact
+    deadline = started + time_limit
+    neighbors_gap, is_exact, is_repaired = None, False, False
+    if method == "exact":
+        start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
+        proof = best_choice(choices, start, wanted, time_limit)
+        point, gap, is_exact = proof.point, proof.gap, proof.is_exact
     else:
-        rounding = _ROUNDINGS[method](relaxed)
+        if method == "descent":
+            start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
+            point = choices.evaluate(climb(choices, start, pairs=False, deadline=deadline))
+        elif relaxed is None:
+            # The message names the type.
+            choices.around(choices.lowest)
+            raise InvalidInputError(f"method {method!r} needs tokens to round")
+        elif method == "neighbors":
+            combination = best_combination(choices, relaxed, wanted, time_limit)
+            point, neighbors_gap = combination.point, combination.gap
+            is_exact = combination.is_exact
+        else:
+            point, is_repaired = _ROUNDINGS[method](choices, relaxed.tokens)
+        # A method that took all of its time still gets a bound.
+        enough = time.perf_counter() + _BOUND_SHARE * time_limit
+        gap = upper_gain(choices, point.tokens, _EFFORT, max(deadline, enough))
     return IntegerSolution(
+        instance=instance,
+        domains=allowed,
         continuous=continuous,
         method=method,
-        tokens=rounding.point.tokens.astype(np.int64),
-        separable_gap=_separable_gap(rounding.point, relaxed),
+        choice=point.tokens,
+        domain_gap=gap,
         neighbors_gap=neighbors_gap,
         is_exact=is_exact,
-        is_repaired=rounding.is_repaired,
+        is_repaired=is_repaired,
         solve_time=time.perf_counter() - started,
     )
 
 
-def _separable_gap(point: Evaluation, relaxed: Evaluation) -> float:
-    """Bound on max J over whole allocations less the certified objective, in seconds.
+def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
+    """Return what rounding to the nearest gives where another answer is known already.
 
-    T is convex, so J(l) ≤ J(relaxed) + Σ gains_k(l_k). Each gain is concave: over whole numbers it
-    is largest next to the response.
+    Nothing is solved again: the bound is that of the other answer.
+
+    Parameters
+    ----------
+    solution : IntegerSolution
+        Of any method.
+
+    Returns
+    -------
+    IntegerSolution or None
+        ``None`` where a type has levels, which cannot be rounded to.
     """
-    response = relaxed.response
-    best = np.maximum(
-        relaxed.separable_gains(np.floor(response)), relaxed.separable_gains(np.ceil(response))
+    started = time.perf_counter()
+    if solution.continuous is None:
+        return None
+    choices = Choices(solution.instance, solution.domains)
+    inner = hull(choices)
+    relaxed = solution.continuous if inner is solution.instance else solve(inner)
+    point, is_repaired = nearest(choices, relaxed.tokens)
+    return solution.replace(
+        method="nearest",
+        choice=point.tokens,
+        domain_gap=solution.upper_bound - float(certified_objective(point)),
+        neighbors_gap=None,
+        is_exact=False,
+        is_repaired=is_repaired,
+        solve_time=time.perf_counter() - started,
     )
-    allowance = float(np.maximum(rounding_allowance(point), rounding_allowance(relaxed)))
-    return max(float(accurate_sum(best) - relaxed.improvement(point)), 0.0) + 2.0 * allowance
+
+
+def _limits(method: str, tolerance: float | None, time_limit: float) -> tuple[float, float]:
+    """Check the tolerance and the time limit."""
+    wanted = _TOLERANCES.get(method, 0.0)
+    if tolerance is not None:
+        wanted = real_number("tolerance", tolerance)
+        if wanted < 0:
+            raise InvalidInputError(f"tolerance = {wanted!r} must be ≥ 0")
+    if time_limit != math.inf:
+        time_limit = real_number("time_limit", time_limit)
+        if time_limit <= 0:
+            raise InvalidInputError(f"time_limit = {time_limit!r} must be > 0 (seconds)")
+    return wanted, time_limit
+
+
+def _relaxation(choices: Choices) -> tuple[Solution | None, Evaluation | None]:
+    """The continuous answer, and the optimum between the least and the largest choices."""
+    if choices.is_level.any():
+        return None, None
+    continuous = solve(choices.instance)
+    inner = hull(choices)
+    relaxed = continuous if inner is choices.instance else solve(inner)
+    return continuous, relaxed.certificate.evaluation
+
+
+def _start(choices: Choices, relaxed: FloatArray) -> FloatArray:
+    """The better one of floor and nearest."""
+    roundings: list[Rounding] = [nearest(choices, relaxed), floor(choices, relaxed)]
+    objectives = [float(rounding.point.objective) for rounding in roundings]
+    return roundings[int(np.argmax(objectives))].point.tokens

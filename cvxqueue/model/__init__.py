@@ -19,6 +19,14 @@ from cvxqueue.model.disciplines import (
     Setups,
     Vacations,
 )
+from cvxqueue.model.domains import (
+    Domains,
+    Integers,
+    LevelMenu,
+    Menu,
+    Multiples,
+    ZeroOrAtLeast,
+)
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.instance import Instance, Metrics
@@ -36,16 +44,21 @@ __all__ = [
     "BatchArrivals",
     "Constraint",
     "CouplingConstraint",
+    "Domains",
     "Evaluation",
     "Instance",
+    "Integers",
+    "LevelMenu",
     "MaxMeanSystemTime",
     "MaxMeanWaitingTime",
     "MaxTokenRate",
+    "Menu",
     "Metrics",
     "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",
     "MixedAccuracy",
+    "Multiples",
     "PiecewiseLinear",
     "PowerLaw",
     "ProcessorSharing",
@@ -56,4 +69,5 @@ __all__ = [
     "Setups",
     "Vacations",
     "WaitingTimeTail",
+    "ZeroOrAtLeast",
 ]

@@ -141,9 +141,11 @@ class AffineService(ArrayData):
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Price of one more token, (P1 + 2 P2 τ) per_token, and its derivative."""
-        rise = 2.0 * second_price * self.per_token
-        cost = mean_price * self.per_token + rise * self.marginal_time(tokens)
-        return cost, rise * self.marginal_time_slope(tokens)
+        rise = (2.0 * second_price) * self.per_token
+        cost = rise * self.marginal_time(tokens)
+        cost += mean_price * self.per_token
+        rise *= self.marginal_time_slope(tokens)
+        return cost, rise
 
     def mean_square_slope(self, tokens: ArrayLike) -> FloatArray:
         """E[(dt/dl)²] = (1 + token_scv) per_token²."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +21,9 @@ from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["BLOCK", "ModelData", "take_rows"]
 
-# Types that are worked on at a time: some twenty arrays of so many floats stay in the cache.
-BLOCK = 16384
+# Types that are worked on at a time: a dozen arrays of so many floats stay in the cache, and a dot
+# product of more of them would wake the threads of OpenBLAS.
+BLOCK = 10_000
 # Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
 _MIX_TOLERANCE = 1e-9
 
@@ -166,17 +167,15 @@ class ModelData:
         return Evaluation(self, self.lower)
 
     @property
-    def blocks(self) -> Iterator[tuple[slice, ModelData]]:
-        """The types, some thousand at a time: where they are, and their data.
+    def blocks(self) -> tuple[tuple[slice, ModelData], ...]:
+        """The types, some thousand at a time: where they are, and their data."""
+        return ((slice(None), self),) if self.size <= BLOCK else self._views
 
-        Views, made anew each time: what they compute on the way stays in the cache and is dropped.
-        """
-        if self.size <= BLOCK:
-            yield slice(None), self
-            return
-        for start in range(0, self.size, BLOCK):
-            place = slice(start, start + BLOCK)
-            yield place, self.types(place)
+    @kept
+    def _views(self) -> tuple[tuple[slice, ModelData], ...]:
+        """Kept, because what every pass needs of them is computed in the first."""
+        places = [slice(start, start + BLOCK) for start in range(0, self.size, BLOCK)]
+        return tuple((place, self.types(place)) for place in places)
 
     def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> ModelData:
         """Return the data of some types, whose probabilities do not sum to one.

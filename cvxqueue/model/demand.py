@@ -22,8 +22,12 @@ __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 # A type has settled when its last step changed its marginal cost by no more than this share: what
 # remains is half the square of it.
 SETTLED = 0.1
+# Another step costs a fraction of a pass, and what remains would cost the next pass its quadratic
+# convergence.
+_RESTING = 1e-3
 # Affine times take one; the exponential charge of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
+_LAST_BITS = 4.0 * float(np.finfo(np.float64).eps)
 
 
 class Demand(NamedTuple):
@@ -114,10 +118,13 @@ def _settle_smooth(
     """Take Newton steps until every instance has settled, each as if it were alone."""
     step = _step(data, tokens, mean, second)
     for _ in range(1, most_steps):
-        is_moving = step.change > SETTLED
+        is_moving = step.change > _RESTING
         if not is_moving.any():
             break
         moved = _step(data, step.tokens, mean, second)
+        if is_moving.all():
+            step = moved
+            continue
         by_type = is_moving[..., np.newaxis]
         step = _Step(
             np.where(by_type, moved.tokens, step.tokens),
@@ -132,10 +139,19 @@ def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatAr
     cost, rise = data.marginal_cost(tokens, mean, second)
     response = data.benefit.inverse_slope(cost)
     sensitivity = data.benefit.inverse_slope_sensitivity(response, response)
-    whole = cost + sensitivity * rise
-    moved = data.boxed(tokens + (response - tokens) * cost / whole)
-    change = np.abs((moved - tokens) * rise / cost).max(axis=-1)
-    return _Step(moved, sensitivity / whole, change)
+    # In place, because arrays that are still in the cache are worth more than their names.
+    relative_rise = rise / cost
+    share = sensitivity * relative_rise
+    share += 1.0
+    moved = response - tokens
+    moved /= share
+    moved += tokens
+    moved = data.boxed(moved)
+    shift = moved - tokens
+    shift *= relative_rise
+    change = np.maximum.reduce(np.abs(shift, out=shift), axis=-1)
+    share *= cost
+    return _Step(moved, np.divide(sensitivity, share, out=share), change)
 
 
 def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> _Step:
@@ -183,9 +199,11 @@ def _crossing(
         moved = tokens - (cost - slope) / rise
         is_out = ~((moved >= low) & (moved <= high))
         moved = np.where(is_out, 0.5 * (low + high), moved)
-        if np.array_equal(moved, tokens):
-            break
+        # At the rounding of the cost, a type may turn to and fro for ever.
+        is_still = (moved == tokens) | (np.abs(cost - slope) <= _LAST_BITS * slope)
         tokens = moved
+        if is_still.all():
+            break
     return tokens, data.marginal_cost(tokens, mean, second)[1]
 
 
@@ -194,13 +212,15 @@ def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[F
     mix, moments = data.probabilities, data.service.moments(tokens)
     is_free = (tokens > data.lower) & (tokens < data.upper)
     # dm = π m′ dl with dl = −answer (m1′ dP1 + m2′ dP2), for a free type.
-    weighted = mix * answer * is_free
+    weighted = mix * answer
+    weighted *= is_free
     first, second = moments.mean_slope, moments.second_moment_slope
-    weighted_first = weighted * first
+    weighted_second = weighted * second
+    weighted *= first
     return (
         np.vecdot(mix, moments.mean),
         np.vecdot(mix, moments.second_moment),
-        np.vecdot(weighted_first, first),
-        np.vecdot(weighted_first, second),
-        np.vecdot(weighted * second, second),
+        np.vecdot(weighted, first),
+        np.vecdot(weighted, second),
+        np.vecdot(weighted_second, second),
     )

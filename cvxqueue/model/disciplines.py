@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -67,7 +68,7 @@ class LinearFractionalQueue(ABC):
         """Return the queue that counts `of_time` · T + `of_waiting` · W as its system time."""
         return PricedQueue(self, of_time, of_waiting)
 
-    @property
+    @cached_property
     def _shares(self) -> tuple[float, float, float]:
         """The weights s of m1, κ of m1/(1 − ρ) and ω of λ m2/(2 (1 − ρ)) in T."""
         mean, load, second = self.weights
@@ -253,7 +254,7 @@ class PricedQueue(LinearFractionalQueue):
         share, congested, by_second = self._shares
         return Weights(congested + share - 1.0, 1.0 - share, by_second)
 
-    @property
+    @cached_property
     def _shares(self) -> tuple[float, float, float]:
         share, congested, by_second = self.queue._shares
         both = self.of_time + self.of_waiting

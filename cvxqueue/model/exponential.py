@@ -54,6 +54,12 @@ class SaturatingExponential(SaturatingCurve):
         scale: FloatArray = 1.0 / self.rate
         return scale
 
+    @kept
+    def _steepest(self) -> FloatArray:
+        """p′(0), per token."""
+        steepest: FloatArray = self.gain * self.rate
+        return steepest
+
     def _exponent(self, tokens: FloatArray) -> FloatArray:
         return self.rate * tokens
 
@@ -80,7 +86,9 @@ class SaturatingExponential(SaturatingCurve):
         Where the gain is zero, or `slope` is infinite, the answer is −inf, and numpy may warn of a
         division by zero.
         """
-        tokens: FloatArray = np.log(self.gain * self.rate / np.asarray(slope)) * self._scale
+        tokens: FloatArray = self._steepest / np.asarray(slope)
+        tokens = np.log(tokens, out=tokens if tokens.ndim else None)
+        tokens *= self._scale
         return tokens
 
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
@@ -101,7 +109,9 @@ class SaturatingExponential(SaturatingCurve):
         bound by more than that is not moved by rounding.
         """
         # The logarithms in a response are at most some tens, and as many roundings.
-        shift = 16.0 * error * (self._scale + response)
+        shift = (16.0 * error) * (self._scale + response)
         is_near = np.abs(wanted - response) <= shift
-        loss: FloatArray = is_near * np.square(shift) / self._scale
+        loss: FloatArray = np.square(shift)
+        loss *= self.rate
+        loss *= is_near
         return loss

@@ -23,6 +23,7 @@ from cvxqueue.model.arrays import (
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.disciplines import FIFO
+from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
@@ -81,6 +82,9 @@ class Instance(ArrayData, ModelData):
         How waiting depends on the service times.
     constraints : sequence of Constraint
         What an allocation must satisfy besides the box and stability.
+    domains : Domains, Domain or sequence of Domain, optional
+        What `solve_integer` may choose from: one for all types, or one for each; by default every
+        whole number. Continuous methods do not look at it.
     names : sequence of str, optional
         Distinct names of the types.
     name, description : str
@@ -121,6 +125,7 @@ class Instance(ArrayData, ModelData):
     importance: FloatArray
     queue: Queue
     constraints: tuple[Constraint, ...]
+    domains: Domains | None
     names: tuple[str, ...] | None
     name: str
     description: str
@@ -139,6 +144,7 @@ class Instance(ArrayData, ModelData):
         importance: ArrayLike = 1.0,
         queue: Queue | None = None,
         constraints: Sequence[Constraint] = (),
+        domains: Domains | Domain | Sequence[Domain] | None = None,
         names: Sequence[str] | None = None,
         name: str = "",
         description: str = "",
@@ -177,6 +183,7 @@ class Instance(ArrayData, ModelData):
         keep("queue", FIFO() if queue is None else queue)
 
         keep("names", None if names is None else _distinct_names(names, length))
+        keep("domains", None if domains is None else Domains.of(domains, length))
         self._keep_constraints(constraints)
         for field, text in (("name", name), ("description", description)):
             if not isinstance(text, str):
@@ -224,9 +231,11 @@ class Instance(ArrayData, ModelData):
             best = self.evaluate(self.upper) if coupling.is_floor else self.lowest
             if coupling.excess(best) > coupling.allowance(best):
                 bound = "max_tokens" if coupling.is_floor else "the least tokens"
+                # What unstable tokens reach is out of reach as well.
+                more = "" if best.is_stable else ", and further, because these are unstable"
                 raise InfeasibleError(
                     f"constraints: no allocation has {coupling.label}, not even at {bound}; "
-                    f"{coupling.remedy(best)}"
+                    f"{coupling.remedy(best)}{more}"
                 )
 
     def _keep_constraints(self, constraints: Sequence[Constraint]) -> None:

@@ -123,9 +123,8 @@ class SaturatingCurve(ArrayData, ABC):
         # Referred to the lower of the two ends, no factor can overflow.
         low = np.minimum(start, end)
         rise = self.gain * np.exp(-self._exponent(low))
-        difference: FloatArray = (
-            rise * -np.expm1(-self._exponent_rise(low, np.abs(step))) * np.sign(step)
-        )
+        share = np.expm1(-self._exponent_rise(low, np.abs(step)))
+        difference: FloatArray = rise * np.copysign(share, step)
         return difference
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:

@@ -29,13 +29,17 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Rump, Ogita and Oishi, "Accurate floating-point summation part I: faithful rounding", SIAM
     Journal on Scientific Computing 31(1), 2008: ExtractVector (algorithm 3.3), applied once.
     """
-    largest = np.abs(values).max(axis=-1, keepdims=True)
-    if not np.isfinite(largest).all():
+    largest = np.maximum.reduce(np.abs(values), axis=-1, keepdims=True)
+    if not (largest < np.inf).all():
         plain: NDArray[np.float64] = values.sum(axis=-1)
         return plain
     # A power of two above (N + 2) max|x|: the parts of the terms above its last bit add exactly.
     exponent = np.frexp(largest * (values.shape[-1] + 2))[1]
     splitter = np.ldexp(1.0, exponent)
-    high = (splitter + values) - splitter
-    total: NDArray[np.float64] = high.sum(axis=-1) + (values - high).sum(axis=-1)
+    high = splitter + values
+    high -= splitter
+    coarse = np.add.reduce(high, axis=-1)
+    total: NDArray[np.float64] = coarse + np.add.reduce(
+        np.subtract(values, high, out=high), axis=-1
+    )
     return total

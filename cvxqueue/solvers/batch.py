@@ -62,7 +62,7 @@ def solve_batch(
         With arrays of shape (N,) or (B, N).
     tolerance : float, optional
         Certified gap to reach, relative to α Σ π w p + T; by default the least that float64 can
-        prove, max(1e-12, 16 ε/(1 − ρ)).
+        prove, max(1e-12, 16 ε/(1 − ρ)), and 16 times that where curves have kinks.
     max_iterations : int, optional
         Limit on the passes over each variant.
 

@@ -83,9 +83,11 @@ class Limits(NamedTuple):
 def tightest_tolerance(point: Evaluation) -> FloatArray:
     """The relative gap that `newton` is held to: near saturation rounding alone costs more.
 
-    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing.
+    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
+    straight piece of its curve, any of the piece is nearly as good, to rounding.
     """
-    return np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
+    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
+    return share * np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
 
 
 def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:
@@ -109,7 +111,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         and in the box.
     """
     started = time.perf_counter()
-    best, best_gap, multipliers = instance.lowest, np.inf, None
+    best, best_gap, best_objective, multipliers = instance.lowest, np.inf, -np.inf, None
     backend_status, iterations, setup_time = "", 0, 0.0
     history: list[Iterate] = []
     status = Status.STALLED
@@ -137,11 +139,12 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
         point, gap, found = _certified(point, proposal.multipliers)
-        history.append(Iterate(iterations, float(certified_objective(point)), gap, elapsed))
+        objective = float(certified_objective(point))
+        history.append(Iterate(iterations, objective, gap, elapsed))
         if gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
         if gap < best_gap:
-            best, best_gap, multipliers = point, gap, found
+            best, best_gap, best_objective, multipliers = point, gap, objective, found
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
         if may_end and _is_certified(best, best_gap, limits.tolerance):
@@ -158,8 +161,9 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             break
     if best_gap == np.inf:
         best, best_gap, multipliers = _certified(best, None)
+        best_objective = float(certified_objective(best))
     return Solution(
-        certificate=Certificate.of(instance, best, best_gap, multipliers),
+        certificate=Certificate.of(instance, best, best_gap, best_objective, multipliers),
         method=method,
         status=status,
         tolerance=_allowed(best, limits.tolerance),
@@ -197,9 +201,7 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
         return tolerance
     # Multipliers magnify what rounding does to the constraints.
     least = _COUPLED if point.instance.couplings else 0.0
-    # Where a type rests inside a straight piece, any of the piece is nearly as good, to rounding.
-    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
-    return max(share * float(tightest_tolerance(point)), least)
+    return max(float(tightest_tolerance(point)), least)
 
 
 def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:

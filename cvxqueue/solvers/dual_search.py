@@ -39,6 +39,12 @@ _ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 _REGULARIZATION = 1e-12
 
 
+# What stands for a stiffness of zero, relative to a marginal cost over the largest tokens, or one.
+_YIELDING = 1e-8
+# A kink of the maximum is found to so much of the step: wanted tokens are no surer beside a jump.
+_CLOSED = 1e-12
+
+
 class DualPoint(NamedTuple):
     """The maximiser of a Lagrangian."""
 
@@ -79,9 +85,9 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
         moved = None
         if direction is not None:
             is_small = np.abs(direction) <= _SETTLED * today.multipliers
-            yield today._replace(is_settled=bool(is_small.all()))
+            yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
             if today.multipliers.max() <= _INFINITE * float(today.point.scale):
-                moved = _line_search(today, direction, at)
+                moved = _line_search(instance, today, direction, at)
         if moved is None:
             yield today._replace(is_settled=True)
             return
@@ -141,6 +147,10 @@ def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
         # At a corner a type answers its marginal cost with what it has, and stays.
         is_free = is_free & ((bend < 0.0) | (point.response != tokens))
     stiffness = point.cost_curvature - bend
+    # Inside a straight piece a type may have none of its own, and gives way until the others do.
+    stiffness = np.maximum(
+        stiffness, _YIELDING * point.marginal_cost / np.maximum(instance.upper, 1.0)
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
     gradients = np.stack([coupling.gradient(here) for coupling in instance.couplings])
@@ -160,11 +170,16 @@ def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
 
 
 def _line_search(
+    instance: ModelData,
     today: DualPoint,
     direction: FloatArray,
     at: Callable[[FloatArray, Evaluation | None], DualPoint],
 ) -> DualPoint | None:
-    """The point on a ray of multipliers at which the slope of the maximum has nearly vanished."""
+    """The point on a ray of multipliers at which the slope of the maximum has nearly vanished.
+
+    Where curves have kinks the maximum may have one too, and its slope jumps there: what lies
+    between the maximisers on its two sides maximises the Lagrangian as well.
+    """
     start = -float(today.excess @ direction)
     if start >= 0.0:
         return None
@@ -172,6 +187,8 @@ def _line_search(
     longest = float(np.min(-today.multipliers[falling] / direction[falling], initial=np.inf))
     below, above, length = 0.0, np.inf, min(1.0, longest)
     near, best, best_slope = today.point, None, -start
+    sides = [today, today]
+    shortest = _SHORTEST if instance.accuracy.is_smooth else _CLOSED
     for _ in range(_EVALUATIONS):
         moved = at(np.maximum(today.multipliers + length * direction, 0.0), near)
         slope, near = -float(moved.excess @ direction), moved.point
@@ -180,13 +197,35 @@ def _line_search(
         if abs(slope) <= _CURVATURE * -start:
             return moved
         if slope < 0.0:
-            below = length
+            below, sides[0] = length, moved
             if length >= longest:
                 return moved
             length = min(2.0 * length, longest) if above == np.inf else 0.5 * (length + above)
         else:
-            above = length
+            above, sides[1] = length, moved
             length = 0.5 * (below + above)
-        if above < np.inf and above - below <= _SHORTEST * above:
+        if above < np.inf and above - below <= shortest * above:
             break
+    if above < np.inf and not instance.accuracy.is_smooth:
+        return _between(instance, sides[0], sides[1], direction)
     return best
+
+
+def _between(
+    instance: ModelData, first: DualPoint, last: DualPoint, direction: FloatArray
+) -> DualPoint:
+    """The mixture of two maximisers, on the two sides of a kink, with no slope along a ray."""
+    data, start = last.point.instance, first.point.tokens
+    step = last.point.tokens - start
+    least, most, mixed = 0.0, 1.0, last
+    for _ in range(_EVALUATIONS):
+        share = 0.5 * (least + most)
+        if share in (least, most):
+            break
+        point = data.evaluate(data.boxed(start + share * step))
+        mixed = DualPoint(last.multipliers, point, excesses(instance.evaluate(point.tokens)), True)
+        if float(mixed.excess @ direction) > 0.0:
+            least = share
+        else:
+            most = share
+    return mixed

@@ -35,7 +35,7 @@ from cvxqueue.model.queue import Prices
 __all__ = ["STILL", "PriceSearch"]
 
 # When the prices moved by no more, what is left is about the square of it;
-CLOSE = 1e-4
+CLOSE = 3e-4
 # so with the marginal costs, but of these the largest change counts, and few are as large;
 _FEW = 0.1
 # what is shorter than this is rounding.
@@ -55,6 +55,8 @@ _ACROSS = 1e-10
 _CLOSED = 1e-9
 _LOST_AT_A_JUMP = 1e-13
 _BISECTIONS = 100
+# A gain of less, in units of the scale, no certificate can tell from rounding.
+_NOTHING = 1e-18
 _LEVEL = 1e-15
 # From anywhere a handful of steps settles a type.
 _MANY_STEPS = 40
@@ -89,6 +91,7 @@ class PriceSearch:
         self.data, self.tokens = data, tokens.copy()
         self._start = _rectangle(data)
         self.least_idle, self.most_idle, self.least_price, self.most_price = self._start
+        self._is_from_nothing = idle is None
         self.idle = self.most_idle
         if idle is not None:
             self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
@@ -125,7 +128,9 @@ class PriceSearch:
     @property
     def _steps(self) -> int:
         # The first passes are far off, whatever the types do at their prices.
-        return 2 if self.passes < _PATIENCE else _MANY_STEPS
+        if self._is_from_nothing:
+            return 2 if self.passes < _PATIENCE else _MANY_STEPS
+        return 3 if self.passes == 1 else _MANY_STEPS
 
     def point(self) -> Evaluation:
         """What the types wanted at the prices of the last pass, or less of it: a stable point."""
@@ -150,7 +155,8 @@ class PriceSearch:
     ) -> Evaluation:
         """The best point between what the types want at slightly higher and lower prices.
 
-        Along the way the objective is concave, and its slope is looked at alone.
+        Along the way the objective is concave, and its slope is looked at alone: what is left to
+        gain is at most the slope times the way that is left.
         """
         low, high = (
             wanted_tokens(
@@ -162,17 +168,21 @@ class PriceSearch:
             for factor in (1.0 + _ACROSS, 1.0 - _ACROSS)
         )
         point = data.evaluate(low)
-        low = _inside(point, point.idle, idle).tokens
+        point = _inside(point, point.idle, idle)
+        low, nothing = point.tokens, _NOTHING * point.scale
         step = high - low
         least, most = np.zeros_like(idle), np.ones_like(idle)
         for _ in range(_BISECTIONS):
             share = 0.5 * (least + most)
-            if ((share == least) | (share == most)).all():
-                break
             point = data.evaluate(low + share[..., np.newaxis] * step)
-            rises = (point.idle > 0.0) & ((point.gradient * step).sum(axis=-1) > 0.0)
+            slope = (point.gradient * step).sum(axis=-1)
+            is_flat = np.abs(slope) * (most - least) <= nothing
+            if (is_flat | (share == least) | (share == most)).all():
+                break
+            rises = (point.idle > 0.0) & (slope > 0.0)
             least, most = np.where(rises, share, least), np.where(rises, most, share)
-        return data.evaluate(data.boxed(low + least[..., np.newaxis] * step))
+        share = np.where(is_flat, share, least)
+        return data.evaluate(data.boxed(low + share[..., np.newaxis] * step))
 
     def advance(self) -> None:
         """Make one pass over the types and move the prices.

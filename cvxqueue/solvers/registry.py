@@ -88,8 +88,10 @@ class Method:
 
     def obstacle(self, instance: Instance) -> str | None:
         """Why the method cannot take an instance, or ``None``."""
-        able = ", ".join(repr(name) for name, method in METHODS.items() if method.takes_couplings)
         if instance.couplings and not self.takes_couplings:
+            able = ", ".join(
+                repr(name) for name, method in METHODS.items() if method.takes_couplings
+            )
             return (
                 f"method {self.name!r} cannot keep {instance.couplings[0].label}; methods that can "
                 f"take constraints on all types together: {able}"

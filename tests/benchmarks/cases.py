@@ -5,7 +5,9 @@ from __future__ import annotations
 from tests.benchmarks.batch import batch
 from tests.benchmarks.contraction import contraction
 from tests.benchmarks.evaluations import evaluations
+from tests.benchmarks.families import families
 from tests.benchmarks.growth import growth
+from tests.benchmarks.integers import integers
 from tests.benchmarks.iterations import iterations
 from tests.benchmarks.memory import memory
 from tests.benchmarks.reporting import Case
@@ -24,7 +26,9 @@ CASES = {
         Case("rivals", "other ways to solve the same instance, beside newton", rivals),
         Case("batch", "many small instances in one call", batch),
         Case("growth", "the time of a solve as the number of types grows", growth),
+        Case("families", "other queues, curves and service laws, beside the original", families),
         Case("iterations", "the iterations of newton on random instances of all loads", iterations),
+        Case("integers", "the exact integer method, beside conic reference solves", integers),
         Case(
             "contraction",
             "how often best responses provably converge, and what the first-order methods need",

@@ -1,0 +1,84 @@
+"""Local search: change one type, or two at once, to other choices while that helps."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.integer.cells import Base
+from cvxqueue.integer.choices import Choices, Shift
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["climb"]
+
+_ROUNDS = 200
+# Pairs are made of so many of the single changes that lose least at the prices.
+_PAIRED = 120
+
+
+class _Moves(NamedTuple):
+    types: NDArray[np.intp]
+    to: FloatArray
+    shift: Shift
+
+
+def climb(
+    choices: Choices, point: FloatArray, *, pairs: bool, deadline: float = np.inf
+) -> FloatArray:
+    """Return a choice that no change of one type to a neighboring choice improves.
+
+    Parameters
+    ----------
+    choices : Choices
+    point : ndarray, shape (N,)
+        A stable choice.
+    pairs : bool
+        Whether to try changes of two types at once as well.
+    deadline : float
+        On the clock of `time.perf_counter`.
+    """
+    for _ in range(_ROUNDS):
+        base = Base(choices, choices.evaluate(point))
+        moves = _moves(choices, point)
+        changed = _best_single(base, moves)
+        if changed is None and pairs:
+            changed = _best_pair(base, moves)
+        if changed is None or time.perf_counter() > deadline:
+            break
+        point = point.copy()
+        point[moves.types[changed]] = moves.to[changed]
+    return point
+
+
+def _moves(choices: Choices, point: FloatArray) -> _Moves:
+    """Changes of one type to its neighbors, or to any entry of a table."""
+    targets = np.concatenate([np.array(choices.neighbors(point)), choices.tables(point)])
+    types, rows = np.nonzero((targets != point).T)
+    shift = choices.shift(point, targets)
+    return _Moves(types, targets[rows, types], Shift(*(part[rows, types] for part in shift)))
+
+
+def _best_single(base: Base, moves: _Moves) -> NDArray[np.intp] | None:
+    if not moves.types.size:
+        return None
+    gains = base.gain(moves.shift)
+    best = int(np.argmax(gains))
+    return np.array([best]) if gains[best] > 0.0 else None
+
+
+def _best_pair(base: Base, moves: _Moves) -> NDArray[np.intp] | None:
+    if not moves.types.size:
+        return None
+    worth = moves.shift.worth(base.mean_price, base.second_price)
+    kept = np.argsort(-worth, kind="stable")[:_PAIRED]
+    both = Shift(*(part[kept, np.newaxis] + part[kept] for part in moves.shift))
+    gains = base.gain(both)
+    gains[moves.types[kept, np.newaxis] == moves.types[kept]] = -np.inf
+    best = int(np.argmax(gains))
+    if gains.flat[best] <= 0.0:
+        return None
+    pair: NDArray[np.intp] = kept[np.array(divmod(best, kept.size))]
+    return pair

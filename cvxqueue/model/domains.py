@@ -1,0 +1,246 @@
+"""Domains: the token counts, or the levels of effort, that a type may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, real_number, require
+
+__all__ = [
+    "Domain",
+    "Domains",
+    "Integers",
+    "LevelMenu",
+    "Menu",
+    "Multiples",
+    "ZeroOrAtLeast",
+]
+
+# From here on float64 skips whole numbers.
+_LARGEST_COUNT = 2.0**53
+# A second moment computed from the data that gave the mean may miss its square by rounding.
+_JENSEN_SLACK = 1.0 - 1e-12
+# What accuracies typed to a few digits may exceed one by.
+_ROUNDING_OF_ONE = 1e-12
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Every whole number of tokens."""
+
+
+@dataclass(frozen=True)
+class Multiples:
+    """Multiples of a step, zero among them.
+
+    Parameters
+    ----------
+    step : int
+        Whole number ≥ 1 of tokens.
+
+    Raises
+    ------
+    InvalidInputError
+        If the step is not a whole number ≥ 1.
+    """
+
+    step: int
+
+    def __post_init__(self) -> None:
+        _keep_count(self, "step", least=1)
+
+
+@dataclass(frozen=True)
+class ZeroOrAtLeast:
+    """No tokens, or any whole number from a minimum on.
+
+    Parameters
+    ----------
+    minimum : int
+        Whole number ≥ 1 of tokens.
+
+    Raises
+    ------
+    InvalidInputError
+        If the minimum is not a whole number ≥ 1.
+    """
+
+    minimum: int
+
+    def __post_init__(self) -> None:
+        _keep_count(self, "minimum", least=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Menu(ArrayData):
+    """A list of token counts to choose from.
+
+    Parameters
+    ----------
+    tokens : array_like of int, shape (J,)
+        Whole numbers ≥ 0, kept in ascending order and once each.
+
+    Raises
+    ------
+    InvalidInputError
+        If the list is empty or an entry is not a whole number ≥ 0.
+    """
+
+    tokens: FloatArray
+
+    def __init__(self, tokens: ArrayLike) -> None:
+        counts = np.atleast_1d(float_array("menu.tokens", tokens))
+        is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= _LARGEST_COUNT)
+        require("menu.tokens", counts, is_count, "must be a whole number from 0 to 2^53")
+        ordered = np.unique(counts)
+        ordered.flags.writeable = False
+        object.__setattr__(self, "tokens", ordered)
+
+
+@dataclass(frozen=True, eq=False)
+class LevelMenu(ArrayData):
+    """Levels of effort with an accuracy and service moments of their own, as measured.
+
+    A level has no token count: the accuracy curve, the service law and the box of its type in the
+    instance are not used.
+
+    Parameters
+    ----------
+    accuracy : array_like, shape (J,)
+        Probability of a correct answer at each level, in [0, 1].
+    mean_service_time : array_like, shape (J,)
+        Mean service time at each level, ≥ 0, in seconds.
+    second_moment : array_like, shape (J,), optional
+        Second moment of the service time, at least the square of the mean, in seconds²; by default
+        the square itself.
+
+    Raises
+    ------
+    InvalidInputError
+        If the lists differ in length, or an entry is out of range.
+    """
+
+    accuracy: FloatArray
+    mean_service_time: FloatArray
+    second_moment: FloatArray
+
+    def __init__(
+        self,
+        accuracy: ArrayLike,
+        mean_service_time: ArrayLike,
+        second_moment: ArrayLike | None = None,
+    ) -> None:
+        chances = np.atleast_1d(float_array("levels.accuracy", accuracy))
+        times = float_array("levels.mean_service_time", mean_service_time, chances.size)
+        given = np.square(times) if second_moment is None else second_moment
+        squares = float_array("levels.second_moment", given, chances.size)
+        is_chance = (chances >= 0) & (chances <= 1.0 + _ROUNDING_OF_ONE)
+        require("levels.accuracy", chances, is_chance, "must be in [0, 1] (a probability)")
+        require("levels.mean_service_time", times, times >= 0, "must be ≥ 0 (seconds)")
+        is_moment = squares >= _JENSEN_SLACK * np.square(times)
+        require(
+            "levels.second_moment",
+            squares,
+            is_moment,
+            "must be at least the square of the mean service time (seconds²)",
+        )
+        for name, array in zip(
+            ("accuracy", "mean_service_time", "second_moment"),
+            (chances, times, squares),
+            strict=True,
+        ):
+            object.__setattr__(self, name, array)
+
+    @property
+    def size(self) -> int:
+        """Number of levels, J."""
+        return int(self.accuracy.size)
+
+
+Domain: TypeAlias = Integers | Multiples | ZeroOrAtLeast | Menu | LevelMenu
+
+
+@dataclass(frozen=True)
+class Domains:
+    """The domain of every type.
+
+    Parameters
+    ----------
+    each : tuple of Domain
+        One domain for each type, in the order of the types.
+    """
+
+    each: tuple[Domain, ...]
+
+    @classmethod
+    def of(cls, domains: Domains | Domain | Sequence[Domain] | None, size: int) -> Domains:
+        """Return one domain for each of `size` types.
+
+        Parameters
+        ----------
+        domains : Domains, Domain, sequence of Domain, or None
+            One for all types, one for each, or ``None`` for all whole numbers.
+        size : int
+            Number of types.
+
+        Raises
+        ------
+        InvalidInputError
+            If it is none of these, or there is not one domain for each type.
+        """
+        if domains is None:
+            domains = Integers()
+        if isinstance(domains, Domains):
+            each = domains.each
+        elif isinstance(domains, Domain):
+            each = (domains,) * size
+        else:
+            # Whatever people pass: the annotation binds the type checker only.
+            given: Any = domains
+            if isinstance(given, str) or not isinstance(given, Sequence):
+                raise InvalidInputError(
+                    "domains must be a domain such as Integers(), or one for each type, "
+                    f"got {given!r:.80}"
+                )
+            each = tuple(given)
+        if len(each) != size:
+            raise InvalidInputError(
+                f"domains must have one entry for each of the {size} types, got {len(each)} entries"
+            )
+        for position, domain in enumerate(each):
+            if not isinstance(domain, Domain):
+                raise InvalidInputError(
+                    f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
+                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
+                )
+        return cls(each)
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    def __iter__(self) -> Iterator[Domain]:
+        return iter(self.each)
+
+    def __getitem__(self, position: int) -> Domain:
+        return self.each[position]
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether any type has levels of effort in place of tokens."""
+        return any(isinstance(domain, LevelMenu) for domain in self.each)
+
+
+def _keep_count(domain: object, name: str, *, least: int) -> None:
+    """Check a whole number of a domain and keep it as an int."""
+    value = real_number(f"domain.{name}", getattr(domain, name))
+    if value != np.floor(value) or not least <= value <= _LARGEST_COUNT:
+        raise InvalidInputError(
+            f"domain.{name} = {value!r} must be a whole number ≥ {least} (tokens)"
+        )
+    object.__setattr__(domain, name, int(value))
