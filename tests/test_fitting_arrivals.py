@@ -70,6 +70,13 @@ def test_poisson_arrivals_are_rarely_rejected_and_the_intervals_hold(count: int)
 
 
 @pytest.mark.slow
+def test_both_tests_share_the_level() -> None:
+    poisson = fit_arrivals(np.cumsum(np.random.default_rng(4).exponential(1.0, 300))).poisson
+    smaller = min(poisson.gap_p_value, poisson.count_p_value)
+    assert smaller < 0.5
+    assert poisson.p_value == 2.0 * smaller
+
+
 def test_bursty_arrivals_are_rejected_and_the_intervals_hold() -> None:
     rng = np.random.default_rng(20260116)
     rejected = rate = scv = 0

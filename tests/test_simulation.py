@@ -18,7 +18,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.disciplines import LinearFractionalQueue
 from cvxqueue.simulation import gap_test
 from cvxqueue.simulation.arrivals import BatchGaps
-from cvxqueue.simulation.estimate import BatchSums
+from cvxqueue.simulation.estimate import BatchSums, estimate_of, wilson
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 from cvxqueue.simulation.recursions import (
     Lindley,
@@ -725,6 +725,19 @@ def test_correlated_batches_are_joined() -> None:
     CLOSED_FORM.check(joined.rows.sum(axis=0), rows.sum(axis=0))
     assert joined.correlation < sums.correlation
     assert not BatchSums([rows[:6]], 0.95, (0, 1)).is_correlated
+
+
+def test_the_intervals_are_those_of_student_and_of_wilson() -> None:
+    from scipy.stats import binomtest, t
+
+    estimate = estimate_of(2.0, 0.1, 19, 0.9)
+    low, high = t.interval(0.9, 19, loc=2.0, scale=0.1)
+    np.testing.assert_allclose(estimate.interval, (low, high), rtol=1e-12)
+    np.testing.assert_allclose(estimate.at(0.99).interval, t.interval(0.99, 19, 2.0, 0.1))
+    for events in (0, 1, 7, 50):
+        expected = binomtest(events, 50).proportion_ci(0.95, method="wilson")
+        found = wilson(events / 50, 50.0, 1.959963984540054)
+        np.testing.assert_allclose(found, (expected.low, expected.high), atol=1e-12)
 
 
 def test_one_batch_says_nothing_of_its_error() -> None:

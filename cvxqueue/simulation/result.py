@@ -150,7 +150,8 @@ class Simulation:
     @property
     def batches_with(self) -> NDArray[np.int64]:
         """Batches that saw each type, shape (N,)."""
-        return np.count_nonzero(self.sums.rows[:, self._columns.counts], axis=0)
+        seen = self.sums.rows[:, self._columns.counts] > 0
+        return np.asarray(seen.sum(axis=0), dtype=np.int64)
 
     @cached_property
     def waiting_variance(self) -> Estimate:
