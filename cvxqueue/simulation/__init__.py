@@ -1,7 +1,8 @@
 """The simulated server: what an allocation does, with intervals, and whether theory agrees."""
 
+from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.result import Comparison, Simulation
+from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.simulate import compare, simulate, waiting_tail
 from cvxqueue.simulation.theory import GapTest, TheoryCheck, check_simulation, gap_test
 

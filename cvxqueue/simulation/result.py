@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from cvxqueue.simulation.stream import Columns
 if TYPE_CHECKING:
     from cvxqueue.simulation.theory import TheoryCheck
 
-__all__ = ["Comparison", "Simulation"]
+__all__ = ["Simulation"]
 
 # A table for people; `to_dict` holds the rest.
 _TYPES_SHOWN = 20
@@ -81,7 +81,8 @@ class Simulation:
     seconds: float
 
     @property
-    def _columns(self) -> Columns:
+    def columns(self) -> Columns:
+        """Where each sum is found in a row of `sums`."""
         return Columns(self.instance.size, len(self.thresholds))
 
     @property
@@ -143,14 +144,14 @@ class Simulation:
     @cached_property
     def system_times(self) -> tuple[Estimate, ...]:
         """Mean system time of each type, in seconds; not a number where no query was of it."""
-        rows, columns = self.sums.rows, self._columns
+        rows, columns = self.sums.rows, self.columns
         sums, counts = rows[:, columns.system], rows[:, columns.counts]
         return tuple(self.sums.ratio(sums[:, k], counts[:, k]) for k in range(self.instance.size))
 
     @property
     def batches_with(self) -> NDArray[np.int64]:
         """Batches that saw each type, shape (N,)."""
-        seen = self.sums.rows[:, self._columns.counts] > 0
+        seen = self.sums.rows[:, self.columns.counts] > 0
         return np.asarray(seen.sum(axis=0), dtype=np.int64)
 
     @cached_property
@@ -170,7 +171,7 @@ class Simulation:
     @cached_property
     def waiting_tail(self) -> dict[float, Estimate]:
         """P(W > x), by the waiting times x that were asked for."""
-        first = self._columns.tails.start
+        first = self.columns.tails.start
         return {
             threshold: self.sums.fraction(
                 first + position, Columns.COUNT, clustering=self._clustering
@@ -209,7 +210,7 @@ class Simulation:
     @cached_property
     def mean_accuracy(self) -> Estimate:
         """Fraction of the answers that are correct, drawn from the accuracy curves."""
-        correct = self.sums.rows[:, self._columns.correct].sum(axis=1)
+        correct = self.sums.rows[:, self.columns.correct].sum(axis=1)
         return self.sums.fraction(correct, Columns.ARRIVED)
 
     @cached_property
@@ -304,110 +305,3 @@ _ESTIMATES = {
     "objective": "objective (s)",
     "mean_system_time": "mean system time (s)",
 }
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Comparison:
-    """Allocations that met the same arrivals, the same types and the same luck.
-
-    Differences are those of each allocation to the first, in the order of `simulations`; the first
-    is zero.
-
-    Parameters
-    ----------
-    simulations : tuple of Simulation
-        One for each allocation.
-    """
-
-    simulations: tuple[Simulation, ...]
-
-    def _differences(self, above: Sequence[FloatArray], below: int) -> tuple[Estimate, ...]:
-        first = self.simulations[0].sums
-        parts = [
-            simulation.sums.residuals(top, simulation.sums.rows[:, below])
-            for simulation, top in zip(self.simulations, above, strict=True)
-        ]
-        value, residuals = parts[0]
-        return tuple(
-            # Equal allocations differ by nothing, and that is certain.
-            Estimate(0.0, (0.0, 0.0), first.confidence, 0.0, first.count - 1)
-            if np.array_equal(simulation.tokens, self.simulations[0].tokens)
-            else first.estimate(v - value, r - residuals)
-            for simulation, (v, r) in zip(self.simulations, parts, strict=True)
-        )
-
-    @cached_property
-    def mean_waiting_time(self) -> tuple[Estimate, ...]:
-        """Differences of the mean waiting time, in seconds."""
-        waits = [it.sums.rows[:, Columns.WAIT] for it in self.simulations]
-        return self._differences(waits, Columns.COUNT)
-
-    @cached_property
-    def mean_system_time(self) -> tuple[Estimate, ...]:
-        """Differences of the mean system time, in seconds."""
-        times = [it.sums.rows[:, Columns.SYSTEM] for it in self.simulations]
-        return self._differences(times, Columns.COUNT)
-
-    @cached_property
-    def mean_accuracy(self) -> tuple[Estimate, ...]:
-        """Differences of the fraction of correct answers."""
-        correct = [it.sums.rows[:, it._columns.correct].sum(axis=1) for it in self.simulations]
-        return self._differences(correct, Columns.ARRIVED)
-
-    @cached_property
-    def objective(self) -> tuple[Estimate, ...]:
-        """Differences of the objective, in seconds: accuracy from the curves, times simulated."""
-        benefits = [float(it.instance.evaluate(it.tokens).benefit) for it in self.simulations]
-        return tuple(
-            _shifted(time, benefit - benefits[0])
-            for benefit, time in zip(benefits, self.mean_system_time, strict=True)
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the simulations and their differences as plain values, ready for JSON."""
-        return {
-            "simulations": [simulation.to_dict() for simulation in self.simulations],
-            "differences": {
-                name: [estimate.to_dict() for estimate in getattr(self, name)]
-                for name in _DIFFERENCES
-            },
-        }
-
-    def __repr__(self) -> str:
-        return f"Comparison({len(self.simulations)} allocations)"
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.simulations[0].queries:,} queries, the same for {len(self.simulations)} "
-            "allocations; differences to the first",
-            "",
-        ]
-        for name, label in _DIFFERENCES.items():
-            lines.append(f"{label:<22}  {'difference':>12}  interval")
-            lines += [
-                f"  {f'allocation {position + 1}':<20}  {it.value:>12.6g}  "
-                f"[{it.interval[0]:.6g}, {it.interval[1]:.6g}]"
-                for position, it in enumerate(getattr(self, name))
-                if position
-            ]
-        return "\n".join(lines)
-
-
-_DIFFERENCES = {
-    "objective": "objective (s)",
-    "mean_system_time": "mean system time (s)",
-    "mean_waiting_time": "mean waiting time (s)",
-    "mean_accuracy": "mean accuracy",
-}
-
-
-def _shifted(time: Estimate, gain: float) -> Estimate:
-    """Estimate of a gain less a time."""
-    low, high = time.interval
-    return Estimate(
-        gain - time.value,
-        (gain - high, gain - low),
-        time.confidence,
-        time.standard_error,
-        time.degrees,
-    )

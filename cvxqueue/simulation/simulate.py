@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,31 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import BatchArrivals, Instance
+from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.histogram import quantile
+from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options, Progress
-from cvxqueue.simulation.result import Comparison, Simulation
-from cvxqueue.simulation.stream import Columns, Plan, Stream, check_queue, starts_stationary
+from cvxqueue.simulation.result import Simulation
+from cvxqueue.simulation.stream import Columns, Stream, check_queue
 
 __all__ = ["Progress", "compare", "simulate", "waiting_tail"]
 
-# Where nothing is said: enough for three digits of the mean wait at ordinary loads.
-_QUERIES = 1_000_000
-# Replications keep the cores busy; more than these do not shorten the intervals.
-_MOST_REPLICATIONS = 8
-# Queries that make a replication of its own worth its warm-up.
-_LONG = 1 << 18
-# Batches: so many relaxation times each, so that the correlation of neighbours is about a percent;
-# no fewer than give a usable Student's t, and no more than memory allows.
-_RELAXATIONS = 50.0
-_FEWEST_BATCHES, _MOST_BATCHES = 20, 256
-_MOST_SUMS = 1 << 22
-# Relaxation times of warm-up: what is left of the start is e^-10 of it.
-_WARM_UP = 10.0
-# Groups of batches for the intervals of quantiles.
-_GROUPS = 32
 # Steps at which progress is told, and those at which the precision is looked at. Looking often
 # would stop at lucky moments, and the intervals would cover less often than they say.
 STEPS = 32
@@ -254,7 +240,7 @@ def _run(
     if options.trace is None:
         for name, it in zip(names, tokens, strict=True):
             _require_stable(name, instance, it)
-    plan, sizes = _layout(instance, tokens, options)
+    plan, sizes = layout(instance, tokens, options)
     streams = [Stream(plan, seed) for seed in options.seed.spawn(len(sizes))]
     done = _advance(streams, sizes, options)
     seconds = time.perf_counter() - started
@@ -284,45 +270,6 @@ def _run(
     return results
 
 
-def _layout(
-    instance: Instance, tokens: Sequence[FloatArray], options: Options
-) -> tuple[Plan, list[list[int]]]:
-    """What each replication does, and the queries in each batch of each replication."""
-    trace, batches = options.trace, options.batches
-    rate, queries = instance.arrival_rate, options.queries or _QUERIES
-    if trace is not None:
-        rate = (len(trace) - 1) / float(trace[-1] - trace[0])
-    relaxation = max(_relaxation(instance, it, rate, options.scv) for it in tokens)
-    warm_up = options.warm_up
-    if warm_up is None:
-        at_once = trace is not None or starts_stationary(instance, options.scv)
-        # Where that is longer than the run itself, the run is far too short, and says so.
-        warm_up = 0 if at_once else math.ceil(min(_WARM_UP * relaxation, queries))
-    if trace is not None:
-        queries -= warm_up
-    replications = 1 if trace is not None else max(1, min(_MOST_REPLICATIONS, queries // _LONG))
-    if batches is None:
-        batches = _batches(queries, relaxation, instance.size * len(tokens))
-    else:
-        replications = math.gcd(replications, batches)
-    each = max(1, min(batches, queries) // replications)
-    ends = np.arange(replications * each + 1) * queries // (replications * each)
-    sizes: list[list[int]] = np.diff(ends).reshape(replications, each).tolist()
-    plan = Plan(
-        instance=instance,
-        allocations=tuple(tokens),
-        rate=rate,
-        scv=options.scv,
-        trace=trace,
-        tails=options.thresholds,
-        batches=each,
-        groups=max(1, min(each, _GROUPS // replications)) if options.quantiles else 0,
-        warm_up=warm_up,
-        relaxation=relaxation,
-    )
-    return plan, sizes
-
-
 def _tokens(name: str, given: ArrayLike, instance: Instance) -> FloatArray:
     tokens = float_array(name, given, instance.size)
     require(name, tokens, tokens >= 0, "must be ≥ 0")
@@ -337,36 +284,6 @@ def _require_stable(name: str, instance: Instance, tokens: FloatArray) -> None:
             "below 1): waiting times grow without end and have no mean to estimate; use fewer "
             "tokens, or replay a finite trace as `arrivals`"
         )
-
-
-def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float) -> float:
-    """Queries after which the waiting time has mostly forgotten where it started.
-
-    For a reflected Brownian motion of drift −μ and variance σ² to the query it is 2 σ²/μ²; here
-    μ = (1 − ρ)/λ, and σ² is the variance of a service time less a gap, or for batches of the work
-    of a batch less a gap.
-    """
-    point = instance.evaluate(tokens)
-    mean = float(point.mean_service_time)
-    load = rate * mean
-    if load >= 1.0:
-        return math.inf
-    spread = rate**2 * max(float(point.service_time_second_moment) - mean**2, 0.0)
-    queue = instance.queue
-    if isinstance(queue, BatchArrivals):
-        size, square = queue.mean_size, queue.size_second_moment
-        spread += load**2 * (square - size**2) / size + scv * size
-    else:
-        spread += scv
-    # Queries that find the server idle forget at once: at least a few queries in any case.
-    return 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
-
-
-def _batches(queries: int, relaxation: float, width: int) -> int:
-    """Number of batches that are long against the relaxation time."""
-    independent = int(queries / (_RELAXATIONS * relaxation))
-    most = max(_FEWEST_BATCHES, min(_MOST_BATCHES, _MOST_SUMS // width))
-    return min(max(independent, _FEWEST_BATCHES), most)
 
 
 def _advance(streams: Sequence[Stream], sizes: Sequence[Sequence[int]], options: Options) -> int:

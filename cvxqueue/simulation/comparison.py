@@ -1,0 +1,124 @@
+"""Allocations on the same queries, and how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.estimate import Estimate
+from cvxqueue.simulation.result import Simulation
+from cvxqueue.simulation.stream import Columns
+
+__all__ = ["Comparison"]
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Comparison:
+    """Allocations that met the same arrivals, the same types and the same luck.
+
+    Differences are those of each allocation to the first, in the order of `simulations`; the first
+    is zero.
+
+    Parameters
+    ----------
+    simulations : tuple of Simulation
+        One for each allocation.
+    """
+
+    simulations: tuple[Simulation, ...]
+
+    def _differences(self, above: Sequence[FloatArray], below: int) -> tuple[Estimate, ...]:
+        first = self.simulations[0].sums
+        parts = [
+            simulation.sums.residuals(top, simulation.sums.rows[:, below])
+            for simulation, top in zip(self.simulations, above, strict=True)
+        ]
+        value, residuals = parts[0]
+        return tuple(
+            # Equal allocations differ by nothing, and that is certain.
+            Estimate(0.0, (0.0, 0.0), first.confidence, 0.0, first.count - 1)
+            if np.array_equal(simulation.tokens, self.simulations[0].tokens)
+            else first.estimate(v - value, r - residuals)
+            for simulation, (v, r) in zip(self.simulations, parts, strict=True)
+        )
+
+    @cached_property
+    def mean_waiting_time(self) -> tuple[Estimate, ...]:
+        """Differences of the mean waiting time, in seconds."""
+        waits = [it.sums.rows[:, Columns.WAIT] for it in self.simulations]
+        return self._differences(waits, Columns.COUNT)
+
+    @cached_property
+    def mean_system_time(self) -> tuple[Estimate, ...]:
+        """Differences of the mean system time, in seconds."""
+        times = [it.sums.rows[:, Columns.SYSTEM] for it in self.simulations]
+        return self._differences(times, Columns.COUNT)
+
+    @cached_property
+    def mean_accuracy(self) -> tuple[Estimate, ...]:
+        """Differences of the fraction of correct answers."""
+        correct = [it.sums.rows[:, it.columns.correct].sum(axis=1) for it in self.simulations]
+        return self._differences(correct, Columns.ARRIVED)
+
+    @cached_property
+    def objective(self) -> tuple[Estimate, ...]:
+        """Differences of the objective, in seconds: accuracy from the curves, times simulated."""
+        benefits = [float(it.instance.evaluate(it.tokens).benefit) for it in self.simulations]
+        return tuple(
+            _shifted(time, benefit - benefits[0])
+            for benefit, time in zip(benefits, self.mean_system_time, strict=True)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the simulations and their differences as plain values, ready for JSON."""
+        return {
+            "simulations": [simulation.to_dict() for simulation in self.simulations],
+            "differences": {
+                name: [estimate.to_dict() for estimate in getattr(self, name)]
+                for name in _DIFFERENCES
+            },
+        }
+
+    def __repr__(self) -> str:
+        return f"Comparison({len(self.simulations)} allocations)"
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.simulations[0].queries:,} queries, the same for {len(self.simulations)} "
+            "allocations; differences to the first",
+            "",
+        ]
+        for name, label in _DIFFERENCES.items():
+            lines.append(f"{label:<22}  {'difference':>12}  interval")
+            lines += [
+                f"  {f'allocation {position + 1}':<20}  {it.value:>12.6g}  "
+                f"[{it.interval[0]:.6g}, {it.interval[1]:.6g}]"
+                for position, it in enumerate(getattr(self, name))
+                if position
+            ]
+        return "\n".join(lines)
+
+
+_DIFFERENCES = {
+    "objective": "objective (s)",
+    "mean_system_time": "mean system time (s)",
+    "mean_waiting_time": "mean waiting time (s)",
+    "mean_accuracy": "mean accuracy",
+}
+
+
+def _shifted(time: Estimate, gain: float) -> Estimate:
+    """Estimate of a gain less a time."""
+    low, high = time.interval
+    return Estimate(
+        gain - time.value,
+        (gain - high, gain - low),
+        time.confidence,
+        time.standard_error,
+        time.degrees,
+    )

@@ -1,0 +1,100 @@
+"""How a run is laid out: replications, warm-up and batches, from how slowly the queue forgets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvxqueue.model import BatchArrivals, Instance
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.options import Options
+from cvxqueue.simulation.stream import Plan, starts_stationary
+
+__all__ = ["layout"]
+
+# Where nothing is said: enough for three digits of the mean wait at ordinary loads.
+_QUERIES = 1_000_000
+# Replications keep the cores busy; more than these do not shorten the intervals.
+_MOST_REPLICATIONS = 8
+# Queries that make a replication of its own worth its warm-up.
+_LONG = 1 << 18
+# Batches: so many relaxation times each, so that the correlation of neighbours is about a percent;
+# no fewer than give a usable Student's t, and no more than memory allows.
+_RELAXATIONS = 50.0
+_FEWEST_BATCHES, _MOST_BATCHES = 20, 256
+_MOST_SUMS = 1 << 22
+# Relaxation times of warm-up: what is left of the start is e^-10 of it.
+_WARM_UP = 10.0
+# Groups of batches for the intervals of quantiles.
+_GROUPS = 32
+
+
+def layout(
+    instance: Instance, tokens: Sequence[FloatArray], options: Options
+) -> tuple[Plan, list[list[int]]]:
+    """What each replication does, and the queries in each batch of each replication."""
+    trace, batches = options.trace, options.batches
+    rate, queries = instance.arrival_rate, options.queries or _QUERIES
+    if trace is not None:
+        rate = (len(trace) - 1) / float(trace[-1] - trace[0])
+    relaxation = max(_relaxation(instance, it, rate, options.scv) for it in tokens)
+    warm_up = options.warm_up
+    if warm_up is None:
+        at_once = trace is not None or starts_stationary(instance, options.scv)
+        # Where that is longer than the run itself, the run is far too short, and says so.
+        warm_up = 0 if at_once else math.ceil(min(_WARM_UP * relaxation, queries))
+    if trace is not None:
+        queries -= warm_up
+    replications = 1 if trace is not None else max(1, min(_MOST_REPLICATIONS, queries // _LONG))
+    if batches is None:
+        batches = _batches(queries, relaxation, instance.size * len(tokens))
+    else:
+        replications = math.gcd(replications, batches)
+    each = max(1, min(batches, queries) // replications)
+    ends = np.arange(replications * each + 1) * queries // (replications * each)
+    sizes: list[list[int]] = np.diff(ends).reshape(replications, each).tolist()
+    plan = Plan(
+        instance=instance,
+        allocations=tuple(tokens),
+        rate=rate,
+        scv=options.scv,
+        trace=trace,
+        tails=options.thresholds,
+        batches=each,
+        groups=max(1, min(each, _GROUPS // replications)) if options.quantiles else 0,
+        warm_up=warm_up,
+        relaxation=relaxation,
+    )
+    return plan, sizes
+
+
+def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float) -> float:
+    """Queries after which the waiting time has mostly forgotten where it started.
+
+    For a reflected Brownian motion of drift −μ and variance σ² to the query it is 2 σ²/μ²; here
+    μ = (1 − ρ)/λ, and σ² is the variance of a service time less a gap, or for batches of the work
+    of a batch less a gap.
+    """
+    point = instance.evaluate(tokens)
+    mean = float(point.mean_service_time)
+    load = rate * mean
+    if load >= 1.0:
+        return math.inf
+    spread = rate**2 * max(float(point.service_time_second_moment) - mean**2, 0.0)
+    queue = instance.queue
+    if isinstance(queue, BatchArrivals):
+        size, square = queue.mean_size, queue.size_second_moment
+        spread += load**2 * (square - size**2) / size + scv * size
+    else:
+        spread += scv
+    # Queries that find the server idle forget at once: at least a few queries in any case.
+    return 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
+
+
+def _batches(queries: int, relaxation: float, width: int) -> int:
+    """Number of batches that are long against the relaxation time."""
+    independent = int(queries / (_RELAXATIONS * relaxation))
+    most = max(_FEWEST_BATCHES, min(_MOST_BATCHES, _MOST_SUMS // width))
+    return min(max(independent, _FEWEST_BATCHES), most)
