@@ -70,6 +70,24 @@ def test_poisson_arrivals_are_rarely_rejected_and_the_intervals_hold(count: int)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("step", "mean"), [(1.0, 5.0), (1.0, 0.5), (0.1, 1.0)])
+def test_a_coarse_clock_does_not_reject_poisson_arrivals(step: float, mean: float) -> None:
+    rng = np.random.default_rng(11)
+    rejected = bursty = 0
+    for _ in range(100):
+        times = 1.7e9 + np.cumsum(rng.exponential(mean, 1000))
+        rejected += fit_arrivals(np.floor(times / step) * step).poisson.is_rejected
+        times = np.cumsum(rng.gamma(0.3, mean / 0.3, 1000))
+        bursty += fit_arrivals(np.floor(times / step) * step).poisson.is_rejected
+    assert rejected <= 12
+    assert bursty == 100
+
+
+def test_batches_are_rejected_on_a_fine_clock() -> None:
+    times = np.repeat(np.round(np.cumsum(np.random.default_rng(3).exponential(5.0, 200)), 3), 2)
+    assert fit_arrivals(times).poisson.is_rejected
+
+
 def test_both_tests_share_the_level() -> None:
     poisson = fit_arrivals(np.cumsum(np.random.default_rng(4).exponential(1.0, 300))).poisson
     smaller = min(poisson.gap_p_value, poisson.count_p_value)

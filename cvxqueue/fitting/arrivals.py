@@ -19,6 +19,8 @@ from cvxqueue.simulation.estimate import wilson
 __all__ = ["ArrivalFit", "fit_arrivals"]
 
 _FEWEST = 10
+# Gaps of fewer steps tell the step of a clock, and others may be off it by this part of a step.
+_FEW_STEPS, _OFF_STEP = 10.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,10 @@ def fit_arrivals(
         raise InvalidInputError(
             f"all {times.size} arrivals are at one time; a rate needs times that differ"
         )
-    gaps, ties = _gaps(times)
-    poisson = poisson_test(times, gaps, confidence)
+    ties = int(np.count_nonzero(np.diff(times) == 0))
+    spread = _spread(times) if ties else times
+    gaps = _gaps(spread)
+    poisson = poisson_test(spread, gaps, confidence)
     return ArrivalFit(
         rate=_rate(gaps.size, duration, poisson, confidence),
         mix={} if types is None else _mix(types, confidence),
@@ -116,13 +120,28 @@ def fit_arrivals(
     )
 
 
-def _gaps(times: FloatArray) -> tuple[FloatArray, int]:
-    """Gaps, and how many are zero; those become half of the clock's smallest step."""
+def _spread(times: FloatArray) -> FloatArray:
+    """Times of a clock that counts in steps, each put at random within its step.
+
+    Poisson arrivals that were rounded are Poisson again then, and no others become so: what lies
+    between the steps nobody knows. Times without a common step are left as they are.
+    """
     gaps = np.diff(times)
-    ties = int(np.count_nonzero(gaps == 0))
-    if ties:
-        gaps = np.where(gaps == 0, gaps[gaps > 0].min() / 2.0, gaps)
-    return gaps, ties
+    step = float(gaps[gaps > 0].min())
+    few = gaps[(gaps > 0) & (gaps < _FEW_STEPS * step)]
+    # Of printed times the smallest gap is off by their rounding; many together are not.
+    step = float((few / np.round(few / step)).mean())
+    if np.any(np.abs(gaps - step * np.round(gaps / step)) > _OFF_STEP * step):
+        return times
+    within = np.random.default_rng(0).random(times.size)
+    return np.sort(times + step * within)
+
+
+def _gaps(times: FloatArray) -> FloatArray:
+    """Gaps, those of zero made half of the smallest other."""
+    gaps = np.diff(times)
+    is_zero = gaps == 0
+    return np.where(is_zero, gaps[~is_zero].min() / 2.0, gaps) if is_zero.any() else gaps
 
 
 def _rate(gaps: int, duration: float, poisson: PoissonTest, confidence: float) -> FittedParameter:
@@ -167,6 +186,7 @@ def _warnings(poisson: PoissonTest, ties: int, arrivals: int) -> list[str]:
     if ties:
         found.append(
             f"{ties} of {arrivals} arrivals come at the same time as the one before: the clock is "
-            "coarse, or queries come in batches (see BatchArrivals)"
+            "coarse, or queries come in batches (see BatchArrivals); Poisson arrivals are tested "
+            "with the times spread over the steps of the clock"
         )
     return found
