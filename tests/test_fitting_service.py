@@ -67,8 +67,10 @@ def test_rows_that_set_the_slope_alone_do_not_make_it_certain(high: int) -> None
     hits = 0
     for _ in range(100):
         y = (0.5 + 0.007 * x) * (1.0 + 0.05 * rng.normal(size=x.size))
-        low, highest = fit_service(x, y).per_token.interval
+        found = fit_service(x, y)
+        low, highest = found.per_token.interval
         hits += low <= 0.007 <= highest
+        assert "uneven" in starts(found)
     assert hits >= 80
 
 

@@ -25,6 +25,9 @@ _NEGLIGIBLE_BEND = 0.05
 # of their variance, or misses their mean by more than this part, the queue differs from the model.
 _MOST_UNEXPLAINED = 0.1
 _MOST_MISSED = 0.02
+# A row of more leverage draws the line to itself; among fewer rows every one does.
+_MOST_LEVERAGE = 0.25
+_FEW_ROWS = 10
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,8 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
 
     Huber's loss keeps a few stragglers from bending the line; its scale is the median absolute
     residual. Standard errors are of the sandwich kind (HC3), so that the spread of the times may
-    grow with the tokens.
+    grow with the tokens. The line follows a row that is far from the others, and leaves no
+    residual there: the error of such a row is taken from those of the others.
 
     Parameters
     ----------
@@ -183,7 +187,10 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         linearity=linearity,
         method="least squares with Huber's loss, scale by the median absolute residual, "
         "sandwich (HC3) standard errors",
-        warnings=tuple(_warnings(linearity, per_token, r_squared, missed, is_at_bound=is_at_bound)),
+        warnings=(
+            *_uneven(x),
+            *_warnings(linearity, per_token, r_squared, missed, is_at_bound=is_at_bound),
+        ),
     )
 
 
@@ -222,6 +229,19 @@ def _linearity(x: FloatArray, y: FloatArray) -> Linearity:
     if errors[2] == 0.0:
         return Linearity(bend, 1.0 if bend <= _ROUNDING else 0.0)
     return Linearity(bend, 2.0 * float(stdtr(freedom, -abs(theta[2] / errors[2]))))
+
+
+def _uneven(x: FloatArray) -> list[str]:
+    """Warning of a few rows, far from the others, that set the slope."""
+    away = x - x.mean()
+    leverage = 1.0 / x.size + np.square(away) / float(np.square(away).sum())
+    heavy = int(np.count_nonzero(leverage > _MOST_LEVERAGE))
+    if not heavy or x.size < _FEW_ROWS:
+        return []
+    return [
+        f"uneven: {heavy} of {x.size} rows, far from the others in tokens, set the slope; how much "
+        "such times vary is hardly seen, and the interval may be too narrow; measure more of them"
+    ]
 
 
 def _warnings(
