@@ -104,8 +104,11 @@ def _least_step(
     is_free = instance.upper > instance.lower
     step: FloatArray = np.zeros_like(point.tokens)
     for _ in range(len(gradients) + 2):
-        scaled = np.where(is_free, gradients / metric, 0.0)
-        system = scaled @ gradients.T
+        with np.errstate(all="ignore"):
+            scaled = np.where(is_free, gradients / metric, 0.0)
+            system = scaled @ gradients.T
+        if not (np.isfinite(system).all() and np.isfinite(amounts).all()):
+            return None
         try:
             prices = np.linalg.lstsq(system, amounts, rcond=None)[0]
         except np.linalg.LinAlgError:
