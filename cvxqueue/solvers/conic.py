@@ -34,7 +34,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
 from cvxqueue.solvers.direct import solve_cones
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
-from cvxqueue.solvers.newton import newton
+from cvxqueue.solvers.newton import newton, require_attainable
 
 __all__ = ["conic"]
 
@@ -86,6 +86,8 @@ def conic(
 
     Raises
     ------
+    InfeasibleError
+        If the other constraints leave too little for a floor on the accuracy.
     InvalidInputError
         If the solver or an option is unknown, or the solver lacks a cone.
     MissingDependencyError
@@ -95,6 +97,8 @@ def conic(
     """
     if not isinstance(polish, bool):
         raise InvalidInputError(f"polish must be True or False, got {polish!r}")
+    # A solver's word for an infeasible program does not say what would do.
+    require_attainable(instance)
     back_end = find_back_end(solver)
     options = checked_options(solver, back_end, solver_options)
     is_direct = bool(back_end.direct_ladder) and has_cone_program(instance)

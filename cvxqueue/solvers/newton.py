@@ -17,10 +17,10 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.demand import SETTLED
 from cvxqueue.solvers.driver import Proposal, Proposals
-from cvxqueue.solvers.dual_search import DualPoint, dual_search
+from cvxqueue.solvers.dual_search import dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
-__all__ = ["newton"]
+__all__ = ["newton", "require_attainable"]
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY, _SAMPLE, _SHARE = 4096, 1024, 64
@@ -70,26 +70,42 @@ def newton(
 
 def _with_couplings(instance: ModelData) -> Proposals:
     for place, found in enumerate(dual_search(instance, _maximize)):
-        if place == 0:
-            _require_attainable(instance, found)
+        if place == 0 and (found.excess > 0.0).any():
+            require_attainable(instance)
         point = instance.evaluate(found.point.tokens)
         yield Proposal(point, is_candidate=found.is_settled, multipliers=found.multipliers)
 
 
-def _require_attainable(instance: ModelData, first: DualPoint) -> None:
+def require_attainable(instance: ModelData) -> None:
     """Raise an error if the other constraints leave too little for a floor on the accuracy.
 
     What they leave is that of an instance in which accuracy is worth nearly everything. With K the
     worth, and T its mean system time, more than about T/K beyond its accuracy is out of reach.
+
+    Parameters
+    ----------
+    instance : ModelData
+        Whose constraints hold at the least tokens, but for floors.
+
+    Raises
+    ------
+    InfeasibleError
+        With the floor that can be had.
     """
-    if (first.excess <= 0.0).all():
+    if not any(coupling.is_floor for coupling in instance.couplings):
         return
+    free = instance.priced(np.zeros(len(instance.couplings)))
+    greatest = instance.evaluate(instance.upper)
+    # A mean service time that many tokens take and a stable server can give; or the mean system
+    # time of those that nobody limits, which is more close to saturation.
+    time = min(float(greatest.mean_service_time), 1.0 / float(instance.arrival_rate))
+    time = max(time, float(_maximize(free, None).mean_system_time))
     for floor in (coupling for coupling in instance.couplings if coupling.is_floor):
         greedy = instance.priced(np.zeros(len(instance.couplings)))
         greedy.importance = np.ones(instance.size)
-        greedy.accuracy_weight = _NEARLY_EVERYTHING * float(first.point.mean_system_time)
+        greedy.accuracy_weight = _NEARLY_EVERYTHING * time
         greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
-        best, reach = instance.lowest, float(np.inf)
+        best, reach = instance.lowest, float(greatest.mean_accuracy)
         for found in dual_search(greedy, _maximize):
             point = restored(greedy.evaluate(found.point.tokens))
             if point is None:
