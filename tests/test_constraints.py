@@ -292,7 +292,7 @@ def test_what_no_point_nearby_satisfies_proves_nothing() -> None:
         ([cq.MaxMeanSystemTime(0.1)], r"mean system time ≤ 0\.1 s.*raise seconds to 0\.39"),
         ([cq.MaxMeanWaitingTime(1e-3)], "mean waiting time ≤ 0.001 s.*raise seconds to"),
         ([cq.WaitingTimeTail(0.1, 1e-9)], r"P\(waiting time > 0\.1 s\).*raise seconds to .*probab"),
-        ([cq.MinMeanAccuracy(0.95)], r"mean accuracy ≥ 0\.95.*max_tokens.*lower accuracy to 0\.8"),
+        ([cq.MinMeanAccuracy(0.95)], r"mean accuracy ≥ 0\.95.*a stable queue.*accuracy to 0\.79"),
         ([cq.MinAccuracy(0.85)], r"accuracy\[0\] of 'lookup' must be ≥ 0\.85.*at most 0\.79"),
         (
             [cq.MinMeanAccuracy(0.75), cq.MaxMeanSystemTime(2.0)],
@@ -417,3 +417,107 @@ def test_no_types_or_constraints_are_lost_on_the_way() -> None:
     assert instance == constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat"))
     assert instance != constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "proof"))
     assert hash(instance) == hash(constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat")))
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 1e-300])
+def test_a_tail_beyond_all_exponents_is_infeasible(seconds: float) -> None:
+    limit = cq.WaitingTimeTail(seconds, 1e-9)
+    with pytest.raises(cq.InfeasibleError, match=r"raise seconds to 2\.18123 or more"):
+        cq.solve(constrained(limit))
+    certificate = cq.certify(constrained(limit), PLAIN.tokens)
+    assert not certificate.is_feasible
+    assert certificate.upper_bound == np.inf
+    assert cq.solve(constrained(cq.WaitingTimeTail(2.18123, 1e-9))).is_optimal
+
+
+@pytest.mark.parametrize(("seconds", "probability"), [(1e-308, 1e-300), (1e308, 1.0 - 2.0**-53)])
+def test_a_tail_whose_decay_is_no_float_is_refused(seconds: float, probability: float) -> None:
+    with pytest.raises(cq.InvalidInputError, match="must be a positive float64"):
+        cq.WaitingTimeTail(seconds, probability)
+
+
+@pytest.mark.parametrize("most", [777.0, 1234.0, 9000.0])
+@pytest.mark.parametrize("rate", [0.003, 0.001, 0.0007])
+def test_a_floor_that_max_tokens_reach_exactly_is_feasible(most: float, rate: float) -> None:
+    accuracy = cq.SaturatingExponential(floor=0.2, gain=0.6, rate=rate)
+    instance = INSTANCE.replace(arrival_rate=0.01, max_tokens=most, accuracy=accuracy)
+    floors = instance.accuracy.value(instance.max_tokens)
+    solution = cq.solve(instance.replace(constraints=[cq.MinAccuracy(floors)]))
+    np.testing.assert_allclose(solution.accuracies, floors, rtol=1e-12)
+    with pytest.raises(cq.InfeasibleError) as caught:
+        cq.solve(instance.replace(constraints=[cq.MinAccuracy(floors + 1e-6)]))
+    remedy = float(str(caught.value).split("lower the floor to ")[1].split()[0])
+    assert cq.solve(instance.replace(constraints=[cq.MinAccuracy(remedy)])).is_optimal
+
+
+@pytest.mark.parametrize("method", ["newton", "conic"])
+@pytest.mark.parametrize(
+    ("arrival_rate", "caps"),
+    [
+        (0.3, []),
+        (0.15, [cq.WaitingTimeTail(3.0, 0.01)]),
+        (0.15, [cq.WaitingTimeTail(10.0, 0.01)]),
+        (0.15, [cq.MaxMeanSystemTime(2.0)]),
+    ],
+)
+@pytest.mark.parametrize("accuracy", [0.75, 0.95])
+def test_the_remedy_of_a_floor_does_together_with_the_rest(
+    method: str, arrival_rate: float, caps: list[Any], accuracy: float
+) -> None:
+    def limited(floor: float) -> cq.Instance:
+        return constrained(cq.MinMeanAccuracy(floor), *caps, arrival_rate=arrival_rate)
+
+    with pytest.raises(cq.InfeasibleError, match="together with") as caught:
+        cq.solve(limited(accuracy), method)
+    remedy = float(str(caught.value).split("lower accuracy to ")[1].split()[0])
+    solution = cq.solve(limited(remedy), on_failure="return")
+    assert solution.certificate.is_feasible
+    # Next to saturation, rounding of the floor is worth more than 1e-9.
+    assert solution.relative_gap <= 1e-8
+    with pytest.raises(cq.InfeasibleError):
+        cq.solve(limited(remedy + 1e-4))
+
+
+def test_a_floor_beyond_max_tokens_says_what_they_reach() -> None:
+    instance = constrained(cq.MinMeanAccuracy(0.95), arrival_rate=0.01)
+    with pytest.raises(cq.InfeasibleError, match=r"not even at max_tokens; lower accuracy to 0\.8"):
+        cq.solve(instance)
+
+
+@pytest.mark.parametrize("accuracy_weight", [0.0, 1e-12])
+def test_an_objective_of_nothing_but_thinking_time(accuracy_weight: float) -> None:
+    service = cq.AffineService(base=0.0, per_token=0.005)
+    floor, cap = cq.MinMeanAccuracy(0.5), cq.MaxMeanSystemTime(2.0)
+    instance = constrained(floor, cap, service=service, accuracy_weight=accuracy_weight)
+    solution = cq.solve(instance)
+    np.testing.assert_allclose(solution.mean_accuracy, 0.5, rtol=1e-12)
+    # The least time for that accuracy.
+    found = cq.solve(instance.replace(accuracy_weight=0.0), "conic")
+    np.testing.assert_allclose(found.objective, solution.objective, rtol=1e-8)
+    with pytest.raises(cq.InfeasibleError, match="lower accuracy to"):
+        cq.solve(instance.replace(constraints=[cq.MinMeanAccuracy(0.75), cap]))
+
+
+def test_a_queue_that_floors_make_unstable_is_blamed_on_them() -> None:
+    with pytest.raises(cq.UnstableQueueError, match=r"min_tokens and the accuracy floors is 4\.8"):
+        cq.solve(constrained(cq.MinAccuracy(0.75), arrival_rate=1.0))
+
+
+def test_the_position_of_a_type_may_be_a_numpy_integer() -> None:
+    assert cq.MinAccuracy(0.5, np.int64(1)) == cq.MinAccuracy(0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "message"),
+    [
+        ([-1.0], r"multipliers\[0\] = -1\.0 must be ≥ 0"),
+        ([math.nan], r"multipliers\[0\] = nan must be finite"),
+        ([1.0, 2.0], "one entry for each of the 1"),
+    ],
+)
+def test_a_certificate_takes_no_multipliers_that_prove_nothing(
+    multipliers: list[float], message: str
+) -> None:
+    instance = constrained(cq.MaxTokenRate(9.0))
+    with pytest.raises(cq.InvalidInputError, match=message):
+        cq.Certificate(instance, instance.lower, 0.0, np.array(multipliers))
