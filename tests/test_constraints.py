@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cvxpy as cp
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -521,3 +522,34 @@ def test_a_certificate_takes_no_multipliers_that_prove_nothing(
     instance = constrained(cq.MaxTokenRate(9.0))
     with pytest.raises(cq.InvalidInputError, match=message):
         cq.Certificate(instance, instance.lower, 0.0, np.array(multipliers))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_exact_optimum_at_a_cap_lies_between_the_bounds(seed: int) -> None:
+    """One type: the cap alone says how many tokens are best, in fifty digits."""
+    rng = np.random.default_rng(seed)
+    rate = 10.0 ** rng.uniform(-2.0, 0.0)
+    base, per_token = rng.uniform(0.0, 0.5) / rate, 10.0 ** rng.uniform(-3.0, -2.0)
+    worth, decay = 10.0 ** rng.uniform(1.0, 8.0), 10.0 ** rng.uniform(-3.0, -2.0)
+    instance = cq.Instance(
+        arrival_rate=rate,
+        accuracy_weight=worth,
+        max_tokens=1e5,
+        probabilities=[1.0],
+        service=cq.AffineService(base=base, per_token=per_token),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=decay),
+    )
+    least = float(instance.lowest.mean_system_time)
+    most = cq.solve(instance, on_failure="return").mean_system_time
+    seconds = least + (most - least) * rng.choice([0.01, 0.3, 0.9])
+    solution = cq.solve(instance.replace(constraints=[cq.MaxMeanSystemTime(seconds)]))
+    with mp.workdps(50):
+        # t + λ t²/(2(1 − λ t)) = x.
+        half = 1 + mp.mpf(rate) * mp.mpf(seconds)
+        time = (half - mp.sqrt(half * half - 2 * mp.mpf(rate) * mp.mpf(seconds))) / mp.mpf(rate)
+        tokens = (time - mp.mpf(base)) / mp.mpf(per_token)
+        accuracy = mp.mpf(0.2) + mp.mpf(0.6) * (1 - mp.exp(-mp.mpf(decay) * tokens))
+        exact = mp.mpf(worth) * accuracy - mp.mpf(seconds)
+        assert solution.objective <= exact <= solution.upper_bound
+        low, high = solution.token_bounds[0]
+        assert low <= tokens <= high

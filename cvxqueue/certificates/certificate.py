@@ -115,7 +115,10 @@ class Certificate(ArrayData):
         """Objective J in seconds, rounded down by `allowance`; −inf if unstable.
 
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
-        ``instance.objective(tokens)``, can exceed it by rounding.
+        ``instance.objective(tokens)``, can exceed it by rounding. Tokens that violate a constraint
+        by no more than rounding explains pass for tokens that keep it: their objective may then be
+        one of a limit looser by so much. Those of a `Solution` keep it beyond rounding, where any
+        tokens do.
         """
         return float(certified_objective(self.evaluation))
 

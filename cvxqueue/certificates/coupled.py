@@ -60,37 +60,44 @@ def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     return gap if np.isfinite(gap) else np.inf
 
 
-def restored(point: Evaluation) -> Evaluation | None:
+def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation | None:
     """The nearest point, to first order, at which the constraints hold; ``None`` if not found.
 
     Steps of Gauss and Newton in the metric diag(π E[(dt/dl)²]), along the gradients of the
-    constraints that are violated; in the end, back towards the least tokens.
+    constraints that are violated.
 
     Parameters
     ----------
     point : Evaluation
         Tokens in the box.
+    beyond_rounding : bool, default False
+        Whether they shall hold whatever rounding did, where there is such a point: its objective is
+        then one that the optimum reaches. Otherwise a violation that rounding explains is none.
     """
     instance, couplings = point.instance, point.instance.couplings
     if not point.is_stable:
         return None
-    wanted = np.zeros(len(couplings))
+    wanted, found = np.zeros(len(couplings)), None
     for _ in range(_ROUNDS):
         values, allowances = excesses(point), _allowances(point)
-        if (values <= allowances).all():
+        if found is None and (values <= allowances).all():
+            found = point
+        limits = -allowances if beyond_rounding else allowances
+        if (values <= limits).all():
             return point
-        is_wanted = (values > 0.0) | (wanted > 0.0)
-        wanted = np.where(values > 0.0, np.maximum(2.0 * wanted, _MARGIN * allowances), wanted)
+        is_violated = values > np.minimum(limits, 0.0)
+        is_wanted = is_violated | (wanted > 0.0)
+        wanted = np.where(is_violated, np.maximum(2.0 * wanted, _MARGIN * allowances), wanted)
         gradients = np.stack([coupling.gradient(point) for coupling in couplings])[is_wanted]
         metric = instance.probabilities * instance.service.mean_square_slope(point.tokens)
         step = _least_step(point, gradients, metric, (values + wanted)[is_wanted])
         if step is None:
-            return None
+            return found
         moved = instance.evaluate(instance.boxed(point.tokens + step))
         if not moved.is_stable or np.array_equal(moved.tokens, point.tokens):
-            return None
+            return found
         point = moved
-    return None
+    return found
 
 
 def _least_step(
