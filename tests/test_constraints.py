@@ -530,7 +530,7 @@ def test_the_exact_optimum_at_a_cap_lies_between_the_bounds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rate = 10.0 ** rng.uniform(-2.0, 0.0)
     base, per_token = rng.uniform(0.0, 0.5) / rate, 10.0 ** rng.uniform(-3.0, -2.0)
-    worth, decay = 10.0 ** rng.uniform(1.0, 8.0), 10.0 ** rng.uniform(-3.0, -2.0)
+    worth, decay = 10.0 ** rng.uniform(5.0, 9.0), 10.0 ** rng.uniform(-3.0, -2.0)
     instance = cq.Instance(
         arrival_rate=rate,
         accuracy_weight=worth,
