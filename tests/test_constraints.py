@@ -553,3 +553,32 @@ def test_the_exact_optimum_at_a_cap_lies_between_the_bounds(seed: int) -> None:
         assert solution.objective <= exact <= solution.upper_bound
         low, high = solution.token_bounds[0]
         assert low <= tokens <= high
+
+
+CORNERED = INSTANCE.replace(
+    accuracy=cq.PiecewiseLinear(
+        tokens=[0.0, 500.0, 1000.0, 3000.0],
+        accuracy=[[0.2, 0.5, 0.6, 0.7], [0.1, 0.3, 0.5, 0.6], [0.3, 0.4, 0.45, 0.46]],
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        [cq.MaxMeanSystemTime(2.5)],
+        [cq.MaxTokenRate(9.0)],
+        [cq.MaxTokenRate(63.0)],
+        [cq.WaitingTimeTail(11.0, 0.05)],
+        [cq.MinMeanAccuracy(0.53)],
+        [cq.MaxMeanSystemTime(4.5), cq.MaxTokenRate(63.0)],
+    ],
+)
+def test_conic_answers_at_corners_are_certified(limits: list[Any]) -> None:
+    instance = CORNERED.replace(constraints=limits)
+    found, fast = cq.solve(instance, "conic"), cq.solve(instance)
+    scale = fast.certificate.scale
+    CONE_OPTIMUM.check(found.objective / scale, fast.objective / scale)
+    again = cq.certify(instance, found.tokens)
+    assert again.is_feasible
+    assert again.relative_gap <= 1e-9

@@ -15,10 +15,19 @@ from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["coupled_gap", "estimated_multipliers", "excesses", "is_satisfied", "restored"]
+__all__ = [
+    "coupled_gap",
+    "estimated_multipliers",
+    "excesses",
+    "is_satisfied",
+    "lagrangian",
+    "restored",
+]
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _ROUNDS = 30
+# Bisection of multipliers: how often over all of them, and how far up.
+_SWEEPS, _WIDER, _GREATEST = 20, 8.0, 1e100
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
 
@@ -161,7 +170,52 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
             gap = coupled_gap(point, multipliers) if found.any() else np.inf
             if gap < best_gap:
                 best, best_gap = multipliers, gap
+    if instance.accuracy.is_smooth or not order:
+        return best
+    # One after the other they may stop short; where depends on which comes first.
+    starts = [(best, order), *((none, order[k:] + order[:k]) for k in range(len(order)))]
+    for start, turn in starts:
+        multipliers = _sharpened(point, start, turn)
+        gap = coupled_gap(point, multipliers)
+        if gap < best_gap:
+            best, best_gap = multipliers, gap
     return best
+
+
+def _sharpened(point: Evaluation, multipliers: FloatArray, order: list[int]) -> FloatArray:
+    """Multipliers that make the bound sharper, one after the other, by bisection.
+
+    At a corner a type is content with a whole interval of marginal costs, and a gradient says
+    little. The bound is convex in each multiplier, and falls with it while the responses exceed
+    what the constraint, to first order, allows.
+    """
+    instance = point.instance
+    values = excesses(point)
+    gradients = [coupling.gradient(point) for coupling in instance.couplings]
+    multipliers = multipliers.copy()
+
+    def excess(place: int, multiplier: float) -> float:
+        multipliers[place] = multiplier
+        response = lagrangian(point, multipliers).response
+        coupling = instance.couplings[place]
+        if coupling.is_floor:
+            return coupling.excess(instance.evaluate(response))
+        return float(values[place] + gradients[place] @ (response - point.tokens))
+
+    for _ in range(_SWEEPS if len(order) > 1 else 1):
+        for place in order:
+            least, most = 0.0, float(multipliers[place]) or 1.0
+            if excess(place, 0.0) <= 0.0:
+                continue
+            while excess(place, most) > 0.0 and most < _GREATEST:
+                least, most = most, _WIDER * most
+            while least < (middle := 0.5 * (least + most)) < most:
+                if excess(place, middle) > 0.0:
+                    least = middle
+                else:
+                    most = middle
+            multipliers[place] = most
+    return multipliers
 
 
 def _allowances(point: Evaluation) -> FloatArray:

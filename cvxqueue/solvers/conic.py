@@ -23,7 +23,13 @@ from typing import Any, NamedTuple
 import cvxpy as cp
 import numpy as np
 
-from cvxqueue.certificates import Bracket, order_bracket
+from cvxqueue.certificates import (
+    Bracket,
+    estimated_multipliers,
+    lagrangian,
+    order_bracket,
+    restored,
+)
 from cvxqueue.dcp import Formulation
 from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
 from cvxqueue.dcp.disciplined import disciplined, natural_scale
@@ -219,6 +225,11 @@ def _at_corners(point: Evaluation) -> Evaluation:
     Next to it they lose in proportion to their distance, and an interior point method stops there.
     """
     response = point.response
+    if point.instance.couplings:
+        allowed = restored(point)
+        if allowed is None:
+            return point
+        response = lagrangian(allowed, estimated_multipliers(allowed)).response
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
     moved = point.instance.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point
