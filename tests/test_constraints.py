@@ -582,3 +582,21 @@ def test_conic_answers_at_corners_are_certified(limits: list[Any]) -> None:
     again = cq.certify(instance, found.tokens)
     assert again.is_feasible
     assert again.relative_gap <= 1e-9
+
+
+def test_one_type_that_hardly_minds_how_many_tokens_it_has() -> None:
+    """On a straight piece and under processor sharing a hair of the price moves it far."""
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1900.0,
+        max_tokens=2000.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.2, per_token=0.004),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[0.0, 1225.0, 1856.0, 3333.0], accuracy=[0.22, 0.38, 0.405, 0.476]
+        ),
+        queue=cq.ProcessorSharing(),
+        constraints=[cq.MaxTokenRate(2.0)],
+    )
+    solution = cq.solve(instance)
+    np.testing.assert_allclose(solution.tokens, 20.0, rtol=1e-9)

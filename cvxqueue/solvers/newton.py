@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.certificates import coupled_gap, restored
+from cvxqueue.certificates import certified_gap, coupled_gap, restored
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.demand import SETTLED
-from cvxqueue.solvers.driver import Proposal, Proposals
+from cvxqueue.solvers.driver import Proposal, Proposals, tightest_tolerance
 from cvxqueue.solvers.dual_search import dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
@@ -32,6 +32,10 @@ _MOST_PASSES = 100
 _CLOSING = 3
 # and if that is not reached by then it is not to be had.
 _LAST_PASS = 200
+# A candidate costs as much as many passes there.
+_SELDOM = 10
+# Share of the tightest tolerance that is good enough where curves have kinks.
+_WITH_KINKS = 0.1
 # What a unit of accuracy is worth where nothing else counts, in mean system times.
 _NEARLY_EVERYTHING = 1e10
 
@@ -131,11 +135,30 @@ def _maximize(data: ModelData, near: Evaluation | None) -> Evaluation:
     else:
         point = data.evaluate(near.tokens)
         search = PriceSearch(data, near.tokens, point.idle, point.prices.mean)
+    if not data.accuracy.is_smooth:
+        return _maximize_between_corners(search)
     close = 0
     while search.step > STILL and close < _CLOSING and search.passes < _LAST_PASS:
         search.advance()
         close += bool(search.is_close)
     return search.candidate()
+
+
+def _maximize_between_corners(search: PriceSearch) -> Evaluation:
+    """The candidate with the least gap: how near it is does not show on the prices."""
+    best, best_gap = None, np.inf
+    while search.step > STILL and search.passes < _LAST_PASS:
+        search.advance()
+        is_due = search.passes % _SELDOM == 0 or search.step <= STILL
+        if not (is_due and search.is_close):
+            continue
+        found = search.candidate()
+        gap = float(certified_gap(found))
+        if gap < best_gap:
+            best, best_gap = found, gap
+        if gap <= _WITH_KINKS * float(tightest_tolerance(found)) * float(found.scale):
+            break
+    return search.candidate() if best is None else best
 
 
 def _search(
