@@ -600,3 +600,17 @@ def test_one_type_that_hardly_minds_how_many_tokens_it_has() -> None:
     )
     solution = cq.solve(instance)
     np.testing.assert_allclose(solution.tokens, 20.0, rtol=1e-9)
+
+
+@pytest.mark.parametrize("arrival_rate", [0.3, 0.4, 0.8])
+def test_a_floor_at_corners_that_no_stable_queue_reaches(arrival_rate: float) -> None:
+    changes: dict[str, Any] = {"queue": cq.ProcessorSharing(), "arrival_rate": arrival_rate}
+    with pytest.raises(cq.InfeasibleError, match="together with a stable queue") as caught:
+        cq.solve(CORNERED.replace(constraints=[cq.MinMeanAccuracy(0.6)], **changes))
+    remedy = float(str(caught.value).split("lower accuracy to ")[1].split()[0])
+    form = cq.formulate(CORNERED.replace(accuracy_weight=0.0, **changes))
+    limits = [*form.constraints.values(), form.utilization <= 1.0]
+    best = cp.Problem(cp.Maximize(form.mean_accuracy), limits)
+    best.solve(solver="CLARABEL")
+    assert remedy <= float(best.value) + 1e-6
+    assert remedy == pytest.approx(float(best.value), abs=5e-3)

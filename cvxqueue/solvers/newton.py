@@ -37,7 +37,9 @@ _SELDOM = 10
 # Share of the tightest tolerance that is good enough where curves have kinks.
 _WITH_KINKS = 0.1
 # What a unit of accuracy is worth where nothing else counts, in mean system times.
-_NEARLY_EVERYTHING = 1e10
+# Next to saturation the search may not reach the best of so much; less of it says less.
+_NEARLY_EVERYTHING = (1e10, 1e7, 1e4)
+_KNOWN = 1e-6
 
 
 def newton(
@@ -105,19 +107,22 @@ def require_attainable(instance: ModelData) -> None:
     time = min(float(greatest.mean_service_time), 1.0 / float(instance.arrival_rate))
     time = max(time, float(_maximize(free, None).mean_system_time))
     for floor in (coupling for coupling in instance.couplings if coupling.is_floor):
-        greedy = instance.priced(np.zeros(len(instance.couplings)))
-        greedy.importance = np.ones(instance.size)
-        greedy.accuracy_weight = _NEARLY_EVERYTHING * time
-        greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
         best, reach = instance.lowest, float(greatest.mean_accuracy)
-        for found in dual_search(greedy, _maximize):
-            point = restored(greedy.evaluate(found.point.tokens))
-            if point is None:
-                continue
-            gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
-            reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
-            if point.mean_accuracy > best.mean_accuracy:
-                best = instance.evaluate(point.tokens)
+        for worth in _NEARLY_EVERYTHING:
+            greedy = instance.priced(np.zeros(len(instance.couplings)))
+            greedy.importance = np.ones(instance.size)
+            greedy.accuracy_weight = worth * time
+            greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
+            for found in dual_search(greedy, _maximize):
+                point = restored(greedy.evaluate(found.point.tokens))
+                if point is None:
+                    continue
+                gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
+                reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
+                if point.mean_accuracy > best.mean_accuracy:
+                    best = instance.evaluate(point.tokens)
+            if reach - float(best.mean_accuracy) <= _KNOWN:
+                break
         beyond = max(reach - float(best.mean_accuracy), 0.0)
         if floor.excess(best) > floor.allowance(best) + beyond:
             others = "; ".join(c.label for c in greedy.couplings) or "a stable queue"
