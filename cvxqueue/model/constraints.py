@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -349,6 +349,13 @@ class WaitingTimeTail(CouplingConstraint):
                 "nothing"
             )
         object.__setattr__(self, "probability", chance)
+        with np.errstate(over="ignore", under="ignore"):
+            decay = self.decay
+        if not 0.0 < decay < np.inf:
+            raise InvalidInputError(
+                f"{type(self).__name__}: ln(1/probability)/seconds = {decay!r} must be a positive "
+                f"float64, and probability = {chance!r}, seconds = {self.seconds!r} leave none"
+            )
 
     @property
     def label(self) -> str:
@@ -392,7 +399,8 @@ class WaitingTimeTail(CouplingConstraint):
     def allowance(self, point: Evaluation) -> float:
         """The rounding of exponents, which is relative in the exponentials."""
         exponent = self.decay * float(np.max(point.times)) + self._log_limit(point)
-        return _ROUNDINGS * (2.0 + exponent) * (2.0 + self.excess(point))
+        # Far beyond the limit the terms overflow, and no rounding is to blame.
+        return _ROUNDINGS * (2.0 + exponent) * (2.0 + min(self.excess(point), 1.0))
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """π θ t′ exp(θ t), relative to the limit."""
@@ -424,11 +432,10 @@ class WaitingTimeTail(CouplingConstraint):
         """The seconds or the probability that the point would satisfy."""
         decay = _lundberg_exponent(point)
         seconds = -np.log(self.probability) / decay if decay > 0 else np.inf
-        chance = np.exp(-decay * self.seconds)
-        return (
-            f"raise seconds to {_rounded_up(float(seconds))} or more, or probability to "
-            f"{_rounded_up(float(chance))} or more"
-        )
+        chance = _rounded_up(float(np.exp(-decay * self.seconds)))
+        remedy = f"raise seconds to {_rounded_up(float(seconds))} or more"
+        # A probability of one would demand nothing, and is refused.
+        return remedy + (f", or probability to {chance} or more" if float(chance) < 1.0 else "")
 
 
 def _lundberg_exponent(point: Evaluation) -> float:
@@ -462,20 +469,23 @@ class MinAccuracy(ArrayData, BoxConstraint):
     accuracy: FloatArray
     type: str | int | None = None
 
-    def __init__(self, accuracy: ArrayLike, type: str | int | None = None) -> None:
+    def __init__(
+        self, accuracy: ArrayLike, type: str | int | np.integer[Any] | None = None
+    ) -> None:
         array = float_array("MinAccuracy: accuracy", accuracy)
         if not np.all((array >= 0.0) & (array <= 1.0)):
             raise InvalidInputError(
                 f"MinAccuracy: accuracy = {accuracy!r:.80} must lie in [0, 1] (a probability)"
             )
-        if type is not None and (isinstance(type, bool) or not isinstance(type, str | int)):
+        kinds = str | int | np.integer
+        if type is not None and (isinstance(type, bool) or not isinstance(type, kinds)):
             raise InvalidInputError(
                 f"MinAccuracy: type = {type!r:.80} must be the name or the position of a type"
             )
         if type is not None and array.ndim:
             raise InvalidInputError("MinAccuracy: accuracy must be one number where type is given")
         object.__setattr__(self, "accuracy", array)
-        object.__setattr__(self, "type", type)
+        object.__setattr__(self, "type", int(type) if isinstance(type, np.integer) else type)
 
     @property
     def label(self) -> str:
@@ -498,7 +508,11 @@ class MinAccuracy(ArrayData, BoxConstraint):
 
     def least_tokens(self, instance: Instance) -> FloatArray:
         """Where each accuracy reaches its floor."""
-        return instance.accuracy.inverse_value(self._floors(instance))
+        floors, most = self._floors(instance), instance.max_tokens
+        least = instance.accuracy.inverse_value(floors)
+        # Where little of the gain remains, the inverse may be rounded beyond tokens that do.
+        is_enough = instance.accuracy.value(most) >= floors
+        return np.where(is_enough, np.minimum(least, most), least)
 
     def shortfall(self, instance: Instance, position: int) -> str:
         """What the type reaches at most."""
