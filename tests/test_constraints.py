@@ -599,7 +599,11 @@ def test_one_type_that_hardly_minds_how_many_tokens_it_has() -> None:
         constraints=[cq.MaxTokenRate(2.0)],
     )
     solution = cq.solve(instance)
-    np.testing.assert_allclose(solution.tokens, 20.0, rtol=1e-9)
+    assert solution.is_optimal
+    # The gap that is certified leaves the tokens so much.
+    low, high = solution.token_bounds[0]
+    assert low <= 20.0 <= high
+    np.testing.assert_allclose(solution.tokens, 20.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("arrival_rate", [0.3, 0.4, 0.8])
