@@ -36,22 +36,27 @@ class UnstableQueueError(InfeasibleError):
     Attributes
     ----------
     utilization : float
-        Utilization at ``min_tokens``, at least 1.
+        Utilization at the fewest tokens, at least 1.
     max_arrival_rate : float
         Supremum of the arrival rates (1/s) at which some allocation is stable.
+    bounds : str
+        What sets the fewest tokens.
     """
 
-    def __init__(self, utilization: float, max_arrival_rate: float) -> None:
+    def __init__(
+        self, utilization: float, max_arrival_rate: float, bounds: str = "min_tokens"
+    ) -> None:
         self.utilization = utilization
         self.max_arrival_rate = max_arrival_rate
+        self.bounds = bounds
         super().__init__(
-            f"no stable allocation: the utilization at min_tokens is {utilization:.6g}, and must "
+            f"no stable allocation: the utilization at {bounds} is {utilization:.6g}, and must "
             f"be below 1; lower arrival_rate below {max_arrival_rate:.6g} per second, or lower "
-            "min_tokens or the service times"
+            f"{bounds} or the service times"
         )
 
-    def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float]]:
-        return type(self), (self.utilization, self.max_arrival_rate)
+    def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float, str]]:
+        return type(self), (self.utilization, self.max_arrival_rate, self.bounds)
 
 
 class ConvergenceError(CvxqueueError, RuntimeError):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cvxpy as cp
+import mpmath as mp
 import numpy as np
 import pytest
 
@@ -292,7 +293,7 @@ def test_what_no_point_nearby_satisfies_proves_nothing() -> None:
         ([cq.MaxMeanSystemTime(0.1)], r"mean system time ≤ 0\.1 s.*raise seconds to 0\.39"),
         ([cq.MaxMeanWaitingTime(1e-3)], "mean waiting time ≤ 0.001 s.*raise seconds to"),
         ([cq.WaitingTimeTail(0.1, 1e-9)], r"P\(waiting time > 0\.1 s\).*raise seconds to .*probab"),
-        ([cq.MinMeanAccuracy(0.95)], r"mean accuracy ≥ 0\.95.*max_tokens.*lower accuracy to 0\.8"),
+        ([cq.MinMeanAccuracy(0.95)], r"mean accuracy ≥ 0\.95.*a stable queue.*accuracy to 0\.79"),
         ([cq.MinAccuracy(0.85)], r"accuracy\[0\] of 'lookup' must be ≥ 0\.85.*at most 0\.79"),
         (
             [cq.MinMeanAccuracy(0.75), cq.MaxMeanSystemTime(2.0)],
@@ -417,3 +418,203 @@ def test_no_types_or_constraints_are_lost_on_the_way() -> None:
     assert instance == constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat"))
     assert instance != constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "proof"))
     assert hash(instance) == hash(constrained(cq.MaxTokenRate(9.0), cq.MinAccuracy(0.5, "chat")))
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 1e-300])
+def test_a_tail_beyond_all_exponents_is_infeasible(seconds: float) -> None:
+    limit = cq.WaitingTimeTail(seconds, 1e-9)
+    with pytest.raises(cq.InfeasibleError, match=r"raise seconds to 2\.18123 or more"):
+        cq.solve(constrained(limit))
+    certificate = cq.certify(constrained(limit), PLAIN.tokens)
+    assert not certificate.is_feasible
+    assert certificate.upper_bound == np.inf
+    assert cq.solve(constrained(cq.WaitingTimeTail(2.18123, 1e-9))).is_optimal
+
+
+@pytest.mark.parametrize(("seconds", "probability"), [(1e-308, 1e-300), (1e308, 1.0 - 2.0**-53)])
+def test_a_tail_whose_decay_is_no_float_is_refused(seconds: float, probability: float) -> None:
+    with pytest.raises(cq.InvalidInputError, match="must be a positive float64"):
+        cq.WaitingTimeTail(seconds, probability)
+
+
+@pytest.mark.parametrize("most", [777.0, 1234.0, 9000.0])
+@pytest.mark.parametrize("rate", [0.003, 0.001, 0.0007])
+def test_a_floor_that_max_tokens_reach_exactly_is_feasible(most: float, rate: float) -> None:
+    accuracy = cq.SaturatingExponential(floor=0.2, gain=0.6, rate=rate)
+    instance = INSTANCE.replace(arrival_rate=0.01, max_tokens=most, accuracy=accuracy)
+    floors = instance.accuracy.value(instance.max_tokens)
+    solution = cq.solve(instance.replace(constraints=[cq.MinAccuracy(floors)]))
+    np.testing.assert_allclose(solution.accuracies, floors, rtol=1e-12)
+    with pytest.raises(cq.InfeasibleError) as caught:
+        cq.solve(instance.replace(constraints=[cq.MinAccuracy(floors + 1e-6)]))
+    remedy = float(str(caught.value).split("lower the floor to ")[1].split()[0])
+    assert cq.solve(instance.replace(constraints=[cq.MinAccuracy(remedy)])).is_optimal
+
+
+@pytest.mark.parametrize("method", ["newton", "conic"])
+@pytest.mark.parametrize(
+    ("arrival_rate", "caps"),
+    [
+        (0.3, []),
+        (0.15, [cq.WaitingTimeTail(3.0, 0.01)]),
+        (0.15, [cq.WaitingTimeTail(10.0, 0.01)]),
+        (0.15, [cq.MaxMeanSystemTime(2.0)]),
+    ],
+)
+@pytest.mark.parametrize("accuracy", [0.75, 0.95])
+def test_the_remedy_of_a_floor_does_together_with_the_rest(
+    method: str, arrival_rate: float, caps: list[Any], accuracy: float
+) -> None:
+    def limited(floor: float) -> cq.Instance:
+        return constrained(cq.MinMeanAccuracy(floor), *caps, arrival_rate=arrival_rate)
+
+    with pytest.raises(cq.InfeasibleError, match="together with") as caught:
+        cq.solve(limited(accuracy), method)
+    remedy = float(str(caught.value).split("lower accuracy to ")[1].split()[0])
+    solution = cq.solve(limited(remedy), on_failure="return")
+    assert solution.certificate.is_feasible
+    # Next to saturation, rounding of the floor is worth more than 1e-9.
+    assert solution.relative_gap <= 1e-8
+    with pytest.raises(cq.InfeasibleError):
+        cq.solve(limited(remedy + 1e-4))
+
+
+def test_a_floor_beyond_max_tokens_says_what_they_reach() -> None:
+    instance = constrained(cq.MinMeanAccuracy(0.95), arrival_rate=0.01)
+    with pytest.raises(cq.InfeasibleError, match=r"not even at max_tokens; lower accuracy to 0\.8"):
+        cq.solve(instance)
+
+
+@pytest.mark.parametrize("accuracy_weight", [0.0, 1e-12])
+def test_an_objective_of_nothing_but_thinking_time(accuracy_weight: float) -> None:
+    service = cq.AffineService(base=0.0, per_token=0.005)
+    floor, cap = cq.MinMeanAccuracy(0.5), cq.MaxMeanSystemTime(2.0)
+    instance = constrained(floor, cap, service=service, accuracy_weight=accuracy_weight)
+    solution = cq.solve(instance)
+    np.testing.assert_allclose(solution.mean_accuracy, 0.5, rtol=1e-12)
+    # The least time for that accuracy.
+    found = cq.solve(instance.replace(accuracy_weight=0.0), "conic")
+    np.testing.assert_allclose(found.objective, solution.objective, rtol=1e-8)
+    with pytest.raises(cq.InfeasibleError, match="lower accuracy to"):
+        cq.solve(instance.replace(constraints=[cq.MinMeanAccuracy(0.75), cap]))
+
+
+def test_a_queue_that_floors_make_unstable_is_blamed_on_them() -> None:
+    with pytest.raises(cq.UnstableQueueError, match=r"min_tokens and the accuracy floors is 4\.8"):
+        cq.solve(constrained(cq.MinAccuracy(0.75), arrival_rate=1.0))
+
+
+def test_the_position_of_a_type_may_be_a_numpy_integer() -> None:
+    assert cq.MinAccuracy(0.5, np.int64(1)) == cq.MinAccuracy(0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "message"),
+    [
+        ([-1.0], r"multipliers\[0\] = -1\.0 must be ≥ 0"),
+        ([math.nan], r"multipliers\[0\] = nan must be finite"),
+        ([1.0, 2.0], "one entry for each of the 1"),
+    ],
+)
+def test_a_certificate_takes_no_multipliers_that_prove_nothing(
+    multipliers: list[float], message: str
+) -> None:
+    instance = constrained(cq.MaxTokenRate(9.0))
+    with pytest.raises(cq.InvalidInputError, match=message):
+        cq.Certificate(instance, instance.lower, 0.0, np.array(multipliers))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_exact_optimum_at_a_cap_lies_between_the_bounds(seed: int) -> None:
+    """One type: the cap alone says how many tokens are best, in fifty digits."""
+    rng = np.random.default_rng(seed)
+    rate = 10.0 ** rng.uniform(-2.0, 0.0)
+    base, per_token = rng.uniform(0.0, 0.5) / rate, 10.0 ** rng.uniform(-3.0, -2.0)
+    worth, decay = 10.0 ** rng.uniform(5.0, 9.0), 10.0 ** rng.uniform(-3.0, -2.0)
+    instance = cq.Instance(
+        arrival_rate=rate,
+        accuracy_weight=worth,
+        max_tokens=1e5,
+        probabilities=[1.0],
+        service=cq.AffineService(base=base, per_token=per_token),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=decay),
+    )
+    least = float(instance.lowest.mean_system_time)
+    most = cq.solve(instance, on_failure="return").mean_system_time
+    seconds = least + (most - least) * rng.choice([0.01, 0.3, 0.9])
+    solution = cq.solve(instance.replace(constraints=[cq.MaxMeanSystemTime(seconds)]))
+    with mp.workdps(50):
+        # t + λ t²/(2(1 − λ t)) = x.
+        half = 1 + mp.mpf(rate) * mp.mpf(seconds)
+        time = (half - mp.sqrt(half * half - 2 * mp.mpf(rate) * mp.mpf(seconds))) / mp.mpf(rate)
+        tokens = (time - mp.mpf(base)) / mp.mpf(per_token)
+        accuracy = mp.mpf(0.2) + mp.mpf(0.6) * (1 - mp.exp(-mp.mpf(decay) * tokens))
+        exact = mp.mpf(worth) * accuracy - mp.mpf(seconds)
+        assert solution.objective <= exact <= solution.upper_bound
+        low, high = solution.token_bounds[0]
+        assert low <= tokens <= high
+
+
+CORNERED = INSTANCE.replace(
+    accuracy=cq.PiecewiseLinear(
+        tokens=[0.0, 500.0, 1000.0, 3000.0],
+        accuracy=[[0.2, 0.5, 0.6, 0.7], [0.1, 0.3, 0.5, 0.6], [0.3, 0.4, 0.45, 0.46]],
+    )
+)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        [cq.MaxMeanSystemTime(2.5)],
+        [cq.MaxTokenRate(9.0)],
+        [cq.MaxTokenRate(63.0)],
+        [cq.WaitingTimeTail(11.0, 0.05)],
+        [cq.MinMeanAccuracy(0.53)],
+        [cq.MaxMeanSystemTime(4.5), cq.MaxTokenRate(63.0)],
+    ],
+)
+def test_conic_answers_at_corners_are_certified(limits: list[Any]) -> None:
+    instance = CORNERED.replace(constraints=limits)
+    found, fast = cq.solve(instance, "conic"), cq.solve(instance)
+    scale = fast.certificate.scale
+    CONE_OPTIMUM.check(found.objective / scale, fast.objective / scale)
+    again = cq.certify(instance, found.tokens)
+    assert again.is_feasible
+    assert again.relative_gap <= 1e-9
+
+
+def test_one_type_that_hardly_minds_how_many_tokens_it_has() -> None:
+    """On a straight piece and under processor sharing a hair of the price moves it far."""
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1900.0,
+        max_tokens=2000.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.2, per_token=0.004),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[0.0, 1225.0, 1856.0, 3333.0], accuracy=[0.22, 0.38, 0.405, 0.476]
+        ),
+        queue=cq.ProcessorSharing(),
+        constraints=[cq.MaxTokenRate(2.0)],
+    )
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    # The gap that is certified leaves the tokens so much.
+    low, high = solution.token_bounds[0]
+    assert low <= 20.0 <= high
+    np.testing.assert_allclose(solution.tokens, 20.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("arrival_rate", [0.3, 0.4, 0.8])
+def test_a_floor_at_corners_that_no_stable_queue_reaches(arrival_rate: float) -> None:
+    changes: dict[str, Any] = {"queue": cq.ProcessorSharing(), "arrival_rate": arrival_rate}
+    with pytest.raises(cq.InfeasibleError, match="together with a stable queue") as caught:
+        cq.solve(CORNERED.replace(constraints=[cq.MinMeanAccuracy(0.6)], **changes))
+    remedy = float(str(caught.value).split("lower accuracy to ")[1].split()[0])
+    form = cq.formulate(CORNERED.replace(accuracy_weight=0.0, **changes))
+    limits = [*form.constraints.values(), form.utilization <= 1.0]
+    best = cp.Problem(cp.Maximize(form.mean_accuracy), limits)
+    best.solve(solver="CLARABEL")
+    assert remedy <= float(best.value) + 1e-6
+    assert remedy == pytest.approx(float(best.value), abs=5e-3)

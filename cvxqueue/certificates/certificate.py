@@ -25,7 +25,7 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only, require
 
 __all__ = ["Certificate", "certify"]
 
@@ -58,8 +58,11 @@ class Certificate(ArrayData):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", float_array("tokens", self.tokens))
-        found = self.multipliers
-        if found is None and self.instance.couplings:
+        found, couplings = self.multipliers, self.instance.couplings
+        if found is not None:
+            found = float_array("multipliers", found, len(couplings))
+            require("multipliers", found, found >= 0.0, "must be ≥ 0: others prove nothing")
+        elif couplings:
             found = estimated_multipliers(self.evaluation)
         if found is not None:
             object.__setattr__(self, "multipliers", read_only(found))
@@ -114,7 +117,10 @@ class Certificate(ArrayData):
         """Objective J in seconds, rounded down by `allowance`; −inf if unstable.
 
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
-        ``instance.objective(tokens)``, can exceed it by rounding.
+        ``instance.objective(tokens)``, can exceed it by rounding. Tokens that violate a constraint
+        by no more than rounding explains pass for tokens that keep it: their objective may then be
+        one of a limit looser by so much. Those of a `Solution` keep it beyond rounding, where any
+        tokens do.
         """
         return float(certified_objective(self.evaluation))
 

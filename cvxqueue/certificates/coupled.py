@@ -15,10 +15,19 @@ from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["coupled_gap", "estimated_multipliers", "excesses", "is_satisfied", "restored"]
+__all__ = [
+    "coupled_gap",
+    "estimated_multipliers",
+    "excesses",
+    "is_satisfied",
+    "lagrangian",
+    "restored",
+]
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _ROUNDS = 30
+# Bisection of multipliers: how often over all of them, and how far up.
+_SWEEPS, _WIDER, _GREATEST = 20, 8.0, 1e100
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
 # Tokens this close to a kink, relatively, are at it.
@@ -64,37 +73,44 @@ def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     return gap if np.isfinite(gap) else np.inf
 
 
-def restored(point: Evaluation) -> Evaluation | None:
+def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation | None:
     """The nearest point, to first order, at which the constraints hold; ``None`` if not found.
 
     Steps of Gauss and Newton in the metric diag(π E[(dt/dl)²]), along the gradients of the
-    constraints that are violated; in the end, back towards the least tokens.
+    constraints that are violated.
 
     Parameters
     ----------
     point : Evaluation
         Tokens in the box.
+    beyond_rounding : bool, default False
+        Whether they shall hold whatever rounding did, where there is such a point: its objective is
+        then one that the optimum reaches. Otherwise a violation that rounding explains is none.
     """
     instance, couplings = point.instance, point.instance.couplings
     if not point.is_stable:
         return None
-    wanted = np.zeros(len(couplings))
+    wanted, found = np.zeros(len(couplings)), None
     for _ in range(_ROUNDS):
         values, allowances = excesses(point), _allowances(point)
-        if (values <= allowances).all():
+        if found is None and (values <= allowances).all():
+            found = point
+        limits = -allowances if beyond_rounding else allowances
+        if (values <= limits).all():
             return point
-        is_wanted = (values > 0.0) | (wanted > 0.0)
-        wanted = np.where(values > 0.0, np.maximum(2.0 * wanted, _MARGIN * allowances), wanted)
+        is_violated = values > np.minimum(limits, 0.0)
+        is_wanted = is_violated | (wanted > 0.0)
+        wanted = np.where(is_violated, np.maximum(2.0 * wanted, _MARGIN * allowances), wanted)
         gradients = np.stack([coupling.gradient(point) for coupling in couplings])[is_wanted]
         metric = instance.probabilities * instance.service.mean_square_slope(point.tokens)
         step = _least_step(point, gradients, metric, (values + wanted)[is_wanted])
         if step is None:
-            return None
+            return found
         moved = instance.evaluate(instance.boxed(point.tokens + step))
         if not moved.is_stable or np.array_equal(moved.tokens, point.tokens):
-            return None
+            return found
         point = moved
-    return None
+    return found
 
 
 def _least_step(
@@ -108,8 +124,11 @@ def _least_step(
     is_free = instance.upper > instance.lower
     step: FloatArray = np.zeros_like(point.tokens)
     for _ in range(len(gradients) + 2):
-        scaled = np.where(is_free, gradients / metric, 0.0)
-        system = scaled @ gradients.T
+        with np.errstate(all="ignore"):
+            scaled = np.where(is_free, gradients / metric, 0.0)
+            system = scaled @ gradients.T
+        if not (np.isfinite(system).all() and np.isfinite(amounts).all()):
+            return None
         try:
             prices = np.linalg.lstsq(system, amounts, rcond=None)[0]
         except np.linalg.LinAlgError:
@@ -161,7 +180,52 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
             gap = coupled_gap(point, multipliers) if found.any() else np.inf
             if gap < best_gap:
                 best, best_gap = multipliers, gap
+    if instance.accuracy.is_smooth or not order:
+        return best
+    # One after the other they may stop short; where depends on which comes first.
+    starts = [(best, order), *((none, order[k:] + order[:k]) for k in range(len(order)))]
+    for start, turn in starts:
+        multipliers = _sharpened(point, start, turn)
+        gap = coupled_gap(point, multipliers)
+        if gap < best_gap:
+            best, best_gap = multipliers, gap
     return best
+
+
+def _sharpened(point: Evaluation, multipliers: FloatArray, order: list[int]) -> FloatArray:
+    """Multipliers that make the bound sharper, one after the other, by bisection.
+
+    At a corner a type is content with a whole interval of marginal costs, and a gradient says
+    little. The bound is convex in each multiplier, and falls with it while the responses exceed
+    what the constraint, to first order, allows.
+    """
+    instance = point.instance
+    values = excesses(point)
+    gradients = [coupling.gradient(point) for coupling in instance.couplings]
+    multipliers = multipliers.copy()
+
+    def excess(place: int, multiplier: float) -> float:
+        multipliers[place] = multiplier
+        response = lagrangian(point, multipliers).response
+        coupling = instance.couplings[place]
+        if coupling.is_floor:
+            return coupling.excess(instance.evaluate(response))
+        return float(values[place] + gradients[place] @ (response - point.tokens))
+
+    for _ in range(_SWEEPS if len(order) > 1 else 1):
+        for place in order:
+            least, most = 0.0, float(multipliers[place]) or 1.0
+            if excess(place, 0.0) <= 0.0:
+                continue
+            while excess(place, most) > 0.0 and most < _GREATEST:
+                least, most = most, _WIDER * most
+            while least < (middle := 0.5 * (least + most)) < most:
+                if excess(place, middle) > 0.0:
+                    least = middle
+                else:
+                    most = middle
+            multipliers[place] = most
+    return multipliers
 
 
 def _allowances(point: Evaluation) -> FloatArray:

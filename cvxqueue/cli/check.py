@@ -22,6 +22,7 @@ from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Instance
+from cvxqueue.solvers.newton import require_attainable
 
 __all__ = ["run"]
 
@@ -72,6 +73,7 @@ def _infeasibility(instance: Instance) -> str | None:
     """Why no allocation satisfies the instance, or ``None``."""
     try:
         instance.require_feasible()
+        require_attainable(instance)
     except InfeasibleError as error:
         return str(error)
     return None
@@ -100,10 +102,10 @@ def _table(findings: list[_Finding]) -> Table:
 def _stability(instance: Instance) -> _Finding:
     least = instance.least_utilization
     greatest = float(instance.evaluate(instance.upper).utilization)
-    limit = instance.max_arrival_rate
+    limit, bounds = instance.max_arrival_rate, instance.least_tokens_name
     if instance.is_feasible:
         sentence = (
-            f"At min_tokens the utilization is {least:.4g}, so stable allocations exist. They do "
+            f"At {bounds} the utilization is {least:.4g}, so stable allocations exist. They do "
             f"up to {at_least(limit, 6)} queries/s; this instance has {instance.arrival_rate:g}. "
         )
         sentence += (
@@ -114,7 +116,7 @@ def _stability(instance: Instance) -> _Finding:
         )
     else:
         sentence = (
-            f"At min_tokens the utilization is {least:.4g}, and must be below 1: no method can "
+            f"At {bounds} the utilization is {least:.4g}, and must be below 1: no method can "
             f"help. Stable allocations exist below {at_least(limit, 6)} queries/s; this instance "
             f"has {instance.arrival_rate:g}."
         )
@@ -132,8 +134,6 @@ def _constraints(instance: Instance, error: str | None) -> _Finding:
     sentence = f"{'; '.join(labels)}. "
     if error is not None:
         sentence += f"Not all can be kept: {error.removeprefix('constraints: ')}."
-    elif any(coupling.is_floor for coupling in instance.couplings) and len(labels) > 1:
-        sentence += "Each can be kept; whether all can at once, only solving tells."
     else:
         sentence += "All of them can be kept at once."
     return _Finding("constraints", error is None, sentence, {"constraints": labels})

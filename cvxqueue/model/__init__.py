@@ -2,16 +2,7 @@
 
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine import AffineService
-from cvxqueue.model.constraints import (
-    Constraint,
-    CouplingConstraint,
-    MaxMeanSystemTime,
-    MaxMeanWaitingTime,
-    MaxTokenRate,
-    MinAccuracy,
-    MinMeanAccuracy,
-    WaitingTimeTail,
-)
+from cvxqueue.model.constraints import Constraint, CouplingConstraint
 from cvxqueue.model.disciplines import (
     FIFO,
     BatchArrivals,
@@ -29,13 +20,16 @@ from cvxqueue.model.domains import (
 )
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.exponential import SaturatingExponential
+from cvxqueue.model.floors import MinAccuracy, MinMeanAccuracy
 from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.limits import MaxMeanSystemTime, MaxMeanWaitingTime, MaxTokenRate
 from cvxqueue.model.mixed import MixedAccuracy
 from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.tail import WaitingTimeTail
 
 __all__ = [
     "FIFO",

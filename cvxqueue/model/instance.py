@@ -203,6 +203,12 @@ class Instance(ArrayData, ModelData):
         return 1.0 / mean if mean > 0 else np.inf
 
     @property
+    def least_tokens_name(self) -> str:
+        """What sets the fewest tokens, as a message says it."""
+        is_cut = bool((self.lower > self.min_tokens).any())
+        return "min_tokens and the accuracy floors" if is_cut else "min_tokens"
+
+    @property
     def is_feasible(self) -> bool:
         """Whether some allocation is stable."""
         return self.lowest.is_stable
@@ -225,11 +231,17 @@ class Instance(ArrayData, ModelData):
                     shortfall = constraint.shortfall(self, int(np.argmax(least > self.max_tokens)))
                     raise InfeasibleError(f"constraints: {shortfall}")
         if not self.is_feasible:
-            raise UnstableQueueError(self.least_utilization, self.max_arrival_rate)
+            rate = self.max_arrival_rate
+            raise UnstableQueueError(self.least_utilization, rate, self.least_tokens_name)
+        greatest = self.evaluate(self.upper)
+        others = [coupling for coupling in self.couplings if not coupling.is_floor]
         for coupling in self.couplings:
             # More tokens help a floor and nothing else.
-            best = self.evaluate(self.upper) if coupling.is_floor else self.lowest
+            best = greatest if coupling.is_floor else self.lowest
             if coupling.excess(best) > coupling.allowance(best):
+                if coupling.is_floor and not _is_allocation(greatest, others):
+                    # How much less would do is for a method to say.
+                    continue
                 bound = "max_tokens" if coupling.is_floor else "the least tokens"
                 # What unstable tokens reach is out of reach as well.
                 more = "" if best.is_stable else ", and further, because these are unstable"
@@ -396,6 +408,13 @@ class Instance(ArrayData, ModelData):
             f"Instance({label}{self.size} type{'s' * (self.size != 1)}, "
             f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
         )
+
+
+def _is_allocation(point: Evaluation, couplings: Sequence[CouplingConstraint]) -> bool:
+    """Whether a point is stable and keeps some constraints."""
+    return point.is_stable and all(
+        coupling.excess(point) <= coupling.allowance(point) for coupling in couplings
+    )
 
 
 def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:

@@ -23,7 +23,13 @@ from typing import Any, NamedTuple
 import cvxpy as cp
 import numpy as np
 
-from cvxqueue.certificates import Bracket, order_bracket
+from cvxqueue.certificates import (
+    Bracket,
+    estimated_multipliers,
+    lagrangian,
+    order_bracket,
+    restored,
+)
 from cvxqueue.dcp import Formulation
 from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
 from cvxqueue.dcp.disciplined import disciplined, natural_scale
@@ -34,7 +40,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
 from cvxqueue.solvers.direct import solve_cones
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
-from cvxqueue.solvers.newton import newton
+from cvxqueue.solvers.newton import newton, require_attainable
 
 __all__ = ["conic"]
 
@@ -86,6 +92,8 @@ def conic(
 
     Raises
     ------
+    InfeasibleError
+        If the other constraints leave too little for a floor on the accuracy.
     InvalidInputError
         If the solver or an option is unknown, or the solver lacks a cone.
     MissingDependencyError
@@ -95,6 +103,8 @@ def conic(
     """
     if not isinstance(polish, bool):
         raise InvalidInputError(f"polish must be True or False, got {polish!r}")
+    # A solver's word for an infeasible program does not say what would do.
+    require_attainable(instance)
     back_end = find_back_end(solver)
     options = checked_options(solver, back_end, solver_options)
     is_direct = bool(back_end.direct_ladder) and has_cone_program(instance)
@@ -215,6 +225,11 @@ def _at_corners(point: Evaluation) -> Evaluation:
     Next to it they lose in proportion to their distance, and an interior point method stops there.
     """
     response = point.response
+    if point.instance.couplings:
+        allowed = restored(point)
+        if allowed is None:
+            return point
+        response = lagrangian(allowed, estimated_multipliers(allowed)).response
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
     moved = point.instance.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point

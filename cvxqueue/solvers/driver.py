@@ -189,7 +189,7 @@ def _certified(
     """The point, moved to where the constraints hold, its gap, and the multipliers behind it."""
     if not point.instance.couplings:
         return point, float(certified_gap(point)), None
-    moved = restored(point)
+    moved = restored(point, beyond_rounding=True)
     if moved is None:
         return point, np.inf, np.zeros(len(point.instance.couplings))
     found = estimated_multipliers(moved) if multipliers is None else multipliers

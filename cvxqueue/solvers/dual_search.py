@@ -86,7 +86,7 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
         if direction is not None:
             is_small = np.abs(direction) <= _SETTLED * today.multipliers
             yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
-            if today.multipliers.max() <= _INFINITE * float(today.point.scale):
+            if today.multipliers.max() <= _INFINITE * _worth(instance, today):
                 moved = _line_search(instance, today, direction, at)
         if moved is None:
             yield today._replace(is_settled=True)
@@ -94,12 +94,18 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
         today = moved
 
 
+def _worth(instance: ModelData, today: DualPoint) -> float:
+    """Seconds that the objective is about; where it is about none, those that tokens can take."""
+    scale = float(today.point.scale)
+    return scale if scale > 0.0 else float(instance.evaluate(instance.upper).mean_service_time)
+
+
 def _newton_direction(instance: ModelData, today: DualPoint) -> FloatArray | None:
     """Step to the minimum of the quadratic model over multipliers ≥ 0; ``None`` for no step."""
     multipliers, excess = today.multipliers, today.excess
     hessian = _dual_hessian(instance, today)
     # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
-    natural = np.square(excess) / float(today.point.scale)
+    natural = np.square(excess) / _worth(instance, today)
     own = np.maximum(hessian.diagonal(), 0.0)
     own = np.where(own > 0.0, own * (1.0 + _REGULARIZATION), natural)
     active = np.flatnonzero(((multipliers > 0.0) | (excess > 0.0)) & (own > 0.0))

@@ -16,11 +16,11 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.demand import SETTLED
-from cvxqueue.solvers.driver import Proposal, Proposals
-from cvxqueue.solvers.dual_search import DualPoint, dual_search
+from cvxqueue.solvers.driver import Proposal, Proposals, tightest_tolerance
+from cvxqueue.solvers.dual_search import dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
-__all__ = ["newton"]
+__all__ = ["newton", "require_attainable"]
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY, _SAMPLE, _SHARE = 4096, 1024, 64
@@ -34,8 +34,14 @@ _CLOSING = 3
 _LAST_PASS = 200
 # A maximiser that is no better proven than this, relative to the scale, was not found.
 _LOST = 1e-9
+# A candidate costs as much as many passes there.
+_SELDOM = 10
+# Share of the tightest tolerance that is good enough where curves have kinks.
+_WITH_KINKS = 0.1
 # What a unit of accuracy is worth where nothing else counts, in mean system times.
-_NEARLY_EVERYTHING = 1e10
+# Next to saturation the search may not reach the best of so much; less of it says less.
+_NEARLY_EVERYTHING = (1e10, 1e7, 1e4)
+_KNOWN = 1e-6
 
 
 def newton(
@@ -72,34 +78,53 @@ def newton(
 
 def _with_couplings(instance: ModelData) -> Proposals:
     for place, found in enumerate(dual_search(instance, _maximize)):
-        if place == 0:
-            _require_attainable(instance, found)
+        if place == 0 and (found.excess > 0.0).any():
+            require_attainable(instance)
         point = instance.evaluate(found.point.tokens)
         yield Proposal(point, is_candidate=found.is_settled, multipliers=found.multipliers)
 
 
-def _require_attainable(instance: ModelData, first: DualPoint) -> None:
+def require_attainable(instance: ModelData) -> None:
     """Raise an error if the other constraints leave too little for a floor on the accuracy.
 
     What they leave is that of an instance in which accuracy is worth nearly everything. With K the
     worth, and T its mean system time, more than about T/K beyond its accuracy is out of reach.
+
+    Parameters
+    ----------
+    instance : ModelData
+        Whose constraints hold at the least tokens, but for floors.
+
+    Raises
+    ------
+    InfeasibleError
+        With the floor that can be had.
     """
-    if (first.excess <= 0.0).all():
+    if not any(coupling.is_floor for coupling in instance.couplings):
         return
+    free = instance.priced(np.zeros(len(instance.couplings)))
+    greatest = instance.evaluate(instance.upper)
+    # A mean service time that many tokens take and a stable server can give; or the mean system
+    # time of those that nobody limits, which is more close to saturation.
+    time = min(float(greatest.mean_service_time), 1.0 / float(instance.arrival_rate))
+    time = max(time, float(_maximize(free, None).mean_system_time))
     for floor in (coupling for coupling in instance.couplings if coupling.is_floor):
-        greedy = instance.priced(np.zeros(len(instance.couplings)))
-        greedy.importance = np.ones(instance.size)
-        greedy.accuracy_weight = _NEARLY_EVERYTHING * float(first.point.mean_system_time)
-        greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
-        best, reach = instance.lowest, float(np.inf)
-        for found in dual_search(greedy, _maximize):
-            point = restored(greedy.evaluate(found.point.tokens))
-            if point is None:
-                continue
-            gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
-            reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
-            if point.mean_accuracy > best.mean_accuracy:
-                best = instance.evaluate(point.tokens)
+        best, reach = instance.lowest, float(greatest.mean_accuracy)
+        for worth in _NEARLY_EVERYTHING:
+            greedy = instance.priced(np.zeros(len(instance.couplings)))
+            greedy.importance = np.ones(instance.size)
+            greedy.accuracy_weight = worth * time
+            greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
+            for found in dual_search(greedy, _maximize):
+                point = restored(greedy.evaluate(found.point.tokens))
+                if point is None:
+                    continue
+                gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
+                reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
+                if point.mean_accuracy > best.mean_accuracy:
+                    best = instance.evaluate(point.tokens)
+            if reach - float(best.mean_accuracy) <= _KNOWN:
+                break
         beyond = max(reach - float(best.mean_accuracy), 0.0)
         if floor.excess(best) > floor.allowance(best) + beyond:
             others = "; ".join(c.label for c in greedy.couplings) or "a stable queue"
@@ -111,22 +136,38 @@ def _require_attainable(instance: ModelData, first: DualPoint) -> None:
 
 def _maximize(data: ModelData, near: Evaluation | None) -> Evaluation:
     """The maximiser of a model without couplings, to rounding."""
-    # At multipliers without a limit anything may overflow, which the search sees by its bounds.
     if near is None:
         search = _search(data, None, None)
     else:
         point = data.evaluate(near.tokens)
         search = PriceSearch(data, near.tokens, point.idle, point.prices.mean)
+    if not data.accuracy.is_smooth:
+        found = _maximize_between_corners(search)
+        # Across a jump of what is wanted, prices from the other side can mislead the search.
+        is_lost = near is not None and bool(certified_gap(found) > _LOST * found.scale)
+        return _maximize(data, None) if is_lost else found
     close = 0
     while search.step > STILL and close < _CLOSING and search.passes < _LAST_PASS:
         search.advance()
         close += bool(search.is_close)
-    found = search.candidate()
-    if near is None or data.accuracy.is_smooth:
-        return found
-    # Across a jump of what is wanted, prices from the other side can mislead the search.
-    is_lost = bool(certified_gap(found) > _LOST * found.scale)
-    return _maximize(data, None) if is_lost else found
+    return search.candidate()
+
+
+def _maximize_between_corners(search: PriceSearch) -> Evaluation:
+    """The candidate with the least gap: how near it is does not show on the prices."""
+    best, best_gap = None, np.inf
+    while search.step > STILL and search.passes < _LAST_PASS:
+        search.advance()
+        is_due = search.passes % _SELDOM == 0 or search.step <= STILL
+        if not (is_due and search.is_close):
+            continue
+        found = search.candidate()
+        gap = float(certified_gap(found))
+        if gap < best_gap:
+            best, best_gap = found, gap
+        if gap <= _WITH_KINKS * float(tightest_tolerance(found)) * float(found.scale):
+            break
+    return search.candidate() if best is None else best
 
 
 def _search(

@@ -56,7 +56,7 @@ _CLOSED = 1e-9
 _LOST_AT_A_JUMP = 1e-13
 _BISECTIONS = 100
 # A gain of less, in units of the scale, no certificate can tell from rounding.
-_NOTHING = 1e-18
+_NOTHING = 1e-15
 _LEVEL = 1e-15
 # From anywhere a handful of steps settles a type.
 _MANY_STEPS = 40
@@ -155,8 +155,8 @@ class PriceSearch:
     ) -> Evaluation:
         """The best point between what the types want at slightly higher and lower prices.
 
-        Along the way the objective is concave, and its slope is looked at alone: what is left to
-        gain is at most the slope times the way that is left.
+        Along the way the objective is concave, and its slope is looked at alone. The certificate
+        counts the slope times the whole way, however little of it is left.
         """
         low, high = (
             wanted_tokens(
@@ -176,7 +176,7 @@ class PriceSearch:
             share = 0.5 * (least + most)
             point = data.evaluate(low + share[..., np.newaxis] * step)
             slope = (point.gradient * step).sum(axis=-1)
-            is_flat = np.abs(slope) * (most - least) <= nothing
+            is_flat = np.abs(slope) <= nothing
             if (is_flat | (share == least) | (share == most)).all():
                 break
             rises = (point.idle > 0.0) & (slope > 0.0)

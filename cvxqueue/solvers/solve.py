@@ -50,7 +50,8 @@ def solve(
     start : array_like, shape (N,), or Solution, optional
         Stable tokens in the box to start from, or the answer to an instance that differs a little:
         its tokens where they are stable, moved into the box, and for ``"newton"`` its prices, which
-        saves some of the passes. ``"conic"`` takes none.
+        saves some of the passes. ``"conic"`` takes none, and where constraints couple the types
+        ``"newton"`` has no use for it: it begins with multipliers of zero.
     callback : callable, optional
         Called with a `Progress` after each iteration; a true answer stops the method.
     on_failure : {"raise", "return"}, default "raise"

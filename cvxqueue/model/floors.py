@@ -1,0 +1,165 @@
+"""Floors on accuracies: of the mix, and of the types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import ArrayData, FloatArray, entry_name, float_array
+from cvxqueue.model.constraints import (
+    ROUNDINGS,
+    BoxConstraint,
+    CouplingConstraint,
+    Terms,
+    probability,
+    rounded_down,
+)
+
+if TYPE_CHECKING:
+    from cvxqueue.model.evaluation import Evaluation
+    from cvxqueue.model.instance import Instance
+
+__all__ = ["MinAccuracy", "MinMeanAccuracy"]
+
+
+@dataclass(frozen=True)
+class MinMeanAccuracy(CouplingConstraint):
+    """Mean accuracy of the mix Σ π p ≥ accuracy; importance does not enter.
+
+    Parameters
+    ----------
+    accuracy : float
+        The floor, in (0, 1].
+    """
+
+    accuracy: float
+    is_floor = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "accuracy", probability(self, "accuracy", self.accuracy))
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return f"mean accuracy ≥ {self.accuracy:g}"
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Every instance has a mean accuracy."""
+
+    def excess(self, point: Evaluation) -> float:
+        """The floor less the mean accuracy."""
+        return self.accuracy - float(point.mean_accuracy)
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of accuracies, which are at most one."""
+        return 4.0 * ROUNDINGS
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """−π p′."""
+        instance = point.instance
+        slopes: FloatArray = -instance.probabilities * instance.accuracy.slope(point.tokens)
+        return slopes
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """The accuracy of any query is worth so much more."""
+        return Terms(accuracy=multiplier)
+
+    def price(self, multiplier: float, point: Evaluation) -> float:
+        """The multiplier itself, in seconds per unit of accuracy."""
+        return multiplier
+
+    def remedy(self, point: Evaluation) -> str:
+        """The mean accuracy at the point."""
+        return f"lower accuracy to {rounded_down(float(point.mean_accuracy))} or less"
+
+
+@dataclass(frozen=True, eq=False)
+class MinAccuracy(ArrayData, BoxConstraint):
+    """Accuracy p of a type, or of every type, ≥ accuracy: a lower bound on its tokens.
+
+    Parameters
+    ----------
+    accuracy : float or array_like, shape (N,)
+        The floor, in [0, 1]; one number for the type, or for all.
+    type : str or int, optional
+        Name or position of the one type that it is for; by default all.
+    """
+
+    accuracy: FloatArray
+    type: str | int | None = None
+
+    def __init__(
+        self, accuracy: ArrayLike, type: str | int | np.integer[Any] | None = None
+    ) -> None:
+        array = float_array("MinAccuracy: accuracy", accuracy)
+        if not np.all((array >= 0.0) & (array <= 1.0)):
+            raise InvalidInputError(
+                f"MinAccuracy: accuracy = {accuracy!r:.80} must lie in [0, 1] (a probability)"
+            )
+        kinds = str | int | np.integer
+        if type is not None and (isinstance(type, bool) or not isinstance(type, kinds)):
+            raise InvalidInputError(
+                f"MinAccuracy: type = {type!r:.80} must be the name or the position of a type"
+            )
+        if type is not None and array.ndim:
+            raise InvalidInputError("MinAccuracy: accuracy must be one number where type is given")
+        object.__setattr__(self, "accuracy", array)
+        object.__setattr__(self, "type", int(type) if isinstance(type, np.integer) else type)
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        of = "every type" if self.type is None else repr(self.type)
+        floor = f"{float(self.accuracy):g}" if self.accuracy.ndim == 0 else "its floor"
+        return f"accuracy of {of} ≥ {floor}"
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Refuse a type that the instance does not have, or floors of another number of types."""
+        self._floors(instance)
+
+    def _floors(self, instance: Instance) -> FloatArray:
+        """The floor of each type, zero where there is none, shape (N,)."""
+        if self.type is None:
+            return float_array("constraints: MinAccuracy: accuracy", self.accuracy, instance.size)
+        floors = np.zeros(instance.size)
+        floors[_position(instance, self.type)] = float(self.accuracy)
+        return floors
+
+    def least_tokens(self, instance: Instance) -> FloatArray:
+        """Where each accuracy reaches its floor."""
+        floors, most = self._floors(instance), instance.max_tokens
+        least = instance.accuracy.inverse_value(floors)
+        # Where little of the gain remains, the inverse may be rounded beyond tokens that do.
+        is_enough = instance.accuracy.value(most) >= floors
+        return np.where(is_enough, np.minimum(least, most), least)
+
+    def shortfall(self, instance: Instance, position: int) -> str:
+        """What the type reaches at most."""
+        floor = float(self._floors(instance)[position])
+        most = float(instance.accuracy.value(instance.max_tokens)[position])
+        return (
+            f"{entry_name('accuracy', (position,))} of {instance.type_name(position)!r} must be "
+            f"≥ {floor!r}, and is at most {most:.9g}, at max_tokens; lower the floor to "
+            f"{rounded_down(most)} or less, or raise max_tokens"
+        )
+
+
+def _position(instance: Instance, of: str | int) -> int:
+    if isinstance(of, str):
+        if instance.names is None or of not in instance.names:
+            known = "no names" if instance.names is None else ", ".join(instance.names[:20])
+            raise InvalidInputError(
+                f"constraints: MinAccuracy: type = {of!r} is not the name of a type; the instance "
+                f"has {known}"
+            )
+        return instance.names.index(of)
+    if not 0 <= of < instance.size:
+        raise InvalidInputError(
+            f"constraints: MinAccuracy: type = {of!r} must be the position of one of the "
+            f"{instance.size} types, from 0"
+        )
+    return int(of)

@@ -1,0 +1,179 @@
+"""Limits on what the operator sees: mean times, and thinking tokens per second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.charges import TokenCharge
+from cvxqueue.model.constraints import (
+    ROUNDINGS,
+    CouplingConstraint,
+    Terms,
+    positive,
+    rounded_up,
+)
+from cvxqueue.model.summation import accurate_sum
+
+if TYPE_CHECKING:
+    from cvxqueue.model.evaluation import Evaluation
+    from cvxqueue.model.instance import Instance
+
+__all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate"]
+
+
+def _time_allowance(point: Evaluation) -> float:
+    return ROUNDINGS * float(point.mean_system_time / point.idle)
+
+
+@dataclass(frozen=True)
+class _TimeCap(CouplingConstraint):
+    """What the caps on mean times share: a limit in seconds."""
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", positive(self, "seconds", self.seconds))
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Every instance has mean times."""
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the mean system time."""
+        return _time_allowance(point) + ROUNDINGS * self.seconds
+
+    def price(self, multiplier: float, point: Evaluation) -> float:
+        """The multiplier itself: the limit enters c alone."""
+        return multiplier
+
+
+@dataclass(frozen=True)
+class MaxMeanSystemTime(_TimeCap):
+    """Mean system time T ≤ seconds.
+
+    Parameters
+    ----------
+    seconds : float
+        The limit, > 0.
+
+    Notes
+    -----
+    With the multiplier η, the optimum is that of the accuracy weight α/(1 + η) without the cap.
+    """
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return f"mean system time ≤ {self.seconds:g} s"
+
+    def excess(self, point: Evaluation) -> float:
+        """T less the limit, in seconds."""
+        return float(point.mean_system_time) - self.seconds
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """∇T."""
+        return _time_gradient(point)
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """A second of system time costs so much more."""
+        return Terms(time=multiplier)
+
+    def remedy(self, point: Evaluation) -> str:
+        """The mean system time at the point."""
+        return f"raise seconds to {rounded_up(float(point.mean_system_time))} or more"
+
+
+@dataclass(frozen=True)
+class MaxMeanWaitingTime(_TimeCap):
+    """Mean waiting time W ≤ seconds.
+
+    Parameters
+    ----------
+    seconds : float
+        The limit, > 0.
+    """
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return f"mean waiting time ≤ {self.seconds:g} s"
+
+    def excess(self, point: Evaluation) -> float:
+        """W less the limit, in seconds."""
+        return float(point.mean_waiting_time) - self.seconds
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """∇T − ∇m1."""
+        return _time_gradient(point) - point.moment_slopes[0]
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """A second of waiting costs so much."""
+        return Terms(waiting=multiplier)
+
+    def remedy(self, point: Evaluation) -> str:
+        """The mean waiting time at the point."""
+        return f"raise seconds to {rounded_up(float(point.mean_waiting_time))} or more"
+
+
+@dataclass(frozen=True)
+class MaxTokenRate(CouplingConstraint):
+    """Thinking tokens per second λ Σ π l ≤ tokens_per_second.
+
+    Parameters
+    ----------
+    tokens_per_second : float
+        The limit, > 0.
+    """
+
+    tokens_per_second: float
+
+    def __post_init__(self) -> None:
+        limit = positive(self, "tokens_per_second", self.tokens_per_second)
+        object.__setattr__(self, "tokens_per_second", limit)
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return f"thinking tokens ≤ {self.tokens_per_second:g} per second"
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Every instance has a token rate."""
+
+    def _mean_tokens(self, point: Evaluation) -> float:
+        return float(accurate_sum(point.instance.probabilities * point.tokens))
+
+    def excess(self, point: Evaluation) -> float:
+        """Mean tokens of a query less what the limit leaves for each."""
+        return self._mean_tokens(point) - self._most(point)
+
+    def _most(self, point: Evaluation) -> float:
+        return self.tokens_per_second / float(point.instance.arrival_rate)
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of a sum of products, and of the limit."""
+        return ROUNDINGS * (self._mean_tokens(point) + self._most(point))
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """The mix."""
+        return point.instance.probabilities
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """Each token costs so much."""
+        return Terms(charges=(TokenCharge(multiplier),))
+
+    def price(self, multiplier: float, point: Evaluation) -> float:
+        """Seconds for one token per second more."""
+        return multiplier / float(point.instance.arrival_rate)
+
+    def remedy(self, point: Evaluation) -> str:
+        """The token rate at the point."""
+        rate = float(point.instance.arrival_rate) * self._mean_tokens(point)
+        return f"raise tokens_per_second to {rounded_up(rate)} or more"
+
+
+def _time_gradient(point: Evaluation) -> FloatArray:
+    first, second = point.moment_slopes
+    prices = point.prices
+    gradient: FloatArray = prices.mean * first + prices.second_moment * second
+    return gradient

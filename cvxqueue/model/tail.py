@@ -1,0 +1,167 @@
+"""The tail of the waiting time, by the Lundberg bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.charges import TailCharge
+from cvxqueue.model.constraints import (
+    ROUNDINGS,
+    CouplingConstraint,
+    Terms,
+    positive,
+    probability,
+    rounded_up,
+)
+from cvxqueue.model.summation import accurate_sum
+
+if TYPE_CHECKING:
+    from cvxqueue.model.evaluation import Evaluation
+    from cvxqueue.model.instance import Instance
+
+__all__ = ["WaitingTimeTail"]
+
+_BISECTIONS = 200
+
+
+@dataclass(frozen=True)
+class WaitingTimeTail(CouplingConstraint):
+    """P(waiting time > seconds) ≤ probability, first in first out, by the Lundberg bound.
+
+    For θ > 0 with Σ π exp(θ t) ≤ 1 + θ/λ, the stationary waiting time W of the M/G/1 queue has
+    P(W > x) ≤ exp(−θ x). The constraint demands it of θ = ln(1/probability)/seconds. It is
+    sufficient, not necessary: the true tail lies below the bound.
+
+    Parameters
+    ----------
+    seconds : float
+        x > 0.
+    probability : float
+        ε in (0, 1).
+
+    References
+    ----------
+    Kingman, "Inequalities in the theory of queues", Journal of the Royal Statistical Society B
+    32(1), 1970.
+    """
+
+    seconds: float
+    probability: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", positive(self, "seconds", self.seconds))
+        chance = probability(self, "probability", self.probability)
+        if chance == 1.0:
+            raise InvalidInputError(
+                f"{type(self).__name__}: probability = {chance!r} must be < 1; with 1 it demands "
+                "nothing"
+            )
+        object.__setattr__(self, "probability", chance)
+        with np.errstate(over="ignore", under="ignore"):
+            decay = self.decay
+        if not 0.0 < decay < np.inf:
+            raise InvalidInputError(
+                f"{type(self).__name__}: ln(1/probability)/seconds = {decay!r} must be a positive "
+                f"float64, and probability = {chance!r}, seconds = {self.seconds!r} leave none"
+            )
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return f"P(waiting time > {self.seconds:g} s) ≤ {self.probability:g}"
+
+    @property
+    def decay(self) -> float:
+        """θ = ln(1/probability)/seconds, per second."""
+        return float(-np.log(self.probability) / self.seconds)
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Refuse where the law of the waiting time is not that of FIFO and of known times."""
+        if not instance.queue.has_lundberg_bound:
+            raise InvalidInputError(
+                f"constraints: {type(self).__name__} is not available for "
+                f"{type(instance.queue).__name__}: the bound is one of first in first out with "
+                "Poisson arrivals"
+            )
+        if instance.service.is_random:
+            raise InvalidInputError(
+                f"constraints: {type(self).__name__} is not available with random use "
+                "(service.token_scv > 0): it needs the whole law of the service time, and two "
+                "moments are known"
+            )
+
+    def _log_limit(self, point: Evaluation) -> float:
+        return float(np.log1p(self.decay / float(point.instance.arrival_rate)))
+
+    def _terms_of_sum(self, point: Evaluation) -> FloatArray:
+        """π exp(θ t) relative to the limit 1 + θ/λ, shape (N,)."""
+        exponent = self.decay * point.times - self._log_limit(point)
+        with np.errstate(over="ignore"):
+            terms: FloatArray = point.instance.probabilities * np.exp(exponent)
+        return terms
+
+    def excess(self, point: Evaluation) -> float:
+        """Σ π exp(θ t) relative to its limit, less one."""
+        return float(accurate_sum(self._terms_of_sum(point))) - 1.0
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of exponents, which is relative in the exponentials."""
+        exponent = self.decay * float(np.max(point.times)) + self._log_limit(point)
+        # Far beyond the limit the terms overflow, and no rounding is to blame.
+        return ROUNDINGS * (2.0 + exponent) * (2.0 + min(self.excess(point), 1.0))
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """π θ t′ exp(θ t), relative to the limit."""
+        slope = self.decay * point.instance.service.mean_slope(point.tokens)
+        gradient: FloatArray = slope * self._terms_of_sum(point)
+        return gradient
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """Each query is charged for the exponential of its time."""
+        limit = 1.0 + self.decay / arrival_rate
+        return Terms(charges=(TailCharge(multiplier / limit, self.decay),))
+
+    def price(self, multiplier: float, point: Evaluation) -> float:
+        """Seconds of objective for a second more in the limit."""
+        rate, theta = float(point.instance.arrival_rate), self.decay
+        # dc/dθ · (−dθ/dx), with c = Σ π exp(θ t)/(1 + θ/λ) − 1 = 0 at the optimum.
+        terms = self._terms_of_sum(point)
+        by_decay = float(accurate_sum(point.times * terms)) - (1.0 + self.excess(point)) / (
+            rate + theta
+        )
+        return multiplier * by_decay * theta / self.seconds
+
+    def most_tokens(self, instance: Instance) -> FloatArray:
+        """No term of the sum exceeds the whole: t ≤ ln((1 + θ/λ)/π)/θ."""
+        limit = np.log1p(self.decay / instance.arrival_rate) - np.log(instance.probabilities)
+        return instance.service.inverse_mean(limit / self.decay * (1.0 + 1e-12))
+
+    def remedy(self, point: Evaluation) -> str:
+        """The seconds or the probability that the point would satisfy."""
+        decay = _lundberg_exponent(point)
+        seconds = -np.log(self.probability) / decay if decay > 0 else np.inf
+        chance = rounded_up(float(np.exp(-decay * self.seconds)))
+        remedy = f"raise seconds to {rounded_up(float(seconds))} or more"
+        # A probability of one would demand nothing, and is refused.
+        return remedy + (f", or probability to {chance} or more" if float(chance) < 1.0 else "")
+
+
+def _lundberg_exponent(point: Evaluation) -> float:
+    """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point."""
+    mix, times, rate = point.instance.probabilities, point.times, float(point.instance.arrival_rate)
+    with np.errstate(over="ignore"):
+        lower, upper = 0.0, 1.0 / float(np.max(times)) if np.max(times) > 0 else 1.0
+        while float(accurate_sum(mix * np.expm1(upper * times))) < upper / rate:
+            upper *= 2.0
+            if upper == np.inf:
+                return upper
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (lower + upper)
+            is_below = float(accurate_sum(mix * np.expm1(middle * times))) < middle / rate
+            lower, upper = (middle, upper) if is_below else (lower, middle)
+    return lower
