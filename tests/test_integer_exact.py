@@ -625,3 +625,33 @@ def test_the_bound_on_rounding_sees_bounds_that_are_no_choices() -> None:
     assert np.all(outside.distances == 0.5)
     assert "objective ≥" in outside.region
     assert not rounding_bound(simple(), Menu([0, 1000])).holds
+
+
+def test_the_bound_on_rounding_refuses_constraints_on_all_types_together() -> None:
+    free = simple()
+    limit = 0.6 * cq.solve(free).mean_system_time
+    capped = free.replace(constraints=[cq.MaxMeanSystemTime(limit)])
+    # Where the constraint binds rounding loses to first order, and more than without it.
+    with pytest.raises(cq.InvalidInputError, match="rounding_bound cannot keep mean system time"):
+        rounding_bound(capped, Multiples(5))
+    assert rounding_bound(free.replace(constraints=[cq.MinAccuracy(0.5)])).holds
+
+
+def test_the_bound_on_rounding_names_what_is_no_instance() -> None:
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 3"):
+        rounding_bound(3)  # type: ignore[arg-type]
+
+
+def test_a_gap_of_nothing_is_nothing_of_a_scale_of_nothing() -> None:
+    """Without base times, and with accuracy worth nothing, J = T = 0 at no tokens."""
+    service = cq.AffineService(base=0.0, per_token=0.01)
+    idle = simple().replace(accuracy_weight=0.0, service=service)
+    answer = solve_integer(simple()).replace(
+        instance=idle,
+        continuous=None,
+        choice=np.zeros(idle.size),
+        domain_gap=0.0,
+    )
+    assert float(answer.evaluation.scale) == 0.0
+    assert answer.relative_gap == 0.0
+    assert answer.to_dict()["relative_gap"] == 0.0

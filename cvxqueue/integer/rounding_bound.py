@@ -23,6 +23,7 @@ import numpy as np
 
 from cvxqueue.certificates import order_bracket, rounding_allowance, step_size
 from cvxqueue.certificates.step_size import StepSize
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
 from cvxqueue.model import Instance
@@ -84,7 +85,8 @@ def rounding_bound(
     instance : Instance
         Feasible.
     domains : Domains, Domain or sequence of Domain, optional
-        What each type may choose from; all whole numbers by default.
+        What each type may choose from. By default those of the instance, and all whole numbers
+        where it has none.
 
     Returns
     -------
@@ -97,8 +99,16 @@ def rounding_bound(
     InfeasibleError
         If a type has no choice in its box, or no allocation in the domains is stable.
     InvalidInputError
-        If a type has levels, which have no tokens to round.
+        If a type has levels, which have no tokens to round, or the instance has constraints on all
+        types together: at the optimum under these the gradient of a free type is not zero.
     """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    if instance.couplings:
+        raise InvalidInputError(
+            f"rounding_bound cannot keep {instance.couplings[0].label}: it takes no constraints on "
+            "all types together"
+        )
     instance.require_feasible()
     own = instance.domains if domains is None else domains
     choices = Choices(instance, Domains.of(own, instance.size))

@@ -126,7 +126,8 @@ class IntegerSolution(ArrayData):
     @property
     def relative_gap(self) -> float:
         """`gap` relative to α Σ π w p + T."""
-        return self.gap / float(self.evaluation.scale)
+        # Without base times and accuracy both may be zero.
+        return self.gap / float(self.evaluation.scale) if self.gap > 0.0 else 0.0
 
     @property
     def upper_bound(self) -> float:
