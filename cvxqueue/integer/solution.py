@@ -126,8 +126,11 @@ class IntegerSolution(ArrayData):
     @property
     def relative_gap(self) -> float:
         """`gap` relative to α Σ π w p + T."""
-        # Without base times and accuracy both may be zero.
-        return self.gap / float(self.evaluation.scale) if self.gap > 0.0 else 0.0
+        gap, scale = self.gap, float(self.evaluation.scale)
+        if scale > 0.0:
+            return gap / scale
+        # No tokens, no base times and accuracy worth nothing.
+        return math.inf if gap > 0.0 else 0.0
 
     @property
     def upper_bound(self) -> float:
