@@ -184,6 +184,21 @@ def test_the_answer_stands_without_integers(
     assert one_object(capsys.readouterr().out)["integer"] == {"error": "HiGHS gave up"}
 
 
+def test_levels_of_effort_are_named_among_the_integers(tmp_path: Path, capsys: Capture) -> None:
+    levels = (
+        'domain = {kind = "levels", accuracy = [0.3, 0.4], mean_service_time = [0.2, 2.0], '
+        "second_moment = [0.04, 4.0]}\n"
+    )
+    path = written(tmp_path, SERVER.replace("arrival_rate", levels + "arrival_rate", 1))
+    assert main(["solve", path, "--method", "newton"]) == 0
+    out = capsys.readouterr().out
+    assert main(["solve", path, "--method", "newton", "--json"]) == 0
+    answer = one_object(capsys.readouterr().out)["integer"]
+    assert set(answer["tokens"]) == {-1}
+    rows = [line for line in out.splitlines() if "  level " in line]
+    assert [int(row.split()[-1]) for row in rows] == answer["levels"]
+
+
 @pytest.mark.parametrize("name", ["solve", "check"])
 @pytest.mark.parametrize("json_flag", [[], ["--json"]], ids=["tables", "json"])
 def test_no_stable_allocation_is_exit_status_1(

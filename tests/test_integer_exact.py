@@ -655,3 +655,4 @@ def test_a_gap_of_nothing_is_nothing_of_a_scale_of_nothing() -> None:
     assert float(answer.evaluation.scale) == 0.0
     assert answer.relative_gap == 0.0
     assert answer.to_dict()["relative_gap"] == 0.0
+    assert answer.replace(domain_gap=1e-9).relative_gap == np.inf

@@ -45,7 +45,7 @@ def type_table(solution: Solution, integer: IntegerSolution | None) -> Table:
             fixed(solution.tokens[k], decimals),
             f"[{low}, {high}]",
             f"{solution.accuracies[k]:.4f}",
-            "–" if integer is None else f"{integer.tokens[k]:d}",
+            "–" if integer is None else integer.shown(k),
         )
     if shown.size < instance.size:
         table.caption = (

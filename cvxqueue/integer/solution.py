@@ -126,8 +126,11 @@ class IntegerSolution(ArrayData):
     @property
     def relative_gap(self) -> float:
         """`gap` relative to α Σ π w p + T."""
-        # Without base times and accuracy both may be zero.
-        return self.gap / float(self.evaluation.scale) if self.gap > 0.0 else 0.0
+        gap, scale = self.gap, float(self.evaluation.scale)
+        if scale > 0.0:
+            return gap / scale
+        # No tokens, no base times and accuracy worth nothing.
+        return math.inf if gap > 0.0 else 0.0
 
     @property
     def upper_bound(self) -> float:
@@ -243,7 +246,7 @@ class IntegerSolution(ArrayData):
             f"{'accuracy':>9}",
         ]
         lines += [
-            f"{name:<{width}}  {self.instance.probabilities[k]:>9.4g}  {self._shown(k):>9}  "
+            f"{name:<{width}}  {self.instance.probabilities[k]:>9.4g}  {self.shown(k):>9}  "
             f"{self._continuous(k):>12}  {self.accuracies[k]:>9.4f}"
             for k, name in zip(shown, names, strict=True)
         ]
@@ -251,7 +254,8 @@ class IntegerSolution(ArrayData):
             lines.append(f"... and {self.instance.size - _TYPES_SHOWN} more types")
         return "\n".join(lines)
 
-    def _shown(self, k: int) -> str:
+    def shown(self, k: int) -> str:
+        """Tokens of type `k`, or its level, for a table."""
         return str(self.tokens[k]) if self.levels[k] < 0 else f"level {self.levels[k]}"
 
     def _continuous(self, k: int) -> str:
