@@ -156,7 +156,8 @@ class PriceSearch:
         """The best point between what the types want at slightly higher and lower prices.
 
         Along the way the objective is concave, and its slope is looked at alone. The certificate
-        counts the slope times the whole way, however little of it is left.
+        counts what is left of the gradient times the piece that a type is in, however short the
+        way: all of the tokens stand for the piece.
         """
         low, high = (
             wanted_tokens(
@@ -171,12 +172,14 @@ class PriceSearch:
         point = _inside(point, point.idle, idle)
         low, nothing = point.tokens, _NOTHING * point.scale
         step = high - low
+        reach = np.where(step != 0.0, np.maximum(low, high), 0.0)
         least, most = np.zeros_like(idle), np.ones_like(idle)
         for _ in range(_BISECTIONS):
             share = 0.5 * (least + most)
             point = data.evaluate(low + share[..., np.newaxis] * step)
-            slope = (point.gradient * step).sum(axis=-1)
-            is_flat = np.abs(slope) <= nothing
+            gradient = point.gradient
+            slope = (gradient * step).sum(axis=-1)
+            is_flat = (np.abs(gradient) * reach).sum(axis=-1) <= nothing
             if (is_flat | (share == least) | (share == most)).all():
                 break
             rises = (point.idle > 0.0) & (slope > 0.0)
