@@ -171,7 +171,9 @@ def _cells(state: _State) -> tuple[FloatArray, FloatArray]:
     down = choices.shift(origin, choices.lowest).totals()
     up = choices.shift(origin, choices.highest).totals()
     most = choices.shift(origin, choices.best_accuracy).totals()
-    margin = _MARGIN * base.mean
+    # Where nothing takes any time there is still a cell, around no change at all.
+    unit = base.mean or base.idle / base.rate
+    margin = _MARGIN * max(unit, float(up.mean))
     start = float(down.mean) - margin
     # A better choice has T = benefit − J below this, whatever its accuracies.
     longest = float(base.point.mean_system_time) + float(most.benefit)
@@ -183,8 +185,8 @@ def _cells(state: _State) -> tuple[FloatArray, FloatArray]:
     idle = float(queue.least_idle(base.rate, longest, *moments)) * (1.0 - _MARGIN)
     end = min(float(up.mean) + margin, (base.idle - idle) / base.rate)
     bend = float(base.point.price_slopes.mean_mean)
-    width = 2.0 * np.sqrt(state.target / bend) if bend > 0.0 else base.mean
-    width = max(float(width), _MARGIN * base.mean)
+    width = 2.0 * np.sqrt(state.target / bend) if bend > 0.0 else unit
+    width = max(float(width), _MARGIN * unit)
     edges = [*reversed(_edges(base, -width, start)), *_edges(base, width, end)[1:]]
     cuts = np.array(edges)
     return cuts[:-1], cuts[1:]
