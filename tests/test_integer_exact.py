@@ -656,3 +656,19 @@ def test_a_gap_of_nothing_is_nothing_of_a_scale_of_nothing() -> None:
     assert answer.relative_gap == 0.0
     assert answer.to_dict()["relative_gap"] == 0.0
     assert answer.replace(domain_gap=1e-9).relative_gap == np.inf
+
+
+def test_levels_that_take_no_time_differ_in_accuracy_alone() -> None:
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=10.0,
+        max_tokens=0.0,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.0, per_token=0.01),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.01),
+    )
+    levels = LevelMenu([0.2, 0.7, 0.4], 0.0, 0.0)
+    solution = solve_integer(instance, domains=levels)
+    assert solution.levels.tolist() == [1, 1]
+    assert solution.is_exact
+    assert solution.objective == pytest.approx(7.0, rel=1e-14)
