@@ -21,11 +21,11 @@ from cvxqueue.integer import (
     Multiples,
     RoundingBound,
     ZeroOrAtLeast,
+    cell_search,
     plain_rounding,
     rounding_bound,
     solve_integer,
 )
-from cvxqueue.integer import exact as exact_module
 from cvxqueue.integer.cells import Base, cell_bounds
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.search import Found
@@ -554,8 +554,9 @@ def test_a_time_limit_gives_the_best_so_far_with_its_gap() -> None:
 
 
 def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact_module, "_FEW", 3)
-    monkeypatch.setattr(exact_module, "_MANY", 5)
+    monkeypatch.setattr(cell_search, "_FEW", 3)
+    monkeypatch.setattr(cell_search, "_MANY", 5)
+    monkeypatch.setattr(cell_search, "_EASY_LOGARITHM", -1.0)
     for seed in range(20):
         instance, domains = random_small(seed)
         points = every_choice(instance, domains)
@@ -571,7 +572,8 @@ def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.Monkey
 def test_a_search_that_finds_nothing_leaves_the_bound_of_the_cell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exact_module, "search", lambda *_: Found(-np.inf, None, np.inf))
+    monkeypatch.setattr(cell_search, "search", lambda *_: Found(-np.inf, None, -np.inf, np.inf))
+    monkeypatch.setattr(cell_search, "_EASY_LOGARITHM", -1.0)
     instance = simple(max_tokens=40.0)
     domains: list[Domain] = [Multiples(8), Multiples(8)]
     top = objectives(instance, domains, every_choice(instance, domains)).max()

@@ -18,7 +18,7 @@ from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Shift
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["Corners", "Found", "Tangents", "search"]
+__all__ = ["Corners", "Found", "Tangents", "enumerate_all", "search"]
 
 # Extensions of partial choices that are looked at at a time.
 _CHUNK = 200_000
@@ -72,6 +72,8 @@ class Found(NamedTuple):
     """What the best choice gains over the base, in seconds; −inf where none was found."""
     picks: NDArray[np.intp] | None
     """Its entry of the list of each type."""
+    bound: float
+    """Bound on every choice that was looked at, rounding included; −inf where none was."""
     dropped: float
     """Bound on every choice that was left out for want of room; −inf where none was."""
 
@@ -185,7 +187,8 @@ def search(
         for rows in _chunks(counts):
             if time.perf_counter() > deadline:
                 left = reach[rows.start :].max(axis=-1).min(axis=-1)
-                return Found(-np.inf, None, max(dropped, float(left.max()), *map(_top, values)))
+                most_left = max(dropped, float(left.max()), *map(_top, values))
+                return Found(-np.inf, None, -np.inf, most_left)
             pairs = counts[rows]
             parent = np.repeat(np.arange(rows.start, rows.stop), pairs)
             ends = np.cumsum(pairs)
@@ -208,14 +211,42 @@ def search(
             kept = np.sort(ranked[:most])
             parent, pick, reach = parent[kept], pick[kept], reach[kept]
         if not parent.size:
-            return Found(-np.inf, None, dropped)
+            return Found(-np.inf, None, -np.inf, dropped)
         sums = sums[parent] + steps[pick]
         layers.append(_Layer(parent, pick))
-    gains = base.gain(Shift(*sums.T))
-    row = int(np.argmax(gains))
-    gain, picks_found = float(gains[row]), np.zeros(len(lists), dtype=np.intp)
+    gain, row, bound = _judged(base, sums)
+    picks_found = np.zeros(len(lists), dtype=np.intp)
     for position in range(len(order) - 1, -1, -1):
         layer = layers[position]
         picks_found[order[position]] = layer.pick[row]
         row = int(layer.parent[row])
-    return Found(gain, picks_found, dropped)
+    return Found(gain, picks_found, bound, dropped)
+
+
+def enumerate_all(base: Base, fixed: Shift, lists: list[Shift]) -> Found:
+    """Look at every combination of the choices in the lists, each of at least two.
+
+    Parameters
+    ----------
+    base : Base
+    fixed : Shift
+        Sums over the other types.
+    lists : list of Shift
+        For each type, what each of its choices changes.
+    """
+    sums = np.array([float(part) for part in fixed])
+    for shift in lists:
+        sums = sums[..., np.newaxis, :] + np.stack(shift, axis=-1)
+    gain, row, bound = _judged(base, sums.reshape(-1, 3))
+    picks = np.array(np.unravel_index(row, sums.shape[:-1]), dtype=np.intp)
+    return Found(gain, picks, bound, -np.inf)
+
+
+def _judged(base: Base, sums: FloatArray) -> tuple[float, int, float]:
+    """The largest gain, its row, and what no row exceeds, rounding included."""
+    totals = Shift(*sums.T)
+    gains = base.gain(totals)
+    row = int(np.argmax(gains))
+    (stable,) = np.nonzero(gains > -np.inf)
+    totals = Shift(*sums[stable].T)
+    return float(gains[row]), row, _top(gains[stable] + base.allowance(totals.mean, totals))

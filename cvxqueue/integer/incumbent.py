@@ -1,0 +1,45 @@
+"""The best choice so far, and what is still to be proven of it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from cvxqueue.certificates import rounding_allowance
+from cvxqueue.integer.cells import Base
+from cvxqueue.model.arrays import FloatArray
+
+__all__ = ["Incumbent"]
+
+
+class Incumbent:
+    """The best choice so far, and how much better any other can be.
+
+    Parameters
+    ----------
+    base : Base
+    tolerance : float
+        Relative to the scale of the base.
+    deadline : float
+        On the clock of `time.perf_counter`.
+    """
+
+    def __init__(self, base: Base, tolerance: float, deadline: float) -> None:
+        self.base, self.deadline = base, deadline
+        self.ahead, self.best = 0.0, base.point.tokens
+        # Bound on what is in the cells that have been closed.
+        self.closed = -np.inf
+        allowance = float(rounding_allowance(base.point))
+        # The allowance is part of the gap that is told, and no bound is sharper than it.
+        self.target = max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.0 * allowance)
+
+    def see(self, gain: float, point: FloatArray) -> None:
+        """Note a choice and what it gains over the base."""
+        if gain > self.ahead:
+            self.ahead, self.best = gain, point
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return time.perf_counter() > self.deadline
