@@ -25,7 +25,7 @@ _GLANCE, _GLIMPSE = 1_000, 9
 # Choices of all open types together that are listed.
 _LONGEST_LIST = 100_000
 # Prices of mean service that bound a partial choice, in units of the gap over the largest step.
-_OFFSETS = np.array([0.0, -1.0, 1.0, -5.0, 5.0])
+_OFFSETS = np.array([0.0, -1.0, 1.0, -5.0, 5.0, -25.0, 25.0, -125.0, 125.0])
 # Parts of the tolerance that fixing and comparing may cost each: of a few types next to nothing.
 _SMALL_SHARE, _LARGE_SHARE, _EASY = 0.02, 0.2, 8
 # Shares of the price of a squared second by which it is changed to bound the second moment.

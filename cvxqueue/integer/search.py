@@ -24,6 +24,8 @@ __all__ = ["Corners", "Found", "Tangents", "enumerate_all", "search"]
 _CHUNK = 200_000
 
 
+# Nor are more than so many looked at in all for each that may be kept.
+_CROWD = 20
 # Fewer partial choices are not compared with each other.
 _COMPARED = 2_000
 
@@ -180,6 +182,9 @@ def search(
         losses = worths[position] - tops[position]
         steps = np.stack(lists[k], axis=-1)
         start, counts = _good_enough((-losses).min(axis=-1), reach.max(axis=-1) - level)
+        if counts.sum() > _CROWD * most:
+            # Too many to go through: cells that are narrower leave less.
+            return Found(-np.inf, None, -np.inf, _top(reach.max(axis=-1).min(axis=-1)))
         parents: list[NDArray[np.intp]] = []
         picks: list[NDArray[np.intp]] = []
         reaches: list[FloatArray] = []
