@@ -24,8 +24,9 @@ _FEW, _MANY = 20_000, 300_000
 _GLANCE, _GLIMPSE = 1_000, 9
 # Choices of all open types together that are listed.
 _LONGEST_LIST = 100_000
-# Prices of mean service that bound a partial choice, in units of the gap over the largest step.
-_OFFSETS = np.array([0.0, -1.0, 1.0, -5.0, 5.0, -25.0, 25.0, -125.0, 125.0])
+# Prices of mean service that bound a partial choice are as far off as the gap over the largest step,
+# and so many times as far in turn, until a choice is worth less than the gap at the next cell.
+_OFFSET_RATIO, _MOST_OFFSETS = 5.0, 7
 # Parts of the tolerance that fixing and comparing may cost each: of a few types next to nothing.
 _SMALL_SHARE, _LARGE_SHARE, _EASY = 0.02, 0.2, 8
 # Shares of the price of a squared second by which it is changed to bound the second moment.
@@ -302,8 +303,12 @@ def _tangents(
     price, price_slope = base.second_price_at(np.asarray(middle))
     cost, slope = base.cost(np.asarray(middle))
     widest = max((float(np.ptp(shift.mean)) for shift in lists), default=0.0)
-    unit = gap / widest if widest > 0.0 else 0.0
-    prices = np.unique(np.maximum(float(cell.mean_price[0]) + unit * _OFFSETS, 0.0))[:, np.newaxis]
+    nu, offsets = float(cell.mean_price[0]), np.zeros(1)
+    if widest > 0.0:
+        decades = np.log(max(widest / (ends[1] - ends[0]), 1.0)) / np.log(_OFFSET_RATIO)
+        ladder = _OFFSET_RATIO ** np.arange(min(np.ceil(decades) + 1.0, _MOST_OFFSETS))
+        offsets = gap / widest * np.concatenate([-ladder[::-1], [0.0], ladder])
+    prices = np.unique(np.maximum(nu + offsets, 0.0))[:, np.newaxis]
     return Tangents(
         prices,
         price + price_slope * (at - middle),
