@@ -23,7 +23,7 @@ _FEW, _MANY = 20_000, 300_000
 # The same where nothing is to be proven, with lists cut to so many choices.
 _GLANCE, _GLIMPSE = 1_000, 9
 # Choices of all open types together that are listed.
-_LONGEST_LIST = 100_000
+_LONGEST_LIST = 1_000_000
 # Prices of mean service that bound a partial choice are as far off as the gap over the largest step,
 # and so many times as far in turn, until a choice is worth less than the gap at the next cell.
 _OFFSET_RATIO, _MOST_OFFSETS = 5.0, 7

@@ -30,7 +30,7 @@ _SETTLED = 0.25
 _MOST_CELLS = 16
 # One whose bound exceeds that of its middle by less than this part of the gap is not worth cutting
 # when its search fails.
-_NARROW = 0.02
+_NARROW = 0.005
 # Cells that are looked into before anything is to be proven.
 _LOOKS = 3
 # What rounding may have cost an end of a range, relative to its size.
