@@ -24,7 +24,7 @@ _FEW, _MANY = 20_000, 300_000
 _GLANCE, _GLIMPSE = 1_000, 9
 # Choices of all open types together that are listed.
 _LONGEST_LIST = 1_000_000
-# Prices of mean service that bound a partial choice are as far off as the gap over the largest step,
+# Prices of mean service that bound a partial choice are off by the gap over the largest step,
 # and so many times as far in turn, until a choice is worth less than the gap at the next cell.
 _OFFSET_RATIO, _MOST_OFFSETS = 5.0, 7
 # Parts of the tolerance that fixing and comparing may cost each: of a few types next to nothing.
@@ -121,11 +121,10 @@ class _Task:
         """Note the best combination."""
         if found.picks is None:
             return
-        base, point = self.incumbent.base, self.settled.copy()
+        point = self.settled.copy()
         for (k, listed), pick in zip(self.lists.items(), found.picks, strict=True):
             point[k] = listed[pick]
-        gain = float(base.gain(base.choices.shift(self.origin, point).totals()))
-        self.incumbent.see(gain, point)
+        self.incumbent.compare(point)
 
     def searched(self, most: int, *, is_last: bool) -> float:
         """Fix types that hardly matter, and search the others."""

@@ -12,6 +12,7 @@ Menus and levels are tables, and searched through.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples
 from cvxqueue.model.queue import Prices
 from cvxqueue.model.summation import accurate_sum
 
-__all__ = ["Choices", "Shift", "Span"]
+__all__ = ["Choices", "Rivals", "Shift", "Span"]
 
 # From here on float64 skips whole numbers.
 _LARGEST_COUNT = 2.0**53
@@ -63,6 +64,18 @@ class Span(NamedTuple):
     first: FloatArray
     last: FloatArray
     has_zero: NDArray[np.bool_]
+
+
+class Rivals(NamedTuple):
+    """Choices of types with holes between them, shape (N,) each."""
+
+    choice: FloatArray
+    """The best of a table, or zero where that is allowed besides a lattice."""
+    losses: FloatArray
+    """Seconds that the next best of the table loses, or the worse one of zero and the lattice; ∞
+    for types without holes."""
+    jumps: FloatArray
+    """π |Δ(E t)| between the two, in seconds."""
 
 
 class Choices:
@@ -118,7 +131,7 @@ class Choices:
         ).reshape(len(tables), most)
         self._table_sizes = np.array([row.size for _, row in tables], dtype=np.intp)
         self._has_zeros = bool(self.has_zero.any())
-        self._has_lattice = self._tabled.size < size
+        self.has_lattice = self._tabled.size < size
         if self._tabled.size:
             points = np.tile(self.low, (most, 1))
             points[:, self._tabled] = self._table.T
@@ -230,7 +243,7 @@ class Choices:
         nu, p = mean_price[:, np.newaxis], second_price[:, np.newaxis]
         shape = (mean_price.size, self.instance.size)
         point = np.broadcast_to(start, shape).copy()
-        if self._has_lattice:
+        if self.has_lattice:
             point = self._best_of_lattice(nu, p, point)
         if self._tabled.size:
             table = self._table_values
@@ -368,6 +381,67 @@ class Choices:
             self._has_zeros = has_zeros
         place: FloatArray = np.round((top[0] - self.low) / self.step)
         return place
+
+    def rivals(self, mean_price: float, second_price: float) -> Rivals:
+        """The best choice of each type at the prices, and what is on the other side of a hole."""
+        nu, p = np.full(1, mean_price), np.full(1, second_price)
+        choice = np.zeros(self.low.size)
+        losses, jumps = np.full(self.low.size, np.inf), np.zeros(self.low.size)
+        mix, service = self.instance.probabilities, self.instance.service
+        if self._has_zeros:
+            top = self.low + self.step * self._lattice_top(nu, p)
+            losses = np.where(
+                self.has_zero, np.abs(mix * self._token_worth(top, choice, nu, p)), losses
+            )
+            jumps = mix * (service.mean(top) - service.mean(choice))
+        if self._tabled.size:
+            worth = self._table_values.worth(nu, p)
+            columns = np.arange(self._tabled.size)
+            best = np.argmax(worth, axis=0)
+            choice[self._tabled] = self._table[columns, best]
+            worth, top_worth = worth.copy(), worth[best, columns]
+            worth[choice[self._tabled] == self._table.T] = -np.inf
+            second = np.argmax(worth, axis=0)
+            mean = self._table_values.mean
+            losses[self._tabled] = top_worth - worth[second, columns]
+            jumps[self._tabled] = np.abs(mean[best, columns] - mean[second, columns])
+        return Rivals(choice, losses, jumps)
+
+    def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
+        """The one choice of a type, zero or of its table, and all the others."""
+        only, others = copy.copy(self), copy.copy(self)
+        if self.is_tabled[k]:
+            row = int(np.flatnonzero(self._tabled == k)[0])
+            entries = self._table[row, : self._table_sizes[row]]
+            for part, kept in ((only, entries == choice), (others, entries != choice)):
+                place = np.flatnonzero(kept)
+                part._table_sizes = self._table_sizes.copy()
+                part._table_sizes[row] = place.size
+                place = np.pad(place, (0, self._table.shape[1] - place.size), mode="edge")
+                part._table = self._table.copy()
+                part._table[row] = entries[place]
+                part._table_values = Shift(*(value.copy() for value in self._table_values))
+                for value in part._table_values:
+                    value[:, row] = value[place, row]
+            return only, others
+        for part in (only, others):
+            part.has_zero = self.has_zero.copy()
+            part.has_zero[k] = False
+            part._has_zeros = bool(part.has_zero.any())
+        only.low, only.high, only.count = (
+            array.copy() for array in (self.low, self.high, self.count)
+        )
+        only.low[k] = only.high[k] = only.count[k] = 0.0
+        return only, others
+
+    def moved_into(self, point: FloatArray) -> FloatArray:
+        """A point of which each type that has another choice keeps it, or comes near it."""
+        moved = np.where(self.has_zero & (point == 0.0), 0.0, np.clip(point, self.low, self.high))
+        if self._tabled.size:
+            wanted = point[self._tabled, np.newaxis]
+            nearest = np.argmin(np.abs(self._table - wanted), axis=1)
+            moved[self._tabled] = self._table[np.arange(self._tabled.size), nearest]
+        return moved
 
     def _edge(
         self,

@@ -12,7 +12,7 @@ from cvxqueue.integer.cell_search import glance, search_cell
 from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
-from cvxqueue.integer.incumbent import Incumbent
+from cvxqueue.integer.incumbent import Incumbent, target_of
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
@@ -60,16 +60,94 @@ def best_choice(choices: Choices, start: FloatArray, tolerance: float, time_limi
     time_limit : float
         Seconds.
     """
-    deadline = time.perf_counter() + time_limit
-    incumbent, bounds = _bounded(choices, start, tolerance, deadline)
-    value = _worst(bounds, incumbent)
-    if value > incumbent.ahead + incumbent.target:
-        value = _searched(incumbent, bounds)
-    point = choices.evaluate(incumbent.best)
-    allowance = float(rounding_allowance(point))
-    gap = max(value - incumbent.ahead, 0.0)
-    is_exact = gap <= incumbent.target
-    return Proof(point, gap + 2.0 * allowance, is_exact)
+    tree = _Tree(choices, start, tolerance, time.perf_counter() + time_limit)
+    tree.search()
+    point = choices.evaluate(tree.best)
+    return Proof(point, tree.gap + 2.0 * float(rounding_allowance(point)), tree.is_proven)
+
+
+class _Node(NamedTuple):
+    """A part of the choices, bounded by cells around a base of its own."""
+
+    incumbent: Incumbent
+    bounds: Bounds
+
+    @property
+    def excess(self) -> float:
+        """Bound on what its choices gain over the best of all, in seconds."""
+        return _worst(self.bounds, self.incumbent) - self.incumbent.ahead
+
+
+class _Tree:
+    """Parts of the choices, split at types that may have no tokens or many.
+
+    Parameters
+    ----------
+    choices : Choices
+    start : ndarray, shape (N,)
+        A stable choice to begin with.
+    tolerance : float
+        Relative to the scale of the first base.
+    deadline : float
+        On the clock of `time.perf_counter`.
+    """
+
+    def __init__(
+        self, choices: Choices, start: FloatArray, tolerance: float, deadline: float
+    ) -> None:
+        self.choices = choices
+        incumbent, bounds = _bounded(choices, start, deadline, tolerance=tolerance)
+        self.target, self.deadline, self.best = incumbent.target, deadline, incumbent.best
+        self.nodes, self.gap = [_Node(incumbent, bounds)], 0.0
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether no choice is better by more than the target."""
+        return self.gap <= self.target
+
+    def search(self) -> None:
+        """Close all parts, or put on record what is left of those that cannot be."""
+        while self.nodes:
+            self.nodes.sort(key=lambda node: node.excess)
+            node = self.nodes.pop()
+            incumbent = node.incumbent
+            incumbent.compare(self.best)
+            excess = node.excess
+            if excess > self.target and not incumbent.is_over:
+                parts = _split(node)
+                if parts is not None:
+                    for part in parts:
+                        self._grow(part, incumbent.base.point.tokens)
+                    continue
+                excess = _searched(self.choices, incumbent, node.bounds) - incumbent.ahead
+                self.best = incumbent.best
+            self.gap = max(self.gap, excess)
+
+    def _grow(self, part: Choices, start: FloatArray) -> None:
+        start = part.moved_into(start)
+        if not part.evaluate(start).is_stable:
+            start = part.lowest
+            if not part.evaluate(start).is_stable:
+                return
+        incumbent, bounds = _bounded(part, start, self.deadline, target=self.target)
+        incumbent.compare(self.best)
+        self.best = incumbent.best
+        self.nodes.append(_Node(incumbent, bounds))
+
+
+def _split(node: _Node) -> tuple[Choices, Choices] | None:
+    """Two parts without the hole that a type jumps over furthest, if any does.
+
+    Tables alone need no parts: their lists are short.
+    """
+    choices, bounds = node.incumbent.base.choices, node.bounds
+    if not choices.has_lattice:
+        return None
+    cell = int(np.argmax(bounds.value))
+    rivals = choices.rivals(float(bounds.mean_price[cell]), float(bounds.start_price[cell]))
+    jumps = np.where(rivals.losses <= node.excess, rivals.jumps, 0.0)
+    k = int(np.argmax(jumps))
+    return choices.split(k, float(rivals.choice[k])) if jumps[k] > 0.0 else None
 
 
 def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: float) -> float:
@@ -86,7 +164,7 @@ def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: flo
         On the clock of `time.perf_counter`.
     """
     base = Base(choices, choices.evaluate(point))
-    incumbent = Incumbent(base, 0.0, deadline)
+    incumbent = Incumbent(base, target_of(base, 0.0), deadline)
     bounds = _refined(incumbent, _first_bounds(incumbent), effort)
     return max(_worst(bounds, incumbent), 0.0) + 2.0 * float(rounding_allowance(base.point))
 
@@ -96,12 +174,19 @@ def _worst(bounds: Bounds, incumbent: Incumbent) -> float:
 
 
 def _bounded(
-    choices: Choices, start: FloatArray, tolerance: float, deadline: float
+    choices: Choices,
+    start: FloatArray,
+    deadline: float,
+    *,
+    tolerance: float = 0.0,
+    target: float | None = None,
 ) -> tuple[Incumbent, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed."""
     point = climb(choices, start, pairs=False, deadline=deadline)
     for _ in range(_REBASES):
-        incumbent = Incumbent(Base(choices, choices.evaluate(point)), tolerance, deadline)
+        base = Base(choices, choices.evaluate(point))
+        seconds = target_of(base, tolerance) if target is None else target
+        incumbent = Incumbent(base, seconds, deadline)
         bounds = _first_bounds(incumbent)
         if incumbent.is_over or _worst(bounds, incumbent) <= incumbent.ahead + incumbent.target:
             break
@@ -202,13 +287,13 @@ def _halved(incumbent: Incumbent, bounds: Bounds) -> Bounds:
     )
 
 
-def _searched(incumbent: Incumbent, bounds: Bounds) -> float:
+def _searched(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
     """Search the cells that are left; return the bound that this proves.
 
     A cell whose search does not close it is halved while it is wide, and else searched again with
     more room.
     """
-    _look_around(incumbent, bounds)
+    _look_around(choices, incumbent, bounds)
     todo = [(bounds.take(np.array([row])), False) for row in range(bounds.value.size)]
     value = incumbent.closed
     while todo:
@@ -238,13 +323,11 @@ def _halves(incumbent: Incumbent, cell: Bounds) -> list[Bounds]:
     return [halves.take(np.array([half])) for half in range(2)]
 
 
-def _look_around(incumbent: Incumbent, bounds: Bounds) -> None:
+def _look_around(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> None:
     """Look for something good before anything is to be proven: proofs of small gaps are short."""
-    choices, origin = incumbent.base.choices, incumbent.base.point.tokens
     for row in np.argsort(-bounds.at_middle)[:_LOOKS].tolist():
         before = incumbent.ahead
         glance(incumbent, bounds.take(np.array([row])))
-        climbed = climb(choices, incumbent.best, pairs=True, deadline=incumbent.deadline)
-        incumbent.see(float(incumbent.base.gain(choices.shift(origin, climbed).totals())), climbed)
+        incumbent.compare(climb(choices, incumbent.best, pairs=True, deadline=incumbent.deadline))
         if incumbent.ahead == before:
             break

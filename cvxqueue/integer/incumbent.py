@@ -10,7 +10,21 @@ from cvxqueue.certificates import rounding_allowance
 from cvxqueue.integer.cells import Base
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["Incumbent"]
+__all__ = ["Incumbent", "target_of"]
+
+
+def target_of(base: Base, tolerance: float) -> float:
+    """Seconds within which a choice is as good as the best.
+
+    Parameters
+    ----------
+    base : Base
+    tolerance : float
+        Relative to the scale of the base.
+    """
+    allowance = float(rounding_allowance(base.point))
+    # The allowance is part of the gap that is told, and no bound is sharper than it.
+    return max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.0 * allowance)
 
 
 class Incumbent:
@@ -19,25 +33,28 @@ class Incumbent:
     Parameters
     ----------
     base : Base
-    tolerance : float
-        Relative to the scale of the base.
+    target : float
+        Seconds.
     deadline : float
         On the clock of `time.perf_counter`.
     """
 
-    def __init__(self, base: Base, tolerance: float, deadline: float) -> None:
-        self.base, self.deadline = base, deadline
+    def __init__(self, base: Base, target: float, deadline: float) -> None:
+        self.base, self.target, self.deadline = base, target, deadline
         self.ahead, self.best = 0.0, base.point.tokens
         # Bound on what is in the cells that have been closed.
         self.closed = -np.inf
-        allowance = float(rounding_allowance(base.point))
-        # The allowance is part of the gap that is told, and no bound is sharper than it.
-        self.target = max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.0 * allowance)
 
     def see(self, gain: float, point: FloatArray) -> None:
         """Note a choice and what it gains over the base."""
         if gain > self.ahead:
             self.ahead, self.best = gain, point
+
+    def compare(self, point: FloatArray) -> None:
+        """Note a choice that may be better."""
+        base = self.base
+        shift = base.choices.shift(base.point.tokens, point)
+        self.see(float(base.gain(shift.totals())), point)
 
     @property
     def is_over(self) -> bool:
