@@ -71,11 +71,14 @@ class _Node(NamedTuple):
 
     incumbent: Incumbent
     bounds: Bounds
+    ceiling: float
+    """The excess of what it is a part of."""
 
     @property
     def excess(self) -> float:
         """Bound on what its choices gain over the best of all, in seconds."""
-        return _worst(self.bounds, self.incumbent) - self.incumbent.ahead
+        own = _worst(self.bounds, self.incumbent) - self.incumbent.ahead
+        return min(own, self.ceiling)
 
 
 class _Tree:
@@ -98,7 +101,7 @@ class _Tree:
         self.choices = choices
         incumbent, bounds = _bounded(choices, start, deadline, tolerance=tolerance)
         self.target, self.deadline, self.best = incumbent.target, deadline, incumbent.best
-        self.nodes, self.gap = [_Node(incumbent, bounds)], 0.0
+        self.nodes, self.gap = [_Node(incumbent, bounds, np.inf)], 0.0
 
     @property
     def is_proven(self) -> bool:
@@ -117,13 +120,14 @@ class _Tree:
                 parts = _split(node)
                 if parts is not None:
                     for part in parts:
-                        self._grow(part, incumbent.base.point.tokens)
+                        self._grow(part, incumbent.base.point.tokens, excess)
                     continue
-                excess = _searched(self.choices, incumbent, node.bounds) - incumbent.ahead
+                found = _searched(self.choices, incumbent, node.bounds) - incumbent.ahead
+                excess = min(found, excess)
                 self.best = incumbent.best
             self.gap = max(self.gap, excess)
 
-    def _grow(self, part: Choices, start: FloatArray) -> None:
+    def _grow(self, part: Choices, start: FloatArray, ceiling: float) -> None:
         start = part.moved_into(start)
         if not part.evaluate(start).is_stable:
             start = part.lowest
@@ -132,7 +136,7 @@ class _Tree:
         incumbent, bounds = _bounded(part, start, self.deadline, target=self.target)
         incumbent.compare(self.best)
         self.best = incumbent.best
-        self.nodes.append(_Node(incumbent, bounds))
+        self.nodes.append(_Node(incumbent, bounds, ceiling))
 
 
 def _split(node: _Node) -> tuple[Choices, Choices] | None:
