@@ -266,11 +266,11 @@ def test_bounds_of_cells_hold_for_every_choice(queue: Queue) -> None:
         assert np.all(bounds.at_middle[np.isfinite(bounds.at_middle)] <= bounds.value.max() + 1e-9)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(20))
 def test_larger_instances_are_certified(seed: int) -> None:
     rng = np.random.default_rng(seed)
     parameters, _ = planted_instance(
-        rng, n=int(rng.integers(5, 51)), utilization=float(rng.choice([0.1, 0.5, 0.8, 0.9]))
+        rng, n=int(rng.integers(5, 51)), utilization=float(rng.choice([0.1, 0.5, 0.9, 0.99, 0.999]))
     )
     instance = instance_of(parameters, max_tokens=np.ceil(parameters["max_tokens"]))
     if not instance.evaluate(np.ceil(instance.min_tokens)).is_stable:
@@ -282,6 +282,71 @@ def test_larger_instances_are_certified(seed: int) -> None:
         other = solve_integer(instance, method)
         assert other.objective <= answer.upper_bound
         assert answer.objective <= other.upper_bound
+
+
+COARSE: dict[str, Domain] = {
+    "multiples": Multiples(256),
+    "zero-or-at-least": ZeroOrAtLeast(4096),
+    "menu": Menu([0, 1024, 4096, 16384]),
+}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("kind", [*COARSE, "mixed"])
+def test_coarse_domains_in_wide_boxes_are_certified(kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(3, 51))
+    service = cq.AffineService(
+        base=10.0 ** rng.uniform(-2.0, 0.0, size), per_token=10.0 ** rng.uniform(-3.0, -1.5, size)
+    )
+    mix = rng.dirichlet(np.ones(size))
+    shortest, longest = (float(mix @ service.mean(np.full(size, ends))) for ends in (0.0, 32768.0))
+    load = float(rng.choice([0.3, 0.9, 0.99, 0.999]))
+    instance = cq.Instance(
+        arrival_rate=load / (shortest + rng.random() ** 3 * (longest - shortest)),
+        accuracy_weight=10.0 ** rng.uniform(1.0, 5.0),
+        max_tokens=32768.0,
+        probabilities=mix,
+        service=service,
+        accuracy=cq.SaturatingExponential(
+            floor=0.1, gain=rng.uniform(0.05, 0.7, size), rate=10.0 ** rng.uniform(-4.0, -2.0, size)
+        ),
+    )
+    own = [*COARSE.values(), Integers()]
+    domains = (
+        [own[int(rng.integers(len(own)))] for _ in range(size)] if kind == "mixed" else COARSE[kind]
+    )
+    answer = solve_integer(instance, domains=domains)
+    assert answer.is_exact
+    assert answer.relative_gap <= TOLERANCE
+    for method in ("nearest", "descent"):
+        other = solve_integer(instance, method, domains=domains)
+        assert other.objective <= answer.upper_bound
+        assert answer.objective <= other.upper_bound
+
+
+@pytest.mark.parametrize("kind", ["zero-or-at-least", "menu", "levels"])
+def test_parts_share_out_what_there_is_to_choose_from(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    instance = simple(max_tokens=20.0)
+    domains = [random_domain(rng, kind, 20), random_domain(rng, "zero-or-at-least", 20)]
+    choices = Choices(instance, Domains.of(domains, 2))
+
+    def everything(part: Choices) -> set[tuple[float, ...]]:
+        lists = [part.listed(k, part.span(part.lowest, 0.0, 0.0, np.inf)) for k in range(2)]
+        return set(itertools.product(*(listed.tolist() for listed in lists)))
+
+    rivals = choices.rivals(1.0, 0.1)
+    for k in range(2):
+        only, others = choices.split(k, float(rivals.choice[k]))
+        assert everything(only) | everything(others) == everything(choices)
+        assert not everything(only) & everything(others)
+        assert {point[k] for point in everything(only)} == {rivals.choice[k]}
+        for part in (only, others):
+            moved = part.moved_into(choices.lowest)
+            assert tuple(moved.tolist()) in everything(part)
+            kept = np.arange(2) != k
+            assert np.array_equal(moved[kept], choices.lowest[kept])
 
 
 @pytest.mark.parametrize("name", sorted(CATALOGUE))

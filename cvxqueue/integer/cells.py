@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.integer.choices import Choices, Shift
+from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.tables import Shift
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.disciplines import LinearFractionalQueue

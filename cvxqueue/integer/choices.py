@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError
 from cvxqueue.integer.levels import level_data
+from cvxqueue.integer.tables import Rivals, Shift, Tables
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.demand import wanted_tokens
 from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples
 from cvxqueue.model.queue import Prices
-from cvxqueue.model.summation import accurate_sum
 
-__all__ = ["Choices", "Rivals", "Shift", "Span"]
+__all__ = ["Choices", "Span"]
 
 # From here on float64 skips whole numbers.
 _LARGEST_COUNT = 2.0**53
@@ -38,44 +38,12 @@ _NEWTON_STEPS = 6
 _BISECTIONS = 120
 
 
-class Shift(NamedTuple):
-    """What moving from one choice to another changes, by type; π is in all of them."""
-
-    benefit: FloatArray
-    """α π w Δp, in seconds."""
-    mean: FloatArray
-    """π Δ(E t), in seconds."""
-    second: FloatArray
-    """π Δ(E t²), in seconds²."""
-
-    def worth(self, mean_price: FloatArray | float, second_price: FloatArray | float) -> FloatArray:
-        """Benefit less cost at given prices."""
-        worth: FloatArray = self.benefit - mean_price * self.mean - second_price * self.second
-        return worth
-
-    def totals(self) -> Shift:
-        """Return the sums over the types."""
-        return Shift(*(accurate_sum(part) for part in self))
-
-
 class Span(NamedTuple):
     """A run of neighboring choices of each type, by position; maybe zero tokens besides."""
 
     first: FloatArray
     last: FloatArray
     has_zero: NDArray[np.bool_]
-
-
-class Rivals(NamedTuple):
-    """Choices of types with holes between them, shape (N,) each."""
-
-    choice: FloatArray
-    """The best of a table, or zero where that is allowed besides a lattice."""
-    losses: FloatArray
-    """Seconds that the next best of the table loses, or the worse one of zero and the lattice; ∞
-    for types without holes."""
-    jumps: FloatArray
-    """π |Δ(E t)| between the two, in seconds."""
 
 
 class Choices:
@@ -106,7 +74,7 @@ class Choices:
         # low + step · i for 0 ≤ i ≤ count, and zero where it is allowed besides.
         self.low, self.high = np.ceil(instance.lower), np.floor(instance.upper)
         self.step, self.has_zero = np.ones(size), np.zeros(size, dtype=bool)
-        tables: list[tuple[int, FloatArray]] = []
+        tables: dict[int, FloatArray] = {}
         if not all(type(domain) is Integers for domain in domains):
             self._read_domains(tables)
         is_empty = self.low > self.high
@@ -121,25 +89,16 @@ class Choices:
             )
         self.count = np.floor((self.high - self.low) / self.step)
         self.high = self.low + self.step * self.count
-        self._tabled = np.array([k for k, _ in tables], dtype=np.intp)
+        self.tables = Tables(tables)
         self.is_tabled = np.zeros(size, dtype=bool)
-        self.is_tabled[self._tabled] = True
-        most = max((row.size for _, row in tables), default=1)
-        # Shorter tables repeat their last entry.
-        self._table = np.array(
-            [np.pad(row, (0, most - row.size), mode="edge") for _, row in tables]
-        ).reshape(len(tables), most)
-        self._table_sizes = np.array([row.size for _, row in tables], dtype=np.intp)
+        self.is_tabled[self.tables.types] = True
         self._has_zeros = bool(self.has_zero.any())
-        self.has_lattice = self._tabled.size < size
-        if self._tabled.size:
-            points = np.tile(self.low, (most, 1))
-            points[:, self._tabled] = self._table.T
-            value, mean, second = self._absolute(points)
-            take = (slice(None), self._tabled)
-            self._table_values = Shift(value[take], mean[take], second[take])
+        self.has_lattice = self.tables.types.size < size
+        if self.tables:
+            values = self._absolute(self.with_entries(self.low))
+            self.tables.values = Shift(*(part[:, self.tables.types] for part in values))
 
-    def _read_domains(self, tables: list[tuple[int, FloatArray]]) -> None:
+    def _read_domains(self, tables: dict[int, FloatArray]) -> None:
         lower, upper = self.instance.lower, self.instance.upper
         for k, domain in enumerate(self.domains):
             if isinstance(domain, Multiples):
@@ -151,11 +110,11 @@ class Choices:
                 row = domain.tokens[(domain.tokens >= lower[k]) & (domain.tokens <= upper[k])]
                 if not row.size:
                     self._refuse(k)
-                tables.append((k, row))
+                tables[k] = row
                 # For the columns of the lattice, a lattice of one number.
                 self.low[k] = self.high[k] = row[0]
             elif isinstance(domain, LevelMenu):
-                tables.append((k, np.arange(float(domain.size))))
+                tables[k] = np.arange(float(domain.size))
                 self.low[k] = self.high[k] = 0.0
             elif not isinstance(domain, Integers):
                 self.low[k] = max(self.low[k], float(domain.minimum))
@@ -181,10 +140,10 @@ class Choices:
         """Return the closed forms at a point, levels included."""
         return Evaluation(self.data, np.asarray(point, dtype=np.float64))
 
-    def _absolute(self, point: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def _absolute(self, point: FloatArray) -> Shift:
         """α π w p, π E t and π E t² by type."""
         data, mix = self.data, self.data.probabilities
-        return (
+        return Shift(
             mix * self.instance.accuracy_value * data.accuracy.value(point),
             mix * data.service.mean(point),
             mix * data.service.second_moment(point),
@@ -206,27 +165,22 @@ class Choices:
     @property
     def lowest(self) -> FloatArray:
         """The point that asks least of the server: some point is stable iff this one is."""
-        return self._extreme(np.where(self.has_zero, 0.0, self.low), Shift.worth, 1.0)
+        return self._with(np.where(self.has_zero, 0.0, self.low), self.tables.least_mean())
 
     @property
     def highest(self) -> FloatArray:
         """The point that asks most of the server."""
-        return self._extreme(self.high.copy(), Shift.worth, -1.0)
+        return self._with(self.high, self.tables.most_mean())
 
     @property
     def best_accuracy(self) -> FloatArray:
         """The point of the largest benefit."""
-        return self._extreme(self.high.copy(), lambda table, *_: table.benefit, 0.0)
+        return self._with(self.high, self.tables.most_benefit())
 
-    def _extreme(
-        self, point: FloatArray, worth: Callable[..., FloatArray], price: float
-    ) -> FloatArray:
-        if self._tabled.size:
-            table = self._table_values
-            if price:
-                table = table._replace(benefit=np.zeros_like(table.benefit))
-            best = np.argmax(worth(table, price, 0.0), axis=0)
-            point[self._tabled] = self._table[np.arange(self._tabled.size), best]
+    def _with(self, point: FloatArray, entries: FloatArray) -> FloatArray:
+        """A point with these entries of the tables."""
+        point = point.copy()
+        point[..., self.tables.types] = entries
         return point
 
     def best(
@@ -245,14 +199,8 @@ class Choices:
         point = np.broadcast_to(start, shape).copy()
         if self.has_lattice:
             point = self._best_of_lattice(nu, p, point)
-        if self._tabled.size:
-            table = self._table_values
-            # (M, J, K)
-            worth = Shift(*(part[np.newaxis] for part in table)).worth(
-                nu[..., np.newaxis], p[..., np.newaxis]
-            )
-            best = np.argmax(worth, axis=1)
-            point[:, self._tabled] = self._table[np.arange(self._tabled.size), best]
+        if self.tables:
+            point = self._with(point, self.tables.best(mean_price, second_price))
         return point
 
     def _best_of_lattice(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> FloatArray:
@@ -305,20 +253,17 @@ class Choices:
         down = np.where(down < self.low, np.where(self.has_zero, 0.0, point), down)
         is_zero = self.has_zero & (point == 0.0)
         up = np.where(is_zero, self.low, np.where(up > self.high, point, up))
-        if self._tabled.size:
-            rows = np.arange(self._tabled.size)
-            place = np.argmax(self._table == point[self._tabled, np.newaxis], axis=1)
-            down[self._tabled] = self._table[rows, np.maximum(place - 1, 0)]
-            up[self._tabled] = self._table[rows, np.minimum(place + 1, self._table_sizes - 1)]
+        if self.tables:
+            before, after = self.tables.neighbors(point[self.tables.types])
+            down, up = self._with(down, before), self._with(up, after)
         return down, up
 
-    def tables(self, point: FloatArray) -> FloatArray:
+    def with_entries(self, point: FloatArray) -> FloatArray:
         """The point with each entry of the tables in turn, shape (J, N); (0, N) without tables."""
-        if not self._tabled.size:
+        if not self.tables:
             return np.empty((0, point.size))
-        rows = np.tile(point, (self._table.shape[1], 1))
-        rows[:, self._tabled] = self._table.T
-        return rows
+        entries = self.tables.entries
+        return self._with(np.tile(point, (len(entries), 1)), entries)
 
     def around(self, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The next choice at or below each number of tokens, and the next at or above.
@@ -336,14 +281,9 @@ class Choices:
         up = self.low + self.step * np.clip(np.ceil(place), 0.0, self.count)
         down = np.where(self.has_zero & (tokens < self.low), 0.0, down)
         up = np.where(self.has_zero & (tokens <= 0.0), 0.0, up)
-        if self._tabled.size:
-            rows = np.arange(self._tabled.size)
-            table, wanted = self._table, tokens[self._tabled, np.newaxis]
-            below = np.maximum(np.sum(table <= wanted, axis=1) - 1, 0)
-            above = np.minimum(np.sum(table < wanted, axis=1), self._table_sizes - 1)
-            # A padded table repeats its last entry, so that a count may run into the padding.
-            down[self._tabled] = table[rows, np.minimum(below, self._table_sizes - 1)]
-            up[self._tabled] = table[rows, above]
+        if self.tables:
+            below, above = self.tables.around(tokens[self.tables.types])
+            down, up = self._with(down, below), self._with(up, above)
         return down, up
 
     def span(self, best: FloatArray, mean_price: float, second_price: float, budget: float) -> Span:
@@ -394,35 +334,17 @@ class Choices:
                 self.has_zero, np.abs(mix * self._token_worth(top, choice, nu, p)), losses
             )
             jumps = mix * (service.mean(top) - service.mean(choice))
-        if self._tabled.size:
-            worth = self._table_values.worth(nu, p)
-            columns = np.arange(self._tabled.size)
-            best = np.argmax(worth, axis=0)
-            choice[self._tabled] = self._table[columns, best]
-            worth, top_worth = worth.copy(), worth[best, columns]
-            worth[choice[self._tabled] == self._table.T] = -np.inf
-            second = np.argmax(worth, axis=0)
-            mean = self._table_values.mean
-            losses[self._tabled] = top_worth - worth[second, columns]
-            jumps[self._tabled] = np.abs(mean[best, columns] - mean[second, columns])
-        return Rivals(choice, losses, jumps)
+        parts = Rivals(choice, losses, jumps)
+        if self.tables:
+            for part, own in zip(parts, self.tables.rivals(mean_price, second_price), strict=True):
+                part[self.tables.types] = own
+        return parts
 
     def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
         """The one choice of a type, zero or of its table, and all the others."""
         only, others = copy.copy(self), copy.copy(self)
         if self.is_tabled[k]:
-            row = int(np.flatnonzero(self._tabled == k)[0])
-            entries = self._table[row, : self._table_sizes[row]]
-            for part, kept in ((only, entries == choice), (others, entries != choice)):
-                place = np.flatnonzero(kept)
-                part._table_sizes = self._table_sizes.copy()
-                part._table_sizes[row] = place.size
-                place = np.pad(place, (0, self._table.shape[1] - place.size), mode="edge")
-                part._table = self._table.copy()
-                part._table[row] = entries[place]
-                part._table_values = Shift(*(value.copy() for value in self._table_values))
-                for value in part._table_values:
-                    value[:, row] = value[place, row]
+            only.tables, others.tables = self.tables.split(k, choice)
             return only, others
         for part in (only, others):
             part.has_zero = self.has_zero.copy()
@@ -437,10 +359,8 @@ class Choices:
     def moved_into(self, point: FloatArray) -> FloatArray:
         """A point of which each type that has another choice keeps it, or comes near it."""
         moved = np.where(self.has_zero & (point == 0.0), 0.0, np.clip(point, self.low, self.high))
-        if self._tabled.size:
-            wanted = point[self._tabled, np.newaxis]
-            nearest = np.argmin(np.abs(self._table - wanted), axis=1)
-            moved[self._tabled] = self._table[np.arange(self._tabled.size), nearest]
+        if self.tables:
+            moved = self._with(moved, self.tables.nearest(point[self.tables.types]))
         return moved
 
     def _edge(
@@ -471,8 +391,11 @@ class Choices:
 
     def table_of(self, k: int) -> FloatArray | None:
         """The entries of the table of a type, or ``None`` where it has a lattice."""
-        (found,) = np.nonzero(self._tabled == k)
-        return self._table[found[0], : self._table_sizes[found[0]]] if found.size else None
+        (found,) = np.nonzero(self.tables.types == k)
+        if not found.size:
+            return None
+        column = found[0]
+        return self.tables.entries[: self.tables.sizes[column], column]
 
     def listed(self, k: int, span: Span) -> FloatArray:
         """The choices of one type in a span, or all of its table."""
@@ -485,7 +408,7 @@ class Choices:
     def sizes(self, span: Span) -> FloatArray:
         """How many choices each type has in a span."""
         sizes = np.maximum(span.last - span.first + 1.0, 0.0) + span.has_zero
-        sizes[self._tabled] = self._table_sizes
+        sizes[self.tables.types] = self.tables.sizes
         return sizes
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.integer.cells import Base
-from cvxqueue.integer.choices import Choices, Shift
+from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.tables import Shift
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["climb"]
@@ -55,7 +56,7 @@ def climb(
 
 def _moves(choices: Choices, point: FloatArray) -> _Moves:
     """Changes of one type to its neighbors, or to any entry of a table."""
-    targets = np.concatenate([np.array(choices.neighbors(point)), choices.tables(point)])
+    targets = np.concatenate([np.array(choices.neighbors(point)), choices.with_entries(point)])
     types, rows = np.nonzero((targets != point).T)
     shift = choices.shift(point, targets)
     return _Moves(types, targets[rows, types], Shift(*(part[rows, types] for part in shift)))
