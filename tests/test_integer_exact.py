@@ -523,6 +523,7 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
         (lambda: LevelMenu([1.5], [1.0]), r"levels\.accuracy\[0\] = 1\.5"),
         (lambda: LevelMenu([0.5], [-1.0]), r"levels\.mean_service_time\[0\] = -1\.0"),
         (lambda: LevelMenu([0.5], [2.0], [1.0]), r"levels\.second_moment\[0\] = 1\.0"),
+        (lambda: LevelMenu([0.5], [0.0], [5.0]), r"levels\.second_moment\[0\] = 5\.0 .* zero"),
         (lambda: LevelMenu([0.5, 0.6], [2.0, 3.0, 4.0]), r"levels\.mean_service_time"),
         (lambda: Domains.of("integers", 1), "domains must be a domain"),  # type: ignore[arg-type]
         (lambda: Domains.of([Integers()], 2), "one entry for each of the 2 types"),
@@ -559,6 +560,14 @@ def test_domains_survive_a_round_trip(domain: Domain) -> None:
         assert cq.from_dict(cq.to_dict(instance)) == instance
         for format in ("toml", "json"):
             assert files.loads(render(cq.to_dict(instance), format), format) == instance
+
+
+def test_levels_in_a_file_may_leave_out_second_moments() -> None:
+    document = cq.to_dict(simple())
+    table = {"kind": "levels", "accuracy": [0.5, 0.7], "mean_service_time": [1.0, 3.0]}
+    instance = cq.from_dict(document | {"domain": table})
+    assert instance == simple(domains=LevelMenu([0.5, 0.7], [1.0, 3.0]))
+    assert cq.from_dict(cq.to_dict(instance)) == instance
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ class Kind(NamedTuple):
     """The class; its constructor takes the fields below by name."""
     fields: Mapping[str, str]
     """What each field means, with its unit and range; one number for each task type."""
-    defaults: Mapping[str, float] = {}
-    """Numbers that stand for fields which a file leaves out."""
+    defaults: Mapping[str, float | None] = {}
+    """What stands for fields that a file leaves out; ``None`` leaves it to the class."""
     lists: frozenset[str] = frozenset()
     """Fields that hold a list of numbers for each task type."""
 
@@ -172,8 +172,10 @@ KINDS: dict[str, dict[str, Kind]] = {
             {
                 "accuracy": "probability of a correct answer at each level, from 0 to 1",
                 "mean_service_time": "mean service time at each level in seconds, ≥ 0",
-                "second_moment": "mean square of it in seconds², ≥ the square of the mean",
+                "second_moment": "mean square of it in seconds², ≥ the square of the mean; by "
+                "default that square",
             },
+            defaults={"second_moment": None},
             lists=frozenset({"accuracy", "mean_service_time", "second_moment"}),
         ),
     },
@@ -246,19 +248,25 @@ _ListPerType = Annotated[
 ]
 
 
+def _absent() -> Any:
+    """Stand for a key that a file leaves out; ``null`` in a file is refused all the same."""
+    return None
+
+
 def _tables(
     section: str, form: str, number: Any, numbers: Any = None
 ) -> dict[str, type[BaseModel]]:
     """Return the models of a section's kinds; fields hold what `number` or `numbers` allows."""
     models: dict[str, type[BaseModel]] = {}
     for name, kind in KINDS[section].items():
-        fields: dict[str, Any] = {
-            field: (
+        fields: dict[str, Any] = {}
+        for field, meaning in kind.fields.items():
+            default = kind.defaults.get(field, ...)
+            given = {"default_factory": _absent} if default is None else {"default": default}
+            fields[field] = (
                 numbers if field in kind.lists else number,
-                Field(default=kind.defaults.get(field, ...), description=meaning),
+                Field(description=meaning, **given),
             )
-            for field, meaning in kind.fields.items()
-        }
         fields["kind"] = (Literal[name], Field(description=f"which {section} the table describes"))
         title = f"{section} {name.replace('-', ' ')} {form}".title().replace(" ", "")
         models[name] = create_model(title, __base__=_Table, **fields)
@@ -293,11 +301,6 @@ _ARRAY_TABLES: dict[str, dict[str, type[BaseModel]]] = {
     "service": _tables("service", "", _PerType),
     "accuracy": {**_CURVES, MIXED: _Mixed},
 }
-
-
-def _absent() -> Any:
-    """Stand for a key that a file leaves out; ``null`` in a file is refused all the same."""
-    return None
 
 
 # A name or a position.

@@ -143,12 +143,12 @@ class LevelMenu(ArrayData):
         is_chance = (chances >= 0) & (chances <= 1.0 + _ROUNDING_OF_ONE)
         require("levels.accuracy", chances, is_chance, "must be in [0, 1] (a probability)")
         require("levels.mean_service_time", times, times >= 0, "must be ≥ 0 (seconds)")
-        is_moment = squares >= _JENSEN_SLACK * np.square(times)
+        is_moment = (squares >= _JENSEN_SLACK * np.square(times)) & ((times > 0) | (squares == 0))
         require(
             "levels.second_moment",
             squares,
             is_moment,
-            "must be at least the square of the mean service time (seconds²)",
+            "must be at least the square of the mean service time, and zero with it (seconds²)",
         )
         for name, array in zip(
             ("accuracy", "mean_service_time", "second_moment"),
