@@ -505,6 +505,13 @@ def test_a_domain_without_a_stable_point_names_the_types(domains: Any, message: 
         solve_integer(simple(), domains=domains)
 
 
+def test_a_floor_on_accuracy_that_leaves_no_choice_is_told_from_the_box() -> None:
+    # The floor takes 45.6 tokens.
+    floored = simple(constraints=[cq.MinAccuracy(0.2, type=1)], max_tokens=[100.0, 60.0])
+    with pytest.raises(cq.InfeasibleError, match="which its least accuracy takes, .* lower that"):
+        solve_integer(floored, domains=Multiples(64))
+
+
 def test_a_minimum_above_the_cap_leaves_zero() -> None:
     answer = solve_integer(simple(), domains=ZeroOrAtLeast(4000))
     assert answer.tokens.tolist() == [0, 0]
@@ -515,13 +522,14 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Multiples(0), r"domain\.step = 0\.0 must be a whole number ≥ 1"),
+        (lambda: Multiples(0), r"domain\.step = 0\.0 must be a whole number from 1 to"),
         (lambda: Multiples(2.5), r"domain\.step = 2\.5"),  # type: ignore[arg-type]
         (lambda: ZeroOrAtLeast(0), r"domain\.minimum = 0\.0"),
         (lambda: Menu([1.5]), r"menu\.tokens\[0\] = 1\.5 must be a whole number"),
         (lambda: Menu([]), r"menu\.tokens must have at least one entry"),
         (lambda: LevelMenu([1.5], [1.0]), r"levels\.accuracy\[0\] = 1\.5"),
         (lambda: LevelMenu([0.5], [-1.0]), r"levels\.mean_service_time\[0\] = -1\.0"),
+        (lambda: Multiples(2**60), r"domain\.step = 1\.15\d*e\+18 .* from 1 to 2\^53"),
         (lambda: LevelMenu([0.5], [2.0], [1.0]), r"levels\.second_moment\[0\] = 1\.0"),
         (lambda: LevelMenu([0.5], [0.0], [5.0]), r"levels\.second_moment\[0\] = 5\.0 .* zero"),
         (lambda: LevelMenu([0.5, 0.6], [2.0, 3.0, 4.0]), r"levels\.mean_service_time"),

@@ -130,10 +130,14 @@ class Choices:
             if isinstance(domain, Integers)
             else f"no tokens of {domain}"
         )
+        least, most = float(instance.lower[k]), float(instance.upper[k])
+        if least > float(instance.min_tokens[k]):
+            start, advice = f"{least!r}, which its least accuracy takes,", "lower that, or widen"
+        else:
+            start, advice = f"min_tokens[{k}] = {least!r}", "widen"
         raise InfeasibleError(
-            f"{instance.type_name(k)!r} can have {what}: there is none between "
-            f"min_tokens[{k}] = {float(instance.lower[k])!r} and "
-            f"max_tokens[{k}] = {float(instance.upper[k])!r}; widen the box"
+            f"{instance.type_name(k)!r} can have {what}: there is none between {start} and "
+            f"max_tokens[{k}] = {most!r}; {advice} the box"
         )
 
     def evaluate(self, point: FloatArray) -> Evaluation:

@@ -42,12 +42,12 @@ class Multiples:
     Parameters
     ----------
     step : int
-        Whole number ≥ 1 of tokens.
+        Whole number of tokens, from 1 to 2^53.
 
     Raises
     ------
     InvalidInputError
-        If the step is not a whole number ≥ 1.
+        If the step is not such a number.
     """
 
     step: int
@@ -63,12 +63,12 @@ class ZeroOrAtLeast:
     Parameters
     ----------
     minimum : int
-        Whole number ≥ 1 of tokens.
+        Whole number of tokens, from 1 to 2^53.
 
     Raises
     ------
     InvalidInputError
-        If the minimum is not a whole number ≥ 1.
+        If the minimum is not such a number.
     """
 
     minimum: int
@@ -241,6 +241,6 @@ def _keep_count(domain: object, name: str, *, least: int) -> None:
     value = real_number(f"domain.{name}", getattr(domain, name))
     if value != np.floor(value) or not least <= value <= _LARGEST_COUNT:
         raise InvalidInputError(
-            f"domain.{name} = {value!r} must be a whole number ≥ {least} (tokens)"
+            f"domain.{name} = {value!r} must be a whole number from {least} to 2^53 (tokens)"
         )
     object.__setattr__(domain, name, int(value))
