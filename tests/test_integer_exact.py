@@ -508,7 +508,7 @@ def test_a_domain_without_a_stable_point_names_the_types(domains: Any, message: 
 def test_a_floor_on_accuracy_that_leaves_no_choice_is_told_from_the_box() -> None:
     # The floor takes 45.6 tokens.
     floored = simple(constraints=[cq.MinAccuracy(0.2, type=1)], max_tokens=[100.0, 60.0])
-    with pytest.raises(cq.InfeasibleError, match="which its least accuracy takes, .* lower that"):
+    with pytest.raises(cq.InfeasibleError, match=r"which its least accuracy takes, .* lower that"):
         solve_integer(floored, domains=Multiples(64))
 
 
