@@ -101,9 +101,8 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
     if data.accuracy.is_smooth:
         return _settle_smooth(data, tokens, mean, second, most_steps)
     tokens, answer, change = tokens.copy(), np.zeros_like(tokens), np.zeros_like(prices.mean)
-    for place, curve in data.accuracy.groups:
-        part = data.types(place, curve)
-        if curve.is_smooth:
+    for place, part in data.groups:
+        if part.accuracy.is_smooth:
             step = _settle_smooth(part, tokens[..., place], mean, second, most_steps)
             change = np.maximum(change, step.change)
         else:
