@@ -177,6 +177,18 @@ class ModelData:
         places = [slice(start, start + BLOCK) for start in range(0, self.size, BLOCK)]
         return tuple((place, self.types(place)) for place in places)
 
+    @property
+    def groups(self) -> tuple[tuple[Place, ModelData], ...]:
+        """The types of each class of curves: where they are, and their data."""
+        (_, curve), *others = self.accuracy.groups
+        is_one = curve is self.accuracy and not others
+        return ((slice(None), self),) if is_one else self._groups
+
+    @kept
+    def _groups(self) -> tuple[tuple[Place, ModelData], ...]:
+        groups = self.accuracy.groups
+        return tuple((place, self.types(place, curve)) for place, curve in groups)
+
     def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> ModelData:
         """Return the data of some types, whose probabilities do not sum to one.
 

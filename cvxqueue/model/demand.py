@@ -101,9 +101,8 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
     if data.accuracy.is_smooth:
         return _settle_smooth(data, tokens, mean, second, most_steps)
     tokens, answer, change = tokens.copy(), np.zeros_like(tokens), np.zeros_like(prices.mean)
-    for place, curve in data.accuracy.groups:
-        part = data.types(place, curve)
-        if curve.is_smooth:
+    for place, part in data.groups:
+        if part.accuracy.is_smooth:
             step = _settle_smooth(part, tokens[..., place], mean, second, most_steps)
             change = np.maximum(change, step.change)
         else:
@@ -158,24 +157,35 @@ def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> 
     """What types want whose benefit is made of straight pieces: exact, from anywhere.
 
     A type goes on over every piece whose slope exceeds its marginal cost at the end of the piece.
-    In the next one it stops where the slope is the cost, or it does not enter it.
+    It enters the next one where the slope of that exceeds the cost as well, and stops in it where
+    the slope is the cost.
     """
     curve: Any = data.benefit
-    corners, slopes = curve.breakpoints, curve.segment_slopes
-    start, slope = data.lower, slopes[0]
-    end = corners[1] if len(corners) > 1 else data.upper
-    for place in range(1, len(corners)):
-        corner = data.boxed(corners[place])
-        is_passed = slopes[place - 1] > data.marginal_cost(corner, mean, second)[0]
-        start = np.where(is_passed, corners[place], start)
-        slope = np.where(is_passed, slopes[place], slope)
-        following = corners[min(place + 1, len(corners) - 1)]
-        end = np.where(is_passed, following, end)
-    start, end = data.boxed(start), data.boxed(end)
-    is_inside = (slope > data.marginal_cost(start, mean, second)[0]) & (end > start)
-    tokens, rise = _crossing(data, slope, start, np.where(is_inside, end, start), mean, second)
-    is_free = is_inside & (tokens > start) & (tokens < end)
-    answer = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
+    slopes, stops = curve.segment_slopes, [data.boxed(corner) for corner in curve.breakpoints[1:]]
+    start, slope, end = data.lower, slopes[0], (*stops, data.upper)[0]
+    is_inside = slope > data.marginal_cost(start, mean, second)[0]
+    for place, stop in enumerate(stops):
+        cost = data.marginal_cost(stop, mean, second)[0]
+        is_passed = slopes[place] > cost
+        start = np.where(is_passed, stop, start)
+        slope = np.where(is_passed, slopes[place + 1], slope)
+        end = np.where(is_passed, stops[min(place + 1, len(stops) - 1)], end)
+        is_inside &= ~is_passed
+        is_inside |= slopes[place + 1] > cost
+    tokens = np.array(np.broadcast_to(start, is_inside.shape))
+    answer = np.zeros_like(tokens)
+    # Few types are inside a piece, and to find where is as much work again.
+    which = np.flatnonzero(is_inside.any(axis=tuple(range(is_inside.ndim - 1))))
+    if which.size:
+        few = ModelData()
+        few.service, few.charges = data.service.mapped(lambda a: a[..., which]), data.charges
+        ways = (np.broadcast_to(array, tokens.shape)[..., which] for array in (slope, start, end))
+        slope, start, end = ways
+        end = np.where(is_inside[..., which], end, start)
+        found, rise = _crossing(few, slope, start, end, mean, second)
+        tokens[..., which] = found
+        is_free = (found > start) & (found < end)
+        answer[..., which] = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
     return _Step(tokens, answer, np.zeros(tokens.shape[:-1]))
 
 
@@ -204,7 +214,7 @@ def _crossing(
         tokens = moved
         if is_still.all():
             break
-    return tokens, data.marginal_cost(tokens, mean, second)[1]
+    return tokens, rise
 
 
 def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:

@@ -116,7 +116,7 @@ class PiecewiseLinear(ArrayData):
     def _corners(self) -> _Corners:
         return _envelope(np.moveaxis(self.tokens, -1, 0), np.moveaxis(self.accuracy, -1, 0))
 
-    @property
+    @kept
     def breakpoints(self) -> FloatArray:
         """Tokens at the corners of the curve, shape (C, ...), increasing.
 
@@ -124,12 +124,12 @@ class PiecewiseLinear(ArrayData):
         """
         return self._corners.tokens
 
-    @property
+    @kept
     def breakpoint_values(self) -> FloatArray:
         """Accuracy at the corners, shape (C, ...)."""
         return self._corners.values
 
-    @property
+    @kept
     def segment_slopes(self) -> FloatArray:
         """Slope from each corner to the next, shape (C, ...), never rising; zero at the last.
 
@@ -138,10 +138,10 @@ class PiecewiseLinear(ArrayData):
         return self._corners.slopes
 
     @property
-    def _pieces(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray, FloatArray]]:
-        """Start, end, value at the start and slope of each piece but the constant last one."""
-        tokens, values, slopes = self._corners
-        return zip(tokens[:-1], tokens[1:], values[:-1], slopes[:-1], strict=True)
+    def _pieces(self) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+        """Start, end and slope of each piece but the constant last one."""
+        corners, slopes = self.breakpoints, self.segment_slopes
+        return zip(corners[:-1], corners[1:], slopes[:-1], strict=True)
 
     @kept
     def largest_change(self) -> float:
@@ -208,23 +208,15 @@ class PiecewiseLinear(ArrayData):
         copied.__dict__["_corners"] = _Corners(*map(each, self._corners))
         return copied
 
-    def weighted(self, value: FloatArray) -> Self:
+    def weighted(self, value: FloatArray) -> PiecewiseLinear:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
-        tokens, values, slopes = self._corners
-        corners = _Corners(tokens, value * (values - self.value(0.0)), value * slopes)
-        curve = object.__new__(type(self))
-        curve.__dict__.update(
-            tokens=np.moveaxis(corners.tokens, 0, -1),
-            accuracy=np.moveaxis(corners.values, 0, -1),
-            _corners=corners,
-        )
-        return curve
+        return _Weighted(self, value)
 
     def value(self, tokens: ArrayLike) -> FloatArray:
         """Probability p(l) of a correct answer: the least of the lines of all pieces."""
         count = np.asarray(tokens, dtype=np.float64)
         least: FloatArray = self.breakpoint_values[-1] + np.zeros_like(count)
-        for start, _, value, slope in self._pieces:
+        for (start, _, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
             least = np.minimum(least, value + slope * (count - start))
         return least
 
@@ -245,7 +237,7 @@ class PiecewiseLinear(ArrayData):
         first, last = np.asarray(tokens, dtype=np.float64), np.asarray(to, dtype=np.float64)
         difference = np.zeros(np.broadcast_shapes(first.shape, last.shape, self.shape))
         least: FloatArray | float = -np.inf
-        for _, end, _, slope in self._pieces:
+        for _, end, slope in self._pieces:
             inside = np.clip(last, least, end) - np.clip(first, least, end)
             difference = difference + slope * inside
             least = end
@@ -255,7 +247,7 @@ class PiecewiseLinear(ArrayData):
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
         wanted = np.asarray(accuracy, dtype=np.float64)
         tokens = np.zeros(np.broadcast_shapes(wanted.shape, self.shape))
-        for start, _, value, slope in self._pieces:
+        for (start, _, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
             with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 reached = start + (wanted - value) / slope
             tokens = np.where(slope > 0, np.maximum(tokens, reached), tokens)
@@ -268,7 +260,7 @@ class PiecewiseLinear(ArrayData):
         """
         price = np.asarray(slope, dtype=np.float64)
         tokens = np.full(np.broadcast_shapes(price.shape, self.shape), -np.inf)
-        for _, end, _, rise in self._pieces:
+        for _, end, rise in self._pieces:
             tokens = np.where((rise >= price) & (rise > 0), end, tokens)
         return tokens
 
@@ -315,6 +307,30 @@ class PiecewiseLinear(ArrayData):
             f"PiecewiseLinear({size} type{'s' * (size != 1)}, at most {most} "
             f"point{'s' * (most != 1)})"
         )
+
+
+class _Weighted(PiecewiseLinear):
+    """The curve value · (p − p(0)): its slopes are computed at once, the rest when asked for."""
+
+    _curve: PiecewiseLinear
+    _value: FloatArray
+
+    def __init__(self, curve: PiecewiseLinear, value: FloatArray) -> None:
+        self.__dict__.update(
+            _curve=curve,
+            _value=value,
+            breakpoints=curve.breakpoints,
+            segment_slopes=value * curve.segment_slopes,
+        )
+
+    @kept
+    def breakpoint_values(self) -> FloatArray:
+        """What the accuracy at the corners is worth, shape (C, ...)."""
+        return self._value * (self._curve.breakpoint_values - self._curve.value(0.0))
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return the same curve with `function` applied to every array by type, unchecked."""
+        return type(self)(self._curve.mapped(function), function(self._value))
 
 
 def _points(**values: Any) -> list[FloatArray]:

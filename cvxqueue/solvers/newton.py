@@ -24,9 +24,7 @@ __all__ = ["newton", "require_attainable"]
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY, _SAMPLE, _SHARE = 4096, 1024, 64
-# It is searched until a step is no longer than what sampling leaves open anyway,
-_ROUGH = 0.1
-# or for so many passes.
+# It is searched for so many passes at most.
 _MOST_PASSES = 100
 # At given multipliers, so many passes from a point that is good to 1e-4 reach rounding,
 _CLOSING = 3
@@ -186,7 +184,9 @@ def _search(
     if not sample.lowest.is_stable:
         return PriceSearch(instance, instance.lower)
     search = PriceSearch(sample, sample.lower)
-    while search.step > _ROUGH and search.passes < _MOST_PASSES:
+    # A step leaves the square of it, and sampling one over the root of its size.
+    rough = sample.size**-0.25
+    while search.step > rough and search.passes < _MOST_PASSES:
         search.advance()
     return PriceSearch(instance, instance.lower, search.idle, search.price)
 

@@ -31,6 +31,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData, take_rows
 from cvxqueue.model.demand import SETTLED, Demand, demand, wanted_tokens
 from cvxqueue.model.queue import Prices
+from cvxqueue.solvers.between import best_between
 
 __all__ = ["STILL", "PriceSearch"]
 
@@ -54,9 +55,6 @@ _LOST = 1e-8
 _ACROSS = 1e-10
 _CLOSED = 1e-9
 _LOST_AT_A_JUMP = 1e-13
-_BISECTIONS = 100
-# A gain of less, in units of the scale, no certificate can tell from rounding.
-_NOTHING = 1e-15
 _LEVEL = 1e-15
 # From anywhere a handful of steps settles a type.
 _MANY_STEPS = 40
@@ -153,39 +151,13 @@ class PriceSearch:
     def _between(
         self, data: ModelData, tokens: FloatArray, prices: Prices, idle: FloatArray
     ) -> Evaluation:
-        """The best point between what the types want at slightly higher and lower prices.
-
-        Along the way the objective is concave, and its slope is looked at alone. The certificate
-        counts what is left of the gradient times the piece that a type is in, however short the
-        way: all of the tokens stand for the piece.
-        """
-        low, high = (
-            wanted_tokens(
-                data,
-                tokens.copy(),
-                Prices(factor * prices.mean, factor * prices.second_moment),
-                self._steps,
-            )
+        """The best point between what the types want at slightly higher and lower prices."""
+        more, less = (
+            Prices(factor * prices.mean, factor * prices.second_moment)
             for factor in (1.0 + _ACROSS, 1.0 - _ACROSS)
         )
-        point = data.evaluate(low)
-        point = _inside(point, point.idle, idle)
-        low, nothing = point.tokens, _NOTHING * point.scale
-        step = high - low
-        reach = np.where(step != 0.0, np.maximum(low, high), 0.0)
-        least, most = np.zeros_like(idle), np.ones_like(idle)
-        for _ in range(_BISECTIONS):
-            share = 0.5 * (least + most)
-            point = data.evaluate(low + share[..., np.newaxis] * step)
-            gradient = point.gradient
-            slope = (gradient * step).sum(axis=-1)
-            is_flat = (np.abs(gradient) * reach).sum(axis=-1) <= nothing
-            if (is_flat | (share == least) | (share == most)).all():
-                break
-            rises = (point.idle > 0.0) & (slope > 0.0)
-            least, most = np.where(rises, share, least), np.where(rises, most, share)
-        share = np.where(is_flat, share, least)
-        return data.evaluate(data.boxed(low + share[..., np.newaxis] * step))
+        point = data.evaluate(wanted_tokens(data, tokens.copy(), more, self._steps))
+        return best_between(_inside(point, point.idle, idle), less, self._steps)
 
     def advance(self) -> None:
         """Make one pass over the types and move the prices.

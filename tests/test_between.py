@@ -1,0 +1,83 @@
+"""The best point between two demands: no point on the way is better, and the types move alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from cvxqueue.model import Instance
+from cvxqueue.model.demand import wanted_tokens
+from cvxqueue.model.queue import Prices
+from cvxqueue.solvers.between import best_between
+from tests.families import LAWS, QUEUES, planted
+from tests.tolerances import EPSILON
+
+# From the least tokens a handful of steps settles a type.
+_STEPS = 40
+_POINTS = 200
+
+
+def instance_of(queue: str, law: str, curve: str, seed: int) -> Instance:
+    rng = np.random.default_rng([20261126, seed])
+    return planted(rng, queue, law, curve, n=6, utilization=0.6).family.instance()
+
+
+def prices_below(instance: Instance, share: float) -> Prices:
+    """A share of the prices at the optimum, at which more is wanted than is best."""
+    prices = cq.solve(instance).certificate.evaluation.prices
+    return Prices(share * np.asarray(prices.mean), share * np.asarray(prices.second_moment))
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("curve", ["points", "mixed"])
+def test_no_point_on_the_way_is_better(queue: str, law: str, curve: str) -> None:
+    for seed in range(3):
+        instance = instance_of(queue, law, curve, seed)
+        prices = prices_below(instance, 0.7)
+        start = instance.evaluate(np.array(instance.lower))
+        with np.errstate(all="ignore"):
+            best = best_between(start, prices, _STEPS)
+            to = wanted_tokens(instance, start.tokens.copy(), prices, _STEPS)
+        assert best.is_stable
+        for share in np.linspace(0.0, 1.0, _POINTS + 1):
+            other = instance.evaluate(start.tokens + share * (to - start.tokens))
+            noise = 64.0 * EPSILON * float(best.scale / best.idle)
+            assert float(other.objective) <= float(best.objective) + noise
+
+
+def test_a_point_that_is_wanted_stays() -> None:
+    instance = instance_of("FIFO", "affine", "points", 0)
+    start = instance.evaluate(np.array(instance.lower))
+    dear = Prices(np.asarray(1e12), np.asarray(1e12))
+    assert best_between(start, dear, _STEPS) is start
+
+
+def test_types_that_are_content_stay() -> None:
+    instance = instance_of("Setups", "affine", "points", 1)
+    optimum = cq.solve(instance).certificate.evaluation
+    prices = Prices(*(np.asarray(price) * (1.0 - 1e-10) for price in optimum.prices))
+    with np.errstate(all="ignore"):
+        best = best_between(optimum, prices, _STEPS)
+    corners = np.asarray(instance.accuracy.breakpoints)  # type: ignore[attr-defined]
+    at_corner = (optimum.tokens == corners).any(axis=0)
+    assert at_corner.any()
+    np.testing.assert_array_equal(best.tokens[at_corner], optimum.tokens[at_corner])
+
+
+def test_next_to_the_start_of_a_long_piece() -> None:
+    # To the right of the maximum, rounding costs a millionth of what it costs at it.
+    instance = cq.Instance(
+        arrival_rate=8.80159628045382,
+        accuracy_weight=53162518.296024084,
+        probabilities=[1.0],
+        max_tokens=4340.6083039795585,
+        service=cq.AffineService(base=0.11350213849486976, per_token=0.003113277725461751),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[0.0, 7036.243267175307], accuracy=[0.12860826340742898, 0.8835434835403424]
+        ),
+        queue=cq.BatchArrivals(mean_size=1.5254965968849095, size_second_moment=3.859352689596255),
+    )
+    solution = cq.solve(instance)
+    assert solution.relative_gap <= 1e-3 * solution.tolerance
