@@ -10,16 +10,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.kinds import KINDS, MIXED, Kind
 from cvxqueue.files.messages import document_error, task_error
-from cvxqueue.files.schema import (
-    FORMAT,
-    KINDS,
-    MIXED,
-    VERSION,
-    ArrayDocument,
-    Kind,
-    TaskDocument,
-)
+from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
 from cvxqueue.model import Constraint, Instance, Integers, MixedAccuracy
 from cvxqueue.model.arrays import FloatArray
 
