@@ -28,7 +28,8 @@ from cvxqueue.integer import (
 )
 from cvxqueue.integer.cells import Base, cell_bounds
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.search import Found
+from cvxqueue.integer.search import Corners, Found, Tangents, search
+from cvxqueue.integer.tables import Shift
 from cvxqueue.model import Queue
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.domains import Domain
@@ -756,3 +757,27 @@ def test_levels_that_take_no_time_differ_in_accuracy_alone() -> None:
     assert solution.levels.tolist() == [1, 1]
     assert solution.is_exact
     assert solution.objective == pytest.approx(7.0, rel=1e-14)
+
+
+def test_what_was_dropped_bounds_a_search_that_is_given_up() -> None:
+    instance = simple(max_tokens=40.0)
+    choices = Choices(instance, Domains.of([Integers(), Integers()], 2))
+    base = Base(choices, choices.evaluate(choices.lowest))
+
+    def listed(benefit: list[float], mean: list[float]) -> Shift:
+        return Shift(np.array(benefit), np.array(mean), np.zeros(len(mean)))
+
+    # The second of the first type falls behind and is dropped, but goes with the first of the
+    # second type; what was kept goes with neither. The third type is a crowd.
+    lists = [
+        listed([0.0, -1.0, 0.0], [0.0, -6.0, 20.0]),
+        listed([0.0, -5.0], [5.0, -5.0]),
+        listed([0.0] * 50, [0.0] * 50),
+    ]
+    prices = Tangents(np.array([[0.0], [1.0]]), np.zeros(2), np.zeros((2, 2)))
+    corners = Corners(np.zeros(4), np.zeros(4), (0.0, 0.0), 0.0)
+    nothing = Shift(*np.zeros(3))
+    found = search(base, nothing, lists, prices, corners, -100.0, 1, np.inf)
+    assert found.picks is None
+    together = Shift(*(first[1] + second[0] for first, second in zip(*lists[:2], strict=True)))
+    assert found.dropped >= float(prices.worth(together).max(axis=-1).min()) == -1.0

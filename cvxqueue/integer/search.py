@@ -184,7 +184,8 @@ def search(
         start, counts = _good_enough((-losses).min(axis=-1), reach.max(axis=-1) - level)
         if counts.sum() > _CROWD * most:
             # Too many to go through: cells that are narrower leave less.
-            return Found(-np.inf, None, -np.inf, _top(reach.max(axis=-1).min(axis=-1)))
+            left = _top(reach.max(axis=-1).min(axis=-1))
+            return Found(-np.inf, None, -np.inf, max(dropped, left))
         parents: list[NDArray[np.intp]] = []
         picks: list[NDArray[np.intp]] = []
         reaches: list[FloatArray] = []
