@@ -781,3 +781,29 @@ def test_what_was_dropped_bounds_a_search_that_is_given_up() -> None:
     assert found.picks is None
     together = Shift(*(first[1] + second[0] for first, second in zip(*lists[:2], strict=True)))
     assert found.dropped >= float(prices.worth(together).max(axis=-1).min()) == -1.0
+
+
+def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
+    # Rounding alone is left of its bound; without a tolerance that is above all there is to prove.
+    mix = np.array([1.0, 0.00073, 5.1e-6])
+    instance = cq.Instance(
+        arrival_rate=2.7,
+        accuracy_weight=1.1,
+        min_tokens=[2.2, 0.0, 0.57],
+        max_tokens=[37.0, 40.0, 37.0],
+        probabilities=mix / mix.sum(),
+        service=cq.AffineService(base=[0.008, 0.011, 0.013], per_token=[0.013, 4e-5, 0.001]),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[[0, 15, 28], [0, 12, 15, 25, 29, 40], [0, 15, 23, 27, 37]],
+            accuracy=[
+                [0.018, 0.6, 0.61],
+                [0.07, 0.37, 0.4, 0.82, 0.9, 0.98],
+                [0.38, 0.57, 0.72, 0.81, 0.96],
+            ],
+        ),
+        queue=cq.ProcessorSharing(),
+    )
+    domains: list[Domain] = [Integers(), Multiples(9), Menu([0, 13, 24, 25, 29])]
+    answer = solve_integer(instance, domains=domains, tolerance=0.0, time_limit=3.0)
+    assert answer.is_exact
+    assert answer.gap <= 5.0 * answer.allowance

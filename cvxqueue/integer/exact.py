@@ -295,7 +295,7 @@ def _searched(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
     """Search the cells that are left; return the bound that this proves.
 
     A cell whose search does not close it is halved while it is wide, and else searched again with
-    more room.
+    more room, unless every choice in it was looked at.
     """
     _look_around(choices, incumbent, bounds)
     todo = [(bounds.take(np.array([row])), False) for row in range(bounds.value.size)]
@@ -310,8 +310,9 @@ def _searched(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
             continue
         gap, excess = bound - incumbent.ahead, bound - float(cell.at_middle[0])
         is_wide = max(excess, float(cell.error[0])) > _SETTLED * gap
-        reached = min(search_cell(incumbent, cell, is_last=is_last, only_easy=is_wide), bound)
-        if reached <= incumbent.ahead + incumbent.target:
+        found = search_cell(incumbent, cell, is_last=is_last, only_easy=is_wide)
+        reached = min(found.bound, bound)
+        if found.is_complete or reached <= incumbent.ahead + incumbent.target:
             value = max(value, reached)
         elif is_wide or excess > _NARROW * gap:
             todo += [(half, is_last) for half in _halves(incumbent, cell)]
