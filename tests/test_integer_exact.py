@@ -807,3 +807,28 @@ def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
     answer = solve_integer(instance, domains=domains, tolerance=0.0, time_limit=3.0)
     assert answer.is_exact
     assert answer.gap <= 5.0 * answer.allowance
+
+
+@pytest.mark.parametrize("seed", [0, 2, 9, 11])
+def test_the_best_within_long_pieces_is_not_next_to_a_corner(seed: int) -> None:
+    # At any price a type wants one end of a piece: what is in between is found by leaps.
+    rng = np.random.default_rng(seed)
+    size = 8
+    tokens = np.cumsum(rng.integers(1, 4, (size, 4)) * 100000.0, axis=1)
+    tokens[:, 0] = 0.0
+    instance = cq.Instance(
+        arrival_rate=1.0,
+        accuracy_weight=1000.0,
+        max_tokens=1e6,
+        accuracy=cq.PiecewiseLinear(
+            tokens=tokens,
+            accuracy=np.minimum([0.1, 0.5, 0.7, 0.8] * rng.uniform(0.5, 1.2, (size, 1)), 1.0),
+        ),
+        service=cq.AffineService(base=0.1, per_token=rng.integers(1, 9, size) * 1e-6 / 2),
+        probabilities=np.full(size, 1.0 / size),
+        queue=cq.ProcessorSharing(),
+    )
+    domains = [ZeroOrAtLeast(int(k) * 50000) for k in rng.integers(1, 16, size)]
+    answer = solve_integer(instance, domains=domains, time_limit=20.0)
+    assert answer.is_exact
+    assert answer.relative_gap <= TOLERANCE

@@ -186,7 +186,7 @@ def _bounded(
     target: float | None = None,
 ) -> tuple[Incumbent, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed."""
-    point = climb(choices, start, pairs=False, deadline=deadline)
+    point = climb(choices, start, is_thorough=False, deadline=deadline)
     for _ in range(_REBASES):
         base = Base(choices, choices.evaluate(point))
         seconds = target_of(base, tolerance) if target is None else target
@@ -197,7 +197,7 @@ def _bounded(
         # Cells are fine around the base only: a much better choice becomes the base.
         if incumbent.ahead <= max(incumbent.target, 0.1 * _worst(bounds, incumbent)):
             break
-        point = climb(choices, incumbent.best, pairs=False, deadline=deadline)
+        point = climb(choices, incumbent.best, is_thorough=False, deadline=deadline)
     return incumbent, _refined(incumbent, bounds, _SETTLED)
 
 
@@ -333,6 +333,8 @@ def _look_around(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> None
     for row in np.argsort(-bounds.at_middle)[:_LOOKS].tolist():
         before = incumbent.ahead
         glance(incumbent, bounds.take(np.array([row])))
-        incumbent.compare(climb(choices, incumbent.best, pairs=True, deadline=incumbent.deadline))
+        incumbent.compare(
+            climb(choices, incumbent.best, is_thorough=True, deadline=incumbent.deadline)
+        )
         if incumbent.ahead == before:
             break
