@@ -81,3 +81,28 @@ def test_next_to_the_start_of_a_long_piece() -> None:
     )
     solution = cq.solve(instance)
     assert solution.relative_gap <= 1e-3 * solution.tolerance
+
+
+def test_one_price_is_known_long_before_the_other() -> None:
+    # Types with pieces of the same slopes jump together, and over more than the server can do.
+    tokens = np.array(
+        [
+            [0.0, 6874.0, 7811.0, 11242.0],
+            [0.0, 5477.0, 7184.0, 10774.0],
+            [0.0, 822.0, 2598.0, 4621.0],
+            [0.0, 5898.0, 8234.0, 11858.0],
+        ]
+    )
+    rises = np.array([0.725, 0.684, 0.164]) / 20000.0 * np.diff(tokens)
+    instance = cq.Instance(
+        arrival_rate=5.9,
+        accuracy_weight=50000.0,
+        probabilities=np.array([8.0, 7.0, 9.0, 5.0]) / 29.0,
+        max_tokens=32768.0,
+        service=cq.AffineService(base=[0.21, 0.02, 0.24, 0.13], per_token=3e-5),
+        accuracy=cq.PiecewiseLinear(
+            tokens=tokens, accuracy=np.pad(np.cumsum(rises, axis=1), ((0, 0), (1, 0)))
+        ),
+        queue=cq.ProcessorSharing(),
+    )
+    assert cq.solve(instance, tolerance=1e-9).relative_gap <= 1e-9

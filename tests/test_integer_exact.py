@@ -28,7 +28,8 @@ from cvxqueue.integer import (
 )
 from cvxqueue.integer.cells import Base, cell_bounds
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.search import Found
+from cvxqueue.integer.search import Corners, Found, Tangents, search
+from cvxqueue.integer.tables import Shift
 from cvxqueue.model import Queue
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.domains import Domain
@@ -756,3 +757,78 @@ def test_levels_that_take_no_time_differ_in_accuracy_alone() -> None:
     assert solution.levels.tolist() == [1, 1]
     assert solution.is_exact
     assert solution.objective == pytest.approx(7.0, rel=1e-14)
+
+
+def test_what_was_dropped_bounds_a_search_that_is_given_up() -> None:
+    instance = simple(max_tokens=40.0)
+    choices = Choices(instance, Domains.of([Integers(), Integers()], 2))
+    base = Base(choices, choices.evaluate(choices.lowest))
+
+    def listed(benefit: list[float], mean: list[float]) -> Shift:
+        return Shift(np.array(benefit), np.array(mean), np.zeros(len(mean)))
+
+    # The second of the first type falls behind and is dropped, but goes with the first of the
+    # second type; what was kept goes with neither. The third type is a crowd.
+    lists = [
+        listed([0.0, -1.0, 0.0], [0.0, -6.0, 20.0]),
+        listed([0.0, -5.0], [5.0, -5.0]),
+        listed([0.0] * 50, [0.0] * 50),
+    ]
+    prices = Tangents(np.array([[0.0], [1.0]]), np.zeros(2), np.zeros((2, 2)))
+    corners = Corners(np.zeros(4), np.zeros(4), (0.0, 0.0), 0.0)
+    nothing = Shift(*np.zeros(3))
+    found = search(base, nothing, lists, prices, corners, -100.0, 1, np.inf)
+    assert found.picks is None
+    together = Shift(*(first[1] + second[0] for first, second in zip(*lists[:2], strict=True)))
+    assert found.dropped >= float(prices.worth(together).max(axis=-1).min()) == -1.0
+
+
+def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
+    # Rounding alone is left of its bound; without a tolerance that is above all there is to prove.
+    mix = np.array([1.0, 0.00073, 5.1e-6])
+    instance = cq.Instance(
+        arrival_rate=2.7,
+        accuracy_weight=1.1,
+        min_tokens=[2.2, 0.0, 0.57],
+        max_tokens=[37.0, 40.0, 37.0],
+        probabilities=mix / mix.sum(),
+        service=cq.AffineService(base=[0.008, 0.011, 0.013], per_token=[0.013, 4e-5, 0.001]),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[[0, 15, 28], [0, 12, 15, 25, 29, 40], [0, 15, 23, 27, 37]],
+            accuracy=[
+                [0.018, 0.6, 0.61],
+                [0.07, 0.37, 0.4, 0.82, 0.9, 0.98],
+                [0.38, 0.57, 0.72, 0.81, 0.96],
+            ],
+        ),
+        queue=cq.ProcessorSharing(),
+    )
+    domains: list[Domain] = [Integers(), Multiples(9), Menu([0, 13, 24, 25, 29])]
+    answer = solve_integer(instance, domains=domains, tolerance=0.0, time_limit=3.0)
+    assert answer.is_exact
+    assert answer.gap <= 5.0 * answer.allowance
+
+
+@pytest.mark.parametrize("seed", [0, 2, 9, 11])
+def test_the_best_within_long_pieces_is_not_next_to_a_corner(seed: int) -> None:
+    # At any price a type wants one end of a piece: what is in between is found by leaps.
+    rng = np.random.default_rng(seed)
+    size = 8
+    tokens = np.cumsum(rng.integers(1, 4, (size, 4)) * 100000.0, axis=1)
+    tokens[:, 0] = 0.0
+    instance = cq.Instance(
+        arrival_rate=1.0,
+        accuracy_weight=1000.0,
+        max_tokens=1e6,
+        accuracy=cq.PiecewiseLinear(
+            tokens=tokens,
+            accuracy=np.minimum([0.1, 0.5, 0.7, 0.8] * rng.uniform(0.5, 1.2, (size, 1)), 1.0),
+        ),
+        service=cq.AffineService(base=0.1, per_token=rng.integers(1, 9, size) * 1e-6 / 2),
+        probabilities=np.full(size, 1.0 / size),
+        queue=cq.ProcessorSharing(),
+    )
+    domains = [ZeroOrAtLeast(int(k) * 50000) for k in rng.integers(1, 16, size)]
+    answer = solve_integer(instance, domains=domains, time_limit=20.0)
+    assert answer.is_exact
+    assert answer.relative_gap <= TOLERANCE

@@ -477,6 +477,22 @@ def test_newton_goes_on_until_the_types_have_settled() -> None:
     assert solution.tokens[0] > 0.3
 
 
+@pytest.mark.parametrize("accuracy_weight", [0.1, 0.3, 2.0])
+def test_newton_certifies_where_the_prices_never_move(accuracy_weight: float) -> None:
+    # One type rests at a bound, and the other is nearly none of the mix.
+    instance = cq.Instance(
+        arrival_rate=0.3,
+        accuracy_weight=accuracy_weight,
+        max_tokens=16.0,
+        probabilities=[1e-13, 1.0 - 1e-13],
+        service=cq.QuadraticService(
+            base=1.0, per_token=0.02, per_squared_token=0.01 if accuracy_weight == 0.1 else 0.001
+        ),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=[0.8, 0.001], rate=[0.5, 0.01]),
+    )
+    assert cq.solve(instance).status is cq.Status.OPTIMAL
+
+
 @pytest.mark.parametrize("accuracy_weight", [0.0, 50.0])
 @pytest.mark.parametrize("method", ["newton", "fixed-point", "projected-gradient", "conic"])
 def test_no_service_time_at_all(method: str, accuracy_weight: float) -> None:

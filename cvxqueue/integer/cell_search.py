@@ -14,7 +14,7 @@ from cvxqueue.integer.tables import Shift
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.summation import accurate_sum
 
-__all__ = ["glance", "search_cell"]
+__all__ = ["Searched", "glance", "search_cell"]
 
 # Logarithm of the number of combinations that are looked at one by one.
 _EASY_LOGARITHM = 9.0
@@ -37,27 +37,37 @@ _REACH = 0.1
 _LIST_SHARES = (1e-2, 1e-4, 1e-6)
 
 
+class Searched(NamedTuple):
+    """What the search of a cell proved."""
+
+    bound: float
+    """On what its choices gain over the base, in seconds."""
+    is_complete: bool
+    """Whether every choice was looked at: then a narrower cell proves no more."""
+
+
 def search_cell(
     incumbent: Incumbent, cell: Bounds, *, is_last: bool = False, only_easy: bool = False
-) -> float:
-    """Search one cell; return a bound on what its choices gain over the base.
+) -> Searched:
+    """Search one cell, and note the best choice in it.
 
     Nothing is proven where only easy cells are wanted and there are many combinations. The last
     search has more room, and is content with the tolerance.
     """
     lists, chosen = _lists(incumbent, cell)
     if lists is None:
-        return np.inf
+        return Searched(np.inf, is_complete=False)
     is_easy = _count_logarithm(lists) <= _EASY_LOGARITHM
     if only_easy and not is_easy:
-        return np.inf
+        return Searched(np.inf, is_complete=False)
     task = _Task(incumbent, cell, lists, chosen)
     if is_easy:
         # Every choice in the cell is listed, or gains no more than the best so far.
         found = enumerate_all(incumbent.base, task.rest, [*task.shifts.values()])
         task.see(found)
-        return max(incumbent.ahead, found.bound)
-    return task.searched(_MANY if is_last else _FEW, is_last=is_last)
+        return Searched(max(incumbent.ahead, found.bound), is_complete=True)
+    bound = task.searched(_MANY if is_last else _FEW, is_last=is_last)
+    return Searched(bound, is_complete=False)
 
 
 def glance(incumbent: Incumbent, cell: Bounds) -> None:

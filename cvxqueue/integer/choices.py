@@ -262,6 +262,13 @@ class Choices:
             down, up = self._with(down, before), self._with(up, after)
         return down, up
 
+    def leaps(self, point: FloatArray) -> FloatArray:
+        """The point with all types on a lattice 2, 4, 8, ... steps up, and as many down: (J, N)."""
+        strides = 2.0 ** np.arange(1.0, np.ceil(np.log2(self.count.max() + 1.0)) + 1.0)
+        moves = self.step * np.concatenate([strides, -strides])[:, np.newaxis]
+        stays = self.is_tabled | (point < self.low)
+        return np.where(stays, point, np.clip(point + moves, self.low, self.high))
+
     def with_entries(self, point: FloatArray) -> FloatArray:
         """The point with each entry of the tables in turn, shape (J, N); (0, N) without tables."""
         if not self.tables:

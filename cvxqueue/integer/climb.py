@@ -1,4 +1,4 @@
-"""Local search: change one type, or two at once, to other choices while that helps."""
+"""Local search: change one type, by little or much, or two at once while that helps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Moves(NamedTuple):
 
 
 def climb(
-    choices: Choices, point: FloatArray, *, pairs: bool, deadline: float = np.inf
+    choices: Choices, point: FloatArray, *, is_thorough: bool, deadline: float = np.inf
 ) -> FloatArray:
     """Return a choice that no change of one type to a neighboring choice improves.
 
@@ -36,16 +36,16 @@ def climb(
     choices : Choices
     point : ndarray, shape (N,)
         A stable choice.
-    pairs : bool
-        Whether to try changes of two types at once as well.
+    is_thorough : bool
+        Whether to try longer changes of one type, and changes of two at once, as well.
     deadline : float
         On the clock of `time.perf_counter`.
     """
     for _ in range(_ROUNDS):
         base = Base(choices, choices.evaluate(point))
-        moves = _moves(choices, point)
+        moves = _moves(choices, point, is_thorough=is_thorough)
         changed = _best_single(base, moves)
-        if changed is None and pairs:
+        if changed is None and is_thorough:
             changed = _best_pair(base, moves)
         if changed is None or time.perf_counter() > deadline:
             break
@@ -54,9 +54,11 @@ def climb(
     return point
 
 
-def _moves(choices: Choices, point: FloatArray) -> _Moves:
-    """Changes of one type to its neighbors, or to any entry of a table."""
+def _moves(choices: Choices, point: FloatArray, *, is_thorough: bool) -> _Moves:
+    """Changes of one type to its neighbors, or to any entry of a table; maybe longer ones."""
     targets = np.concatenate([np.array(choices.neighbors(point)), choices.with_entries(point)])
+    if is_thorough:
+        targets = np.concatenate([targets, choices.leaps(point)])
     types, rows = np.nonzero((targets != point).T)
     shift = choices.shift(point, targets)
     return _Moves(types, targets[rows, types], Shift(*(part[rows, types] for part in shift)))

@@ -186,7 +186,7 @@ def _bounded(
     target: float | None = None,
 ) -> tuple[Incumbent, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed."""
-    point = climb(choices, start, pairs=False, deadline=deadline)
+    point = climb(choices, start, is_thorough=False, deadline=deadline)
     for _ in range(_REBASES):
         base = Base(choices, choices.evaluate(point))
         seconds = target_of(base, tolerance) if target is None else target
@@ -197,7 +197,7 @@ def _bounded(
         # Cells are fine around the base only: a much better choice becomes the base.
         if incumbent.ahead <= max(incumbent.target, 0.1 * _worst(bounds, incumbent)):
             break
-        point = climb(choices, incumbent.best, pairs=False, deadline=deadline)
+        point = climb(choices, incumbent.best, is_thorough=False, deadline=deadline)
     return incumbent, _refined(incumbent, bounds, _SETTLED)
 
 
@@ -295,7 +295,7 @@ def _searched(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
     """Search the cells that are left; return the bound that this proves.
 
     A cell whose search does not close it is halved while it is wide, and else searched again with
-    more room.
+    more room, unless every choice in it was looked at.
     """
     _look_around(choices, incumbent, bounds)
     todo = [(bounds.take(np.array([row])), False) for row in range(bounds.value.size)]
@@ -310,8 +310,9 @@ def _searched(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
             continue
         gap, excess = bound - incumbent.ahead, bound - float(cell.at_middle[0])
         is_wide = max(excess, float(cell.error[0])) > _SETTLED * gap
-        reached = min(search_cell(incumbent, cell, is_last=is_last, only_easy=is_wide), bound)
-        if reached <= incumbent.ahead + incumbent.target:
+        found = search_cell(incumbent, cell, is_last=is_last, only_easy=is_wide)
+        reached = min(found.bound, bound)
+        if found.is_complete or reached <= incumbent.ahead + incumbent.target:
             value = max(value, reached)
         elif is_wide or excess > _NARROW * gap:
             todo += [(half, is_last) for half in _halves(incumbent, cell)]
@@ -332,6 +333,8 @@ def _look_around(choices: Choices, incumbent: Incumbent, bounds: Bounds) -> None
     for row in np.argsort(-bounds.at_middle)[:_LOOKS].tolist():
         before = incumbent.ahead
         glance(incumbent, bounds.take(np.array([row])))
-        incumbent.compare(climb(choices, incumbent.best, pairs=True, deadline=incumbent.deadline))
+        incumbent.compare(
+            climb(choices, incumbent.best, is_thorough=True, deadline=incumbent.deadline)
+        )
         if incumbent.ahead == before:
             break

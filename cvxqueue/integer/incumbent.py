@@ -23,8 +23,9 @@ def target_of(base: Base, tolerance: float) -> float:
         Relative to the scale of the base.
     """
     allowance = float(rounding_allowance(base.point))
-    # The allowance is part of the gap that is told, and no bound is sharper than it.
-    return max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.0 * allowance)
+    # The allowance is part of the gap that is told. Bounds have it twice, those of choices that
+    # are as good with more tokens somewhat more: no bound is sharper.
+    return max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.5 * allowance)
 
 
 class Incumbent:

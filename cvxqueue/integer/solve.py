@@ -135,7 +135,7 @@ def solve_integer(
     else:
         if method == "descent":
             start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
-            point = choices.evaluate(climb(choices, start, pairs=False, deadline=deadline))
+            point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=deadline))
         elif relaxed is None:
             # The message names the type.
             choices.around(choices.lowest)

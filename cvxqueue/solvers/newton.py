@@ -15,7 +15,6 @@ from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
-from cvxqueue.model.demand import SETTLED
 from cvxqueue.solvers.driver import Proposal, Proposals, tightest_tolerance
 from cvxqueue.solvers.dual_search import dual_search
 from cvxqueue.solvers.price_search import STILL, PriceSearch
@@ -64,7 +63,7 @@ def newton(
         return
     search = _search(instance, start, prices)
     # The prices can stand still before the types have settled, where hardly any load is theirs.
-    while search.step > STILL or search.change > SETTLED:
+    while search.step > STILL or not search.is_close:
         search.advance()
         if search.is_close:
             yield Proposal(search.candidate())

@@ -105,7 +105,8 @@ class PriceSearch:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
         close: NDArray[np.bool_] = np.maximum(self.step, _FEW * self.change) <= CLOSE
         if not self.data.accuracy.is_smooth:
-            close = close | (np.maximum(*self._rooms) <= _CLOSED)
+            # One side may shut, and soon be taken for lost, long before the other.
+            close = close | (np.minimum(*self._rooms) <= _CLOSED)
         return close
 
     @property
