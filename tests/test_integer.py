@@ -506,7 +506,7 @@ def test_the_back_end_cannot_write_to_standard_output(
         ({"tolerance": -1e-3}, r"tolerance = -0\.001 must be ≥ 0"),
         ({"tolerance": np.nan}, "tolerance = nan must be finite"),
         ({"time_limit": 0}, r"time_limit = 0\.0 must be > 0"),
-        ({"time_limit": "soon"}, "time_limit must be a number"),
+        ({"time_limit": "soon"}, "time_limit must be one number"),
         ({"instance": "file.toml"}, "instance must be an Instance"),
     ],
 )

@@ -532,6 +532,8 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
         (lambda: LevelMenu([0.5], [-1.0]), r"levels\.mean_service_time\[0\] = -1\.0"),
         (lambda: Multiples(2**60), r"domain\.step = 1\.15\d*e\+18 .* from 1 to 2\^53"),
         (lambda: LevelMenu([0.5], [2.0], [1.0]), r"levels\.second_moment\[0\] = 1\.0"),
+        (lambda: LevelMenu([0.5], [1e200]), r"levels\.second_moment\[0\] = inf must be finite"),
+        (lambda: LevelMenu([0.5, 0.6], [1.0]), "one entry for each of the 2 levels, got 1"),
         (lambda: LevelMenu([0.5], [0.0], [5.0]), r"levels\.second_moment\[0\] = 5\.0 .* zero"),
         (lambda: LevelMenu([0.5, 0.6], [2.0, 3.0, 4.0]), r"levels\.mean_service_time"),
         (lambda: Domains.of("integers", 1), "domains must be a domain"),  # type: ignore[arg-type]

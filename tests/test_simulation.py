@@ -763,7 +763,7 @@ def test_one_batch_says_nothing_of_its_error() -> None:
         ({"seed": "a"}, r"seed = 'a' must be"),
         ({"confidence": 1.0}, r"confidence = 1.0 must be between 0 and 1"),
         ({"quantiles": [0.5, 2.0]}, r"quantiles\[1\] = 2.0 must be between"),
-        ({"thresholds": ["x"]}, r"thresholds\[0\] must be a number"),
+        ({"thresholds": ["x"]}, r"thresholds\[0\] must be one number"),
         ({"arrivals": -1.0}, r"arrivals = -1.0 must be ≥ 0"),
         ({"arrivals": [1.0]}, r"arrivals must have at least two times"),
         ({"arrivals": [1.0, 3.0, 2.0]}, r"arrivals\[2\] = 2.0 must be ≥ the time before it, 3.0"),

@@ -22,8 +22,6 @@ __all__ = ["Corners", "Found", "Tangents", "enumerate_all", "search"]
 
 # Extensions of partial choices that are looked at at a time.
 _CHUNK = 200_000
-
-
 # Nor are more than so many looked at in all for each that may be kept.
 _CROWD = 20
 # Fewer partial choices are not compared with each other.

@@ -134,7 +134,7 @@ def _hashable(value: Any) -> Any:
 
 
 def float_array(
-    name: str, value: ArrayLike, length: int | None = None, axes: int = 1
+    name: str, value: ArrayLike, length: int | None = None, axes: int = 1, of: str = "types"
 ) -> FloatArray:
     """Return a checked, read-only copy of a scalar or of an array of finite numbers.
 
@@ -148,6 +148,8 @@ def float_array(
         Broadcast a scalar to ``(length,)``, and refuse any other length of the last axis.
     axes : int, default 1
         Most axes that are allowed.
+    of : str, default "types"
+        What there is one entry for, for messages.
 
     Raises
     ------
@@ -156,19 +158,19 @@ def float_array(
     """
     if isinstance(value, np.ma.MaskedArray):
         raise InvalidInputError(f"{name} must not be a masked array: fill in or drop its entries")
+    numbers = "a number or a flat list of numbers" if axes else "one number"
     try:
         raw = np.asarray(value)
     except ValueError:
         raise InvalidInputError(
-            f"{name} must be a number or a flat list of numbers, got a ragged list: {value!r:.80}"
+            f"{name} must be {numbers}, got a ragged list: {value!r:.80}"
         ) from None
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(
-            f"{name} must be a number or a flat list of numbers, got {value!r:.80}"
-        )
+        raise InvalidInputError(f"{name} must be {numbers}, got {value!r:.80}")
     if raw.ndim > axes:
-        wanted = "a number or a flat list of numbers" if axes == 1 else f"of at most {axes} axes"
-        raise InvalidInputError(f"{name} must be {wanted}, got an array of shape {raw.shape}")
+        wanted = numbers if axes <= 1 else f"of at most {axes} axes"
+        got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
+        raise InvalidInputError(f"{name} must be {wanted}, got {got}")
     if raw.size == 0:
         raise InvalidInputError(f"{name} must have at least one entry, got an empty list")
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
@@ -179,7 +181,7 @@ def float_array(
     if length is not None:
         if array.ndim and array.shape[-1] != length:
             raise InvalidInputError(
-                f"{name} must be a number or have one entry for each of the {length} types, "
+                f"{name} must be a number or have one entry for each of the {length} {of}, "
                 f"got {array.shape[-1]} entries"
             )
         if array.ndim == 0:
@@ -209,10 +211,7 @@ def entry_name(name: str, place: tuple[int, ...]) -> str:
 
 def real_number(name: str, value: Any) -> float:
     """Return one finite number as a float, or raise an error that names it."""
-    array = float_array(name, value)
-    if array.ndim:
-        raise InvalidInputError(f"{name} must be one number, got a list of {array.size}")
-    return float(array)
+    return float(float_array(name, value, axes=0))
 
 
 def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
