@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.descent import descend
+from cvxqueue.integer.flips import flip
 from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
@@ -56,7 +56,7 @@ def best_combination(
     deadline = time.perf_counter() + time_limit
     lower, upper = choices.around(relaxed.tokens)
     starts = [rounding(choices, relaxed.tokens).point for rounding in (nearest, floor)]
-    found = [descend(start, lower, upper) for start in starts]
+    found = [flip(start, lower, upper) for start in starts]
     base = found[0] if found[1].improvement(found[0]) >= 0 else found[1]
     slack = float(np.maximum(rounding_allowance(base), rounding_allowance(relaxed)))
     program = FlipProgram(base, lower, upper, slack)
@@ -81,8 +81,8 @@ def best_combination(
             break
         seen.add(flips.tobytes())
         program.add_tangent(point)
-        # HiGHS does not see flips that matter less than 1e-6 of the largest; the descent does.
-        polished = descend(point, lower, upper)
+        # HiGHS does not see flips that matter less than 1e-6 of the largest; single flips do.
+        polished = flip(point, lower, upper)
         if best.improvement(polished) > 0:
             best, ahead = polished, float(base.improvement(polished))
             allowed = max(tolerance * float(best.improvement(relaxed)), slack)

@@ -1,4 +1,4 @@
-"""Local search among the neighbors: change one type at a time while that helps."""
+"""Local search between two values of each type: flip types while that helps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["descend"]
+__all__ = ["flip"]
 
 # Each round changes as many types as help; two or three rounds are usual.
 _ROUNDS = 50
@@ -16,7 +16,7 @@ _PASSES = 10
 _NOTHING = 1e-13
 
 
-def descend(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Evaluation:
+def flip(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Evaluation:
     """Return an allocation at least as good, with tokens that are `lower` or `upper`.
 
     A quadratic model of the objective around the point, diagonal plus rank two, says what changing
