@@ -326,11 +326,12 @@ def test_coarse_domains_in_wide_boxes_are_certified(kind: str, seed: int) -> Non
         assert answer.objective <= other.upper_bound
 
 
-@pytest.mark.parametrize("kind", ["zero-or-at-least", "menu", "levels"])
+@pytest.mark.parametrize("kind", ["zero-or-at-least", "menu", "levels", "multiples"])
 def test_parts_share_out_what_there_is_to_choose_from(kind: str) -> None:
     rng = np.random.default_rng(3)
     instance = simple(max_tokens=20.0)
-    domains = [random_domain(rng, kind, 20), random_domain(rng, "zero-or-at-least", 20)]
+    first = Multiples(4) if kind == "multiples" else random_domain(rng, kind, 20)
+    domains = [first, random_domain(rng, "zero-or-at-least", 20)]
     choices = Choices(instance, Domains.of(domains, 2))
 
     def everything(part: Choices) -> set[tuple[float, ...]]:
@@ -339,11 +340,15 @@ def test_parts_share_out_what_there_is_to_choose_from(kind: str) -> None:
 
     rivals = choices.rivals(1.0, 0.1)
     for k in range(2):
-        only, others = choices.split(k, float(rivals.choice[k]))
-        assert everything(only) | everything(others) == everything(choices)
-        assert not everything(only) & everything(others)
-        assert {point[k] for point in everything(only)} == {rivals.choice[k]}
-        for part in (only, others):
+        one, others = choices.split(k, float(rivals.choice[k]))
+        assert everything(one) | everything(others) == everything(choices)
+        assert not everything(one) & everything(others)
+        taken = {point[k] for point in everything(one)}
+        if kind == "multiples" and k == 0:
+            assert max(taken) == rivals.choice[k] < min(point[k] for point in everything(others))
+        else:
+            assert taken == {rivals.choice[k]}
+        for part in (one, others):
             moved = part.moved_into(choices.lowest)
             assert tuple(moved.tolist()) in everything(part)
             kept = np.arange(2) != k

@@ -94,6 +94,7 @@ class Choices:
         self.is_tabled[self.tables.types] = True
         self._has_zeros = bool(self.has_zero.any())
         self.has_lattice = self.tables.types.size < size
+        self.has_steps = bool((self.step > 1.0).any())
         if self.tables:
             values = self._absolute(self.with_entries(self.low))
             self.tables.values = Shift(*(part[:, self.tables.types] for part in values))
@@ -336,36 +337,54 @@ class Choices:
     def rivals(self, mean_price: float, second_price: float) -> Rivals:
         """The best choice of each type at the prices, and what is on the other side of a hole."""
         nu, p = np.full(1, mean_price), np.full(1, second_price)
-        choice = np.zeros(self.low.size)
-        losses, jumps = np.full(self.low.size, np.inf), np.zeros(self.low.size)
-        mix, service = self.instance.probabilities, self.instance.service
-        if self._has_zeros:
+        parts = Rivals(
+            np.zeros(self.low.size), np.full(self.low.size, np.inf), np.zeros(self.low.size)
+        )
+        if self._has_zeros or self.has_steps:
             top = self.low + self.step * self._lattice_top(nu, p)
-            losses = np.where(
-                self.has_zero, np.abs(mix * self._token_worth(top, choice, nu, p)), losses
-            )
-            jumps = mix * (service.mean(top) - service.mean(choice))
-        parts = Rivals(choice, losses, jumps)
+            down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
+            for which, lower, upper in (
+                (self.has_zero, np.zeros_like(top), top),
+                (self.step > 1.0, down, top),
+                (self.step > 1.0, top, up),
+            ):
+                loss, jump = self._apart(lower, upper, nu, p)
+                is_nearer = which & (lower < upper) & (loss < parts.losses)
+                for part, own in zip(parts, (lower, loss, jump), strict=True):
+                    part[is_nearer] = own[is_nearer]
         if self.tables:
             for part, own in zip(parts, self.tables.rivals(mean_price, second_price), strict=True):
                 part[self.tables.types] = own
         return parts
 
+    def _apart(
+        self, lower: FloatArray, upper: FloatArray, nu: FloatArray, p: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """What the worse of two choices loses at the prices, and the seconds between them."""
+        mix, service = self.instance.probabilities, self.instance.service
+        loss = np.abs(mix * self._token_worth(lower, upper, nu, p))
+        return loss, mix * (service.mean(upper) - service.mean(lower))
+
     def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
-        """The one choice of a type, zero or of its table, and all the others."""
-        only, others = copy.copy(self), copy.copy(self)
+        """Two parts: one choice of a type, or what is up to it in steps, and all the others."""
+        one, others = copy.copy(self), copy.copy(self)
         if self.is_tabled[k]:
-            only.tables, others.tables = self.tables.split(k, choice)
-            return only, others
-        for part in (only, others):
-            part.has_zero = self.has_zero.copy()
+            one.tables, others.tables = self.tables.split(k, choice)
+            return one, others
+        for part in (one, others):
+            part.low, part.high, part.count, part.has_zero = (
+                array.copy() for array in (self.low, self.high, self.count, self.has_zero)
+            )
             part.has_zero[k] = False
             part._has_zeros = bool(part.has_zero.any())
-        only.low, only.high, only.count = (
-            array.copy() for array in (self.low, self.high, self.count)
-        )
-        only.low[k] = only.high[k] = only.count[k] = 0.0
-        return only, others
+        one.high[k] = choice
+        if self.has_zero[k]:
+            one.low[k] = choice
+        else:
+            others.low[k] = choice + self.step[k]
+        for part in (one, others):
+            part.count[k] = np.round((part.high[k] - part.low[k]) / self.step[k])
+        return one, others
 
     def moved_into(self, point: FloatArray) -> FloatArray:
         """A point of which each type that has another choice keeps it, or comes near it."""

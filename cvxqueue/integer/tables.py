@@ -38,10 +38,9 @@ class Rivals(NamedTuple):
     """Choices of types with holes between them, shape (N,) each."""
 
     choice: FloatArray
-    """The best of a table, or zero where that is allowed besides a lattice."""
+    """The best of a table; the lower one of two steps; or zero, beside a lattice."""
     losses: FloatArray
-    """Seconds that the next best of the table loses, or the worse one of zero and the lattice; ∞
-    for types without holes."""
+    """Seconds lost by the worse of the two at the prices; ∞ for types without holes."""
     jumps: FloatArray
     """π |Δ(E t)| between the two, in seconds."""
 
