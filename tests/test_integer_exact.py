@@ -22,12 +22,14 @@ from cvxqueue.integer import (
     RoundingBound,
     ZeroOrAtLeast,
     cell_search,
+    cover,
     plain_rounding,
     rounding_bound,
     solve_integer,
 )
 from cvxqueue.integer.cells import Base, cell_bounds
 from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.search import Corners, Found, Tangents, search
 from cvxqueue.integer.tables import Shift
 from cvxqueue.model import Queue
@@ -641,6 +643,21 @@ def test_a_time_limit_gives_the_best_so_far_with_its_gap() -> None:
     assert patient.solve_time < 6.0
     assert patient.objective <= hasty.upper_bound
     assert hasty.objective <= patient.upper_bound
+
+
+def test_the_tolerance_is_relative_to_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A first base that is nearly unstable has a scale dozens of times that of the answer.
+    instance = simple(arrival_rate=0.25, max_tokens=500.0)
+    choices = Choices(instance, Domains.of(Integers(), 2))
+    start = np.array([300.0, 399.0])
+    assert float(choices.evaluate(start).scale) > 20.0 * solve_integer(instance).evaluation.scale
+    assert best_choice(choices, start, TOLERANCE, 20.0).is_exact
+    # Cells that are closed around such a base, because none better is sought, prove too little.
+    monkeypatch.setattr(cover, "climb", lambda _, start, **__: start)
+    monkeypatch.setattr(cover, "_REBASES", 1)
+    for tolerance in (1e-1, 1e-3, 1e-9):
+        proof = best_choice(choices, start, tolerance, 20.0)
+        assert proof.gap <= tolerance * proof.point.scale or not proof.is_exact
 
 
 def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,24 +8,26 @@ import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.integer.cells import Base
+from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["Incumbent", "target_of"]
 
 
-def target_of(base: Base, tolerance: float) -> float:
+def target_of(point: Evaluation, tolerance: float) -> float:
     """Seconds within which a choice is as good as the best.
 
     Parameters
     ----------
-    base : Base
+    point : Evaluation
+        Stable.
     tolerance : float
-        Relative to the scale of the base.
+        Relative to the scale of the point.
     """
-    allowance = float(rounding_allowance(base.point))
+    allowance = float(rounding_allowance(point))
     # The allowance is part of the gap that is told. Bounds have it twice, those of choices that
     # are as good with more tokens somewhat more: no bound is sharper.
-    return max(tolerance * float(base.point.scale) - 3.0 * allowance, 2.5 * allowance)
+    return max(tolerance * float(point.scale) - 3.0 * allowance, 2.5 * allowance)
 
 
 class Incumbent:

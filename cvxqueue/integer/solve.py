@@ -12,7 +12,8 @@ from cvxqueue.certificates import certified_objective
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
-from cvxqueue.integer.exact import best_choice, upper_gain
+from cvxqueue.integer.cover import upper_gain
+from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution
