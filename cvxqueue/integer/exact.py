@@ -105,6 +105,10 @@ class _Tree:
             incumbent.target = self.target
             excess = node.excess
             if excess > self.target and not incumbent.is_over:
+                if incumbent.closed > incumbent.ahead + self.target:
+                    # What was proven of closed cells is too little for the best since then.
+                    self._grow(incumbent.base.choices, self.best, excess)
+                    continue
                 parts = _split(node)
                 if parts is not None:
                     for part in parts:
