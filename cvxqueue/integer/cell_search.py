@@ -140,6 +140,7 @@ class _Task:
         """Fix types that hardly matter, and search the others."""
         incumbent, cell, base = self.incumbent, self.cell, self.incumbent.base
         first, last = float(cell.first[0]), float(cell.last[0])
+        # What cannot exceed the level is not looked for.
         level = incumbent.ahead + (0.5 * incumbent.target if is_last else 0.0)
         share = _LARGE_SHARE if is_last or len(self.lists) > _EASY else _SMALL_SHARE
         box = _price_box(base, cell, list(self.shifts.values()), self.rest, level)
@@ -153,10 +154,6 @@ class _Task:
         compared = Corners(box.mean_prices, box.second_prices, widths, share * incumbent.target)
         ends = first - 2.0 * reach, last + 2.0 * reach
         tangents = _tangents(base, cell, shifts, ends, float(cell.value[0]) - incumbent.ahead)
-        # What cannot exceed the level is not looked for, unless costs and rounding may hide it.
-        rounding = float(base.allowance(np.asarray(last), self.moved.totals()))
-        costs = fixed.cost + compared.cost
-        level = min(level, incumbent.ahead + incumbent.target - costs - rounding)
         found = search(
             base,
             _rest(self.moved, self.lists),
@@ -168,7 +165,9 @@ class _Task:
             incumbent.deadline,
         )
         self.see(found)
-        return max(max(level, found.dropped) + rounding, found.bound) + costs
+        rounding = float(base.allowance(np.asarray(last), self.moved.totals()))
+        reached = max(max(level, found.dropped) + rounding, found.bound)
+        return reached + fixed.cost + compared.cost
 
 
 def _lists(
