@@ -34,7 +34,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, search
-from cvxqueue.integer.tables import Shift
+from cvxqueue.integer.shift import Shift
 from cvxqueue.model import Queue
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.domains import Domain

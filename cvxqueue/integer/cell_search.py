@@ -10,7 +10,7 @@ import numpy as np
 from cvxqueue.integer.cells import Base, Bounds
 from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, search
-from cvxqueue.integer.tables import Shift
+from cvxqueue.integer.shift import Shift
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.summation import accurate_sum
 

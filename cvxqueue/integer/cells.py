@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.tables import Shift
+from cvxqueue.integer.shift import Shift
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.disciplines import LinearFractionalQueue

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.tables import Shift
+from cvxqueue.integer.shift import Shift
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["climb"]

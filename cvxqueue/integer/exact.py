@@ -145,7 +145,7 @@ def _split(node: _Node) -> tuple[Choices, Choices] | None:
     Tables alone need no parts: their lists are short.
     """
     choices, bounds = node.incumbent.base.choices, node.bounds
-    if not choices.has_lattice:
+    if choices.is_tabled.all():
         return None
     cell = int(np.argmax(bounds.value))
     rivals = choices.rivals(float(bounds.mean_price[cell]), float(bounds.start_price[cell]))

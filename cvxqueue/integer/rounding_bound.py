@@ -142,10 +142,11 @@ def rounding_bound(
 
 def _distances(choices: Choices) -> FloatArray:
     """Half of the widest gap between neighboring choices of each type, in tokens."""
-    distances = np.where(choices.count > 0, 0.5 * choices.step, 0.0)
-    distances = np.maximum(distances, np.where(choices.has_zero, 0.5 * choices.low, 0.0))
-    for k in np.flatnonzero(choices.is_tabled).tolist():
-        row = choices.listed(k, choices.span(choices.lowest, 1.0, 0.0, 0.0))
+    lattice = choices.lattice
+    distances = np.where(lattice.count > 0, 0.5 * lattice.step, 0.0)
+    distances = np.maximum(distances, np.where(lattice.has_zero, 0.5 * lattice.low, 0.0))
+    for k in choices.tables.types.tolist():
+        row = choices.tables.listed(k)
         distances[k] = 0.5 * float(np.max(np.diff(row), initial=0.0))
     return distances
 

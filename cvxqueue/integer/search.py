@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.integer.cells import Base
-from cvxqueue.integer.tables import Shift
+from cvxqueue.integer.shift import Shift
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["Corners", "Found", "Tangents", "enumerate_all", "search"]

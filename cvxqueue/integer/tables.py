@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.integer.shift import Rivals, Shift
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.summation import accurate_sum
 
-__all__ = ["Rivals", "Shift", "Tables"]
-
-
-class Shift(NamedTuple):
-    """What moving from one choice to another changes, by type; π is in all of them."""
-
-    benefit: FloatArray
-    """α π w Δp, in seconds."""
-    mean: FloatArray
-    """π Δ(E t), in seconds."""
-    second: FloatArray
-    """π Δ(E t²), in seconds²."""
-
-    def worth(self, mean_price: FloatArray | float, second_price: FloatArray | float) -> FloatArray:
-        """Benefit less cost at given prices."""
-        worth: FloatArray = self.benefit - mean_price * self.mean - second_price * self.second
-        return worth
-
-    def totals(self) -> Shift:
-        """Return the sums over the types."""
-        return Shift(*(accurate_sum(part) for part in self))
-
-
-class Rivals(NamedTuple):
-    """Choices of types with holes between them, shape (N,) each."""
-
-    choice: FloatArray
-    """The best of a table; the lower one of two steps; or zero, beside a lattice."""
-    losses: FloatArray
-    """Seconds lost by the worse of the two at the prices; ∞ for types without holes."""
-    jumps: FloatArray
-    """π |Δ(E t)| between the two, in seconds."""
+__all__ = ["Tables"]
 
 
 class Tables:
@@ -107,6 +75,14 @@ class Tables:
         # A padded table repeats its last entry, so that a count may run into the padding.
         return self._at(np.minimum(below, self.sizes - 1)), self._at(above)
 
+    def listed(self, k: int) -> FloatArray:
+        """All entries of one type."""
+        column = self._column(k)
+        return self.entries[: self.sizes[column], column]
+
+    def _column(self, k: int) -> int:
+        return int(np.flatnonzero(self.types == k)[0])
+
     def nearest(self, tokens: FloatArray) -> FloatArray:
         """The entries nearest to some numbers."""
         return self._at(np.argmin(np.abs(self.entries - tokens), axis=0))
@@ -127,7 +103,7 @@ class Tables:
 
     def split(self, k: int, entry: float) -> tuple[Tables, Tables]:
         """Tables with one entry alone for the type, and with all its others."""
-        column = int(np.flatnonzero(self.types == k)[0])
+        column = self._column(k)
         is_entry = self.entries[: self.sizes[column], column] == entry
         return self._kept(column, is_entry), self._kept(column, ~is_entry)
 
