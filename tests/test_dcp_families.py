@@ -14,7 +14,7 @@ import cvxqueue as cq
 from cvxqueue.dcp import limits
 from cvxqueue.dcp.cones import has_cone_program
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.disciplines import LinearFractionalQueue, Weights
+from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 
 QUEUES = {
     "fifo": cq.FIFO(),

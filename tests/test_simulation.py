@@ -15,7 +15,7 @@ from scipy import stats
 
 import cvxqueue as cq
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.disciplines import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.simulation import gap_test
 from cvxqueue.simulation.arrivals import BatchGaps
 from cvxqueue.simulation.estimate import BatchSums, estimate_of, wilson

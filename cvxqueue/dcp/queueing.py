@@ -26,7 +26,7 @@ from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AffineService, Instance, QuadraticService
 from cvxqueue.model.arrays import FloatArray, read_only
-from cvxqueue.model.disciplines import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 
 __all__ = [
     "SCALED",

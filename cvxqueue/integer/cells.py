@@ -27,7 +27,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.shift import Shift
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.disciplines import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 
 __all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
 
