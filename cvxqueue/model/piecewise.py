@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,11 +16,11 @@ from cvxqueue.model.arrays import (
     FloatArray,
     entry_name,
     first_place,
-    float_array,
     kept,
     read_only,
     require,
 )
+from cvxqueue.model.points import Corners, concave_majorant, filled_points
 
 __all__ = ["PiecewiseLinear"]
 
@@ -30,14 +29,6 @@ _ZERO = read_only(np.zeros(()))
 _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 # Accuracies are printed to a few digits: a line may miss zero by rounding alone.
 _ROUNDING_OF_ZERO = 1e-12
-
-
-class _Corners(NamedTuple):
-    """The corners of the curves, along the first axis."""
-
-    tokens: FloatArray
-    values: FloatArray
-    slopes: FloatArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -74,7 +65,7 @@ class PiecewiseLinear(ArrayData):
     accuracy: FloatArray
 
     def __init__(self, *, tokens: Any, accuracy: Any) -> None:
-        places, heights = _points(tokens=tokens, accuracy=accuracy)
+        places, heights = filled_points(tokens=tokens, accuracy=accuracy)
         require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
         require(
             "accuracy.accuracy",
@@ -113,8 +104,8 @@ class PiecewiseLinear(ArrayData):
             )
 
     @kept
-    def _corners(self) -> _Corners:
-        return _envelope(np.moveaxis(self.tokens, -1, 0), np.moveaxis(self.accuracy, -1, 0))
+    def _corners(self) -> Corners:
+        return concave_majorant(np.moveaxis(self.tokens, -1, 0), np.moveaxis(self.accuracy, -1, 0))
 
     @kept
     def breakpoints(self) -> FloatArray:
@@ -205,7 +196,7 @@ class PiecewiseLinear(ArrayData):
         for name in ("tokens", "accuracy"):
             points = np.moveaxis(getattr(self, name), -1, 0)
             copied.__dict__[name] = np.moveaxis(each(points), 0, -1)
-        copied.__dict__["_corners"] = _Corners(*map(each, self._corners))
+        copied.__dict__["_corners"] = Corners(*map(each, self._corners))
         return copied
 
     def weighted(self, value: FloatArray) -> PiecewiseLinear:
@@ -331,82 +322,3 @@ class _Weighted(PiecewiseLinear):
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type, unchecked."""
         return type(self)(self._curve.mapped(function), function(self._value))
-
-
-def _points(**values: Any) -> list[FloatArray]:
-    """Return tokens and accuracies in their common shape, (..., M), short lists filled up."""
-    filled = {f"accuracy.{name}": _filled(f"accuracy.{name}", v) for name, v in values.items()}
-    (first, (places, counts)), (second, (heights, others)) = filled.items()
-    try:
-        is_unequal = np.not_equal(*np.broadcast_arrays(counts, others))
-    except ValueError:
-        raise InvalidInputError(
-            f"{first} and {second} must have one list for all types or one for each of the same "
-            f"number, got shapes {places.shape} and {heights.shape}"
-        ) from None
-    if is_unequal.any():
-        place = first_place(is_unequal)
-        mine, theirs = (
-            np.broadcast_to(count, is_unequal.shape)[place] for count in (counts, others)
-        )
-        raise InvalidInputError(
-            f"{entry_name(first, place)} has {mine} entries and {entry_name(second, place)} has "
-            f"{theirs}: every point needs both"
-        )
-    shape = np.broadcast_shapes(places.shape, heights.shape)
-    return [read_only(np.broadcast_to(array, shape)) for array in (places, heights)]
-
-
-def _filled(name: str, value: Any) -> tuple[FloatArray, NDArray[np.intp]]:
-    """Return lists as an array, whose rows repeat their last entry, and their lengths."""
-    is_ragged = isinstance(value, Sequence) and all(
-        isinstance(row, Sequence | np.ndarray) and not isinstance(row, str) for row in value
-    )
-    counts = np.fromiter(map(len, value), dtype=np.intp) if is_ragged else np.zeros(0, np.intp)
-    if not is_ragged or not counts.size or (counts == counts[0]).all():
-        array = float_array(name, value, axes=3)
-        if array.ndim == 0:
-            raise InvalidInputError(f"{name} must be a list of numbers, got {float(array)!r}")
-        return array, np.full(array.shape[:-1], array.shape[-1])
-    if not counts.all():
-        place = int(np.argmin(counts))
-        raise InvalidInputError(f"{name}[{place}] must have at least one entry, got an empty list")
-    flat = list(chain.from_iterable(value))
-    numbers = float_array(name, flat)
-    column = np.arange(counts.max())
-    start = np.cumsum(counts) - counts
-    return numbers[start[:, None] + np.minimum(column, counts[:, None] - 1)], counts
-
-
-def _envelope(tokens: FloatArray, values: FloatArray) -> _Corners:
-    """Corners of the least nondecreasing concave majorant of points along the first axis.
-
-    From each corner the steepest line that leads up to a later point leads to the next one, the
-    farthest if there are several; where none leads up, the curve is constant from there.
-    """
-    corners = [(tokens[0], values[0])]
-    for _ in range(tokens.shape[0] - 1):
-        here, height = corners[-1]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            slopes = np.where(tokens > here, (values - height) / (tokens - here), -1.0)
-        is_rising = slopes.max(axis=0) > 0
-        if not is_rising.any():
-            break
-        farthest = tokens.shape[0] - 1 - np.argmax(slopes[::-1], axis=0)
-        following = (
-            np.take_along_axis(array, farthest[np.newaxis], axis=0)[0] for array in (tokens, values)
-        )
-        corners.append(
-            tuple(
-                np.where(is_rising, new, old)
-                for new, old in zip(following, corners[-1], strict=True)
-            )
-        )
-    places, heights = (np.stack(arrays) for arrays in zip(*corners, strict=True))
-    steps, rises = np.diff(places, axis=0), np.diff(heights, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        slopes = np.where(steps > 0, rises / steps, 0.0)
-    slopes = np.concatenate([slopes, np.zeros_like(places[:1])])
-    # Each is right to two roundings; together they never rise.
-    slopes = np.minimum.accumulate(slopes, axis=0)
-    return _Corners(*(read_only(array) for array in (places, heights, slopes)))
