@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import cvxqueue as cq
 from cvxqueue import files
-from cvxqueue.files.conversion import _gathered
+from cvxqueue.files.reading import _gathered
 from cvxqueue.files.text import decode, render
 from tests.test_model_data import arguments, arrays_of
 

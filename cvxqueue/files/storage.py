@@ -7,8 +7,9 @@ import secrets
 from pathlib import Path
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.conversion import from_dict, to_dict
+from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, decode, parse, render
+from cvxqueue.files.writing import to_dict
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
