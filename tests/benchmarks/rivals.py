@@ -128,7 +128,7 @@ def _small(repeats: int, count: int) -> list[Row]:
         subjects: dict[str, Subject[cq.Instance]] = {
             "newton": _newton(instance),
             "resolve": Subject(resolver.solve, instance.replace),
-            "cold": Subject(_solve_cold, instance.replace),
+            "cold": Subject(solve_cold, instance.replace),
             "conic": Subject(_solve_conic, instance.replace),
         }
         found.append(interleave(subjects, repeats))
@@ -141,10 +141,6 @@ def _small(repeats: int, count: int) -> list[Row]:
         _median_ratio(f"{what}: cold solves through CVXPY", found, "cold", 40.0, gaps),
         _median_ratio(f"{what}: conic, which hands over cones", found, "conic", None, gaps),
     ]
-
-
-def _solve_cold(instance: cq.Instance) -> None:
-    solve_cold(instance)
 
 
 def _ratio(
