@@ -210,7 +210,6 @@ def test_results_cannot_be_falsified_in_place() -> None:
         solution.upper_multipliers,
         solution.certificate.evaluation.times,
         solution.certificate.evaluation.response,
-        SERVER.accuracy_value,
         SERVER.probabilities,
     )
     assert not any(array.flags.writeable for array in arrays)

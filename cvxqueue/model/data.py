@@ -106,7 +106,7 @@ class ModelData:
         """Number of task types, N."""
         return int(self.probabilities.shape[-1])
 
-    @kept
+    @property
     def accuracy_value(self) -> FloatArray:
         """α w_k: seconds that one unit of type k's accuracy is worth, shape (..., N)."""
         weight = np.asarray(self.accuracy_weight)[..., np.newaxis]
@@ -120,7 +120,7 @@ class ModelData:
 
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""
-        return np.minimum(np.maximum(tokens, self.lower), self.upper)
+        return tokens.clip(self.lower, self.upper)
 
     def marginal_cost(
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray

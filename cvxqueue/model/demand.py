@@ -24,7 +24,7 @@ __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 SETTLED = 0.1
 # Another step costs a fraction of a pass, and what remains would cost the next pass its quadratic
 # convergence.
-_RESTING = 1e-3
+_RESTING = 0.03
 # Affine times take one; the exponential charge of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
 _LAST_BITS = 4.0 * float(np.finfo(np.float64).eps)
@@ -134,23 +134,34 @@ def _settle_smooth(
 
 
 def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
-    """One Newton step on l = R(cost(l)), and the relative change of the cost that it makes."""
+    """One step of Halley's method on l = R(cost(l)), and the relative change of the cost in it.
+
+    Newton's step takes the logarithm of the cost for linear; its second derivative is known where
+    the cost is affine and R logarithmic, and saves every other step. It is not trusted beyond a
+    change of the cost by its own size.
+    """
     cost, rise = data.marginal_cost(tokens, mean, second)
     response = data.benefit.inverse_slope(cost)
     sensitivity = data.benefit.inverse_slope_sensitivity(response, response)
     # In place, because arrays that are still in the cache are worth more than their names.
-    relative_rise = rise / cost
-    share = sensitivity * relative_rise
-    share += 1.0
-    moved = response - tokens
-    moved /= share
-    moved += tokens
-    moved = data.boxed(moved)
-    shift = moved - tokens
-    shift *= relative_rise
+    response -= tokens
+    bend = sensitivity * rise
+    total = bend + cost
+    share = response * rise
+    share /= total
+    share = share.clip(-1.0, 1.0, out=share)
+    share *= bend
+    share *= 0.5
+    np.subtract(total, share, out=share)
+    response *= cost
+    response /= share
+    response += tokens
+    moved = data.boxed(response)
+    shift = np.subtract(moved, tokens, out=share)
+    shift *= rise
+    shift /= cost
     change = np.maximum.reduce(np.abs(shift, out=shift), axis=-1)
-    share *= cost
-    return _Step(moved, np.divide(sensitivity, share, out=share), change)
+    return _Step(moved, np.divide(sensitivity, total, out=total), change)
 
 
 def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> _Step:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import FloatArray, kept
+from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.saturating import SaturatingCurve
 
 __all__ = ["SaturatingExponential"]
 
 _EPSILON = float(np.finfo(np.float64).eps)
+# Keeps the logarithm of a ratio finite, and is lost in any other.
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -48,18 +50,6 @@ class SaturatingExponential(SaturatingCurve):
     def __init__(self, *, floor: ArrayLike, gain: ArrayLike, rate: ArrayLike) -> None:
         self._keep({"rate": "per token"}, floor=floor, gain=gain, rate=rate)
 
-    @kept
-    def _scale(self) -> FloatArray:
-        """Tokens in which p′ falls by a factor e."""
-        scale: FloatArray = 1.0 / self.rate
-        return scale
-
-    @kept
-    def _steepest(self) -> FloatArray:
-        """p′(0), per token."""
-        steepest: FloatArray = self.gain * self.rate
-        return steepest
-
     def _exponent(self, tokens: FloatArray) -> FloatArray:
         return self.rate * tokens
 
@@ -83,17 +73,18 @@ class SaturatingExponential(SaturatingCurve):
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
         """Tokens at which p′ equals `slope` > 0; negative where p′(0) < `slope`.
 
-        Where the gain is zero, or `slope` is infinite, the answer is −inf, and numpy may warn of a
-        division by zero.
+        Where the gain is zero, or `slope` is infinite, the answer is −708/rate.
         """
-        tokens: FloatArray = self._steepest / np.asarray(slope)
-        tokens = np.log(tokens, out=tokens if tokens.ndim else None)
-        tokens *= self._scale
+        tokens = np.asarray(self.gain * self.rate / slope)
+        tokens += _TINY
+        np.log(tokens, out=tokens)
+        tokens /= self.rate
         return tokens
 
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
         """``|d inverse_slope / d ln slope|`` = 1/rate tokens, on any interval."""
-        return self._scale
+        scale: FloatArray = 1.0 / self.rate
+        return scale
 
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
         """Four roundings of the tokens: a logarithm and a product."""
@@ -109,7 +100,7 @@ class SaturatingExponential(SaturatingCurve):
         bound by more than that is not moved by rounding.
         """
         # The logarithms in a response are at most some tens, and as many roundings.
-        shift = (16.0 * error) * (self._scale + response)
+        shift = (16.0 * error) * (1.0 / self.rate + response)
         is_near = np.abs(wanted - response) <= shift
         loss: FloatArray = np.square(shift)
         loss *= self.rate

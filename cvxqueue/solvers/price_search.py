@@ -23,6 +23,8 @@ Everything is vectorised over the instances of a batch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ __all__ = ["STILL", "PriceSearch"]
 # When the prices moved by no more, what is left is about the square of it;
 CLOSE = 3e-4
 # so with the marginal costs, but of these the largest change counts, and few are as large;
-_FEW = 0.1
+_FEW = 0.03
 # what is shorter than this is rounding.
 STILL = 1e-14
 
@@ -129,7 +131,7 @@ class PriceSearch:
         # The first passes are far off, whatever the types do at their prices.
         if self._is_from_nothing:
             return 2 if self.passes < _PATIENCE else _MANY_STEPS
-        return 3 if self.passes == 1 else _MANY_STEPS
+        return 2 if self.passes == 1 else _MANY_STEPS
 
     def point(self) -> Evaluation:
         """What the types wanted at the prices of the last pass, or less of it: a stable point."""
@@ -298,12 +300,18 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     them from the other.
     """
     queue, rate = data.queue, data.arrival_rate
-    point = data.lowest
-    worth = sum(np.vecdot(part.probabilities, part.accuracy_value) for _, part in data.blocks)
-    most_time = point.mean_system_time + worth
-    mean, second = point.mean_service_time, point.service_time_second_moment
+    idle, mean = data.lowest.idle, data.lowest.mean_service_time
+    second: Any = 0.0
+    worth: Any = 0.0
+    # Not to the last bits, as far as the slack allows.
+    for _, part in data.blocks:
+        mix = part.probabilities
+        second = second + np.vecdot(mix, part.service.second_moment(part.lower))
+        worth = worth + np.vecdot(mix, part.accuracy_value)
+    most_time = mean + queue.mean_waiting_time(rate, mean, second, idle) + worth
+    least_price = queue.prices(rate, mean, second, idle).mean
     least_idle = queue.least_idle(rate, most_time, mean, second)
-    least_idle = np.minimum(least_idle, point.idle) * _MIX_SLACK
+    least_idle = np.minimum(least_idle, idle) * _MIX_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
     most_price = queue.prices(rate, mean, most_second, least_idle).mean
-    return least_idle, point.idle, point.prices.mean, most_price
+    return least_idle, idle, least_price * _MIX_SLACK, most_price
