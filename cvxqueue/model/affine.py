@@ -99,7 +99,8 @@ class AffineService(ArrayData):
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Mean service time t(l), in seconds."""
-        times: FloatArray = self.base + self.per_token * np.asarray(tokens, dtype=np.float64)
+        times: FloatArray = self.per_token * np.asarray(tokens, dtype=np.float64)
+        times += self.base
         return times
 
     def inverse_mean(self, times: ArrayLike) -> FloatArray:
@@ -141,9 +142,11 @@ class AffineService(ArrayData):
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Price of one more token, (P1 + 2 P2 τ) per_token, and its derivative."""
+        cost = self.marginal_time(tokens)
+        cost *= 2.0 * second_price
+        cost += mean_price
+        cost *= self.per_token
         rise = (2.0 * second_price) * self.per_token
-        cost = rise * self.marginal_time(tokens)
-        cost += mean_price * self.per_token
         rise *= self.marginal_time_slope(tokens)
         return cost, rise
 

@@ -122,9 +122,9 @@ class SaturatingCurve(ArrayData, ABC):
         step = end - start
         # Referred to the lower of the two ends, no factor can overflow.
         low = np.minimum(start, end)
-        rise = self.gain * np.exp(-self._exponent(low))
+        difference: FloatArray = self.gain * np.exp(-self._exponent(low))
         share = np.expm1(-self._exponent_rise(low, np.abs(step)))
-        difference: FloatArray = rise * np.copysign(share, step)
+        difference *= np.copysign(share, step)
         return difference
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:

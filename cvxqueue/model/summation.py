@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["accurate_sum"]
+
+# So few terms are sooner added one by one than by a dozen calls of numpy.
+_FEW = 64
 
 
 def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -29,6 +34,11 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Rump, Ogita and Oishi, "Accurate floating-point summation part I: faithful rounding", SIAM
     Journal on Scientific Computing 31(1), 2008: ExtractVector (algorithm 3.3), applied once.
     """
+    if values.ndim == 1 and values.size <= _FEW:
+        try:
+            return np.float64(math.fsum(values.tolist()))  # type: ignore[return-value]
+        except (OverflowError, ValueError):
+            pass
     largest = np.maximum.reduce(np.abs(values), axis=-1, keepdims=True)
     if not (largest < np.inf).all():
         plain: NDArray[np.float64] = values.sum(axis=-1)

@@ -130,7 +130,7 @@ class PriceSearch:
     def _steps(self) -> int:
         # The first passes are far off, whatever the types do at their prices.
         if self._is_from_nothing:
-            return 2 if self.passes < _PATIENCE else _MANY_STEPS
+            return 1 if self.passes < _PATIENCE else _MANY_STEPS
         return 2 if self.passes == 1 else _MANY_STEPS
 
     def point(self) -> Evaluation:
