@@ -42,6 +42,8 @@ def certified_objective(point: Evaluation) -> FloatArray:
     ndarray, shape (...)
         In seconds; −inf where the queue is unstable.
     """
+    if point.is_stable:
+        return point.objective - rounding_allowance(point)
     with np.errstate(divide="ignore", invalid="ignore"):
         objective = point.objective - rounding_allowance(point)
     return np.where(point.idle > 0.0, objective, -np.inf)

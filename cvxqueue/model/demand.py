@@ -2,7 +2,7 @@
 
 At prices P1 of a second and P2 of a squared second the types decouple. Type k wants the tokens at
 which its marginal benefit meets its marginal cost P1 m1′ + P2 m2′. In terms of the response R to a
-marginal cost this reads l = R(cost(l)); the cost enters by its logarithm, so that Newton's method
+marginal cost this reads l = R(cost(l)); the cost enters by its logarithm, so that Halley's method
 needs one logarithm for each type and a step or two. A curve of straight pieces has no such R: a
 type stops at a corner, or within the piece whose slope is its marginal cost.
 """
@@ -62,7 +62,7 @@ def demand(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int)
     prices : Prices
         Each of shape (...).
     most_steps : int
-        Limit on the Newton steps that a type takes towards what it wants.
+        Limit on the steps that a type takes towards what it wants.
     """
     if data.size <= BLOCK:
         settled, answer, change = _settle(data, tokens, prices, most_steps)
@@ -114,7 +114,7 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
 def _settle_smooth(
     data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray, most_steps: int
 ) -> _Step:
-    """Take Newton steps until every instance has settled, each as if it were alone."""
+    """Take steps until every instance has settled, each as if it were alone."""
     step = _step(data, tokens, mean, second)
     for _ in range(1, most_steps):
         is_moving = step.change > _RESTING

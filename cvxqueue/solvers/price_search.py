@@ -128,7 +128,7 @@ class PriceSearch:
 
     @property
     def _steps(self) -> int:
-        # The first passes are far off, whatever the types do at their prices.
+        # The first passes are far off, wherever the types settle at their prices.
         if self._is_from_nothing:
             return 1 if self.passes < _PATIENCE else _MANY_STEPS
         return 2 if self.passes == 1 else _MANY_STEPS
