@@ -73,7 +73,7 @@ def test_what_a_type_wants_is_the_root_of_its_own_equation(seed: int) -> None:
 
 
 def random_types(rng: np.random.Generator, law: str, curve: str) -> Instance:
-    """Data over many decades, some of it zero; nothing about it is likely but that it is allowed."""
+    """Data over many decades, some of it zero: allowed, and no more likely than that."""
     n = 300
     base = log_uniform(rng, 1e-6, 1e3, n) * (rng.random(n) > 0.1)
     gain, per_token = rng.random(n) * (rng.random(n) > 0.1), log_uniform(rng, 1e-8, 10.0, n)

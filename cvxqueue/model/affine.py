@@ -142,8 +142,7 @@ class AffineService(ArrayData):
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Price of one more token, (P1 + 2 P2 τ) per_token, and its derivative."""
-        cost = self.marginal_time(tokens)
-        cost *= 2.0 * second_price
+        cost = (2.0 * second_price) * self.marginal_time(tokens)
         cost += mean_price
         cost *= self.per_token
         rise = (2.0 * second_price) * self.per_token

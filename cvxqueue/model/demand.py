@@ -91,7 +91,7 @@ def wanted_tokens(
 class _Step(NamedTuple):
     tokens: FloatArray
     answer: FloatArray
-    """−∂l/∂cost of a free type, shape (..., N)."""
+    """−∂l/∂cost, zero at a bound, shape (..., N)."""
     change: FloatArray
 
 
@@ -161,7 +161,9 @@ def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatAr
     shift *= rise
     shift /= cost
     change = np.maximum.reduce(np.abs(shift, out=shift), axis=-1)
-    return _Step(moved, np.divide(sensitivity, total, out=total), change)
+    answer = np.divide(sensitivity, total, out=total)
+    answer *= moved == response
+    return _Step(moved, answer, change)
 
 
 def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> _Step:
@@ -231,10 +233,8 @@ def _crossing(
 def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:
     """The moments at `tokens`, and how they answer to the prices: all but the first two fields."""
     mix, moments = data.probabilities, data.service.moments(tokens)
-    is_free = (tokens > data.lower) & (tokens < data.upper)
-    # dm = π m′ dl with dl = −answer (m1′ dP1 + m2′ dP2), for a free type.
+    # dm = π m′ dl with dl = −answer (m1′ dP1 + m2′ dP2).
     weighted = mix * answer
-    weighted *= is_free
     first, second = moments.mean_slope, moments.second_moment_slope
     weighted_second = weighted * second
     weighted *= first

@@ -75,7 +75,7 @@ class SaturatingExponential(SaturatingCurve):
 
         Where the gain is zero, or `slope` is infinite, the answer is −708/rate.
         """
-        tokens = np.asarray(self.gain * self.rate / slope)
+        tokens = np.asarray(self.gain * self.rate / np.asarray(slope))
         tokens += _TINY
         np.log(tokens, out=tokens)
         tokens /= self.rate

@@ -148,8 +148,7 @@ class LinearFractionalQueue(ABC):
         # Nothing to wait for, where no service takes time, bounds nothing.
         waiting = np.asarray(longest - share * m1)
         work = np.asarray(congested * m1 + 0.5 * by_second * arrival_rate * m2)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            from_second = np.where(waiting > 0, work / waiting, 0.0)
+        from_second = work / np.where(waiting > 0.0, waiting, np.inf)
         return np.maximum(from_mean, from_second)
 
     def greatest_second_moment(

@@ -37,11 +37,12 @@ from cvxqueue.solvers.between import best_between
 
 __all__ = ["STILL", "PriceSearch"]
 
-# When the prices moved by no more, what is left is about the square of it;
-CLOSE = 3e-4
-# so with the marginal costs, but of these the largest change counts, and few are as large;
-_FEW = 0.03
-# what is shorter than this is rounding.
+# When the prices moved by no more, what is left is about the square of it.
+CLOSE = 2e-4
+# Of a change of a marginal cost a tenth of the cube is left, and the largest counts, though few are
+# as large.
+_CLOSE_TYPES = 0.02
+# What is shorter than this is rounding.
 STILL = 1e-14
 
 # Longest step in ln y, and half of that in ln P1: the model of a step is good for a few factors e.
@@ -64,6 +65,8 @@ _MANY_STEPS = 40
 _DRAWN_BACK = 0.5
 # A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
 _MIX_SLACK = 1.0 - 1e-6
+# A plain sum over the types of a block is right to this at least.
+_SUM_SLACK = 1.0 - 1e-11
 
 
 class PriceSearch:
@@ -105,7 +108,7 @@ class PriceSearch:
     @property
     def is_close(self) -> NDArray[np.bool_]:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
-        close: NDArray[np.bool_] = np.maximum(self.step, _FEW * self.change) <= CLOSE
+        close: NDArray[np.bool_] = (self.step <= CLOSE) & (self.change <= _CLOSE_TYPES)
         if not self.data.accuracy.is_smooth:
             # One side may shut, and soon be taken for lost, long before the other.
             close = close | (np.minimum(*self._rooms) <= _CLOSED)
@@ -193,7 +196,9 @@ class PriceSearch:
             error * rate * (mean_by_price + prices.second_moment * wanted.mean_by_second),
         )
         is_sure = (np.abs(first) > noise[0]) & (np.abs(second) > noise[1])
-        self._cut(first, second, is_sure & (wanted.change <= SETTLED))
+        is_sure &= wanted.change <= SETTLED
+        if is_sure.any():
+            self._cut(first, second, is_sure)
         if not self.data.accuracy.is_smooth:
             self._cut_along(second, (np.abs(first) <= _LEVEL) & (np.abs(second) > noise[1]))
         first_by_price = -1.0 - pull * second_by_price
@@ -303,7 +308,6 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     idle, mean = data.lowest.idle, data.lowest.mean_service_time
     second: Any = 0.0
     worth: Any = 0.0
-    # Not to the last bits, as far as the slack allows.
     for _, part in data.blocks:
         mix = part.probabilities
         second = second + np.vecdot(mix, part.service.second_moment(part.lower))
@@ -314,4 +318,4 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     least_idle = np.minimum(least_idle, idle) * _MIX_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
     most_price = queue.prices(rate, mean, most_second, least_idle).mean
-    return least_idle, idle, least_price * _MIX_SLACK, most_price
+    return least_idle, idle, least_price * _SUM_SLACK, most_price
