@@ -106,3 +106,63 @@ def test_one_price_is_known_long_before_the_other() -> None:
         queue=cq.ProcessorSharing(),
     )
     assert cq.solve(instance, tolerance=1e-9).relative_gap <= 1e-9
+
+
+def long_piece(rng: np.random.Generator) -> tuple[Instance, float]:
+    """A single piece many times as long as stability allows, and the tokens that are best.
+
+    With processor sharing T = m1/y, so that a token costs c/y² at an idle fraction y: the weight
+    makes that the slope of the piece at the wanted load.
+    """
+    idle, best = 10 ** rng.uniform(-7, -2), 10 ** rng.uniform(1, 4)
+    longest = best * 10 ** rng.uniform(0.1, 2)
+    base, per_token = 10 ** rng.uniform(-2, 0), 10 ** rng.uniform(-4, -1)
+    gain = rng.uniform(0.2, 0.7)
+    instance = cq.Instance(
+        arrival_rate=(1.0 - idle) / (base + per_token * best),
+        accuracy_weight=per_token / idle**2 / (gain / longest),
+        probabilities=[1.0],
+        max_tokens=longest,
+        service=cq.AffineService(base=base, per_token=per_token),
+        accuracy=cq.PiecewiseLinear(tokens=[0.0, longest], accuracy=[0.1, 0.1 + gain]),
+        queue=cq.ProcessorSharing(),
+    )
+    return instance, best
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_long_piece_next_to_saturation(seed: int) -> None:
+    # Demand jumps over the whole piece; steps are of any length, and say nothing about it.
+    instance, best = long_piece(np.random.default_rng(seed))
+    solution = cq.solve(instance, on_failure="return")
+    optimum = solution.certificate.evaluation
+    # Here rounding alone may cost as much as the tolerance.
+    assert solution.relative_gap <= 1.25 * solution.tolerance
+    np.testing.assert_allclose(solution.tokens, best, rtol=1e-6)
+    assert best * (1.0 - 1e-9) <= solution.token_bounds[0, 1] <= float(optimum.reach[0])
+    assert solution.token_bounds[0, 0] <= best * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_reach_is_where_a_type_alone_makes_the_queue_unstable(
+    law: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = instance_of("FIFO", law, "points", 2)
+    instance = instance.replace(
+        arrival_rate=0.9 * instance.arrival_rate / float(instance.lowest.utilization)
+    )
+    lower, reach = np.array(instance.lower), instance.lowest.reach
+    is_short = reach < instance.upper
+    assert is_short.any()
+    for place in range(instance.size):
+        tokens = lower.copy()
+        tokens[place] = reach[place]
+        load = float(instance.evaluate(tokens).utilization)
+        if is_short[place]:
+            assert load == pytest.approx(1.0, rel=1e-9)
+            assert load >= 1.0 - 1e-15
+        else:
+            assert load <= 1.0
+    monkeypatch.setattr("cvxqueue.model.data.BLOCK", 4)
+    parts = [part.reach for part in instance.replace().lowest.parts]
+    np.testing.assert_array_equal(np.concatenate(parts), reach)

@@ -19,6 +19,9 @@ __all__ = ["certified_gap", "certified_objective", "rounding_allowance", "type_g
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
 _ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
+# What a cost may be off by, in errors: that share of it, times the way to the right response, is
+# what a wrong one loses at most.
+_ROUNDINGS_OF_COST = 16.0
 # Terms that are not negative, a few thousand at a time: every sum is right to 2^13 roundings.
 _SUMMATION = 1.0 + 1e-11
 
@@ -54,7 +57,7 @@ def type_gaps(point: Evaluation) -> FloatArray:
 
     Every term is ≥ 0 up to its own rounding, because the response maximises it.
     """
-    return np.maximum(point.separable_gains(point.response), 0.0)
+    return np.maximum(point.separable_gains(point.reachable_response), 0.0)
 
 
 def certified_gap(point: Evaluation) -> FloatArray:
@@ -86,10 +89,12 @@ def _part_gap(point: Evaluation) -> FloatArray:
     The two terms of a gap are rounded, and the response is: by its share of the interval, and by
     what the rounding of the marginal cost moves it, which the curve knows the price of.
     """
-    instance, response, cost = point.instance, point.response, point.marginal_cost
+    instance, response, cost = point.instance, point.reachable_response, point.marginal_cost
     benefit = instance.benefit
     error = np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
+    if not instance.accuracy.is_smooth:
+        loss = np.minimum(loss, _ROUNDINGS_OF_COST * error * (point.reach - instance.lower))
     loss *= cost
     fall = response - point.tokens
     fall *= cost

@@ -39,8 +39,9 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     slack = float(certified_gap(point)) if slack is None else slack
     if not np.isfinite(slack):
         return np.stack([lower, upper], axis=-1)
-    best = point.response
-    ends = [_outer_root(point, best, end, slack) for end in (lower, upper)]
+    best = point.reachable_response
+    most = upper if instance.accuracy.is_smooth else point.reach
+    ends = [_outer_root(point, best, end, slack) for end in (lower, most)]
     return np.stack(ends, axis=-1)
 
 

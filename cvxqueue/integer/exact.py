@@ -25,7 +25,7 @@ _NARROW = 0.005
 # Cells that are looked into before anything is to be proven.
 _LOOKS = 3
 # Part of the tolerance that proofs are sought to: the scale may fall before the best is found.
-_SOUGHT = 0.9
+_SOUGHT = 0.97
 
 
 class Proof(NamedTuple):

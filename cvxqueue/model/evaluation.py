@@ -19,6 +19,8 @@ __all__ = ["Evaluation"]
 
 # The utilization is a sum of terms with three roundings each, and is rounded once more.
 _LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
+# More than rounding takes from a service time, or from the tokens that it leaves.
+_ROUNDED_UP = 1.0 + 1e-12
 
 
 class Evaluation:
@@ -46,6 +48,8 @@ class Evaluation:
             else:
                 part = Evaluation(data, self.tokens[..., place])
                 part.idle, part.prices = self.idle, self.prices
+                if not self.instance.accuracy.is_smooth:
+                    part.reach = self.reach[..., place]
                 yield part
 
     def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
@@ -178,6 +182,27 @@ class Evaluation:
     def response(self) -> FloatArray:
         """Best answer of each type to today's marginal cost, in its box, shape (..., N)."""
         return self.instance.boxed(self.unclipped_response)
+
+    @kept
+    def reach(self) -> FloatArray:
+        """Most tokens that a type has in any stable allocation, at these or not, shape (..., N)."""
+        instance = self.instance
+        rate = np.asarray(instance.arrival_rate)[..., np.newaxis]
+        idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + _LEAST_IDLE
+        longest = instance.service.mean(instance.lower) + idle / (rate * instance.probabilities)
+        tokens = instance.service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
+        return np.minimum(instance.upper, tokens)
+
+    @property
+    def reachable_response(self) -> FloatArray:
+        """The response, with kinks no further than stability lets one type go, shape (..., N).
+
+        A straight piece may be far longer than that, and as a whole is what rounding of its
+        marginal cost moves a response by.
+        """
+        if self.instance.accuracy.is_smooth:
+            return self.response
+        return np.minimum(self.response, self.reach)
 
     @property
     def moment_slopes(self) -> tuple[FloatArray, FloatArray]:

@@ -256,7 +256,8 @@ class PriceSearch:
         """
         idle_room, price_room = self._rooms
         lost = _LOST if self.data.accuracy.is_smooth else _LOST_AT_A_JUMP
-        is_lost = np.minimum(idle_room, price_room) < lost * self.step
+        # Where demand jumps, the step can be of any length.
+        is_lost = np.minimum(idle_room, price_room) < lost * np.minimum(self.step, 1.0)
         sides = (self.least_idle, self.most_idle, self.least_price, self.most_price)
         self.least_idle, self.most_idle, self.least_price, self.most_price = (
             np.where(is_lost, first, today) for first, today in zip(self._start, sides, strict=True)
