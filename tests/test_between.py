@@ -166,3 +166,21 @@ def test_the_reach_is_where_a_type_alone_makes_the_queue_unstable(
     monkeypatch.setattr("cvxqueue.model.data.BLOCK", 4)
     parts = [part.reach for part in instance.replace().lowest.parts]
     np.testing.assert_array_equal(np.concatenate(parts), reach)
+
+
+def test_a_straight_line_is_smooth() -> None:
+    # It never pays here, and that its cost does not rise under processor sharing is no obstacle.
+    line = cq.PiecewiseLinear(tokens=[0.0, 4096.0], accuracy=[0.5, 0.5])
+    curve = cq.SaturatingExponential(floor=0.2, gain=0.5, rate=0.001)
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=60.0,
+        max_tokens=4096.0,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.MixedAccuracy(curves=[curve, line], which=[0, 1]),
+        queue=cq.ProcessorSharing(),
+    )
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    assert solution.tokens[1] == 0.0

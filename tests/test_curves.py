@@ -180,6 +180,15 @@ def test_inverse_slope_maximises(curve: Any) -> None:
 
 
 @each_curve
+def test_what_is_too_dear_is_answered_by_a_finite_number(curve: Any) -> None:
+    # Zero times it is zero: under processor sharing a marginal cost does not rise.
+    with np.errstate(divide="ignore"):
+        dear = curve.inverse_slope(np.full(curve.shape[-1], 1e300))
+    assert np.isfinite(dear).all()
+    assert (dear < 0.0).all()
+
+
+@each_curve
 def test_inverse_value_inverts(curve: Any) -> None:
     tokens = np.random.default_rng(SEED).uniform(0.0, 1500.0, (30, curve.shape[-1]))
     accuracy = curve.value(tokens)
@@ -263,7 +272,7 @@ def test_points_that_are_concave_stay_as_they_are() -> None:
 
 def test_ties_go_to_the_most_tokens() -> None:
     curve = cq.PiecewiseLinear(tokens=[0, 4, 8], accuracy=[0.0, 0.5, 0.75])
-    assert curve.inverse_slope([0.2, 0.125, 0.1, 0.0625, 0.01]).tolist() == [-np.inf, 4, 4, 8, 8]
+    assert curve.inverse_slope([0.2, 0.125, 0.1, 0.0625, 0.01]).tolist() == [-1, 4, 4, 8, 8]
 
 
 def test_a_mixture_is_its_curves_apart() -> None:

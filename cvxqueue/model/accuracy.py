@@ -67,7 +67,7 @@ class AccuracyCurve(Protocol):
     def inverse_slope(self, slope: FloatArray) -> FloatArray:
         """Most tokens v that maximise p(v) − slope · v, for a slope > 0: there p′ = slope.
 
-        Negative, possibly −inf, where p′ is below `slope` from 0 tokens on. numpy may warn of a
+        Negative, and finite, where p′ is below `slope` from 0 tokens on. numpy may warn of a
         division by zero there; callers leave the warning out.
         """
 

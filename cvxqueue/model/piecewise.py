@@ -245,12 +245,12 @@ class PiecewiseLinear(ArrayData):
         return np.where(wanted > self.ceiling, np.inf, tokens)
 
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
-        """Most tokens v that maximise p(v) − slope · v, for a slope > 0: a corner, or −inf.
+        """Most tokens v that maximise p(v) − slope · v, for a slope > 0: a corner, or −1.
 
         Those of the last corner that a piece of at least this slope leads to.
         """
         price = np.asarray(slope, dtype=np.float64)
-        tokens = np.full(np.broadcast_shapes(price.shape, self.shape), -np.inf)
+        tokens = np.full(np.broadcast_shapes(price.shape, self.shape), -1.0)
         for _, end, rise in self._pieces:
             tokens = np.where((rise >= price) & (rise > 0), end, tokens)
         return tokens
