@@ -184,3 +184,42 @@ def test_a_straight_line_is_smooth() -> None:
     solution = cq.solve(instance)
     assert solution.is_optimal
     assert solution.tokens[1] == 0.0
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_types_settle_where_the_prices_stand_still(seed: int) -> None:
+    # A server that nearly always idles: the prices are known before anything is looked at.
+    rng = np.random.default_rng(seed)
+    per_token = 10 ** rng.uniform(-5, -2, 3)
+    instance = cq.Instance(
+        arrival_rate=10 ** rng.uniform(-30, -6),
+        accuracy_weight=10 ** rng.uniform(1, 6),
+        probabilities=[1 / 3] * 3,
+        max_tokens=1e6,
+        service=cq.QuadraticService(
+            base=10 ** rng.uniform(-2, 1, 3),
+            per_token=per_token,
+            per_squared_token=per_token * 10 ** rng.uniform(-6, 2, 3),
+        ),
+        accuracy=cq.MixedAccuracy(
+            curves=[
+                cq.SaturatingExponential(floor=0.1, gain=0.6, rate=10 ** rng.uniform(-5, -1, 2)),
+                cq.PiecewiseLinear(tokens=[0.0, 100.0, 1000.0], accuracy=[0.1, 0.5, 0.6]),
+            ],
+            which=[0, 0, 1],
+        ),
+    )
+    assert cq.solve(instance).is_optimal
+
+
+def test_a_type_that_hardly_ever_comes_has_room_without_end() -> None:
+    instance = cq.Instance(
+        arrival_rate=1e-5,
+        accuracy_weight=3.0,
+        probabilities=[1.0, 1e-304],
+        max_tokens=1e4,
+        service=cq.QuadraticService(base=1.0, per_token=1e-3, per_squared_token=1e-9),
+        accuracy=cq.PiecewiseLinear(tokens=[0.0, 100.0, 1000.0], accuracy=[0.1, 0.6, 0.7]),
+    )
+    assert instance.lowest.reach.tolist() == [1e4, 1e4]
+    assert cq.solve(instance).is_optimal

@@ -185,13 +185,16 @@ class Evaluation:
 
     @kept
     def reach(self) -> FloatArray:
-        """Most tokens that a type has in any stable allocation, at these or not, shape (..., N)."""
+        """Most tokens that a type has in any stable allocation in the box, shape (..., N)."""
         instance = self.instance
         rate = np.asarray(instance.arrival_rate)[..., np.newaxis]
         idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + _LEAST_IDLE
-        longest = instance.service.mean(instance.lower) + idle / (rate * instance.probabilities)
-        tokens = instance.service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
-        return np.minimum(instance.upper, tokens)
+        service = instance.service
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)
+            tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
+        # Room without end need not be a number.
+        return np.fmin(instance.upper, tokens)
 
     @property
     def reachable_response(self) -> FloatArray:

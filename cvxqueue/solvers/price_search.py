@@ -108,11 +108,11 @@ class PriceSearch:
     @property
     def is_close(self) -> NDArray[np.bool_]:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
-        close: NDArray[np.bool_] = (self.step <= CLOSE) & (self.change <= _CLOSE_TYPES)
+        close: NDArray[np.bool_] = self.step <= CLOSE
         if not self.data.accuracy.is_smooth:
             # One side may shut, and soon be taken for lost, long before the other.
             close = close | (np.minimum(*self._rooms) <= _CLOSED)
-        return close
+        return close & (self.change <= _CLOSE_TYPES)
 
     @property
     def _rooms(self) -> tuple[FloatArray, FloatArray]:
