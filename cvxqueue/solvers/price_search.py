@@ -41,7 +41,7 @@ __all__ = ["STILL", "PriceSearch"]
 CLOSE = 2e-4
 # Of a change of a marginal cost a tenth of the cube is left, and the largest counts, though few are
 # as large.
-_CLOSE_TYPES = 0.02
+_CLOSE_TYPES = 0.015
 # What is shorter than this is rounding.
 STILL = 1e-14
 
