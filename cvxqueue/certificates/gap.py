@@ -94,6 +94,7 @@ def _part_gap(point: Evaluation) -> FloatArray:
     error = np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
     if not instance.accuracy.is_smooth:
+        # Neither the response nor the right one lies beyond the reach.
         loss = np.minimum(loss, _ROUNDINGS_OF_COST * error * (point.reach - instance.lower))
     loss *= cost
     fall = response - point.tokens

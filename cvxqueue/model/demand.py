@@ -20,10 +20,10 @@ from cvxqueue.model.queue import Prices
 __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 
 # A type has settled when its last step changed its marginal cost by no more than this share: what
-# remains is half the square of it.
+# remains is less than the square of it,
 SETTLED = 0.1
-# Another step costs a fraction of a pass, and what remains would cost the next pass its quadratic
-# convergence.
+# and for the exponential about a tenth of the cube. Another step costs a fraction of a pass, and
+# what remains would cost the next pass its quadratic convergence.
 _RESTING = 0.03
 # Affine times take one; the exponential charge of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
