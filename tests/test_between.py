@@ -80,7 +80,7 @@ def test_next_to_the_start_of_a_long_piece() -> None:
         queue=cq.BatchArrivals(mean_size=1.5254965968849095, size_second_moment=3.859352689596255),
     )
     solution = cq.solve(instance)
-    assert solution.relative_gap <= 0.2 * solution.tolerance
+    assert solution.relative_gap <= 1e-3 * solution.tolerance
 
 
 def test_one_price_is_known_long_before_the_other() -> None:
@@ -134,13 +134,11 @@ def long_piece(rng: np.random.Generator) -> tuple[Instance, float]:
 def test_a_long_piece_next_to_saturation(seed: int) -> None:
     # Demand jumps over the whole piece; steps are of any length, and say nothing about it.
     instance, best = long_piece(np.random.default_rng(seed))
-    solution = cq.solve(instance, on_failure="return")
+    solution = cq.solve(instance)
     optimum = solution.certificate.evaluation
-    # Here rounding alone may cost as much as the tolerance.
-    assert solution.relative_gap <= 1.25 * solution.tolerance
-    np.testing.assert_allclose(solution.tokens, best, rtol=1e-6)
-    assert best * (1.0 - 1e-9) <= solution.token_bounds[0, 1] <= float(optimum.reach[0])
-    assert solution.token_bounds[0, 0] <= best * (1.0 + 1e-9)
+    np.testing.assert_allclose(solution.tokens, best, rtol=1e-11)
+    low, high = solution.token_bounds[0]
+    assert low < best < high <= float(optimum.reach[0])
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -159,8 +157,7 @@ def test_the_reach_is_where_a_type_alone_makes_the_queue_unstable(
         tokens[place] = reach[place]
         load = float(instance.evaluate(tokens).utilization)
         if is_short[place]:
-            assert load == pytest.approx(1.0, rel=1e-9)
-            assert load >= 1.0 - 1e-15
+            assert 1.0 <= load <= 1.0 + 1e-11
         else:
             assert load <= 1.0
     monkeypatch.setattr("cvxqueue.model.data.BLOCK", 4)

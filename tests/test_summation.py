@@ -87,3 +87,15 @@ def test_rows_of_different_size_do_not_disturb_each_other() -> None:
     tiny = np.array([1e-20, 3e-20, -1e-20])
     rows = np.stack([np.array([1e20, 1.0, -1e20]), tiny])
     assert accurate_sum(rows)[1] == accurate_sum(tiny)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+@pytest.mark.parametrize("repeats", [1, 100])
+def test_what_is_not_finite_is_summed_plainly(repeats: int) -> None:
+    # By either way of adding: few terms one by one, many at a time.
+    zeros = np.zeros(3 * repeats)
+    assert accurate_sum(np.append(zeros, [np.inf, 1.0])) == np.inf
+    assert np.isnan(accurate_sum(np.append(zeros, [np.inf, -np.inf])))
+    assert np.isnan(accurate_sum(np.append(zeros, [np.nan, 1.0])))
+    assert not np.isfinite(accurate_sum(np.append(zeros, [1e308, 1e308])))

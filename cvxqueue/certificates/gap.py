@@ -19,9 +19,8 @@ __all__ = ["certified_gap", "certified_objective", "rounding_allowance", "type_g
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
 _ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
-# What a cost may be off by, in errors: that share of it, times the way to the right response, is
-# what a wrong one loses at most.
-_ROUNDINGS_OF_COST = 16.0
+# The share of a marginal cost that it may be off by, in such errors: see `response_loss`.
+_COST_ERRORS = 16.0
 # Terms that are not negative, a few thousand at a time: every sum is right to 2^13 roundings.
 _SUMMATION = 1.0 + 1e-11
 
@@ -45,8 +44,6 @@ def certified_objective(point: Evaluation) -> FloatArray:
     ndarray, shape (...)
         In seconds; −inf where the queue is unstable.
     """
-    if point.is_stable:
-        return point.objective - rounding_allowance(point)
     with np.errstate(divide="ignore", invalid="ignore"):
         objective = point.objective - rounding_allowance(point)
     return np.where(point.idle > 0.0, objective, -np.inf)
@@ -94,8 +91,8 @@ def _part_gap(point: Evaluation) -> FloatArray:
     error = np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
     if not instance.accuracy.is_smooth:
-        # Neither the response nor the right one lies beyond the reach.
-        loss = np.minimum(loss, _ROUNDINGS_OF_COST * error * (point.reach - instance.lower))
+        # That share, times the way from the right response to this one: both within the reach.
+        loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - instance.lower))
     loss *= cost
     fall = response - point.tokens
     fall *= cost

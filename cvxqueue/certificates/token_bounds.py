@@ -40,8 +40,7 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     if not np.isfinite(slack):
         return np.stack([lower, upper], axis=-1)
     best = point.reachable_response
-    most = upper if instance.accuracy.is_smooth else point.reach
-    ends = [_outer_root(point, best, end, slack) for end in (lower, most)]
+    ends = [_outer_root(point, best, end, slack) for end in (lower, point.reach)]
     return np.stack(ends, axis=-1)
 
 

@@ -137,7 +137,7 @@ def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatAr
     """One step of Halley's method on l = R(cost(l)), and the relative change of the cost in it.
 
     Newton's step takes the logarithm of the cost for linear; its second derivative is known where
-    the cost is affine and R logarithmic, and saves every other step. It is not trusted beyond a
+    the cost is affine and R logarithmic, and saves a step in three. It is not trusted beyond a
     change of the cost by its own size.
     """
     cost, rise = data.marginal_cost(tokens, mean, second)

@@ -48,8 +48,7 @@ class Evaluation:
             else:
                 part = Evaluation(data, self.tokens[..., place])
                 part.idle, part.prices = self.idle, self.prices
-                if not self.instance.accuracy.is_smooth:
-                    part.reach = self.reach[..., place]
+                part.reach = self.reach[..., place]
                 yield part
 
     def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
@@ -185,8 +184,15 @@ class Evaluation:
 
     @kept
     def reach(self) -> FloatArray:
-        """Most tokens that a type has in any stable allocation in the box, shape (..., N)."""
+        """Most tokens that a type needs to be allowed in a bound over all, shape (..., N).
+
+        Those of the box, and of curves with kinks none beyond what stability leaves to one type. A
+        straight piece may be far longer than that, and as a whole is what rounding of a marginal
+        cost moves a response by.
+        """
         instance = self.instance
+        if instance.accuracy.is_smooth:
+            return instance.upper
         rate = np.asarray(instance.arrival_rate)[..., np.newaxis]
         idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + _LEAST_IDLE
         service = instance.service
@@ -198,11 +204,7 @@ class Evaluation:
 
     @property
     def reachable_response(self) -> FloatArray:
-        """The response, with kinks no further than stability lets one type go, shape (..., N).
-
-        A straight piece may be far longer than that, and as a whole is what rounding of its
-        marginal cost moves a response by.
-        """
+        """The response, no further than `reach`, shape (..., N)."""
         if self.instance.accuracy.is_smooth:
             return self.response
         return np.minimum(self.response, self.reach)

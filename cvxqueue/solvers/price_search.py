@@ -23,8 +23,6 @@ Everything is vectorised over the instances of a batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,8 +63,6 @@ _MANY_STEPS = 40
 _DRAWN_BACK = 0.5
 # A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
 _MIX_SLACK = 1.0 - 1e-6
-# A plain sum over the types of a block is right to this at least.
-_SUM_SLACK = 1.0 - 1e-11
 
 
 class PriceSearch:
@@ -306,17 +302,12 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     them from the other.
     """
     queue, rate = data.queue, data.arrival_rate
-    idle, mean = data.lowest.idle, data.lowest.mean_service_time
-    second: Any = 0.0
-    worth: Any = 0.0
-    for _, part in data.blocks:
-        mix = part.probabilities
-        second = second + np.vecdot(mix, part.service.second_moment(part.lower))
-        worth = worth + np.vecdot(mix, part.accuracy_value)
-    most_time = mean + queue.mean_waiting_time(rate, mean, second, idle) + worth
-    least_price = queue.prices(rate, mean, second, idle).mean
+    point = data.lowest
+    worth = sum(np.vecdot(part.probabilities, part.accuracy_value) for _, part in data.blocks)
+    most_time = point.mean_system_time + worth
+    mean, second = point.mean_service_time, point.service_time_second_moment
     least_idle = queue.least_idle(rate, most_time, mean, second)
-    least_idle = np.minimum(least_idle, idle) * _MIX_SLACK
+    least_idle = np.minimum(least_idle, point.idle) * _MIX_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
     most_price = queue.prices(rate, mean, most_second, least_idle).mean
-    return least_idle, idle, least_price * _SUM_SLACK, most_price
+    return least_idle, point.idle, point.prices.mean, most_price
