@@ -45,8 +45,8 @@ STILL = 1e-14
 
 # Longest step in ln y, and half of that in ln P1: the model of a step is good for a few factors e.
 _LONGEST = 4.0
-# Across a bound at which a type stops answering, steps can turn to and fro. One that is hardly
-# shorter than the last is halved.
+# Across a bound at which a type stops answering, steps can turn to and fro. One that turns back and
+# is hardly shorter than the last is halved.
 _STUBBORN, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _PATIENCE = 5
@@ -100,6 +100,7 @@ class PriceSearch:
         self.mean = data.lowest.mean_service_time
         self.passes = 0
         self.step = self.change = self._last_step = self._area = np.inf * self.idle
+        self._idle_step = self._price_step = 0.0 * self.idle
 
     @property
     def is_close(self) -> NDArray[np.bool_]:
@@ -232,8 +233,9 @@ class PriceSearch:
         idle_length, price_length = np.abs(idle_step), np.abs(price_step)
         length = np.maximum(idle_length, price_length)
         scale = np.minimum(1.0, _LONGEST / np.maximum(idle_length, 0.5 * price_length))
-        scale = scale * (1.0 - _HALF * (length > _STUBBORN * self.step))
-        self.step = length
+        has_turned = idle_step * self._idle_step + price_step * self._price_step < 0.0
+        scale = scale * (1.0 - _HALF * (has_turned & (length > _STUBBORN * self.step)))
+        self.step, self._idle_step, self._price_step = length, idle_step, price_step
         idle = self.idle * np.exp(scale * idle_step)
         price = self.price * np.exp(scale * price_step)
         idle = np.maximum(idle, np.sqrt(self.idle * self.least_idle))
@@ -277,6 +279,7 @@ class PriceSearch:
 # By instance, all but the data and the number of passes.
 _STATE = (
     *("tokens", "mean", "idle", "price", "step", "change", "_last_step", "_area"),
+    *("_idle_step", "_price_step"),
     *("least_idle", "most_idle", "least_price", "most_price"),
 )
 
