@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from tests.benchmarks.instances import random_servers
 from tests.generator import planted_instance, random_parameters
 from tests.instances import instance_of
 from tests.tolerances import CONE_OPTIMUM, DIFFERENCE_QUOTIENT, MULTIPLIER, SAME_INSTANCE
@@ -267,6 +268,61 @@ def test_certify_finds_the_multipliers_by_itself(name: str) -> None:
     certificate = cq.certify(instance, best.tokens)
     assert certificate.relative_gap <= 1e-12
     MULTIPLIER.check(certificate.constraint_multipliers, best.constraint_multipliers)
+
+
+def many_at_a_bound(seed: int) -> tuple[cq.Instance, cq.Solution]:
+    """Several constraints that leave some types without tokens."""
+    rng = np.random.default_rng(seed)
+    instance = random_servers(rng, 1, 8).instance()
+    instance = instance.replace(importance=[0.02, *[1.0] * 7])
+    plain, least = cq.solve(instance), instance.evaluate(instance.lower)
+    share = rng.uniform(0.05, 0.2, 3)
+    ends = [
+        (least.mean_system_time, plain.mean_system_time),
+        (least.mean_waiting_time, plain.mean_waiting_time),
+        (0.0, instance.arrival_rate * (instance.probabilities @ plain.tokens)),
+    ]
+    caps = [float(low + (high - low) * s) for (low, high), s in zip(ends, share, strict=True)]
+    limits = (cq.MaxMeanSystemTime, cq.MaxMeanWaitingTime, cq.MaxTokenRate)
+    made = [limit(cap) for limit, cap in zip(limits, caps, strict=True)]
+    chosen = [limit for limit in made if rng.random() < 0.6] or made[:1]
+    instance = instance.replace(constraints=chosen)
+    return instance, cq.solve(instance)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_types_a_hair_off_a_bound_cost_a_certificate_little(seed: int) -> None:
+    """Solvers leave them there, and what they leave must not pass for a balance of theirs."""
+    instance, best = many_at_a_bound(seed)
+    assert (best.tokens == 0.0).any()
+    for off in (1e-12, 1e-7, 1e-4):
+        certificate = cq.certify(instance, np.maximum(best.tokens, off))
+        lost = off * float(np.max(np.abs(certificate.lagrangian.gradient)))
+        assert certificate.gap <= best.gap + 2.0 * instance.size * lost + 1e-11
+        assert certificate.objective <= best.upper_bound
+        assert certificate.upper_bound >= best.objective
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_other_multipliers_prove_no_more(seed: int) -> None:
+    instance, best = many_at_a_bound(seed)
+    rng = np.random.default_rng(seed)
+    tokens = best.tokens * rng.uniform(0.5, 1.0, instance.size)
+    found = cq.certify(instance, tokens)
+    assert found.multipliers is not None
+    for _ in range(100):
+        factors = 10.0 ** (rng.choice([-1.0, 1.0]) * rng.uniform(-3.0, 0.0, len(found.multipliers)))
+        other = cq.Certificate(instance, found.tokens, 0.0, found.multipliers * factors)
+        assert found.gap <= 1.02 * other.gap
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_conic_answers_are_certified_where_types_are_at_a_bound(seed: int) -> None:
+    instance, best = many_at_a_bound(seed)
+    found = cq.solve(instance, "conic")
+    assert found.is_optimal
+    scale = best.certificate.scale
+    assert abs(found.objective - best.objective) <= (found.tolerance + best.tolerance) * scale
 
 
 @pytest.mark.parametrize("name", LIMITS)

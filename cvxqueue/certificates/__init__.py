@@ -5,7 +5,6 @@ from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
 from cvxqueue.certificates.coupled import (
     coupled_gap,
-    estimated_multipliers,
     excesses,
     lagrangian,
     restored,
@@ -16,6 +15,7 @@ from cvxqueue.certificates.gap import (
     rounding_allowance,
     type_gaps,
 )
+from cvxqueue.certificates.multipliers import estimated_multipliers, multiplier_step
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
 from cvxqueue.certificates.token_bounds import token_bounds
@@ -34,6 +34,7 @@ __all__ = [
     "estimated_multipliers",
     "excesses",
     "lagrangian",
+    "multiplier_step",
     "order_bracket",
     "restored",
     "rounding_allowance",

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.certificates.coupled import (
     coupled_gap,
-    estimated_multipliers,
     excesses,
     is_satisfied,
     lagrangian,
@@ -22,6 +21,7 @@ from cvxqueue.certificates.gap import (
     certified_objective,
     rounding_allowance,
 )
+from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance

@@ -7,8 +7,6 @@ l feasible, max J − J(l) ≤ gap of L at l + μ · (−c(l)). Good multipliers
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 
 from cvxqueue.certificates.gap import certified_gap
@@ -17,7 +15,6 @@ from cvxqueue.model.arrays import FloatArray
 
 __all__ = [
     "coupled_gap",
-    "estimated_multipliers",
     "excesses",
     "is_satisfied",
     "lagrangian",
@@ -26,14 +23,8 @@ __all__ = [
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _ROUNDS = 30
-# Bisection of multipliers: how often over all of them, and how far up.
-_SWEEPS, _WIDER, _GREATEST = 20, 8.0, 1e100
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
-# Tokens this close to a kink, relatively, are at it.
-_BESIDE = 1e-6
-# What stands for a curvature of zero, relative to a marginal cost over the largest tokens, or one.
-_YIELDING = 1e-8
 
 
 def excesses(point: Evaluation) -> FloatArray:
@@ -141,91 +132,6 @@ def _least_step(
             break
         is_free = is_free & ~leaves
     return step if np.isfinite(step).all() and step.any() else None
-
-
-def estimated_multipliers(point: Evaluation) -> FloatArray:
-    """Multipliers that balance ∇J best at a point: least squares over the types that can move.
-
-    Any multipliers ≥ 0 prove a bound; at the optimum these prove a sharp one.
-    """
-    couplings = point.instance.couplings
-    none = np.zeros(len(couplings))
-    if not point.is_stable:
-        return none
-    instance = point.instance
-    values, allowances = excesses(point), _allowances(point)
-    gradients = np.stack([coupling.gradient(point) for coupling in couplings])
-    curvature = -instance.probabilities * (
-        instance.benefit.curvature(point.tokens) - point.cost_curvature
-    )
-    is_free = (point.tokens > instance.lower) & (point.tokens < instance.upper)
-    if not instance.accuracy.is_smooth:
-        # At a kink a type balances nothing; inside a straight piece it must, and may not bend.
-        ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
-        is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
-        stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
-        curvature = np.maximum(curvature, _YIELDING * stiffness)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
-    # A constraint with room to spare has the multiplier zero at the optimum; how much room that
-    # is cannot be told from a point alone, so that every choice is tried and the best bound kept.
-    order = [k for k in range(len(couplings)) if values[k] <= allowances[k]]
-    best, best_gap = none, coupled_gap(point, none)
-    for count in range(1, len(order) + 1):
-        for chosen in map(list, combinations(order, count)):
-            columns = (gradients[chosen] * weights).T
-            found = np.linalg.lstsq(columns, point.gradient * weights, rcond=None)[0]
-            multipliers = none.copy()
-            multipliers[chosen] = np.maximum(found, 0.0)
-            gap = coupled_gap(point, multipliers) if found.any() else np.inf
-            if gap < best_gap:
-                best, best_gap = multipliers, gap
-    if instance.accuracy.is_smooth or not order:
-        return best
-    # One after the other they may stop short; where depends on which comes first.
-    starts = [(best, order), *((none, order[k:] + order[:k]) for k in range(len(order)))]
-    for start, turn in starts:
-        multipliers = _sharpened(point, start, turn)
-        gap = coupled_gap(point, multipliers)
-        if gap < best_gap:
-            best, best_gap = multipliers, gap
-    return best
-
-
-def _sharpened(point: Evaluation, multipliers: FloatArray, order: list[int]) -> FloatArray:
-    """Multipliers that make the bound sharper, one after the other, by bisection.
-
-    At a corner a type is content with a whole interval of marginal costs, and a gradient says
-    little. The bound is convex in each multiplier, and falls with it while the responses exceed
-    what the constraint, to first order, allows.
-    """
-    instance = point.instance
-    values = excesses(point)
-    gradients = [coupling.gradient(point) for coupling in instance.couplings]
-    multipliers = multipliers.copy()
-
-    def excess(place: int, multiplier: float) -> float:
-        multipliers[place] = multiplier
-        response = lagrangian(point, multipliers).response
-        coupling = instance.couplings[place]
-        if coupling.is_floor:
-            return coupling.excess(instance.evaluate(response))
-        return float(values[place] + gradients[place] @ (response - point.tokens))
-
-    for _ in range(_SWEEPS if len(order) > 1 else 1):
-        for place in order:
-            least, most = 0.0, float(multipliers[place]) or 1.0
-            if excess(place, 0.0) <= 0.0:
-                continue
-            while excess(place, most) > 0.0 and most < _GREATEST:
-                least, most = most, _WIDER * most
-            while least < (middle := 0.5 * (least + most)) < most:
-                if excess(place, middle) > 0.0:
-                    least = middle
-                else:
-                    most = middle
-            multipliers[place] = most
-    return multipliers
 
 
 def _allowances(point: Evaluation) -> FloatArray:

@@ -14,12 +14,11 @@ all their digits, and slopes do not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates import excesses
+from cvxqueue.certificates import excesses, multiplier_step
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
@@ -34,9 +33,6 @@ _SHORTEST = 1e-15
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
 _SETTLED = 1e-7
-_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
-# The Hessian is zero where every type is at a bound; this share of the natural one stands in.
-_REGULARIZATION = 1e-12
 
 
 # What stands for a stiffness of zero, relative to a marginal cost over the largest tokens, or one.
@@ -81,8 +77,10 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
 
     today = at(np.zeros(len(instance.couplings)), None)
     while True:
-        direction = _newton_direction(instance, today) if instance.couplings else None
-        moved = None
+        direction, moved = None, None
+        if instance.couplings:
+            hessian, worth = _dual_hessian(instance, today), _worth(instance, today)
+            direction = multiplier_step(today.multipliers, today.excess, hessian, worth)
         if direction is not None:
             is_small = np.abs(direction) <= _SETTLED * today.multipliers
             yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
@@ -98,48 +96,6 @@ def _worth(instance: ModelData, today: DualPoint) -> float:
     """Seconds that the objective is about; where it is about none, those that tokens can take."""
     scale = float(today.point.scale)
     return scale if scale > 0.0 else float(instance.evaluate(instance.upper).mean_service_time)
-
-
-def _newton_direction(instance: ModelData, today: DualPoint) -> FloatArray | None:
-    """Step to the minimum of the quadratic model over multipliers ≥ 0; ``None`` for no step."""
-    multipliers, excess = today.multipliers, today.excess
-    hessian = _dual_hessian(instance, today)
-    # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
-    natural = np.square(excess) / _worth(instance, today)
-    own = np.maximum(hessian.diagonal(), 0.0)
-    own = np.where(own > 0.0, own * (1.0 + _REGULARIZATION), natural)
-    active = np.flatnonzero(((multipliers > 0.0) | (excess > 0.0)) & (own > 0.0))
-    if not active.size:
-        return None
-    hessian[np.diag_indices(own.size)] = own
-    hessian = hessian[np.ix_(active, active)]
-    # In units of its own for each multiplier: they may be dozens of decades apart.
-    unit = 1.0 / np.sqrt(hessian.diagonal())
-    scaled = hessian * unit * unit[:, np.newaxis]
-    step = np.zeros_like(multipliers)
-    step[active] = unit * _quadratic_step(scaled, excess[active] * unit, multipliers[active] / unit)
-    is_nothing = np.abs(step) <= _ROUNDING * multipliers
-    return step if np.isfinite(step).all() and not is_nothing.all() else None
-
-
-def _quadratic_step(hessian: FloatArray, excess: FloatArray, multipliers: FloatArray) -> FloatArray:
-    """Minimiser d of ½ dᵀHd − excess·d with multipliers + d ≥ 0, by trying every active set."""
-    count = multipliers.size
-    for size in range(count, -1, -1):
-        for chosen in combinations(range(count), size):
-            free = list(chosen)
-            step: FloatArray = -multipliers
-            step[free] = 0.0
-            if free:
-                right = excess[free] - hessian[free] @ step
-                step[free] = np.linalg.lstsq(hessian[np.ix_(free, free)], right, rcond=None)[0]
-            slope = hessian @ step - excess
-            slope[free] = 0.0
-            if (multipliers + step >= 0.0).all() and (slope >= 0.0).all():
-                return step
-    # Only rounding leaves none: a short step down the gradient.
-    downhill: FloatArray = np.maximum(excess / hessian.diagonal().max(), -multipliers)
-    return downhill
 
 
 def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
