@@ -209,7 +209,7 @@ def test_limits_reach_the_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_time_left_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, np.full(5, 100.0))
     solution = cq.solve(server(), "conic", time_limit=1e-9, on_failure="return")
-    assert not solution.is_optimal
+    assert solution.status is cq.Status.TIME_LIMIT
     assert "out of time" in solution.backend_status
 
 

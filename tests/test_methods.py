@@ -77,8 +77,9 @@ def recorder(seen: list[cq.Progress]) -> Callable[[cq.Progress], bool]:
         ),
         ({"start": [0.0, 0.0, 0.0, 0.0, 40000.0]}, r"start\[4\] = 40000\.0"),
         ({"start": [math.nan] * 5}, r"start\[0\] = nan must be finite"),
-        ({"start": 32768.0}, r"start makes the queue unstable .*min_tokens"),
+        ({"start": 32768.0}, r"start makes the queue unstable .*instance\.lower"),
         ({"method": "conic", "start": [0.0] * 5}, "'conic' takes no start"),
+        ({"method": ["newton"]}, r"method must be a name such as 'newton', got \['newton'\]"),
     ],
     ids=lambda value: (
         "" if isinstance(value, str) else "-".join(f"{k}={v}" for k, v in value.items())
@@ -208,9 +209,24 @@ def test_a_callback_sees_every_iteration_and_can_stop(how: str) -> None:
         assert row.relative_gap == certificate.relative_gap
 
 
+@pytest.mark.parametrize("method", [method.name for method in cq.methods()])
+def test_a_callback_sees_the_last_iterate_too(method: str) -> None:
+    seen: list[cq.Progress] = []
+    solution = cq.solve(SERVER, method, callback=recorder(seen))
+    assert [row.iteration for row in seen] == [row.iteration for row in solution.history]
+    assert seen[-1].gap == solution.gap
+    # What was certified by then stays the answer.
+    assert cq.solve(SERVER, "conic", callback=lambda row: True).is_optimal
+
+
 def test_a_stopped_solve_says_so() -> None:
     with pytest.raises(cq.ConvergenceError, match=r"'stopped'.*callback"):
         cq.solve(SERVER, callback=lambda row: True)
+
+
+def test_a_callback_must_be_callable() -> None:
+    with pytest.raises(cq.InvalidInputError, match="callback must be callable, got 3"):
+        cq.solve(SERVER, callback=3)  # type: ignore[arg-type]
 
 
 def test_a_callback_that_fails_is_heard() -> None:

@@ -285,6 +285,8 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
     >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
     True
     """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
     given = float_array("tokens", tokens)
     if given.shape != (instance.size,):
         raise InvalidInputError(

@@ -90,12 +90,12 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         "start", order_bracket(instance).lower if start is None else start, instance.size
     )
     is_inside = (tokens >= instance.lower) & (tokens <= instance.upper)
-    require("start", tokens, is_inside, "must lie between min_tokens and max_tokens")
+    require("start", tokens, is_inside, "must lie between instance.lower and instance.upper")
     point = instance.evaluate(tokens)
     if not point.is_stable:
         raise InvalidInputError(
             f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
-            "below 1); use instance.min_tokens"
+            "below 1); use instance.lower"
         )
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     level = float(point.objective)

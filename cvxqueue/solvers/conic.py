@@ -101,6 +101,7 @@ def conic(
     BackendError
         While iterating, if the solver gave no usable point at all.
     """
+    deadline = math.inf if limits is None else time.perf_counter() + limits.time_limit
     if not isinstance(polish, bool):
         raise InvalidInputError(f"polish must be True or False, got {polish!r}")
     # A solver's word for an infeasible program does not say what would do.
@@ -115,10 +116,9 @@ def conic(
         for rung in rungs:
             most = rung.options.get(name, limits.max_iterations)
             rung.options[name] = min(most, limits.max_iterations)
-    deadline = math.inf if limits is None else time.perf_counter() + limits.time_limit
     path = _DIRECT if is_direct else _COMPILED
     answers = _climb(instance, solver, path, rungs, back_end.time_limit, deadline)
-    return _each_polished(answers) if polish else answers
+    yield from _each_polished(answers) if polish else answers
 
 
 def _written_form(instance: Instance, scaling: float) -> Formulation:

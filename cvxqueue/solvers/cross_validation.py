@@ -129,6 +129,10 @@ def cross_validate(
     InvalidInputError
         If a method is not known, or none is given.
     """
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    if isinstance(methods, str):
+        raise InvalidInputError(f"methods must be a sequence of names, got {methods!r}")
     if methods is None:
         methods = [method.name for method in able_methods(instance)]
     names = [find_method(name).name for name in methods]

@@ -74,14 +74,14 @@ class Limits(NamedTuple):
     """When the driver stops a method."""
 
     tolerance: float | None
-    """Relative gap to certify; ``None`` for the least that float64 can prove (`tightest`)."""
+    """Relative gap to certify; ``None`` for `tightest_tolerance`."""
     max_iterations: int
     time_limit: float
     callback: Callable[[Progress], bool] | None
 
 
 def tightest_tolerance(point: Evaluation) -> FloatArray:
-    """The relative gap that `newton` is held to: near saturation rounding alone costs more.
+    """The least relative gap that float64 can prove: near saturation rounding alone costs more.
 
     Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
     straight piece of its curve, any of the piece is nearly as good, to rounding.
@@ -119,10 +119,11 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         try:
             proposal = next(proposals, None)
         except BackendError as error:
-            status = Status.NUMERICAL_ERROR
+            proposal, status = None, Status.NUMERICAL_ERROR
             backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
-            break
         if proposal is None:
+            if time.perf_counter() - started >= limits.time_limit:
+                status = Status.TIME_LIMIT
             break
         iterations += proposal.iterations
         setup_time += proposal.setup_time
@@ -145,12 +146,13 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             backend_status = proposal.backend_status
         if gap < best_gap:
             best, best_gap, best_objective, multipliers = point, gap, objective, found
+        is_stopped = limits.callback is not None and limits.callback(_progress(point, history[-1]))
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
         if may_end and _is_certified(best, best_gap, limits.tolerance):
             status = Status.OPTIMAL
             break
-        if limits.callback is not None and limits.callback(_progress(point, history[-1])):
+        if is_stopped:
             status = Status.STOPPED
             break
         if iterations >= limits.max_iterations:

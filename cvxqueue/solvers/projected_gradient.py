@@ -56,8 +56,9 @@ def projected_gradient(
     point = instance.evaluate(tokens)
     certified = step_size(instance, tokens)
     if metric == "scalar":
-        return _plain(point, certified.value)
-    return _accelerated(point, certified.metric)
+        yield from _plain(point, certified.value)
+    else:
+        yield from _accelerated(point, certified.metric)
 
 
 def _plain(point: Evaluation, bound: float) -> Proposals:

@@ -167,6 +167,8 @@ def find_method(name: str) -> Method:
     InvalidInputError
         If there is none of that name.
     """
+    if not isinstance(name, str):
+        raise InvalidInputError(f"method must be a name such as 'newton', got {name!r:.80}")
     if name not in METHODS:
         raise InvalidInputError(f"unknown method {name!r}: {nearest(str(name), METHODS)}")
     return METHODS[name]

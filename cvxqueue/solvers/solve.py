@@ -42,7 +42,8 @@ def solve(
         A name from `methods()`.
     tolerance : float, optional
         Certified gap to reach, relative to α Σ π w p + T. By default 1e-9, and for ``"newton"``
-        max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove.
+        max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times that where
+        curves have kinks, and no less than 1e-9 under constraints on all types together.
     max_iterations : int, optional
         Limit on the iterations; by default the method's own.
     time_limit : float, default infinity
@@ -53,11 +54,14 @@ def solve(
         saves some of the passes. ``"conic"`` takes none, and where constraints couple the types
         ``"newton"`` has no use for it: it begins with multipliers of zero.
     callback : callable, optional
-        Called with a `Progress` after each iteration; a true answer stops the method.
+        Called with a `Progress` after each iteration, the last one included; a true answer stops
+        the method.
     on_failure : {"raise", "return"}, default "raise"
         What to do with an answer that is not certified within the tolerance.
     **options
-        Options of the method; see `methods()`.
+        Options of the method, by the names that its `Method.options` lists: `solver`,
+        `solver_options` and `polish` of ``"conic"``, `damping` of ``"fixed-point"``, `metric` of
+        ``"projected-gradient"``.
 
     Returns
     -------
@@ -92,6 +96,8 @@ def solve(
         raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
     if on_failure not in ("raise", "return"):
         raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {on_failure!r}")
+    if callback is not None and not callable(callback):
+        raise InvalidInputError(f"callback must be callable, got {callback!r:.80}")
     chosen = find_method(method)
     limits = Limits(
         tolerance=chosen.tolerance if tolerance is None else positive("tolerance", tolerance),
@@ -172,6 +178,6 @@ def _stable_start(instance: Instance, start: ArrayLike) -> FloatArray:
     if not point.is_stable:
         raise InvalidInputError(
             f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
-            "below 1); use instance.min_tokens"
+            "below 1); use instance.lower"
         )
     return tokens
