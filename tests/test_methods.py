@@ -52,7 +52,7 @@ def recorder(seen: list[cq.Progress]) -> Callable[[cq.Progress], bool]:
     ("arguments", "message"),
     [
         ({"method": "newtn"}, r"unknown method 'newtn': did you mean 'newton'\?.*conic"),
-        ({"method": None}, "unknown method None"),
+        ({"method": None}, "method must be a name such as .newton., got None"),
         ({"tolerance": 0.0}, r"tolerance = 0\.0 must be > 0"),
         ({"tolerance": -1e-9}, "tolerance = -1e-09 must be > 0"),
         ({"tolerance": math.nan}, "tolerance = nan must be finite"),
