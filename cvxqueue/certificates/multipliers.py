@@ -220,6 +220,7 @@ def _sharpened(point: Evaluation, multipliers: FloatArray, order: list[int]) -> 
         return float(values[place] + gradients[place] @ (response - point.tokens))
 
     for _ in range(_SWEEPS if len(order) > 1 else 1):
+        before = multipliers.copy()
         for place in order:
             least, most = 0.0, float(multipliers[place]) or 1.0
             if excess(place, 0.0) <= 0.0:
@@ -232,4 +233,6 @@ def _sharpened(point: Evaluation, multipliers: FloatArray, order: list[int]) -> 
                 else:
                     most = middle
             multipliers[place] = most
+        if (np.abs(multipliers - before) <= _ROUNDING * before).all():
+            break
     return multipliers
