@@ -25,6 +25,7 @@ from cvxqueue.certificates import (
 )
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
+from tests.families import QUEUES, planted
 from tests.generator import planted_instance, random_parameters
 from tests.instances import CATALOGUE, allocations, instance_of, rates
 from tests.oracle import Problem
@@ -217,6 +218,20 @@ def test_multipliers_balance_the_gradient(name: str) -> None:
     assert np.max(np.abs(residual) / cost) == certificate.stationarity
     # Complementarity is part of what the gap sums up.
     assert 0 <= certificate.complementarity <= 2 * certificate.gap
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+@pytest.mark.parametrize("curve", ["points", "mixed"])
+def test_a_type_at_a_kink_balances_with_a_slope_between_those_of_its_sides(
+    queue: str, curve: str
+) -> None:
+    rng = np.random.default_rng(3)
+    instance = planted(rng, queue, "affine", curve, n=6).family.instance()
+    certificate = cq.solve(instance).certificate
+    assert certificate.stationarity <= 1e-6
+    off = np.maximum(certificate.tokens * 0.99, instance.lower)
+    # Within a piece the slope is that of the piece alone.
+    assert cq.certify(instance, off).stationarity > 1e-3
 
 
 def test_multipliers_of_bounds_are_what_a_moved_bound_gains() -> None:

@@ -192,10 +192,18 @@ class Certificate(ArrayData):
 
     @cached_property
     def stationarity(self) -> float:
-        """Largest ``|∇J + lower − upper|`` of a type, relative to its marginal cost ∂T/∂l."""
-        residual = self._gradient + self.lower_multipliers - self.upper_multipliers
-        cost = self.instance.probabilities * self.lagrangian.marginal_cost
-        return float(np.max(np.abs(residual) / cost))
+        """Largest ``|∇J + lower − upper|`` of a type, relative to its marginal cost ∂T/∂l.
+
+        At a kink of its curve a type has a whole interval of slopes, of which the best one counts.
+        """
+        last = first = self._gradient + self.lower_multipliers - self.upper_multipliers
+        mix, point = self.instance.probabilities, self.lagrangian
+        if not self.instance.accuracy.is_smooth:
+            # The gradient has the slope from the right; at a kink the one from the left is larger.
+            slope = point.instance.benefit.slope(np.nextafter(self.tokens, 0.0))
+            first = last + mix * (slope - point.marginal_benefit)
+        residual = np.maximum(last, 0.0) + np.maximum(-first, 0.0)
+        return float(np.max(residual / (mix * point.marginal_cost)))
 
     @cached_property
     def complementarity(self) -> float:
