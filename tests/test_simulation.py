@@ -461,6 +461,16 @@ def test_tails_and_quantiles_of_the_exponential_server() -> None:
     assert tail.covers(load * math.exp(-(1.0 - load) * 3.0))
 
 
+def test_where_nobody_departs_quantiles_are_not_numbers_as_means_are() -> None:
+    instance = at_load(0.5, queue=cq.ProcessorSharing())
+    simulation = cq.simulate(instance, 2000.0, arrivals=[0.0, 0.0, 0.1], quantiles=[0.5])
+    mean = simulation.mean_system_time
+    assert math.isnan(mean.value)
+    for quantile in (simulation.waiting_quantiles[0.5], simulation.system_quantiles[0.5]):
+        assert math.isnan(quantile.value)
+        assert quantile.interval == mean.interval == (-math.inf, math.inf)
+
+
 def test_what_hardly_happens_is_not_said_to_be_impossible() -> None:
     simulation = cq.simulate(
         at_load(1e-8), TOKENS, queries=100_000, seed=1, thresholds=[5.0], quantiles=[0.9999999]
