@@ -773,7 +773,10 @@ def test_one_batch_says_nothing_of_its_error() -> None:
         ({"seed": "a"}, r"seed = 'a' must be"),
         ({"confidence": 1.0}, r"confidence = 1.0 must be between 0 and 1"),
         ({"quantiles": [0.5, 2.0]}, r"quantiles\[1\] = 2.0 must be between"),
+        ({"quantiles": 99}, r"quantiles = 99.0 must be between"),
         ({"thresholds": ["x"]}, r"thresholds\[0\] must be one number"),
+        ({"thresholds": None}, r"thresholds must be one number, got None"),
+        ({"progress": 3}, r"progress must be a callable, got 3"),
         ({"arrivals": -1.0}, r"arrivals = -1.0 must be ≥ 0"),
         ({"arrivals": [1.0]}, r"arrivals must have at least two times"),
         ({"arrivals": [1.0, 3.0, 2.0]}, r"arrivals\[2\] = 2.0 must be ≥ the time before it, 3.0"),
@@ -803,6 +806,31 @@ def test_allocations_that_are_refused() -> None:
         cq.compare(server(0.4), [TOKENS, 4096.0])
     with pytest.raises(cq.InvalidInputError, match="at least one entry"):
         cq.compare(server(0.4), [])
+    with pytest.raises(cq.InvalidInputError, match=r"list of tokens for each, got 3\.0"):
+        cq.compare(server(0.4), 3.0)  # type: ignore[arg-type]
+
+
+def test_what_is_no_instance_is_refused() -> None:
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 'x'"):
+        cq.simulate("x", [1.0])  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 'x'"):
+        cq.compare("x", [[1.0]])  # type: ignore[arg-type]
+
+
+def test_one_number_is_as_good_as_a_list_of_one() -> None:
+    instance, options = server(0.1), {"queries": 2000, "seed": 3}
+    one = cq.simulate(instance, TOKENS, quantiles=0.9, thresholds=np.array(2.0), **options)  # type: ignore[arg-type]
+    listed = cq.simulate(instance, TOKENS, quantiles=[0.9], thresholds=[2.0], **options)  # type: ignore[arg-type]
+    assert {**one.to_dict(), "seconds": 0} == {**listed.to_dict(), "seconds": 0}
+    alone = cq.compare(instance, np.array([[100.0, 50.0, 400.0]]), **options)  # type: ignore[arg-type]
+    assert alone.simulations[0].mean_waiting_time == one.mean_waiting_time
+
+
+def test_tokens_beyond_the_box_are_simulated() -> None:
+    beyond = np.array([5000.0, 50.0, 400.0])
+    instance = server(0.01)
+    assert (beyond > instance.max_tokens).any()
+    assert cq.simulate(instance, beyond, queries=50_000).against_theory().agrees
 
 
 def test_laws_that_are_not_known_are_refused() -> None:
