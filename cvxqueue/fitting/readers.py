@@ -18,6 +18,7 @@ from cvxqueue.fitting.columns import (
     find_columns,
     require_dates,
 )
+from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.tables import Row, Table, as_path, read_table
 from cvxqueue.model.arrays import FloatArray
@@ -106,18 +107,19 @@ def read_answers(
     if "correct" in values:
         correct = _array(values["correct"])
         if total is None:
-            # One answer a row.
-            if np.any((correct != 0.0) & (correct != 1.0)):
+            total = total_of_marks(correct)
+            if total is None:
                 raise InvalidInputError(
                     f"{path}: right answers need their number: "
                     f"{_missing('total', ANSWER_FIELDS, table)}"
                 )
-            total = _read_only(np.ones(correct.size))
         accuracy = _read_only(correct / total)
     elif "accuracy" in values:
         accuracy = _array(values["accuracy"])
     else:
-        raise InvalidInputError(f"{path}: {_missing('correct', ANSWER_FIELDS, table)}")
+        raise InvalidInputError(
+            f"{path}: {_missing('correct', ANSWER_FIELDS, table)}"
+        )
     return Answers(source, _array(values["tokens"]), accuracy, total, _texts(values))
 
 
