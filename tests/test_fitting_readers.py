@@ -356,7 +356,11 @@ def test_accuracies_with_and_without_the_number_of_answers(written: Path) -> Non
         ("tokens,accuracy\n1,64.0\n", r"accuracy = '64.0' must be in \[0, 1\].*not a percentage"),
         ("tokens,correct,total\n1,5,4\n", "line 2: correct = 5 must be at most total = 4"),
         ("tokens,correct\n1,5\n", "right answers need their number: no column for total"),
-        ("tokens,seconds\n1,5\n", "no column for correct"),
+        (
+            "tokens,seconds\n1,5\n",
+            r"no column for correct \(right answers\) or accuracy \(fraction of right answers\); "
+            "name it 'correct' or 'accuracy'",
+        ),
         ("tokens,accuracy,type\n1,0.5,\n2,0.5,a\n", "1 of 2 rows.*type is empty"),
     ],
 )

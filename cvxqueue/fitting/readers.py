@@ -111,14 +111,14 @@ def read_answers(
             if total is None:
                 raise InvalidInputError(
                     f"{path}: right answers need their number: "
-                    f"{_missing('total', ANSWER_FIELDS, table)}"
+                    f"{_missing(('total',), ANSWER_FIELDS, table)}"
                 )
         accuracy = _read_only(correct / total)
     elif "accuracy" in values:
         accuracy = _array(values["accuracy"])
     else:
         raise InvalidInputError(
-            f"{path}: {_missing('correct', ANSWER_FIELDS, table)}"
+            f"{path}: {_missing(('correct', 'accuracy'), ANSWER_FIELDS, table)}"
         )
     return Answers(source, _array(values["tokens"]), accuracy, total, _texts(values))
 
@@ -142,7 +142,7 @@ def _read(
         found = find_columns(fields, table.columns, columns)
         for name in needs:
             if name not in found:
-                raise InvalidInputError(_missing(name, fields, table))
+                raise InvalidInputError(_missing((name,), fields, table))
         rows = _selected(table, where or {})
         # An optional column that is empty throughout is as good as none.
         used = {
@@ -184,11 +184,13 @@ def _require_rows(table: Table) -> None:
         raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
 
 
-def _missing(name: str, fields: Mapping[str, Field], table: Table) -> str:
-    field = fields[name]
+def _missing(names: tuple[str, ...], fields: Mapping[str, Field], table: Table) -> str:
+    """What is wrong where the file has no column for a field, or for none of several."""
+    wanted = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
+    usual = [fields[name].names[0] for name in names]
     return (
-        f"no column for {name} ({field.meaning}); name it {field.names[0]!r}, or say which it is "
-        f"(columns, --column): {nearest(field.names[0], table.columns)}"
+        f"no column for {wanted}; name it {' or '.join(map(repr, usual))}, or say which it is "
+        f"(columns, --column): {nearest(usual[0], table.columns)}"
     )
 
 
