@@ -55,6 +55,11 @@ def test_a_tidy_table(written: Path) -> None:
         ("latency_us", 1e-6),
         ("Duration [ns]", 1e-9),
         ("service_time_minutes", 60.0),
+        ("latency_h", 3600.0),
+        ("Latency (hours)", 3600.0),
+        ("durationDays", 86400.0),
+        # Any other ending is no unit: the column is in seconds.
+        ("latency", 1.0),
         ("total time (milliseconds)", 1e-3),
     ],
 )
@@ -71,6 +76,19 @@ def test_a_named_column_has_the_unit_of_its_name(written: Path) -> None:
     found = read_requests(written, columns={"tokens": "n", "seconds": "wall_ms"})
     assert found.column("seconds").tolist() == [1.5, 2.5]
     assert found.column("tokens").tolist() == [7.0, 9.0]
+
+
+def test_hours_are_not_taken_for_seconds(written: Path) -> None:
+    write(written, "tokens,latency_hours\n100,0.5\n200,1\n")
+    named = read_requests(written, columns={"seconds": "latency_hours"})
+    assert named.column("seconds").tolist() == [1800.0, 3600.0]
+
+
+@pytest.mark.parametrize("name", ["arrival_days", "start_ms"])
+def test_a_date_has_a_unit_of_its_own(written: Path, name: str) -> None:
+    write(written, f"{name}\n2026-01-01\n2026-01-01 00:00:07\n")
+    found = read_requests(written, needs=("arrivals",), columns={"arrivals": name})
+    assert found.column("arrivals").tolist() == [0.0, 7.0]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])

@@ -51,8 +51,8 @@ def read_requests(
     columns : mapping of str to str, optional
         Column of the file for each field (``tokens``, ``seconds``, ``arrivals``,
         ``prompt_tokens``, ``budgets``, ``concurrency``, ``types``) whose name is not a usual one.
-        Times are in seconds, unless the column's name ends in another unit, such as ``_ms``,
-        ``_us``, ``_ns`` or ``_min``.
+        Times are in seconds, unless the column's name ends in another unit: ``_ms``, ``_us``,
+        ``_ns``, ``_min``, ``_h`` or ``_d``, or its name in full, such as ``_hours``.
     where : mapping of str to str, optional
         Keep the rows that have these values in these columns.
     format : {"csv", "vllm", "azure", "mooncake"}, optional
@@ -248,10 +248,9 @@ def _parse(row: Row, columns: Mapping[str, Column]) -> dict[str, float | str]:
     parsed: dict[str, float | str] = {}
     for name, column in columns.items():
         try:
-            value = column.field.parse(row.cells.get(column.name, ""))
+            parsed[name] = column.field.parse(row.cells.get(column.name, ""), column.scale)
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
-        parsed[name] = value * column.scale if isinstance(value, float) else value
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)
     if isinstance(correct, float) and isinstance(total, float) and correct > total:
         raise ValueError(
