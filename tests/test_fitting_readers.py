@@ -91,6 +91,17 @@ def test_a_date_has_a_unit_of_its_own(written: Path, name: str) -> None:
     assert found.column("arrivals").tolist() == [0.0, 7.0]
 
 
+def test_decimal_commas_are_told_from_other_text(written: Path) -> None:
+    write(written, "start;tokens;seconds\n1;100;0,7\n2;200;1,4\n")
+    with pytest.raises(
+        InvalidInputError, match=r"seconds = '0,7' is not a number; write a decimal point$"
+    ):
+        read_requests(written)
+    write(written, "start;tokens\n1,5;100\n")
+    with pytest.raises(InvalidInputError, match=r"date and time; write a decimal point$"):
+        read_requests(written, needs=("arrivals",))
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_other_delimiters(written: Path, delimiter: str) -> None:
     write(written, f"tokens{delimiter}seconds\n100{delimiter}1.5\n")

@@ -39,6 +39,7 @@ _UNITS = {"": 1.0} | {
 }
 # Seconds after 1970 of the year 5138; milliseconds since then are more from 1973 on.
 _LATEST = 1e11
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -251,12 +252,13 @@ def _number(cell: Any, scale: float, *, is_moment: bool) -> float:
         return math.nan if "_" in text else scale * float(text)
     except ValueError:
         pass
+    hint = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(text) else ""
     if not is_moment:
-        raise ValueError(f"= {text!r:.40} is not a number")
+        raise ValueError(f"= {text!r:.40} is not a number{hint}")
     try:
         return _moment(text)
     except ValueError as error:
-        raise ValueError(f"= {text!r:.40} is neither a number nor a date and time") from error
+        raise ValueError(f"= {text!r:.40} is neither a number nor a date and time{hint}") from error
 
 
 def _moment(text: str) -> float:
