@@ -95,6 +95,14 @@ def test_the_load_cannot_be_judged_where_it_does_not_vary() -> None:
     assert at.holds is True
 
 
+def test_times_on_the_line_do_not_go_with_the_load() -> None:
+    tokens = np.array([64.0, 128.0, 256.0, 512.0, 1024.0, 64.0, 128.0])
+    data = {"tokens": tokens, "seconds": tokens / 64.0, "concurrency": np.arange(1.0, 8.0)}
+    found = finding(data, "service regardless of load")
+    assert found.holds is True
+    assert (found.numbers["correlation"], found.numbers["p_value"]) == (0.0, 1.0)
+
+
 def test_poisson_arrivals_are_tested() -> None:
     rng = np.random.default_rng(1)
     poisson = finding({"arrivals": np.cumsum(rng.exponential(1.0, 500))}, "Poisson arrivals")
