@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -168,8 +167,6 @@ def _linearity(line: ServiceFit | str) -> Finding:
 
 
 def _load(requests: Requests, line: ServiceFit | str) -> Finding:
-    from scipy.special import stdtr
-
     subject = "service regardless of load"
     load = requests.in_flight
     if isinstance(line, str) or load is None:
@@ -184,10 +181,7 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
         return Finding(subject, None, f"E{always[1:]}.", {"concurrency": float(load[0])})
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
-    correlation = _rank_correlation(excess, load)
-    freedom = load.size - 2
-    t = correlation * math.sqrt(freedom / max(1.0 - correlation**2, 1e-300))
-    p_value = 2.0 * float(stdtr(freedom, -abs(t)))
+    correlation, p_value = _rank_correlation(excess, load)
     slope = float(robust_line(np.stack([np.ones(load.size), load], axis=1), excess)[0][1])
     numbers = {
         "correlation": correlation,
@@ -212,14 +206,14 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
     )
 
 
-def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
-    """Spearman's."""
-    from scipy.stats import rankdata
+def _rank_correlation(a: FloatArray, b: FloatArray) -> tuple[float, float]:
+    """Spearman's, and its two-sided p-value; none where one never varies."""
+    from scipy.stats import spearmanr
 
-    x, y = rankdata(a), rankdata(b)
-    x, y = x - x.mean(), y - y.mean()
-    size = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / size if size > 0 else 0.0
+    if not np.ptp(a) or not np.ptp(b):
+        return 0.0, 1.0
+    found = spearmanr(a, b)
+    return float(found.statistic), float(found.pvalue)
 
 
 def _arrivals(requests: Requests) -> Finding:
