@@ -58,6 +58,18 @@ def test_a_server_like_the_model_passes() -> None:
     }
 
 
+def test_data_in_memory_are_diagnosed_as_fit_takes_them() -> None:
+    data = server()
+    found, expected = cq.diagnose(data), cq.diagnose(requests(data))
+    for mine, other in zip(found.findings, expected.findings, strict=True):
+        assert (mine.holds, mine.sentence) == (other.holds, other.sentence)
+    assert found.source == "data in memory (requests, 300 rows)"
+    with pytest.raises(cq.InvalidInputError, match=r"requests: 'second' is no field: .*'seconds'"):
+        cq.diagnose({"tokens": [1, 2, 3], "second": [1, 2, 3]})
+    with pytest.raises(cq.InvalidInputError, match="data in memory: nothing can be tested"):
+        cq.diagnose({"tokens": [1, 2, 3]})
+
+
 def test_bent_service_is_found() -> None:
     data = server()
     straight = finding(data, "linear service")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import fit_arrivals
+from cvxqueue.fitting.memory import requests_from
 from cvxqueue.fitting.readers import read_requests
 from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
@@ -83,7 +85,7 @@ class Diagnosis:
 
 
 def diagnose(
-    requests: str | os.PathLike[str] | Requests,
+    requests: str | os.PathLike[str] | Requests | Mapping[str, Any],
     *,
     max_malformed: float = 0.01,
 ) -> Diagnosis:
@@ -91,19 +93,22 @@ def diagnose(
 
     Parameters
     ----------
-    requests : path or Requests
-        A file for `read_requests`. Which assumptions can be tested depends on its columns: tokens
-        and seconds for the service line, start times or concurrency beside them for the load,
-        arrival times for the arrivals, budgets beside tokens for their use.
+    requests : path, Requests or mapping
+        A file for `read_requests`, or columns such as ``{"tokens": [...], "seconds": [...]}``.
+        Which assumptions can be tested depends on the columns: tokens and seconds for the service
+        line, start times or concurrency beside them for the load, arrival times for the arrivals,
+        budgets beside tokens for their use.
     max_malformed : float, default 0.01
-        Largest fraction of malformed rows that are left out; more are an error.
+        Largest fraction of malformed rows of a file that are left out; more are an error.
 
     Raises
     ------
     InvalidInputError
-        If the file cannot be read, or nothing in it can be tested.
+        If the data cannot be read or hold what is not allowed, or nothing in it can be tested.
     """
-    if not isinstance(requests, Requests):
+    if isinstance(requests, Mapping):
+        requests = requests_from(requests, "requests", ())
+    elif not isinstance(requests, Requests):
         requests = read_requests(requests, needs=(), max_malformed=max_malformed)
     line = _line(requests)
     findings = (
