@@ -17,7 +17,7 @@ from cvxqueue.fitting.parameter import FittedParameter, require_confidence
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
-from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
 
 __all__ = ["CurveFit", "fit_curve"]
 
@@ -159,9 +159,9 @@ def fit_curve(
         gain=gain,
         rate=rate,
         goodness=goodness,
-        tokens=_frozen(counts.tokens),
-        observed=_frozen(observed),
-        fitted=_frozen(fitted),
+        tokens=read_only(counts.tokens),
+        observed=read_only(observed),
+        fitted=read_only(fitted),
         answers=float(counts.total.sum()) if is_counted else math.nan,
         method="binomial maximum likelihood"
         if is_counted
@@ -234,9 +234,3 @@ def _drop(confidence: float, dispersion: float, freedom: int | None) -> float:
 
     quantile = chdtri(1, 1.0 - confidence) if freedom is None else fdtri(1, freedom, confidence)
     return float(quantile) * dispersion / 2.0
-
-
-def _frozen(array: FloatArray) -> FloatArray:
-    copied = np.array(array, dtype=np.float64)
-    copied.flags.writeable = False
-    return copied

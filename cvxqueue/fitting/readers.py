@@ -21,7 +21,7 @@ from cvxqueue.fitting.columns import (
 from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.tables import Row, Table, as_path, read_table
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.suggest import nearest
 
 __all__ = ["read_answers", "read_requests"]
@@ -72,7 +72,7 @@ def read_requests(
     if arrivals is not None:
         require_dates(os.fspath(path), arrivals)
         # The origin of the clock does not matter, and large numbers lose digits.
-        arrivals = _read_only(arrivals - arrivals.min())
+        arrivals = read_only(arrivals - arrivals.min())
     return Requests(source=source, arrivals=arrivals, types=_texts(values), **arrays)
 
 
@@ -113,7 +113,7 @@ def read_answers(
                     f"{path}: right answers need their number: "
                     f"{_missing(('total',), ANSWER_FIELDS, table)}"
                 )
-        accuracy = _read_only(correct / total)
+        accuracy = read_only(correct / total)
     elif "accuracy" in values:
         accuracy = _array(values["accuracy"])
     else:
@@ -261,12 +261,7 @@ def _parse(row: Row, columns: Mapping[str, Column]) -> dict[str, float | str]:
 
 
 def _array(values: list[float]) -> FloatArray:
-    return _read_only(np.array(values, dtype=np.float64))
-
-
-def _read_only(array: FloatArray) -> FloatArray:
-    array.flags.writeable = False
-    return array
+    return read_only(np.array(values, dtype=np.float64))
 
 
 def _texts(values: Mapping[str, list[Any]]) -> tuple[str, ...] | None:
