@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def test_data_in_memory_are_diagnosed_as_fit_takes_them() -> None:
         cq.diagnose({"tokens": [1, 2, 3], "second": [1, 2, 3]})
     with pytest.raises(cq.InvalidInputError, match="data in memory: nothing can be tested"):
         cq.diagnose({"tokens": [1, 2, 3]})
+
+
+def test_numbers_that_are_not_known_are_none_in_plain_values() -> None:
+    found = cq.diagnose({"tokens": [1, 2, 3], "seconds": [1, 2, 3], "budgets": [2, 2, 4]})
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert data["linear_service"]["p_value"] is None
 
 
 def test_bent_service_is_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,21 @@ def test_one_answer_a_row_is_counted_in_memory_as_in_a_file(tmp_path: Path, kind
         fit_curve(tokens, marks, [1] * 200),
     ):
         assert found.to_dict() == read.to_dict()
+
+
+def test_what_is_not_finite_is_none_in_plain_values() -> None:
+    found = cq.fit(
+        # No bend can be seen in three rows, and no rate in answers that are all alike.
+        service={"tokens": [128, 1024, 2048], "seconds": [0.89, 7.04, 14.07]},
+        accuracy={"tokens": [0, 500, 1000, 4000], "accuracy": [0.5, 0.5, 0.5, 0.5]},
+        trace={"arrivals": np.arange(30.0)},
+    )
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert data["service"][""]["linearity"]["p_value"] is None
+    curve = data["accuracy"][""]
+    assert curve["goodness"]["p_value"] is None
+    assert curve["answers"] is None
+    assert curve["rate"]["interval"][1] is None
 
 
 def test_records_without_what_is_needed_are_refused(tmp_path: Path) -> None:

@@ -469,6 +469,9 @@ def test_where_nobody_departs_quantiles_are_not_numbers_as_means_are() -> None:
     for quantile in (simulation.waiting_quantiles[0.5], simulation.system_quantiles[0.5]):
         assert math.isnan(quantile.value)
         assert quantile.interval == mean.interval == (-math.inf, math.inf)
+    data = json.loads(json.dumps(simulation.to_dict(), allow_nan=False))
+    assert data["waiting_quantiles"]["0.5"]["value"] is None
+    assert data["mean_system_time"]["interval"] == [None, None]
 
 
 def test_what_hardly_happens_is_not_said_to_be_impossible() -> None:
@@ -622,7 +625,7 @@ def test_what_is_printed_and_what_is_written() -> None:
     for label in ("utilization", "  b (s)", "P(waiting > 2 s)", "waiting, 90 % quantile (s)"):
         assert label in text
     assert "20,000 queries, Poisson arrivals, 1 replication, " in text
-    data = json.loads(json.dumps(simulation.to_dict()))
+    data = json.loads(json.dumps(simulation.to_dict(), allow_nan=False))
     assert set(data["system_times"]) == {"a", "b", "c"}
     assert data["mean_waiting_time"]["interval"][0] < data["mean_waiting_time"]["value"]
     assert "Simulation(queries=20000" in repr(simulation)

@@ -51,7 +51,7 @@ class ArrivalFit:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, ready for JSON; ``None`` for what is not finite."""
         return {
             "rate": self.rate.to_dict(),
             "mix": {name: share.to_dict() for name, share in self.mix.items()},

@@ -18,6 +18,7 @@ from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
+from cvxqueue.model.plain import plain
 
 __all__ = ["CurveFit", "fit_curve"]
 
@@ -72,25 +73,27 @@ class CurveFit:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "floor": self.floor.to_dict(),
-            "gain": self.gain.to_dict(),
-            "rate": self.rate.to_dict(),
-            "goodness": {
-                "deviance": self.goodness.deviance,
-                "degrees_of_freedom": self.goodness.degrees_of_freedom,
-                "p_value": self.goodness.p_value,
-                "verdict": self.goodness.verdict,
-            },
-            "tokens": self.tokens.tolist(),
-            "observed": self.observed.tolist(),
-            "fitted": self.fitted.tolist(),
-            "residuals": self.residuals.tolist(),
-            "answers": self.answers,
-            "method": self.method,
-            "warnings": list(self.warnings),
-        }
+        """Return plain values; ``None`` for what is not finite."""
+        return plain(
+            {
+                "floor": self.floor.to_dict(),
+                "gain": self.gain.to_dict(),
+                "rate": self.rate.to_dict(),
+                "goodness": {
+                    "deviance": self.goodness.deviance,
+                    "degrees_of_freedom": self.goodness.degrees_of_freedom,
+                    "p_value": self.goodness.p_value,
+                    "verdict": self.goodness.verdict,
+                },
+                "tokens": self.tokens.tolist(),
+                "observed": self.observed.tolist(),
+                "fitted": self.fitted.tolist(),
+                "residuals": self.residuals.tolist(),
+                "answers": self.answers,
+                "method": self.method,
+                "warnings": list(self.warnings),
+            }
+        )
 
 
 def fit_curve(

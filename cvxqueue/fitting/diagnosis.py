@@ -17,6 +17,7 @@ from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.plain import plain
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -69,19 +70,21 @@ class Diagnosis:
     source: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, by subject."""
-        return {
-            "source": self.source,
-            "warnings": list(self.warnings),
-            **{
-                found.subject.replace(" ", "_"): {
-                    "holds": found.holds,
-                    "meaning": found.sentence,
-                    **found.numbers,
-                }
-                for found in self.findings
-            },
-        }
+        """Return plain values, by subject; ``None`` for what is not finite."""
+        return plain(
+            {
+                "source": self.source,
+                "warnings": list(self.warnings),
+                **{
+                    found.subject.replace(" ", "_"): {
+                        "holds": found.holds,
+                        "meaning": found.sentence,
+                        **found.numbers,
+                    }
+                    for found in self.findings
+                },
+            }
+        )
 
 
 def diagnose(

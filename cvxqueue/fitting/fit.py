@@ -123,7 +123,7 @@ class Fit:
         return f"Fit({', '.join(parts)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, ready for JSON; ``None`` for what is not finite."""
         return {
             "service": {name: found.to_dict() for name, found in self.service.items()},
             "accuracy": {name: found.to_dict() for name, found in self.curves.items()},

@@ -10,6 +10,7 @@ import numpy as np
 
 from cvxqueue.fitting.parameter import FittedParameter
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.plain import plain
 
 __all__ = ["PoissonTest", "exponential_p_value", "normal_quantile", "poisson_test"]
 
@@ -96,19 +97,21 @@ class PoissonTest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "is_rejected": self.is_rejected,
-            "p_value": self.p_value,
-            "gap_statistic": self.gap_statistic,
-            "gap_p_value": self.gap_p_value,
-            "gap_scv": self.gap_scv.to_dict(),
-            "dispersion": self.dispersion,
-            "windows": self.windows,
-            "window": self.window,
-            "count_p_value": self.count_p_value,
-            "sentence": self.sentence,
-        }
+        """Return plain values; ``None`` for what is not finite."""
+        return plain(
+            {
+                "is_rejected": self.is_rejected,
+                "p_value": self.p_value,
+                "gap_statistic": self.gap_statistic,
+                "gap_p_value": self.gap_p_value,
+                "gap_scv": self.gap_scv.to_dict(),
+                "dispersion": self.dispersion,
+                "windows": self.windows,
+                "window": self.window,
+                "count_p_value": self.count_p_value,
+                "sentence": self.sentence,
+            }
+        )
 
 
 def poisson_test(times: FloatArray, gaps: FloatArray, confidence: float) -> PoissonTest:
