@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +12,10 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.model.arrays import FloatArray, float_array
 from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.types import ServiceTimes
+
+if TYPE_CHECKING:
+    from cvxqueue.simulation.result import Simulation
 
 __all__ = ["CheckRow", "GapTest", "TheoryCheck", "check_simulation", "gap_test"]
 
