@@ -16,7 +16,7 @@ from scipy import stats
 import cvxqueue as cq
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
-from cvxqueue.simulation import gap_test
+from cvxqueue.simulation import poisson_test
 from cvxqueue.simulation.arrivals import BatchGaps
 from cvxqueue.simulation.estimate import BatchSums, estimate_of, wilson
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
@@ -127,7 +127,7 @@ def test_every_queue_agrees_with_its_closed_forms(
     assert {"Little: L − λ T", "mean waiting time (s)", "system time of type 3 (s)"} <= named
     assert ("P(wait > 0)" in named) == isinstance(queue, cq.FIFO)
     assert check.poisson_ratio is None
-    assert check.gap_test is None
+    assert check.poisson_test is None
     assert "agree" in str(check)
     assert json.loads(json.dumps(check.to_dict()))["agrees"] is True
 
@@ -661,31 +661,45 @@ def test_a_type_that_never_came_has_no_estimate() -> None:
 # Traces.
 
 
-def test_the_gap_test_keeps_its_level_and_has_power() -> None:
-    rng = np.random.default_rng(0)
-    values = [gap_test(np.cumsum(rng.exponential(2.0, 300))).p_value for _ in range(400)]
-    assert stats.kstest(values, "uniform").pvalue > 1e-3
-    for scv in (0.5, 2.0):
-        found = gap_test(np.cumsum(rng.gamma(1.0 / scv, scv, 3000)))
-        assert found.rejects
-        assert found.scv == pytest.approx(scv, rel=0.2)
-        assert "are rejected" in str(found)
-    assert gap_test(np.arange(100.0)).rejects
-    assert "not rejected" in str(gap_test(np.cumsum(rng.exponential(1.0, 500))))
+def poisson(mean: float, count: int, seed: int = 0) -> FloatArray:
+    return np.cumsum(np.random.default_rng(seed).exponential(mean, count))
+
+
+@pytest.mark.parametrize(
+    ("times", "is_rejected"),
+    [
+        (poisson(5.0, 1000), False),
+        # On the clock of a log: whole seconds.
+        (np.floor(poisson(5.0, 1000)), False),
+        # Each half is Poisson, and so are the gaps nearly; the counts are not.
+        (np.concatenate([poisson(3.0, 600), 2000.0 + poisson(6.0, 600, 1)]), True),
+        (np.arange(100.0), True),
+    ],
+    ids=["Poisson", "whole seconds", "two rates", "by the clock"],
+)
+def test_a_trace_is_judged_as_diagnose_judges_it(times: FloatArray, is_rejected: bool) -> None:
+    test = cq.simulate(at_load(0.1), TOKENS, arrivals=times).against_theory().poisson_test
+    assert test is not None
+    assert test.is_rejected is is_rejected
+    (finding,) = (
+        it for it in cq.diagnose({"arrivals": times}).findings if it.subject == "Poisson arrivals"
+    )
+    assert finding.holds is not is_rejected
+    assert finding.sentence == f"{test.sentence}."
 
 
 @pytest.mark.parametrize(
     ("times", "message"),
-    [([0.0, 1.0], "at least 3"), ([3.0, 1.0, 2.0], "in order"), ([1.0] * 5, "at one time")],
+    [([0.0, 1.0], "2 arrivals are too few"), ([1.0] * 10, "all 10 arrivals are at one time")],
 )
-def test_gaps_that_cannot_be_tested(times: list[float], message: str) -> None:
+def test_arrivals_that_cannot_be_tested(times: list[float], message: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=message):
-        gap_test(np.array(times))
+        poisson_test(times)
 
 
-def test_a_trace_of_two_arrivals_has_no_gap_test() -> None:
-    simulation = cq.simulate(at_load(0.5), TOKENS, arrivals=[0.0, 1000.0])
-    assert simulation.against_theory().gap_test is None
+def test_a_trace_of_nine_arrivals_has_no_test() -> None:
+    simulation = cq.simulate(at_load(0.5), TOKENS, arrivals=1000.0 * np.arange(9.0))
+    assert simulation.against_theory().poisson_test is None
 
 
 def test_a_bursty_trace_against_the_poisson_model() -> None:
@@ -697,9 +711,10 @@ def test_a_bursty_trace_against_the_poisson_model() -> None:
     assert check.agrees, str(check)
     assert check.poisson_ratio is not None
     assert check.poisson_ratio.interval[0] > 1.2
-    assert check.gap_test is not None
-    assert check.gap_test.rejects
-    assert json.loads(json.dumps(check.to_dict()))["gap_test"]["rejects"] is True
+    assert check.poisson_test is not None
+    assert check.poisson_test.is_rejected
+    assert json.loads(json.dumps(check.to_dict()))["poisson_test"]["is_rejected"] is True
+    assert f"{check.poisson_test.sentence}." in str(check)
 
 
 def test_an_overloaded_trace_is_replayed_and_called_so() -> None:

@@ -13,12 +13,12 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.levels import merged
 from cvxqueue.fitting.likelihood import Counts
 from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
-from cvxqueue.fitting.parameter import FittedParameter, require_confidence
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
 from cvxqueue.model.plain import plain
+from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = ["CurveFit", "fit_curve"]
 

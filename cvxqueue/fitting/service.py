@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.parameter import FittedParameter, require_confidence
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.model.plain import plain
+from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 
