@@ -225,6 +225,12 @@ def test_a_parameter_in_the_denominator_by_a_variable_of_its_own() -> None:
     [
         (lambda: atoms.mg1_waiting_time(1.0, 1.0, 0.0), r"arrival_rate = 0\.0 must be > 0"),
         (lambda: atoms.mg1_system_time(1.0, 1.0, -1.0), r"arrival_rate = -1\.0 must be > 0"),
+        (lambda: atoms.mm1_system_time(cp.Variable(), -3.0), r"arrival_rate = -3\.0 must be ≥ 0"),
+        (lambda: atoms.mm1_system_time(cp.Variable(), np.nan), "arrival_rate = nan must be finite"),
+        (
+            lambda: atoms.mm1_system_time(np.array([2.0, -1.0]), cp.Variable(2)),
+            r"service_rate\[1\] = -1\.0 must be ≥ 0",
+        ),
         (lambda: atoms.processor_sharing_system_time(1.0, np.nan), "finite number, got nan"),
         (lambda: atoms.processor_sharing_system_time(1.0, True), "finite number, got True"),
         (

@@ -76,7 +76,7 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
     assert main(["simulate", SERVER, "--trace", path, "--match-rate", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert (data["arrivals"], data["queries"]) == ("trace", 2000)
-    assert data["theory"]["gap_test"]["rejects"] is True
+    assert data["theory"]["poisson_test"]["is_rejected"] is True
     rate = cq.load(SERVER).arrival_rate
     scaled = (times - times[0]) * (1999 / ((times[-1] - times[0]) * rate))
     again = cq.simulate(cq.load(SERVER), data["tokens"], arrivals=scaled)

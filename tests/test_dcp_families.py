@@ -514,11 +514,31 @@ def test_what_has_no_such_tail() -> None:
         form = cq.formulate(instance(queue, service, "exponential"))
         with pytest.raises(cq.InvalidInputError, match=words):
             limits.waiting_tail_cap(form, 0.5)
+
+    class Ordered(cq.FIFO):
+        """First in first out by another name."""
+
+    orderly = cq.formulate(
+        instance("fifo", "affine", "exponential").replace(queue=Ordered()), "dcp"
+    )
+    assert limits.waiting_tail_cap(orderly, 0.5).is_dcp()
     still = cq.formulate(instance("fifo", "affine", "exponential"), "parametric")
     limits.waiting_tail_cap(still, 0.5)
     with pytest.raises(cq.InvalidInputError, match=r"service\.token_scv must be 0"):
         still.update(instance("fifo", "random", "exponential"))
     assert still.instance == instance("fifo", "affine", "exponential")
+
+
+def test_a_constraint_of_a_class_without_a_form() -> None:
+    class Tighter(cq.MaxMeanWaitingTime):
+        """Might demand anything."""
+
+    given = instance("fifo", "affine", "exponential").replace(constraints=[Tighter(9.0)])
+    with pytest.raises(
+        cq.InvalidInputError,
+        match=r"constraints = .*Tighter.* has no cvxpy form; those that do: MaxMeanSystemTime",
+    ):
+        cq.formulate(given)
 
 
 def test_bad_levels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,24 @@ def test_a_server_like_the_model_passes() -> None:
     }
 
 
+def test_data_in_memory_are_diagnosed_as_fit_takes_them() -> None:
+    data = server()
+    found, expected = cq.diagnose(data), cq.diagnose(requests(data))
+    for mine, other in zip(found.findings, expected.findings, strict=True):
+        assert (mine.holds, mine.sentence) == (other.holds, other.sentence)
+    assert found.source == "data in memory (requests, 300 rows)"
+    with pytest.raises(cq.InvalidInputError, match=r"requests: 'second' is no field: .*'seconds'"):
+        cq.diagnose({"tokens": [1, 2, 3], "second": [1, 2, 3]})
+    with pytest.raises(cq.InvalidInputError, match="data in memory: nothing can be tested"):
+        cq.diagnose({"tokens": [1, 2, 3]})
+
+
+def test_numbers_that_are_not_known_are_none_in_plain_values() -> None:
+    found = cq.diagnose({"tokens": [1, 2, 3], "seconds": [1, 2, 3], "budgets": [2, 2, 4]})
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert data["linear_service"]["p_value"] is None
+
+
 def test_bent_service_is_found() -> None:
     data = server()
     straight = finding(data, "linear service")
@@ -93,6 +112,14 @@ def test_the_load_cannot_be_judged_where_it_does_not_vary() -> None:
     assert "It needs" in finding(data, found.subject).sentence
     at = finding({**data, "concurrency": np.tile([1.0, 4.0], 150)}, found.subject)
     assert at.holds is True
+
+
+def test_times_on_the_line_do_not_go_with_the_load() -> None:
+    tokens = np.array([64.0, 128.0, 256.0, 512.0, 1024.0, 64.0, 128.0])
+    data = {"tokens": tokens, "seconds": tokens / 64.0, "concurrency": np.arange(1.0, 8.0)}
+    found = finding(data, "service regardless of load")
+    assert found.holds is True
+    assert (found.numbers["correlation"], found.numbers["p_value"]) == (0.0, 1.0)
 
 
 def test_poisson_arrivals_are_tested() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.fitting import read_answers, read_requests
+from cvxqueue.fitting import fit_curve, read_answers, read_requests
 
 SERVICE = {"tokens": [128, 512, 1024, 2048], "seconds": [1.888, 4.522, 8.034, 15.058]}
 ANSWERS: dict[str, Any] = {
@@ -196,7 +197,11 @@ def test_parts_that_do_not_fit_together_are_refused(
         ({"service": {"tokens": [5, 5, 5], "seconds": [1, 2, 3]}}, r"service \(data in memory\)"),
         ({"accuracy": {"correct": [1]}}, "accuracy: tokens is missing"),
         ({"accuracy": {"tokens": [1, 2, 3]}}, "give correct or accuracy, and not both"),
-        ({"accuracy": {"tokens": [1, 2, 3], "correct": [1, 1, 1]}}, "correct needs total"),
+        (
+            {"accuracy": {"tokens": [1, 2, 3], "correct": [1, 2, 1]}},
+            "accuracy: correct needs total",
+        ),
+        ({"accuracy": {"tokens": [1, 2, 3], "correct": [[1], 2, 1]}}, "got a ragged list"),
         ({"accuracy": {**ANSWERS, "total": 10}}, "correct.*must be at most total"),
         (
             {"accuracy": {**ANSWERS, "types": ["a"] * 8 + ["b"] * 2}},
@@ -209,6 +214,40 @@ def test_parts_that_do_not_fit_together_are_refused(
 def test_bad_input_is_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=message):
         cq.fit(**arguments)
+
+
+@pytest.mark.parametrize("kind", [float, int, bool, np.array])
+def test_one_answer_a_row_is_counted_in_memory_as_in_a_file(tmp_path: Path, kind: Any) -> None:
+    rng = np.random.default_rng(7)
+    tokens = np.repeat([0.0, 500.0, 1000.0, 4000.0], 50)
+    right = rng.random(200) < np.repeat([0.2, 0.5, 0.7, 0.9], 50)
+    path = tmp_path / "answers.csv"
+    rows = [f"{at:.0f},{str(is_right).lower()}" for at, is_right in zip(tokens, right, strict=True)]
+    path.write_text("\n".join(["tokens,is_correct", *rows]))
+    read = cq.fit(accuracy=path).curves[""]
+    marks = right if kind is np.array else [kind(is_right) for is_right in right]
+    assert read.answers == 200
+    for found in (
+        cq.fit(accuracy={"tokens": tokens, "correct": marks}).curves[""],
+        fit_curve(tokens, marks),
+        fit_curve(tokens, marks, [1] * 200),
+    ):
+        assert found.to_dict() == read.to_dict()
+
+
+def test_what_is_not_finite_is_none_in_plain_values() -> None:
+    found = cq.fit(
+        # No bend can be seen in three rows, and no rate in answers that are all alike.
+        service={"tokens": [128, 1024, 2048], "seconds": [0.89, 7.04, 14.07]},
+        accuracy={"tokens": [0, 500, 1000, 4000], "accuracy": [0.5, 0.5, 0.5, 0.5]},
+        trace={"arrivals": np.arange(30.0)},
+    )
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert data["service"][""]["linearity"]["p_value"] is None
+    curve = data["accuracy"][""]
+    assert curve["goodness"]["p_value"] is None
+    assert curve["answers"] is None
+    assert curve["rate"]["interval"][1] is None
 
 
 def test_records_without_what_is_needed_are_refused(tmp_path: Path) -> None:

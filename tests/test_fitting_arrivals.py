@@ -9,7 +9,7 @@ import pytest
 
 from cvxqueue import InvalidInputError
 from cvxqueue.fitting import fit_arrivals, read_requests
-from cvxqueue.fitting.poisson import exponential_p_value
+from cvxqueue.simulation.poisson import exponential_p_value
 from tests.measurements import AZURE_ARRIVALS, AZURE_GAP_SCV, azure_trace
 
 

@@ -305,7 +305,7 @@ def test_confidence_widens_the_intervals() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"tokens": [1, 2, 3], "correct": [1, 1, 1]}, "correct needs total"),
+        ({"tokens": [1, 2, 3], "correct": [1, 0.5, 1]}, "correct needs total"),
         ({"tokens": [1, 2, 3], "total": [1, 1, 1]}, "give correct .* or accuracy"),
         (
             {"tokens": [1, 2, 3], "correct": [1, 1, 1], "accuracy": [1, 1, 1], "total": [1, 1, 1]},

@@ -55,6 +55,11 @@ def test_a_tidy_table(written: Path) -> None:
         ("latency_us", 1e-6),
         ("Duration [ns]", 1e-9),
         ("service_time_minutes", 60.0),
+        ("latency_h", 3600.0),
+        ("Latency (hours)", 3600.0),
+        ("durationDays", 86400.0),
+        # Any other ending is no unit: the column is in seconds.
+        ("latency", 1.0),
         ("total time (milliseconds)", 1e-3),
     ],
 )
@@ -71,6 +76,30 @@ def test_a_named_column_has_the_unit_of_its_name(written: Path) -> None:
     found = read_requests(written, columns={"tokens": "n", "seconds": "wall_ms"})
     assert found.column("seconds").tolist() == [1.5, 2.5]
     assert found.column("tokens").tolist() == [7.0, 9.0]
+
+
+def test_hours_are_not_taken_for_seconds(written: Path) -> None:
+    write(written, "tokens,latency_hours\n100,0.5\n200,1\n")
+    named = read_requests(written, columns={"seconds": "latency_hours"})
+    assert named.column("seconds").tolist() == [1800.0, 3600.0]
+
+
+@pytest.mark.parametrize("name", ["arrival_days", "start_ms"])
+def test_a_date_has_a_unit_of_its_own(written: Path, name: str) -> None:
+    write(written, f"{name}\n2026-01-01\n2026-01-01 00:00:07\n")
+    found = read_requests(written, needs=("arrivals",), columns={"arrivals": name})
+    assert found.column("arrivals").tolist() == [0.0, 7.0]
+
+
+def test_decimal_commas_are_told_from_other_text(written: Path) -> None:
+    write(written, "start;tokens;seconds\n1;100;0,7\n2;200;1,4\n")
+    with pytest.raises(
+        InvalidInputError, match=r"seconds = '0,7' is not a number; write a decimal point$"
+    ):
+        read_requests(written)
+    write(written, "start;tokens\n1,5;100\n")
+    with pytest.raises(InvalidInputError, match=r"date and time; write a decimal point$"):
+        read_requests(written, needs=("arrivals",))
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -356,7 +385,11 @@ def test_accuracies_with_and_without_the_number_of_answers(written: Path) -> Non
         ("tokens,accuracy\n1,64.0\n", r"accuracy = '64.0' must be in \[0, 1\].*not a percentage"),
         ("tokens,correct,total\n1,5,4\n", "line 2: correct = 5 must be at most total = 4"),
         ("tokens,correct\n1,5\n", "right answers need their number: no column for total"),
-        ("tokens,seconds\n1,5\n", "no column for correct"),
+        (
+            "tokens,seconds\n1,5\n",
+            r"no column for correct \(right answers\) or accuracy \(fraction of right answers\); "
+            "name it 'correct' or 'accuracy'",
+        ),
         ("tokens,accuracy,type\n1,0.5,\n2,0.5,a\n", "1 of 2 rows.*type is empty"),
     ],
 )

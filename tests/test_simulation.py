@@ -16,7 +16,7 @@ from scipy import stats
 import cvxqueue as cq
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
-from cvxqueue.simulation import gap_test
+from cvxqueue.simulation import poisson_test
 from cvxqueue.simulation.arrivals import BatchGaps
 from cvxqueue.simulation.estimate import BatchSums, estimate_of, wilson
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
@@ -127,7 +127,7 @@ def test_every_queue_agrees_with_its_closed_forms(
     assert {"Little: L − λ T", "mean waiting time (s)", "system time of type 3 (s)"} <= named
     assert ("P(wait > 0)" in named) == isinstance(queue, cq.FIFO)
     assert check.poisson_ratio is None
-    assert check.gap_test is None
+    assert check.poisson_test is None
     assert "agree" in str(check)
     assert json.loads(json.dumps(check.to_dict()))["agrees"] is True
 
@@ -461,6 +461,19 @@ def test_tails_and_quantiles_of_the_exponential_server() -> None:
     assert tail.covers(load * math.exp(-(1.0 - load) * 3.0))
 
 
+def test_where_nobody_departs_quantiles_are_not_numbers_as_means_are() -> None:
+    instance = at_load(0.5, queue=cq.ProcessorSharing())
+    simulation = cq.simulate(instance, 2000.0, arrivals=[0.0, 0.0, 0.1], quantiles=[0.5])
+    mean = simulation.mean_system_time
+    assert math.isnan(mean.value)
+    for quantile in (simulation.waiting_quantiles[0.5], simulation.system_quantiles[0.5]):
+        assert math.isnan(quantile.value)
+        assert quantile.interval == mean.interval == (-math.inf, math.inf)
+    data = json.loads(json.dumps(simulation.to_dict(), allow_nan=False))
+    assert data["waiting_quantiles"]["0.5"]["value"] is None
+    assert data["mean_system_time"]["interval"] == [None, None]
+
+
 def test_what_hardly_happens_is_not_said_to_be_impossible() -> None:
     simulation = cq.simulate(
         at_load(1e-8), TOKENS, queries=100_000, seed=1, thresholds=[5.0], quantiles=[0.9999999]
@@ -612,7 +625,7 @@ def test_what_is_printed_and_what_is_written() -> None:
     for label in ("utilization", "  b (s)", "P(waiting > 2 s)", "waiting, 90 % quantile (s)"):
         assert label in text
     assert "20,000 queries, Poisson arrivals, 1 replication, " in text
-    data = json.loads(json.dumps(simulation.to_dict()))
+    data = json.loads(json.dumps(simulation.to_dict(), allow_nan=False))
     assert set(data["system_times"]) == {"a", "b", "c"}
     assert data["mean_waiting_time"]["interval"][0] < data["mean_waiting_time"]["value"]
     assert "Simulation(queries=20000" in repr(simulation)
@@ -648,31 +661,45 @@ def test_a_type_that_never_came_has_no_estimate() -> None:
 # Traces.
 
 
-def test_the_gap_test_keeps_its_level_and_has_power() -> None:
-    rng = np.random.default_rng(0)
-    values = [gap_test(np.cumsum(rng.exponential(2.0, 300))).p_value for _ in range(400)]
-    assert stats.kstest(values, "uniform").pvalue > 1e-3
-    for scv in (0.5, 2.0):
-        found = gap_test(np.cumsum(rng.gamma(1.0 / scv, scv, 3000)))
-        assert found.rejects
-        assert found.scv == pytest.approx(scv, rel=0.2)
-        assert "are rejected" in str(found)
-    assert gap_test(np.arange(100.0)).rejects
-    assert "not rejected" in str(gap_test(np.cumsum(rng.exponential(1.0, 500))))
+def poisson(mean: float, count: int, seed: int = 0) -> FloatArray:
+    return np.cumsum(np.random.default_rng(seed).exponential(mean, count))
+
+
+@pytest.mark.parametrize(
+    ("times", "is_rejected"),
+    [
+        (poisson(5.0, 1000), False),
+        # On the clock of a log: whole seconds.
+        (np.floor(poisson(5.0, 1000)), False),
+        # Each half is Poisson, and so are the gaps nearly; the counts are not.
+        (np.concatenate([poisson(3.0, 600), 2000.0 + poisson(6.0, 600, 1)]), True),
+        (np.arange(100.0), True),
+    ],
+    ids=["Poisson", "whole seconds", "two rates", "by the clock"],
+)
+def test_a_trace_is_judged_as_diagnose_judges_it(times: FloatArray, is_rejected: bool) -> None:
+    test = cq.simulate(at_load(0.1), TOKENS, arrivals=times).against_theory().poisson_test
+    assert test is not None
+    assert test.is_rejected is is_rejected
+    (finding,) = (
+        it for it in cq.diagnose({"arrivals": times}).findings if it.subject == "Poisson arrivals"
+    )
+    assert finding.holds is not is_rejected
+    assert finding.sentence == f"{test.sentence}."
 
 
 @pytest.mark.parametrize(
     ("times", "message"),
-    [([0.0, 1.0], "at least 3"), ([3.0, 1.0, 2.0], "in order"), ([1.0] * 5, "at one time")],
+    [([0.0, 1.0], "2 arrivals are too few"), ([1.0] * 10, "all 10 arrivals are at one time")],
 )
-def test_gaps_that_cannot_be_tested(times: list[float], message: str) -> None:
+def test_arrivals_that_cannot_be_tested(times: list[float], message: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=message):
-        gap_test(np.array(times))
+        poisson_test(times)
 
 
-def test_a_trace_of_two_arrivals_has_no_gap_test() -> None:
-    simulation = cq.simulate(at_load(0.5), TOKENS, arrivals=[0.0, 1000.0])
-    assert simulation.against_theory().gap_test is None
+def test_a_trace_of_nine_arrivals_has_no_test() -> None:
+    simulation = cq.simulate(at_load(0.5), TOKENS, arrivals=1000.0 * np.arange(9.0))
+    assert simulation.against_theory().poisson_test is None
 
 
 def test_a_bursty_trace_against_the_poisson_model() -> None:
@@ -684,9 +711,10 @@ def test_a_bursty_trace_against_the_poisson_model() -> None:
     assert check.agrees, str(check)
     assert check.poisson_ratio is not None
     assert check.poisson_ratio.interval[0] > 1.2
-    assert check.gap_test is not None
-    assert check.gap_test.rejects
-    assert json.loads(json.dumps(check.to_dict()))["gap_test"]["rejects"] is True
+    assert check.poisson_test is not None
+    assert check.poisson_test.is_rejected
+    assert json.loads(json.dumps(check.to_dict()))["poisson_test"]["is_rejected"] is True
+    assert f"{check.poisson_test.sentence}." in str(check)
 
 
 def test_an_overloaded_trace_is_replayed_and_called_so() -> None:
@@ -763,7 +791,10 @@ def test_one_batch_says_nothing_of_its_error() -> None:
         ({"seed": "a"}, r"seed = 'a' must be"),
         ({"confidence": 1.0}, r"confidence = 1.0 must be between 0 and 1"),
         ({"quantiles": [0.5, 2.0]}, r"quantiles\[1\] = 2.0 must be between"),
+        ({"quantiles": 99}, r"quantiles = 99.0 must be between"),
         ({"thresholds": ["x"]}, r"thresholds\[0\] must be one number"),
+        ({"thresholds": None}, r"thresholds must be one number, got None"),
+        ({"progress": 3}, r"progress must be a callable, got 3"),
         ({"arrivals": -1.0}, r"arrivals = -1.0 must be ≥ 0"),
         ({"arrivals": [1.0]}, r"arrivals must have at least two times"),
         ({"arrivals": [1.0, 3.0, 2.0]}, r"arrivals\[2\] = 2.0 must be ≥ the time before it, 3.0"),
@@ -793,6 +824,31 @@ def test_allocations_that_are_refused() -> None:
         cq.compare(server(0.4), [TOKENS, 4096.0])
     with pytest.raises(cq.InvalidInputError, match="at least one entry"):
         cq.compare(server(0.4), [])
+    with pytest.raises(cq.InvalidInputError, match=r"list of tokens for each, got 3\.0"):
+        cq.compare(server(0.4), 3.0)  # type: ignore[arg-type]
+
+
+def test_what_is_no_instance_is_refused() -> None:
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 'x'"):
+        cq.simulate("x", [1.0])  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 'x'"):
+        cq.compare("x", [[1.0]])  # type: ignore[arg-type]
+
+
+def test_one_number_is_as_good_as_a_list_of_one() -> None:
+    instance, options = server(0.1), {"queries": 2000, "seed": 3}
+    one = cq.simulate(instance, TOKENS, quantiles=0.9, thresholds=np.array(2.0), **options)  # type: ignore[arg-type]
+    listed = cq.simulate(instance, TOKENS, quantiles=[0.9], thresholds=[2.0], **options)  # type: ignore[arg-type]
+    assert {**one.to_dict(), "seconds": 0} == {**listed.to_dict(), "seconds": 0}
+    alone = cq.compare(instance, np.array([[100.0, 50.0, 400.0]]), **options)  # type: ignore[arg-type]
+    assert alone.simulations[0].mean_waiting_time == one.mean_waiting_time
+
+
+def test_tokens_beyond_the_box_are_simulated() -> None:
+    beyond = np.array([5000.0, 50.0, 400.0])
+    instance = server(0.01)
+    assert (beyond > instance.max_tokens).any()
+    assert cq.simulate(instance, beyond, queries=50_000).against_theory().agrees
 
 
 def test_laws_that_are_not_known_are_refused() -> None:

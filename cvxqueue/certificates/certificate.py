@@ -26,6 +26,7 @@ from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only, require
+from cvxqueue.model.plain import plain
 
 __all__ = ["Certificate", "certify"]
 
@@ -223,7 +224,7 @@ class Certificate(ArrayData):
         return self.lagrangian.gradient
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain Python values, token intervals included."""
+        """Return plain Python values, token intervals included; ``None`` for what is not finite."""
         summary: dict[str, Any] = {
             "is_feasible": self.is_feasible,
             "violation": self.violation,
@@ -251,7 +252,7 @@ class Certificate(ArrayData):
                     strict=True,
                 )
             ]
-        return summary
+        return plain(summary)
 
     def __repr__(self) -> str:
         return (

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import float_array, require
 
 __all__ = [
     "batch_waiting_time",
@@ -240,14 +241,19 @@ def mm1_system_time(service_rate: ExpressionLike, arrival_rate: ExpressionLike) 
     Parameters
     ----------
     service_rate : concave expression
-        μ. May hold parameters.
+        μ; numbers must be ≥ 0. May hold parameters.
     arrival_rate : convex expression, of the same shape
-        λ. May hold parameters.
+        λ; numbers must be ≥ 0. May hold parameters.
 
     Returns
     -------
     cvxpy.Expression
         Of the common shape; several queues are taken entry by entry.
+
+    Raises
+    ------
+    InvalidInputError
+        If a rate that is a number is not finite or not ≥ 0.
 
     References
     ----------
@@ -263,7 +269,7 @@ def mm1_system_time(service_rate: ExpressionLike, arrival_rate: ExpressionLike) 
     >>> round(float(rate.value), 4)
     3.0
     """
-    spare = cp.Expression.cast(service_rate) - cp.Expression.cast(arrival_rate)
+    spare = _rates("service_rate", service_rate) - _rates("arrival_rate", arrival_rate)
     system: cp.Expression = cp.inv_pos(spare)
     return system
 
@@ -303,6 +309,15 @@ def lundberg_moment(
     exponent = cp.multiply(decay, times) + cp.Expression.cast(log_weights)
     moment: cp.Expression = cp.sum(cp.exp(exponent))
     return moment
+
+
+def _rates(name: str, value: ExpressionLike) -> cp.Expression:
+    """Rates as an expression; what is known of them beforehand is checked."""
+    if isinstance(value, cp.Expression):
+        return value
+    numbers = float_array(name, value, axes=2)
+    require(name, numbers, numbers >= 0.0, "must be ≥ 0")
+    return cp.Constant(numbers)
 
 
 def _positive(name: str, value: object) -> float:

@@ -14,10 +14,9 @@ import numpy as np
 
 from cvxqueue.dcp.atoms import lundberg_moment
 from cvxqueue.dcp.formulation import Formulation
+from cvxqueue.dcp.queueing import table_entry
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import (
-    FIFO,
-    AffineService,
     Instance,
     MaxMeanSystemTime,
     MaxMeanWaitingTime,
@@ -186,12 +185,20 @@ def limited(form: Formulation) -> Formulation:
 
     In a parametric form the levels are refilled with the rest; the kinds of the constraints and the
     decay of a tail stay.
+
+    Raises
+    ------
+    InvalidInputError
+        If a constraint is of a class that has no form here.
     """
     couplings = form.instance.couplings
     if not couplings:
         return form
     return form.with_constraints(
-        *(_LIMITS[type(coupling)](form, place) for place, coupling in enumerate(couplings))
+        *(
+            table_entry("constraints", coupling, _LIMITS)(form, place)
+            for place, coupling in enumerate(couplings)
+        )
     )
 
 
@@ -230,12 +237,11 @@ def _tail_weights(decay: float, instance: Instance) -> FloatArray:
 
 
 def _require_one_time_per_type(instance: Instance) -> None:
-    if type(instance.queue) is not FIFO:
+    if not instance.queue.has_lundberg_bound:
         raise InvalidInputError(
             f"queue = {instance.queue!r:.80} has another tail; this bound on it needs FIFO()"
         )
-    service = instance.service
-    if isinstance(service, AffineService) and np.any(service.token_scv):
+    if instance.service.is_random:
         raise InvalidInputError(
             "service.token_scv must be 0 for a bound on the tail of the waiting time: two moments "
             "of a random use of tokens do not say how long its tail is"

@@ -11,16 +11,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.parameter import FittedParameter, require_confidence
-from cvxqueue.fitting.poisson import PoissonTest, normal_quantile, poisson_test
-from cvxqueue.model.arrays import FloatArray, float_array
+from cvxqueue.model.arrays import float_array
 from cvxqueue.simulation.estimate import wilson
+from cvxqueue.simulation.parameter import FittedParameter
+from cvxqueue.simulation.poisson import PoissonTest, normal_quantile, poisson_test
 
 __all__ = ["ArrivalFit", "fit_arrivals"]
-
-_FEWEST = 10
-# Gaps of fewer steps tell the step of a clock, and others may be off it by this part of a step.
-_FEW_STEPS, _OFF_STEP = 10.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class ArrivalFit:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, ready for JSON; ``None`` for what is not finite."""
         return {
             "rate": self.rate.to_dict(),
             "mix": {name: share.to_dict() for name, share in self.mix.items()},
@@ -90,58 +86,22 @@ def fit_arrivals(
     >>> round(found.rate.value, 1), found.poisson.is_rejected
     (0.2, False)
     """
-    confidence = require_confidence(confidence)
     times = np.sort(np.atleast_1d(float_array("arrivals", arrivals)))
-    if times.size < _FEWEST:
-        raise InvalidInputError(
-            f"{times.size} arrival{'s' * (times.size != 1)} are too few; at least {_FEWEST} are "
-            "needed"
-        )
     if types is not None and len(types) != times.size:
         raise InvalidInputError(
             f"arrivals and types must be of one length, got {times.size} and {len(types)}"
         )
+    poisson = poisson_test(times, confidence)
     duration = float(times[-1] - times[0])
-    if duration <= 0:
-        raise InvalidInputError(
-            f"all {times.size} arrivals are at one time; a rate needs times that differ"
-        )
     ties = int(np.count_nonzero(np.diff(times) == 0))
-    spread = _spread(times) if ties else times
-    gaps = _gaps(spread)
-    poisson = poisson_test(spread, gaps, confidence)
     return ArrivalFit(
-        rate=_rate(gaps.size, duration, poisson, confidence),
+        rate=_rate(times.size - 1, duration, poisson, confidence),
         mix={} if types is None else _mix(types, confidence),
         arrivals=times.size,
         duration=duration,
         poisson=poisson,
         warnings=tuple(_warnings(poisson, ties, times.size)),
     )
-
-
-def _spread(times: FloatArray) -> FloatArray:
-    """Times of a clock that counts in steps, each put at random within its step.
-
-    Poisson arrivals that were rounded are Poisson again then, and no others become so: what lies
-    between the steps nobody knows. Times without a common step are left as they are.
-    """
-    gaps = np.diff(times)
-    step = float(gaps[gaps > 0].min())
-    few = gaps[(gaps > 0) & (gaps < _FEW_STEPS * step)]
-    # Of printed times the smallest gap is off by their rounding; many together are not.
-    step = float((few / np.round(few / step)).mean())
-    if np.any(np.abs(gaps - step * np.round(gaps / step)) > _OFF_STEP * step):
-        return times
-    within = np.random.default_rng(0).random(times.size)
-    return np.sort(times + step * within)
-
-
-def _gaps(times: FloatArray) -> FloatArray:
-    """Gaps, those of zero made half of the smallest other."""
-    gaps = np.diff(times)
-    is_zero = gaps == 0
-    return np.where(is_zero, gaps[~is_zero].min() / 2.0, gaps) if is_zero.any() else gaps
 
 
 def _rate(gaps: int, duration: float, poisson: PoissonTest, confidence: float) -> FittedParameter:

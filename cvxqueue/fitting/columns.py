@@ -32,11 +32,14 @@ _UNITS = {"": 1.0} | {
         (1e-6, ("us", "usec", "usecs", "micros", "microsecond", "microseconds")),
         (1e-9, ("ns", "nsec", "nsecs", "nanos", "nanosecond", "nanoseconds")),
         (60.0, ("min", "mins", "minute", "minutes")),
+        (3600.0, ("h", "hr", "hrs", "hour", "hours")),
+        (86400.0, ("d", "day", "days")),
     )
     for ending in endings
 }
 # Seconds after 1970 of the year 5138; milliseconds since then are more from 1973 on.
 _LATEST = 1e11
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -53,8 +56,8 @@ class Field:
     is_time: bool = False
     is_text: bool = False
 
-    def parse(self, cell: Any) -> float | str:
-        """Return the value of a cell.
+    def parse(self, cell: Any, scale: float = 1.0) -> float | str:
+        """Return the value of a cell, numbers multiplied by `scale`; a date has a unit of its own.
 
         Raises
         ------
@@ -66,7 +69,8 @@ class Field:
             if not text:
                 raise ValueError("is empty")
             return text
-        value = _number(cell, is_time=self.is_time and math.isinf(self.low))
+        is_moment = self.is_time and math.isinf(self.low)
+        value = _number(cell, scale, is_moment=is_moment)
         is_inside = self.low < value if self.is_open else self.low <= value
         if not math.isfinite(value) or not is_inside or value > self.high:
             raise ValueError(f"= {cell!r:.40} must be {self.allowed or 'finite'}")
@@ -170,8 +174,8 @@ def find_columns(
 ) -> dict[str, Column]:
     """Return the columns of the fields, by the names that were given and else by the usual ones.
 
-    A column of times whose name ends in a unit, such as ``_ms``, ``Us`` or ``(minutes)``, holds
-    that unit; any other holds seconds.
+    A column of times whose name ends in a unit from nanoseconds to days, such as ``_ms``, ``Us`` or
+    ``(minutes)``, holds that unit; any other holds seconds.
 
     Raises
     ------
@@ -230,35 +234,36 @@ def require_dates(where: str, arrivals: FloatArray) -> None:
         )
 
 
-def _number(cell: Any, *, is_time: bool) -> float:
+def _number(cell: Any, scale: float, *, is_moment: bool) -> float:
     if isinstance(cell, bool):
-        return float(cell)
+        return scale * float(cell)
     if isinstance(cell, int | float):
         try:
-            return float(cell)
+            return scale * float(cell)
         except OverflowError:
             return math.inf
     text = str(cell).strip()
     if not text or cell is None:
         raise ValueError("is empty")
     if text.lower() in _TRUTH:
-        return _TRUTH[text.lower()]
+        return scale * _TRUTH[text.lower()]
     try:
         # Python would read 1_000 as a number; other programs do not.
-        return math.nan if "_" in text else float(text)
+        return math.nan if "_" in text else scale * float(text)
     except ValueError:
         pass
-    if not is_time:
-        raise ValueError(f"= {text!r:.40} is not a number")
-    return _moment(text)
+    hint = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(text) else ""
+    if not is_moment:
+        raise ValueError(f"= {text!r:.40} is not a number{hint}")
+    try:
+        return _moment(text)
+    except ValueError as error:
+        raise ValueError(f"= {text!r:.40} is neither a number nor a date and time{hint}") from error
 
 
 def _moment(text: str) -> float:
     """Seconds of a date and time; without a time zone it is taken for UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"= {text!r:.40} is neither a number nor a date and time") from error
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.timestamp()

@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.levels import merged
 from cvxqueue.fitting.likelihood import Counts
-from cvxqueue.fitting.parameter import FittedParameter, require_confidence
+from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
-from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
+from cvxqueue.model.plain import plain
+from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = ["CurveFit", "fit_curve"]
 
@@ -71,25 +73,27 @@ class CurveFit:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "floor": self.floor.to_dict(),
-            "gain": self.gain.to_dict(),
-            "rate": self.rate.to_dict(),
-            "goodness": {
-                "deviance": self.goodness.deviance,
-                "degrees_of_freedom": self.goodness.degrees_of_freedom,
-                "p_value": self.goodness.p_value,
-                "verdict": self.goodness.verdict,
-            },
-            "tokens": self.tokens.tolist(),
-            "observed": self.observed.tolist(),
-            "fitted": self.fitted.tolist(),
-            "residuals": self.residuals.tolist(),
-            "answers": self.answers,
-            "method": self.method,
-            "warnings": list(self.warnings),
-        }
+        """Return plain values; ``None`` for what is not finite."""
+        return plain(
+            {
+                "floor": self.floor.to_dict(),
+                "gain": self.gain.to_dict(),
+                "rate": self.rate.to_dict(),
+                "goodness": {
+                    "deviance": self.goodness.deviance,
+                    "degrees_of_freedom": self.goodness.degrees_of_freedom,
+                    "p_value": self.goodness.p_value,
+                    "verdict": self.goodness.verdict,
+                },
+                "tokens": self.tokens.tolist(),
+                "observed": self.observed.tolist(),
+                "fitted": self.fitted.tolist(),
+                "residuals": self.residuals.tolist(),
+                "answers": self.answers,
+                "method": self.method,
+                "warnings": list(self.warnings),
+            }
+        )
 
 
 def fit_curve(
@@ -102,7 +106,8 @@ def fit_curve(
 ) -> CurveFit:
     """Fit a saturating curve to answers that were right or wrong.
 
-    With `total`, the likelihood is binomial. Without it nobody knows how precise an accuracy is:
+    Counted answers have a binomial likelihood. Where `accuracy` comes without `total` nobody knows
+    how precise it is:
     all rows then weigh the same, and their precision is estimated from their residuals
     (quasi-likelihood).
 
@@ -111,7 +116,7 @@ def fit_curve(
     tokens : array_like, shape (M,)
         Tokens used, ≥ 0, with at least three different values.
     correct : array_like, shape (M,), optional
-        Right answers, at most `total`.
+        Right answers, at most `total`; without it one answer a row, right (1) or wrong (0).
     total : array_like, shape (M,), optional
         Answers, > 0.
     accuracy : array_like, shape (M,), optional
@@ -157,9 +162,9 @@ def fit_curve(
         gain=gain,
         rate=rate,
         goodness=goodness,
-        tokens=_frozen(counts.tokens),
-        observed=_frozen(observed),
-        fitted=_frozen(fitted),
+        tokens=read_only(counts.tokens),
+        observed=read_only(observed),
+        fitted=read_only(fitted),
         answers=float(counts.total.sum()) if is_counted else math.nan,
         method="binomial maximum likelihood"
         if is_counted
@@ -181,19 +186,22 @@ def _counts(
     require("tokens", at, at >= 0, "must be ≥ 0")
     if (correct is None) == (accuracy is None):
         raise InvalidInputError("give correct (a count) or accuracy (a fraction), and not both")
-    if correct is not None and total is None:
-        raise InvalidInputError("correct needs total, the number of answers")
+    right = None
+    if correct is not None:
+        right = np.atleast_1d(right_answers("correct", correct))
+        require("correct", right, right >= 0, "must be ≥ 0")
+        total = total_of_marks(right) if total is None else total
+        if total is None:
+            raise InvalidInputError(NEEDS_TOTAL)
     is_counted = total is not None
     n = np.ones(at.size) if total is None else np.atleast_1d(float_array("total", total))
     require("total", n, (n > 0) & (n <= _MOST_ANSWERS), f"must be > 0 and ≤ {_MOST_ANSWERS:g}")
-    if accuracy is not None:
-        share = np.atleast_1d(float_array("accuracy", accuracy))
+    if right is None:
+        share = np.atleast_1d(float_array("accuracy", accuracy))  # type: ignore[arg-type]
         require("accuracy", share, (share >= 0) & (share <= 1), "must be in [0, 1] (a fraction)")
         _same_length(tokens=at, accuracy=share, total=n)
         right = share * n
     else:
-        right = np.atleast_1d(float_array("correct", correct))  # type: ignore[arg-type]
-        require("correct", right, right >= 0, "must be ≥ 0")
         _same_length(tokens=at, correct=right, total=n)
         require("correct", right, right <= n * (1.0 + _ROUNDING), "must be at most total")
     levels, k, m = merged(at, right, n)
@@ -229,9 +237,3 @@ def _drop(confidence: float, dispersion: float, freedom: int | None) -> float:
 
     quantile = chdtri(1, 1.0 - confidence) if freedom is None else fdtri(1, freedom, confidence)
     return float(quantile) * dispersion / 2.0
-
-
-def _frozen(array: FloatArray) -> FloatArray:
-    copied = np.array(array, dtype=np.float64)
-    copied.flags.writeable = False
-    return copied

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import fit_arrivals
+from cvxqueue.fitting.memory import requests_from
 from cvxqueue.fitting.readers import read_requests
 from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.plain import plain
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -68,23 +70,25 @@ class Diagnosis:
     source: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, by subject."""
-        return {
-            "source": self.source,
-            "warnings": list(self.warnings),
-            **{
-                found.subject.replace(" ", "_"): {
-                    "holds": found.holds,
-                    "meaning": found.sentence,
-                    **found.numbers,
-                }
-                for found in self.findings
-            },
-        }
+        """Return plain values, by subject; ``None`` for what is not finite."""
+        return plain(
+            {
+                "source": self.source,
+                "warnings": list(self.warnings),
+                **{
+                    found.subject.replace(" ", "_"): {
+                        "holds": found.holds,
+                        "meaning": found.sentence,
+                        **found.numbers,
+                    }
+                    for found in self.findings
+                },
+            }
+        )
 
 
 def diagnose(
-    requests: str | os.PathLike[str] | Requests,
+    requests: str | os.PathLike[str] | Requests | Mapping[str, Any],
     *,
     max_malformed: float = 0.01,
 ) -> Diagnosis:
@@ -92,19 +96,22 @@ def diagnose(
 
     Parameters
     ----------
-    requests : path or Requests
-        A file for `read_requests`. Which assumptions can be tested depends on its columns: tokens
-        and seconds for the service line, start times or concurrency beside them for the load,
-        arrival times for the arrivals, budgets beside tokens for their use.
+    requests : path, Requests or mapping
+        A file for `read_requests`, or columns such as ``{"tokens": [...], "seconds": [...]}``.
+        Which assumptions can be tested depends on the columns: tokens and seconds for the service
+        line, start times or concurrency beside them for the load, arrival times for the arrivals,
+        budgets beside tokens for their use.
     max_malformed : float, default 0.01
-        Largest fraction of malformed rows that are left out; more are an error.
+        Largest fraction of malformed rows of a file that are left out; more are an error.
 
     Raises
     ------
     InvalidInputError
-        If the file cannot be read, or nothing in it can be tested.
+        If the data cannot be read or hold what is not allowed, or nothing in it can be tested.
     """
-    if not isinstance(requests, Requests):
+    if isinstance(requests, Mapping):
+        requests = requests_from(requests, "requests", ())
+    elif not isinstance(requests, Requests):
         requests = read_requests(requests, needs=(), max_malformed=max_malformed)
     line = _line(requests)
     findings = (
@@ -168,8 +175,6 @@ def _linearity(line: ServiceFit | str) -> Finding:
 
 
 def _load(requests: Requests, line: ServiceFit | str) -> Finding:
-    from scipy.special import stdtr
-
     subject = "service regardless of load"
     load = requests.in_flight
     if isinstance(line, str) or load is None:
@@ -184,10 +189,7 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
         return Finding(subject, None, f"E{always[1:]}.", {"concurrency": float(load[0])})
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
-    correlation = _rank_correlation(excess, load)
-    freedom = load.size - 2
-    t = correlation * math.sqrt(freedom / max(1.0 - correlation**2, 1e-300))
-    p_value = 2.0 * float(stdtr(freedom, -abs(t)))
+    correlation, p_value = _rank_correlation(excess, load)
     slope = float(robust_line(np.stack([np.ones(load.size), load], axis=1), excess)[0][1])
     numbers = {
         "correlation": correlation,
@@ -212,14 +214,14 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
     )
 
 
-def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
-    """Spearman's."""
-    from scipy.stats import rankdata
+def _rank_correlation(a: FloatArray, b: FloatArray) -> tuple[float, float]:
+    """Spearman's, and its two-sided p-value; none where one never varies."""
+    from scipy.stats import spearmanr
 
-    x, y = rankdata(a), rankdata(b)
-    x, y = x - x.mean(), y - y.mean()
-    size = math.sqrt(float(x @ x) * float(y @ y))
-    return float(x @ y) / size if size > 0 else 0.0
+    if not np.ptp(a) or not np.ptp(b):
+        return 0.0, 1.0
+    found = spearmanr(a, b)
+    return float(found.statistic), float(found.pvalue)
 
 
 def _arrivals(requests: Requests) -> Finding:

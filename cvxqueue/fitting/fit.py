@@ -14,12 +14,12 @@ from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import assemble
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.memory import answers_from, requests_from
-from cvxqueue.fitting.parameter import require_confidence
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.model import Instance
 from cvxqueue.model.queue import Queue
+from cvxqueue.simulation.parameter import require_confidence
 
 __all__ = ["Fit", "fit"]
 
@@ -123,7 +123,7 @@ class Fit:
         return f"Fit({', '.join(parts)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, ready for JSON; ``None`` for what is not finite."""
         return {
             "service": {name: found.to_dict() for name, found in self.service.items()},
             "accuracy": {name: found.to_dict() for name, found in self.curves.items()},

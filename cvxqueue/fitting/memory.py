@@ -9,6 +9,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import ANSWER_FIELDS, REQUEST_FIELDS, Field
+from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
 from cvxqueue.suggest import nearest
@@ -16,6 +17,7 @@ from cvxqueue.suggest import nearest
 __all__ = ["answers_from", "requests_from"]
 
 _NAME = "data in memory"
+_READERS = {"correct": right_answers}
 
 
 def requests_from(given: Mapping[str, Any], argument: str, needs: tuple[str, ...]) -> Requests:
@@ -50,14 +52,15 @@ def answers_from(given: Mapping[str, Any]) -> Answers:
         raise InvalidInputError(f"accuracy: tokens is missing; given: {', '.join(given)}")
     if ("correct" in given) == ("accuracy" in given):
         raise InvalidInputError("accuracy: give correct or accuracy, and not both")
-    if "correct" in given and "total" not in given:
-        raise InvalidInputError("accuracy: correct needs total, the number of answers")
     arrays, types, rows = _columns(given, "accuracy", ANSWER_FIELDS)
     total = arrays.get("total")
     if "accuracy" in arrays:
         share = arrays["accuracy"]
     else:
-        correct, total = arrays["correct"], arrays["total"]
+        correct = arrays["correct"]
+        total = total_of_marks(correct) if total is None else total
+        if total is None:
+            raise InvalidInputError(f"accuracy: {NEEDS_TOTAL}")
         require("accuracy: correct", correct, correct <= total, "must be at most total")
         share = read_only(correct / total)
     source = Source(name=_NAME, format="accuracy", rows=rows)
@@ -84,7 +87,7 @@ def _columns(
         if not all(isinstance(name, str) and name.strip() for name in types):
             raise InvalidInputError(f"{argument}: types must be names, none of them empty")
     arrays = {
-        name: float_array(f"{argument}: {name}", value)
+        name: _READERS.get(name, float_array)(f"{argument}: {name}", value)
         for name, value in given.items()
         if name != "types"
     }

@@ -18,9 +18,10 @@ from cvxqueue.fitting.columns import (
     find_columns,
     require_dates,
 )
+from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.tables import Row, Table, as_path, read_table
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.suggest import nearest
 
 __all__ = ["read_answers", "read_requests"]
@@ -50,8 +51,8 @@ def read_requests(
     columns : mapping of str to str, optional
         Column of the file for each field (``tokens``, ``seconds``, ``arrivals``,
         ``prompt_tokens``, ``budgets``, ``concurrency``, ``types``) whose name is not a usual one.
-        Times are in seconds, unless the column's name ends in another unit, such as ``_ms``,
-        ``_us``, ``_ns`` or ``_min``.
+        Times are in seconds, unless the column's name ends in another unit: ``_ms``, ``_us``,
+        ``_ns``, ``_min``, ``_h`` or ``_d``, or its name in full, such as ``_hours``.
     where : mapping of str to str, optional
         Keep the rows that have these values in these columns.
     format : {"csv", "vllm", "azure", "mooncake"}, optional
@@ -71,7 +72,7 @@ def read_requests(
     if arrivals is not None:
         require_dates(os.fspath(path), arrivals)
         # The origin of the clock does not matter, and large numbers lose digits.
-        arrivals = _read_only(arrivals - arrivals.min())
+        arrivals = read_only(arrivals - arrivals.min())
     return Requests(source=source, arrivals=arrivals, types=_texts(values), **arrays)
 
 
@@ -106,18 +107,19 @@ def read_answers(
     if "correct" in values:
         correct = _array(values["correct"])
         if total is None:
-            # One answer a row.
-            if np.any((correct != 0.0) & (correct != 1.0)):
+            total = total_of_marks(correct)
+            if total is None:
                 raise InvalidInputError(
                     f"{path}: right answers need their number: "
-                    f"{_missing('total', ANSWER_FIELDS, table)}"
+                    f"{_missing(('total',), ANSWER_FIELDS, table)}"
                 )
-            total = _read_only(np.ones(correct.size))
-        accuracy = _read_only(correct / total)
+        accuracy = read_only(correct / total)
     elif "accuracy" in values:
         accuracy = _array(values["accuracy"])
     else:
-        raise InvalidInputError(f"{path}: {_missing('correct', ANSWER_FIELDS, table)}")
+        raise InvalidInputError(
+            f"{path}: {_missing(('correct', 'accuracy'), ANSWER_FIELDS, table)}"
+        )
     return Answers(source, _array(values["tokens"]), accuracy, total, _texts(values))
 
 
@@ -140,7 +142,7 @@ def _read(
         found = find_columns(fields, table.columns, columns)
         for name in needs:
             if name not in found:
-                raise InvalidInputError(_missing(name, fields, table))
+                raise InvalidInputError(_missing((name,), fields, table))
         rows = _selected(table, where or {})
         # An optional column that is empty throughout is as good as none.
         used = {
@@ -182,11 +184,13 @@ def _require_rows(table: Table) -> None:
         raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
 
 
-def _missing(name: str, fields: Mapping[str, Field], table: Table) -> str:
-    field = fields[name]
+def _missing(names: tuple[str, ...], fields: Mapping[str, Field], table: Table) -> str:
+    """What is wrong where the file has no column for a field, or for none of several."""
+    wanted = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
+    usual = [fields[name].names[0] for name in names]
     return (
-        f"no column for {name} ({field.meaning}); name it {field.names[0]!r}, or say which it is "
-        f"(columns, --column): {nearest(field.names[0], table.columns)}"
+        f"no column for {wanted}; name it {' or '.join(map(repr, usual))}, or say which it is "
+        f"(columns, --column): {nearest(usual[0], table.columns)}"
     )
 
 
@@ -244,10 +248,9 @@ def _parse(row: Row, columns: Mapping[str, Column]) -> dict[str, float | str]:
     parsed: dict[str, float | str] = {}
     for name, column in columns.items():
         try:
-            value = column.field.parse(row.cells.get(column.name, ""))
+            parsed[name] = column.field.parse(row.cells.get(column.name, ""), column.scale)
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
-        parsed[name] = value * column.scale if isinstance(value, float) else value
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)
     if isinstance(correct, float) and isinstance(total, float) and correct > total:
         raise ValueError(
@@ -258,12 +261,7 @@ def _parse(row: Row, columns: Mapping[str, Column]) -> dict[str, float | str]:
 
 
 def _array(values: list[float]) -> FloatArray:
-    return _read_only(np.array(values, dtype=np.float64))
-
-
-def _read_only(array: FloatArray) -> FloatArray:
-    array.flags.writeable = False
-    return array
+    return read_only(np.array(values, dtype=np.float64))
 
 
 def _texts(values: Mapping[str, list[Any]]) -> tuple[str, ...] | None:

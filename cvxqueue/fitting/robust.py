@@ -38,7 +38,8 @@ def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArr
     """
     from scipy.optimize import least_squares
 
-    least = _ROUNDING * max(float(np.abs(y).max()), np.finfo(np.float64).tiny)
+    # Where nothing is to be added up to, any scale does.
+    least = _ROUNDING * (float(np.abs(y).max()) or 1.0)
     theta = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], dtype=np.float64)
     scale = _scale(y - design @ theta, design.shape[1], least)
     for _ in range(_MOST_ROUNDS):

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.parameter import FittedParameter, require_confidence
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.model.plain import plain
+from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 
@@ -90,22 +91,24 @@ class ServiceFit:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "base": self.base.to_dict(),
-            "per_token": self.per_token.to_dict(),
-            "rows": self.rows,
-            "residual_scale": self.residual_scale,
-            "largest_residual": self.largest_residual,
-            "r_squared": self.r_squared,
-            "linearity": {
-                "bend": self.linearity.bend,
-                "p_value": self.linearity.p_value,
-                "holds": self.linearity.holds,
-            },
-            "method": self.method,
-            "warnings": list(self.warnings),
-        }
+        """Return plain values; ``None`` for what is not finite."""
+        return plain(
+            {
+                "base": self.base.to_dict(),
+                "per_token": self.per_token.to_dict(),
+                "rows": self.rows,
+                "residual_scale": self.residual_scale,
+                "largest_residual": self.largest_residual,
+                "r_squared": self.r_squared,
+                "linearity": {
+                    "bend": self.linearity.bend,
+                    "p_value": self.linearity.p_value,
+                    "holds": self.linearity.holds,
+                },
+                "method": self.method,
+                "warnings": list(self.warnings),
+            }
+        )
 
 
 def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> ServiceFit:

@@ -9,9 +9,9 @@ import numpy as np
 
 from cvxqueue.fitting.levels import fall, merged_for_test, wrong_bend
 from cvxqueue.fitting.likelihood import Counts, Peak
-from cvxqueue.fitting.parameter import FittedParameter
 from cvxqueue.fitting.precision import free_directions
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.parameter import FittedParameter
 
 __all__ = ["Goodness", "curve_warnings", "goodness_of"]
 

@@ -2,19 +2,20 @@
 
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import Estimate
+from cvxqueue.simulation.poisson import PoissonTest, poisson_test
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.simulate import compare, simulate, waiting_tail
-from cvxqueue.simulation.theory import GapTest, TheoryCheck, check_simulation, gap_test
+from cvxqueue.simulation.theory import TheoryCheck, check_simulation
 
 __all__ = [
     "Comparison",
     "Estimate",
-    "GapTest",
+    "PoissonTest",
     "Simulation",
     "TheoryCheck",
     "check_simulation",
     "compare",
-    "gap_test",
+    "poisson_test",
     "simulate",
     "waiting_tail",
 ]

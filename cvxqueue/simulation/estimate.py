@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.plain import plain
 
 __all__ = ["FEWEST_SEEN", "BatchSums", "Estimate", "estimate_of", "wilson"]
 
@@ -77,12 +78,14 @@ class Estimate:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON."""
-        return {
-            "value": self.value,
-            "interval": list(self.interval),
-            "confidence": self.confidence,
-        }
+        """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        return plain(
+            {
+                "value": self.value,
+                "interval": list(self.interval),
+                "confidence": self.confidence,
+            }
+        )
 
     def __str__(self) -> str:
         return (

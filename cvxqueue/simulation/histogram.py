@@ -55,7 +55,8 @@ def quantile(
 
     The groups of batches tell how uncertain the fraction below the quantile is; the ends of the
     interval are the quantiles at the ends of the interval of that fraction, out to the edges of
-    their bins. The upper end is infinite where fewer queries lie above than tell.
+    their bins. The upper end is infinite where fewer queries lie above than tell. Of no times at
+    all the quantile is not a number, as their mean is.
 
     Parameters
     ----------
@@ -73,7 +74,9 @@ def quantile(
     for counts in groups:
         pooled[: len(counts)] += counts
     below = np.cumsum(pooled)
-    total = int(below[-1])
+    total = int(below[-1]) if below.size else 0
+    if not total:
+        return estimate_of(math.nan, math.inf, 0, confidence)
 
     def place_of(fraction: float) -> int:
         wanted = min(max(fraction, 0.0), 1.0) * total

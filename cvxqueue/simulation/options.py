@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +45,8 @@ class Options:
         confidence: float,
         arrivals: float | ArrayLike | None,
         relative_half_width: float | None = None,
-        quantiles: Sequence[float],
-        thresholds: Sequence[float],
+        quantiles: float | Iterable[float],
+        thresholds: float | Iterable[float],
         warm_up: int | None,
         batches: int | None,
         progress: Progress | None,
@@ -64,6 +64,8 @@ class Options:
                 raise InvalidInputError(
                     f"relative_half_width = {relative_half_width!r} must be > 0"
                 )
+        if progress is not None and not callable(progress):
+            raise InvalidInputError(f"progress must be a callable, got {progress!r:.80}")
         warm_up = None if warm_up is None else whole_number("warm_up", warm_up, 0)
         if warm_up is not None and trace is not None and warm_up > len(trace) - 2:
             raise InvalidInputError(
@@ -76,8 +78,8 @@ class Options:
             scv=scv,
             trace=trace,
             relative_half_width=relative_half_width,
-            quantiles=tuple(_fraction(f"quantiles[{i}]", q) for i, q in enumerate(quantiles)),
-            thresholds=tuple(real_number(f"thresholds[{i}]", x) for i, x in enumerate(thresholds)),
+            quantiles=tuple(_fraction(*named) for named in _named("quantiles", quantiles)),
+            thresholds=tuple(real_number(*named) for named in _named("thresholds", thresholds)),
             warm_up=warm_up,
             batches=None if batches is None else whole_number("batches", batches, 2),
             progress=progress,
@@ -126,6 +128,14 @@ def _beginning(trace: FloatArray, queries: int | None) -> FloatArray:
     if wanted[-1] <= wanted[0]:
         raise InvalidInputError("arrivals must not all be at one time")
     return wanted
+
+
+def _named(name: str, given: float | Iterable[float]) -> list[tuple[str, float]]:
+    """Each of several numbers, or the only one, with its name for messages."""
+    is_one = not isinstance(given, Iterable) or (isinstance(given, np.ndarray) and not given.ndim)
+    if is_one:
+        return [(name, given)]  # type: ignore[list-item]
+    return [(f"{name}[{i}]", value) for i, value in enumerate(given)]  # type: ignore[arg-type]
 
 
 def _fraction(name: str, value: float) -> float:

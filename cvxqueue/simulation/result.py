@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,7 @@ from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
-
-if TYPE_CHECKING:
-    from cvxqueue.simulation.theory import TheoryCheck
+from cvxqueue.simulation.theory import TheoryCheck, check_simulation
 
 __all__ = ["Simulation"]
 
@@ -223,8 +221,6 @@ class Simulation:
 
     def against_theory(self) -> TheoryCheck:
         """Compare the estimates with the closed forms, quantity by quantity."""
-        from cvxqueue.simulation.theory import check_simulation
-
         return check_simulation(self)
 
     def to_dict(self) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def simulate(
     confidence: float = 0.95,
     arrivals: float | ArrayLike | None = None,
     relative_half_width: float | None = None,
-    quantiles: Sequence[float] = (),
-    thresholds: Sequence[float] = (),
+    quantiles: float | Sequence[float] = (),
+    thresholds: float | Sequence[float] = (),
     warm_up: int | None = None,
     batches: int | None = None,
     progress: Progress | None = None,
@@ -55,7 +55,8 @@ def simulate(
         of vacations and setups too are gamma distributed, and batch sizes follow a law on at most
         four whole numbers: the model states two moments of each, and these laws have them.
     tokens : array_like, shape () or (N,)
-        Thinking tokens of each type, ≥ 0.
+        Thinking tokens of each type, ≥ 0. They may lie outside ``min_tokens`` and ``max_tokens``:
+        what is served is simulated, whether it is allowed or not.
     queries : int, optional
         Queries to simulate after the warm-up; by default a million, or the whole trace.
     seed : int or numpy.random.Generator, default 0
@@ -69,9 +70,9 @@ def simulate(
     relative_half_width : float, optional
         Stop as soon as the interval of the mean waiting time is as narrow, relative to the
         estimate. It is looked at after 1/16, 1/8, 1/4 and 1/2 of the queries.
-    quantiles : sequence of float
+    quantiles : float or sequence of float, optional
         Probabilities whose quantiles of the waiting and of the system time are wanted.
-    thresholds : sequence of float
+    thresholds : float or sequence of float, optional
         Times x, in seconds, whose P(W > x) is wanted.
     warm_up : int, optional
         Queries at the start of each replication that are left out. By default as many as make the
@@ -136,8 +137,8 @@ def compare(
     seed: int | np.random.Generator = 0,
     confidence: float = 0.95,
     arrivals: float | ArrayLike | None = None,
-    thresholds: Sequence[float] = (),
-    quantiles: Sequence[float] = (),
+    thresholds: float | Sequence[float] = (),
+    quantiles: float | Sequence[float] = (),
     warm_up: int | None = None,
     batches: int | None = None,
     progress: Progress | None = None,
@@ -166,7 +167,13 @@ def compare(
     InvalidInputError
         As for `simulate`, or if there is no allocation.
     """
-    if not len(allocations):
+    if isinstance(allocations, np.ndarray):
+        allocations = list(np.atleast_1d(allocations))
+    if isinstance(allocations, str) or not isinstance(allocations, Sequence):
+        raise InvalidInputError(
+            f"allocations must be a list of tokens for each, got {allocations!r:.80}"
+        )
+    if not allocations:
         raise InvalidInputError("allocations must have at least one entry, got none")
     return Comparison(
         simulations=tuple(
@@ -235,6 +242,8 @@ def _run(
 ) -> list[Simulation]:
     """Simulate the same queries under each allocation."""
     started = time.perf_counter()
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
     check_queue(instance)
     tokens = [_tokens(name, it, instance) for name, it in zip(names, allocations, strict=True)]
     if options.trace is None:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
-from cvxqueue.model.arrays import FloatArray, float_array
+from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.result import Simulation
+from cvxqueue.simulation.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 from cvxqueue.simulation.types import ServiceTimes
 
-__all__ = ["CheckRow", "GapTest", "TheoryCheck", "check_simulation", "gap_test"]
+if TYPE_CHECKING:
+    from cvxqueue.simulation.result import Simulation
+
+__all__ = ["CheckRow", "TheoryCheck", "check_simulation"]
 
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
 # A type that fewer batches have seen has an interval of little worth.
 _FEWEST_BATCHES = 10
-# Significance at which the gaps are said not to be exponential.
-_LEVEL = 0.01
-# Two gaps, of which one transformed value remains.
-_FEWEST_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -70,49 +68,6 @@ class CheckRow:
         }
 
 
-@dataclass(frozen=True)
-class GapTest:
-    """Test of the Poisson assumption on given arrival times.
-
-    Parameters
-    ----------
-    gaps : int
-        How many there are.
-    scv : float
-        Their squared coefficient of variation; 1 for a Poisson stream.
-    statistic, p_value : float
-        Of the Kolmogorov–Smirnov test of Durbin's transform of the gaps: under the hypothesis of
-        independent exponential gaps, whatever their rate, it is exact.
-    """
-
-    gaps: int
-    scv: float
-    statistic: float
-    p_value: float
-
-    @property
-    def rejects(self) -> bool:
-        """Whether the gaps are not those of a Poisson stream, at the level of 1 %."""
-        return self.p_value < _LEVEL
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON."""
-        return {
-            "gaps": self.gaps,
-            "scv": self.scv,
-            "statistic": self.statistic,
-            "p_value": self.p_value,
-            "rejects": self.rejects,
-        }
-
-    def __str__(self) -> str:
-        word = "rejected" if self.rejects else "not rejected"
-        return (
-            f"Poisson arrivals are {word} at the level of 1 % (p = {self.p_value:.2g}): "
-            f"{self.gaps:,} gaps with a squared coefficient of variation of {self.scv:.3g}"
-        )
-
-
 @dataclass(frozen=True, kw_only=True)
 class TheoryCheck:
     """The closed forms beside the simulation.
@@ -129,15 +84,15 @@ class TheoryCheck:
     poisson_ratio : Estimate or None
         Simulated mean waiting time over the one that Poisson arrivals of the same rate would
         have; ``None`` where the arrivals are Poisson, or the formula finds no stable queue.
-    gap_test : GapTest or None
-        For a replayed trace.
+    poisson_test : PoissonTest or None
+        Whether a replayed trace can be Poisson; ``None`` where it has fewer than ten arrivals.
     """
 
     simulation: Simulation
     rows: tuple[CheckRow, ...]
     confidence: float
     poisson_ratio: Estimate | None
-    gap_test: GapTest | None
+    poisson_test: PoissonTest | None
 
     @property
     def agrees(self) -> bool:
@@ -151,7 +106,7 @@ class TheoryCheck:
             "confidence": self.confidence,
             "rows": [row.to_dict() for row in self.rows],
             "poisson_ratio": None if self.poisson_ratio is None else self.poisson_ratio.to_dict(),
-            "gap_test": None if self.gap_test is None else self.gap_test.to_dict(),
+            "poisson_test": None if self.poisson_test is None else self.poisson_test.to_dict(),
         }
 
     @property
@@ -178,8 +133,8 @@ class TheoryCheck:
             )
         if self.simulation.caution:
             said.append(self.simulation.caution)
-        if self.gap_test is not None:
-            said.append(f"{self.gap_test}.")
+        if self.poisson_test is not None:
+            said.append(f"{self.poisson_test.sentence}.")
         return said
 
     def __str__(self) -> str:
@@ -231,9 +186,9 @@ def check_simulation(simulation: Simulation) -> TheoryCheck:
         ),
         confidence=simulation.confidence,
         poisson_ratio=ratio,
-        gap_test=None
-        if simulation.trace is None or len(simulation.trace) < _FEWEST_TIMES
-        else gap_test(simulation.trace),
+        poisson_test=None
+        if simulation.trace is None or len(simulation.trace) < FEWEST_ARRIVALS
+        else poisson_test(simulation.trace, simulation.confidence),
     )
 
 
@@ -300,48 +255,3 @@ def _poisson_ratio(simulation: Simulation) -> Estimate | None:
         wait.standard_error / theory,
         wait.degrees,
     )
-
-
-def gap_test(times: FloatArray) -> GapTest:
-    """Test whether arrival times can be those of a Poisson stream.
-
-    Parameters
-    ----------
-    times : ndarray, shape (n,)
-        Arrival times in order, in seconds; at least three, not all the same.
-
-    Returns
-    -------
-    GapTest
-
-    Raises
-    ------
-    InvalidInputError
-        If there are fewer, they are not in order, or all are at one time.
-
-    Notes
-    -----
-    With the n gaps sorted, g_(1) ≤ ... ≤ g_(n), the normalised spacings
-    (n + 1 − i)(g_(i) − g_(i−1)) of independent exponential gaps are again independent and
-    exponential; so their partial sums over the total are sorted uniform numbers. It finds gaps that
-    are too even as well as those that are too uneven, and rounded times too. The order of the gaps
-    does not enter.
-
-    References
-    ----------
-    Lewis, "Some results on tests for Poisson processes", Biometrika 52, 1965.
-    """
-    from scipy.stats import kstest
-
-    times = float_array("times", times)
-    if times.size < _FEWEST_TIMES:
-        raise InvalidInputError(f"times must be at least {_FEWEST_TIMES}, got {times.size}")
-    gaps = np.diff(times)
-    if (gaps < 0).any() or not gaps.any():
-        raise InvalidInputError("times must be in order, and not all at one time")
-    ordered = np.sort(gaps)
-    spacings = np.arange(len(gaps), 0, -1) * np.diff(ordered, prepend=0.0)
-    uniform = np.cumsum(spacings)[:-1] / spacings.sum()
-    found = kstest(uniform, "uniform")
-    scv = float(gaps.var() / gaps.mean() ** 2)
-    return GapTest(len(gaps), scv, float(found.statistic), float(found.pvalue))

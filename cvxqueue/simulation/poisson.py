@@ -1,4 +1,4 @@
-"""Whether arrivals are Poisson: by their gaps, and by their counts."""
+"""Whether arrival times are Poisson: by their gaps, and by their counts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cvxqueue.fitting.parameter import FittedParameter
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arrays import FloatArray, float_array
+from cvxqueue.model.plain import plain
+from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
-__all__ = ["PoissonTest", "exponential_p_value", "normal_quantile", "poisson_test"]
+__all__ = [
+    "FEWEST_ARRIVALS",
+    "PoissonTest",
+    "exponential_p_value",
+    "normal_quantile",
+    "poisson_test",
+]
+
+# Fewer arrivals tell too little by their gaps and counts.
+FEWEST_ARRIVALS = 10
 
 _SIGNIFICANCE = 0.05
 # Two tests share the significance (Bonferroni).
@@ -20,12 +32,15 @@ _TESTS = 2
 _ARRIVALS_PER_WINDOW = 20
 _FEWEST_WINDOWS = 5
 _MOST_WINDOWS = 60
+# Gaps of fewer steps tell the step of a clock, and others may be off it by this part of a step.
+_FEW_STEPS, _OFF_STEP = 10.0, 0.05
 # Counts that vary too little are looked for among so many windows; a few counts may be equal by
 # chance, which χ² does not know.
 _ENOUGH_FOR_EVENNESS = 10
 # p-values of the Anderson–Darling statistic of exponential gaps whose rate is estimated, after
 # D'Agostino and Stephens, Goodness-of-Fit Techniques (1986), section 4.9: from each value on,
-# exp or 1 − exp of a polynomial. Simulation agrees to 2 % of p (test_arrivals).
+# exp or 1 − exp of a polynomial. Simulation agrees to 2 % of p
+# (test_fitting_arrivals).
 _UPPER_TAIL = ((0.950, (0.731, -3.009, 0.15)), (0.510, (0.9209, -3.353, 0.300)))
 _LOWER_TAIL = ((0.260, (-6.1327, 20.218, -18.663)), (-math.inf, (-12.2204, 67.459, -110.3)))
 # The last polynomial turns upwards beyond this; p is below 6e-7 there.
@@ -96,25 +111,65 @@ class PoissonTest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "is_rejected": self.is_rejected,
-            "p_value": self.p_value,
-            "gap_statistic": self.gap_statistic,
-            "gap_p_value": self.gap_p_value,
-            "gap_scv": self.gap_scv.to_dict(),
-            "dispersion": self.dispersion,
-            "windows": self.windows,
-            "window": self.window,
-            "count_p_value": self.count_p_value,
-            "sentence": self.sentence,
-        }
+        """Return plain values; ``None`` for what is not finite."""
+        return plain(
+            {
+                "is_rejected": self.is_rejected,
+                "p_value": self.p_value,
+                "gap_statistic": self.gap_statistic,
+                "gap_p_value": self.gap_p_value,
+                "gap_scv": self.gap_scv.to_dict(),
+                "dispersion": self.dispersion,
+                "windows": self.windows,
+                "window": self.window,
+                "count_p_value": self.count_p_value,
+                "sentence": self.sentence,
+            }
+        )
 
 
-def poisson_test(times: FloatArray, gaps: FloatArray, confidence: float) -> PoissonTest:
-    """Test times in order, and the gaps between them, for Poisson arrivals."""
+def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
+    """Test whether arrival times can be those of a Poisson stream.
+
+    Parameters
+    ----------
+    times : array_like, shape (M,)
+        Arrival times in seconds, from any origin and in any order; at least ten.
+    confidence : float, default 0.95
+        Of the interval of the squared coefficient of variation.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer than ten, all are at one time, or the confidence is not in (0, 1).
+
+    Notes
+    -----
+    Times of a clock that counts in steps are spread at random over their steps first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cvxqueue.simulation import poisson_test
+    >>> gaps = np.random.default_rng(1).gamma(0.4, 2.5, 2000)
+    >>> poisson_test(np.cumsum(gaps)).is_rejected
+    True
+    """
     from scipy.special import chdtr, chdtrc
 
+    confidence = require_confidence(confidence)
+    times = np.sort(np.atleast_1d(float_array("arrivals", times)))
+    if times.size < FEWEST_ARRIVALS:
+        raise InvalidInputError(
+            f"{times.size} arrival{'s' * (times.size != 1)} are too few; at least "
+            f"{FEWEST_ARRIVALS} are needed"
+        )
+    if times[0] == times[-1]:
+        raise InvalidInputError(
+            f"all {times.size} arrivals are at one time; times that differ are needed"
+        )
+    times = _spread(times)
+    gaps = _gaps(times)
     statistic, gap_p = exponential_p_value(gaps)
     windows = int(min(max(times.size // _ARRIVALS_PER_WINDOW, _FEWEST_WINDOWS), _MOST_WINDOWS))
     # Given the first and the last, the arrivals between them are uniform.
@@ -133,6 +188,33 @@ def poisson_test(times: FloatArray, gaps: FloatArray, confidence: float) -> Pois
         window=float(edges[1] - edges[0]),
         count_p_value=min(count_p, 1.0),
     )
+
+
+def _spread(times: FloatArray) -> FloatArray:
+    """Times of a clock that counts in steps, each put at random within its step.
+
+    Poisson arrivals that were rounded are Poisson again then, and no others become so: what lies
+    between the steps nobody knows. Times that all differ, or have no common step, are left as they
+    are.
+    """
+    gaps = np.diff(times)
+    if gaps.all():
+        return times
+    step = float(gaps[gaps > 0].min())
+    few = gaps[(gaps > 0) & (gaps < _FEW_STEPS * step)]
+    # Of printed times the smallest gap is off by their rounding; many together are not.
+    step = float((few / np.round(few / step)).mean())
+    if np.any(np.abs(gaps - step * np.round(gaps / step)) > _OFF_STEP * step):
+        return times
+    within = np.random.default_rng(0).random(times.size)
+    return np.sort(times + step * within)
+
+
+def _gaps(times: FloatArray) -> FloatArray:
+    """Gaps, those of zero made half of the smallest other."""
+    gaps = np.diff(times)
+    is_zero = gaps == 0
+    return np.where(is_zero, gaps[~is_zero].min() / 2.0, gaps) if is_zero.any() else gaps
 
 
 def exponential_p_value(gaps: FloatArray) -> tuple[float, float]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.plain import plain
 
 __all__ = ["FittedParameter", "require_confidence"]
 
@@ -38,16 +38,14 @@ class FittedParameter:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what is not finite becomes ``None``."""
-        return {
-            "value": self.value,
-            "standard_error": _finite(self.standard_error),
-            "interval": [_finite(end) for end in self.interval],
-            "confidence": self.confidence,
-        }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        return plain(
+            {
+                "value": self.value,
+                "standard_error": self.standard_error,
+                "interval": list(self.interval),
+                "confidence": self.confidence,
+            }
+        )
 
 
 def require_confidence(confidence: float) -> float:
