@@ -277,14 +277,16 @@ def many_at_a_bound(seed: int) -> tuple[cq.Instance, cq.Solution]:
     instance = instance.replace(importance=[0.02, *[1.0] * 7])
     plain, least = cq.solve(instance), instance.evaluate(instance.lower)
     share = rng.uniform(0.05, 0.2, 3)
-    ends = [
-        (least.mean_system_time, plain.mean_system_time),
-        (least.mean_waiting_time, plain.mean_waiting_time),
-        (0.0, instance.arrival_rate * (instance.probabilities @ plain.tokens)),
+
+    def between(low: Any, high: Any, place: int) -> float:
+        return float(low + (high - low) * share[place])
+
+    tokens = float(instance.arrival_rate * (instance.probabilities @ plain.tokens))
+    made = [
+        cq.MaxMeanSystemTime(between(least.mean_system_time, plain.mean_system_time, 0)),
+        cq.MaxMeanWaitingTime(between(least.mean_waiting_time, plain.mean_waiting_time, 1)),
+        cq.MaxTokenRate(between(0.0, tokens, 2)),
     ]
-    caps = [float(low + (high - low) * s) for (low, high), s in zip(ends, share, strict=True)]
-    limits = (cq.MaxMeanSystemTime, cq.MaxMeanWaitingTime, cq.MaxTokenRate)
-    made = [limit(cap) for limit, cap in zip(limits, caps, strict=True)]
     chosen = [limit for limit in made if rng.random() < 0.6] or made[:1]
     instance = instance.replace(constraints=chosen)
     return instance, cq.solve(instance)
