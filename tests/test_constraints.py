@@ -327,6 +327,45 @@ def test_conic_answers_are_certified_where_types_are_at_a_bound(seed: int) -> No
     assert abs(found.objective - best.objective) <= (found.tolerance + best.tolerance) * scale
 
 
+def test_more_constraints_than_types_are_satisfied_together() -> None:
+    limits = [cq.MaxMeanSystemTime(1.5), cq.MaxTokenRate(50.0)]
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=100.0,
+        max_tokens=2000,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001),
+        constraints=limits,
+    )
+    certificate = cq.certify(instance, [600.0])
+    np.testing.assert_allclose(certificate.tokens, [250.0], rtol=1e-9)
+    assert certificate.violation == 600.0 - certificate.tokens[0]
+    assert certificate.relative_gap <= 1e-12
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_objective_is_claimed_that_the_constraints_do_not_allow(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parameters = planted_instance(rng)[0] if seed % 2 else random_parameters(rng)
+    instance = instance_of(parameters)
+    instance = instance.replace(constraints=random_limits(rng, instance))
+    try:
+        best = cq.solve(instance)
+    except cq.InfeasibleError:
+        return
+    has_floor = any(limit.is_floor for limit in instance.couplings)
+    for share in (0.1, 0.5, 1.0):
+        tokens = best.tokens + share * rng.random(instance.size) * (instance.upper - best.tokens)
+        if not instance.evaluate(tokens).is_stable:
+            continue
+        certificate = cq.certify(instance, tokens)
+        assert certificate.objective <= best.upper_bound
+        assert certificate.upper_bound >= best.objective
+        # The least tokens keep every cap, so that something nearby does.
+        assert has_floor or certificate.gap < math.inf
+
+
 @pytest.mark.parametrize("name", LIMITS)
 def test_certify_moves_a_violating_allocation_to_where_the_constraint_holds(name: str) -> None:
     instance = constrained(LIMITS[name](0.3))

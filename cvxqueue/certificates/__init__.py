@@ -9,13 +9,14 @@ from cvxqueue.certificates.coupled import (
     lagrangian,
     restored,
 )
+from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
     rounding_allowance,
     type_gaps,
 )
-from cvxqueue.certificates.multipliers import estimated_multipliers, multiplier_step
+from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
 from cvxqueue.certificates.token_bounds import token_bounds

@@ -46,10 +46,11 @@ class Certificate(ArrayData):
     tokens : ndarray, shape (N,)
         The allocation, in the box.
     violation : float
-        Largest distance of the allocation asked about from `tokens`, in tokens.
+        Largest distance of the allocation asked about from `tokens`, in tokens. Where no point
+        nearby satisfies the constraints, `tokens` are those in the box, and `excesses` tell.
     multipliers : ndarray, optional
         One ≥ 0 for each coupling constraint of the instance, of its excess; by default those that
-        balance the gradient best. Any are valid, and good ones make `gap` small.
+        prove about the best bound. Any are valid, and good ones make `gap` small.
     """
 
     instance: Instance
@@ -114,16 +115,21 @@ class Certificate(ArrayData):
         return self.violation == 0.0 and is_satisfied(self.evaluation)
 
     @cached_property
+    def _proves(self) -> bool:
+        """Whether the tokens satisfy everything, so that the optimum is no worse."""
+        return is_satisfied(self.evaluation)
+
+    @cached_property
     def objective(self) -> float:
         """Objective J in seconds, rounded down by `allowance`; −inf if unstable.
 
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
-        ``instance.objective(tokens)``, can exceed it by rounding. Tokens that violate a constraint
-        by no more than rounding explains pass for tokens that keep it: their objective may then be
-        one of a limit looser by so much. Those of a `Solution` keep it beyond rounding, where any
-        tokens do.
+        ``instance.objective(tokens)``, can exceed it by rounding. It is −inf as well where
+        the tokens violate a constraint. Those that do so by no more than rounding explains pass for
+        tokens that keep it: their objective may then be one of a limit looser by so much. Those of
+        a `Solution` keep it beyond rounding, where any tokens do.
         """
-        return float(certified_objective(self.evaluation))
+        return float(certified_objective(self.evaluation)) if self._proves else -np.inf
 
     @cached_property
     def gap(self) -> float:
@@ -140,7 +146,7 @@ class Certificate(ArrayData):
     @property
     def upper_bound(self) -> float:
         """Proven upper bound on the optimal objective, in seconds; infinite if unstable."""
-        return self.objective + self.gap if self.is_stable else np.inf
+        return self.objective + self.gap if self._proves else np.inf
 
     @cached_property
     def constraint_multipliers(self) -> tuple[float, ...]:

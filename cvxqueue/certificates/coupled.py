@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cvxqueue.certificates.dual_step import nonnegative_step
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
@@ -23,6 +24,8 @@ __all__ = [
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _ROUNDS = 30
+# Of the way to the least tokens, where no step helps.
+_HALVINGS = 50
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
 
@@ -68,7 +71,8 @@ def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation 
     """The nearest point, to first order, at which the constraints hold; ``None`` if not found.
 
     Steps of Gauss and Newton in the metric diag(π E[(dt/dl)²]), along the gradients of the
-    constraints that are violated.
+    constraints that are violated. Where they lead nowhere, and the least tokens satisfy the
+    constraints, the last point on the way there that does.
 
     Parameters
     ----------
@@ -78,15 +82,21 @@ def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation 
         Whether they shall hold whatever rounding did, where there is such a point: its objective is
         then one that the optimum reaches. Otherwise a violation that rounding explains is none.
     """
-    instance, couplings = point.instance, point.instance.couplings
     if not point.is_stable:
         return None
+    side = -1.0 if beyond_rounding else 1.0
+    return _stepped(point, side) or _drawn_back(point, side)
+
+
+def _stepped(point: Evaluation, side: float) -> Evaluation | None:
+    """Where steps lead at which no constraint exceeds its allowance, taken with a sign."""
+    instance, couplings = point.instance, point.instance.couplings
     wanted, found = np.zeros(len(couplings)), None
     for _ in range(_ROUNDS):
         values, allowances = excesses(point), _allowances(point)
         if found is None and (values <= allowances).all():
             found = point
-        limits = -allowances if beyond_rounding else allowances
+        limits = side * allowances
         if (values <= limits).all():
             return point
         is_violated = values > np.minimum(limits, 0.0)
@@ -104,10 +114,33 @@ def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation 
     return found
 
 
+def _drawn_back(point: Evaluation, side: float) -> Evaluation | None:
+    """The last point towards `point` from the least tokens, where these satisfy the constraints."""
+    instance, least = point.instance, point.instance.lower
+
+    def keeps(there: Evaluation) -> bool:
+        return there.is_stable and bool((excesses(there) <= side * _allowances(there)).all())
+
+    found = instance.lowest
+    if not keeps(found):
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        share = 0.5 * (low + high)
+        there = instance.evaluate(instance.boxed(least + share * (point.tokens - least)))
+        if keeps(there):
+            found, low = there, share
+        else:
+            high = share
+    return found
+
+
 def _least_step(
     point: Evaluation, gradients: FloatArray, metric: FloatArray, amounts: FloatArray
 ) -> FloatArray | None:
-    """Shortest step in a metric along which each function falls by its amount, to first order.
+    """Shortest step in a metric along which no function falls by less than its amount.
+
+    To first order, and where no step does, one that falls short as little as possible.
 
     A type at an end of the box that would leave it stays; what it does not do the others do.
     """
@@ -118,13 +151,15 @@ def _least_step(
         with np.errstate(all="ignore"):
             scaled = np.where(is_free, gradients / metric, 0.0)
             system = scaled @ gradients.T
+            unit = 1.0 / np.sqrt(system.diagonal())
         if not (np.isfinite(system).all() and np.isfinite(amounts).all()):
             return None
-        try:
-            prices = np.linalg.lstsq(system, amounts, rcond=None)[0]
-        except np.linalg.LinAlgError:
-            return None
-        step = np.asarray(-prices @ scaled, dtype=np.float64)
+        # What no free type changes, no step mends.
+        moves = np.flatnonzero(np.isfinite(unit))
+        unit, columns = unit[moves], scaled[moves]
+        system = system[np.ix_(moves, moves)] * unit * unit[:, np.newaxis]
+        prices = unit * nonnegative_step(system, amounts[moves] * unit, np.zeros(moves.size))
+        step = np.asarray(-prices @ columns, dtype=np.float64)
         leaves = ((step < 0.0) & (point.tokens <= instance.lower)) | (
             (step > 0.0) & (point.tokens >= instance.upper)
         )

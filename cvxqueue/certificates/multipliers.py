@@ -11,23 +11,21 @@ bisection goes on from there.
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
 from cvxqueue.certificates.coupled import coupled_gap, excesses, is_satisfied, lagrangian
+from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["estimated_multipliers", "multiplier_step"]
+__all__ = ["estimated_multipliers"]
 
 # Steps of Newton's method, and how often one is halved.
 _STEPS, _HALVINGS = 30, 30
 # What promises to lower the bound by less than this share of it is not worth another look.
 _WORTHWHILE = 0.01
-# The Hessian is zero where every type is at a bound; this share of the natural one stands in.
-_REGULARIZATION = 1e-12
 _ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 # Bisection of multipliers: how often over all of them, and how far up.
 _SWEEPS, _WIDER, _GREATEST = 20, 8.0, 1e100
@@ -124,67 +122,6 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
         pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
         hessian = (slopes * pliancy) @ slopes.T
     return _Bound(multipliers, coupled_gap(point, multipliers), values, hessian)
-
-
-def multiplier_step(
-    multipliers: FloatArray, excess: FloatArray, hessian: FloatArray, worth: float
-) -> FloatArray | None:
-    """Newton's step towards the minimum of a convex function over multipliers ≥ 0.
-
-    Parameters
-    ----------
-    multipliers : ndarray, shape (M,)
-        Where it starts, ≥ 0.
-    excess : ndarray, shape (M,)
-        Less the slopes there.
-    hessian : ndarray, shape (M, M)
-        Second derivatives; zero where every type is at a bound.
-    worth : float
-        The size of the function, in seconds, which stands for a second derivative of zero.
-
-    Returns
-    -------
-    ndarray, shape (M,), or None
-        To the minimum of the quadratic model; ``None`` where nothing moves.
-    """
-    # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
-    with np.errstate(all="ignore"):
-        natural = np.square(excess) / worth
-    own = np.maximum(hessian.diagonal(), 0.0)
-    own = np.where(own > 0.0, own * (1.0 + _REGULARIZATION), natural)
-    active = np.flatnonzero(((multipliers > 0.0) | (excess > 0.0)) & (own > 0.0))
-    if not (active.size and np.isfinite(own).all() and np.isfinite(hessian).all()):
-        return None
-    model = hessian.copy()
-    model[np.diag_indices(own.size)] = own
-    model = model[np.ix_(active, active)]
-    # In units of its own for each multiplier: they may be dozens of decades apart.
-    unit = 1.0 / np.sqrt(model.diagonal())
-    scaled = model * unit * unit[:, np.newaxis]
-    step = np.zeros_like(multipliers)
-    step[active] = unit * _quadratic_step(scaled, excess[active] * unit, multipliers[active] / unit)
-    is_nothing = np.abs(step) <= _ROUNDING * multipliers
-    return step if np.isfinite(step).all() and not is_nothing.all() else None
-
-
-def _quadratic_step(hessian: FloatArray, excess: FloatArray, multipliers: FloatArray) -> FloatArray:
-    """Minimiser d of ½ dᵀHd − excess·d with multipliers + d ≥ 0, by trying every active set."""
-    count = multipliers.size
-    for size in range(count, -1, -1):
-        for chosen in combinations(range(count), size):
-            free = list(chosen)
-            step: FloatArray = -multipliers
-            step[free] = 0.0
-            if free:
-                right = excess[free] - hessian[free] @ step
-                step[free] = np.linalg.lstsq(hessian[np.ix_(free, free)], right, rcond=None)[0]
-            slope = hessian @ step - excess
-            slope[free] = 0.0
-            if (multipliers + step >= 0.0).all() and (slope >= 0.0).all():
-                return step
-    # Only rounding leaves none: a short step down the gradient.
-    downhill: FloatArray = np.maximum(excess / hessian.diagonal().max(), -multipliers)
-    return downhill
 
 
 def _bisected(point: Evaluation, found: FloatArray) -> FloatArray:

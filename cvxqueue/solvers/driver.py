@@ -139,8 +139,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if not point.is_stable:
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
-        point, gap, found = _certified(point, proposal.multipliers)
-        objective = float(certified_objective(point))
+        point, objective, gap, found = _certified(point, proposal.multipliers)
         history.append(Iterate(iterations, objective, gap, elapsed))
         if gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
@@ -162,8 +161,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             status = Status.TIME_LIMIT
             break
     if best_gap == np.inf:
-        best, best_gap, multipliers = _certified(best, None)
-        best_objective = float(certified_objective(best))
+        best, best_objective, best_gap, multipliers = _certified(best, None)
     return Solution(
         certificate=Certificate.of(instance, best, best_gap, best_objective, multipliers),
         method=method,
@@ -185,17 +183,24 @@ def _in_box(point: Evaluation) -> Evaluation:
     return point.instance.evaluate(np.clip(point.tokens, lower, upper))
 
 
-def _certified(
-    point: Evaluation, multipliers: FloatArray | None
-) -> tuple[Evaluation, float, FloatArray | None]:
-    """The point, moved to where the constraints hold, its gap, and the multipliers behind it."""
+class _Graded(NamedTuple):
+    """What is proven of a point, moved to where the constraints hold."""
+
+    point: Evaluation
+    objective: float
+    gap: float
+    multipliers: FloatArray | None
+
+
+def _certified(point: Evaluation, multipliers: FloatArray | None) -> _Graded:
+    """The proof by given multipliers, or by those that prove most."""
     if not point.instance.couplings:
-        return point, float(certified_gap(point)), None
+        return _Graded(point, float(certified_objective(point)), float(certified_gap(point)), None)
     moved = restored(point, beyond_rounding=True)
     if moved is None:
-        return point, np.inf, np.zeros(len(point.instance.couplings))
+        return _Graded(point, -np.inf, np.inf, np.zeros(len(point.instance.couplings)))
     found = estimated_multipliers(moved) if multipliers is None else multipliers
-    return moved, coupled_gap(moved, found), found
+    return _Graded(moved, float(certified_objective(moved)), coupled_gap(moved, found), found)
 
 
 def _allowed(point: Evaluation, tolerance: float | None) -> float:
