@@ -17,7 +17,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue import certificates
-from cvxqueue.cli import main, numerals, output
+from cvxqueue.cli import formatting, main, output
 from cvxqueue.solvers import CrossValidation
 
 SERVER = """\
@@ -587,20 +587,20 @@ def test_the_process_ends_with_the_exit_status(server: str) -> None:
     ],
 )
 def test_printed_bounds_still_hold(value: float, digits: int, up: str, down: str) -> None:
-    assert numerals.at_most(value, digits) == up
-    assert numerals.at_least(value, digits) == down
+    assert formatting.at_most(value, digits) == up
+    assert formatting.at_least(value, digits) == down
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.00004, "0.0 ms"), (0.0123, "12 ms"), (0.9999, "1.0 s"), (61, "61.0 s")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert numerals.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("largest", "decimals"), [(3.0, 4), (512.0, 4), (32768.0, 2), (1e6, 0), (1e300, 0)]
 )
 def test_tokens_have_about_seven_digits(largest: float, decimals: int) -> None:
-    assert numerals.token_decimals(largest) == decimals
-    assert len(numerals.fixed(largest, decimals, "ROUND_FLOOR")) <= 8
+    assert formatting.token_decimals(largest) == decimals
+    assert len(formatting.fixed(largest, decimals, "ROUND_FLOOR")) <= 8

@@ -17,7 +17,7 @@ from cvxqueue.certificates import (
     step_size,
     strong_concavity,
 )
-from cvxqueue.cli.numerals import at_least, at_most, plural
+from cvxqueue.cli.formatting import at_least, at_most, plural
 from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InfeasibleError

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvxqueue.cli.numerals import significant
+from cvxqueue.cli.formatting import significant
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cvxqueue.cli.numbers import not_negative, positive
+from cvxqueue.cli.argument_types import not_negative, positive
 
 __all__ = ["add_diagnose_arguments", "add_fit_arguments"]
 

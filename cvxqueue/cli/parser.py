@@ -8,8 +8,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
+from cvxqueue.cli.argument_types import not_negative, numbers, positive, whole
 from cvxqueue.cli.measurements import add_diagnose_arguments, add_fit_arguments
-from cvxqueue.cli.numbers import not_negative, numbers, positive, whole
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 

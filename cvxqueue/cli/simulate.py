@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cvxqueue.cli.numerals import plural
+from cvxqueue.cli.formatting import plural
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError

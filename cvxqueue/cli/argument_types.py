@@ -1,4 +1,4 @@
-"""Numbers on the command line, each with what it may be."""
+"""Types of arguments: numbers, each with what it may be."""
 
 from __future__ import annotations
 
