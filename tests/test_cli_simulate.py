@@ -146,6 +146,18 @@ def test_words_that_are_refused(words: list[str], message: str, capsys: Capture)
     assert message in capsys.readouterr().err
 
 
+def test_levels_have_no_tokens_to_simulate(tmp_path: Path, capsys: Capture) -> None:
+    levels = cq.LevelMenu(accuracy=[0.5, 0.9], mean_service_time=[2.0, 9.0])
+    menu = [cq.Integers()] * 4 + [levels]
+    path = tmp_path / "levels.toml"
+    cq.save(cq.load(SERVER).replace(domains=menu), path)
+    assert main(["simulate", str(path), "--integer"]) == 2
+    error = capsys.readouterr().err
+    assert "--integer: HMMT25 has measured levels of effort" in error
+    assert "give --tokens" in error
+    assert main(["simulate", str(path), "--queries", "2000", "--json"]) == 0
+
+
 def test_a_trace_that_is_no_text(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "arrivals.csv"
     path.write_bytes(b"\xff\xfe\x00")

@@ -17,7 +17,7 @@ from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import REQUEST_FIELDS, require_dates, seconds_in_unit
 from cvxqueue.integer import solve_integer
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, LevelMenu
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation import Simulation, TheoryCheck, check_simulation, simulate
 from cvxqueue.simulation.simulate import STEPS
@@ -88,8 +88,18 @@ def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[FloatArray
             )
         return tokens, "given tokens"
     if options.integer:
+        _require_token_counts(instance)
         return solve_integer(instance).tokens.astype(np.float64), "best whole tokens"
     return solve(instance).tokens, "optimal tokens"
+
+
+def _require_token_counts(instance: Instance) -> None:
+    for k, domain in enumerate(instance.domains or ()):
+        if isinstance(domain, LevelMenu):
+            raise InvalidInputError(
+                f"--integer: {instance.type_name(k)} has measured levels of effort, which have no "
+                "token counts to simulate; give --tokens, or neither for the continuous optimum"
+            )
 
 
 def _trace(name: str, rate: float | None) -> FloatArray:
