@@ -420,6 +420,58 @@ def test_check_promises_nothing_that_does_not_hold(
     assert "not proven" in capsys.readouterr().out
 
 
+KEPT = '[[constraint]]\nkind = "max-mean-system-time"\nseconds = 4.0\n'
+BROKEN = KEPT + '[[constraint]]\nkind = "min-mean-accuracy"\naccuracy = 0.79\n'
+KINKED = (
+    'accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }',
+    'accuracy = { kind = "piecewise-linear", tokens = [0, 500, 2000], accuracy = [0.3, 0.5, 0.6] }',
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (SERVER + KEPT, "cannot keep mean system time ≤ 4 s"),
+        (SERVER.replace(*KINKED), "needs accuracy curves with a continuous slope"),
+    ],
+    ids=["constraint", "kink"],
+)
+def test_check_recommends_no_method_that_cannot_take_the_instance(
+    tmp_path: Path, capsys: Capture, content: str, reason: str
+) -> None:
+    path = written(tmp_path, content)
+    assert main(["check", path, "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    able = [method.name for method in cq.methods(cq.load(path))]
+    assert able == ["newton", "conic"]
+    for subject, method in (("contraction", "fixed-point"), ("step_size", "projected-gradient")):
+        meaning = data[subject]["meaning"]
+        assert f"Method {method!r} {reason}" in meaning
+        assert "'newton', 'conic'" in meaning
+        assert f"Method {method} " not in meaning
+    assert "a gradient step" not in data["strong_concavity"]["meaning"]
+
+
+def test_check_tells_whether_the_constraints_can_be_kept(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["check", written(tmp_path, SERVER + KEPT)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "constraints feasible mean system time ≤ 4 s. All of them can be kept at once." in out
+    path = written(tmp_path, SERVER + BROKEN)
+    assert main(["check", path]) == 1
+    out, err = capsys.readouterr()
+    assert "constraints infeasible" in " ".join(out.split())
+    assert "not proven" not in out
+    assert "no allocation has mean accuracy ≥ 0.79 together with mean system time ≤ 4 s" in err
+    assert main(["check", path, "--json"]) == 1
+    assert one_object(capsys.readouterr().out)["status"] == "infeasible"
+
+
+@pytest.mark.parametrize("name", ["solve", "check", "simulate"])
+def test_help_tells_the_exit_status_of_constraints(name: str, capsys: Capture) -> None:
+    assert main([name, "--help"]) == 0
+    assert " allocation is stable and keeps the constraints" in capsys.readouterr().out
+
+
 def test_schema_is_json(capsys: Capture) -> None:
     assert main(["schema"]) == 0
     assert one_object(capsys.readouterr().out)["title"] == "cvxqueue instance"

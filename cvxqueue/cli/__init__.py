@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 for a certified answer, 1 for none (no allocation is stable, or no method
-        reached its tolerance), 2 for input that is not allowed.
+        Exit status: 0 for a certified answer, 1 for none (no allocation is stable and keeps the
+        constraints, or no method reached its tolerance), 2 for input that is not allowed.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
