@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -323,19 +324,28 @@ def test_plot_that_may_not_be_written_is_refused_first(
     # Simulated, because to an administrator every file is writable.
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert main(["solve", "never-read.toml", "--plot", str(tmp_path / "a.png")]) == 2
-    assert "a.png: cannot be written; check its permissions" in capsys.readouterr().err
+    assert "a.png: cannot be written; check its permissions and" in capsys.readouterr().err
 
 
-def test_plot_that_fails_in_the_end_says_so(
-    server: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_there", [True, False], ids=["old-picture", "none"])
+def test_plot_that_fails_in_the_end_says_so_and_leaves_no_part(
+    server: str, tmp_path: Path, capsys: Capture, is_there: bool
 ) -> None:
-    def full(path: Path, content: bytes) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    arguments = ["--method", "newton", "--plot", str(tmp_path / "a.png"), "--json"]
-    assert main(["solve", server, *arguments]) == 2
-    assert "a.png: No space left on device" in one_object(capsys.readouterr().out)["error"]
+    picture = tmp_path / "a.png"
+    arguments = ["solve", server, "--method", "newton", "--plot", str(picture), "--json"]
+    if is_there:
+        assert main(arguments) == 0
+        capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        status = main(arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 2
+    assert "a.png: File too large" in one_object(capsys.readouterr().out)["error"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_plot_without_matplotlib_says_how_to_install_it(
