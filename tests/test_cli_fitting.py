@@ -175,6 +175,14 @@ def test_an_output_is_not_replaced_unasked_nor_half_written(capsys: Capture) -> 
         (["fit", "--service", "nowhere.csv"], "cannot read nowhere.csv"),
         (["fit", "--service", "trace.csv"], "trace.csv: no column for tokens"),
         (["diagnose", "answers.csv", "--column", "tokns=tokens"], "did you mean 'tokens'"),
+        (
+            ["diagnose", "answers.csv", "--column", "tokens"],
+            "--column 'tokens' must have the form FIELD=NAME",
+        ),
+        (
+            ["diagnose", "answers.csv", "--where", "=H100"],
+            "--where '=H100' must have the form NAME=VALUE",
+        ),
         (["diagnose", "nowhere.csv"], "cannot read nowhere.csv"),
         (["diagnose", "answers.csv"], "nothing can be tested"),
     ],
