@@ -355,7 +355,7 @@ def test_plot_without_matplotlib_says_how_to_install_it(
     picture = str(tmp_path / "a.png")
     assert main(["solve", "never-read.toml", "--json", "--plot", picture]) == 2
     out, err = capsys.readouterr()
-    assert "pip install 'cvxqueue[plot]'" in err
+    assert "pip install matplotlib (the extra 'plot' has it)" in err
     assert one_object(out)["status"] == "missing_dependency"
 
 
