@@ -201,7 +201,7 @@ def test_malformed_rows_are_shown(capsys: Capture) -> None:
     assert "1 malformed row left out, the first: line 502: arrival_s = 'later'" in out
     assert "500 of 500" not in out
     error = fails(capsys, [*FIT, "--max-malformed", "0"])
-    assert "1 of 501 rows are malformed" in error
+    assert "1 of 501 rows is malformed" in error
 
 
 def requests(**changes: Any) -> str:

@@ -189,7 +189,7 @@ def test_a_vllm_result_without_start_times_has_its_concurrency(tmp_path: Path) -
         (vllm_result(requests=3, ttfts=[0.1]), "ttfts must be a list of one entry"),
         (
             vllm_result(requests=2, itls=["x", "y"]),
-            "all 2 rows are malformed.*request 0: ttfts and itls",
+            r"all rows are malformed \(2\).*request 0: ttfts and itls",
         ),
         (vllm_result(requests=2, errors=["no", "no"]), "all 2 requests failed"),
         (vllm_result(requests=2, ttfts=[None, True]), "request 0: ttfts and itls"),
