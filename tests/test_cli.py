@@ -150,7 +150,7 @@ def test_no_certified_answer_is_exit_status_1(
     assert main(["solve", server, *arguments]) == 1
     out, err = capsys.readouterr()
     assert "no certified answer: method 'fixed-point' came nearest" in err
-    assert "'time_limit' (the time limit was reached" in err
+    assert "'time_limit' (the time limit was reached; raise --time-limit, or use method" in err
     if json_flag:
         data = one_object(out)
         assert data["status"] == "time_limit"
@@ -158,6 +158,13 @@ def test_no_certified_answer_is_exit_status_1(
         assert data["objective"] < cq.solve(cq.load(server)).objective < data["upper_bound"]
     else:
         assert "time limit" in out
+
+
+def test_no_method_is_recommended_that_was_tried(server: str, capsys: Capture) -> None:
+    assert main(["solve", server, "--tolerance", "1e-30"]) == 1
+    error = capsys.readouterr().err
+    assert "loosen the tolerance)" in error
+    assert "or use method" not in error
 
 
 def test_contradictory_proofs_are_no_answer(

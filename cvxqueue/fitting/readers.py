@@ -155,8 +155,8 @@ def _read(
         if len(malformed) > max_malformed * len(rows):
             raise InvalidInputError(
                 f"{len(malformed)} of {len(rows)} rows {'is' if len(malformed) == 1 else 'are'} "
-                "malformed, more than max_malformed = "
-                f"{max_malformed:g} allows; the first: {malformed[0]}"
+                f"malformed, more than the fraction of {max_malformed:g} that is allowed "
+                f"(max_malformed, --max-malformed); the first: {malformed[0]}"
             )
         if not count:
             raise InvalidInputError("no row is left; measurements were expected below the header")
