@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -604,6 +605,28 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=120) == 141
+
+
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [("--help", ""), ("schema", ""), ("schema", "1"), ("info", "1"), ("check no.toml --json", "")],
+)
+def test_a_full_disk_is_one_line(words: str, unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            command(*words.split()),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            timeout=120,
+            check=False,
+        )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    # Where there is an error already, it stands.
+    expected = "read no.toml: No such file" if "no.toml" in words else "write standard output: No"
+    assert run.stderr.startswith(f"cvxqueue: error: cannot {expected}")
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
