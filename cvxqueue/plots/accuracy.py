@@ -157,9 +157,15 @@ def _curves(
         steps = np.expm1(12.0 * steps) / np.expm1(12.0)
     # One grid point of all types at a time: a million types fit in memory.
     points = [lower + step * (upper - lower) for step in steps]
+    for place, curve in instance.accuracy.groups:
+        # Between two points of the grid a kink would be cut off.
+        for corner in [] if curve.is_smooth else curve.breakpoints:
+            points.append(lower.copy())
+            points[-1][place] = np.clip(corner, lower[place], upper[place])
     tokens = np.stack([point[shown] for point in points])
     accuracies = np.stack([instance.accuracy.value(point)[shown] for point in points])
-    return tokens, accuracies
+    order = np.argsort(tokens, axis=0, kind="stable")
+    return np.take_along_axis(tokens, order, 0), np.take_along_axis(accuracies, order, 0)
 
 
 def _draw_unnamed(
