@@ -135,14 +135,11 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
 
 def _tokens_to_reach(instance: Instance, part: float) -> FloatArray:
     """Tokens at which each curve has made this part of its rise in the box."""
-    lower, upper = instance.lower, instance.upper
-    target = part * instance.accuracy.difference(lower, upper)
-    low, high = lower, upper
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        is_enough = instance.accuracy.difference(lower, middle) >= target
-        low, high = np.where(is_enough, low, middle), np.where(is_enough, middle, high)
-    return high
+    lower, upper, curve = instance.lower, instance.upper, instance.accuracy
+    target = curve.value(lower) + part * curve.difference(lower, upper)
+    # Where the whole rise is lost in the rounding of the target, there is nothing to show.
+    tokens = np.where(target < curve.value(upper), curve.inverse_value(target), lower)
+    return np.asarray(np.clip(tokens, lower, upper))
 
 
 def _curves(
