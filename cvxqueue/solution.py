@@ -328,6 +328,7 @@ class BatchSolution(ArrayData):
 
     def __repr__(self) -> str:
         return (
-            f"BatchSolution({len(self)} variants, {int(self.is_optimal.sum())} optimal, "
+            f"BatchSolution({len(self)} variant{'s' * (len(self) != 1)}, "
+            f"{int(self.is_optimal.sum())} optimal, "
             f"{int((~self.is_stable).sum())} without a stable allocation)"
         )

@@ -9,8 +9,9 @@ __all__ = ["nearest"]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the nearest known name, and all of them."""
+    """Return the end of an error message: the nearest known name in any case, and all of them."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    spelled = {each.lower(): each for each in names}
+    close = get_close_matches(name.lower(), spelled, n=1)
+    hint = f"did you mean {spelled[close[0]]!r}? " if close else ""
     return f"{hint}known: {', '.join(names)}"

@@ -102,7 +102,7 @@ CONSTRUCTORS = {
         "probabilities", "'0.3'", "flat list of numbers", probabilities=["0.3", "0.7"]
     ),
     "max tokens of a wrong length": wrong_instance(
-        "max_tokens", "3 entries", "each of the 2 types", max_tokens=[1, 2, 3]
+        "max_tokens", "each of the 2 types, got 3", max_tokens=[1, 2, 3]
     ),
     "max tokens negative": wrong_instance("max_tokens[1]", "-1.0", "≥ 0", max_tokens=[5, -1]),
     "max tokens infinite": wrong_instance("max_tokens", "inf", "finite", max_tokens=INF),
@@ -120,8 +120,7 @@ CONSTRUCTORS = {
     ),
     "service of three types": wrong_instance(
         "service.base",
-        "3 entries",
-        "each of the 2 types",
+        "each of the 2 types, got 3",
         service=cq.AffineService(base=[1, 2, 3], per_token=1),
     ),
     "accuracy None": wrong_instance(
@@ -130,7 +129,7 @@ CONSTRUCTORS = {
     "queue a string": wrong_instance("queue", "'fifo'", "such as FIFO()", queue="fifo"),
     "queue a class": wrong_instance("queue", "FIFO'", "such as FIFO()", queue=cq.FIFO),
     "names twice the same": wrong_instance("names", "'a'", "distinct", names=["a", "a"]),
-    "names too few": wrong_instance("names", "1 entries", "each of the 2 types", names=["a"]),
+    "names too few": wrong_instance("names", "each of the 2 types, got 1", names=["a"]),
     "names a string": wrong_instance("names", "'ab'", "list of strings", names="ab"),
     "a name without letters": wrong_instance("names[1]", "empty", names=["a", ""]),
     "constraints of text": wrong_instance(
@@ -185,7 +184,7 @@ SOLVE_AND_CERTIFY = {
     "half an iteration": wrong_solve("max_iterations", "2.5", "whole", max_iterations=2.5),
     "iterations true": wrong_solve("max_iterations", "True", "whole", max_iterations=True),
     "failure ignored": wrong_solve("on_failure", "'ignore'", "'return'", on_failure="ignore"),
-    "start of a wrong length": wrong_solve("start", "3 entries", "2 types", start=[1, 2, 3]),
+    "start of a wrong length": wrong_solve("start", "each of the 2 types, got 3", start=[1, 2, 3]),
     "start outside the box": wrong_solve("start[1]", "5000.0", "[0.0, 4096.0]", start=[0, 5000]),
     "start NaN": wrong_solve("start[0]", "nan", "finite", start=[NAN, 0]),
     "start unstable": Case(
@@ -405,11 +404,11 @@ JSON = {
     "mix a number": in_json("[0.3, 0.7]", "1", "probabilities", "1", "list"),
     "mix empty": in_json("[0.3, 0.7]", "[]", "probabilities", "[]", "at least one"),
     "nested array": in_json("[0, 0]", "[[0, 0]]", "min_tokens[0]", "[0, 0]", "number"),
-    "wrong length": in_json("[0, 0]", "[0, 0, 0]", "min_tokens", "3 entries", "2 types"),
+    "wrong length": in_json("[0, 0]", "[0, 0, 0]", "min_tokens", "each of the 2 types, got 3"),
     "lengths differ": in_json(
         "[0.5, 0.25]", "[0.5]", "service.base has 1", "service.per_token has 2", "one length"
     ),
-    "names too many": in_json('"lookup"]', '"lookup", "x"]', "names", "3 entries", "2 types"),
+    "names too many": in_json('"lookup"]', '"lookup", "x"]', "names", "each of the 2 types, got 3"),
     "negative rate": in_json('"rate": 0.001', '"rate": -0.001', "accuracy.rate", "-0.001", "> 0"),
     "a lone surrogate": in_json('"lookup"', '"\\ud800"', "names[1]", "'\\ud800'", "Unicode"),
     "truncated": in_file("bad.json", ARRAYS.encode()[:200], "not valid JSON", "line 9 column 15"),

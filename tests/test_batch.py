@@ -102,6 +102,8 @@ def test_rows_that_nothing_makes_stable_are_marked_and_the_others_solved() -> No
     alone = cq.solve(SERVER.replace(arrival_rate=0.02))
     np.testing.assert_allclose(batch.tokens[2], alone.tokens, rtol=1e-9)
     assert repr(batch) == "BatchSolution(5 variants, 3 optimal, 2 without a stable allocation)"
+    one = cq.solve_batch(SERVER, arrival_rate=[0.02])
+    assert repr(one) == "BatchSolution(1 variant, 1 optimal, 0 without a stable allocation)"
 
 
 def test_a_batch_of_none_stable() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
+import resource
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue import certificates
-from cvxqueue.cli import main, numerals, output
+from cvxqueue.cli import formatting, main, output
 from cvxqueue.solvers import CrossValidation
 
 SERVER = """\
@@ -149,7 +151,7 @@ def test_no_certified_answer_is_exit_status_1(
     assert main(["solve", server, *arguments]) == 1
     out, err = capsys.readouterr()
     assert "no certified answer: method 'fixed-point' came nearest" in err
-    assert "'time_limit' (the time limit was reached" in err
+    assert "'time_limit' (the time limit was reached; raise --time-limit, or use method" in err
     if json_flag:
         data = one_object(out)
         assert data["status"] == "time_limit"
@@ -157,6 +159,13 @@ def test_no_certified_answer_is_exit_status_1(
         assert data["objective"] < cq.solve(cq.load(server)).objective < data["upper_bound"]
     else:
         assert "time limit" in out
+
+
+def test_no_method_is_recommended_that_was_tried(server: str, capsys: Capture) -> None:
+    assert main(["solve", server, "--tolerance", "1e-30"]) == 1
+    error = capsys.readouterr().err
+    assert "loosen the tolerance)" in error
+    assert "or use method" not in error
 
 
 def test_contradictory_proofs_are_no_answer(
@@ -323,19 +332,28 @@ def test_plot_that_may_not_be_written_is_refused_first(
     # Simulated, because to an administrator every file is writable.
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert main(["solve", "never-read.toml", "--plot", str(tmp_path / "a.png")]) == 2
-    assert "a.png: cannot be written; check its permissions" in capsys.readouterr().err
+    assert "a.png: cannot be written; check its permissions and" in capsys.readouterr().err
 
 
-def test_plot_that_fails_in_the_end_says_so(
-    server: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_there", [True, False], ids=["old-picture", "none"])
+def test_plot_that_fails_in_the_end_says_so_and_leaves_no_part(
+    server: str, tmp_path: Path, capsys: Capture, is_there: bool
 ) -> None:
-    def full(path: Path, content: bytes) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    arguments = ["--method", "newton", "--plot", str(tmp_path / "a.png"), "--json"]
-    assert main(["solve", server, *arguments]) == 2
-    assert "a.png: No space left on device" in one_object(capsys.readouterr().out)["error"]
+    picture = tmp_path / "a.png"
+    arguments = ["solve", server, "--method", "newton", "--plot", str(picture), "--json"]
+    if is_there:
+        assert main(arguments) == 0
+        capsys.readouterr()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        status = main(arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 2
+    assert "a.png: File too large" in one_object(capsys.readouterr().out)["error"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_plot_without_matplotlib_says_how_to_install_it(
@@ -345,7 +363,7 @@ def test_plot_without_matplotlib_says_how_to_install_it(
     picture = str(tmp_path / "a.png")
     assert main(["solve", "never-read.toml", "--json", "--plot", picture]) == 2
     out, err = capsys.readouterr()
-    assert "pip install 'cvxqueue[plot]'" in err
+    assert "pip install matplotlib (the extra 'plot' has it)" in err
     assert one_object(out)["status"] == "missing_dependency"
 
 
@@ -418,6 +436,58 @@ def test_check_promises_nothing_that_does_not_hold(
     assert meaning in data[name]["meaning"]
     assert main(["check", server]) == 0
     assert "not proven" in capsys.readouterr().out
+
+
+KEPT = '[[constraint]]\nkind = "max-mean-system-time"\nseconds = 4.0\n'
+BROKEN = KEPT + '[[constraint]]\nkind = "min-mean-accuracy"\naccuracy = 0.79\n'
+KINKED = (
+    'accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }',
+    'accuracy = { kind = "piecewise-linear", tokens = [0, 500, 2000], accuracy = [0.3, 0.5, 0.6] }',
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (SERVER + KEPT, "cannot keep mean system time ≤ 4 s"),
+        (SERVER.replace(*KINKED), "needs accuracy curves with a continuous slope"),
+    ],
+    ids=["constraint", "kink"],
+)
+def test_check_recommends_no_method_that_cannot_take_the_instance(
+    tmp_path: Path, capsys: Capture, content: str, reason: str
+) -> None:
+    path = written(tmp_path, content)
+    assert main(["check", path, "--json"]) == 0
+    data = one_object(capsys.readouterr().out)
+    able = [method.name for method in cq.methods(cq.load(path))]
+    assert able == ["newton", "conic"]
+    for subject, method in (("contraction", "fixed-point"), ("step_size", "projected-gradient")):
+        meaning = data[subject]["meaning"]
+        assert f"Method {method!r} {reason}" in meaning
+        assert "'newton', 'conic'" in meaning
+        assert f"Method {method} " not in meaning
+    assert "a gradient step" not in data["strong_concavity"]["meaning"]
+
+
+def test_check_tells_whether_the_constraints_can_be_kept(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["check", written(tmp_path, SERVER + KEPT)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "constraints feasible mean system time ≤ 4 s. All of them can be kept at once." in out
+    path = written(tmp_path, SERVER + BROKEN)
+    assert main(["check", path]) == 1
+    out, err = capsys.readouterr()
+    assert "constraints infeasible" in " ".join(out.split())
+    assert "not proven" not in out
+    assert "no allocation has mean accuracy ≥ 0.79 together with mean system time ≤ 4 s" in err
+    assert main(["check", path, "--json"]) == 1
+    assert one_object(capsys.readouterr().out)["status"] == "infeasible"
+
+
+@pytest.mark.parametrize("name", ["solve", "check", "simulate"])
+def test_help_tells_the_exit_status_of_constraints(name: str, capsys: Capture) -> None:
+    assert main([name, "--help"]) == 0
+    assert " allocation is stable and keeps the constraints" in capsys.readouterr().out
 
 
 def test_schema_is_json(capsys: Capture) -> None:
@@ -537,6 +607,28 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         assert process.wait(timeout=120) == 141
 
 
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [("--help", ""), ("schema", ""), ("schema", "1"), ("info", "1"), ("check no.toml --json", "")],
+)
+def test_a_full_disk_is_one_line(words: str, unbuffered: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        run = subprocess.run(
+            command(*words.split()),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            timeout=120,
+            check=False,
+        )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    # Where there is an error already, it stands.
+    expected = "read no.toml: No such file" if "no.toml" in words else "write standard output: No"
+    assert run.stderr.startswith(f"cvxqueue: error: cannot {expected}")
+
+
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_has_an_example(name: str, capsys: Capture) -> None:
     assert main([*([name] if name else []), "--help"]) == 0
@@ -587,20 +679,20 @@ def test_the_process_ends_with_the_exit_status(server: str) -> None:
     ],
 )
 def test_printed_bounds_still_hold(value: float, digits: int, up: str, down: str) -> None:
-    assert numerals.at_most(value, digits) == up
-    assert numerals.at_least(value, digits) == down
+    assert formatting.at_most(value, digits) == up
+    assert formatting.at_least(value, digits) == down
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.00004, "0.0 ms"), (0.0123, "12 ms"), (0.9999, "1.0 s"), (61, "61.0 s")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert numerals.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("largest", "decimals"), [(3.0, 4), (512.0, 4), (32768.0, 2), (1e6, 0), (1e300, 0)]
 )
 def test_tokens_have_about_seven_digits(largest: float, decimals: int) -> None:
-    assert numerals.token_decimals(largest) == decimals
-    assert len(numerals.fixed(largest, decimals, "ROUND_FLOOR")) <= 8
+    assert formatting.token_decimals(largest) == decimals
+    assert len(formatting.fixed(largest, decimals, "ROUND_FLOOR")) <= 8

@@ -168,13 +168,24 @@ def test_an_output_is_not_replaced_unasked_nor_half_written(capsys: Capture) -> 
         ([*FIT, "--where", "servce.a=b"], "did you mean 'service'"),
         (["fit", "--trace", "trace.csv", "--where", "service.a=b"], "--service is not given"),
         ([*WHOLE, "--mix", "MATH500"], "--mix 'MATH500' must have the form TYPE=PROBABILITY"),
-        ([*FIT, "--confidence", "2"], "confidence = 2.0 must be in (0, 1)"),
-        ([*FIT, "--max-malformed", "-1"], "max_malformed = -1.0 must be in [0, 1]"),
+        ([*FIT, "--confidence", "2"], "argument --confidence: must be a number in (0, 1), got '2'"),
+        (
+            [*FIT, "--max-malformed", "-1"],
+            "argument --max-malformed: must be a number in [0, 1], got '-1'",
+        ),
         ([*FIT, "--answer-tokens", "-1"], "must be a finite number ≥ 0, got '-1'"),
         ([*FIT, "--answer-tokens", "many"], "must be a finite number ≥ 0, got 'many'"),
         (["fit", "--service", "nowhere.csv"], "cannot read nowhere.csv"),
         (["fit", "--service", "trace.csv"], "trace.csv: no column for tokens"),
         (["diagnose", "answers.csv", "--column", "tokns=tokens"], "did you mean 'tokens'"),
+        (
+            ["diagnose", "answers.csv", "--column", "tokens"],
+            "--column 'tokens' must have the form FIELD=NAME",
+        ),
+        (
+            ["diagnose", "answers.csv", "--where", "=H100"],
+            "--where '=H100' must have the form NAME=VALUE",
+        ),
         (["diagnose", "nowhere.csv"], "cannot read nowhere.csv"),
         (["diagnose", "answers.csv"], "nothing can be tested"),
     ],
@@ -193,7 +204,8 @@ def test_malformed_rows_are_shown(capsys: Capture) -> None:
     assert "1 malformed row left out, the first: line 502: arrival_s = 'later'" in out
     assert "500 of 500" not in out
     error = fails(capsys, [*FIT, "--max-malformed", "0"])
-    assert "1 of 501 rows are malformed" in error
+    assert "1 of 501 rows is malformed" in error
+    assert "--max-malformed" in error
 
 
 def requests(**changes: Any) -> str:

@@ -90,6 +90,10 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
     [
         ["\ufeff0", "1", "3"],
         ["timestamp_ms", "5000", "6000", "8000"],
+        ["arrival_min", "0", "0.016666666666666666", "0.05"],
+        ["arrival_hours", "0", f"{1 / 3600!r}", f"{3 / 3600!r}"],
+        # The unit is that of numbers.
+        ["start_ms", "2026-01-31 12:00:00", "2026-01-31 12:00:01", "2026-01-31 12:00:03"],
         # The clocks go forward.
         [
             "t",
@@ -116,6 +120,7 @@ def test_units_and_time_zones_of_a_trace(lines: list[str], tmp_path: Path, capsy
         (["time", "5", "4"], "line 3: arrives before the one above it"),
         (["time", "5"], "must have at least two arrivals"),
         (["1700000000000", "1700000001000"], "later than any date"),
+        (["time", "0", '"1'], "is no CSV file"),
         (["2026-01-31 12:00:00 x", "2026-01-31 12:00:01"], "line 1: "),
     ],
 )
@@ -136,7 +141,7 @@ def test_traces_that_are_refused(
         (["--tokens", "1,x"], "must be a finite number ≥ 0, got 'x'"),
         (["--tokens", "30000"], "tokens make the queue unstable"),
         (["--gap-scv", "-1"], "must be a finite number ≥ 0"),
-        (["--trace", "no-such-file.csv"], "--trace no-such-file.csv: No such file"),
+        (["--trace", "no-such-file.csv"], "--trace: cannot read no-such-file.csv: No such file"),
         (["--match-rate"], "--match-rate needs --trace"),
         (["--integer", "--tokens", "1"], "not allowed with"),
     ],
@@ -146,11 +151,25 @@ def test_words_that_are_refused(words: list[str], message: str, capsys: Capture)
     assert message in capsys.readouterr().err
 
 
+def test_levels_have_no_tokens_to_simulate(tmp_path: Path, capsys: Capture) -> None:
+    levels = cq.LevelMenu(accuracy=[0.5, 0.9], mean_service_time=[2.0, 9.0])
+    menu = [cq.Integers()] * 4 + [levels]
+    path = tmp_path / "levels.toml"
+    cq.save(cq.load(SERVER).replace(domains=menu), path)
+    assert main(["simulate", str(path), "--integer"]) == 2
+    error = capsys.readouterr().err
+    assert "--integer: HMMT25 has measured levels of effort" in error
+    assert "give --tokens" in error
+    assert main(["simulate", str(path), "--queries", "2000", "--json"]) == 0
+
+
 def test_a_trace_that_is_no_text(tmp_path: Path, capsys: Capture) -> None:
     path = tmp_path / "arrivals.csv"
     path.write_bytes(b"\xff\xfe\x00")
     assert main(["simulate", SERVER, "--trace", str(path)]) == 2
-    assert "is no CSV file" in capsys.readouterr().err
+    assert (
+        "arrivals.csv: byte 0xff in line 1 is not UTF-8; save the file" in capsys.readouterr().err
+    )
 
 
 def test_no_stable_allocation(tmp_path: Path, capsys: Capture) -> None:

@@ -65,6 +65,7 @@ def test_another_solver_by_name() -> None:
     ("options", "error", "message"),
     [
         ({"solver": "CLARABLE"}, cq.InvalidInputError, "did you mean 'CLARABEL'"),
+        ({"solver": "clarabel"}, cq.InvalidInputError, "did you mean 'CLARABEL'"),
         ({"solver": "OSQP"}, cq.InvalidInputError, "unknown conic solver 'OSQP'"),
         ({"solver": "ECOS"}, cq.MissingDependencyError, "'ECOS' is not installed; installed: "),
         ({"solver_options": {"tol_gap": 1}}, cq.InvalidInputError, "did you mean 'tol_gap_"),

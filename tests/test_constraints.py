@@ -425,6 +425,7 @@ def test_the_remedy_of_a_floor_is_feasible_and_nearly_the_best() -> None:
         (lambda: cq.MinMeanAccuracy(1.5), r"accuracy = 1\.5 must be ≤ 1"),
         (lambda: cq.MinAccuracy(1.5), r"accuracy = 1\.5 must lie in \[0, 1\]"),
         (lambda: cq.WaitingTimeTail(1.0, 1.0), r"probability = 1\.0 must be < 1"),
+        (lambda: cq.WaitingTimeTail(30, 2), r"probability = 2\.0 must be < 1; from 1 on"),
         (lambda: constrained("fast"), r"constraints\[0\] must be a constraint .*'fast'"),
         (lambda: INSTANCE.replace(constraints=cq.MaxTokenRate(1.0)), "must be a list"),
         (lambda: constrained(cq.MinAccuracy(0.5, "poetry")), "'poetry' is not the name of a type"),

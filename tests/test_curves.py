@@ -464,7 +464,7 @@ WRONG: dict[str, tuple[type[Any], dict[str, Any], tuple[str, ...]]] = {
     "unequal counts": (
         cq.PiecewiseLinear,
         {"tokens": [[0, 1], [2]], "accuracy": [0.1, 0.3]},
-        ("accuracy.tokens[1] has 1", "accuracy.accuracy[1] has 2"),
+        ("accuracy.tokens[1] has length 1", "accuracy.accuracy[1] has length 2"),
     ),
     "unequal types": (
         cq.PiecewiseLinear,
@@ -498,7 +498,7 @@ WRONG: dict[str, tuple[type[Any], dict[str, Any], tuple[str, ...]]] = {
     "wrong size": (
         cq.MixedAccuracy,
         {"curves": [POWER, EXPONENTIAL], "which": [0, 1, 1, 1]},
-        ("accuracy.curves[0]", "1 types or of all 4", "2 entries"),
+        ("accuracy.curves[0]", "own types (1) or of all 4, got 2"),
     ),
     "batches of two sizes": (
         cq.MixedAccuracy,

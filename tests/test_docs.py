@@ -73,6 +73,16 @@ def masked(text: str) -> str:
     return re.sub(r"[\s─━]+", " ", VOLATILE.sub("#", OTHER_METHODS.sub(r"\1", text))).strip()
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_whole(page: Path) -> None:
+    """Rows below a blank line are no table of their own, but show as they are written."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, rule, *rows = table.splitlines()
+        assert set(rule) <= set("|-: "), head
+        assert {row.count("|") for row in rows} == {head.count("|")}, head
+
+
 def test_there_is_something_to_run() -> None:
     assert sum(len(blocks(page, "pycon")) for page in PAGES) >= 10
     assert sum(len(blocks(page, "console")) for page in PAGES) >= 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -334,6 +335,27 @@ def test_a_byte_order_mark_is_dropped() -> None:
 
 class UnexpectedError(Exception):
     """Not an error of the operating system: nothing in the package expects it."""
+
+
+def test_save_keeps_the_permissions_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "secret.toml"
+    cq.save(cq.Instance(**arguments()), path)
+    path.chmod(0o600)
+    cq.save(cq.Instance(**arguments(name="new")), path)
+    assert cq.load(path).name == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["first.toml", "nul\0.toml"], ids=["circle", "nul"])
+def test_names_of_no_file(tmp_path: Path, name: str) -> None:
+    """Links that lead in a circle, and a name that holds what none can."""
+    (tmp_path / "first.toml").symlink_to("second.toml")
+    (tmp_path / "second.toml").symlink_to("first.toml")
+    with pytest.raises(cq.InvalidInputError, match="cannot write"):
+        cq.save(cq.Instance(**arguments()), tmp_path / name)
+    with pytest.raises(cq.InvalidInputError, match="cannot read"):
+        cq.load(tmp_path / name)
+    assert all(path.is_symlink() for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -189,7 +189,7 @@ def test_a_vllm_result_without_start_times_has_its_concurrency(tmp_path: Path) -
         (vllm_result(requests=3, ttfts=[0.1]), "ttfts must be a list of one entry"),
         (
             vllm_result(requests=2, itls=["x", "y"]),
-            "all 2 rows are malformed.*request 0: ttfts and itls",
+            r"all rows are malformed \(2\).*request 0: ttfts and itls",
         ),
         (vllm_result(requests=2, errors=["no", "no"]), "all 2 requests failed"),
         (vllm_result(requests=2, ttfts=[None, True]), "request 0: ttfts and itls"),
@@ -269,7 +269,7 @@ def test_malformed_rows_are_counted_and_the_first_is_shown(
 
 def test_more_than_one_percent_malformed_is_an_error_unless_allowed(written: Path) -> None:
     write(written, "tokens,seconds\n" + service_rows(98) + "a,1\nb,1\n")
-    message = r"measured.csv: 2 of 100 rows are malformed.*max_malformed = 0.01.*line 100: tokens"
+    message = r"measured.csv: 2 of 100 rows are malformed.*0.01 that is allowed.*line 100: tokens"
     with pytest.raises(InvalidInputError, match=message):
         read_requests(written)
     found = read_requests(written, max_malformed=0.02)

@@ -174,7 +174,7 @@ def mixed(*curves: dict[str, Any], which: Any = (0, 1)) -> dict[str, Any]:
 WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "unequal points": (
         tasks(CURVE, {**LINES, "tokens": [0, 10, 5]}),
-        ("task[1].accuracy.tokens has 3", "task[1].accuracy.accuracy has 2"),
+        ("task[1].accuracy.tokens has length 3", "task[1].accuracy.accuracy has length 2"),
     ),
     "a point": (
         tasks(CURVE, {**LINES, "accuracy": [0.1, 1.2]}),

@@ -114,6 +114,29 @@ def test_of_many_types_the_most_frequent_are_named(size: int, gray: int, note: s
     )
 
 
+def test_kinks_are_drawn_where_they_are() -> None:
+    curve = cq.MixedAccuracy(
+        curves=[
+            cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.004),
+            cq.PiecewiseLinear(
+                tokens=[[0, 131, 3001], [0, 77, 5000]], accuracy=[[0.1, 0.6, 0.7], [0.1, 0.2, 0.4]]
+            ),
+        ],
+        which=[1, 0, 1],
+    )
+    instance = make([0.004] * 3, accuracy=curve)
+    ax = plots.plot_accuracy(cq.solve(instance))
+    lay_out(ax)
+    for name, corners in (("type 1", {131.0, 3001.0}), ("type 2", set()), ("type 3", {77.0})):
+        line = next(line for line in ax.lines if line.get_label() == name)
+        tokens, accuracy = (np.asarray(data) for data in line.get_data())
+        assert corners <= set(tokens.tolist())
+        assert np.all(np.diff(tokens) >= 0)
+        assert tokens[-1] <= 4096
+        k = int(name[-1]) - 1
+        np.testing.assert_allclose(accuracy, instance.accuracy.value(tokens[:, None])[:, k])
+
+
 def test_names_do_not_overlap_and_are_not_read_as_formulas() -> None:
     # Curves that end at one height: where each wants its name, only one has room.
     names = [f"$alike {k} with a name that goes on and on$" for k in range(10)]
@@ -206,7 +229,7 @@ def test_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(style, "find_spec", lambda name: None)
     solution = cq.solve(make([0.004]))
     for draws in (plots.plot_accuracy, plots.plot_convergence):
-        with pytest.raises(cq.MissingDependencyError, match=r"pip install 'cvxqueue\[plot\]'"):
+        with pytest.raises(cq.MissingDependencyError, match="pip install matplotlib"):
             draws(solution)
 
 

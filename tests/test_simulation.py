@@ -484,7 +484,7 @@ def test_what_hardly_happens_is_not_said_to_be_impossible() -> None:
     assert simulation.waiting_quantiles[0.9999999].interval[1] == math.inf
     for estimate in (simulation.mean_waiting_time, simulation.waiting_variance):
         assert estimate.interval == (-math.inf, math.inf)
-    assert simulation.caution.startswith("0 of 100,000 queries waited")
+    assert simulation.caution.startswith("0 of 100,000 queries waited: intervals")
     check = simulation.against_theory()
     assert check.agrees
     verdicts = {row.quantity: row.verdict for row in check.rows}
@@ -571,7 +571,10 @@ def test_allocations_meet_the_same_queries() -> None:
 def test_one_allocation_in_a_comparison_is_the_simulation_itself() -> None:
     instance = at_load(0.6)
     alone = cq.simulate(instance, TOKENS, queries=50_000, seed=9)
-    compared = cq.compare(instance, [TOKENS], queries=50_000, seed=9).simulations[0]
+    comparison = cq.compare(instance, [TOKENS], queries=50_000, seed=9)
+    assert repr(comparison) == "Comparison(1 allocation)"
+    assert str(comparison).startswith("50,000 queries, the same for 1 allocation; ")
+    compared = comparison.simulations[0]
     assert {**alone.to_dict(), "seconds": 0} == {**compared.to_dict(), "seconds": 0}
 
 
@@ -724,6 +727,7 @@ def test_an_overloaded_trace_is_replayed_and_called_so() -> None:
     assert check.poisson_ratio is None
     assert "more work than the server can do" in str(check)
     assert [row.quantity for row in check.rows] == ["mean accuracy"]
+    assert check.sentences[0] == "The interval holds at 95 %."
 
 
 def test_the_beginning_of_a_trace() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
-from cvxqueue.cli.output import write_error, write_json
+from cvxqueue.cli.output import drop_output, to_stdout, write_error, write_json
 from cvxqueue.cli.parser import build_parser
 from cvxqueue.errors import (
     CvxqueueError,
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0 for a certified answer, 1 for none (no allocation is stable, or no method
-        reached its tolerance), 2 for input that is not allowed.
+        Exit status: 0 for a certified answer, 1 for none (no allocation is stable and keeps the
+        constraints, or no method reached its tolerance), 2 for input that is not allowed.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
@@ -44,28 +44,35 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         status = _run(arguments)
-        sys.stdout.flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader has left. What is still buffered would raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has left.
+        drop_output()
         return _BROKEN_PIPE
     return status
 
 
 def _run(arguments: list[str]) -> int:
     try:
-        options = build_parser().parse_args(arguments)
-        status: int = options.run(options)
-    except SystemExit as finished:
-        # argparse has printed the help or the version.
-        return finished.code if isinstance(finished.code, int) else 0
+        return _command(arguments)
     except CvxqueueError as error:
         write_error(str(error))
         if "--json" in arguments:
-            write_json({"status": _status(error), "error": str(error)})
+            # Where stdout is what failed, the line above has to do.
+            with suppress(CvxqueueError):
+                write_json({"status": _status(error), "error": str(error)})
         return 2 if isinstance(error, (InvalidInputError, MissingDependencyError)) else 1
+
+
+def _command(arguments: list[str]) -> int:
+    try:
+        options = build_parser().parse_args(arguments)
+    except SystemExit as finished:
+        # argparse prints the help or the version, and flushes nothing.
+        with to_stdout():
+            return finished.code if isinstance(finished.code, int) else 0
+    status: int = options.run(options)
     return status
 
 

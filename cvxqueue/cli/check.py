@@ -17,14 +17,24 @@ from cvxqueue.certificates import (
     step_size,
     strong_concavity,
 )
-from cvxqueue.cli.numerals import at_least, at_most, plural
+from cvxqueue.cli.formatting import at_least, at_most, plural
 from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Instance
 from cvxqueue.solvers.newton import require_attainable
+from cvxqueue.solvers.registry import find_method
 
 __all__ = ["run"]
+
+
+# Word and style of a finding. A certificate that does not hold leaves a question open; stability
+# and constraints are decided either way.
+_CERTIFIED = {True: ("holds", "green"), False: ("not proven", "yellow")}
+_DECIDED = {
+    "stability": {True: ("stable", "green"), False: ("unstable", "red")},
+    "constraints": {True: ("feasible", "green"), False: ("infeasible", "red")},
+}
 
 
 @dataclass(frozen=True)
@@ -47,9 +57,9 @@ def run(options: argparse.Namespace) -> int:
     if error is None:
         step = step_size(instance)
         findings += [
-            _contraction(contraction(instance)),
-            _step_size(step),
-            _strong_concavity(strong_concavity(instance), step),
+            _contraction(contraction(instance), instance),
+            _step_size(step, instance),
+            _strong_concavity(strong_concavity(instance), step, instance),
         ]
     if options.json:
         summary: dict[str, Any] = {
@@ -92,10 +102,12 @@ def _table(findings: list[_Finding]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        mark = Text("holds", "green") if finding.holds else Text("not proven", "yellow")
-        if finding.subject == "stability":
-            mark = Text("stable", "green") if finding.holds else Text("unstable", "red")
-        table.add_row(Text(finding.subject, "bold"), mark, Text(finding.sentence + "\n"))
+        marks = _DECIDED.get(finding.subject, _CERTIFIED)
+        table.add_row(
+            Text(finding.subject, "bold"),
+            Text(*marks[finding.holds]),
+            Text(finding.sentence + "\n"),
+        )
     return table
 
 
@@ -139,37 +151,57 @@ def _constraints(instance: Instance, error: str | None) -> _Finding:
     return _Finding("constraints", error is None, sentence, {"constraints": labels})
 
 
-def _contraction(found: Contraction) -> _Finding:
+def _obstacle(method: str, instance: Instance) -> str:
+    """Why a method cannot take the instance, as a sentence; empty where it can."""
+    obstacle = find_method(method).obstacle(instance)
+    return "" if obstacle is None else f"{obstacle[0].upper()}{obstacle[1:]}."
+
+
+def _contraction(found: Contraction, instance: Instance) -> _Finding:
+    obstacle = _obstacle("fixed-point", instance)
+    reason = found.reason or f"the bound on its slope is {at_most(found.value, 3)}, not below 1"
     if found.holds:
         sentence = (
             f"On {found.region}, the best-response map shrinks distances by the factor "
-            f"{at_most(found.value, 3)} in a weighted maximum norm: method fixed-point converges "
-            "there even in its plain form, damping=1."
+            f"{at_most(found.value, 3)} in a weighted maximum norm. "
         )
+        sentence += obstacle or (
+            "Method fixed-point converges there even in its plain form, damping=1."
+        )
+    elif obstacle:
+        sentence = f"The best-response map is not proven to contract: {reason}. {obstacle}"
     else:
-        reason = found.reason or f"the bound on its slope is {at_most(found.value, 3)}, not below 1"
         sentence = (
             f"On {found.region}, the best-response map is not proven to contract: {reason}. The "
             "plain fixed point, damping=1, may cycle or lose stability. Method fixed-point "
             "backtracks by default and needs no contraction; nor do the other methods."
         )
-    numbers = {"value": found.value, "row_sum": found.row_sum, "region": found.region}
+    numbers = {
+        "value": found.value,
+        "row_sum": found.row_sum,
+        # With constraints on all types together the optimum may lie outside.
+        "region": None if instance.couplings else found.region,
+    }
     return _Finding("contraction", found.holds, sentence, numbers)
 
 
-def _step_size(found: StepSize) -> _Finding:
+def _step_size(found: StepSize, instance: Instance) -> _Finding:
+    obstacle = _obstacle("projected-gradient", instance)
     if found.holds:
         sentence = (
             f"Among {found.region}, the curvature is at most {at_most(found.value, 3)} s per "
             "token²: the plain gradient step of one over this increases the objective and keeps "
             f"to that set, where the idle fraction is at least {at_least(found.least_idle, 3)}. "
+        )
+        sentence += obstacle or (
             "Method projected-gradient steps further, in a metric of its own for each type, and "
             "falls back on this bound."
         )
     else:
-        sentence = (
-            f"No finite bound on the curvature: {found.reason or 'it overflows'}. Method "
-            "projected-gradient has no step that is proven to increase the objective. Use newton."
+        sentence = f"No finite bound on the curvature: {found.reason or 'it overflows'}. "
+        sentence += obstacle or (
+            "Method projected-gradient has no step that is proven to increase the objective. Use "
+            "newton."
         )
     numbers = {
         "value": found.value,
@@ -181,14 +213,15 @@ def _step_size(found: StepSize) -> _Finding:
     return _Finding("step size", found.holds, sentence, numbers)
 
 
-def _strong_concavity(found: StrongConcavity, step: StepSize) -> _Finding:
+def _strong_concavity(found: StrongConcavity, step: StepSize, instance: Instance) -> _Finding:
     if found.holds:
         sentence = (
             f"On {found.region}, the curvature is at least {at_least(found.value, 3)}/s in the "
             "metric of squared seconds of service: there is exactly one optimum."
         )
-        if step.holds:
-            # Both bounds hold, in the one metric, on the level set of the step.
+        if step.holds and not instance.couplings:
+            # Both bounds hold, in the one metric, on the level set of the step; and where no
+            # constraint couples the types, the step leads to the optimum.
             sentence += (
                 f" The greatest there is {at_most(step.diagonal, 3)}/s, so a gradient step in "
                 "this metric removes at least one part in "

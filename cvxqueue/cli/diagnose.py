@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
-from cvxqueue.cli.fit import parsed_pairs
 from cvxqueue.cli.output import write, write_json
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting import Diagnosis, diagnose, read_requests
 
 __all__ = ["run"]
@@ -22,11 +23,8 @@ _MARKS = {
 
 def run(options: argparse.Namespace) -> int:
     """Diagnose and print what was found."""
-    # One file, so that its columns need no part before them.
-    columns, where = (
-        parsed_pairs(option, [f"file.{text}" for text in texts], ["file"])["file"]
-        for option, texts in (("--column", options.column), ("--where", options.where))
-    )
+    columns = _pairs("--column", options.column, "FIELD=NAME")
+    where = _pairs("--where", options.where, "NAME=VALUE")
     found = diagnose(
         read_requests(
             options.file,
@@ -45,6 +43,17 @@ def run(options: argparse.Namespace) -> int:
             *(Text(f"warning: {warning}", "yellow") for warning in found.warnings),
         )
     return 0
+
+
+def _pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
+    """Return texts with an equals sign as a mapping; of one file, they need no part before them."""
+    pairs = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise InvalidInputError(f"{option} {text!r:.80} must have the form {form}")
+        pairs[name] = value
+    return pairs
 
 
 def _table(found: Diagnosis) -> Table:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvxqueue.cli.numerals import significant
+from cvxqueue.cli.formatting import significant
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-__all__ = ["parsed_pairs", "run"]
+__all__ = ["run"]
 
 _PARTS = ("service", "accuracy", "trace")
 
@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
     """Fit, print what was found, and write the instance."""
     if options.output is not None:
         _check_output(options)
-    columns = parsed_pairs("--column", options.column, _PARTS)
-    where = parsed_pairs("--where", options.where, _PARTS)
+    columns = _parsed_pairs("--column", options.column)
+    where = _parsed_pairs("--where", options.where)
     found = _fit(options, columns, where)
     instance = None
     if options.output is not None:
@@ -45,27 +45,19 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def parsed_pairs(
-    option: str, texts: Sequence[str], parts: Sequence[str]
-) -> dict[str, dict[str, str]]:
-    """Return ``PART.NAME=VALUE`` texts as a mapping for each part.
-
-    Raises
-    ------
-    InvalidInputError
-        If a text has another form, or its part is unknown.
-    """
-    pairs: dict[str, dict[str, str]] = {part: {} for part in parts}
+def _parsed_pairs(option: str, texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return ``PART.NAME=VALUE`` texts as a mapping for each part."""
+    pairs: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
     for text in texts:
         name, equals, value = text.partition("=")
         part, dot, key = name.partition(".")
         if not (equals and dot and key and value):
             raise InvalidInputError(
                 f"{option} {text!r:.80} must have the form PART.NAME=VALUE, PART being one of "
-                f"{', '.join(parts)}"
+                f"{', '.join(_PARTS)}"
             )
         if part not in pairs:
-            raise InvalidInputError(f"{option} {text!r:.80}: {nearest(part, parts)}")
+            raise InvalidInputError(f"{option} {text!r:.80}: {nearest(part, _PARTS)}")
         pairs[part][key] = value
     return pairs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cvxqueue.cli.numbers import not_negative, positive
+from cvxqueue.cli.argument_types import confidence, fraction, not_negative, positive
 
 __all__ = ["add_diagnose_arguments", "add_fit_arguments"]
 
@@ -58,7 +58,7 @@ def add_fit_arguments(fit: argparse.ArgumentParser) -> None:
         help="squared coefficient of variation of the tokens used (see diagnose)",
     )
     fit.add_argument(
-        "--confidence", metavar="C", type=float, default=0.95, help="of the intervals (0.95)"
+        "--confidence", metavar="C", type=confidence, default=0.95, help="of the intervals (0.95)"
     )
     _add_reading(fit, "PART.")
 
@@ -88,7 +88,7 @@ def _add_reading(parser: argparse.ArgumentParser, part: str) -> None:
     parser.add_argument(
         "--max-malformed",
         metavar="F",
-        type=float,
+        type=fraction,
         default=0.01,
         help="largest fraction of malformed rows to leave out (0.01); more are an error",
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, Any
 
+from cvxqueue.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["progress", "write", "write_error", "write_json"]
+__all__ = ["drop_output", "progress", "to_stdout", "write", "write_error", "write_json"]
 
 # The tables need so many columns.
 _NARROWEST = 80
@@ -25,23 +28,48 @@ def write(*parts: RenderableType) -> None:
     """Write tables and text on stdout, in colour on a terminal that has it."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    if console.width < _NARROWEST:
-        # The terminal wraps the lines; rich would cut numbers short.
-        console = Console(highlight=False, width=_NARROWEST)
-    # Captured, because rich would end the process by itself where the reader has left.
-    with console.capture() as captured:
-        for part in parts:
-            console.print(part)
-    # Tables are padded to the right; a pipe has no use for that.
-    lines = (line.rstrip() for line in captured.get().splitlines())
-    sys.stdout.write("\n".join(lines) + "\n")
+    with to_stdout():
+        console = Console(highlight=False)
+        if console.width < _NARROWEST:
+            # The terminal wraps the lines; rich would cut numbers short.
+            console = Console(highlight=False, width=_NARROWEST)
+        # Captured, because rich would end the process by itself where the reader has left.
+        with console.capture() as captured:
+            for part in parts:
+                console.print(part)
+        # Tables are padded to the right; a pipe has no use for that.
+        lines = (line.rstrip() for line in captured.get().splitlines())
+        sys.stdout.write("\n".join(lines) + "\n")
 
 
-def write_json(data: object) -> None:
+def write_json(data: object, indent: int | None = None) -> None:
     """Write one JSON value on stdout; what is not finite becomes null."""
-    json.dump(_finite(data), sys.stdout, allow_nan=False)
-    sys.stdout.write("\n")
+    with to_stdout():
+        sys.stdout.write(json.dumps(_finite(data), indent=indent, allow_nan=False) + "\n")
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Write on stdout, all of it before going on.
+
+    Raises
+    ------
+    InvalidInputError
+        If it takes no more, as on a full disk.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop_output()
+        raise InvalidInputError(f"cannot write standard output: {error.strerror}") from error
+
+
+def drop_output() -> None:
+    """Send stdout nowhere: what is still buffered would fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write_error(message: str) -> None:

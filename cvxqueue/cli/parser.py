@@ -8,8 +8,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
+from cvxqueue.cli.argument_types import not_negative, numbers, positive, whole
 from cvxqueue.cli.measurements import add_diagnose_arguments, add_fit_arguments
-from cvxqueue.cli.numbers import not_negative, numbers, positive, whole
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 
@@ -18,7 +18,8 @@ __all__ = ["build_parser"]
 _EXIT_STATUS = """\
 exit status:
   0  a certified answer
-  1  none: no allocation is stable, or no method reached its tolerance
+  1  none: no allocation is stable and keeps the constraints, or no method
+     reached its tolerance
   2  input that is not allowed"""
 
 _DONE_OR_REFUSED = """\
@@ -115,13 +116,13 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
         "check",
         "validate an instance file and say what can be proven before any method runs",
         "Validate an instance file, and say in plain words whether the queue can be\n"
-        "stable, what is certified before any method runs, and what that means for the\n"
-        "methods.",
+        "stable and the constraints be kept, what is certified before any method runs,\n"
+        "and what that means for the methods.",
         "example:\n"
         "  cvxqueue check examples/instances/qwen3-8b-h100.toml\n\n"
         "exit status:\n"
-        "  0  some allocation is stable\n"
-        "  1  none is\n"
+        "  0  some allocation is stable and keeps the constraints\n"
+        "  1  none does\n"
         "  2  input that is not allowed",
     )
     _add_file(check)
@@ -141,7 +142,7 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
         "  cvxqueue simulate server.toml --integer --trace arrivals.csv --match-rate\n\n"
         "exit status:\n"
         "  0  the simulation ran; the verdicts are in the table\n"
-        "  1  no allocation is stable\n"
+        "  1  no allocation is stable and keeps the constraints, or none is certified\n"
         "  2  input that is not allowed",
     )
     _add_file(simulate)

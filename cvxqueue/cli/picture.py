@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cvxqueue import plots
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.storage import write_whole
 from cvxqueue.plots.style import require_matplotlib
 from cvxqueue.solvers import CrossValidation
 from cvxqueue.suggest import nearest
@@ -37,8 +38,12 @@ def check_picture(name: str) -> None:
         raise InvalidInputError(f"--plot {name}: is a directory; name a file in it")
     if not path.parent.is_dir():
         raise InvalidInputError(f"--plot {name}: there is no directory {str(path.parent)!r}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InvalidInputError(f"--plot {name}: cannot be written; check its permissions")
+    # It is written beside its place, which for a link is where that points, and then put there.
+    place = Path(os.path.realpath(path))
+    if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):
+        raise InvalidInputError(
+            f"--plot {name}: cannot be written; check its permissions and those of its directory"
+        )
     require_matplotlib()
 
 
@@ -54,6 +59,6 @@ def save_picture(comparison: CrossValidation, name: str) -> None:
     drawn = BytesIO()
     plots.figure(comparison).savefig(drawn, format=path.suffix.lower()[1:])
     try:
-        path.write_bytes(drawn.getvalue())
+        write_whole(path, drawn.getvalue())
     except OSError as error:
         raise InvalidInputError(f"--plot {name}: {error.strerror}") from error

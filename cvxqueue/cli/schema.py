@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
+from cvxqueue.cli.output import write_json
 from cvxqueue.files import json_schema
 
 __all__ = ["run"]
@@ -13,5 +12,5 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Print the schema."""
-    sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
+    write_json(json_schema(), indent=2)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cvxqueue.cli.numerals import plural
+from cvxqueue.cli.formatting import plural
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import REQUEST_FIELDS, require_dates, seconds_in_unit
+from cvxqueue.fitting.tables import read_text
 from cvxqueue.integer import solve_integer
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, LevelMenu
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation import Simulation, TheoryCheck, check_simulation, simulate
 from cvxqueue.simulation.simulate import STEPS
@@ -88,32 +90,42 @@ def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[FloatArray
             )
         return tokens, "given tokens"
     if options.integer:
+        _require_token_counts(instance)
         return solve_integer(instance).tokens.astype(np.float64), "best whole tokens"
     return solve(instance).tokens, "optimal tokens"
+
+
+def _require_token_counts(instance: Instance) -> None:
+    for k, domain in enumerate(instance.domains or ()):
+        if isinstance(domain, LevelMenu):
+            raise InvalidInputError(
+                f"--integer: {instance.type_name(k)} has measured levels of effort, which have no "
+                "token counts to simulate; give --tokens, or neither for the continuous optimum"
+            )
 
 
 def _trace(name: str, rate: float | None) -> FloatArray:
     """Return the arrival times in the first column of a file, from zero, in seconds."""
     try:
-        with Path(name).open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, row[0]) for number, row in enumerate(csv.reader(file), 1) if row]
-    except OSError as error:
-        raise InvalidInputError(f"--trace {name}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(StringIO(read_text(Path(name)), newline=""), strict=True)
+        rows = [(reader.line_num, row[0]) for row in reader if row]
+    except csv.Error as error:
         raise InvalidInputError(f"--trace {name}: is no CSV file: {error}") from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"--trace: {error}") from error
     unit = 1.0
     if rows and _seconds(rows[0][1]) is None and not rows[0][1].strip()[:1].isdigit():
         # The names of the columns.
         unit = seconds_in_unit(rows[0][1])
         rows = rows[1:]
-    found = [(number, _seconds(text), text) for number, text in rows]
+    found = [(number, _seconds(text, unit), text) for number, text in rows]
     for number, time, text in found:
         if time is None:
             raise InvalidInputError(
                 f"--trace {name}: line {number}: {text!r} is no arrival time; the first column "
                 "must hold seconds, or dates with times as 2026-01-31 12:00:00.5"
             )
-    times = unit * np.array([time for _, time, _ in found], dtype=np.float64)
+    times = np.array([time for _, time, _ in found], dtype=np.float64)
     if len(times) < 2:
         raise InvalidInputError(f"--trace {name}: must have at least two arrivals")
     require_dates(f"--trace {name}", times)
@@ -128,10 +140,10 @@ def _trace(name: str, rate: float | None) -> FloatArray:
     return times
 
 
-def _seconds(text: str) -> float | None:
+def _seconds(text: str, unit: float = 1.0) -> float | None:
     """Seconds since some beginning, or ``None``."""
     try:
-        return float(REQUEST_FIELDS["arrivals"].parse(text))
+        return float(REQUEST_FIELDS["arrivals"].parse(text, unit))
     except ValueError:
         return None
 

@@ -101,8 +101,15 @@ def _failure(comparison: CrossValidation) -> str | None:
     return (
         f"no certified answer: method {best.method!r} came nearest, with a relative gap of "
         f"{best.relative_gap:.3g} for a tolerance of {best.tolerance:.3g}, and ended with status "
-        f"{best.status.value!r} ({best.advice})"
+        f"{best.status.value!r} ({_advice(comparison)})"
     )
+
+
+def _advice(comparison: CrossValidation) -> str:
+    """What to do next at the command line, where the other methods may have been tried."""
+    best = comparison.best
+    advice = best.advice if len(comparison.solutions) == 1 else best.status.advice
+    return advice.replace("time_limit", "--time-limit")
 
 
 def _summary(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 from cvxqueue.errors import InvalidInputError
@@ -13,7 +15,7 @@ from cvxqueue.files.writing import to_dict
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
-__all__ = ["load", "loads", "save"]
+__all__ = ["load", "loads", "save", "write_whole"]
 
 _FORMATS: dict[str, Format] = {".toml": "toml", ".json": "json"}
 
@@ -85,7 +87,8 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
     instance : Instance
         What to write, with its name, description and sources.
     path : path
-        A name that ends in ``.toml`` or ``.json``. A file of this name is replaced.
+        A name that ends in ``.toml`` or ``.json``. A file of this name is replaced, and passes on
+        its permissions.
 
     Raises
     ------
@@ -99,16 +102,33 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
     from_dict(data)  # refuses text that no file can hold, by the name of its key
     content = render(data, format).encode()
     try:
-        _write_whole(file.resolve(), content)
-    except OSError as error:
+        write_whole(file, content)
+    except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot write {file}: {_reason(error)}") from error
 
 
-def _write_whole(file: Path, content: bytes) -> None:
-    """Write beside the file and rename: a reader sees the old file or the new one, never a part."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file and rename: a reader sees the old file or the new one, never a part.
+
+    A link goes on pointing where it does, and a file that is replaced passes on its permissions.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    ValueError
+        If no file can have this name.
+    """
+    file = Path(os.path.realpath(path))
+    if file.is_symlink():
+        # Links that lead in a circle end at one of them.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
         with draft.open("xb") as stream:
+            if file.exists():
+                # Before there is anything to read.
+                shutil.copymode(file, draft)
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

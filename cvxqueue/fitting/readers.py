@@ -154,8 +154,9 @@ def _read(
         count = len(rows) - len(malformed)
         if len(malformed) > max_malformed * len(rows):
             raise InvalidInputError(
-                f"{len(malformed)} of {len(rows)} rows are malformed, more than max_malformed = "
-                f"{max_malformed:g} allows; the first: {malformed[0]}"
+                f"{len(malformed)} of {len(rows)} rows {'is' if len(malformed) == 1 else 'are'} "
+                f"malformed, more than the fraction of {max_malformed:g} that is allowed "
+                f"(max_malformed, --max-malformed); the first: {malformed[0]}"
             )
         if not count:
             raise InvalidInputError("no row is left; measurements were expected below the header")
@@ -177,7 +178,7 @@ def _require_rows(table: Table) -> None:
     """Say why nothing is left where rows are broken beyond having columns."""
     if not table.columns and table.rows:
         raise InvalidInputError(
-            f"all {len(table.rows)} rows are malformed; the first: {table.rows[0].place}: "
+            f"all rows are malformed ({len(table.rows)}); the first: {table.rows[0].place}: "
             f"{table.rows[0].problem}"
         )
     if not table.columns and table.failed:

@@ -14,7 +14,7 @@ from typing import Any
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.suggest import nearest
 
-__all__ = ["FORMATS", "Row", "Table", "as_path", "read_table"]
+__all__ = ["FORMATS", "Row", "Table", "as_path", "read_table", "read_text"]
 
 # Formats by name, as they are told to people.
 FORMATS = ("csv", "vllm", "azure", "mooncake")
@@ -66,13 +66,8 @@ def read_table(path: Path, format: str | None) -> Table:
         raise InvalidInputError(
             f"format = {format!r:.80} is unknown: {nearest(str(format), FORMATS)}"
         )
+    text = read_text(path)
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError(f"cannot read {path}: {reason}") from error
-    try:
-        text = _decoded(content)
         if not text.strip():
             raise InvalidInputError("the file is empty; measurements were expected")
         return _table(path, text, format or _guess(path, text))
@@ -80,14 +75,26 @@ def read_table(path: Path, format: str | None) -> Table:
         raise InvalidInputError(f"{path}: {error}") from error
 
 
-def _decoded(content: bytes) -> str:
+def read_text(path: Path) -> str:
+    """Return the text of a file, without a mark of its byte order.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be read, or is not UTF-8. The message names the path.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(f"cannot read {path}: {reason}") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidInputError(
-            f"byte {content[error.start]:#04x} in line {line} is not UTF-8; save the file as UTF-8 "
-            "text"
+            f"{path}: byte {content[error.start]:#04x} in line {line} is not UTF-8; save the file "
+            "as UTF-8 text"
         ) from error
 
 

@@ -182,7 +182,7 @@ def float_array(
         if array.ndim and array.shape[-1] != length:
             raise InvalidInputError(
                 f"{name} must be a number or have one entry for each of the {length} {of}, "
-                f"got {array.shape[-1]} entries"
+                f"got {array.shape[-1]}"
             )
         if array.ndim == 0:
             # One number, however many types there are.

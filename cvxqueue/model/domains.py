@@ -213,7 +213,7 @@ class Domains:
             each = tuple(given)
         if len(each) != size:
             raise InvalidInputError(
-                f"domains must have one entry for each of the {size} types, got {len(each)} entries"
+                f"domains must have one entry for each of the {size} types, got {len(each)}"
             )
         for position, domain in enumerate(each):
             if not isinstance(domain, Domain):

@@ -421,7 +421,7 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
     kept = text_tuple("names", names)
     if len(kept) != length:
         raise InvalidInputError(
-            f"names must have one entry for each of the {length} types, got {len(kept)} entries"
+            f"names must have one entry for each of the {length} types, got {len(kept)}"
         )
     if "" in kept:
         raise InvalidInputError(f"names[{kept.index('')}] must not be empty")

@@ -107,7 +107,7 @@ class MixedAccuracy(ArrayData):
         if self.which.size != length:
             raise InvalidInputError(
                 f"accuracy.which must have one entry for each of the {length} types, got "
-                f"{self.which.size} entries"
+                f"{self.which.size}"
             )
         return self
 
@@ -234,8 +234,8 @@ def _spread(name: str, curve: Any, is_own: NDArray[np.bool_]) -> Any:
     size = curve.shape[-1]
     if size not in (own.size, is_own.size):
         raise InvalidInputError(
-            f"{name} must have an entry for each of its {own.size} types or of all {is_own.size}, "
-            f"got {size} entries"
+            f"{name} must have an entry for each of its own types ({own.size}) or of all "
+            f"{is_own.size}, got {size}"
         )
     alone = curve if size == own.size else _taken(curve, own)
     if isinstance(alone, ArrayData):

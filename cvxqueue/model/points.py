@@ -40,8 +40,8 @@ def filled_points(**values: Any) -> list[FloatArray]:
             np.broadcast_to(count, is_unequal.shape)[place] for count in (counts, others)
         )
         raise InvalidInputError(
-            f"{entry_name(first, place)} has {mine} entries and {entry_name(second, place)} has "
-            f"{theirs}: every point needs both"
+            f"{entry_name(first, place)} has length {mine} and {entry_name(second, place)} has "
+            f"length {theirs}: every point needs both"
         )
     shape = np.broadcast_shapes(places.shape, heights.shape)
     return [read_only(np.broadcast_to(array, shape)) for array in (places, heights)]

@@ -15,7 +15,6 @@ from cvxqueue.model.constraints import (
     CouplingConstraint,
     Terms,
     positive,
-    probability,
     rounded_up,
 )
 from cvxqueue.model.summation import accurate_sum
@@ -55,11 +54,11 @@ class WaitingTimeTail(CouplingConstraint):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seconds", positive(self, "seconds", self.seconds))
-        chance = probability(self, "probability", self.probability)
-        if chance == 1.0:
+        chance = positive(self, "probability", self.probability)
+        if chance >= 1.0:
             raise InvalidInputError(
-                f"{type(self).__name__}: probability = {chance!r} must be < 1; with 1 it demands "
-                "nothing"
+                f"{type(self).__name__}: probability = {chance!r} must be < 1; from 1 on the "
+                "constraint demands nothing"
             )
         object.__setattr__(self, "probability", chance)
         with np.errstate(over="ignore", under="ignore"):

@@ -135,14 +135,11 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
 
 def _tokens_to_reach(instance: Instance, part: float) -> FloatArray:
     """Tokens at which each curve has made this part of its rise in the box."""
-    lower, upper = instance.lower, instance.upper
-    target = part * instance.accuracy.difference(lower, upper)
-    low, high = lower, upper
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        is_enough = instance.accuracy.difference(lower, middle) >= target
-        low, high = np.where(is_enough, low, middle), np.where(is_enough, middle, high)
-    return high
+    lower, upper, curve = instance.lower, instance.upper, instance.accuracy
+    target = curve.value(lower) + part * curve.difference(lower, upper)
+    # Where the whole rise is lost in the rounding of the target, there is nothing to show.
+    tokens = np.where(target < curve.value(upper), curve.inverse_value(target), lower)
+    return np.asarray(np.clip(tokens, lower, upper))
 
 
 def _curves(
@@ -157,9 +154,15 @@ def _curves(
         steps = np.expm1(12.0 * steps) / np.expm1(12.0)
     # One grid point of all types at a time: a million types fit in memory.
     points = [lower + step * (upper - lower) for step in steps]
+    for place, curve in instance.accuracy.groups:
+        # Between two points of the grid a kink would be cut off.
+        for corner in [] if curve.is_smooth else curve.breakpoints:
+            points.append(lower.copy())
+            points[-1][place] = np.clip(corner, lower[place], upper[place])
     tokens = np.stack([point[shown] for point in points])
     accuracies = np.stack([instance.accuracy.value(point)[shown] for point in points])
-    return tokens, accuracies
+    order = np.argsort(tokens, axis=0, kind="stable")
+    return np.take_along_axis(tokens, order, 0), np.take_along_axis(accuracies, order, 0)
 
 
 def _draw_unnamed(

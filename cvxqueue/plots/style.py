@@ -44,8 +44,8 @@ def require_matplotlib() -> None:
     """
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
-            "plots need the package 'matplotlib', which is not installed: "
-            "pip install 'cvxqueue[plot]'"
+            "plots need the package 'matplotlib', which is not installed: pip install matplotlib "
+            "(the extra 'plot' has it)"
         )
 
 

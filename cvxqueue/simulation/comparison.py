@@ -84,13 +84,18 @@ class Comparison:
             },
         }
 
+    @property
+    def _count(self) -> str:
+        count = len(self.simulations)
+        return f"{count} allocation{'s' * (count != 1)}"
+
     def __repr__(self) -> str:
-        return f"Comparison({len(self.simulations)} allocations)"
+        return f"Comparison({self._count})"
 
     def __str__(self) -> str:
         lines = [
-            f"{self.simulations[0].queries:,} queries, the same for {len(self.simulations)} "
-            "allocations; differences to the first",
+            f"{self.simulations[0].queries:,} queries, the same for {self._count}; differences to "
+            "the first",
             "",
         ]
         for name, label in _DIFFERENCES.items():

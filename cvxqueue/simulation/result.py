@@ -113,10 +113,10 @@ class Simulation:
             )
         if not self.sums.settles(self.mean_waiting_time):
             waited = int(self.sums.rows[:, Columns.WAITED].sum())
-            return (
-                f"{waited:,} of {self.queries:,} queries waited, and too few of them hold most of "
-                "the waiting: intervals of waiting times may be too narrow; use more queries."
-            )
+            some = f"{waited:,} of {self.queries:,} queries waited"
+            if waited > 1:
+                some += ", and too few of them hold most of the waiting"
+            return f"{some}: intervals of waiting times may be too narrow; use more queries."
         return ""
 
     @property

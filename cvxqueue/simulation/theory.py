@@ -112,9 +112,12 @@ class TheoryCheck:
     @property
     def sentences(self) -> list[str]:
         """What the table means, in plain words."""
+        level = f"{100 * self.confidence:g} %"
         said = [
-            f"Each interval is widened so that all {len(self.rows)} hold together at "
-            f"{100 * self.confidence:g} % (Bonferroni)."
+            f"Each interval is widened so that all {len(self.rows)} hold together at {level} "
+            "(Bonferroni)."
+            if len(self.rows) > 1
+            else f"The interval holds at {level}."
         ]
         wrong = [row.quantity for row in self.rows if not row.agrees]
         said.append(

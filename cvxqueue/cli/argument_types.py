@@ -1,4 +1,4 @@
-"""Numbers on the command line, each with what it may be."""
+"""Types of arguments: numbers, each with what it may be."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import argparse
 import math
 from collections.abc import Callable
 
-__all__ = ["not_negative", "numbers", "positive", "whole"]
+__all__ = ["confidence", "fraction", "not_negative", "numbers", "positive", "whole"]
 
 
 def positive(text: str) -> float:
     """Return a finite number > 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0.0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
     return value
@@ -22,12 +19,25 @@ def positive(text: str) -> float:
 
 def not_negative(text: str) -> float:
     """Return a finite number ≥ 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = _number(text)
     if not 0.0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {text!r}")
+    return value
+
+
+def confidence(text: str) -> float:
+    """Return a number in (0, 1)."""
+    value = _number(text)
+    if not 0.0 < value < 1.0:
+        raise argparse.ArgumentTypeError(f"must be a number in (0, 1), got {text!r}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """Return a number in [0, 1]."""
+    value = _number(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be a number in [0, 1], got {text!r}")
     return value
 
 
@@ -49,3 +59,11 @@ def whole(least: int) -> Callable[[str], int]:
         return value
 
     return convert
+
+
+def _number(text: str) -> float:
+    """Return the number that a text is, or one that lies in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
