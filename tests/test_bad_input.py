@@ -189,7 +189,7 @@ SOLVE_AND_CERTIFY = {
     "start NaN": wrong_solve("start[0]", "nan", "finite", start=[NAN, 0]),
     "start unstable": Case(
         lambda _: cq.solve(instance(arrival_rate=0.5), start=[4096.0, 4096.0]),
-        ("start", "utilization 2.8249", "below 1", "min_tokens"),
+        ("start", "utilization 2.8249", "below 1", "instance.lower"),
     ),
     "certify tokens of a wrong length": wrong_tokens("tokens", "(3,)", "(2,)", tokens=[1, 2, 3]),
     "certify a scalar": wrong_tokens("tokens", "()", "(2,)", tokens=100.0),

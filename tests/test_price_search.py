@@ -266,7 +266,7 @@ def iterates(instance: Instance, **options: Any) -> tuple[cq.Solution, list[cq.P
 def test_every_iterate_is_stable_and_in_the_box(name: str) -> None:
     instance = CATALOGUE[name].instance
     solution, seen = iterates(instance)
-    assert len(seen) == solution.iterations - 1
+    assert len(seen) == solution.iterations
     for progress in seen:
         assert instance.evaluate(progress.tokens).is_stable
         assert np.all(progress.tokens >= instance.min_tokens)
