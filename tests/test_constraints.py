@@ -318,6 +318,26 @@ def test_other_multipliers_prove_no_more(seed: int) -> None:
         assert found.gap <= 1.02 * other.gap
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_the_multipliers_of_the_optimum_prove_no_more(seed: int) -> None:
+    """Near it and far from it, where scales are decades apart and most types are at a bound."""
+    rng = np.random.default_rng([6, seed])
+    instance = instance_of(planted_instance(rng)[0] if seed % 2 else random_parameters(rng))
+    limits = random_limits(rng, instance)
+    instance = instance.replace(constraints=limits)
+    try:
+        best = cq.solve(instance)
+    except cq.InfeasibleError:
+        return
+    noise = 10.0 ** rng.uniform(-8.0, -0.3) * rng.standard_normal(instance.size)
+    tokens = instance.boxed(best.tokens * (1.0 + noise))
+    found = cq.certify(instance, tokens if instance.evaluate(tokens).is_stable else best.tokens)
+    if not found.gap < math.inf:
+        return
+    other = cq.Certificate(instance, found.tokens, 0.0, best.certificate.multipliers)
+    assert found.gap <= 1.05 * other.gap + 1e-13 * found.scale
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_conic_answers_are_certified_where_types_are_at_a_bound(seed: int) -> None:
     instance, best = many_at_a_bound(seed)

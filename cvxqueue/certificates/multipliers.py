@@ -22,10 +22,14 @@ from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["estimated_multipliers"]
 
-# Steps of Newton's method, and how often one is halved.
-_STEPS, _HALVINGS = 30, 30
-# What promises to lower the bound by less than this share of it is not worth another look.
-_WORTHWHILE = 0.01
+# Steps of Newton's method, and points on the way of one.
+_STEPS, _TRIALS = 30, 60
+# So sharp a bound, relative to the scale, needs no second start.
+_SHARP = 1e-9
+# Where a step lowers the bound by no more than this share of it, no other will.
+_WORTHWHILE = 1e-6
+# Share of the slope at the start of a step that may be left, and what one that is short grows by.
+_FLAT, _LONGER = 0.5, 4.0
 _ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
 # Bisection of multipliers: how often over all of them, and how far up.
 _SWEEPS, _WIDER, _GREATEST = 20, 8.0, 1e100
@@ -50,12 +54,20 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
+    Newton's method starts from those that balance the gradient best, or from none.
     """
     none = np.zeros(len(point.instance.couplings))
     if not is_satisfied(point):
         return none
-    starts = (_bound(point, none), _bound(point, _balancing(point)))
-    found = _lowered(point, min(starts, key=lambda bound: bound.gap)).multipliers
+    starts = sorted(
+        (_bound(point, none), _bound(point, _balancing(point))), key=lambda bound: bound.gap
+    )
+    best = starts[0]
+    for start in starts:
+        best = min(best, _lowered(point, start), key=lambda bound: bound.gap)
+        if best.gap <= _SHARP * float(point.scale):
+            break
+    found = best.multipliers
     return found if point.instance.accuracy.is_smooth else _bisected(point, found)
 
 
@@ -86,20 +98,40 @@ def _lowered(point: Evaluation, today: _Bound) -> _Bound:
     """The least bound that Newton's method finds from another."""
     for _ in range(_STEPS):
         step = multiplier_step(today.multipliers, today.excess, today.hessian, float(point.scale))
-        if step is None:
-            break
-        promise = today.excess @ step - 0.5 * step @ today.hessian @ step
-        if not promise > _WORTHWHILE * today.gap:
-            break
-        for _ in range(_HALVINGS):
-            moved = _bound(point, np.maximum(today.multipliers + step, 0.0))
-            if moved.gap < today.gap:
-                break
-            step = 0.5 * step
-        else:
-            break
+        moved = today if step is None else _along(point, today, step)
+        if not moved.gap < (1.0 - _WORTHWHILE) * today.gap:
+            return min(today, moved, key=lambda bound: bound.gap)
         today = moved
     return today
+
+
+def _along(point: Evaluation, today: _Bound, step: FloatArray) -> _Bound:
+    """The best bound on a ray of multipliers, about where its slope vanishes.
+
+    A type that soon reaches a bound of its own makes a step far too short, and one that leaves its
+    bound makes it too long.
+    """
+    start = float(today.excess @ step)
+    falling = step < 0.0
+    longest = float(np.min(-today.multipliers[falling] / step[falling], initial=np.inf))
+    best, below, above, length = today, 0.0, np.inf, min(1.0, longest)
+    for _ in range(_TRIALS):
+        moved = _bound(point, np.maximum(today.multipliers + length * step, 0.0))
+        fall = float(moved.excess @ step)
+        is_flat = moved.gap < today.gap and abs(fall) <= _FLAT * start
+        if moved.gap < best.gap:
+            best = moved
+        if is_flat or (fall > 0.0 and length >= longest):
+            break
+        if fall > 0.0:
+            below = length
+        else:
+            above = length
+        is_open = above == np.inf
+        length = min(_LONGER * length, longest) if is_open else 0.5 * (below + above)
+        if not below < length < above:
+            break
+    return best
 
 
 def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
