@@ -421,6 +421,50 @@ def test_close_to_saturation_the_start_is_still_drawn_and_the_run_called_short()
     assert "The run is short" in renewal.caution
 
 
+AWAY = [cq.Vacations(50.0, 5000.0), cq.Setups(60.0, 7200.0), cq.Setups(2.0, 20.0)]
+
+
+def often_away(queue: cq.Vacations | cq.Setups) -> cq.Instance:
+    """M/M/1 at ρ = 0.5 with ten queries a second, whose server goes away or sets itself up."""
+    service = cq.AffineService(base=0.0, per_token=0.05, token_scv=1.0)
+    return markovian(0.5).replace(arrival_rate=10.0, service=service, queue=queue)
+
+
+@pytest.mark.parametrize("queue", AWAY, ids=repr)
+def test_what_is_forgotten_slowly_is_the_cycle_of_an_absence(
+    queue: cq.Vacations | cq.Setups,
+) -> None:
+    simulation = cq.simulate(often_away(queue), 1.0, queries=2)
+    plain = cq.simulate(often_away(queue).replace(queue=cq.FIFO()), 1.0, queries=2)
+    rng = np.random.default_rng(0)
+    lengths = np.empty(400_000)
+    GammaLaw.of_moments(queue.mean, queue.second_moment).draw(rng, lengths)
+    # Queries that an absence brings, and those in it that a query among them sees.
+    brought = rng.poisson(10.0 * lengths) + isinstance(queue, cq.Setups)
+    seen = np.square(brought).mean() / brought.mean()
+    longer = simulation.relaxation - plain.relaxation
+    assert longer == pytest.approx((seen - 1.0) / 0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("queue", AWAY[:2], ids=repr)
+def test_a_run_of_few_absences_is_called_short(queue: cq.Vacations | cq.Setups) -> None:
+    for seed in range(5):
+        simulation = cq.simulate(often_away(queue), 1.0, queries=20_000, seed=seed)
+        assert "use at least 2," in simulation.caution
+        assert simulation.warm_up == 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queue", [cq.Vacations(1.0, 2.0), cq.Setups(1.0, 5.0)], ids=repr)
+def test_the_shortest_runs_without_caution_cover(queue: cq.Vacations | cq.Setups) -> None:
+    instance = often_away(queue)
+    mean = float(instance.metrics([1.0]).mean_waiting_time)
+    queries = math.ceil(1000 * cq.simulate(instance, 1.0, queries=2).relaxation)
+    runs = [cq.simulate(instance, 1.0, queries=queries, seed=seed) for seed in range(200)]
+    assert not any("The run is short" in run.caution for run in runs)
+    assert np.mean([run.mean_waiting_time.covers(mean) for run in runs]) >= 0.92
+
+
 def test_queries_that_take_no_time() -> None:
     instance = server(service=cq.AffineService(base=0.0, per_token=1.0))
     simulation = cq.simulate(instance, 0.0, queries=1000)
