@@ -505,6 +505,35 @@ def test_tails_and_quantiles_of_the_exponential_server() -> None:
     assert tail.covers(load * math.exp(-(1.0 - load) * 3.0))
 
 
+def test_quantiles_beyond_which_there_is_too_little_have_no_end() -> None:
+    # M/M/1 at ρ = 0.5: of 20 000 queries ten wait longer than the quantile, in some three clusters.
+    far = [0.9995, 0.9999]
+    simulation = cq.simulate(markovian(0.5), 1.0, queries=20_000, quantiles=[1e-4, 0.9, *far])
+    for found in (simulation.waiting_quantiles, simulation.system_quantiles):
+        assert all(found[q].interval[1] == math.inf for q in far)
+        assert found[0.9].relative_half_width < 0.1
+    # The shortest time of all is no bound for the quantile of 1/10 000 of them.
+    assert simulation.system_quantiles[1e-4].interval[0] == 0.0
+    assert simulation.system_quantiles[1e-4].interval[1] < 0.01
+    # Half of all queries wait for nothing, and that is certain enough.
+    assert simulation.waiting_quantiles[1e-4].interval == (0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_the_intervals_of_far_quantiles_cover() -> None:
+    shares = [1e-4, 5e-4, 0.5, 0.9, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999]
+    runs = [
+        cq.simulate(markovian(0.5), 1.0, queries=20_000, seed=seed, quantiles=shares)
+        for seed in range(300)
+    ]
+    for q in shares:
+        waiting = max(math.log(0.5 / (1.0 - q)) / 0.5, 0.0)
+        covered = [run.waiting_quantiles[q].covers(waiting) for run in runs]
+        assert np.mean(covered) >= 0.92, q
+        covered = [run.system_quantiles[q].covers(-math.log1p(-q) / 0.5) for run in runs]
+        assert np.mean(covered) >= 0.92, q
+
+
 def test_where_nobody_departs_quantiles_are_not_numbers_as_means_are() -> None:
     instance = at_load(0.5, queue=cq.ProcessorSharing())
     simulation = cq.simulate(instance, 2000.0, arrivals=[0.0, 0.0, 0.1], quantiles=[0.5])
