@@ -421,6 +421,50 @@ def test_close_to_saturation_the_start_is_still_drawn_and_the_run_called_short()
     assert "The run is short" in renewal.caution
 
 
+AWAY = [cq.Vacations(50.0, 5000.0), cq.Setups(60.0, 7200.0), cq.Setups(2.0, 20.0)]
+
+
+def often_away(queue: cq.Vacations | cq.Setups) -> cq.Instance:
+    """M/M/1 at ρ = 0.5 with ten queries a second, whose server goes away or sets itself up."""
+    service = cq.AffineService(base=0.0, per_token=0.05, token_scv=1.0)
+    return markovian(0.5).replace(arrival_rate=10.0, service=service, queue=queue)
+
+
+@pytest.mark.parametrize("queue", AWAY, ids=repr)
+def test_what_is_forgotten_slowly_is_the_cycle_of_an_absence(
+    queue: cq.Vacations | cq.Setups,
+) -> None:
+    simulation = cq.simulate(often_away(queue), 1.0, queries=2)
+    plain = cq.simulate(often_away(queue).replace(queue=cq.FIFO()), 1.0, queries=2)
+    rng = np.random.default_rng(0)
+    lengths = np.empty(400_000)
+    GammaLaw.of_moments(queue.mean, queue.second_moment).draw(rng, lengths)
+    # Queries that an absence brings, and those in it that a query among them sees.
+    brought = rng.poisson(10.0 * lengths) + isinstance(queue, cq.Setups)
+    seen = np.square(brought).mean() / brought.mean()
+    longer = simulation.relaxation - plain.relaxation
+    assert longer == pytest.approx((seen - 1.0) / 0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("queue", AWAY[:2], ids=repr)
+def test_a_run_of_few_absences_is_called_short(queue: cq.Vacations | cq.Setups) -> None:
+    for seed in range(5):
+        simulation = cq.simulate(often_away(queue), 1.0, queries=20_000, seed=seed)
+        assert "use at least 2," in simulation.caution
+        assert simulation.warm_up == 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queue", [cq.Vacations(1.0, 2.0), cq.Setups(1.0, 5.0)], ids=repr)
+def test_the_shortest_runs_without_caution_cover(queue: cq.Vacations | cq.Setups) -> None:
+    instance = often_away(queue)
+    mean = float(instance.metrics([1.0]).mean_waiting_time)
+    queries = math.ceil(1000 * cq.simulate(instance, 1.0, queries=2).relaxation)
+    runs = [cq.simulate(instance, 1.0, queries=queries, seed=seed) for seed in range(200)]
+    assert not any("The run is short" in run.caution for run in runs)
+    assert np.mean([run.mean_waiting_time.covers(mean) for run in runs]) >= 0.92
+
+
 def test_queries_that_take_no_time() -> None:
     instance = server(service=cq.AffineService(base=0.0, per_token=1.0))
     simulation = cq.simulate(instance, 0.0, queries=1000)
@@ -459,6 +503,35 @@ def test_tails_and_quantiles_of_the_exponential_server() -> None:
     assert simulation.waiting_quantiles[0.99].covers(exact)
     tail = cq.waiting_tail(markovian(load), 1.0, 3.0, queries=300_000, confidence=0.999)
     assert tail.covers(load * math.exp(-(1.0 - load) * 3.0))
+
+
+def test_quantiles_beyond_which_there_is_too_little_have_no_end() -> None:
+    # M/M/1 at ρ = 0.5: of 20 000 queries ten wait longer than the quantile, in some three clusters.
+    far = [0.9995, 0.9999]
+    simulation = cq.simulate(markovian(0.5), 1.0, queries=20_000, quantiles=[1e-4, 0.9, *far])
+    for found in (simulation.waiting_quantiles, simulation.system_quantiles):
+        assert all(found[q].interval[1] == math.inf for q in far)
+        assert found[0.9].relative_half_width < 0.1
+    # The shortest time of all is no bound for the quantile of 1/10 000 of them.
+    assert simulation.system_quantiles[1e-4].interval[0] == 0.0
+    assert simulation.system_quantiles[1e-4].interval[1] < 0.01
+    # Half of all queries wait for nothing, and that is certain enough.
+    assert simulation.waiting_quantiles[1e-4].interval == (0.0, 0.0)
+
+
+@pytest.mark.slow
+def test_the_intervals_of_far_quantiles_cover() -> None:
+    shares = [1e-4, 5e-4, 0.5, 0.9, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999]
+    runs = [
+        cq.simulate(markovian(0.5), 1.0, queries=20_000, seed=seed, quantiles=shares)
+        for seed in range(300)
+    ]
+    for q in shares:
+        waiting = max(math.log(0.5 / (1.0 - q)) / 0.5, 0.0)
+        covered = [run.waiting_quantiles[q].covers(waiting) for run in runs]
+        assert np.mean(covered) >= 0.92, q
+        covered = [run.system_quantiles[q].covers(-math.log1p(-q) / 0.5) for run in runs]
+        assert np.mean(covered) >= 0.92, q
 
 
 def test_where_nobody_departs_quantiles_are_not_numbers_as_means_are() -> None:

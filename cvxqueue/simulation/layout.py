@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvxqueue.model import BatchArrivals, Instance
+from cvxqueue.model import BatchArrivals, Instance, Setups, Vacations
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.options import Options
 from cvxqueue.simulation.stream import Plan, starts_stationary
@@ -76,6 +76,12 @@ def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float)
     For a reflected Brownian motion of drift −μ and variance σ² to the query it is 2 σ²/μ²; here
     μ = (1 − ρ)/λ, and σ² is the variance of a service time less a gap, or for batches of the work
     of a batch less a gap.
+
+    A server that was away finds A queries when it comes back, and each brings on a busy period of
+    1/(1 − ρ) queries on average. So a query finds itself in a cycle that is on average
+    (E[A²]/E[A] − 1)/(1 − ρ) queries longer than the busy period it would see without. A is Poisson
+    given a vacation V, and one more than Poisson given a setup D; both times E[A²]/E[A] − 1 is 2 λ
+    times what the absences add to the mean waiting time.
     """
     point = instance.evaluate(tokens)
     mean = float(point.mean_service_time)
@@ -90,7 +96,10 @@ def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float)
     else:
         spread += scv
     # Queries that find the server idle forget at once: at least a few queries in any case.
-    return 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
+    busy = 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
+    if not isinstance(queue, Setups | Vacations):
+        return busy
+    return busy + 2.0 * rate * float(queue.constant(rate)) / (1.0 - load)
 
 
 def _batches(queries: int, relaxation: float, width: int) -> int:

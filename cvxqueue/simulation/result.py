@@ -50,8 +50,9 @@ class Simulation:
     rate : float
         Arrivals per second: those of the instance, or of the trace.
     relaxation : float
-        Queries after which the waiting time has mostly forgotten where it was, by the theory of
-        heavy traffic; infinite under overload.
+        Queries after which the waiting time has mostly forgotten where it was: by the theory of
+        heavy traffic, and longer by the queries that wait for the end of one vacation or setup;
+        infinite under overload.
     trace : ndarray or None
         The arrival times that were replayed.
     thresholds : tuple of float
@@ -108,8 +109,8 @@ class Simulation:
             )
         if self.is_short:
             return (
-                "The run is short for this load, and the intervals may be too narrow: use at least "
-                f"{math.ceil(_LONG_ENOUGH * self.relaxation):,} queries."
+                "The run is short for this queue and load, and the intervals may be too narrow: "
+                f"use at least {math.ceil(_LONG_ENOUGH * self.relaxation):,} queries."
             )
         if not self.sums.settles(self.mean_waiting_time):
             waited = int(self.sums.rows[:, Columns.WAITED].sum())
