@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import cvxqueue as cq
 from cvxqueue.model.arrays import ArrayData
+from cvxqueue.model.data import ModelData
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "itself": lambda value: value,
@@ -91,6 +92,16 @@ def test_changing_the_caller_s_array_changes_nothing() -> None:
     for array in (*given.values(), base):
         array += 1.0
     assert instance == cq.Instance(**arguments())
+
+
+@pytest.mark.parametrize("forgotten", ["charges", "couplings"])
+def test_the_data_of_a_model_have_no_defaults(forgotten: str) -> None:
+    instance = cq.Instance(**arguments())
+    every = {name: getattr(instance, name) for name in ModelData.__annotations__}
+    assert ModelData(**every).lowest.objective == instance.lowest.objective
+    del every[forgotten]
+    with pytest.raises(TypeError, match=forgotten):
+        ModelData(**every)
 
 
 def test_fields_cannot_be_assigned() -> None:

@@ -181,6 +181,7 @@ class Instance(ArrayData, ModelData):
         if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
             raise InvalidInputError(f"queue must be a queue such as FIFO(), got {queue!r:.80}")
         keep("queue", FIFO() if queue is None else queue)
+        keep("charges", ())
 
         keep("names", None if names is None else _distinct_names(names, length))
         keep("domains", None if domains is None else Domains.of(domains, length))
