@@ -149,6 +149,21 @@ def test_equality_asks_for_the_class() -> None:
     assert cq.Instance(**arguments()) != service
 
 
+def test_equality_takes_missing_numbers_for_equal() -> None:
+    def bound(distance: float) -> cq.RoundingBound:
+        return cq.RoundingBound(
+            value=1.0, first_order=0.0, distances=np.array([0.5, distance]), level=2.0
+        )
+
+    assert bound(np.nan) == bound(-np.nan)
+    assert hash(bound(np.nan)) == hash(bound(-np.nan))
+    assert bound(np.nan) != bound(0.0)
+    batch = cq.solve_batch(cq.Instance(**arguments()), arrival_rate=[0.2, 9.0])
+    assert np.isnan(batch.tokens).any()
+    assert batch == batch
+    assert pickle.loads(pickle.dumps(batch)) == batch
+
+
 def test_negative_zero_is_zero() -> None:
     plus, minus = (cq.AffineService(base=zero, per_token=1.0) for zero in (0.0, -0.0))
     assert plus == minus

@@ -125,12 +125,17 @@ def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 def _equal(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, np.ndarray):
-        return np.array_equal(mine, theirs)
+        return np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
     return bool(mine == theirs)
 
 
 def _hashable(value: Any) -> Any:
-    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind == "f":
+        # One zero and one NaN, whatever their signs.
+        value = np.where(np.isnan(value), np.nan, value + 0.0)
+    return value.shape, value.tobytes()
 
 
 def float_array(
