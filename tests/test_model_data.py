@@ -94,6 +94,23 @@ def test_changing_the_caller_s_array_changes_nothing() -> None:
     assert instance == cq.Instance(**arguments())
 
 
+def test_changing_tokens_changes_no_evaluation_of_them() -> None:
+    instance = cq.Instance(**arguments())
+    tokens = np.array([500.0, 300.0])
+    before = instance.metrics(tokens.tolist())
+    point = instance.evaluate(tokens)
+    assert point.utilization == before.utilization
+    tokens += 100.0
+    assert point.mean_system_time == before.mean_system_time
+    with pytest.raises(ValueError, match="read-only"):
+        point.tokens += 1.0
+
+
+def test_tokens_that_do_not_change_are_not_copied() -> None:
+    instance = cq.Instance(**arguments())
+    assert instance.evaluate(instance.upper).tokens is instance.upper
+
+
 @pytest.mark.parametrize("forgotten", ["charges", "couplings"])
 def test_the_data_of_a_model_have_no_defaults(forgotten: str) -> None:
     instance = cq.Instance(**arguments())

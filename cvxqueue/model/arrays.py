@@ -18,6 +18,7 @@ __all__ = [
     "first_place",
     "float_array",
     "kept",
+    "number_array",
     "read_only",
     "real_number",
     "require",
@@ -138,6 +139,31 @@ def _hashable(value: Any) -> Any:
     return value.shape, value.tobytes()
 
 
+def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
+    """Return whole or real numbers as the array that they are, or raise an error that names it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    value : array_like
+        The data, of any shape, finite or not.
+    wanted : str
+        What is allowed, for messages.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise InvalidInputError(f"{name} must not be a masked array: fill in or drop its entries")
+    try:
+        raw = np.asarray(value)
+    except ValueError:
+        raise InvalidInputError(
+            f"{name} must be {wanted}, got a ragged list: {value!r:.80}"
+        ) from None
+    if raw.dtype.kind not in "iuf":
+        raise InvalidInputError(f"{name} must be {wanted}, got {value!r:.80}")
+    return raw
+
+
 def float_array(
     name: str, value: ArrayLike, length: int | None = None, axes: int = 1, of: str = "types"
 ) -> FloatArray:
@@ -161,17 +187,8 @@ def float_array(
     InvalidInputError
         If `value` is not numeric, not finite, has too many axes, is empty, or has another length.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise InvalidInputError(f"{name} must not be a masked array: fill in or drop its entries")
     numbers = "a number or a flat list of numbers" if axes else "one number"
-    try:
-        raw = np.asarray(value)
-    except ValueError:
-        raise InvalidInputError(
-            f"{name} must be {numbers}, got a ragged list: {value!r:.80}"
-        ) from None
-    if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(f"{name} must be {numbers}, got {value!r:.80}")
+    raw = number_array(name, value, numbers)
     if raw.ndim > axes:
         wanted = numbers if axes <= 1 else f"of at most {axes} axes"
         got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"

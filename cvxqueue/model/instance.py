@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.accuracy import AccuracyCurve
@@ -16,6 +16,7 @@ from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
     float_array,
+    number_array,
     read_only,
     real_number,
     text_tuple,
@@ -288,24 +289,26 @@ class Instance(ArrayData, ModelData):
         Parameters
         ----------
         tokens : array_like, shape (..., N)
+            Copied, unless it is a read-only array of float64.
 
         Raises
         ------
         InvalidInputError
             If they are not numbers, or the last axis is not N long.
         """
-        try:
-            array = np.asarray(tokens, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InvalidInputError(
-                f"tokens must be numbers of shape (..., {self.size}), got {tokens!r:.80}"
-            ) from None
+        array = self._numbers("tokens", tokens)
+        is_frozen = array.dtype == np.float64 and not array.flags.writeable
+        return Evaluation(self, array if is_frozen else read_only(array))
+
+    def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
+        """Numbers of any size with one entry for each type in the last axis."""
+        array = number_array(name, value, f"numbers of shape (..., {self.size})")
         if array.shape[-1:] != (self.size,):
             raise InvalidInputError(
-                f"tokens must have shape (..., {self.size}), one entry for each type, "
+                f"{name} must have shape (..., {self.size}), one entry for each type, "
                 f"got shape {array.shape}"
             )
-        return Evaluation(self, array)
+        return array
 
     def objective(self, tokens: ArrayLike) -> FloatArray:
         """Objective J, in seconds; −inf where the queue is unstable.
