@@ -176,6 +176,17 @@ CONSTRUCTORS = {
     "tokens of a wrong shape": Case(
         lambda _: instance().objective([1.0, 2.0, 3.0]), ("tokens", "(3,)", "(..., 2)")
     ),
+    "direction of a wrong length": Case(
+        lambda _: instance().hessian_product([1.0, 2.0], [1.0, 2.0, 3.0]),
+        ("direction", "(3,)", "(..., 2)"),
+    ),
+    "direction of other points": Case(
+        lambda _: instance().hessian_product([[1.0, 2.0]] * 3, [[1.0, 2.0]] * 4),
+        ("direction", "(4, 2)", "(3, 2)"),
+    ),
+    "direction of text": Case(
+        lambda _: instance().hessian_product([1.0, 2.0], "up"), ("direction", "'up'", "numbers")
+    ),
     "gradient where unstable": Case(
         lambda _: instance(arrival_rate=2.0).gradient([4096.0, 4096.0]),
         ("tokens", "utilization 11.2996", "below 1"),

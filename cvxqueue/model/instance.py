@@ -357,9 +357,17 @@ class Instance(ArrayData, ModelData):
         Raises
         ------
         InvalidInputError
-            If the queue is unstable at some allocation.
+            If the queue is unstable at some allocation, or the shapes do not fit.
         """
-        return self._stable(tokens).hessian_product(np.asarray(direction, dtype=np.float64))
+        point, along = self._stable(tokens), self._numbers("direction", direction)
+        try:
+            np.broadcast_shapes(point.tokens.shape, along.shape)
+        except ValueError:
+            raise InvalidInputError(
+                f"direction must have shape ({self.size},) or {point.tokens.shape} as the tokens, "
+                f"got shape {along.shape}"
+            ) from None
+        return point.hessian_product(along.astype(np.float64))
 
     def response(self, tokens: ArrayLike) -> FloatArray:
         """Best answer F(l) of each type to the marginal cost of its tokens at `tokens`.
