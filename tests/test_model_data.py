@@ -244,8 +244,9 @@ def test_defaults() -> None:
             "SaturatingExponential(2 types)",
         ),
         (cq.FIFO(), "FIFO()"),
+        (cq.Instance(**arguments()).evaluate([[1, 2]] * 3), "Evaluation(tokens of shape (3, 2))"),
     ],
-    ids=["named instance", "instance", "service", "accuracy", "queue"],
+    ids=["named instance", "instance", "service", "accuracy", "queue", "evaluation"],
 )
 def test_repr_is_one_short_line(value: object, expected: str) -> None:
     assert repr(value) == expected

@@ -39,6 +39,9 @@ class Evaluation:
         self.instance = instance
         self.tokens = tokens
 
+    def __repr__(self) -> str:
+        return f"Evaluation(tokens of shape {self.tokens.shape})"
+
     @property
     def parts(self) -> Iterator[Evaluation]:
         """The same point, a few thousand types at a time, at the prices of the whole."""
