@@ -58,7 +58,8 @@ class Instance(ArrayData, ModelData):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
-    and ρ(l) < 1. It is strictly concave there.
+    and ρ(l) < 1. It is concave there: strictly, except perhaps under `ProcessorSharing` where the
+    accuracy of a type is not strictly concave or has no weight.
 
     Parameters
     ----------
@@ -372,7 +373,9 @@ class Instance(ArrayData, ModelData):
     def response(self, tokens: ArrayLike) -> FloatArray:
         """Best answer F(l) of each type to the marginal cost of its tokens at `tokens`.
 
-        The optimum is the only fixed point, and F is order-reversing.
+        F is order-reversing. Without constraints on all types together, a fixed point is an
+        optimum, and where curves are smooth the optimum is the only one. Where curves have kinks
+        there may be none: an optimum may lie within a straight piece, and a response at its ends.
 
         Parameters
         ----------
@@ -381,7 +384,7 @@ class Instance(ArrayData, ModelData):
         Returns
         -------
         ndarray, shape (..., N)
-            clip(argmax_v α π w p(v) − ∇T(l) · v, min_tokens, max_tokens)
+            clip(argmax_v α π w p(v) − ∇T(l) · v, lower, upper)
 
         Raises
         ------
