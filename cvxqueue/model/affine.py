@@ -126,10 +126,6 @@ class AffineService(ArrayData):
         slope: FloatArray = 2.0 * self.marginal_time(tokens) * self.per_token
         return slope
 
-    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
-        """Second derivative of the second moment, 2 (1 + token_scv) per_token²."""
-        return 2.0 * self.mean_square_slope(tokens)
-
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
         times = self.mean(tokens)

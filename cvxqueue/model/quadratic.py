@@ -119,12 +119,6 @@ class QuadraticService(ArrayData):
         slope: FloatArray = 2.0 * self.mean(tokens) * self.mean_slope(tokens)
         return slope
 
-    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
-        """Second derivative of the second moment, 2 t′² + 2 t t″."""
-        bend = self.mean(tokens) * self.mean_curvature(tokens)
-        curvature: FloatArray = 2.0 * (self.mean_square_slope(tokens) + bend)
-        return curvature
-
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
         times, slope = self.mean(tokens), self.mean_slope(tokens)
