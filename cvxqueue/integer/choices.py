@@ -21,7 +21,7 @@ from cvxqueue.integer.levels import level_data
 from cvxqueue.integer.shift import Rivals, Shift
 from cvxqueue.integer.tables import Tables
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import LARGEST_COUNT, FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import (
     Domains,
@@ -32,9 +32,6 @@ from cvxqueue.model.domains import (
 )
 
 __all__ = ["Choices"]
-
-# From here on float64 skips whole numbers.
-_LARGEST_COUNT = 2.0**53
 
 
 class Choices:
@@ -89,7 +86,7 @@ class Choices:
         is_empty = low > high
         if is_empty.any():
             self._refuse(int(np.argmax(is_empty)))
-        is_uncountable = high > _LARGEST_COUNT
+        is_uncountable = high > LARGEST_COUNT
         if is_uncountable.any():
             k = int(np.argmax(is_uncountable))
             raise InvalidInputError(

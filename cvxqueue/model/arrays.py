@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import InvalidInputError
 
 __all__ = [
+    "JENSEN_SLACK",
+    "LARGEST_COUNT",
+    "ROUNDING_OF_ONE",
     "ArrayData",
     "FloatArray",
     "common_arrays",
@@ -18,12 +21,22 @@ __all__ = [
     "first_place",
     "float_array",
     "kept",
+    "nonnegative_number",
     "number_array",
+    "positive_number",
     "read_only",
     "real_number",
     "require",
     "text_tuple",
+    "whole_number",
 ]
+
+LARGEST_COUNT = 2.0**53
+"""From here on float64 skips whole numbers."""
+JENSEN_SLACK = 1.0 - 1e-12
+"""A second moment computed from the data that gave the mean may miss its square by rounding."""
+ROUNDING_OF_ONE = 1e-12
+"""What probabilities typed to a few digits, or their sum, may exceed one by."""
 
 FloatArray = NDArray[np.float64]
 
@@ -234,6 +247,32 @@ def entry_name(name: str, place: tuple[int, ...]) -> str:
 def real_number(name: str, value: Any) -> float:
     """Return one finite number as a float, or raise an error that names it."""
     return float(float_array(name, value, axes=0))
+
+
+def positive_number(name: str, value: Any, unit: str = "") -> float:
+    """Return one number > 0 as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if number <= 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be > 0" + (f" ({unit})" if unit else ""))
+    return number
+
+
+def nonnegative_number(name: str, value: Any) -> float:
+    """Return one number ≥ 0 as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if number < 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be ≥ 0")
+    return number
+
+
+def whole_number(name: str, value: Any, *, least: int, unit: str) -> int:
+    """Return a whole number from `least` to 2^53 as an int, or raise an error that names it."""
+    number = real_number(name, value)
+    if number != np.floor(number) or not least <= number <= LARGEST_COUNT:
+        raise InvalidInputError(
+            f"{name} = {number!r} must be a whole number from {least} to 2^53 ({unit})"
+        )
+    return int(number)
 
 
 def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
+    ROUNDING_OF_ONE,
     ArrayData,
     FloatArray,
     common_arrays,
@@ -27,9 +28,6 @@ from cvxqueue.model.arrays import (
 )
 
 __all__ = ["SaturatingCurve"]
-
-# Published curves are printed to a few digits: floor + gain may exceed one by rounding alone.
-_ROUNDING_OF_ONE = 1e-12
 
 _ZERO = read_only(np.zeros(()))
 _PROBABILITY = "must be ≥ 0 (a probability)"
@@ -49,7 +47,7 @@ class SaturatingCurve(ArrayData, ABC):
         require("accuracy.gain", gain, gain >= 0, _PROBABILITY)
         for (name, unit), array in zip(units.items(), parameters, strict=True):
             require(f"accuracy.{name}", array, array > 0, f"must be > 0 ({unit})")
-        too_high = np.asarray(floor + gain > 1.0 + _ROUNDING_OF_ONE)
+        too_high = np.asarray(floor + gain > 1.0 + ROUNDING_OF_ONE)
         if too_high.any():
             place = first_place(too_high)
             raise InvalidInputError(
