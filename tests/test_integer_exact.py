@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from fractions import Fraction
 from typing import Any
@@ -178,6 +179,25 @@ def test_no_choice_is_better_by_enumeration(block: int) -> None:
         assert values.max() <= answer.upper_bound + 4.0 * answer.allowance, seed
         assert answer.evaluation.is_stable
         assert (points == answer.choice).all(axis=1).any()
+
+
+def test_prices_near_a_cell_are_finite_where_second_moments_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boxes, price_box = [], cell_search._price_box
+
+    def kept(*arguments: Any) -> Any:
+        boxes.append(price_box(*arguments))
+        return boxes[-1]
+
+    monkeypatch.setattr(cell_search, "_price_box", kept)
+    for seed in range(30):
+        instance, domains = random_small(seed)
+        with contextlib.suppress(cq.InfeasibleError):
+            solve_integer(instance.replace(queue=cq.ProcessorSharing()), domains=domains)
+    assert boxes
+    for box in boxes:
+        assert all(np.isfinite(part).all() for part in box)
 
 
 @pytest.mark.parametrize("method", ["nearest", "floor", "neighbors", "descent"])
