@@ -258,10 +258,7 @@ def _price_box(
         (first - 2.0 * reach, least - 2.0 * spread_second),
         (last + 2.0 * reach, most + 2.0 * spread_second),
     ):
-        idle = float(base.idle_at(np.asarray(at)))
-        moment = max(base.second + second, 0.0)
-        pressure = base.congested + 0.5 * base.by_second * base.rate * moment
-        corners.append((base.share + pressure / idle**2, 0.5 * base.by_second / idle))
+        corners.append(base.prices_at(at, max(second, -base.second)))
     means, seconds = (np.array(part) for part in zip(*corners, strict=True))
     return _PriceBox(np.repeat(means, 2), np.tile(seconds, 2), reach, spread_second)
 
