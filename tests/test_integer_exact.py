@@ -589,6 +589,7 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
         (lambda: Domains.of("integers", 1), "domains must be a domain"),  # type: ignore[arg-type]
         (lambda: Domains.of([Integers()], 2), "one entry for each of the 2 types"),
         (lambda: Domains.of([3], 1), r"domains\[0\] must be Integers"),  # type: ignore[list-item]
+        (lambda: Domains((3,)), r"domains\[0\] must be .*, got 3"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_domains_are_named(make: Any, message: str) -> None:

@@ -138,9 +138,7 @@ def solve_integer(
             start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
             point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=deadline))
         elif relaxed is None:
-            # The message names the type.
-            choices.around(choices.lowest)
-            raise InvalidInputError(f"method {method!r} needs tokens to round")
+            choices.refuse_levels()
         elif method == "neighbors":
             combination = best_combination(choices, relaxed, wanted, time_limit)
             point, neighbors_gap = combination.point, combination.gap

@@ -180,9 +180,22 @@ class Domains:
     ----------
     each : tuple of Domain
         One domain for each type, in the order of the types.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is no domain.
     """
 
     each: tuple[Domain, ...]
+
+    def __post_init__(self) -> None:
+        for position, domain in enumerate(self.each):
+            if not isinstance(domain, Domain):
+                raise InvalidInputError(
+                    f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
+                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
+                )
 
     @classmethod
     def of(cls, domains: Domains | Domain | Sequence[Domain] | None, size: int) -> Domains:
@@ -219,12 +232,6 @@ class Domains:
             raise InvalidInputError(
                 f"domains must have one entry for each of the {size} types, got {len(each)} entries"
             )
-        for position, domain in enumerate(each):
-            if not isinstance(domain, Domain):
-                raise InvalidInputError(
-                    f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
-                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
-                )
         return cls(each)
 
     def __len__(self) -> int:
