@@ -27,6 +27,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.shift import Shift
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.evaluation import LEAST_IDLE
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.model.queue import Prices
 
@@ -87,7 +88,7 @@ class Base:
         h = self.rate * totals.mean
         idle = self.idle - h
         change = self.congested * totals.mean + 0.5 * self.by_second * totals.second
-        is_stable = idle > _ROUNDINGS
+        is_stable = idle > LEAST_IDLE
         bend = h * (self.idle * change + self.burden * h)
         bend /= self.idle * self.idle * np.where(is_stable, idle, 1.0)
         gain = totals.worth(self.mean_price, self.second_price) - bend
