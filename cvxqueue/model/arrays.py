@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 
 __all__ = [
     "JENSEN_SLACK",
@@ -17,7 +17,6 @@ __all__ = [
     "ArrayData",
     "FloatArray",
     "common_arrays",
-    "entry_name",
     "first_place",
     "float_array",
     "kept",
@@ -165,15 +164,17 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         What is allowed, for messages.
     """
     if isinstance(value, np.ma.MaskedArray):
-        raise InvalidInputError(f"{name} must not be a masked array: fill in or drop its entries")
+        raise InvalidInputError(
+            Entry(name), " must not be a masked array: fill in or drop its entries"
+        )
     try:
         raw = np.asarray(value)
     except ValueError:
         raise InvalidInputError(
-            f"{name} must be {wanted}, got a ragged list: {value!r:.80}"
+            Entry(name), f" must be {wanted}, got a ragged list: {value!r:.80}"
         ) from None
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(f"{name} must be {wanted}, got {value!r:.80}")
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {value!r:.80}")
     return raw
 
 
@@ -205,9 +206,9 @@ def float_array(
     if raw.ndim > axes:
         wanted = numbers if axes <= 1 else f"of at most {axes} axes"
         got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
-        raise InvalidInputError(f"{name} must be {wanted}, got {got}")
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {got}")
     if raw.size == 0:
-        raise InvalidInputError(f"{name} must have at least one entry, got an empty list")
+        raise InvalidInputError(Entry(name), " must have at least one entry, got an empty list")
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
         raw = raw[0]
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
@@ -216,8 +217,9 @@ def float_array(
     if length is not None:
         if array.ndim and array.shape[-1] != length:
             raise InvalidInputError(
-                f"{name} must be a number or have one entry for each of the {length} {of}, "
-                f"got {array.shape[-1]} entries"
+                Entry(name),
+                f" must be a number or have one entry for each of the {length} {of}, got "
+                f"{array.shape[-1]} entries",
             )
         if array.ndim == 0:
             # One number, however many types there are.
@@ -231,17 +233,12 @@ def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition:
     """Raise an error that names the first entry of `array` that is not allowed."""
     if not np.all(allowed):
         place = first_place(~np.asarray(allowed))
-        raise InvalidInputError(f"{entry_name(name, place)} = {float(array[place])!r} {condition}")
+        raise InvalidInputError(Entry(name, place), f" = {float(array[place])!r} {condition}")
 
 
 def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:
     """Index of the first true entry."""
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(found)), found.shape))
-
-
-def entry_name(name: str, place: tuple[int, ...]) -> str:
-    """Name of an entry of an array, as in ``probabilities[3]``."""
-    return f"{name}[{', '.join(map(str, place))}]" if place else name
 
 
 def real_number(name: str, value: Any) -> float:
@@ -281,7 +278,9 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
         raise InvalidInputError(f"{name} must be a list of strings, got {value!r:.80}")
     for position, entry in enumerate(value):
         if not isinstance(entry, str):
-            raise InvalidInputError(f"{name}[{position}] must be a string, got {entry!r:.80}")
+            raise InvalidInputError(
+                Entry(name, (position,)), f" must be a string, got {entry!r:.80}"
+            )
     return tuple(str(entry) for entry in value)
 
 
@@ -300,8 +299,10 @@ def common_arrays(**values: ArrayLike) -> list[FloatArray]:
     for axis, what in ((-1, "all types"), (-2, "all instances")):
         lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
         if len(set(lengths.values())) > 1:
-            listing = ", ".join(f"{name} has {size}" for name, size in lengths.items())
-            raise InvalidInputError(f"the lists must have one length for {what}: {listing}")
+            listing: list[str | Entry] = []
+            for name, size in lengths.items():
+                listing += [", " if listing else "", Entry(name), f" has {size}"]
+            raise InvalidInputError(f"the lists must have one length for {what}: ", *listing)
     shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
     return [
         array if array.shape == shape else read_only(np.broadcast_to(array, shape))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import FloatArray, entry_name, first_place, kept, require
+from cvxqueue.model.arrays import FloatArray, first_place, kept, require
 from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
@@ -109,8 +109,8 @@ class ModelData:
         if is_off.any():
             place = first_place(is_off)
             raise InvalidInputError(
-                f"{entry_name('probabilities', place)} sum to {float(total[place])!r}, and must "
-                f"sum to 1 within {_MIX_TOLERANCE:g}"
+                Entry("probabilities", place),
+                f" sum to {float(total[place])!r}, and must sum to 1 within {_MIX_TOLERANCE:g}",
             )
         require("min_tokens", lower, lower >= 0, "must be ≥ 0")
         require("max_tokens", upper, upper >= 0, "must be ≥ 0")
@@ -119,8 +119,10 @@ class ModelData:
             place = first_place(is_above)
             lowest, highest = (np.broadcast_to(a, is_above.shape)[place] for a in (lower, upper))
             raise InvalidInputError(
-                f"{entry_name('min_tokens', place)} = {float(lowest)!r} must be ≤ "
-                f"{entry_name('max_tokens', place)} = {float(highest)!r}"
+                Entry("min_tokens", place),
+                f" = {float(lowest)!r} must be ≤ ",
+                Entry("max_tokens", place),
+                f" = {float(highest)!r}",
             )
         require("importance", self.importance, self.importance >= 0, "must be ≥ 0")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InfeasibleError, InvalidInputError, UnstableQueueError
+from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.arrays import (
     ArrayData,
@@ -439,7 +439,7 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
             f"names must have one entry for each of the {length} types, got {len(kept)} entries"
         )
     if "" in kept:
-        raise InvalidInputError(f"names[{kept.index('')}] must not be empty")
+        raise InvalidInputError(Entry("names", (kept.index(""),)), " must not be empty")
     if len(set(kept)) != length:
         repeated = next(entry for entry in kept if kept.count(entry) > 1)
         raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")

@@ -13,14 +13,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     ROUNDING_OF_ONE,
     ArrayData,
     FloatArray,
     common_arrays,
-    entry_name,
     first_place,
     float_array,
     read_only,
@@ -51,8 +50,10 @@ class SaturatingCurve(ArrayData, ABC):
         if too_high.any():
             place = first_place(too_high)
             raise InvalidInputError(
-                f"{entry_name('accuracy.floor', place)} + {entry_name('accuracy.gain', place)} = "
-                f"{float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)"
+                Entry("accuracy.floor", place),
+                " + ",
+                Entry("accuracy.gain", place),
+                f" = {float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)",
             )
         for name, array in zip(values, arrays, strict=True):
             object.__setattr__(self, name, array)
