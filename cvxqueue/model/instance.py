@@ -31,6 +31,8 @@ from cvxqueue.model.service import ServiceLaw
 
 __all__ = ["Instance", "Metrics"]
 
+_FLOAT64 = np.dtype(np.float64)
+
 
 class Metrics(NamedTuple):
     """What an operator would measure at an allocation; times in seconds."""
@@ -132,6 +134,8 @@ class Instance(ArrayData, ModelData):
     name: str
     description: str
     sources: tuple[str, ...]
+    # Only a Lagrangian has any.
+    charges = ()
 
     def __init__(
         self,
@@ -183,7 +187,6 @@ class Instance(ArrayData, ModelData):
         if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
             raise InvalidInputError(f"queue must be a queue such as FIFO(), got {queue!r:.80}")
         keep("queue", FIFO() if queue is None else queue)
-        keep("charges", ())
 
         keep("names", None if names is None else _distinct_names(names, length))
         keep("domains", None if domains is None else Domains.of(domains, length))
@@ -298,12 +301,16 @@ class Instance(ArrayData, ModelData):
             If they are not numbers, or the last axis is not N long.
         """
         array = self._numbers("tokens", tokens)
-        is_frozen = array.dtype == np.float64 and not array.flags.writeable
+        is_frozen = array.dtype == _FLOAT64 and not array.flags.writeable
         return Evaluation(self, array if is_frozen else read_only(array))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""
-        array = number_array(name, value, f"numbers of shape (..., {self.size})")
+        # Methods evaluate many points, and all that they hand over are such arrays.
+        if type(value) is np.ndarray and value.dtype == _FLOAT64:
+            array: NDArray[Any] = value
+        else:
+            array = number_array(name, value, f"numbers of shape (..., {self.size})")
         if array.shape[-1:] != (self.size,):
             raise InvalidInputError(
                 f"{name} must have shape (..., {self.size}), one entry for each type, "
