@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cvxqueue.solution import Solution
@@ -11,6 +12,7 @@ __all__ = [
     "BackendError",
     "ConvergenceError",
     "CvxqueueError",
+    "Entry",
     "InfeasibleError",
     "InvalidInputError",
     "MissingDependencyError",
@@ -22,8 +24,35 @@ class CvxqueueError(Exception):
     """Base of every error that cvxqueue raises on purpose."""
 
 
+class Entry(NamedTuple):
+    """A field that a message names, or an entry of it, as in ``probabilities[3]``."""
+
+    name: str
+    place: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}[{', '.join(map(str, self.place))}]" if self.place else self.name
+
+
 class InvalidInputError(CvxqueueError, ValueError):
-    """An argument, an option or a file holds something that is not allowed."""
+    """An argument, an option or a file holds something that is not allowed.
+
+    Parameters
+    ----------
+    *parts : str or Entry
+        The message. What reads a file has other names for the entries; the text between them may
+        be somebody's own, and stays as it is.
+    """
+
+    def __init__(self, *parts: str | Entry) -> None:
+        self.parts = parts
+        super().__init__("".join(map(str, parts)))
+
+    def renamed(self, rename: Callable[[Entry], Entry]) -> InvalidInputError:
+        """Return the same error with other names for the entries."""
+        return InvalidInputError(
+            *(rename(part) if isinstance(part, Entry) else part for part in self.parts)
+        )
 
 
 class InfeasibleError(CvxqueueError, ValueError):

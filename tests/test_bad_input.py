@@ -138,6 +138,19 @@ CONSTRUCTORS = {
     "objective of text": Case(
         lambda _: instance().objective("many"), ("tokens", "'many'", "numbers of shape (..., 2)")
     ),
+    "evaluated tokens numerals": Case(
+        lambda _: instance().objective(["1", "2"]), ("tokens", "['1', '2']", "numbers of shape")
+    ),
+    "evaluated tokens true": Case(
+        lambda _: instance().objective([True, False]), ("tokens", "True", "numbers of shape")
+    ),
+    "evaluated tokens masked": Case(
+        lambda _: instance().objective(np.ma.masked_array([1.0, 2.0], [False, True])),
+        ("tokens", "masked array", "fill in or drop"),
+    ),
+    "evaluated tokens ragged": Case(
+        lambda _: instance().objective([[1.0], [2.0, 3.0]]), ("tokens", "ragged", "(..., 2)")
+    ),
     "names of numbers": wrong_instance("names[1]", "2", "string", names=["a", 2]),
     "name a number": wrong_instance("name", "5", "string", name=5),
     "description bytes": wrong_instance("description", "b'x'", "string", description=b"x"),
@@ -161,6 +174,17 @@ CONSTRUCTORS = {
     ),
     "tokens of a wrong shape": Case(
         lambda _: instance().objective([1.0, 2.0, 3.0]), ("tokens", "(3,)", "(..., 2)")
+    ),
+    "direction of a wrong length": Case(
+        lambda _: instance().hessian_product([1.0, 2.0], [1.0, 2.0, 3.0]),
+        ("direction", "(3,)", "(..., 2)"),
+    ),
+    "direction of other points": Case(
+        lambda _: instance().hessian_product([[1.0, 2.0]] * 3, [[1.0, 2.0]] * 4),
+        ("direction", "(4, 2)", "(3, 2)"),
+    ),
+    "direction of text": Case(
+        lambda _: instance().hessian_product([1.0, 2.0], "up"), ("direction", "'up'", "numbers")
     ),
     "gradient where unstable": Case(
         lambda _: instance(arrival_rate=2.0).gradient([4096.0, 4096.0]),

@@ -528,3 +528,19 @@ def test_wrong_curves_are_refused_by_name(
 def test_the_wrong_number_of_types_is_refused(curve: Any) -> None:
     with pytest.raises(cq.InvalidInputError, match="for each of the 3 types"):
         curve.broadcast(3)
+
+
+@pytest.mark.parametrize("queue", [cq.FIFO(), cq.ProcessorSharing()], ids=repr)
+def test_an_optimum_within_a_straight_piece_is_no_fixed_point(queue: Any) -> None:
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=80.0,
+        max_tokens=4096,
+        probabilities=[1.0],
+        queue=queue,
+        service=cq.AffineService(base=0.5, per_token=0.001),
+        accuracy=cq.PiecewiseLinear(tokens=[0, 4096], accuracy=[0.2, 0.4]),
+    )
+    solution = cq.solve(instance)
+    assert 0.0 < solution.tokens[0] < 4096.0
+    assert instance.response(solution.tokens)[0] in (0.0, 4096.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from fractions import Fraction
 from typing import Any
@@ -178,6 +179,25 @@ def test_no_choice_is_better_by_enumeration(block: int) -> None:
         assert values.max() <= answer.upper_bound + 4.0 * answer.allowance, seed
         assert answer.evaluation.is_stable
         assert (points == answer.choice).all(axis=1).any()
+
+
+def test_prices_near_a_cell_are_finite_where_second_moments_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boxes, price_box = [], cell_search._price_box
+
+    def kept(*arguments: Any) -> Any:
+        boxes.append(price_box(*arguments))
+        return boxes[-1]
+
+    monkeypatch.setattr(cell_search, "_price_box", kept)
+    for seed in range(30):
+        instance, domains = random_small(seed)
+        with contextlib.suppress(cq.InfeasibleError):
+            solve_integer(instance.replace(queue=cq.ProcessorSharing()), domains=domains)
+    assert boxes
+    for box in boxes:
+        assert all(np.isfinite(part).all() for part in box)
 
 
 @pytest.mark.parametrize("method", ["nearest", "floor", "neighbors", "descent"])
@@ -569,6 +589,7 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
         (lambda: Domains.of("integers", 1), "domains must be a domain"),  # type: ignore[arg-type]
         (lambda: Domains.of([Integers()], 2), "one entry for each of the 2 types"),
         (lambda: Domains.of([3], 1), r"domains\[0\] must be Integers"),  # type: ignore[list-item]
+        (lambda: Domains((3,)), r"domains\[0\] must be .*, got 3"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_domains_are_named(make: Any, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -272,3 +273,48 @@ def test_service_laws_of_two_kinds_are_refused() -> None:
     }
     with pytest.raises(cq.InvalidInputError, match=r"task\[1\]\.service\.kind = 'quadratic'"):
         cq.from_dict(data)
+
+
+HOSTILE = [
+    "probabilities[0]",
+    "'service.base[1]' = max_tokens[0]",
+    'accuracy.floor[0], "importance[1]',
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_people_write_is_not_taken_for_an_entry(name: str) -> None:
+    document = tasks(CURVE, CURVE, LINES)
+    for task in document["task"]:
+        task["name"] = name
+    message = error_of(document)
+    assert message == f"names must be distinct, got {name!r} more than once"
+    document["task"][0]["name"], document["task"][1]["name"] = "a", "b"
+    floor = {"kind": "min-accuracy", "accuracy": 0.1, "type": name + "!"}
+    message = error_of({**document, "constraint": [floor]})
+    assert f"type = {name + '!'!r} is not the name of a type" in message
+    assert message.endswith(name)
+
+
+def test_names_and_curves_are_entries() -> None:
+    document = tasks(CURVE, CURVE)
+    for task, name in zip(document["task"], ["a", ""], strict=True):
+        task["name"] = name
+    assert error_of(document) == "task[1].name must not be empty"
+    message = error_of(mixed(CURVE, {**CURVE, "rate": [0.1, 0.1], "gain": [0.2, 0.2, 0.2]}))
+    assert "accuracy.curves[1].gain has 3" in message
+    assert "accuracy.curves[1].rate has 2" in message
+
+
+def test_an_error_keeps_what_it_names_in_a_pickle() -> None:
+    with pytest.raises(cq.InvalidInputError) as caught:
+        cq.AffineService(base=[0.1, -0.1], per_token=1.0)
+    duplicate = pickle.loads(pickle.dumps(caught.value))
+    assert str(duplicate) == str(caught.value)
+    assert duplicate.parts == caught.value.parts
+
+
+def error_of(document: dict[str, Any]) -> str:
+    with pytest.raises(cq.InvalidInputError) as caught:
+        cq.from_dict(document)
+    return str(caught.value)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import cvxqueue as cq
 from cvxqueue.model.arrays import ArrayData
+from cvxqueue.model.data import ModelData
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "itself": lambda value: value,
@@ -93,6 +94,33 @@ def test_changing_the_caller_s_array_changes_nothing() -> None:
     assert instance == cq.Instance(**arguments())
 
 
+def test_changing_tokens_changes_no_evaluation_of_them() -> None:
+    instance = cq.Instance(**arguments())
+    tokens = np.array([500.0, 300.0])
+    before = instance.metrics(tokens.tolist())
+    point = instance.evaluate(tokens)
+    assert point.utilization == before.utilization
+    tokens += 100.0
+    assert point.mean_system_time == before.mean_system_time
+    with pytest.raises(ValueError, match="read-only"):
+        point.tokens += 1.0
+
+
+def test_tokens_that_do_not_change_are_not_copied() -> None:
+    instance = cq.Instance(**arguments())
+    assert instance.evaluate(instance.upper).tokens is instance.upper
+
+
+@pytest.mark.parametrize("forgotten", ["charges", "couplings"])
+def test_the_data_of_a_model_have_no_defaults(forgotten: str) -> None:
+    instance = cq.Instance(**arguments())
+    every = {name: getattr(instance, name) for name in ModelData.__annotations__}
+    assert ModelData(**every).lowest.objective == instance.lowest.objective
+    del every[forgotten]
+    with pytest.raises(TypeError, match=forgotten):
+        ModelData(**every)
+
+
 def test_fields_cannot_be_assigned() -> None:
     instance = cq.Instance(**arguments())
     for target, field in ((instance, "arrival_rate"), (instance.service, "base")):
@@ -136,6 +164,21 @@ def test_equality_asks_for_the_class() -> None:
     service = cq.AffineService(base=1.0, per_token=1.0)
     assert service != {"base": 1.0, "per_token": 1.0}
     assert cq.Instance(**arguments()) != service
+
+
+def test_equality_takes_missing_numbers_for_equal() -> None:
+    def bound(distance: float) -> cq.RoundingBound:
+        return cq.RoundingBound(
+            value=1.0, first_order=0.0, distances=np.array([0.5, distance]), level=2.0
+        )
+
+    assert bound(np.nan) == bound(-np.nan)
+    assert hash(bound(np.nan)) == hash(bound(-np.nan))
+    assert bound(np.nan) != bound(0.0)
+    batch = cq.solve_batch(cq.Instance(**arguments()), arrival_rate=[0.2, 9.0])
+    assert np.isnan(batch.tokens).any()
+    assert batch == batch
+    assert pickle.loads(pickle.dumps(batch)) == batch
 
 
 def test_negative_zero_is_zero() -> None:
@@ -201,8 +244,9 @@ def test_defaults() -> None:
             "SaturatingExponential(2 types)",
         ),
         (cq.FIFO(), "FIFO()"),
+        (cq.Instance(**arguments()).evaluate([[1, 2]] * 3), "Evaluation(tokens of shape (3, 2))"),
     ],
-    ids=["named instance", "instance", "service", "accuracy", "queue"],
+    ids=["named instance", "instance", "service", "accuracy", "queue", "evaluation"],
 )
 def test_repr_is_one_short_line(value: object, expected: str) -> None:
     assert repr(value) == expected

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.files.schema import ArrayDocument, TaskDocument, fields_at, kinds_at
 from cvxqueue.suggest import nearest
 
@@ -25,6 +24,8 @@ _REQUIREMENTS = {
     "too_short": "must have at least one entry",
     "value_error": "must be valid Unicode, without lone surrogates",
 }
+# What an array by type is called where it is a key of each task.
+_OF_ONE = {"probabilities": "probability", "names": "name"}
 
 
 def document_error(error: ValidationError, document: type[BaseModel]) -> InvalidInputError:
@@ -38,15 +39,14 @@ def document_error(error: ValidationError, document: type[BaseModel]) -> Invalid
 
 def task_error(error: InvalidInputError) -> InvalidInputError:
     """Translate what a constructor says about its arrays into the keys of [[task]] tables."""
-    entry = r"\b((?:service|accuracy)\.\w+|min_tokens|max_tokens|importance)\[(\d+)(, \d+)?\]"
+    return error.renamed(_in_task)
 
-    def in_task(found: re.Match[str]) -> str:
-        key, task, point = found.groups()
-        return f"task[{task}].{key}" + (f"[{point[2:]}]" if point else "")
 
-    message = re.sub(entry, in_task, str(error))
-    message = re.sub(r"\bprobabilities\[(\d+)\]", r"task[\1].probability", message)
-    return InvalidInputError(message)
+def _in_task(entry: Entry) -> Entry:
+    if not entry.place:
+        return entry
+    task, *point = entry.place
+    return Entry(f"task[{task}].{_OF_ONE.get(entry.name, entry.name)}", tuple(point))
 
 
 def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:

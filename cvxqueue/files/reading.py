@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED
 from cvxqueue.files.messages import document_error, task_error
 from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
@@ -144,9 +144,12 @@ def _law(section: str, table: dict[str, Any]) -> Any:
         try:
             curves.append(_law(section, curve))
         except InvalidInputError as error:
-            message = str(error).replace("accuracy.", f"accuracy.curves[{position}].")
-            raise InvalidInputError(message) from error
+            raise error.renamed(partial(_in_curve, position)) from error
     return MixedAccuracy(curves=curves, which=table["which"])
+
+
+def _in_curve(position: int, entry: Entry) -> Entry:
+    return Entry(entry.name.replace("accuracy.", f"accuracy.curves[{position}].", 1), entry.place)
 
 
 def _task_columns(document: TaskDocument) -> dict[str, Any]:
@@ -193,14 +196,15 @@ def _gathered(section: str, tables: list[Any]) -> Any:
         try:
             laws.append(kind.type(**columns))
         except InvalidInputError as error:
-            raise InvalidInputError(_own_entries(str(error), own)) from error
+            raise error.renamed(partial(_of_all, own)) from error
     if len(laws) == 1:
         return laws[0]
     return MixedAccuracy(curves=laws, which=[kinds.index(name) for name in names])
 
 
-def _own_entries(message: str, own: list[int]) -> str:
-    """Number the entries that a message names as those of all types."""
-    return re.sub(
-        r"(\b(?:service|accuracy)\.\w+\[)(\d+)", lambda m: f"{m[1]}{own[int(m[2])]}", message
-    )
+def _of_all(own: list[int], entry: Entry) -> Entry:
+    """The entry in the numbering of all types."""
+    if not entry.place:
+        return entry
+    position, *point = entry.place
+    return Entry(entry.name, (own[position], *point))

@@ -232,8 +232,8 @@ def _price_box(
     nu = float(cell.mean_price[0])
     first, last = float(cell.first[0]), float(cell.last[0])
     ends = _tangents(base, cell, [], (first, last), 0.0)
-    least = float(rest.second) + sum(float(shift.second.min()) for shift in shifts)
-    most = float(rest.second) + sum(float(shift.second.max()) for shift in shifts)
+    fewest = least = float(rest.second) + sum(float(shift.second.min()) for shift in shifts)
+    largest = most = float(rest.second) + sum(float(shift.second.max()) for shift in shifts)
     for share in _PRICE_SHARES:
         for sign in (1.0, -1.0):
             # (2,): one for each end.
@@ -249,17 +249,16 @@ def _price_box(
                 least = np.fmax(least, np.min(limits))
             else:
                 most = np.fmin(most, np.max(limits))
+    # Where nothing exceeds the level any range will do, and at a price of zero it has no end.
+    least, most = min(float(least), largest), max(float(most), fewest)
     reach = _REACH * (last - first)
-    spread_second = max(float(most - least), 0.0)
+    spread_second = max(most - least, 0.0)
     corners = []
     for at, second in (
         (first - 2.0 * reach, least - 2.0 * spread_second),
         (last + 2.0 * reach, most + 2.0 * spread_second),
     ):
-        idle = float(base.idle_at(np.asarray(at)))
-        moment = max(base.second + float(second), 0.0)
-        pressure = base.congested + 0.5 * base.by_second * base.rate * moment
-        corners.append((base.share + pressure / idle**2, 0.5 * base.by_second / idle))
+        corners.append(base.prices_at(at, max(second, -base.second)))
     means, seconds = (np.array(part) for part in zip(*corners, strict=True))
     return _PriceBox(np.repeat(means, 2), np.tile(seconds, 2), reach, spread_second)
 

@@ -27,7 +27,9 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.shift import Shift
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.evaluation import LEAST_IDLE
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
+from cvxqueue.model.queue import Prices
 
 __all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
 
@@ -66,7 +68,7 @@ class Base:
                 f"queue {queue!r:.80} has no integer bound: it must be one of the package's"
             )
         by_mean, by_load, by_second = queue.weights
-        self.choices, self.point = choices, point
+        self.choices, self.point, self.queue = choices, point, queue
         self.share, self.congested = 1.0 - by_load, by_mean + by_load
         self.rate = float(instance.arrival_rate)
         self.by_second = by_second * self.rate
@@ -74,10 +76,7 @@ class Base:
         self.mean = float(point.mean_service_time)
         self.second = float(point.service_time_second_moment)
         self.burden = self.congested * self.mean + 0.5 * self.by_second * self.second
-        self.mean_price = self.share + (
-            self.congested + 0.5 * self.by_second * self.rate * self.second
-        ) / (self.idle * self.idle)
-        self.second_price = 0.5 * self.by_second / self.idle
+        self.mean_price, self.second_price = (float(price) for price in point.prices)
         self.benefit_size = float(point.benefit)
 
     def gain(self, totals: Shift) -> FloatArray:
@@ -89,7 +88,7 @@ class Base:
         h = self.rate * totals.mean
         idle = self.idle - h
         change = self.congested * totals.mean + 0.5 * self.by_second * totals.second
-        is_stable = idle > _ROUNDINGS
+        is_stable = idle > LEAST_IDLE
         bend = h * (self.idle * change + self.burden * h)
         bend /= self.idle * self.idle * np.where(is_stable, idle, 1.0)
         gain = totals.worth(self.mean_price, self.second_price) - bend
@@ -99,8 +98,14 @@ class Base:
         """Idle fraction where the mean service time has changed by so much."""
         return self.idle - self.rate * mean
 
+    def prices_at(self, mean: float, second: float) -> Prices:
+        """The prices where the moments have changed by so much."""
+        to = np.asarray(self.mean + mean), np.asarray(self.second + second)
+        return self.queue.prices(self.rate, *to, self.idle_at(np.asarray(mean)))
+
     def second_price_at(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The price p of a squared second there, and its slope."""
+        # Asked for at every step of every cell: without the other price, which is half of the work.
         idle = self.idle_at(mean)
         price = 0.5 * self.by_second / idle
         return price, price * self.rate / idle

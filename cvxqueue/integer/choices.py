@@ -11,6 +11,7 @@ Whole numbers, and multiples of a step, are a lattice; menus and levels are tabl
 from __future__ import annotations
 
 import copy
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from cvxqueue.integer.levels import level_data
 from cvxqueue.integer.shift import Rivals, Shift
 from cvxqueue.integer.tables import Tables
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import LARGEST_COUNT, FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import (
     Domains,
@@ -29,12 +30,10 @@ from cvxqueue.model.domains import (
     LevelMenu,
     Menu,
     Multiples,
+    ZeroOrAtLeast,
 )
 
 __all__ = ["Choices"]
-
-# From here on float64 skips whole numbers.
-_LARGEST_COUNT = 2.0**53
 
 
 class Choices:
@@ -80,7 +79,7 @@ class Choices:
             elif isinstance(domain, LevelMenu):
                 tables[k] = np.arange(float(domain.size))
                 low[k] = high[k] = 0.0
-            else:
+            elif isinstance(domain, ZeroOrAtLeast):
                 low[k] = max(low[k], float(domain.minimum))
                 has_zero[k] = least == 0.0
                 if low[k] > high[k] and has_zero[k]:
@@ -89,7 +88,7 @@ class Choices:
         is_empty = low > high
         if is_empty.any():
             self._refuse(int(np.argmax(is_empty)))
-        is_uncountable = high > _LARGEST_COUNT
+        is_uncountable = high > LARGEST_COUNT
         if is_uncountable.any():
             k = int(np.argmax(is_uncountable))
             raise InvalidInputError(
@@ -118,6 +117,14 @@ class Choices:
         raise InfeasibleError(
             f"{instance.type_name(k)!r} can have {what}: there is none between {start} and "
             f"max_tokens[{k}] = {most!r}; {advice} the box"
+        )
+
+    def refuse_levels(self) -> NoReturn:
+        """Raise the error of a rounding where types have levels."""
+        k = int(np.argmax(self.is_level))
+        raise InvalidInputError(
+            f"{self.instance.type_name(k)!r} chooses among levels, which have no tokens to "
+            "round; use method 'exact' or 'descent'"
         )
 
     def evaluate(self, point: FloatArray) -> Evaluation:
@@ -210,11 +217,7 @@ class Choices:
         Where there is none on one side, both are the choice at that end.
         """
         if self.is_level.any():
-            k = int(np.argmax(self.is_level))
-            raise InvalidInputError(
-                f"{self.instance.type_name(k)!r} chooses among levels, which have no tokens to "
-                "round; use method 'exact' or 'descent'"
-            )
+            self.refuse_levels()
         down, up = self.lattice.around(tokens)
         if self.tables:
             below, above = self.tables.around(tokens[self.tables.types])

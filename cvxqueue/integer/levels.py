@@ -18,7 +18,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import Domains, LevelMenu
 
-__all__ = ["LevelData", "level_data"]
+__all__ = ["level_data"]
 
 
 class _Lookup:
@@ -58,12 +58,11 @@ class _LevelAccuracy(_Lookup):
         return self._of("value", self._law.value, tokens)
 
 
-class LevelData(ModelData):
-    """An instance whose types may have levels: what `Evaluation` needs for values, no slopes."""
+def level_data(instance: Instance, domains: Domains) -> ModelData:
+    """Return the data in which a type with a `LevelMenu` has its table in place of its laws.
 
-
-def level_data(instance: Instance, domains: Domains) -> LevelData:
-    """Return the data in which a type with a `LevelMenu` has its table in place of its laws."""
+    An `Evaluation` of it has values, and no slopes.
+    """
     is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
     most = max(domain.size for domain in domains if isinstance(domain, LevelMenu))
     tables = {name: np.zeros((most, instance.size)) for name in ("mean", "second", "value")}
@@ -72,13 +71,20 @@ def level_data(instance: Instance, domains: Domains) -> LevelData:
             tables["mean"][: domain.size, k] = domain.mean_service_time
             tables["second"][: domain.size, k] = domain.second_moment
             tables["value"][: domain.size, k] = domain.accuracy
-    data = LevelData()
-    for name in ("arrival_rate", "accuracy_weight", "probabilities", "importance"):
-        setattr(data, name, getattr(instance, name))
-    data.lower, data.upper, data.queue = instance.lower, instance.upper, instance.queue
     service: Any = _LevelService(
         instance.service, is_level, mean=tables["mean"], second=tables["second"]
     )
     accuracy: Any = _LevelAccuracy(instance.accuracy, is_level, value=tables["value"])
-    data.service, data.accuracy = service, accuracy
-    return data
+    return ModelData(
+        arrival_rate=instance.arrival_rate,
+        accuracy_weight=instance.accuracy_weight,
+        probabilities=instance.probabilities,
+        importance=instance.importance,
+        lower=instance.lower,
+        upper=instance.upper,
+        service=service,
+        accuracy=accuracy,
+        queue=instance.queue,
+        charges=instance.charges,
+        couplings=instance.couplings,
+    )

@@ -112,7 +112,8 @@ def rounding_bound(
     instance.require_feasible()
     own = instance.domains if domains is None else domains
     choices = Choices(instance, Domains.of(own, instance.size))
-    choices.around(choices.lowest)
+    if choices.is_level.any():
+        choices.refuse_levels()
     require_stable(choices)
     distances = _distances(choices)
     ends = np.maximum(choices.lowest - instance.lower, instance.upper - choices.highest)

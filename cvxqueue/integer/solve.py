@@ -18,7 +18,7 @@ from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.model.arrays import FloatArray, nonnegative_number, positive_number
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.solution import Solution
 from cvxqueue.solvers import solve
@@ -138,9 +138,7 @@ def solve_integer(
             start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
             point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=deadline))
         elif relaxed is None:
-            # The message names the type.
-            choices.around(choices.lowest)
-            raise InvalidInputError(f"method {method!r} needs tokens to round")
+            choices.refuse_levels()
         elif method == "neighbors":
             combination = best_combination(choices, relaxed, wanted, time_limit)
             point, neighbors_gap = combination.point, combination.gap
@@ -201,13 +199,9 @@ def _limits(method: str, tolerance: float | None, time_limit: float) -> tuple[fl
     """Check the tolerance and the time limit."""
     wanted = _TOLERANCES.get(method, 0.0)
     if tolerance is not None:
-        wanted = real_number("tolerance", tolerance)
-        if wanted < 0:
-            raise InvalidInputError(f"tolerance = {wanted!r} must be ≥ 0")
+        wanted = nonnegative_number("tolerance", tolerance)
     if time_limit != math.inf:
-        time_limit = real_number("time_limit", time_limit)
-        if time_limit <= 0:
-            raise InvalidInputError(f"time_limit = {time_limit!r} must be > 0 (seconds)")
+        time_limit = positive_number("time_limit", time_limit, "seconds")
     return wanted, time_limit
 
 

@@ -9,29 +9,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import (
-    ArrayData,
-    FloatArray,
-    common_arrays,
-    float_array,
-    kept,
-    read_only,
-    require,
-)
+from cvxqueue.model.arrays import FloatArray, kept, read_only
+from cvxqueue.model.polynomial import PolynomialService
 from cvxqueue.model.service import Moments
 
 __all__ = ["AffineService"]
 
 _ZERO = read_only(np.zeros(()))
-_RANGES = {
-    "base": "must be ≥ 0 (seconds)",
-    "per_token": "must be > 0 (seconds/token)",
-    "token_scv": "must be ≥ 0",
-}
+_UNITS = {"base": "seconds", "per_token": "seconds/token"}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class AffineService(ArrayData):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class AffineService(PolynomialService):
     """Service time base + per_token · (tokens used), of which a type uses l on average.
 
     The mean is t(l) = base + per_token · l. Where the use is random, with a squared coefficient of
@@ -67,29 +56,7 @@ class AffineService(ArrayData):
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, token_scv: ArrayLike = 0.0
     ) -> None:
-        arrays = common_arrays(
-            service__base=base, service__per_token=per_token, service__token_scv=token_scv
-        )
-        for (name, condition), array in zip(_RANGES.items(), arrays, strict=True):
-            allowed = array > 0 if "> 0" in condition else array >= 0
-            require(f"service.{name}", array, allowed, condition)
-            object.__setattr__(self, name, array)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
-        return self.base.shape
-
-    def broadcast(self, length: int) -> Self:
-        """Return the same law with one entry for each of `length` types."""
-        if self.base.shape[-1:] == (length,):
-            return self
-        return type(self)(
-            **{
-                name: float_array(f"service.{name}", getattr(self, name), length, axes=2)
-                for name in _RANGES
-            }
-        )
+        self._keep(_UNITS, base=base, per_token=per_token, token_scv=token_scv)
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same law with `function` applied to every array by type, unchecked."""
@@ -125,10 +92,6 @@ class AffineService(ArrayData):
         """First derivative of the second moment, in seconds squared per token."""
         slope: FloatArray = 2.0 * self.marginal_time(tokens) * self.per_token
         return slope
-
-    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
-        """Second derivative of the second moment, 2 (1 + token_scv) per_token²."""
-        return 2.0 * self.mean_square_slope(tokens)
 
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
@@ -189,6 +152,3 @@ class AffineService(ArrayData):
         """Variance of the service time per squared token."""
         variance: FloatArray = self.token_scv * np.square(self.per_token)
         return variance
-
-    def __repr__(self) -> str:
-        return f"AffineService({self.base.size} type{'s' * (self.base.size != 1)})"

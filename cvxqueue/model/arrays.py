@@ -8,21 +8,34 @@ from typing import Any, Generic, Self, TypeVar, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 
 __all__ = [
+    "JENSEN_SLACK",
+    "LARGEST_COUNT",
+    "ROUNDING_OF_ONE",
     "ArrayData",
     "FloatArray",
     "common_arrays",
-    "entry_name",
     "first_place",
     "float_array",
     "kept",
+    "nonnegative_number",
+    "number_array",
+    "positive_number",
     "read_only",
     "real_number",
     "require",
     "text_tuple",
+    "whole_number",
 ]
+
+LARGEST_COUNT = 2.0**53
+"""From here on float64 skips whole numbers."""
+JENSEN_SLACK = 1.0 - 1e-12
+"""A second moment computed from the data that gave the mean may miss its square by rounding."""
+ROUNDING_OF_ONE = 1e-12
+"""What probabilities typed to a few digits, or their sum, may exceed one by."""
 
 FloatArray = NDArray[np.float64]
 
@@ -125,12 +138,44 @@ def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 def _equal(mine: Any, theirs: Any) -> bool:
     if isinstance(mine, np.ndarray):
-        return np.array_equal(mine, theirs)
+        return np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
     return bool(mine == theirs)
 
 
 def _hashable(value: Any) -> Any:
-    return (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind == "f":
+        # One zero and one NaN, whatever their signs.
+        value = np.where(np.isnan(value), np.nan, value + 0.0)
+    return value.shape, value.tobytes()
+
+
+def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
+    """Return whole or real numbers as the array that they are, or raise an error that names it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    value : array_like
+        The data, of any shape, finite or not.
+    wanted : str
+        What is allowed, for messages.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise InvalidInputError(
+            Entry(name), " must not be a masked array: fill in or drop its entries"
+        )
+    try:
+        raw = np.asarray(value)
+    except ValueError:
+        raise InvalidInputError(
+            Entry(name), f" must be {wanted}, got a ragged list: {value!r:.80}"
+        ) from None
+    if raw.dtype.kind not in "iuf":
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {value!r:.80}")
+    return raw
 
 
 def float_array(
@@ -156,23 +201,14 @@ def float_array(
     InvalidInputError
         If `value` is not numeric, not finite, has too many axes, is empty, or has another length.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise InvalidInputError(f"{name} must not be a masked array: fill in or drop its entries")
     numbers = "a number or a flat list of numbers" if axes else "one number"
-    try:
-        raw = np.asarray(value)
-    except ValueError:
-        raise InvalidInputError(
-            f"{name} must be {numbers}, got a ragged list: {value!r:.80}"
-        ) from None
-    if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(f"{name} must be {numbers}, got {value!r:.80}")
+    raw = number_array(name, value, numbers)
     if raw.ndim > axes:
         wanted = numbers if axes <= 1 else f"of at most {axes} axes"
         got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
-        raise InvalidInputError(f"{name} must be {wanted}, got {got}")
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {got}")
     if raw.size == 0:
-        raise InvalidInputError(f"{name} must have at least one entry, got an empty list")
+        raise InvalidInputError(Entry(name), " must have at least one entry, got an empty list")
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
         raw = raw[0]
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
@@ -181,8 +217,9 @@ def float_array(
     if length is not None:
         if array.ndim and array.shape[-1] != length:
             raise InvalidInputError(
-                f"{name} must be a number or have one entry for each of the {length} {of}, "
-                f"got {array.shape[-1]}"
+                Entry(name),
+                f" must be a number or have one entry for each of the {length} {of}, got "
+                f"{array.shape[-1]}",
             )
         if array.ndim == 0:
             # One number, however many types there are.
@@ -196,7 +233,7 @@ def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition:
     """Raise an error that names the first entry of `array` that is not allowed."""
     if not np.all(allowed):
         place = first_place(~np.asarray(allowed))
-        raise InvalidInputError(f"{entry_name(name, place)} = {float(array[place])!r} {condition}")
+        raise InvalidInputError(Entry(name, place), f" = {float(array[place])!r} {condition}")
 
 
 def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -204,14 +241,35 @@ def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(found)), found.shape))
 
 
-def entry_name(name: str, place: tuple[int, ...]) -> str:
-    """Name of an entry of an array, as in ``probabilities[3]``."""
-    return f"{name}[{', '.join(map(str, place))}]" if place else name
-
-
 def real_number(name: str, value: Any) -> float:
     """Return one finite number as a float, or raise an error that names it."""
     return float(float_array(name, value, axes=0))
+
+
+def positive_number(name: str, value: Any, unit: str = "") -> float:
+    """Return one number > 0 as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if number <= 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be > 0" + (f" ({unit})" if unit else ""))
+    return number
+
+
+def nonnegative_number(name: str, value: Any) -> float:
+    """Return one number ≥ 0 as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if number < 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be ≥ 0")
+    return number
+
+
+def whole_number(name: str, value: Any, *, least: int, unit: str) -> int:
+    """Return a whole number from `least` to 2^53 as an int, or raise an error that names it."""
+    number = real_number(name, value)
+    if number != np.floor(number) or not least <= number <= LARGEST_COUNT:
+        raise InvalidInputError(
+            f"{name} = {number!r} must be a whole number from {least} to 2^53 ({unit})"
+        )
+    return int(number)
 
 
 def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
@@ -220,7 +278,9 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
         raise InvalidInputError(f"{name} must be a list of strings, got {value!r:.80}")
     for position, entry in enumerate(value):
         if not isinstance(entry, str):
-            raise InvalidInputError(f"{name}[{position}] must be a string, got {entry!r:.80}")
+            raise InvalidInputError(
+                Entry(name, (position,)), f" must be a string, got {entry!r:.80}"
+            )
     return tuple(str(entry) for entry in value)
 
 
@@ -239,8 +299,10 @@ def common_arrays(**values: ArrayLike) -> list[FloatArray]:
     for axis, what in ((-1, "all types"), (-2, "all instances")):
         lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
         if len(set(lengths.values())) > 1:
-            listing = ", ".join(f"{name} has {size}" for name, size in lengths.items())
-            raise InvalidInputError(f"the lists must have one length for {what}: {listing}")
+            listing: list[str | Entry] = []
+            for name, size in lengths.items():
+                listing += [", " if listing else "", Entry(name), f" has {size}"]
+            raise InvalidInputError(f"the lists must have one length for {what}: ", *listing)
     shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
     return [
         array if array.shape == shape else read_only(np.broadcast_to(array, shape))

@@ -13,7 +13,7 @@ import numpy as np
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.service import ServiceLaw
 
-__all__ = ["Charge", "TailCharge", "TokenCharge"]
+__all__ = ["Charge", "TailCharge", "TokenCharge", "charged_cost"]
 
 
 class Charge(Protocol):
@@ -67,3 +67,18 @@ class TailCharge:
     def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
         """The largest exponent: its rounding is the relative error of the exponential."""
         return 1.0 + self.decay * float(np.max(service.mean(tokens)))
+
+
+def charged_cost(
+    service: ServiceLaw,
+    charges: tuple[Charge, ...],
+    tokens: FloatArray,
+    mean_price: FloatArray,
+    second_price: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Cost of one more token of each type at given prices, per π, and its derivative."""
+    cost, rise = service.marginal_cost(tokens, mean_price, second_price)
+    for charge in charges:
+        more, more_rise = charge.marginal_cost(service, tokens)
+        cost, rise = cost + more, rise + more_rise
+    return cost, rise

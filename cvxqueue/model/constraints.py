@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.charges import Charge
 
 if TYPE_CHECKING:
@@ -112,10 +112,7 @@ class CouplingConstraint(Constraint):
 
 def positive(constraint: Constraint, name: str, value: float) -> float:
     """Return a field of a constraint as a float > 0, or raise an error that names it."""
-    number = real_number(f"{type(constraint).__name__}: {name}", value)
-    if number <= 0:
-        raise InvalidInputError(f"{type(constraint).__name__}: {name} = {number!r} must be > 0")
-    return number
+    return positive_number(f"{type(constraint).__name__}: {name}", value)
 
 
 def probability(constraint: Constraint, name: str, value: float) -> float:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import FloatArray, entry_name, first_place, kept, require
-from cvxqueue.model.charges import Charge
+from cvxqueue.model.arrays import FloatArray, first_place, kept, require
+from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
@@ -37,7 +37,9 @@ def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
 class ModelData:
     """The data of a model, unchecked; `Instance` is the one that people make.
 
-    Attributes
+    Nothing has a default here, so that nothing is forgotten.
+
+    Parameters
     ----------
     arrival_rate, accuracy_weight : float or ndarray, shape (...)
         One for each instance of a batch.
@@ -64,8 +66,29 @@ class ModelData:
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
-    charges: tuple[Charge, ...] = ()
-    couplings: tuple[CouplingConstraint, ...] = ()
+    charges: tuple[Charge, ...]
+    couplings: tuple[CouplingConstraint, ...]
+
+    def __init__(
+        self,
+        *,
+        arrival_rate: float | FloatArray,
+        accuracy_weight: float | FloatArray,
+        probabilities: FloatArray,
+        importance: FloatArray,
+        lower: FloatArray,
+        upper: FloatArray,
+        service: ServiceLaw,
+        accuracy: AccuracyCurve,
+        queue: Queue,
+        charges: tuple[Charge, ...],
+        couplings: tuple[CouplingConstraint, ...],
+    ) -> None:
+        self.arrival_rate, self.accuracy_weight = arrival_rate, accuracy_weight
+        self.probabilities, self.importance = probabilities, importance
+        self.lower, self.upper = lower, upper
+        self.service, self.accuracy, self.queue = service, accuracy, queue
+        self.charges, self.couplings = charges, couplings
 
     def require_allowed(self) -> None:
         """Raise an error that names the first entry of the arrays that is out of range.
@@ -86,8 +109,8 @@ class ModelData:
         if is_off.any():
             place = first_place(is_off)
             raise InvalidInputError(
-                f"{entry_name('probabilities', place)} sum to {float(total[place])!r}, and must "
-                f"sum to 1 within {_MIX_TOLERANCE:g}"
+                Entry("probabilities", place),
+                f" sum to {float(total[place])!r}, and must sum to 1 within {_MIX_TOLERANCE:g}",
             )
         require("min_tokens", lower, lower >= 0, "must be ≥ 0")
         require("max_tokens", upper, upper >= 0, "must be ≥ 0")
@@ -96,8 +119,10 @@ class ModelData:
             place = first_place(is_above)
             lowest, highest = (np.broadcast_to(a, is_above.shape)[place] for a in (lower, upper))
             raise InvalidInputError(
-                f"{entry_name('min_tokens', place)} = {float(lowest)!r} must be ≤ "
-                f"{entry_name('max_tokens', place)} = {float(highest)!r}"
+                Entry("min_tokens", place),
+                f" = {float(lowest)!r} must be ≤ ",
+                Entry("max_tokens", place),
+                f" = {float(highest)!r}",
             )
         require("importance", self.importance, self.importance >= 0, "must be ≥ 0")
 
@@ -126,11 +151,7 @@ class ModelData:
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Cost of one more token of each type at given prices, per π, and its derivative."""
-        cost, rise = self.service.marginal_cost(tokens, mean_price, second_price)
-        for charge in self.charges:
-            more, more_rise = charge.marginal_cost(self.service, tokens)
-            cost, rise = cost + more, rise + more_rise
-        return cost, rise
+        return charged_cost(self.service, self.charges, tokens, mean_price, second_price)
 
     def priced(self, multipliers: Sequence[float] | FloatArray) -> ModelData:
         """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
@@ -145,17 +166,21 @@ class ModelData:
         rate = float(self.arrival_rate)
         terms = [coupling.terms(float(multiplier), rate) for coupling, multiplier in pairs]
         time, waiting = sum(term.time for term in terms), sum(term.waiting for term in terms)
-        data = ModelData()
-        data.arrival_rate, data.probabilities = self.arrival_rate, self.probabilities
-        data.lower, data.upper = self.lower, self.upper
-        data.service, data.accuracy = self.service, self.accuracy
-        # The prices of accuracy are seconds already.
-        data.accuracy_weight = 1.0
-        data.importance = self.accuracy_value + sum(term.accuracy for term in terms)
         is_priced = time != 0.0 or waiting != 0.0
-        data.queue = self.queue.priced(1.0 + time, waiting) if is_priced else self.queue
-        data.charges = tuple(charge for term in terms for charge in term.charges)
-        return data
+        return ModelData(
+            arrival_rate=self.arrival_rate,
+            # The prices of accuracy are seconds already.
+            accuracy_weight=1.0,
+            probabilities=self.probabilities,
+            importance=self.accuracy_value + sum(term.accuracy for term in terms),
+            lower=self.lower,
+            upper=self.upper,
+            service=self.service,
+            accuracy=self.accuracy,
+            queue=self.queue.priced(1.0 + time, waiting) if is_priced else self.queue,
+            charges=tuple(charge for term in terms for charge in term.charges),
+            couplings=(),
+        )
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
@@ -216,13 +241,20 @@ class ModelData:
         each_instance: Callable[[Any], Any],
         accuracy: AccuracyCurve | None = None,
     ) -> ModelData:
-        """Return the data with one function applied to arrays by type, another to those without."""
-        view = ModelData()
-        view.arrival_rate = each_instance(self.arrival_rate)
-        view.accuracy_weight = each_instance(self.accuracy_weight)
-        for name in ("probabilities", "importance", "lower", "upper"):
-            setattr(view, name, each_type(getattr(self, name)))
-        view.service = self.service.mapped(each_type)
-        view.accuracy = self.accuracy.mapped(each_type) if accuracy is None else accuracy
-        view.queue, view.charges = self.queue, self.charges
-        return view
+        """Return the data with one function applied to arrays by type, another to those without.
+
+        The couplings are left out, because they are constraints on the whole.
+        """
+        return ModelData(
+            arrival_rate=each_instance(self.arrival_rate),
+            accuracy_weight=each_instance(self.accuracy_weight),
+            probabilities=each_type(self.probabilities),
+            importance=each_type(self.importance),
+            lower=each_type(self.lower),
+            upper=each_type(self.upper),
+            service=self.service.mapped(each_type),
+            accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
+            queue=self.queue,
+            charges=self.charges,
+            couplings=(),
+        )

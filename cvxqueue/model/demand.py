@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.data import BLOCK, ModelData
 from cvxqueue.model.queue import Prices
+from cvxqueue.model.service import ServiceLaw
 
 __all__ = ["SETTLED", "Demand", "demand", "wanted_tokens"]
 
@@ -190,12 +192,11 @@ def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> 
     # Few types are inside a piece, and to find where is as much work again.
     which = np.flatnonzero(is_inside.any(axis=tuple(range(is_inside.ndim - 1))))
     if which.size:
-        few = ModelData()
-        few.service, few.charges = data.service.mapped(lambda a: a[..., which]), data.charges
+        few = data.service.mapped(lambda array: array[..., which])
         ways = (np.broadcast_to(array, tokens.shape)[..., which] for array in (slope, start, end))
         slope, start, end = ways
         end = np.where(is_inside[..., which], end, start)
-        found, rise = _crossing(few, slope, start, end, mean, second)
+        found, rise = _crossing(few, data.charges, slope, start, end, mean, second)
         tokens[..., which] = found
         is_free = (found > start) & (found < end)
         answer[..., which] = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
@@ -203,7 +204,8 @@ def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> 
 
 
 def _crossing(
-    data: ModelData,
+    service: ServiceLaw,
+    charges: tuple[Charge, ...],
     slope: FloatArray,
     low: FloatArray,
     high: FloatArray,
@@ -216,7 +218,7 @@ def _crossing(
     """
     tokens = high
     for _ in range(_CROSSING_STEPS):
-        cost, rise = data.marginal_cost(tokens, mean, second)
+        cost, rise = charged_cost(service, charges, tokens, mean, second)
         low = np.where(cost < slope, np.maximum(low, tokens), low)
         high = np.where(cost > slope, np.minimum(high, tokens), high)
         moved = tokens - (cost - slope) / rise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.model.arrays import JENSEN_SLACK, FloatArray, real_number
 from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 
 __all__ = ["FIFO", "BatchArrivals", "ProcessorSharing", "Setups", "Vacations"]
@@ -173,10 +173,6 @@ class Setups(LinearFractionalQueue):
         )
 
 
-# A second moment computed from the data that gave the mean may miss its square by rounding.
-_JENSEN_SLACK = 1.0 - 1e-12
-
-
 def _keep_moments(queue: object, mean: str, second: str, *, least: float, unit: str) -> None:
     """Check two moments of a queue and keep them as floats."""
     first = real_number(f"queue.{mean}", getattr(queue, mean))
@@ -184,7 +180,7 @@ def _keep_moments(queue: object, mean: str, second: str, *, least: float, unit: 
     if first < least or first == 0.0:
         bound = f"≥ {least:g}" if least else "> 0"
         raise InvalidInputError(f"queue.{mean} = {first!r} must be {bound} ({unit})")
-    if square < _JENSEN_SLACK * first * first:
+    if square < JENSEN_SLACK * first * first:
         raise InvalidInputError(
             f"queue.{second} = {square!r} must be at least the square of queue.{mean} = {first!r} "
             f"({unit}²)"

@@ -10,7 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, real_number, require
+from cvxqueue.model.arrays import (
+    JENSEN_SLACK,
+    LARGEST_COUNT,
+    ROUNDING_OF_ONE,
+    ArrayData,
+    FloatArray,
+    float_array,
+    require,
+    whole_number,
+)
 
 __all__ = [
     "Domain",
@@ -21,13 +30,6 @@ __all__ = [
     "Multiples",
     "ZeroOrAtLeast",
 ]
-
-# From here on float64 skips whole numbers.
-_LARGEST_COUNT = 2.0**53
-# A second moment computed from the data that gave the mean may miss its square by rounding.
-_JENSEN_SLACK = 1.0 - 1e-12
-# What accuracies typed to a few digits may exceed one by.
-_ROUNDING_OF_ONE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Multiples:
     step: int
 
     def __post_init__(self) -> None:
-        _keep_count(self, "step", least=1)
+        step = whole_number("domain.step", self.step, least=1, unit="tokens")
+        object.__setattr__(self, "step", step)
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class ZeroOrAtLeast:
     minimum: int
 
     def __post_init__(self) -> None:
-        _keep_count(self, "minimum", least=1)
+        minimum = whole_number("domain.minimum", self.minimum, least=1, unit="tokens")
+        object.__setattr__(self, "minimum", minimum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,7 @@ class Menu(ArrayData):
 
     def __init__(self, tokens: ArrayLike) -> None:
         counts = np.atleast_1d(float_array("menu.tokens", tokens))
-        is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= _LARGEST_COUNT)
+        is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= LARGEST_COUNT)
         require("menu.tokens", counts, is_count, "must be a whole number from 0 to 2^53")
         ordered = np.unique(counts)
         ordered.flags.writeable = False
@@ -142,10 +146,10 @@ class LevelMenu(ArrayData):
         with np.errstate(over="ignore"):
             given = np.square(times) if second_moment is None else second_moment
         squares = float_array("levels.second_moment", given, size, of="levels")
-        is_chance = (chances >= 0) & (chances <= 1.0 + _ROUNDING_OF_ONE)
+        is_chance = (chances >= 0) & (chances <= 1.0 + ROUNDING_OF_ONE)
         require("levels.accuracy", chances, is_chance, "must be in [0, 1] (a probability)")
         require("levels.mean_service_time", times, times >= 0, "must be ≥ 0 (seconds)")
-        is_moment = (squares >= _JENSEN_SLACK * np.square(times)) & ((times > 0) | (squares == 0))
+        is_moment = (squares >= JENSEN_SLACK * np.square(times)) & ((times > 0) | (squares == 0))
         require(
             "levels.second_moment",
             squares,
@@ -176,9 +180,22 @@ class Domains:
     ----------
     each : tuple of Domain
         One domain for each type, in the order of the types.
+
+    Raises
+    ------
+    InvalidInputError
+        If an entry is no domain.
     """
 
     each: tuple[Domain, ...]
+
+    def __post_init__(self) -> None:
+        for position, domain in enumerate(self.each):
+            if not isinstance(domain, Domain):
+                raise InvalidInputError(
+                    f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
+                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
+                )
 
     @classmethod
     def of(cls, domains: Domains | Domain | Sequence[Domain] | None, size: int) -> Domains:
@@ -215,12 +232,6 @@ class Domains:
             raise InvalidInputError(
                 f"domains must have one entry for each of the {size} types, got {len(each)}"
             )
-        for position, domain in enumerate(each):
-            if not isinstance(domain, Domain):
-                raise InvalidInputError(
-                    f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
-                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
-                )
         return cls(each)
 
     def __len__(self) -> int:
@@ -236,13 +247,3 @@ class Domains:
     def has_levels(self) -> bool:
         """Whether any type has levels of effort in place of tokens."""
         return any(isinstance(domain, LevelMenu) for domain in self.each)
-
-
-def _keep_count(domain: object, name: str, *, least: int) -> None:
-    """Check a whole number of a domain and keep it as an int."""
-    value = real_number(f"domain.{name}", getattr(domain, name))
-    if value != np.floor(value) or not least <= value <= _LARGEST_COUNT:
-        raise InvalidInputError(
-            f"domain.{name} = {value!r} must be a whole number from {least} to 2^53 (tokens)"
-        )
-    object.__setattr__(domain, name, int(value))

@@ -14,11 +14,11 @@ from cvxqueue.model.summation import accurate_sum
 if TYPE_CHECKING:
     from cvxqueue.model.data import ModelData
 
-__all__ = ["Evaluation"]
+__all__ = ["LEAST_IDLE", "Evaluation"]
 
 
-# The utilization is a sum of terms with three roundings each, and is rounded once more.
-_LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
+LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
+"""What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
 # More than rounding takes from a service time, or from the tokens that it leaves.
 _ROUNDED_UP = 1.0 + 1e-12
 
@@ -38,6 +38,9 @@ class Evaluation:
     def __init__(self, instance: ModelData, tokens: FloatArray) -> None:
         self.instance = instance
         self.tokens = tokens
+
+    def __repr__(self) -> str:
+        return f"Evaluation(tokens of shape {self.tokens.shape})"
 
     @property
     def parts(self) -> Iterator[Evaluation]:
@@ -87,7 +90,7 @@ class Evaluation:
         What rounding cannot tell from zero counts as zero: a stable queue is proven to be one.
         """
         idle = 1.0 - self.utilization
-        idle *= np.abs(idle) > _LEAST_IDLE
+        idle *= np.abs(idle) > LEAST_IDLE
         return idle
 
     @kept
@@ -194,7 +197,7 @@ class Evaluation:
         if instance.accuracy.is_smooth:
             return instance.upper
         rate = np.asarray(instance.arrival_rate)[..., np.newaxis]
-        idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + _LEAST_IDLE
+        idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + LEAST_IDLE
         service = instance.service
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import ArrayData, FloatArray, entry_name, float_array
+from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     BoxConstraint,
@@ -142,7 +142,7 @@ class MinAccuracy(ArrayData, BoxConstraint):
         floor = float(self._floors(instance)[position])
         most = float(instance.accuracy.value(instance.max_tokens)[position])
         return (
-            f"{entry_name('accuracy', (position,))} of {instance.type_name(position)!r} must be "
+            f"{Entry('accuracy', (position,))} of {instance.type_name(position)!r} must be "
             f"≥ {floor!r}, and is at most {most:.9g}, at max_tokens; lower the floor to "
             f"{rounded_down(most)} or less, or raise max_tokens"
         )

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InfeasibleError, InvalidInputError, UnstableQueueError
+from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
     float_array,
+    number_array,
     read_only,
     real_number,
     text_tuple,
@@ -29,6 +30,8 @@ from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
 
 __all__ = ["Instance", "Metrics"]
+
+_FLOAT64 = np.dtype(np.float64)
 
 
 class Metrics(NamedTuple):
@@ -57,7 +60,8 @@ class Instance(ArrayData, ModelData):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
-    and ρ(l) < 1. It is strictly concave there.
+    and ρ(l) < 1. It is concave there: strictly, except perhaps under `ProcessorSharing` where the
+    accuracy of a type is not strictly concave or has no weight.
 
     Parameters
     ----------
@@ -130,6 +134,8 @@ class Instance(ArrayData, ModelData):
     name: str
     description: str
     sources: tuple[str, ...]
+    # Only a Lagrangian has any.
+    charges = ()
 
     def __init__(
         self,
@@ -287,24 +293,30 @@ class Instance(ArrayData, ModelData):
         Parameters
         ----------
         tokens : array_like, shape (..., N)
+            Copied, unless it is a read-only array of float64.
 
         Raises
         ------
         InvalidInputError
             If they are not numbers, or the last axis is not N long.
         """
-        try:
-            array = np.asarray(tokens, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise InvalidInputError(
-                f"tokens must be numbers of shape (..., {self.size}), got {tokens!r:.80}"
-            ) from None
+        array = self._numbers("tokens", tokens)
+        is_frozen = array.dtype == _FLOAT64 and not array.flags.writeable
+        return Evaluation(self, array if is_frozen else read_only(array))
+
+    def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
+        """Numbers of any size with one entry for each type in the last axis."""
+        # Methods evaluate many points, and all that they hand over are such arrays.
+        if type(value) is np.ndarray and value.dtype == _FLOAT64:
+            array: NDArray[Any] = value
+        else:
+            array = number_array(name, value, f"numbers of shape (..., {self.size})")
         if array.shape[-1:] != (self.size,):
             raise InvalidInputError(
-                f"tokens must have shape (..., {self.size}), one entry for each type, "
+                f"{name} must have shape (..., {self.size}), one entry for each type, "
                 f"got shape {array.shape}"
             )
-        return Evaluation(self, array)
+        return array
 
     def objective(self, tokens: ArrayLike) -> FloatArray:
         """Objective J, in seconds; −inf where the queue is unstable.
@@ -353,14 +365,24 @@ class Instance(ArrayData, ModelData):
         Raises
         ------
         InvalidInputError
-            If the queue is unstable at some allocation.
+            If the queue is unstable at some allocation, or the shapes do not fit.
         """
-        return self._stable(tokens).hessian_product(np.asarray(direction, dtype=np.float64))
+        point, along = self._stable(tokens), self._numbers("direction", direction)
+        try:
+            np.broadcast_shapes(point.tokens.shape, along.shape)
+        except ValueError:
+            raise InvalidInputError(
+                f"direction must have shape ({self.size},) or {point.tokens.shape} as the tokens, "
+                f"got shape {along.shape}"
+            ) from None
+        return point.hessian_product(along.astype(np.float64))
 
     def response(self, tokens: ArrayLike) -> FloatArray:
         """Best answer F(l) of each type to the marginal cost of its tokens at `tokens`.
 
-        The optimum is the only fixed point, and F is order-reversing.
+        F is order-reversing. Without constraints on all types together, a fixed point is an
+        optimum, and where curves are smooth the optimum is the only one. Where curves have kinks
+        there may be none: an optimum may lie within a straight piece, and a response at its ends.
 
         Parameters
         ----------
@@ -369,7 +391,7 @@ class Instance(ArrayData, ModelData):
         Returns
         -------
         ndarray, shape (..., N)
-            clip(argmax_v α π w p(v) − ∇T(l) · v, min_tokens, max_tokens)
+            clip(argmax_v α π w p(v) − ∇T(l) · v, lower, upper)
 
         Raises
         ------
@@ -424,7 +446,7 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
             f"names must have one entry for each of the {length} types, got {len(kept)}"
         )
     if "" in kept:
-        raise InvalidInputError(f"names[{kept.index('')}] must not be empty")
+        raise InvalidInputError(Entry("names", (kept.index(""),)), " must not be empty")
     if len(set(kept)) != length:
         repeated = next(entry for entry in kept if kept.count(entry) > 1)
         raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")

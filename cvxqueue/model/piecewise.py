@@ -9,12 +9,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
-    entry_name,
     first_place,
     kept,
     read_only,
@@ -91,16 +90,17 @@ class PiecewiseLinear(ArrayData):
         if is_steep.any():
             place = first_place(is_steep)
             raise InvalidInputError(
-                f"{entry_name('accuracy.tokens', place)} has points too close to each other for "
-                "the slope between them to be finite"
+                Entry("accuracy.tokens", place),
+                " has points too close to each other for the slope between them to be finite",
             )
         start = np.asarray(self.value(0.0))
         is_negative = start < -_ROUNDING_OF_ZERO
         if is_negative.any():
             place = first_place(is_negative)
             raise InvalidInputError(
-                f"{entry_name('accuracy.accuracy', place)} continues to {float(start[place]):.6g} "
-                "at 0 tokens, and must be ≥ 0 (a probability) there: give a point at 0 tokens"
+                Entry("accuracy.accuracy", place),
+                f" continues to {float(start[place]):.6g} at 0 tokens, and must be ≥ 0 (a "
+                "probability) there: give a point at 0 tokens",
             )
 
     @kept

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray, entry_name, first_place, float_array, read_only
+from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.model.arrays import FloatArray, first_place, float_array, read_only
 
 __all__ = ["Corners", "concave_majorant", "filled_points"]
 
@@ -31,8 +31,11 @@ def filled_points(**values: Any) -> list[FloatArray]:
         is_unequal = np.not_equal(*np.broadcast_arrays(counts, others))
     except ValueError:
         raise InvalidInputError(
-            f"{first} and {second} must have one list for all types or one for each of the same "
-            f"number, got shapes {places.shape} and {heights.shape}"
+            Entry(first),
+            " and ",
+            Entry(second),
+            " must have one list for all types or one for each of the same number, got shapes "
+            f"{places.shape} and {heights.shape}",
         ) from None
     if is_unequal.any():
         place = first_place(is_unequal)
@@ -40,8 +43,10 @@ def filled_points(**values: Any) -> list[FloatArray]:
             np.broadcast_to(count, is_unequal.shape)[place] for count in (counts, others)
         )
         raise InvalidInputError(
-            f"{entry_name(first, place)} has length {mine} and {entry_name(second, place)} has "
-            f"length {theirs}: every point needs both"
+            Entry(first, place),
+            f" has length {mine} and ",
+            Entry(second, place),
+            f" has length {theirs}: every point needs both",
         )
     shape = np.broadcast_shapes(places.shape, heights.shape)
     return [read_only(np.broadcast_to(array, shape)) for array in (places, heights)]
@@ -56,11 +61,15 @@ def _filled(name: str, value: Any) -> tuple[FloatArray, NDArray[np.intp]]:
     if not is_ragged or not counts.size or (counts == counts[0]).all():
         array = float_array(name, value, axes=3)
         if array.ndim == 0:
-            raise InvalidInputError(f"{name} must be a list of numbers, got {float(array)!r}")
+            raise InvalidInputError(
+                Entry(name), f" must be a list of numbers, got {float(array)!r}"
+            )
         return array, np.full(array.shape[:-1], array.shape[-1])
     if not counts.all():
         place = int(np.argmin(counts))
-        raise InvalidInputError(f"{name}[{place}] must have at least one entry, got an empty list")
+        raise InvalidInputError(
+            Entry(name, (place,)), " must have at least one entry, got an empty list"
+        )
     flat = list(chain.from_iterable(value))
     numbers = float_array(name, flat)
     column = np.arange(counts.max())

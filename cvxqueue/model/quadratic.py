@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import ArrayData, FloatArray, common_arrays, float_array, require
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.polynomial import PolynomialService
 from cvxqueue.model.service import Moments
 
 __all__ = ["QuadraticService"]
 
-_RANGES = {
-    "base": "must be ≥ 0 (seconds)",
-    "per_token": "must be > 0 (seconds/token)",
-    "per_squared_token": "must be ≥ 0 (seconds/token²)",
+_UNITS = {
+    "base": "seconds",
+    "per_token": "seconds/token",
+    "per_squared_token": "seconds/token²",
 }
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class QuadraticService(ArrayData):
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class QuadraticService(PolynomialService):
     """Service time t(l) = base + per_token · l + per_squared_token · l².
 
     Convex in the tokens, the same for every query of a type.
@@ -55,31 +55,7 @@ class QuadraticService(ArrayData):
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, per_squared_token: ArrayLike
     ) -> None:
-        arrays = common_arrays(
-            service__base=base,
-            service__per_token=per_token,
-            service__per_squared_token=per_squared_token,
-        )
-        for (name, condition), array in zip(_RANGES.items(), arrays, strict=True):
-            allowed = array > 0 if "> 0" in condition else array >= 0
-            require(f"service.{name}", array, allowed, condition)
-            object.__setattr__(self, name, array)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
-        return self.base.shape
-
-    def broadcast(self, length: int) -> Self:
-        """Return the same law with one entry for each of `length` types."""
-        if self.base.shape[-1:] == (length,):
-            return self
-        return type(self)(
-            **{
-                name: float_array(f"service.{name}", getattr(self, name), length, axes=2)
-                for name in _RANGES
-            }
-        )
+        self._keep(_UNITS, base=base, per_token=per_token, per_squared_token=per_squared_token)
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Service time t(l), in seconds."""
@@ -118,12 +94,6 @@ class QuadraticService(ArrayData):
         """First derivative of the second moment, 2 t t′."""
         slope: FloatArray = 2.0 * self.mean(tokens) * self.mean_slope(tokens)
         return slope
-
-    def second_moment_curvature(self, tokens: ArrayLike) -> FloatArray:
-        """Second derivative of the second moment, 2 t′² + 2 t t″."""
-        bend = self.mean(tokens) * self.mean_curvature(tokens)
-        curvature: FloatArray = 2.0 * (self.mean_square_slope(tokens) + bend)
-        return curvature
 
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
@@ -164,6 +134,3 @@ class QuadraticService(ArrayData):
     def marginal_time_slope(self, tokens: ArrayLike) -> FloatArray:
         """Derivative of t."""
         return self.mean_slope(tokens)
-
-    def __repr__(self) -> str:
-        return f"QuadraticService({self.base.size} type{'s' * (self.base.size != 1)})"

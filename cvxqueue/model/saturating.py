@@ -13,13 +13,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
+    ROUNDING_OF_ONE,
     ArrayData,
     FloatArray,
     common_arrays,
-    entry_name,
     first_place,
     float_array,
     read_only,
@@ -27,9 +27,6 @@ from cvxqueue.model.arrays import (
 )
 
 __all__ = ["SaturatingCurve"]
-
-# Published curves are printed to a few digits: floor + gain may exceed one by rounding alone.
-_ROUNDING_OF_ONE = 1e-12
 
 _ZERO = read_only(np.zeros(()))
 _PROBABILITY = "must be ≥ 0 (a probability)"
@@ -49,12 +46,14 @@ class SaturatingCurve(ArrayData, ABC):
         require("accuracy.gain", gain, gain >= 0, _PROBABILITY)
         for (name, unit), array in zip(units.items(), parameters, strict=True):
             require(f"accuracy.{name}", array, array > 0, f"must be > 0 ({unit})")
-        too_high = np.asarray(floor + gain > 1.0 + _ROUNDING_OF_ONE)
+        too_high = np.asarray(floor + gain > 1.0 + ROUNDING_OF_ONE)
         if too_high.any():
             place = first_place(too_high)
             raise InvalidInputError(
-                f"{entry_name('accuracy.floor', place)} + {entry_name('accuracy.gain', place)} = "
-                f"{float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)"
+                Entry("accuracy.floor", place),
+                " + ",
+                Entry("accuracy.gain", place),
+                f" = {float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)",
             )
         for name, array in zip(values, arrays, strict=True):
             object.__setattr__(self, name, array)

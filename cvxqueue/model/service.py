@@ -59,9 +59,6 @@ class ServiceLaw(Protocol):
     def second_moment_slope(self, tokens: FloatArray) -> FloatArray:
         """First derivative of the second moment."""
 
-    def second_moment_curvature(self, tokens: FloatArray) -> FloatArray:
-        """Second derivative of the second moment."""
-
     def moments(self, tokens: FloatArray) -> Moments:
         """Both moments and their first derivatives at once."""
 

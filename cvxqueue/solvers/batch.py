@@ -141,19 +141,18 @@ def _stacked(
 ) -> tuple[ModelData, int]:
     """The data of all variants, checked, and their number."""
     size = instance.size
-    data = ModelData()
-    data.queue = instance.queue
+    fields: dict[str, Any] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in by_instance.items():
         array = np.asarray(getattr(instance, name)) if value is None else float_array(name, value)
-        setattr(data, name, array)
+        fields[name] = array
         shapes[name] = array.shape
     for name, value in by_type.items():
         field = _FIELDS.get(name, name)
         array = (
             getattr(instance, field) if value is None else float_array(name, value, size, axes=2)
         )
-        setattr(data, field, array)
+        fields[field] = array
         shapes[name] = array.shape[:-1]
     for name, law in laws.items():
         own = getattr(instance, name)
@@ -162,12 +161,15 @@ def _stacked(
                 f"{name} must be {type(own).__name__}, as in the instance, got {law!r:.80}"
             )
         chosen = own if law is None else law.broadcast(size)
-        setattr(data, name, chosen)
+        fields[name] = chosen
         shapes[name] = chosen.shape[:-1]
     counts = {name: shape[0] for name, shape in shapes.items() if shape}
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
+    data = ModelData(
+        **fields, queue=instance.queue, charges=instance.charges, couplings=instance.couplings
+    )
     data.require_allowed()
     count = next(iter(counts.values()), 1)
     data.arrival_rate = np.broadcast_to(data.arrival_rate, (count,))

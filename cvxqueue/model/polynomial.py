@@ -1,0 +1,47 @@
+"""Service laws with a few coefficients for each type: the data that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+from numpy.typing import ArrayLike
+
+from cvxqueue.model.arrays import ArrayData, FloatArray, common_arrays, float_array, require
+
+__all__ = ["PolynomialService"]
+
+
+class PolynomialService(ArrayData):
+    """A law whose mean is a polynomial of the tokens that rises from 0 on: none is negative."""
+
+    base: FloatArray
+    per_token: FloatArray
+
+    def _keep(self, units: Mapping[str, str], **values: ArrayLike) -> None:
+        """Check the coefficients, some of which have units, and keep them."""
+        arrays = common_arrays(**{f"service__{name}": value for name, value in values.items()})
+        for name, array in zip(values, arrays, strict=True):
+            is_allowed, sign = (array > 0, ">") if name == "per_token" else (array >= 0, "≥")
+            unit = f" ({units[name]})" if name in units else ""
+            require(f"service.{name}", array, is_allowed, f"must be {sign} 0{unit}")
+            object.__setattr__(self, name, array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
+        return self.base.shape
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same law with one entry for each of `length` types."""
+        if self.shape[-1:] == (length,):
+            return self
+        return type(self)(
+            **{
+                name: float_array(f"service.{name}", array, length, axes=2)
+                for name, array in self._fields().items()
+            }
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base.size} type{'s' * (self.base.size != 1)})"
