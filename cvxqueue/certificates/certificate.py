@@ -24,7 +24,7 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only, require
 from cvxqueue.model.plain import plain
 
@@ -300,8 +300,7 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
     >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
     True
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     given = float_array("tokens", tokens)
     if given.shape != (instance.size,):
         raise InvalidInputError(

@@ -10,7 +10,7 @@ from cvxqueue.dcp.limits import limited
 from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.suggest import nearest
 
 __all__ = ["formulate"]
@@ -64,8 +64,7 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     >>> [cq.formulate(instance, form).is_dcp for form in ("textbook", "dcp", "parametric")]
     [False, True, True]
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     if form not in _FORMS:
         raise InvalidInputError(f"unknown form {form!r}: {nearest(str(form), _FORMS)}")
     instance.require_feasible()

@@ -24,7 +24,7 @@ from cvxqueue.model import (
     MinMeanAccuracy,
     WaitingTimeTail,
 )
-from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.model.arrays import FloatArray, nonnegative_number
 
 __all__ = [
     "accuracy_floor",
@@ -67,7 +67,7 @@ def waiting_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
     >>> form.with_constraints(waiting_time_cap(form, 0.5)).is_dcp
     True
     """
-    cap: cp.Constraint = form.mean_waiting_time <= _nonnegative("seconds", seconds)
+    cap: cp.Constraint = form.mean_waiting_time <= nonnegative_number("seconds", seconds)
     return cap
 
 
@@ -90,7 +90,7 @@ def system_time_cap(form: Formulation, seconds: float) -> cp.Constraint:
     InvalidInputError
         If `seconds` is not a finite number ≥ 0.
     """
-    cap: cp.Constraint = form.mean_system_time <= _nonnegative("seconds", seconds)
+    cap: cp.Constraint = form.mean_system_time <= nonnegative_number("seconds", seconds)
     return cap
 
 
@@ -113,7 +113,7 @@ def accuracy_floor(form: Formulation, level: float) -> cp.Constraint:
     InvalidInputError
         If `level` is not a number from 0 to 1.
     """
-    if _nonnegative("level", level) > 1.0:
+    if nonnegative_number("level", level) > 1.0:
         raise InvalidInputError(f"level = {float(level)!r} must be ≤ 1 (a probability)")
     least: cp.Constraint = form.mean_accuracy >= float(level)
     return least
@@ -138,7 +138,7 @@ def token_rate_cap(form: Formulation, tokens_per_second: float) -> cp.Constraint
     InvalidInputError
         If `tokens_per_second` is not a finite number ≥ 0.
     """
-    most = _nonnegative("tokens_per_second", tokens_per_second)
+    most = nonnegative_number("tokens_per_second", tokens_per_second)
     # Relative to the cap, the row is of order one whatever the unit.
     unit = most if most > 0.0 else 1.0
     cap: cp.Constraint = form.token_rate / unit <= most / unit
@@ -171,7 +171,7 @@ def waiting_tail_cap(form: Formulation, decay: float) -> cp.Constraint:
     The bound is sufficient, for every x at once; and necessary if it is to hold for arbitrarily
     long waits, because the decay of the tail is the root θ > 0 of Σ π exp(θ t) = 1 + θ/λ.
     """
-    theta = _nonnegative("decay", decay)
+    theta = nonnegative_number("decay", decay)
     if theta == 0.0:
         raise InvalidInputError("decay = 0.0 must be > 0 (per second)")
     _require_one_time_per_type(form.instance)
@@ -246,10 +246,3 @@ def _require_one_time_per_type(instance: Instance) -> None:
             "service.token_scv must be 0 for a bound on the tail of the waiting time: two moments "
             "of a random use of tokens do not say how long its tail is"
         )
-
-
-def _nonnegative(name: str, value: float) -> float:
-    number = real_number(name, value)
-    if number < 0.0:
-        raise InvalidInputError(f"{name} = {number!r} must be ≥ 0")
-    return number

@@ -12,7 +12,7 @@ from cvxqueue.dcp.accuracy import curve_groups
 from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import CouplingConstraint, Instance
+from cvxqueue.model import CouplingConstraint, Instance, require_instance
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["parametric"]
@@ -55,8 +55,7 @@ class _Parameters:
         return parameter
 
     def refill(self, instance: Instance) -> None:
-        if not isinstance(instance, Instance):
-            raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+        require_instance(instance)
         if instance.size != self.instance.size:
             raise InvalidInputError(
                 f"instance has {instance.size} types and the form has {self.instance.size}; "

@@ -9,7 +9,7 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED, Kind
 from cvxqueue.files.schema import FORMAT, VERSION
-from cvxqueue.model import Instance, MixedAccuracy
+from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["to_dict"]
@@ -36,8 +36,7 @@ def to_dict(instance: Instance) -> dict[str, Any]:
     InvalidInputError
         If the service law, the accuracy curve or the queue has no kind in instance files.
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     data: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     for field in ("name", "description"):
         if getattr(instance, field):

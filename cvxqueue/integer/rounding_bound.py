@@ -26,7 +26,7 @@ from cvxqueue.certificates.step_size import StepSize
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.summation import accurate_sum
@@ -102,8 +102,7 @@ def rounding_bound(
         If a type has levels, which have no tokens to round, or the instance has constraints on all
         types together: at the optimum under these the gradient of a free type is not zero.
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     if instance.couplings:
         raise InvalidInputError(
             f"rounding_bound cannot keep {instance.couplings[0].label}: it takes no constraints on "

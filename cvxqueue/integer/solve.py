@@ -17,7 +17,7 @@ from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, nonnegative_number, positive_number
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.solution import Solution
@@ -103,8 +103,7 @@ def solve_integer(
     [1695, 790]
     """
     started = time.perf_counter()
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     if instance.couplings:
         raise InvalidInputError(
             f"solve_integer cannot keep {instance.couplings[0].label}: it takes no constraints on "

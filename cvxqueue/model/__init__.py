@@ -21,7 +21,7 @@ from cvxqueue.model.domains import (
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.floors import MinAccuracy, MinMeanAccuracy
-from cvxqueue.model.instance import Instance, Metrics
+from cvxqueue.model.instance import Instance, Metrics, require_instance
 from cvxqueue.model.limits import MaxMeanSystemTime, MaxMeanWaitingTime, MaxTokenRate
 from cvxqueue.model.mixed import MixedAccuracy
 from cvxqueue.model.piecewise import PiecewiseLinear
@@ -64,4 +64,5 @@ __all__ = [
     "Vacations",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
+    "require_instance",
 ]

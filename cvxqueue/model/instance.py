@@ -29,7 +29,7 @@ from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
 
-__all__ = ["Instance", "Metrics"]
+__all__ = ["Instance", "Metrics", "require_instance"]
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -451,3 +451,9 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
         repeated = next(entry for entry in kept if kept.count(entry) > 1)
         raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")
     return kept
+
+
+def require_instance(instance: object) -> None:
+    """Raise an error where an argument called ``instance`` is none."""
+    if not isinstance(instance, Instance):
+        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")

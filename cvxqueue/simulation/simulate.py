@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import BatchSums, Estimate
@@ -242,8 +242,7 @@ def _run(
 ) -> list[Simulation]:
     """Simulate the same queries under each allocation."""
     started = time.perf_counter()
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     check_queue(instance)
     tokens = [_tokens(name, it, instance) for name, it in zip(names, allocations, strict=True)]
     if options.trace is None:

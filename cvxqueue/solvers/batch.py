@@ -10,14 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.certificates import certified_gap, certified_objective
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw
-from cvxqueue.model.arrays import FloatArray, float_array
+from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw, require_instance
+from cvxqueue.model.arrays import FloatArray, float_array, positive_number
 from cvxqueue.model.data import ModelData
 from cvxqueue.solution import BatchSolution
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
-from cvxqueue.solvers.solve import allowed_iterations, positive
+from cvxqueue.solvers.solve import allowed_iterations
 
 __all__ = ["solve_batch"]
 
@@ -88,8 +88,7 @@ def solve_batch(
     >>> batch.is_stable.tolist(), batch.tokens[1].round(2).tolist()
     ([True, True, True, False], [1694.69, 790.08])
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     if instance.constraints:
         raise InvalidInputError(
             f"solve_batch cannot keep {instance.constraints[0].label}: it takes no constraints; "
@@ -97,7 +96,7 @@ def solve_batch(
         )
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)
-    wanted = None if tolerance is None else positive("tolerance", tolerance)
+    wanted = None if tolerance is None else positive_number("tolerance", tolerance)
     whole, count = _stacked(
         instance,
         {"arrival_rate": arrival_rate, "accuracy_weight": accuracy_weight},

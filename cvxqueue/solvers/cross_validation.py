@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
@@ -129,8 +129,7 @@ def cross_validate(
     InvalidInputError
         If a method is not known, or none is given.
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     if isinstance(methods, str):
         raise InvalidInputError(f"methods must be a sequence of names, got {methods!r}")
     if methods is None:

@@ -10,14 +10,14 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import ConvergenceError, InvalidInputError
-from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray, float_array, real_number
+from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arrays import FloatArray, float_array, positive_number
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.driver import Limits, Progress, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
 
-__all__ = ["allowed_iterations", "positive", "solve"]
+__all__ = ["allowed_iterations", "solve"]
 
 
 def solve(
@@ -92,17 +92,20 @@ def solve(
     >>> solution.tokens.round(2).tolist(), solution.is_optimal
     ([1694.69, 790.08], True)
     """
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+    require_instance(instance)
     if on_failure not in ("raise", "return"):
         raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {on_failure!r}")
     if callback is not None and not callable(callback):
         raise InvalidInputError(f"callback must be callable, got {callback!r:.80}")
     chosen = find_method(method)
     limits = Limits(
-        tolerance=chosen.tolerance if tolerance is None else positive("tolerance", tolerance),
+        tolerance=chosen.tolerance
+        if tolerance is None
+        else positive_number("tolerance", tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
-        time_limit=time_limit if time_limit == math.inf else positive("time_limit", time_limit),
+        time_limit=time_limit
+        if time_limit == math.inf
+        else positive_number("time_limit", time_limit),
         callback=callback,
     )
     for option in options:
@@ -132,14 +135,6 @@ def solve(
 
 # What `solve` itself takes, whatever the method.
 _COMMON_OPTIONS = ("start", "tolerance", "max_iterations", "time_limit", "callback", "on_failure")
-
-
-def positive(name: str, value: float) -> float:
-    """Return a number > 0 as a float, or raise an error that names it."""
-    number = real_number(name, value)
-    if number <= 0:
-        raise InvalidInputError(f"{name} = {number!r} must be > 0")
-    return number
 
 
 def allowed_iterations(method: Method, value: int | None) -> int:
