@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import Certificate
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.model.plain import plain
 
 __all__ = ["BatchSolution", "Iterate", "Solution", "Status"]
 
@@ -192,8 +193,8 @@ class Solution(ArrayData):
         return float(self.certificate.evaluation.mean_system_time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain Python values, ready for JSON."""
-        return {
+        """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        summary = {
             "method": self.method,
             "status": self.status.value,
             "backend_status": self.backend_status,
@@ -209,6 +210,7 @@ class Solution(ArrayData):
             "setup_time": self.setup_time,
             "solve_time": self.solve_time,
         }
+        return plain(summary)
 
     def __repr__(self) -> str:
         return (

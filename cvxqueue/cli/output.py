@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.plain import plain
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def write(*parts: RenderableType) -> None:
 def write_json(data: object, indent: int | None = None) -> None:
     """Write one JSON value on stdout; what is not finite becomes null."""
     with to_stdout():
-        sys.stdout.write(json.dumps(_finite(data), indent=indent, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(plain(data), indent=indent, allow_nan=False) + "\n")
 
 
 @contextmanager
@@ -75,16 +75,6 @@ def drop_output() -> None:
 def write_error(message: str) -> None:
     """Write what is wrong on stderr."""
     sys.stderr.write(f"cvxqueue: error: {message}\n")
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return None
-    return data
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from cvxqueue.integer.levels import level_data
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
 from cvxqueue.model.domains import Domains, LevelMenu
+from cvxqueue.model.plain import plain
 from cvxqueue.solution import Solution
 
 __all__ = ["IntegerSolution"]
@@ -173,8 +174,8 @@ class IntegerSolution(ArrayData):
         return float(self.evaluation.mean_system_time)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain Python values, ready for JSON."""
-        return {
+        """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        summary = {
             "method": self.method,
             "tokens": self.tokens.tolist(),
             "levels": self.levels.tolist() if self.domains.has_levels else None,
@@ -195,6 +196,7 @@ class IntegerSolution(ArrayData):
             "mean_system_time": self.mean_system_time,
             "solve_time": self.solve_time,
         }
+        return plain(summary)
 
     def __repr__(self) -> str:
         loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 __all__ = ["plain"]
 
+_Value = TypeVar("_Value")
 
-def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+
+def plain(value: _Value) -> _Value:
     """Return plain Python values with ``None`` for every number that is not finite."""
-    return {key: _finite(value) for key, value in values.items()}
+    return cast(_Value, _finite(value))
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return plain(value)
+        return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
