@@ -198,6 +198,9 @@ def test_a_slope_that_may_be_zero_is_said_so() -> None:
         ([1, 2, 3], [1, 0, 3], r"seconds\[1\].*> 0"),
         ([1, 2, math.nan], [1, 2, 3], "tokens"),
         ([100, 200, 300], [3.0, 2.0, 1.0], "do not increase with tokens.*units"),
+        ([1, 2, 3], [1, 1, 1], "do not increase with tokens: the fitted line has 0 seconds"),
+        ([1, 2, 3, 7], [1.1e-9] * 4, "do not increase with tokens: the fitted line has 0 seconds"),
+        ([1e6, 1e6 + 1, 1e6 + 7], [3.3] * 3, "do not increase with tokens.*has 0 seconds"),
     ],
 )
 def test_bad_input_is_named(tokens: list[float], seconds: list[float], message: str) -> None:

@@ -20,6 +20,8 @@ __all__ = ["Linearity", "ServiceFit", "fit_service"]
 _SIGNIFICANCE = 0.05
 # A bend below this part of the mean time is rounding.
 _ROUNDING = 1e-6
+# A rise from the fewest to the most tokens below this part of the largest time is rounding.
+_NO_RISE = 1e-12
 # A bend that changes no time by more than this part does not matter to an allocation.
 _NEGLIGIBLE_BEND = 0.05
 # The model takes service times to follow from the tokens. Where the line leaves more than this part
@@ -158,11 +160,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         errors = np.array([math.nan, slope_error[0]])
         lows[1] = min(lows[1], slope[0] - t * slope_error[0])
         highs[1] = max(highs[1], slope[0] + t * slope_error[0])
-    if theta[1] <= 0:
-        raise InvalidInputError(
-            f"seconds do not increase with tokens: the fitted line has {theta[1] / unit:.3g} "
-            "seconds per token, and must have > 0; check the columns and their units"
-        )
+    _require_rise(float(theta[1] / unit), x, y)
     base = FittedParameter(
         float(theta[0]),
         float(errors[0]),
@@ -214,6 +212,16 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
             "least 3 rows and 2 different numbers"
         )
     return x, y
+
+
+def _require_rise(slope: float, x: FloatArray, y: FloatArray) -> None:
+    is_rounding = abs(slope) * float(x.max() - x.min()) <= _NO_RISE * float(y.max())
+    if slope <= 0 or is_rounding:
+        raise InvalidInputError(
+            "seconds do not increase with tokens: the fitted line has "
+            f"{0.0 if is_rounding else slope:.3g} seconds per token, and must have > 0; check the "
+            "columns and their units"
+        )
 
 
 def _linearity(x: FloatArray, y: FloatArray) -> Linearity:
