@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,40 @@ def test_a_coarse_clock_does_not_reject_poisson_arrivals(step: float, mean: floa
         bursty += fit_arrivals(np.floor(times / step) * step).poisson.is_rejected
     assert rejected <= 12
     assert bursty == 100
+
+
+@pytest.mark.parametrize(
+    ("step", "rate", "seconds"),
+    # The last trace ends within a step.
+    [(60.0, 2.0, 1020.0), (1.0, 200.0, 60.0), (60.0, 2.0, 990.0), (60.0, 0.02, 36000.0)],
+)
+def test_no_step_of_a_coarse_clock_is_missed(step: float, rate: float, seconds: float) -> None:
+    rng = np.random.default_rng(20260119)
+    hits = rejected = 0
+    relative = []
+    for _ in range(200):
+        times = np.sort(rng.uniform(0.0, seconds, rng.poisson(rate * seconds)))
+        found = fit_arrivals(step * np.floor(times / step))
+        hits += found.rate.interval[0] <= rate <= found.rate.interval[1]
+        rejected += found.poisson.is_rejected
+        relative.append(found.rate.value / rate - 1.0)
+    assert hits >= 0.91 * 200
+    assert rejected <= 0.1 * 200
+    error = np.std(relative) / math.sqrt(200)
+    assert abs(np.mean(relative)) <= 4.0 * error
+
+
+def test_steps_seen_in_part_are_left_out_and_said_so() -> None:
+    seconds = [0.0] * 7 + [60.0] * 120 + [120.0] * 110 + [180.0] * 125 + [240.0] * 3
+    found = fit_arrivals(seconds)
+    assert found.arrivals == len(seconds)
+    assert found.duration == 180.0
+    assert found.rate.value == pytest.approx(355 / 180)
+    assert "the first and last step, which may be seen in part" in found.warnings[0]
+    # Two steps have none between.
+    few = fit_arrivals([0.0] * 100 + [60.0] * 100)
+    assert few.rate.value == pytest.approx(200 / 120, rel=0.05)
+    assert "the rate is too low" in few.warnings[-1]
 
 
 def test_batches_are_rejected_on_a_fine_clock() -> None:

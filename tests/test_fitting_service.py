@@ -59,6 +59,60 @@ def test_the_intervals_hold_the_truth_in_90_to_99_percent_of_300_data_sets(
     assert bent <= 25
 
 
+def five_levels(rng: np.random.Generator, rows: int) -> np.ndarray:
+    return rng.permutation(np.resize([128.0, 256.0, 512.0, 1024.0, 2048.0], rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [20, 40, 60, 80])
+def test_noise_in_proportion_to_the_times_is_covered_and_not_called_a_bend(rows: int) -> None:
+    # The rows that set the slope are mostly outside the quadratic zone.
+    rng = np.random.default_rng(20260117)
+    hits = bent = 0
+    for _ in range(300):
+        x = five_levels(rng, rows)
+        found = fit_service(x, (0.5 + 0.01 * x) * (1.0 + 0.15 * rng.normal(size=rows)))
+        hits += found.per_token.interval[0] <= 0.01 <= found.per_token.interval[1]
+        bent += found.linearity.holds is False
+    assert hits >= 0.91 * 300
+    assert bent <= 0.12 * 300
+
+
+@pytest.mark.parametrize("rows", [10, 40])
+def test_two_levels_are_covered(rows: int) -> None:
+    rng = np.random.default_rng(20260118)
+    hits = 0
+    for _ in range(150):
+        x = np.resize([256.0, 1024.0], rows)
+        found = fit_service(x, (0.5 + 0.01 * x) * (1.0 + 0.02 * rng.normal(size=rows)))
+        hits += found.per_token.interval[0] <= 0.01 <= found.per_token.interval[1]
+    assert hits >= 0.9 * 150
+
+
+def test_even_noise_does_not_make_a_long_answer_worth_little() -> None:
+    # Relative errors of the shortest times once stood for those of all.
+    rng = np.random.default_rng(9)
+    widths, misses = [], []
+    for _ in range(100):
+        x = np.exp(rng.normal(6.2, 0.8, 20))
+        found = fit_service(x, 0.5 + 0.01 * x + 0.2 * rng.normal(size=20))
+        widths.append(found.per_token.interval[1] - found.per_token.interval[0])
+        misses.append(abs(found.per_token.value - 0.01))
+    assert np.median(widths) / 2.0 <= 2.6 * np.quantile(misses, 0.95)
+
+
+def test_few_rows_of_much_noise_leave_few_degrees_of_freedom() -> None:
+    rng = np.random.default_rng(10)
+    x = five_levels(rng, 40)
+    design = np.stack([np.ones(40), x], axis=1)
+    noise = rng.normal(size=40)
+    even = robust_line(design, 0.5 + 0.01 * x + 0.3 * noise)
+    growing = robust_line(design, (0.5 + 0.01 * x) * (1.0 + 0.02 * noise))
+    assert np.all((growing.freedom >= 1.0) & (growing.freedom <= 38.0))
+    # Eight rows are at 2048 tokens.
+    assert growing.freedom[1] < 11.0 < even.freedom[1]
+
+
 @pytest.mark.parametrize("high", [1, 2])
 def test_rows_that_set_the_slope_alone_do_not_make_it_certain(high: int) -> None:
     # The line goes through a single long answer whatever it took, and so leaves no residual there.
@@ -92,7 +146,7 @@ def test_the_robust_line_solves_hubers_equations() -> None:
     x = rng.uniform(0, 1, 80)
     y = 1.0 + 2.0 * x + rng.standard_t(2, 80)
     design = np.stack([np.ones(80), x], axis=1)
-    theta, errors, scale = robust_line(design, y)
+    theta, errors, _, scale = robust_line(design, y)
     pulled = np.clip(y - design @ theta, -HUBER * scale, HUBER * scale)
     np.testing.assert_allclose(design.T @ pulled, 0.0, atol=1e-4 * scale * 80)
     residuals = np.sort(np.abs(y - design @ theta))[2:]
@@ -106,7 +160,7 @@ def test_the_standard_errors_are_hc3_of_the_pulled_residuals() -> None:
     y = 1.0 + 2.0 * x + rng.uniform(-0.5, 0.5, 90)
     y[:6] += 20.0
     design = np.stack([np.ones(90), x], axis=1)
-    theta, errors, scale = robust_line(design, y)
+    theta, errors, _, scale = robust_line(design, y)
     residuals = y - design @ theta
     assert np.all(residuals[:6] > HUBER * scale)
     # Row by row, from the definition.
@@ -138,6 +192,20 @@ def test_milliseconds_scale_everything() -> None:
     a, b = fit_service(x, y), fit_service(x, 1e3 * y)
     assert b.per_token.value == pytest.approx(1e3 * a.per_token.value, rel=1e-5)
     assert b.base.interval == pytest.approx([1e3 * end for end in a.base.interval], rel=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e9])
+def test_no_unit_of_seconds_is_better_than_another(factor: float) -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        x = rng.uniform(100, 4000, 30)
+        y = 0.5 + 0.007 * x + 0.2 * rng.standard_t(2, 30)
+        a, b = fit_service(x, y), fit_service(x, factor * y)
+        for one, other in ((a.base, b.base), (a.per_token, b.per_token)):
+            scaled = np.array([one.value, one.standard_error, *one.interval])
+            found = np.array([other.value, other.standard_error, *other.interval])
+            np.testing.assert_allclose(found / factor, scaled, rtol=1e-6)
+        assert b.linearity.p_value == pytest.approx(a.linearity.p_value, rel=1e-6)
 
 
 def test_a_base_below_zero_stays_at_its_bound() -> None:
@@ -198,6 +266,9 @@ def test_a_slope_that_may_be_zero_is_said_so() -> None:
         ([1, 2, 3], [1, 0, 3], r"seconds\[1\].*> 0"),
         ([1, 2, math.nan], [1, 2, 3], "tokens"),
         ([100, 200, 300], [3.0, 2.0, 1.0], "do not increase with tokens.*units"),
+        ([1, 2, 3], [1, 1, 1], "do not increase with tokens: the fitted line has 0 seconds"),
+        ([1, 2, 3, 7], [1.1e-9] * 4, "do not increase with tokens: the fitted line has 0 seconds"),
+        ([1e6, 1e6 + 1, 1e6 + 7], [3.3] * 3, "do not increase with tokens.*has 0 seconds"),
     ],
 )
 def test_bad_input_is_named(tokens: list[float], seconds: list[float], message: str) -> None:

@@ -14,7 +14,13 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import float_array
 from cvxqueue.simulation.estimate import wilson
 from cvxqueue.simulation.parameter import FittedParameter
-from cvxqueue.simulation.poisson import PoissonTest, normal_quantile, poisson_test
+from cvxqueue.simulation.poisson import (
+    Observed,
+    PoissonTest,
+    normal_quantile,
+    observe,
+    poisson_test,
+)
 
 __all__ = ["ArrivalFit", "fit_arrivals"]
 
@@ -32,7 +38,8 @@ class ArrivalFit:
     arrivals : int
         Number of arrivals.
     duration : float
-        Seconds from the first to the last.
+        Seconds from the first to the last that count for the rate; of a coarse clock, those of the
+        whole steps between.
     poisson : PoissonTest
         Whether the model's arrivals describe them.
     warnings : tuple of str
@@ -92,30 +99,35 @@ def fit_arrivals(
             f"arrivals and types must be of one length, got {times.size} and {len(types)}"
         )
     poisson = poisson_test(times, confidence)
-    duration = float(times[-1] - times[0])
+    observed = observe(times)
     ties = int(np.count_nonzero(np.diff(times) == 0))
     return ArrivalFit(
-        rate=_rate(times.size - 1, duration, poisson, confidence),
+        rate=_rate(observed, poisson, confidence),
         mix={} if types is None else _mix(types, confidence),
         arrivals=times.size,
-        duration=duration,
+        duration=observed.end - observed.start,
         poisson=poisson,
-        warnings=tuple(_warnings(poisson, ties, times.size)),
+        warnings=tuple(_warnings(poisson, observed, ties, times.size)),
     )
 
 
-def _rate(gaps: int, duration: float, poisson: PoissonTest, confidence: float) -> FittedParameter:
+def _rate(observed: Observed, poisson: PoissonTest, confidence: float) -> FittedParameter:
     from scipy.special import chdtri
 
-    rate = gaps / duration
+    duration = observed.end - observed.start
+    # A period that ends with an arrival holds as many gaps as arrivals after the first.
+    events = observed.times.size - (not observed.is_whole_steps)
+    rate = events / duration
     if not poisson.is_rejected:
-        # The time of that many Poisson arrivals has a gamma distribution.
+        # The time of that many Poisson arrivals has a gamma distribution. In a given time there
+        # were that many, and not yet one more (Garwood, Biometrika 28, 1936).
         tail = (1.0 - confidence) / 2.0
-        low, high = (float(chdtri(2 * gaps, p)) / (2.0 * duration) for p in (1.0 - tail, tail))
-        return FittedParameter(rate, rate / math.sqrt(gaps), (low, high), confidence)
+        low = float(chdtri(2 * events, 1.0 - tail)) / (2.0 * duration)
+        high = float(chdtri(2 * (events + observed.is_whole_steps), tail)) / (2.0 * duration)
+        return FittedParameter(rate, rate / math.sqrt(events), (low, high), confidence)
     # Counts over a long time vary by the dispersion of windows, or of gaps where that is more.
     spread = max(poisson.dispersion, poisson.gap_scv.value)
-    error = rate * math.sqrt(spread / gaps)
+    error = rate * math.sqrt(spread / events)
     factor = math.exp(normal_quantile(confidence) * error / rate)
     return FittedParameter(rate, error, (rate / factor, rate * factor), confidence)
 
@@ -134,7 +146,7 @@ def _mix(types: Sequence[str], confidence: float) -> dict[str, FittedParameter]:
     return mix
 
 
-def _warnings(poisson: PoissonTest, ties: int, arrivals: int) -> list[str]:
+def _warnings(poisson: PoissonTest, observed: Observed, ties: int, arrivals: int) -> list[str]:
     found = []
     if poisson.is_rejected:
         scv = poisson.gap_scv.value
@@ -144,9 +156,20 @@ def _warnings(poisson: PoissonTest, ties: int, arrivals: int) -> list[str]:
             f"alone (Kingman's approximation), the wait would be {longer} than the model says"
         )
     if ties:
-        found.append(
+        said = (
             f"{ties} of {arrivals} arrivals come at the same time as the one before: the clock is "
-            "coarse, or queries come in batches (see BatchArrivals); Poisson arrivals are tested "
-            "with the times spread over the steps of the clock"
+            "coarse, or queries come in batches (see BatchArrivals)"
         )
+        if observed.step:
+            said += (
+                "; Poisson arrivals are tested with the times spread over the steps of the clock, "
+            )
+            said += (
+                "and the first and last step, which may be seen in part, count neither there nor "
+                "for the rate"
+                if observed.is_whole_steps
+                else "and all of these count, as too few arrivals lie between the first and the "
+                "last; if those were seen in part, the rate is too low: measure for longer"
+            )
+        found.append(said)
     return found

@@ -190,7 +190,8 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
     correlation, p_value = _rank_correlation(excess, load)
-    slope = float(robust_line(np.stack([np.ones(load.size), load], axis=1), excess)[0][1])
+    trend = robust_line(np.stack([np.ones(load.size), load], axis=1), excess)
+    slope = float(trend.coefficients[1])
     numbers = {
         "correlation": correlation,
         "p_value": p_value,

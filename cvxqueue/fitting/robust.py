@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["HUBER", "robust_line"]
+__all__ = ["HUBER", "RobustLine", "robust_line"]
 
 # Huber's loss is quadratic within so many standard deviations: 95 % as efficient as least squares
 # on normal residuals (Huber, Robust Statistics, 1981).
@@ -18,16 +20,40 @@ _MOST_ROUNDS = 30
 _SETTLED = 1e-6
 # Residuals below this part of the largest time are rounding.
 _ROUNDING = 1e-12
+# Of the fit at a scale, in the units of the data over that scale.
+_CONVERGED = 1e-12
 # Rows in the quadratic zone from which their own information is trusted.
 _MANY = 50
+# Of few rows, the least probability of the quadratic zone: a line through zeros and ones falls
+# below zero where the tokens of some rows are several times those of most.
+_LEAST_INSIDE = 0.2
 # A row with a leverage of one is met by the line whatever it says, and has no residual to correct.
 _LEAST_FREE = 1e-6
 # Leverages from which the error of a row is taken from the other rows too, and from them alone.
 _FREE, _FOLLOWED = 0.25, 0.5
 
 
-def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-    """Return Huber's coefficients, their sandwich standard errors and the scale of the residuals.
+class RobustLine(NamedTuple):
+    """Huber's coefficients and what they are worth.
+
+    Attributes
+    ----------
+    coefficients, errors : ndarray, shape (P,)
+        The coefficients and their standard errors.
+    freedom : ndarray, shape (P,)
+        Degrees of freedom of the standard errors, at most M − P.
+    scale : float
+        Robust standard deviation of the residuals.
+    """
+
+    coefficients: FloatArray
+    errors: FloatArray
+    freedom: FloatArray
+    scale: float
+
+
+def robust_line(design: FloatArray, y: FloatArray) -> RobustLine:
+    """Return Huber's coefficients with sandwich standard errors and their degrees of freedom.
 
     Parameters
     ----------
@@ -35,13 +61,37 @@ def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArr
         One column for each coefficient.
     y : ndarray, shape (M,)
         What they add up to.
+
+    Notes
+    -----
+    The covariance is B (Σ c² x xᵀ) B. B inverts the information Σ p x xᵀ, where p is the
+    probability that a row is within the quadratic zone: which rows are, where they are many, and a
+    line in the fitted values through that, where they are few. Noise that grows with the times
+    leaves the rows that set the slope mostly outside, and one share for all rows would call their
+    information more than it is. c is the pulled residual over one less the leverage (HC3).
+
+    The degrees of freedom of Σ (B x)² c² are Satterthwaite's for normal residuals whose variances
+    are a line in the fitted values: a few rows of much noise know their variance badly.
+
+    References
+    ----------
+    Huber and Ronchetti, Robust Statistics (2009), section 7.6. MacKinnon and White, Journal of
+    Econometrics 29 (1985), for HC3. Bell and McCaffrey, Survey Methodology 28 (2002), for the
+    degrees of freedom.
     """
+    # The solver's tolerances know no unit.
+    unit = float(np.abs(y).max()) or 1.0
+    theta, scale = _huber(design, y / unit)
+    errors, freedom = _worth(design, y / unit, theta, scale)
+    return RobustLine(unit * theta, unit * errors, freedom, unit * scale)
+
+
+def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
+    """Huber's coefficients and the scale of the residuals, the largest of `y` being one."""
     from scipy.optimize import least_squares
 
-    # Where nothing is to be added up to, any scale does.
-    least = _ROUNDING * (float(np.abs(y).max()) or 1.0)
     theta = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], dtype=np.float64)
-    scale = _scale(y - design @ theta, design.shape[1], least)
+    scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
         found = least_squares(
             _residuals,
@@ -50,48 +100,73 @@ def robust_line(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArr
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
+            ftol=_CONVERGED,
+            xtol=_CONVERGED,
+            gtol=_CONVERGED,
             args=(design / scale, y / scale),
         )
         moved = float(np.abs(design @ (found.x - theta)).max())
         theta = found.x
-        new = _scale(y - design @ theta, design.shape[1], least)
+        new = _scale(y - design @ theta, design.shape[1])
         is_settled = abs(new - scale) <= _SETTLED * scale and moved <= _SETTLED * scale
         scale = new
         if is_settled:
             break
-    residuals = y - design @ theta
-    pulled = np.clip(residuals, -HUBER * scale, HUBER * scale)
-    # Huber's ψ' is 1 within the quadratic zone and 0 beyond: the information is that of the rows
-    # within. Of few rows that matrix is noise, and the share of the rows within stands for it.
-    is_inside = np.abs(residuals) <= HUBER * scale
-    if np.count_nonzero(is_inside) >= _MANY:
-        information = design[is_inside].T @ design[is_inside]
-    else:
-        information = max(float(is_inside.mean()), 1.0 / y.size) * design.T @ design
-    bread = np.linalg.pinv(information)
+    return theta, scale
+
+
+def _worth(
+    design: FloatArray, y: FloatArray, theta: FloatArray, scale: float
+) -> tuple[FloatArray, FloatArray]:
+    """Standard errors of the coefficients and their degrees of freedom."""
+    rows, parameters = design.shape
+    fitted = design @ theta
+    pulled = np.clip(y - fitted, -HUBER * scale, HUBER * scale)
+    # Huber's ψ' is 1 within the quadratic zone and 0 beyond.
+    inside = (np.abs(y - fitted) <= HUBER * scale).astype(np.float64)
+    squares = np.square(pulled)
+    smooth_inside, smooth_squares = _along(fitted, np.stack([inside, squares], axis=1)).T
+    if np.count_nonzero(inside) < _MANY:
+        inside = np.clip(smooth_inside, _LEAST_INSIDE, 1.0)
+    bread = np.linalg.pinv((design.T * inside) @ design)
     leverage = np.einsum("ij,jk,ik->i", design, np.linalg.pinv(design.T @ design), design)
-    corrected = np.abs(pulled) / np.maximum(1.0 - leverage, _LEAST_FREE)
-    # Signs do not enter. Where the line follows a row, what is left of its error says little.
+    free = np.maximum(1.0 - leverage, _LEAST_FREE)
+    # Where the line follows a row, what is left of its error says little.
     followed = np.clip((leverage - _FREE) / (_FOLLOWED - _FREE), 0.0, 1.0)
-    if followed.any():
-        unseen = np.sqrt(followed) * _unseen(pulled, y, design.shape[1])
-        corrected = np.maximum(corrected, unseen)
-    meat_rows = design * corrected[:, np.newaxis]
-    covariance = bread @ (meat_rows.T @ meat_rows) @ bread
-    errors: FloatArray = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    return theta, errors, scale
+    unseen = followed * _unseen(pulled, y, parameters)
+    influence = np.square(design @ bread)
+    variance = influence.T @ np.maximum(squares / free**2, unseen)
+    # A variance on a line may fall below zero; no row's is nought.
+    smooth_squares = np.maximum(smooth_squares, squares.mean() / rows)
+    own = influence * ((1.0 - followed) * smooth_squares / free**2)[:, np.newaxis]
+    pooled = influence.T @ unseen
+    spread = np.square(own).sum(axis=0) + np.square(pooled) / max(rows - parameters, 1)
+    total = np.square(own.sum(axis=0) + pooled)
+    most = np.full(parameters, float(max(rows - parameters, 1)))
+    freedom: FloatArray = np.minimum(
+        np.divide(total, spread, out=most.copy(), where=spread > 0), most
+    )
+    errors: FloatArray = np.sqrt(variance)
+    return errors, freedom
 
 
-def _unseen(residuals: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
-    """Error to expect of a row whose residual says nothing, after those of the other rows.
+def _along(fitted: FloatArray, values: FloatArray) -> FloatArray:
+    """Each column of `values` as a line in the fitted values, by least squares."""
+    line = np.stack([np.ones(fitted.size), fitted], axis=1)
+    smooth: FloatArray = line @ np.linalg.lstsq(line, values, rcond=None)[0]
+    return smooth
+
+
+def _unseen(pulled: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
+    """Squared error to expect of a row whose residual says nothing, after those of the others.
 
     The greater of one error for all and one in proportion to the times, as measured times have it.
+    Errors relative to the times are those of the shortest where the noise is even, so that their
+    median stands for them.
     """
-    freedom = max(y.size - parameters, 1)
-    equal = np.sqrt(float(residuals @ residuals) / freedom)
-    relative = residuals / np.where(y == 0.0, 1.0, y)
-    share = np.sqrt(float(relative @ relative) / freedom)
-    error: FloatArray = np.maximum(equal, share * np.abs(y))
+    equal = float(pulled @ pulled) / max(y.size - parameters, 1)
+    share = _scale(pulled / np.where(y == 0.0, 1.0, y), parameters)
+    error: FloatArray = np.maximum(equal, np.square(share * y))
     return error
 
 
@@ -104,7 +179,7 @@ def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArra
     return design
 
 
-def _scale(residuals: FloatArray, parameters: int, least: float) -> float:
+def _scale(residuals: FloatArray, parameters: int) -> float:
     """Robust standard deviation; `parameters` of the residuals are zero by the fit alone."""
     absolute = np.sort(np.abs(residuals))[min(parameters, residuals.size - 1) :]
-    return max(float(np.median(absolute)) / _NORMAL_MAD, least)
+    return max(float(np.median(absolute)) / _NORMAL_MAD, _ROUNDING)

@@ -20,6 +20,8 @@ __all__ = ["Linearity", "ServiceFit", "fit_service"]
 _SIGNIFICANCE = 0.05
 # A bend below this part of the mean time is rounding.
 _ROUNDING = 1e-6
+# A rise from the fewest to the most tokens below this part of the largest time is rounding.
+_NO_RISE = 1e-12
 # A bend that changes no time by more than this part does not matter to an allocation.
 _NEGLIGIBLE_BEND = 0.05
 # The model takes service times to follow from the tokens. Where the line leaves more than this part
@@ -116,8 +118,9 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
 
     Huber's loss keeps a few stragglers from bending the line; its scale is the median absolute
     residual. Standard errors are of the sandwich kind (HC3), so that the spread of the times may
-    grow with the tokens. The line follows a row that is far from the others, and leaves no
-    residual there: the error of such a row is taken from those of the others.
+    grow with the tokens, and the degrees of freedom are fewer where few rows carry most of it. The
+    line follows a row that is far from the others, and leaves no residual there: the error of such
+    a row is taken from those of the others.
 
     Parameters
     ----------
@@ -147,22 +150,19 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     x, y = _checked(tokens, seconds)
     unit = float(x.max())
     design = np.stack([np.ones(x.size), x / unit], axis=1)
-    theta, errors, scale = robust_line(design, y)
-    t = float(stdtrit(x.size - 2, (1.0 + confidence) / 2.0))
+    theta, errors, freedom, scale = robust_line(design, y)
+    t = stdtrit(freedom, (1.0 + confidence) / 2.0)
     lows, highs = theta - t * errors, theta + t * errors
     is_at_bound = theta[0] < 0
     if is_at_bound:
         # The best line that starts at zero; what the free line allows stays in the intervals.
-        slope, slope_error, scale = robust_line(design[:, 1:], y)
-        theta = np.array([0.0, slope[0]])
-        errors = np.array([math.nan, slope_error[0]])
-        lows[1] = min(lows[1], slope[0] - t * slope_error[0])
-        highs[1] = max(highs[1], slope[0] + t * slope_error[0])
-    if theta[1] <= 0:
-        raise InvalidInputError(
-            f"seconds do not increase with tokens: the fitted line has {theta[1] / unit:.3g} "
-            "seconds per token, and must have > 0; check the columns and their units"
-        )
+        (slope,), (slope_error,), freedom, scale = robust_line(design[:, 1:], y)
+        theta = np.array([0.0, slope])
+        errors = np.array([math.nan, slope_error])
+        reach = float(stdtrit(freedom[0], (1.0 + confidence) / 2.0)) * slope_error
+        lows[1] = min(lows[1], slope - reach)
+        highs[1] = max(highs[1], slope + reach)
+    _require_rise(float(theta[1] / unit), x, y)
     base = FittedParameter(
         float(theta[0]),
         float(errors[0]),
@@ -216,22 +216,31 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
     return x, y
 
 
+def _require_rise(slope: float, x: FloatArray, y: FloatArray) -> None:
+    is_rounding = abs(slope) * float(x.max() - x.min()) <= _NO_RISE * float(y.max())
+    if slope <= 0 or is_rounding:
+        raise InvalidInputError(
+            "seconds do not increase with tokens: the fitted line has "
+            f"{0.0 if is_rounding else slope:.3g} seconds per token, and must have > 0; check the "
+            "columns and their units"
+        )
+
+
 def _linearity(x: FloatArray, y: FloatArray) -> Linearity:
     """Test for a quadratic term, x being tokens over their maximum."""
     from scipy.special import stdtr
 
-    freedom = x.size - 3
-    if np.unique(x).size < 3 or freedom < 1:
+    if np.unique(x).size < 3 or x.size < 4:
         return Linearity(math.nan, math.nan)
     line = np.stack([np.ones(x.size), x], axis=1)
     square = np.square(x)
     # The part of the square that no line can follow.
     bent = square - line @ np.linalg.lstsq(line, square, rcond=None)[0]
-    theta, errors, _ = robust_line(np.column_stack([line, bent]), y)
+    theta, errors, freedom, _ = robust_line(np.column_stack([line, bent]), y)
     bend = abs(float(theta[2])) * float(np.abs(bent).max() / y.mean())
     if errors[2] == 0.0:
         return Linearity(bend, 1.0 if bend <= _ROUNDING else 0.0)
-    return Linearity(bend, 2.0 * float(stdtr(freedom, -abs(theta[2] / errors[2]))))
+    return Linearity(bend, 2.0 * float(stdtr(freedom[2], -abs(theta[2] / errors[2]))))
 
 
 def _uneven(x: FloatArray) -> list[str]:

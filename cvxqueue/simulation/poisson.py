@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,9 +16,11 @@ from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = [
     "FEWEST_ARRIVALS",
+    "Observed",
     "PoissonTest",
     "exponential_p_value",
     "normal_quantile",
+    "observe",
     "poisson_test",
 ]
 
@@ -45,6 +47,28 @@ _UPPER_TAIL = ((0.950, (0.731, -3.009, 0.15)), (0.510, (0.9209, -3.353, 0.300)))
 _LOWER_TAIL = ((0.260, (-6.1327, 20.218, -18.663)), (-math.inf, (-12.2204, 67.459, -110.3)))
 # The last polynomial turns upwards beyond this; p is below 6e-7 there.
 _LARGEST_STATISTIC = 10.03
+
+
+class Observed(NamedTuple):
+    """Arrival times and the period that they tell of.
+
+    Attributes
+    ----------
+    times : ndarray, shape (M,)
+        Sorted arrival times in seconds.
+    start, end : float
+        Ends of the period: the first and the last of the times, or of whole steps of a clock.
+    step : float
+        Step of the clock over which the times were spread; zero where there is none.
+    is_whole_steps : bool
+        Whether the period is whole steps of a clock between the first and the last.
+    """
+
+    times: FloatArray
+    start: float
+    end: float
+    step: float
+    is_whole_steps: bool
 
 
 @dataclass(frozen=True)
@@ -145,7 +169,8 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
 
     Notes
     -----
-    Times of a clock that counts in steps are spread at random over their steps first.
+    Times of a clock that counts in steps are spread at random over their steps first, and the first
+    and the last step, which may be seen in part, left out.
 
     Examples
     --------
@@ -168,12 +193,14 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
         raise InvalidInputError(
             f"all {times.size} arrivals are at one time; times that differ are needed"
         )
-    times = _spread(times)
+    times, start, end, _, is_whole_steps = observe(times)
     gaps = _gaps(times)
     statistic, gap_p = exponential_p_value(gaps)
     windows = int(min(max(times.size // _ARRIVALS_PER_WINDOW, _FEWEST_WINDOWS), _MOST_WINDOWS))
-    # Given the first and the last, the arrivals between them are uniform.
-    counts, edges = np.histogram(times[1:-1], bins=windows, range=(times[0], times[-1]))
+    # Given the first and the last, the arrivals between them are uniform; so are all over a period
+    # that no arrival ends.
+    within = times if is_whole_steps else times[1:-1]
+    counts, edges = np.histogram(within, bins=windows, range=(start, end))
     dispersion = float(np.square(counts - counts.mean()).sum() / counts.mean() / (windows - 1))
     square = dispersion * (windows - 1)
     count_p = float(chdtrc(windows - 1, square))
@@ -190,24 +217,41 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     )
 
 
-def _spread(times: FloatArray) -> FloatArray:
-    """Times of a clock that counts in steps, each put at random within its step.
+def observe(times: FloatArray) -> Observed:
+    """Return sorted times and the period that they tell of, as rate and test take them.
 
-    Poisson arrivals that were rounded are Poisson again then, and no others become so: what lies
-    between the steps nobody knows. Times that all differ, or have no common step, are left as they
-    are.
+    Notes
+    -----
+    Times of a clock that counts in steps are each put at random within their step: Poisson arrivals
+    that were rounded are Poisson again then, and no others become so, as what lies between the
+    steps nobody knows. The first and the last step are left out, since a trace may begin or end
+    within a step; that takes three steps, and ten arrivals between. Times that all differ, or have
+    no common step, are left as they are.
     """
+    step = _step(times)
+    first, last = float(times[0]), float(times[-1])
+    if step == 0.0:
+        return Observed(times, first, last, 0.0, is_whole_steps=False)
+    is_between = (times > first + step / 2.0) & (times < last - step / 2.0)
+    spread = times + step * np.random.default_rng(0).random(times.size)
+    if np.count_nonzero(is_between) < FEWEST_ARRIVALS:
+        spread = np.sort(spread)
+        return Observed(spread, float(spread[0]), float(spread[-1]), step, is_whole_steps=False)
+    return Observed(np.sort(spread[is_between]), first + step, last, step, is_whole_steps=True)
+
+
+def _step(times: FloatArray) -> float:
+    """Step of the clock of sorted times; zero where they all differ, or have no common one."""
     gaps = np.diff(times)
     if gaps.all():
-        return times
+        return 0.0
     step = float(gaps[gaps > 0].min())
     few = gaps[(gaps > 0) & (gaps < _FEW_STEPS * step)]
     # Of printed times the smallest gap is off by their rounding; many together are not.
     step = float((few / np.round(few / step)).mean())
     if np.any(np.abs(gaps - step * np.round(gaps / step)) > _OFF_STEP * step):
-        return times
-    within = np.random.default_rng(0).random(times.size)
-    return np.sort(times + step * within)
+        return 0.0
+    return step
 
 
 def _gaps(times: FloatArray) -> FloatArray:
