@@ -49,6 +49,8 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
     ------
     UnstableQueueError
         If no allocation is stable.
+    InfeasibleError
+        If no allocation satisfies the constraints.
     """
     instance.require_feasible()
     lower, upper = instance.lower, instance.upper

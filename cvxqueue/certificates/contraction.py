@@ -87,6 +87,8 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
     ------
     UnstableQueueError
         If no allocation is stable.
+    InfeasibleError
+        If no allocation satisfies the constraints.
     """
     lower, upper = order_bracket(instance, rounds=_ROUNDS) if bracket is None else bracket
     low, high = instance.evaluate(lower), instance.evaluate(upper)

@@ -82,6 +82,8 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     ------
     UnstableQueueError
         If no allocation is stable.
+    InfeasibleError
+        If no allocation satisfies the constraints.
     InvalidInputError
         If `start` is unstable or of the wrong shape.
     """

@@ -18,7 +18,8 @@ class StrongConcavity:
     Parameters
     ----------
     value : float
-        μ_D with −∇²J ≽ μ_D diag(π (dt/dl)²), per second. Positive for every instance.
+        μ_D with −∇²J ≽ μ_D diag(π (dt/dl)²), per second; zero under `ProcessorSharing` where the
+        accuracy of a type does not bend or has no weight.
     plain : float
         μ with −∇²J ≽ μ I, in seconds per token²: often tiny, zero where a type gains nothing.
     """
@@ -53,6 +54,8 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
     ------
     UnstableQueueError
         If no allocation is stable.
+    InfeasibleError
+        If no allocation satisfies the constraints.
     """
     instance.require_feasible()
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)

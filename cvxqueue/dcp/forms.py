@@ -46,6 +46,8 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
         If the form is unknown, or a class of the instance has no cvxpy form.
     UnstableQueueError
         If no allocation is stable.
+    InfeasibleError
+        If no allocation satisfies the constraints.
 
     Notes
     -----

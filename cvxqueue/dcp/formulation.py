@@ -247,6 +247,8 @@ class Formulation:
             If the form is not parametric, or the instance is of another shape; nothing is changed.
         UnstableQueueError
             If no allocation is stable; nothing is changed.
+        InfeasibleError
+            If no allocation satisfies the constraints; nothing is changed.
         """
         self.filling.refill(instance)
 

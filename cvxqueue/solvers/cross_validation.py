@@ -126,6 +126,8 @@ def cross_validate(
     ------
     UnstableQueueError
         If no allocation is stable.
+    InfeasibleError
+        If no allocation satisfies the constraints.
     InvalidInputError
         If a method is not known, or none is given.
     """

@@ -125,7 +125,7 @@ METHODS = {
             name="conic",
             summary="the disciplined convex program, by Clarabel or another conic solver: the "
             "reference",
-            requires=("cvxpy",),
+            requires=("cvxpy", "clarabel", "scipy"),
             module="cvxqueue.solvers.conic",
             function="conic",
             tolerance=1e-9,
