@@ -484,6 +484,22 @@ def test_check_tells_whether_the_constraints_can_be_kept(tmp_path: Path, capsys:
     assert one_object(capsys.readouterr().out)["status"] == "infeasible"
 
 
+def test_check_does_not_blame_stability_for_a_floor_out_of_reach(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    floor = '\n[[constraint]]\nkind = "min-accuracy"\naccuracy = 0.99\n'
+    assert main(["check", written(tmp_path, SERVER + floor)]) == 1
+    out, err = capsys.readouterr()
+    assert "constraints infeasible" in " ".join(out.split())
+    assert "unstable" not in out
+    assert "must be ≥ 0.99" in err
+
+
+def test_a_picture_needs_the_name_of_a_file(capsys: Capture) -> None:
+    assert main(["solve", "never-read.toml", "--plot", "a\0.png"]) == 2
+    assert "must be the name of a file" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["solve", "check", "simulate"])
 def test_help_tells_the_exit_status_of_constraints(name: str, capsys: Capture) -> None:
     assert main([name, "--help"]) == 0

@@ -364,6 +364,53 @@ def test_more_constraints_than_types_are_satisfied_together() -> None:
     assert certificate.relative_gap <= 1e-12
 
 
+@pytest.mark.parametrize("slack", [1e-13, 1e-9])
+@pytest.mark.parametrize("tokens", [0.0, 1465.0, 2931.0, 4000.0])
+def test_a_floor_and_caps_that_leave_hardly_a_point_lead_to_it(slack: float, tokens: float) -> None:
+    """No step makes the accuracy rise and the time fall by what they are off, to first order."""
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1.0,
+        max_tokens=4096,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.0, per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001),
+    )
+    point = instance.evaluate([2931.0])
+    floor = cq.MinMeanAccuracy(float(point.mean_accuracy) * (1.0 - slack))
+    cap = cq.MaxMeanSystemTime(float(point.mean_system_time) * (1.0 + slack))
+    certificate = cq.certify(instance.replace(constraints=[floor, cap, cap, cap]), [tokens])
+    assert certificate.relative_gap <= 1e-6
+    np.testing.assert_allclose(certificate.tokens, [2931.0], rtol=1e-6)
+
+
+def test_the_certificate_decides_whatever_became_of_the_search() -> None:
+    """What the search proposed is not restored, and what is left proves to be the optimum."""
+    instance = cq.Instance(
+        arrival_rate=0.25,
+        accuracy_weight=0.01,
+        min_tokens=200.0,
+        max_tokens=3700.0,
+        probabilities=[1.0],
+        queue=cq.ProcessorSharing(),
+        service=cq.AffineService(base=0.0, per_token=2e-4),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[0, 500, 1000, 2000, 4000], accuracy=[0.1, 0.3, 0.5, 0.6, 0.7]
+        ),
+    )
+    point = instance.evaluate([600.0])
+    time, wait = float(point.mean_system_time), float(point.mean_waiting_time)
+    constraints = [
+        cq.MinMeanAccuracy(float(point.mean_accuracy) * (1.0 - 1e-13)),
+        cq.MaxMeanSystemTime(time * (1.0 + 1e-9)),
+        cq.MaxMeanWaitingTime(wait * (1.0 + 1e-13)),
+        cq.MaxMeanSystemTime(time * (1.0 + 1e-13)),
+    ]
+    solution = cq.solve(instance.replace(constraints=constraints), on_failure="return")
+    assert solution.is_optimal == (solution.relative_gap <= solution.tolerance)
+    np.testing.assert_allclose(solution.tokens, [600.0], rtol=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_no_objective_is_claimed_that_the_constraints_do_not_allow(seed: int) -> None:
     rng = np.random.default_rng(seed)

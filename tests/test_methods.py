@@ -219,6 +219,15 @@ def test_a_callback_sees_the_last_iterate_too(method: str) -> None:
     assert cq.solve(SERVER, "conic", callback=lambda row: True).is_optimal
 
 
+def test_a_callback_where_the_objective_is_about_nothing() -> None:
+    instance = SERVER.replace(
+        accuracy_weight=0.0, service=cq.AffineService(base=0.0, per_token=0.002)
+    )
+    seen: list[cq.Progress] = []
+    assert cq.solve(instance, callback=recorder(seen)).is_optimal
+    assert seen[-1].relative_gap == 0.0
+
+
 def test_a_stopped_solve_says_so() -> None:
     with pytest.raises(cq.ConvergenceError, match=r"'stopped'.*callback"):
         cq.solve(SERVER, callback=lambda row: True)

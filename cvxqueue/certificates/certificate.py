@@ -121,13 +121,13 @@ class Certificate(ArrayData):
 
     @cached_property
     def objective(self) -> float:
-        """Objective J in seconds, rounded down by `allowance`; −inf if unstable.
+        """Objective J in seconds, rounded down by `allowance`; −inf if unstable or violated.
 
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
-        ``instance.objective(tokens)``, can exceed it by rounding. It is −inf as well where
-        the tokens violate a constraint. Those that do so by no more than rounding explains pass for
-        tokens that keep it: their objective may then be one of a limit looser by so much. Those of
-        a `Solution` keep it beyond rounding, where any tokens do.
+        ``instance.objective(tokens)``, can exceed it by rounding. Tokens that violate a constraint
+        by no more than rounding explains pass for tokens that keep it: their objective may then be
+        one of a limit looser by so much. Those of a `Solution` keep it beyond rounding, where any
+        tokens do.
         """
         return float(certified_objective(self.evaluation)) if self._proves else -np.inf
 
@@ -145,7 +145,7 @@ class Certificate(ArrayData):
 
     @property
     def upper_bound(self) -> float:
-        """Proven upper bound on the optimal objective, in seconds; infinite if unstable."""
+        """Proven upper bound on the optimum, in seconds; infinite if unstable or violated."""
         return self.objective + self.gap if self._proves else np.inf
 
     @cached_property

@@ -24,6 +24,8 @@ __all__ = [
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _ROUNDS = 30
+# Share of what a constraint shall fall by that rounding may leave.
+_SHORT = 1e-6
 # Of the way to the least tokens, where no step helps.
 _HALVINGS = 50
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
@@ -158,8 +160,12 @@ def _least_step(
         moves = np.flatnonzero(np.isfinite(unit))
         unit, columns = unit[moves], scaled[moves]
         system = system[np.ix_(moves, moves)] * unit * unit[:, np.newaxis]
-        prices = unit * nonnegative_step(system, amounts[moves] * unit, np.zeros(moves.size))
-        step = np.asarray(-prices @ columns, dtype=np.float64)
+        wanted = amounts[moves] * unit
+        prices = nonnegative_step(system, wanted, np.zeros(moves.size))
+        if (system @ prices < (1.0 - _SHORT) * wanted).any():
+            # No step does it all: one that comes nearest.
+            prices = np.asarray(np.linalg.lstsq(system, wanted, rcond=None)[0], dtype=np.float64)
+        step = np.asarray(-(unit * prices) @ columns, dtype=np.float64)
         leaves = ((step < 0.0) & (point.tokens <= instance.lower)) | (
             (step > 0.0) & (point.tokens >= instance.upper)
         )

@@ -63,7 +63,8 @@ def nonnegative_step(
 ) -> FloatArray:
     """Return the minimiser d of ½ dᵀHd − excess·d with multipliers + d ≥ 0.
 
-    By trying every active set: there are a handful of multipliers.
+    By trying every active set: there are a handful of multipliers. Where it falls without end, as
+    it may where H is singular, a short step downhill.
 
     Parameters
     ----------
@@ -84,6 +85,5 @@ def nonnegative_step(
             slope[free] = 0.0
             if (multipliers + step >= 0.0).all() and (slope >= 0.0).all():
                 return step
-    # Only rounding leaves none: a short step down the gradient.
     downhill: FloatArray = np.maximum(excess / hessian.diagonal().max(), -multipliers)
     return downhill

@@ -24,7 +24,7 @@ __all__ = ["estimated_multipliers"]
 
 # Steps of Newton's method, and points on the way of one.
 _STEPS, _TRIALS = 30, 60
-# So sharp a bound, relative to the scale, needs no second start.
+# So sharp a bound, relative to the scale, needs no second start and no bisection.
 _SHARP = 1e-9
 # Where a step lowers the bound by no more than this share of it, no other will.
 _WORTHWHILE = 1e-6
@@ -54,7 +54,8 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
-    Newton's method starts from those that balance the gradient best, or from none.
+    Newton's method starts from those that balance the gradient best, or from none. Where curves
+    have kinks and there are several constraints, bisection of one after the other may stop short.
     """
     none = np.zeros(len(point.instance.couplings))
     if not is_satisfied(point):
@@ -65,10 +66,12 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
     best = starts[0]
     for start in starts:
         best = min(best, _lowered(point, start), key=lambda bound: bound.gap)
-        if best.gap <= _SHARP * float(point.scale):
+        is_sharp = best.gap <= _SHARP * float(point.scale)
+        if is_sharp:
             break
-    found = best.multipliers
-    return found if point.instance.accuracy.is_smooth else _bisected(point, found)
+    if point.instance.accuracy.is_smooth or is_sharp:
+        return best.multipliers
+    return _bisected(point, best.multipliers)
 
 
 def _balancing(point: Evaluation) -> FloatArray:

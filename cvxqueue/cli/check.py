@@ -20,7 +20,7 @@ from cvxqueue.certificates import (
 from cvxqueue.cli.formatting import at_least, at_most, plural
 from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
-from cvxqueue.errors import InfeasibleError
+from cvxqueue.errors import InfeasibleError, UnstableQueueError
 from cvxqueue.model import Instance
 from cvxqueue.solvers.newton import require_attainable
 from cvxqueue.solvers.registry import find_method
@@ -50,9 +50,14 @@ class _Finding:
 def run(options: argparse.Namespace) -> int:
     """Check an instance and print what was found."""
     instance = read_instance(options.file)
-    findings = [_stability(instance)]
-    error = _infeasibility(instance)
-    if instance.is_feasible and instance.constraints:
+    obstacle = _infeasibility(instance)
+    error = None if obstacle is None else str(obstacle)
+    is_unstable = isinstance(obstacle, UnstableQueueError)
+    findings = []
+    # Where a floor on an accuracy is out of reach, there are no least tokens that could be stable.
+    if is_unstable or instance.is_feasible:
+        findings.append(_stability(instance))
+    if instance.constraints and not is_unstable:
         findings.append(_constraints(instance, error))
     if error is None:
         step = step_size(instance)
@@ -79,13 +84,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _infeasibility(instance: Instance) -> str | None:
+def _infeasibility(instance: Instance) -> InfeasibleError | None:
     """Why no allocation satisfies the instance, or ``None``."""
     try:
         instance.require_feasible()
         require_attainable(instance)
     except InfeasibleError as error:
-        return str(error)
+        return error
     return None
 
 

@@ -28,6 +28,8 @@ def check_picture(name: str) -> None:
     MissingDependencyError
         If matplotlib is not installed.
     """
+    if "\0" in name:
+        raise InvalidInputError(f"--plot {name!r} must be the name of a file")
     path = Path(name)
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:

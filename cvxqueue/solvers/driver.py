@@ -107,8 +107,8 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
     Returns
     -------
     Solution
-        The proposal with the least certified gap; ``min_tokens`` if there was none that is stable
-        and in the box.
+        The proposal with the least certified gap; the least tokens, moved to where the constraints
+        hold, if nothing is proven of any.
     """
     started = time.perf_counter()
     best, best_gap, best_objective, multipliers = instance.lowest, np.inf, -np.inf, None
@@ -160,8 +160,13 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if elapsed >= limits.time_limit:
             status = Status.TIME_LIMIT
             break
-    if best_gap == np.inf:
-        best, best_objective, best_gap, multipliers = _certified(best, None)
+    if best_gap == np.inf or (instance.couplings and status is not Status.OPTIMAL):
+        # Other multipliers than the method's may prove more of its best point.
+        again = _certified(best, None)
+        if best_gap == np.inf or again.gap < best_gap:
+            best, best_objective, best_gap, multipliers = again
+        if _is_certified(best, best_gap, limits.tolerance):
+            status = Status.OPTIMAL
     return Solution(
         certificate=Certificate.of(instance, best, best_gap, best_objective, multipliers),
         method=method,
@@ -221,6 +226,6 @@ def _progress(point: Evaluation, row: Iterate) -> Progress:
         read_only(point.tokens),
         row.objective,
         row.gap,
-        row.gap / float(point.scale),
+        row.gap / float(point.scale) if row.gap > 0.0 else 0.0,
         row.seconds,
     )

@@ -33,8 +33,6 @@ _SHORTEST = 1e-15
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
 _SETTLED = 1e-7
-
-
 # What stands for a stiffness of zero, relative to a marginal cost over the largest tokens, or one.
 _YIELDING = 1e-8
 # A kink of the maximum is found to so much of the step: wanted tokens are no surer beside a jump.

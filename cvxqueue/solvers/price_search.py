@@ -36,7 +36,7 @@ from cvxqueue.solvers.between import best_between
 __all__ = ["STILL", "PriceSearch"]
 
 # When the prices moved by no more, what is left is about the square of it.
-CLOSE = 2e-4
+_CLOSE = 2e-4
 # Of a change of a marginal cost a tenth of the cube is left, and the largest counts, though few are
 # as large.
 _CLOSE_TYPES = 0.015
@@ -105,7 +105,7 @@ class PriceSearch:
     @property
     def is_close(self) -> NDArray[np.bool_]:
         """Whether what the types want at today's prices is worth certifying, shape (...)."""
-        close: NDArray[np.bool_] = self.step <= CLOSE
+        close: NDArray[np.bool_] = self.step <= _CLOSE
         if not self.data.accuracy.is_smooth:
             # One side may shut, and soon be taken for lost, long before the other.
             close = close | (np.minimum(*self._rooms) <= _CLOSED)
