@@ -157,6 +157,25 @@ def test_the_same_program_as_cones_has_the_same_optimum(names: Names, kind: str)
         assert abs(first.objective - second.objective) <= SAME_OPTIMUM * scale
 
 
+@pytest.mark.parametrize("queue", ["FIFO", "BatchArrivals", "Setups"])
+@pytest.mark.parametrize("curve", ["points", "mixed"])
+@pytest.mark.parametrize("seed", range(5))
+def test_at_kinks_the_multipliers_of_the_optimum_prove_no_more(
+    queue: str, curve: str, seed: int
+) -> None:
+    rng = np.random.default_rng([9, seed])
+    instance = planted(rng, queue, "affine", curve, n=5, utilization=0.7).family.instance()
+    tokens = cq.solve(instance).tokens
+    kinds = ("system time", "waiting time", "token rate")
+    limits = [limit(kind, instance, tokens, float(rng.uniform(0.1, 0.4))) for kind in kinds]
+    best = cq.solve(instance.replace(constraints=limits), on_failure="return")
+    # From the optimum, and from tokens that are moved to where the constraints hold.
+    for allocation in (best.tokens, 0.9 * best.tokens, tokens):
+        found = cq.certify(best.instance, allocation)
+        other = cq.Certificate(best.instance, found.tokens, 0.0, best.certificate.multipliers)
+        assert found.gap <= 1.05 * other.gap + 1e-9 * found.scale
+
+
 @pytest.mark.parametrize("names", list(pairwise()), ids=" ".join)
 def test_several_constraints_at_once(names: Names) -> None:
     case = case_of(names, 0, n=5)

@@ -6,7 +6,7 @@ Any multipliers μ ≥ 0 prove a bound (`cvxqueue.certificates.coupled`). It is 
 
 as its slopes, the response being that of the Lagrangian to its own marginal cost; so Newton's
 method finds those that prove most in a few steps. Where curves have kinks the response jumps, and
-bisection goes on from there.
+the ellipsoid method takes over.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ __all__ = ["estimated_multipliers"]
 
 # Steps of Newton's method, and points on the way of one.
 _STEPS, _TRIALS = 30, 60
-# So sharp a bound, relative to the scale, needs no second start and no bisection.
+# So sharp a bound, relative to the scale, needs no second start and no other method.
 _SHARP = 1e-9
 # Where a step lowers the bound by no more than this share of it, no other will.
 _WORTHWHILE = 1e-6
 # Share of the slope at the start of a step that may be left, and what one that is short grows by.
 _FLAT, _LONGER = 0.5, 4.0
-_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
-# Bisection of multipliers: how often over all of them, and how far up.
-_SWEEPS, _WIDER, _GREATEST = 20, 8.0, 1e100
+# Cuts of an ellipsoid that is so many times as wide as anything known of the multipliers, until no
+# more than this share of the bound can be gained.
+_CUTS, _WIDE, _CLOSE = 2000, 8.0, 0.01
+# Multipliers beyond this stand for none.
+_GREATEST = 1e100
 # Tokens this close to a kink, relatively, are at it.
 _BESIDE = 1e-6
 # What stands for a curvature of zero, relative to a marginal cost over the largest tokens, or one.
@@ -54,24 +56,21 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
-    Newton's method starts from those that balance the gradient best, or from none. Where curves
-    have kinks and there are several constraints, bisection of one after the other may stop short.
+    Newton's method starts from those that balance the gradient best, or from none.
     """
     none = np.zeros(len(point.instance.couplings))
     if not is_satisfied(point):
         return none
-    starts = sorted(
-        (_bound(point, none), _bound(point, _balancing(point))), key=lambda bound: bound.gap
-    )
-    best = starts[0]
-    for start in starts:
-        best = min(best, _lowered(point, start), key=lambda bound: bound.gap)
-        is_sharp = best.gap <= _SHARP * float(point.scale)
-        if is_sharp:
-            break
-    if point.instance.accuracy.is_smooth or is_sharp:
-        return best.multipliers
-    return _bisected(point, best.multipliers)
+    starts = [_bound(point, none), _bound(point, _balancing(point))]
+    found = [*starts]
+    for start in sorted(starts, key=lambda bound: bound.gap):
+        found.append(_lowered(point, start))
+        if found[-1].gap <= _SHARP * float(point.scale):
+            return found[-1].multipliers
+    known = [bound for bound in found if bound.gap < np.inf]
+    if known and not point.instance.accuracy.is_smooth:
+        return _enclosed(point, known).multipliers
+    return min(found, key=lambda bound: bound.gap).multipliers
 
 
 def _balancing(point: Evaluation) -> FloatArray:
@@ -159,52 +158,55 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
     return _Bound(multipliers, coupled_gap(point, multipliers), values, hessian)
 
 
-def _bisected(point: Evaluation, found: FloatArray) -> FloatArray:
-    """Multipliers that are no worse, by bisection of one after the other.
+def _enclosed(point: Evaluation, starts: list[_Bound]) -> _Bound:
+    """The least bound that the ellipsoid method finds, which needs no smooth function.
 
-    They may stop short; where depends on which comes first.
+    At a corner a type is content with a whole interval of marginal costs, and slopes jump. Each
+    slope cuts off the half of an ellipsoid where the bound cannot be lower than the best one; the
+    next ellipsoid encloses the rest.
+
+    References
+    ----------
+    Bland, Goldfarb and Todd, "The ellipsoid method: a survey", Operations Research 29(6), 1981:
+    with deep cuts, and the ellipsoid kept by a factor.
     """
-    count = len(point.instance.couplings)
-    order, none = list(range(count)), np.zeros(count)
-    starts = [(found, order), *((none, order[k:] + order[:k]) for k in order)]
-    choices = [found, *(_sharpened(point, start, turn) for start, turn in starts)]
-    return min(choices, key=lambda multipliers: coupled_gap(point, multipliers))
-
-
-def _sharpened(point: Evaluation, multipliers: FloatArray, order: list[int]) -> FloatArray:
-    """Multipliers that make the bound sharper, one after the other, by bisection.
-
-    At a corner a type is content with a whole interval of marginal costs, and a gradient says
-    little. The bound is convex in each multiplier, and falls with it while the responses exceed
-    what the constraint, to first order, allows.
-    """
-    instance = point.instance
-    values = excesses(point)
-    gradients = [coupling.gradient(point) for coupling in instance.couplings]
-    multipliers = multipliers.copy()
-
-    def excess(place: int, multiplier: float) -> float:
-        multipliers[place] = multiplier
-        response = lagrangian(point, multipliers).response
-        coupling = instance.couplings[place]
-        if coupling.is_floor:
-            return coupling.excess(instance.evaluate(response))
-        return float(values[place] + gradients[place] @ (response - point.tokens))
-
-    for _ in range(_SWEEPS if len(order) > 1 else 1):
-        before = multipliers.copy()
-        for place in order:
-            least, most = 0.0, float(multipliers[place]) or 1.0
-            if excess(place, 0.0) <= 0.0:
-                continue
-            while excess(place, most) > 0.0 and most < _GREATEST:
-                least, most = most, _WIDER * most
-            while least < (middle := 0.5 * (least + most)) < most:
-                if excess(place, middle) > 0.0:
-                    least = middle
-                else:
-                    most = middle
-            multipliers[place] = most
-        if (np.abs(multipliers - before) <= _ROUNDING * before).all():
+    best = min(starts, key=lambda bound: bound.gap)
+    radii = _WIDE * np.max([_reach(point, start) for start in starts], axis=0)
+    count, centre, factor = radii.size, best.multipliers, np.diag(radii)
+    for _ in range(_CUTS):
+        if (centre < 0.0).any():
+            place = int(np.argmin(centre / radii))
+            cut, excess = -factor[place], -centre[place]
+        else:
+            here = _bound(point, centre)
+            cut = -here.excess @ factor
+            if here.gap < best.gap:
+                best = here
+            excess = here.gap - best.gap
+            # Nowhere in the ellipsoid is the bound lower than this.
+            if here.gap - np.linalg.norm(cut) >= (1.0 - _CLOSE) * best.gap:
+                break
+        size = float(np.linalg.norm(cut))
+        depth = excess / size if size > 0.0 else 1.0
+        if not depth < 1.0:
             break
-    return multipliers
+        cut = cut / size
+        along = factor @ cut
+        centre = centre - (1.0 + count * depth) / (count + 1.0) * along
+        if count == 1:
+            factor = factor * (0.5 * (1.0 - depth))
+            continue
+        flattening = 2.0 * (1.0 + count * depth) / ((count + 1.0) * (1.0 + depth))
+        growth = np.sqrt(count**2 * (1.0 - depth**2) / (count**2 - 1.0))
+        factor = growth * (factor + (np.sqrt(1.0 - flattening) - 1.0) * np.outer(along, cut))
+    return best
+
+
+def _reach(point: Evaluation, bound: _Bound) -> FloatArray:
+    """How large multipliers may be: as they are, or worth the whole scale at today's excess."""
+    scale = float(point.scale)
+    size = np.abs(bound.excess)
+    with np.errstate(divide="ignore", over="ignore"):
+        natural = np.where(size > 0.0, scale / size, 0.0)
+    reach = np.maximum(bound.multipliers, np.where(natural < _GREATEST, natural, 0.0))
+    return np.where(reach > 0.0, reach, scale)
