@@ -318,11 +318,16 @@ def test_other_multipliers_prove_no_more(seed: int) -> None:
         assert found.gap <= 1.02 * other.gap
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_the_multipliers_of_the_optimum_prove_no_more(seed: int) -> None:
+# Of the second stream those that need a line search that falls, and a second start.
+STREAMS = [*((6, seed) for seed in range(60)), *((5, seed) for seed in (37, 323, 345, 354, 358))]
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_multipliers_of_the_optimum_prove_no_more(stream: tuple[int, int]) -> None:
     """Near it and far from it, where scales are decades apart and most types are at a bound."""
-    rng = np.random.default_rng([6, seed])
-    instance = instance_of(planted_instance(rng)[0] if seed % 2 else random_parameters(rng))
+    rng = np.random.default_rng(stream)
+    is_planted = stream[1] % 2 == 1
+    instance = instance_of(planted_instance(rng)[0] if is_planted else random_parameters(rng))
     limits = random_limits(rng, instance)
     instance = instance.replace(constraints=limits)
     try:
@@ -347,18 +352,19 @@ def test_conic_answers_are_certified_where_types_are_at_a_bound(seed: int) -> No
     assert abs(found.objective - best.objective) <= (found.tolerance + best.tolerance) * scale
 
 
+ONE_TYPE = cq.Instance(
+    arrival_rate=0.2,
+    accuracy_weight=100.0,
+    max_tokens=4096,
+    probabilities=[1.0],
+    service=cq.AffineService(base=0.5, per_token=0.002),
+    accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001),
+)
+
+
 def test_more_constraints_than_types_are_satisfied_together() -> None:
     limits = [cq.MaxMeanSystemTime(1.5), cq.MaxTokenRate(50.0)]
-    instance = cq.Instance(
-        arrival_rate=0.2,
-        accuracy_weight=100.0,
-        max_tokens=2000,
-        probabilities=[1.0],
-        service=cq.AffineService(base=0.5, per_token=0.002),
-        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001),
-        constraints=limits,
-    )
-    certificate = cq.certify(instance, [600.0])
+    certificate = cq.certify(ONE_TYPE.replace(constraints=limits), [600.0])
     np.testing.assert_allclose(certificate.tokens, [250.0], rtol=1e-9)
     assert certificate.violation == 600.0 - certificate.tokens[0]
     assert certificate.relative_gap <= 1e-12
@@ -368,13 +374,10 @@ def test_more_constraints_than_types_are_satisfied_together() -> None:
 @pytest.mark.parametrize("tokens", [0.0, 1465.0, 2931.0, 4000.0])
 def test_a_floor_and_caps_that_leave_hardly_a_point_lead_to_it(slack: float, tokens: float) -> None:
     """No step makes the accuracy rise and the time fall by what they are off, to first order."""
-    instance = cq.Instance(
+    instance = ONE_TYPE.replace(
         arrival_rate=0.1,
         accuracy_weight=1.0,
-        max_tokens=4096,
-        probabilities=[1.0],
         service=cq.AffineService(base=0.0, per_token=0.002),
-        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001),
     )
     point = instance.evaluate([2931.0])
     floor = cq.MinMeanAccuracy(float(point.mean_accuracy) * (1.0 - slack))

@@ -14,6 +14,7 @@ from cvxqueue.model.data import ModelData
 from cvxqueue.model.demand import Demand, demand
 from cvxqueue.model.queue import Prices
 from cvxqueue.solvers.price_search import PriceSearch
+from tests.benchmarks.instances import random_servers
 from tests.generator import log_uniform, planted_instance, random_parameters
 from tests.instances import CATALOGUE, instance_of
 from tests.tolerances import DIFFERENCE_QUOTIENT
@@ -275,6 +276,19 @@ def test_every_iterate_is_stable_and_in_the_box(name: str) -> None:
         assert progress.objective + progress.gap >= solution.objective
     # Looking on changes nothing.
     assert np.array_equal(cq.solve(instance).tokens, solution.tokens)
+
+
+def test_steps_that_go_on_are_taken_whole() -> None:
+    """From the least tokens prices rise by several steps of about one length at heavy load."""
+    needed = [
+        cq.solve(
+            random_servers(np.random.default_rng(seed), 1, 6, utilization=(0.85, 0.9)).instance()
+        ).iterations
+        for seed in range(20)
+    ]
+    # Were each step halved that is hardly shorter than the last, it would be 6.15, and 8 at most.
+    assert np.mean(needed) <= 5.8
+    assert max(needed) <= 6
 
 
 def test_newton_proposes_what_is_worth_certifying() -> None:

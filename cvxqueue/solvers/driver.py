@@ -165,8 +165,8 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         again = _certified(best, None)
         if best_gap == np.inf or again.gap < best_gap:
             best, best_objective, best_gap, multipliers = again
-        if _is_certified(best, best_gap, limits.tolerance):
-            status = Status.OPTIMAL
+    if _is_certified(best, best_gap, limits.tolerance):
+        status = Status.OPTIMAL
     return Solution(
         certificate=Certificate.of(instance, best, best_gap, best_objective, multipliers),
         method=method,
