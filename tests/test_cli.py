@@ -217,7 +217,7 @@ def test_no_stable_allocation_is_exit_status_1(
     assert main([name, path, *json_flag]) == 1
     out, err = capsys.readouterr()
     assert err.startswith("cvxqueue: error: no stable allocation: the utilization at min_tokens is")
-    assert "lower arrival_rate below 2 per second" in err
+    assert "lower arrival_rate to 1.99999 per second or less" in err
     if json_flag:
         data = one_object(out)
         assert data["status"] == "infeasible"
