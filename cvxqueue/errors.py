@@ -19,6 +19,7 @@ __all__ = [
     "InvalidInputError",
     "MissingDependencyError",
     "UnstableQueueError",
+    "slow_down",
 ]
 
 
@@ -67,6 +68,13 @@ _IDLE = 1e-6
 _MILLI = 1000.0
 
 
+def slow_down(max_arrival_rate: float) -> str:
+    """Return the advice of an arrival rate, per second, at which some time is idle."""
+    return (
+        f"lower arrival_rate to {at_least((1.0 - _IDLE) * max_arrival_rate, 6)} per second or less"
+    )
+
+
 class UnstableQueueError(InfeasibleError):
     """The queue is unstable even when every type thinks for its fewest tokens.
 
@@ -86,13 +94,10 @@ class UnstableQueueError(InfeasibleError):
         self.utilization = utilization
         self.max_arrival_rate = max_arrival_rate
         self.bounds = bounds
-        # At the limit itself, no time is idle.
-        rate = at_least((1.0 - _IDLE) * max_arrival_rate, 6)
         unit = "" if utilization >= _MILLI else "; times are in seconds: are these milliseconds?"
         super().__init__(
             f"no stable allocation: the utilization at {bounds} is {utilization:.6g}, and must "
-            f"be below 1; lower arrival_rate to {rate} per second or less, or the service times "
-            f"at {bounds}{unit}"
+            f"be below 1; {slow_down(max_arrival_rate)}, or the service times at {bounds}{unit}"
         )
 
     def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float, str]]:
