@@ -29,7 +29,7 @@ class _Moves(NamedTuple):
 def climb(
     choices: Choices, point: FloatArray, *, is_thorough: bool, deadline: Deadline
 ) -> FloatArray:
-    """Return a choice that no change of one type to a neighboring choice improves.
+    """Return a choice that no change of one type to a neighboring choice improves, given the time.
 
     Parameters
     ----------
@@ -41,12 +41,14 @@ def climb(
     deadline : Deadline
     """
     for _ in range(_ROUNDS):
+        if deadline.is_over:
+            break
         base = Base(choices, choices.evaluate(point))
         moves = _moves(choices, point, is_thorough=is_thorough)
         changed = _best_single(base, moves)
         if changed is None and is_thorough:
             changed = _best_pair(base, moves)
-        if changed is None or deadline.is_over:
+        if changed is None:
             break
         point = point.copy()
         point[moves.types[changed]] = moves.to[changed]
