@@ -76,20 +76,19 @@ def first_ceiling(choices: Choices, point: Evaluation, relaxed: Solution | None)
 
 
 def bounded(
-    choices: Choices, start: FloatArray, target_at: Callable[[Base], float], deadline: Deadline
+    choices: Choices, point: FloatArray, target_at: Callable[[Base], float], deadline: Deadline
 ) -> tuple[Incumbent, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed.
 
     Parameters
     ----------
     choices : Choices
-    start : ndarray, shape (N,)
-        A stable choice, from where a base is sought.
+    point : ndarray, shape (N,)
+        A stable choice that no neighbor improves: the first base.
     target_at : callable
         Seconds within which a cell is closed, around a base.
     deadline : Deadline
     """
-    point = climb(choices, start, is_thorough=False, deadline=deadline)
     for _ in range(_REBASES):
         base = Base(choices, choices.evaluate(point))
         incumbent = Incumbent(base, target_at(base), deadline)

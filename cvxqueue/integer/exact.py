@@ -90,7 +90,7 @@ class _Tree:
     ----------
     choices : Choices
     start : ndarray, shape (N,)
-        A stable choice to begin with.
+        A stable choice that no neighbor improves.
     ceiling : float
         Bound on what any choice gains over it, in seconds.
     tolerance : float
@@ -113,7 +113,7 @@ class _Tree:
         if ceiling <= self.target or deadline.is_over:
             self.gap = ceiling
         else:
-            self._grow(choices, start, ceiling)
+            self._bound(choices, start, ceiling)
 
     def search(self) -> None:
         """Close all parts, or put on record what is left of those that cannot be."""
@@ -145,6 +145,10 @@ class _Tree:
             start = part.lowest
             if not part.evaluate(start).is_stable:
                 return
+        start = climb(part, start, is_thorough=False, deadline=self.deadline)
+        self._bound(part, start, ceiling)
+
+    def _bound(self, part: Choices, start: FloatArray, ceiling: float) -> None:
         incumbent, bounds = bounded(part, start, self._target_at, self.deadline)
         incumbent.compare(self.best)
         self._see(incumbent.best)
