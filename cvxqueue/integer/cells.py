@@ -242,10 +242,14 @@ def cell_bounds(
         That choice.
     """
     best = _Best(base)
-    parts = [
-        _Block(base, first[place], last[place], best, deadline).bounds(mean_price[place], level)
-        for place in _blocks(first.size, base.point.tokens.size)
-    ]
+    parts: list[Bounds] = []
+    for place in _blocks(first.size, base.point.tokens.size):
+        if deadline.is_over:
+            rest = [part[place.start :] for part in (first, last, mean_price)]
+            parts.append(Bounds(*rest, *np.full((6, rest[0].size), np.inf)))
+            break
+        block = _Block(base, first[place], last[place], best, deadline)
+        parts.append(block.bounds(mean_price[place], level))
     bounds = Bounds(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     return bounds, best.gain, best.point
 
@@ -264,8 +268,6 @@ class _Block:
 
     def bounds(self, nu: FloatArray, level: float) -> Bounds:
         """Return the bounds at the guesses; where these are above the level, at better prices."""
-        if self.deadline.is_over:
-            return Bounds(self.first, self.last, nu.copy(), *np.full((6, nu.size), np.inf))
         start = np.broadcast_to(self.base.point.tokens, (nu.size, self.base.point.tokens.size))
         found = self._ends(nu, start, np.full_like(nu, np.inf))
         rows = np.flatnonzero(found.value > level)

@@ -117,14 +117,14 @@ class _Tree:
 
     def search(self) -> None:
         """Close all parts, or put on record what is left of those that cannot be."""
-        while self.nodes:
+        while self.nodes and not self.deadline.is_over:
             self.nodes.sort(key=lambda node: node.excess)
             node = self.nodes.pop()
             incumbent = node.incumbent
             incumbent.compare(self.best)
             incumbent.target = self.target
             excess = node.excess
-            if excess > self.target and not incumbent.is_over:
+            if excess > self.target:
                 if incumbent.closed > incumbent.ahead + self.target:
                     # What was proven of closed cells is too little for the best since then.
                     self._grow(incumbent.base.choices, self.best, excess)
@@ -138,6 +138,7 @@ class _Tree:
                 excess = min(found, excess)
                 self._see(incumbent.best)
             self.gap = max(self.gap, excess)
+        self.gap = max([self.gap, *(node.excess for node in self.nodes)])
 
     def _grow(self, part: Choices, start: FloatArray, ceiling: float) -> None:
         start = part.moved_into(start)
@@ -192,7 +193,11 @@ def _searched(whole: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
         todo.sort(key=lambda cell: float(cell[0].value[0]))
         cell, is_last = todo.pop()
         bound = float(cell.value[0])
-        if bound <= incumbent.ahead + incumbent.target or incumbent.is_over:
+        if incumbent.is_over:
+            # No other cell has a larger bound.
+            value = max(value, bound)
+            break
+        if bound <= incumbent.ahead + incumbent.target:
             value = max(value, bound)
             continue
         gap, excess = bound - incumbent.ahead, bound - float(cell.at_middle[0])
