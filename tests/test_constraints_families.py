@@ -77,7 +77,7 @@ def more_than(instance: cq.Instance, tokens: FloatArray) -> FloatArray:
 
 
 def test_tokens_that_leave_no_room_have_no_more() -> None:
-    instance = case_of(next(iter(combinations()))[0], 0).family.instance()
+    instance = case_of(next(iter(pairwise())), 0).family.instance()
     for tokens in (instance.upper, instance.upper + 1e9):
         with pytest.raises(ValueError, match="there is no more"):
             more_than(instance, tokens)

@@ -957,4 +957,4 @@ def test_vacations_that_are_too_many_to_draw_are_refused(law: GammaLaw) -> None:
     gaps = np.full(100, 1e4)
     recursion = VacationRecursion(law, np.random.default_rng(1))
     with pytest.raises(cq.InvalidInputError, match=r"more than 10000000 vacations"):
-        waits(recursion, gaps, np.full(100, 1.0))
+        blocks(recursion, gaps, np.full(100, 1.0))
