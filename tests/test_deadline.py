@@ -6,13 +6,14 @@ import dataclasses
 import math
 import time
 from decimal import Decimal, localcontext
+from typing import Any
 
 import numpy as np
 import pytest
 
 import cvxqueue as cq
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.integer import exact
+from cvxqueue.integer import cells, exact
 from cvxqueue.integer.cell_search import Searched
 from cvxqueue.integer.cells import Base, Bounds
 from cvxqueue.integer.choices import Choices
@@ -173,3 +174,24 @@ def test_a_cell_without_a_number_inside_is_not_halved_for_ever(
     assert not cell.is_divisible.any()
     assert exact._searched(choices, incumbent, cell) == 5.0
     assert not incumbent.is_over
+
+
+@pytest.mark.parametrize("method", ["exact", "nearest"])
+@pytest.mark.parametrize("late", [1, 2, 4, 7, 20, 45])
+def test_no_pass_over_the_types_begins_once_the_time_is_up(
+    method: str, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A clock that advances with each pass; each cell is a block of its own, as of many types.
+    passes, best = [0], Choices.best
+
+    def counted(*arguments: Any) -> Any:
+        passes[0] += 1
+        return best(*arguments)
+
+    monkeypatch.setattr(Choices, "best", counted)
+    monkeypatch.setattr(cells, "_LARGEST_BLOCK", 1)
+    deadline = Deadline(float(late), lambda: float(passes[0]))
+    answer = solve_within(similar(), method, Domains.of(Multiples(256), 12), 1e-9, deadline)
+    assert np.isfinite(answer.gap)
+    # A cell that was begun still gets its two ends.
+    assert late <= passes[0] <= late + 5

@@ -58,7 +58,7 @@ def solve_integer(
         ``"exact"`` finds the best allocation of all. The others round the continuous optimum:
         ``"nearest"`` and ``"floor"`` type by type to the nearest and to the next lower choice;
         where the nearest is unstable it is replaced by the floor, which never is. ``"descent"``
-        goes on from there, one type and one choice at a time, while that helps, and
+        goes on from there, by one choice up or down for as many types as gain most, and
         ``"neighbors"`` takes the best of all combinations of next lower and next higher choices.
     domains : Domains, Domain or sequence of Domain, optional
         What each type may choose from, within its box: one for all types, or one for each. By
