@@ -201,7 +201,8 @@ def fit(
     if trace is not None:
         found = _requests(trace, "trace", ("arrivals",), max_malformed)
         arrivals = _arrivals(found, confidence)
-        warnings += [*found.source.warnings, *(f"trace: {w}" for w in arrivals.warnings)]
+        warnings += [*found.source.warnings, *found.disorder]
+        warnings += [f"trace: {warning}" for warning in arrivals.warnings]
         kind = "with the mix of its types" if arrivals.mix else "without types"
         sources.append(f"trace: {found.source.sentence}; {kind}")
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
