@@ -108,7 +108,8 @@ def diagnose(
     Raises
     ------
     InvalidInputError
-        If the data cannot be read or hold what is not allowed, or nothing in it can be tested.
+        If the data cannot be read or hold what is not allowed, are in no unit that is stated or can
+        be, or nothing in it can be tested.
     """
     if isinstance(requests, Mapping):
         requests = requests_from(requests, "requests", ())

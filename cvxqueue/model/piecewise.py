@@ -39,7 +39,8 @@ class PiecewiseLinear(ArrayData):
 
     Measured accuracies scatter, and the least concave curve that is nowhere below them is what the
     optimum needs; `largest_change` says how far it is from them, and more than 0.01 is warned of
-    (`CvxqueueWarning`). Beyond the last point the curve is constant, and to the left of the first one its first piece is continued to 0 tokens.
+    (`CvxqueueWarning`). Beyond the last point the curve is constant, and to the left of the first
+    one its first piece is continued to 0 tokens.
 
     Parameters
     ----------
