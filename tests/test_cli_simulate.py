@@ -153,6 +153,20 @@ def test_words_that_are_refused(words: list[str], message: str, capsys: Capture)
     assert message in capsys.readouterr().err
 
 
+def test_a_trace_is_chosen_from_as_fit_does(tmp_path: Path, capsys: Capture) -> None:
+    rows = ["when,model", "0.5,a", "0.75,b", "1.5,a", "x,a", "3.5,a"]
+    path = trace(tmp_path, rows)
+    chosen = ["--column", "arrivals=when_s", "--where", "model=a", "--max-malformed", "0.5"]
+    words = ["simulate", SERVER, "--tokens", "100", "--trace", path, *chosen]
+    assert main([*words, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    again = cq.simulate(cq.load(SERVER), 100.0, arrivals=[0.0, 1.0, 3.0])
+    assert data["mean_waiting_time"]["value"] == pytest.approx(again.mean_waiting_time.value)
+    assert "1 malformed row left out, the first: line 5: when = 'x'" in data["warnings"][0]
+    assert main(words) == 0
+    assert "warning: arrivals.csv: 1 malformed row left out" in capsys.readouterr().out
+
+
 def test_levels_have_no_tokens_to_simulate(tmp_path: Path, capsys: Capture) -> None:
     levels = cq.LevelMenu(accuracy=[0.5, 0.9], mean_service_time=[2.0, 9.0])
     menu = [cq.Integers()] * 4 + [levels]

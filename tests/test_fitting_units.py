@@ -141,6 +141,11 @@ ASKED = {
         r"'timestamp' of arrivals has a name without a unit and holds whole numbers: seconds, "
         r"milliseconds, or rows\? .*arrivals=timestamp_ms",
     ),
+    "Mooncake's with keys of their own": (
+        "t.jsonl",
+        lines(lambda k, t: {"chat_id": k, **hashed(k, t)}),
+        "arrivals=timestamp_ms",
+    ),
     "a JSON file of such lines": ("t.json", lines(whole), "arrivals=timestamp_ms"),
     "milliseconds since 1970": (
         "t.csv",
@@ -229,10 +234,13 @@ def test_a_simulation_replays_no_dates_that_cannot_be() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"request_rate": "inf"}, "request_rate is 'inf', and the client sent without waiting"),
+        (
+            {"request_rate": "inf"},
+            "request_rate is 'inf', no finite number: the client sent without",
+        ),
         ({"request_rate": float("inf")}, "request_rate is inf"),
         ({"request_rate": None}, "request_rate is None"),
-        ({"request_rate": 2.0, "max_concurrency": 4}, "max_concurrency is 4, and the client wait"),
+        ({"request_rate": 2.0, "max_concurrency": 4}, "max_concurrency is 4: the client waited"),
     ],
 )
 def test_what_a_client_sends_is_no_arrival(
