@@ -37,7 +37,8 @@ _STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}
 def run(options: argparse.Namespace) -> int:
     """Solve, simulate and print."""
     instance = read_instance(options.file)
-    arrivals, warnings = options.gap_scv, ()
+    arrivals = options.gap_scv
+    warnings: tuple[str, ...] = ()
     if options.trace is not None:
         rate = instance.arrival_rate if options.match_rate else None
         arrivals, warnings = _trace(options, rate)
