@@ -332,6 +332,12 @@ def test_seconds_per_token_that_no_server_takes(kind: str, tmp_path: Path) -> No
         assert found.base.value == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("extreme", [1e308, 1e-320])
+def test_times_that_no_clock_shows_are_refused(extreme: float) -> None:
+    with pytest.raises(InvalidInputError, match=r"seconds\[5\].*from 1e-09 to 1e\+09"):
+        fit_service([*TOKENS, 4096.0], [0.007 * t for t in TOKENS] + [extreme])
+
+
 def test_whole_times_without_a_unit_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "times.csv"
     # A tenth of a millisecond per token, and the same number of seconds is a server too.
