@@ -106,6 +106,8 @@ def _gamma(scv: float) -> Callable[[np.random.Generator, int], FloatArray]:
 _THREE = ((0.2, 0.5, 0.3), (1.5, 1.0, 4.5))
 # Twenty types whose times have the quantiles of a lognormal law, the longest 50 times the shortest.
 _TWENTY = ((1.0,) * 20, tuple(np.exp(np.linspace(-2.0, 2.0, 20)).tolist()))
+# A type of one query in a thousand holds nine tenths of the third moment.
+_RARE = ((0.989, 0.01, 0.001), (1.0, 3.0, 20.0))
 _ONE = ((1.0,), (1.0,))
 _CASES: tuple[Server | Stream, ...] = (
     Server("three types at 0.95, 43 relaxations", *_THREE, 0.95, 43.0, runs=_OFTEN),
@@ -115,6 +117,7 @@ _CASES: tuple[Server | Stream, ...] = (
     Server("exponential at 0.8, 2,500", *_ONE, 0.8, 2500.0, token_scv=1.0),
     Server("scv of 4 at 0.5, 2,500", *_ONE, 0.5, 2500.0, token_scv=4.0),
     Server("twenty types at 0.8, 1,600", *_TWENTY, 0.8, 1600.0),
+    Server("a rare long type at 0.02, 990", *_RARE, 0.02, 990.0, runs=_OFTEN),
     Server("vacations at 0.8, 1,100", *_THREE, 0.8, 1100.0, queue=cq.Vacations(2.0, 4.0)),
     *(
         Stream(f"gamma gaps, scv {scv:g}, {arrivals} arrivals", scv, arrivals, _gamma(scv))
