@@ -17,8 +17,8 @@ from tests.campaign.report import Report
 
 # What 95 % intervals may cover, and how often the comparison may say that a right theory differs.
 _LEAST, _MOST, _FALSE = 0.92, 0.98, 0.05
-# From so many runs on, what was covered lies within these bounds; of fewer, it is no further out
-# than chance takes it in one of ten thousand runs of the campaign.
+# Of so many runs, less those with a caution, what was covered lies within these bounds; of fewer, it
+# is no further out than chance takes it once in ten thousand times.
 _ENOUGH, _CHANCE = 400, 1e-4
 # Long runs have a caution in at most this part.
 _FEW_CAUTIONS = 0.1
@@ -176,7 +176,7 @@ def _share(what: str, events: int, runs: int) -> str:
 
 def _is_outside(held: int, runs: int, least: float, most: float) -> bool:
     """Whether a coverage is out of its bounds, or of few runs, out of them not by chance."""
-    if runs >= _ENOUGH:
+    if runs >= (1.0 - _FEW_CAUTIONS) * _ENOUGH:
         return not least <= held / runs <= most
     return _is_unlikely(runs - held, runs, 1.0 - least) or _is_unlikely(held, runs, most)
 
