@@ -17,8 +17,8 @@ from tests.campaign.report import Report
 
 # What 95 % intervals may cover, and how often the comparison may say that a right theory differs.
 _LEAST, _MOST, _FALSE = 0.92, 0.98, 0.05
-# Of so many runs, less those with a caution, what was covered lies within these bounds; of fewer, it
-# is no further out than chance takes it once in ten thousand times.
+# Of so many runs, less those with a caution, what was covered lies within these bounds; of fewer,
+# it is no further out than chance takes it once in ten thousand times.
 _ENOUGH, _CHANCE = 400, 1e-4
 # Long runs have a caution in at most this part.
 _FEW_CAUTIONS = 0.1
