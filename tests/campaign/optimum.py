@@ -326,7 +326,7 @@ def answer(k: TaskType, p1: Decimal, p2: Decimal, start: Decimal) -> tuple[Decim
         if (worth >= cost and tokens == k.high) or (worth <= cost and tokens == k.low):
             return tokens, _ZERO
         stiffness = rise - k.worth * bend
-        pull = stiffness + (worth - cost) * bend / slope if slope else stiffness
+        pull = rise - cost * bend / slope if slope else stiffness
         # Newton's step for ln(worth/cost), which is nearly straight where the curves are.
         goal = tokens + _logarithm(worth / cost) * cost / pull if worth else k.low
         low, high = k.low if left is None else left, k.high if right is None else right
