@@ -58,7 +58,7 @@ class Curve(Protocol):
     corners: tuple[Decimal, ...]
 
     def value(self, tokens: Decimal) -> Decimal:
-        """p."""
+        """P."""
 
     def slopes(self, tokens: Decimal) -> tuple[Decimal, Decimal]:
         """p′, from the right at a corner, and p″."""
