@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ __all__ = ["ask"]
 def ask(truth: Truth, rng: np.random.Generator, instance: cq.Instance) -> None:
     """Ask for the optimum, and on shares of the trials for all else that says something of it."""
     report, what = truth.report, truth.what
+    began = time.perf_counter()
     solution = attempt(report, "solve", what, lambda: cq.solve(instance), truth)
+    report.figures["largest seconds of a solve"] = time.perf_counter() - began
     if solution is not None:
         report.count(f"solve: {solution.status.value}")
         truth.check("solve", solution)

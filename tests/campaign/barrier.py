@@ -24,6 +24,8 @@ _MOST = 400
 _SHORT = Decimal("0.99")
 _END = Decimal("1e-48")
 _NEAR = Decimal("1e-4")
+# Limits that are exceeded so many times over are exceeded for want of a better start.
+_FAR, _LITTLE = Decimal(100), Decimal("1e-40")
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,15 @@ class _Solver:
 
     def result(self) -> Constrained:
         problem, couplings = self.problem, self.couplings
-        if all(k.low == k.high for k in problem.types):
-            return self._single()
+        least = problem.at([k.low for k in problem.types])
+        assert least is not None
+        # More tokens of any type make every cap tighter.
+        caps = [c.value(problem, least) / c.size for c in couplings if c.kind != "accuracy"]
+        worst = max(caps, default=-_ONE)
+        if worst > 0:
+            return Constrained("infeasible", problem, couplings, margin=-worst)
+        if worst == 0 or all(k.low == k.high for k in problem.types):
+            return self._single(least)
         first = _Program(problem, self.all, phase=1)
         point, prices = first.solve()
         margin = -first.level
@@ -77,12 +86,9 @@ class _Solver:
         best = Optimum(at, bound(problem, at, self.all, prices))
         return Constrained("optimal", problem, couplings, best, prices[:-1], margin)
 
-    def _single(self) -> Constrained:
-        """The box is a point."""
-        point = self.problem.at([k.low for k in self.problem.types])
-        assert point is not None
-        values = [c.value(self.problem, point) / c.size for c in self.couplings]
-        worst = max(values)
+    def _single(self, point: Point) -> Constrained:
+        """Only the least tokens are left."""
+        worst = max(c.value(self.problem, point) / c.size for c in self.couplings)
         if worst > 0:
             return Constrained("infeasible", self.problem, self.couplings, margin=-worst)
         best = Optimum(point, point.objective)
@@ -138,19 +144,18 @@ class _Program:
         ]
 
     def _first(self) -> list[Decimal]:
-        """Inside the box and stable."""
+        """Inside the box, stable, and with no constraint off by orders of magnitude for nothing."""
         types, share = self.problem.types, Decimal("0.5")
         enough = self.problem.least_idle() / 2
         while True:
             tokens = [k.low + share * (k.high - k.low) for k in types]
             point = self.problem.at(tokens)
             if point is not None and point.idle >= enough:
-                break
+                heights = [types[i].curve.value(tokens[i]) - self._span(i) / 2 for i in self.kinked]
+                x = [*(tokens[i] for i in self.free), *heights, *[_ZERO] * (self.phase == 1)]
+                if share < _LITTLE or max(self._raw(point, x)) < _FAR:
+                    return x
             share /= 4
-        x = [tokens[i] for i in self.free]
-        for i in self.kinked:
-            x.append(types[i].curve.value(tokens[i]) - self._span(i) / 2)
-        return x + [_ZERO] * (self.phase == 1)
 
     def _span(self, i: int) -> Decimal:
         k = self.problem.types[i]

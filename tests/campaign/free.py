@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 
 import numpy as np
@@ -34,7 +35,9 @@ def judged(rng: np.random.Generator, what: str, family: Family) -> Report:
             return report
         with digits(DIGITS):
             problem = Problem.of(family)
+        began = time.perf_counter()
         best = optimum(problem)
+        report.figures["largest seconds of the oracle"] = time.perf_counter() - began
         if best is not None:
             report.count("optima proven" if best.gap <= PROVEN else "optima NOT proven")
         ask(Truth(report, what, problem, best), rng, instance)
