@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
+from operator import mul
 from typing import Any
 
 from tests.campaign.constraints import Coupling, bound, couplings_of, cut, floors_of
@@ -20,8 +21,10 @@ __all__ = ["Constrained", "constrained_optimum"]
 
 _ZERO, _ONE = Decimal(0), Decimal(1)
 _MOST = 400
+_ROUGH = Context(prec=12)
 # Of the way to the boundary.
 _SHORT = Decimal("0.99")
+_LONG = Decimal("0.9")
 _END = Decimal("1e-48")
 _NEAR = Decimal("1e-4")
 # Limits that are exceeded so many times over are exceeded for want of a better start.
@@ -129,7 +132,7 @@ class _Program:
         if phase == 1:
             point = self._point(self.x)
             assert point is not None
-            worst = max(self._raw(point, self.x))
+            worst = max(self._raw(point, self.x)[:-1])
             self.x[-1] = worst + max(abs(worst), _ONE) / 2
 
     def _lines(self, k: Any) -> list[tuple[Decimal, Decimal, Decimal]]:
@@ -215,8 +218,11 @@ class _Program:
         point = self._point(x)
         if point is None:
             return None
-        shift = x[-1] if self.phase == 1 else _ZERO
-        values = [*walls, *(value - shift for value in self._raw(point, x))]
+        raw = self._raw(point, x)
+        if self.phase == 1:
+            # Without stability there is nothing to constrain.
+            raw = [value - x[-1] for value in raw[:-1]] + raw[-1:]
+        values = [*walls, *raw]
         return values if max(values) < 0 else None
 
     def solve(self) -> tuple[Point | None, list[Decimal]]:
@@ -225,7 +231,7 @@ class _Program:
         assert values is not None
         if self.phase == 1:
             # So that the multiplier of the constraint that is furthest off is one.
-            size = -max(values[-len(self.couplings) :])
+            size = -max(values[-len(self.couplings) : -1])
         else:
             # From where on the path the multipliers are of the objective's size.
             point = self._point(self.x)
@@ -234,15 +240,14 @@ class _Program:
         weights = [-size / value for value in values]
         count = len(values)
         center = Decimal("0.1")
-        steps = 0
-        for steps in range(_MOST):
+        for _ in range(_MOST):
             gap = -sum((v * u for v, u in zip(values, weights, strict=True)), _ZERO)
             if self._is_over(gap, values):
                 break
             step = self._step(values, weights, center * gap / count)
             if step is None:
                 break
-            dx, du = step
+            dx, du, _ = step
             reach = min(
                 [_ONE, *(_SHORT * u / -d for u, d in zip(weights, du, strict=True) if d < 0)]
             )
@@ -257,19 +262,54 @@ class _Program:
             if moved is None:
                 break
             self.x, values, weights = x, moved, heavier
-            # Where steps are long the path is nearly straight.
-            if reach > Decimal("0.9"):
-                center = max(center / 10, Decimal("1e-6"))
-            elif reach < Decimal("0.3"):
-                center = Decimal("0.5")
-            else:
-                center = Decimal("0.1")
-        self.steps = steps
+            # Where steps are long the path is nearly straight. Where they are short the walls are
+            # too close, and the way back to the path is the barrier's.
+            center = max(center / 10, Decimal("1e-6")) if reach > _LONG else Decimal("0.1")
+            if reach < Decimal("0.2"):
+                mean = -sum((v * u for v, u in zip(values, weights, strict=True)), _ZERO) / count
+                values = self._center(values, mean)
+                weights = [-mean / value for value in values]
         self.level = self.x[-1] if self.phase == 1 else _ZERO
         prices = [
             u / c.size for u, c in zip(weights[-len(self.couplings) :], self.couplings, strict=True)
         ]
         return self._point(self.x), prices
+
+    def _center(self, values: list[Decimal], mean: Decimal) -> list[Decimal]:
+        """Minimise f − mean Σ ln(−g) by damped Newton steps, roughly; return g there."""
+        worth = self._cost(self.x)
+        for _ in range(_MOST):
+            step = self._step(values, [-mean / value for value in values], mean)
+            if step is None:
+                break
+            dx, fall = step[0], -sum(map(mul, step[2], step[0])) / mean
+            if fall < Decimal("0.01"):
+                break
+            reach = _ONE
+            for _ in range(300):
+                x = [a + reach * d for a, d in zip(self.x, dx, strict=True)]
+                moved = self._values(x)
+                if moved is not None:
+                    cost = self._cost(x)
+                    ratio = _ONE
+                    for new, old in zip(moved, values, strict=True):
+                        ratio *= new / old
+                    if (cost - worth) / mean - _ROUGH.ln(ratio) <= -reach * fall / 4:
+                        break
+                reach /= 2
+            else:
+                break
+            self.x, values, worth = x, moved, cost
+        return values
+
+    def _cost(self, x: Sequence[Decimal]) -> Decimal:
+        """What is minimised."""
+        if self.phase == 1:
+            return x[-1]
+        point = self._point(x)
+        assert point is not None
+        accuracies = zip(self.problem.types, self._accuracies(point, x), strict=True)
+        return point.time - sum((k.share * k.worth * p for k, p in accuracies), _ZERO)
 
     def _is_over(self, gap: Decimal, values: Sequence[Decimal]) -> bool:
         if self.phase == 1:
@@ -281,7 +321,7 @@ class _Program:
 
     def _step(
         self, values: Sequence[Decimal], weights: Sequence[Decimal], center: Decimal
-    ) -> tuple[list[Decimal], list[Decimal]] | None:
+    ) -> tuple[list[Decimal], list[Decimal], list[Decimal]] | None:
         """Newton's step for the conditions at a point of the central path."""
         problem, n = self.problem, self.size
         point = self._point(self.x)
@@ -343,7 +383,7 @@ class _Program:
                     matrix[r][s] += t11 * a[r] * a[s] + t12 * (a[r] * b[s] + b[r] * a[s])
         if self.phase == 1:
             right[-1] += _ONE
-            for slope_of in slopes:
+            for slope_of in slopes[:-1]:
                 slope_of[-1] = -_ONE
         # What remains of ∇f + Σ u ∇g once u is replaced by its step.
         for (value, sparse), u in zip(walls, weights, strict=False):
@@ -371,7 +411,7 @@ class _Program:
         for j, u in enumerate(couplings):
             along = sum((d * e for d, e in zip(slopes[j], dx, strict=True)), _ZERO)
             du.append((center + u * along) / -values[len(walls) + j] - u)
-        return dx, du
+        return dx, du, right
 
 
 def _is_near_path(values: Sequence[Decimal], weights: Sequence[Decimal]) -> bool:

@@ -163,7 +163,7 @@ class Truth:
             if Decimal(objective) > point.objective + _SLACK * point.scale + _NOTHING:
                 self._off(f"{name}: objective above that of the tokens", objective, point.objective)
             for place, (floor, p) in enumerate(zip(self.floors, point.accuracies, strict=True)):
-                if p < floor - _ROUNDINGS * floor:
+                if floor and p < floor - _ROUNDINGS * floor:
                     detail = f"type {place}: floor {floor:.17}, by {floor - p:.3e}"
                     self.fail(f"{name}: accuracy floor violated", detail)
             for c in self.couplings:

@@ -168,9 +168,21 @@ def _tail(rng: Rng, share: float, problem: Problem, least: Point, free: Point) -
     if point is None or point.m2 == 0:
         return None
     chance = log_uniform(rng, 1e-9, 0.5)
-    # Kingman's root to the second order, from which a bisection is not needed to be hostile.
-    decay = 2 * point.idle / (problem.rate * point.m2)
-    seconds = float(-Decimal(chance).ln() / decay) * (1.0 if share <= 1.0 else share)
+    # The root of Σ π exp(θ t) = 1 + θ/λ is below that of the series to the second order.
+    low, high = Decimal(0), 2 * point.idle / (problem.rate * point.m2)
+    for _ in range(60):
+        decay = (low + high) / 2
+        powers = (
+            k.share * (decay * m[0]).exp()
+            for k, m in zip(problem.types, point.moments, strict=True)
+        )
+        if sum(powers, Decimal(0)) > 1 + decay / problem.rate:
+            high = decay
+        else:
+            low = decay
+    if not low:
+        return None
+    seconds = float(-Decimal(chance).ln() / low) * (1.0 if share <= 1.0 else share)
     if not 1e-300 < seconds < 1e300:
         return None
     return {"kind": "WaitingTimeTail", "seconds": seconds, "probability": chance}

@@ -73,10 +73,7 @@ def proven(problem: Problem, point: Point, worths: Sequence[Decimal] | None = No
 
 def gain(k: TaskType, tokens: Decimal, accuracy: Decimal, worth: Decimal, cost: Decimal) -> Decimal:
     """Return the most of worth (p(v) − p) − cost (v − tokens) over the box."""
-    if cost > 0:
-        best = k.curve.best(cost / worth) if worth > 0 else k.low
-    else:
-        best = k.high
+    best = k.low if worth == 0 else k.curve.best(cost / worth)
     best = min(max(best, k.low), k.high)
     return worth * (k.curve.value(best) - accuracy) - cost * (best - tokens)
 
