@@ -377,13 +377,8 @@ def _points_far_right(rng: Rng, family: Family) -> Family:
             # As people write them.
             places, heights = np.unique(np.round(places)), np.round(heights, 3)[: places.size]
             places = places[: heights.size]
-        start = heights[0] * (places[1] - places[0]) - (heights[1] - heights[0]) * places[0]
-        if start < 0.0:
-            heights = heights + (
-                1e-3 + (heights[1] - heights[0]) * places[0] / (places[1] - places[0]) - heights[0]
-            )
-        if heights.max() > 1.0:
-            heights = heights / heights.max()
+        while places.size > 1 and _is_negative_at_zero(places, heights):
+            heights = 0.5 * (heights + heights[-1])
         most = first * log_uniform(rng, 1e-6, 2.0)
         curve = {"kind": "points", "tokens": places.tolist(), "accuracy": heights.tolist()}
         rows.append({**row, "min_tokens": 0.0, "max_tokens": most, "accuracy": curve})
