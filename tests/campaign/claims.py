@@ -105,7 +105,7 @@ class Truth:
             self.fail(f"{name}: NaN claimed", f"[{objective}, {upper}]")
             return
         if best is None:
-            if objective > -math.inf and not self.couplings:
+            if objective > -math.inf and not self.couplings and not any(self.floors):
                 self.fail(f"{name}: an objective where nothing is stable", f"{objective!r}")
             return
         with digits(DIGITS):
@@ -185,10 +185,15 @@ class Truth:
                 if math.isnan(low) or math.isnan(high):
                     self.fail(f"{name}: NaN as a token bound", f"type {place}: [{low}, {high}]")
                     continue
-                # A floor on its accuracy puts the end of a box between two float64s.
-                ends = (math.nextafter(low, 0.0), high) if self.floors[place] else (low, high)
-                if not _is_within(v, *map(Decimal, ends)):
+                if not _is_within(v, Decimal(low), Decimal(high)) and not (
+                    v < Decimal(low) and self._is_floor(place, Decimal(low))
+                ):
                     self._check_excluded(name, place, low, high)
+
+    def _is_floor(self, place: int, tokens: Decimal) -> bool:
+        """Whether tokens are where the accuracy of a type reaches its floor, to rounding."""
+        floor, curve = self.floors[place], self.problem.types[place].curve
+        return bool(floor) and curve.value(tokens) <= floor * (1 + _ROUNDINGS)
 
     def _check_excluded(self, name: str, place: int, low: float, high: float) -> None:
         """Whether no optimum has the tokens of a type within bounds: solved again with these."""

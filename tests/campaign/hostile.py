@@ -375,8 +375,8 @@ def _points_far_right(rng: Rng, family: Family) -> Family:
         heights = places / places[-1] * float(rng.uniform(0.05, 0.9))
         if rng.random() < 0.7:
             # As people write them.
-            places, heights = np.unique(np.round(places)), np.round(heights, 3)[: places.size]
-            places = places[: heights.size]
+            places = np.unique(np.round(places))
+            heights = np.round(heights[: places.size], 3)
         while places.size > 1 and _is_negative_at_zero(places, heights):
             heights = 0.5 * (heights + heights[-1])
         most = first * log_uniform(rng, 1e-6, 2.0)
