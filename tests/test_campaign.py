@@ -51,17 +51,14 @@ class TestOracle:
     def test_finds_planted_optima(self, queue: str, law: str) -> None:
         rng = np.random.default_rng([_SEED, QUEUES.index(queue), LAWS.index(law)])
         for curve in CURVES:
-            family, tokens, is_exact = (
-                getattr(planted(rng, queue, law, curve, n=3), name)
-                for name in ("family", "tokens", "is_exact")
-            )
-            best = optimum(_problem(family))
+            known = planted(rng, queue, law, curve, n=3)
+            best = optimum(_problem(known.family))
             assert best is not None
             assert best.gap <= PROVEN
             found = np.array([float(v) for v in best.point.tokens])
             # Planted to the rounding of the gains, as `tests.generator` says.
-            if is_exact:
-                np.testing.assert_allclose(found, tokens, rtol=1e-10, atol=1e-10)
+            if known.is_exact:
+                np.testing.assert_allclose(found, known.tokens, rtol=1e-10, atol=1e-10)
 
     def test_optimum_of_processor_sharing_by_hand(self) -> None:
         # a b e^(−b l) = c/(1 − λ c l)² with a = 1, b = λ = c = 1/10 at 0 tokens: 1/10 = 1/10.

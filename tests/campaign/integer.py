@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from decimal import Decimal
@@ -60,6 +61,7 @@ def _judge(
         problem = Problem.of(small)
         points = [problem.at([Decimal(v) for v in tokens]) for tokens in product(*menus)]
         best = max((p for p in points if p is not None), key=_objective, default=None)
+    began = time.perf_counter()
     try:
         found = cq.solve_integer(instance, time_limit=5.0)
     except cq.InfeasibleError as error:
@@ -80,6 +82,7 @@ def _judge(
         report.fail("an allocation where none is stable", what)
         return
     report.count("exact" if found.is_exact else "not exact")
+    report.figures["largest seconds of a solve"] = time.perf_counter() - began
     for form in (str, repr, cq.IntegerSolution.to_dict):
         attempt(report, form.__name__, what, lambda form=form: form(found))
     with digits(DIGITS):
