@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def ask(truth: Truth, rng: np.random.Generator, instance: cq.Instance) -> None:
     report, what = truth.report, truth.what
     began = time.perf_counter()
     solution = attempt(report, "solve", what, lambda: cq.solve(instance), truth)
-    report.figures["largest seconds of a solve"] = time.perf_counter() - began
+    report.time("a solve", began)
     if solution is not None:
         report.count(f"solve: {solution.status.value}")
         truth.check("solve", solution)
@@ -57,7 +58,7 @@ def _check_batch(truth: Truth, instance: cq.Instance) -> None:
         return
     report.count("batches")
     for name in ("relative_gap", "is_optimal", "upper_bound", "mean_system_time", "__repr__"):
-        row = attempt(report, f"batch.{name}", what, lambda name=name: getattr(batch, name))
+        row = attempt(report, f"batch.{name}", what, partial(getattr, batch, name))
         if row is None:
             return
     first = _Row(batch)
@@ -97,7 +98,7 @@ def _check_certificates(truth: Truth, rng: np.random.Generator, instance: cq.Ins
             truth.report,
             f"certify {name}",
             truth.what,
-            lambda tokens=tokens: cq.certify(instance, tokens),
+            partial(cq.certify, instance, tokens),
         )
         if certificate is not None:
             truth.report.count("certificates")

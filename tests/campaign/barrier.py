@@ -127,7 +127,7 @@ class _Program:
         self.place = {i: n for n, i in enumerate(self.free)}
         self.height = {i: len(self.free) + n for n, i in enumerate(self.kinked)}
         self.lines = {i: self._lines(types[i]) for i in self.kinked}
-        self.x = self._first() if start is None else list(start.x[: self.size])
+        self.x: list[Decimal] = self._first() if start is None else list(start.x[: self.size])
         self.level = _ZERO
         if phase == 1:
             point = self._point(self.x)
@@ -162,7 +162,8 @@ class _Program:
 
     def _span(self, i: int) -> Decimal:
         k = self.problem.types[i]
-        return k.curve.value(k.high) - k.curve.value(k.low)
+        span: Decimal = k.curve.value(k.high) - k.curve.value(k.low)
+        return span
 
     def tokens(self) -> list[Decimal]:
         """Those of all types at x."""

@@ -19,6 +19,7 @@ from tests.campaign.report import Report
 
 __all__ = ["Truth", "attempt"]
 
+_ZERO = Decimal(0)
 # What the oracle's own arithmetic may be off by, relative to the scale.
 _SLACK = Decimal("1e-40")
 # Below the least normal number float64 has no relative accuracy, and nobody waits so short.
@@ -124,7 +125,7 @@ class Truth:
         if point is None:
             return Decimal(0)
         pairs = zip(self.couplings, self.multipliers, strict=True)
-        return sum((u * max(c.value(self.problem, point), 0) for c, u in pairs), Decimal(0))
+        return sum((u * max(c.value(self.problem, point), _ZERO) for c, u in pairs), _ZERO)
 
     def _is_looser(self, tokens: Any) -> bool:
         """Whether tokens keep constraints but for rounding: what is said is of looser limits."""

@@ -68,7 +68,7 @@ def judged(rng: Rng, what: str, family: Any, constraints: Sequence[Data]) -> Rep
             whole = Problem.of(family)
         began = time.perf_counter()
         found = constrained_optimum(whole, constraints)
-        report.figures["largest seconds of the oracle"] = time.perf_counter() - began
+        report.time("the oracle", began)
         best = found.best
         report.count(f"proven {found.verdict}")
         if best is not None and best.gap > PROVEN:

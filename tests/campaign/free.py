@@ -37,7 +37,7 @@ def judged(rng: np.random.Generator, what: str, family: Family) -> Report:
             problem = Problem.of(family)
         began = time.perf_counter()
         best = optimum(problem)
-        report.figures["largest seconds of the oracle"] = time.perf_counter() - began
+        report.time("the oracle", began)
         if best is not None:
             report.count("optima proven" if best.gap <= PROVEN else "optima NOT proven")
         ask(Truth(report, what, problem, best), rng, instance)

@@ -189,10 +189,12 @@ def _value(curve: Mapping[str, Any], tokens: float) -> float:
     if curve["kind"] == "points":
         return float(np.interp(tokens, curve["tokens"], curve["accuracy"]))
     if curve["kind"] == "exponential":
-        return -curve["gain"] * math.expm1(-curve["rate"] * tokens)
-    if curve["kind"] == "michaelis":
-        return curve["gain"] * tokens / (tokens + curve["half_saturation"])
-    return -curve["gain"] * math.expm1(-curve["exponent"] * math.log1p(tokens / curve["scale"]))
+        lost = math.expm1(-curve["rate"] * tokens)
+    elif curve["kind"] == "michaelis":
+        lost = -tokens / (tokens + curve["half_saturation"])
+    else:
+        lost = math.expm1(-curve["exponent"] * math.log1p(tokens / curve["scale"]))
+    return -float(curve["gain"]) * lost
 
 
 def _changed(family: Family, rows: Sequence[Mapping[str, Any]], **numbers: Any) -> Family:

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -82,9 +83,9 @@ def _judge(
         report.fail("an allocation where none is stable", what)
         return
     report.count("exact" if found.is_exact else "not exact")
-    report.figures["largest seconds of a solve"] = time.perf_counter() - began
+    report.time("a solve", began)
     for form in (str, repr, cq.IntegerSolution.to_dict):
-        attempt(report, form.__name__, what, lambda form=form: form(found))
+        attempt(report, form.__name__, what, partial(form, found))
     with digits(DIGITS):
         _check(report, what, found, problem, best, menus)
 

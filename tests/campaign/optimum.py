@@ -75,7 +75,8 @@ def gain(k: TaskType, tokens: Decimal, accuracy: Decimal, worth: Decimal, cost: 
     """Return the most of worth (p(v) − p) − cost (v − tokens) over the box."""
     best = k.low if worth == 0 else k.curve.best(cost / worth)
     best = min(max(best, k.low), k.high)
-    return worth * (k.curve.value(best) - accuracy) - cost * (best - tokens)
+    better: Decimal = k.curve.value(best) - accuracy
+    return worth * better - cost * (best - tokens)
 
 
 def optimum(problem: Problem) -> Optimum | None:
