@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, DivisionByZero, InvalidOperation
 from decimal import localcontext as _localcontext
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Protocol
 
 __all__ = ["DIGITS", "Curve", "Law", "Point", "Problem", "Queue", "TaskType", "digits"]
@@ -58,7 +59,7 @@ class Curve(Protocol):
     corners: tuple[Decimal, ...]
 
     def value(self, tokens: Decimal) -> Decimal:
-        """p."""
+        """P."""
 
     def slopes(self, tokens: Decimal) -> tuple[Decimal, Decimal]:
         """p′, from the right at a corner, and p″."""
@@ -143,9 +144,8 @@ class Points:
             hull.pop()
         self.corners = tuple(decimal(x) for x, _ in hull)
         self.heights = tuple(decimal(height) for _, height in hull)
-        self.rises = tuple(
-            decimal((b[1] - a[1]) / (b[0] - a[0])) for a, b in zip(hull, hull[1:], strict=False)
-        ) + (_ZERO,)
+        rises = (decimal((b[1] - a[1]) / (b[0] - a[0])) for a, b in pairwise(hull))
+        self.rises = (*rises, _ZERO)
 
     def lines(self) -> Iterator[tuple[Decimal, Decimal, Decimal]]:
         """A point of each piece, its height and its slope: the curve is the least of them."""

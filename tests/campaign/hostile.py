@@ -51,8 +51,9 @@ def draw(rng: Rng, *, has_kinks: bool | None = None) -> tuple[str, Family]:
     weight = log_uniform(rng, 1e-12, 1e12) if is_wild else _balanced_weight(rng, rows, rate)
     family = Family(rate, weight, queue, tuple(rows))
     names = ["wild" if is_wild else "balanced", queue["kind"], law, "+".join(sorted(set(kinds)))]
+    known = [name for name in STRUCTURES if has_kinks is not False or name not in _WITH_KINKS]
     for _ in range(int(rng.choice([0, 1, 2], p=[0.3, 0.5, 0.2]))):
-        name = str(rng.choice(list(STRUCTURES)))
+        name = str(rng.choice(known))
         family = STRUCTURES[name](rng, family)
         names.append(name)
     return ", ".join(names), family
@@ -106,12 +107,19 @@ def _accuracy(rng: Rng, kind: str, size: float, *, is_wild: bool) -> Row:
         # To a few digits, as people type them: lines that are parallel but for rounding.
         places = np.unique(np.round(places))
         heights = np.round(0.3 + 0.6 * places / max(float(places[-1]), 1.0), 3)
-    first = places.size > 1 and places[0] > 0.0
-    if first and heights[0] * (places[1] - places[0]) < (heights[1] - heights[0]) * places[0]:
-        # Such a curve could be negative at 0 tokens, and is refused.
+    if places.size > 1 and _is_negative_at_zero(places, heights):
         places, heights = np.append(0.0, places), np.append(0.0, heights)
     heights = np.clip(heights, 0.0, 1.0)
     return {"kind": kind, "tokens": places.tolist(), "accuracy": heights.tolist()}
+
+
+def _is_negative_at_zero(places: Any, heights: Any) -> bool:
+    """Whether the line through any point and the first one is: such a curve is refused."""
+    x, p = Fraction(float(places[0])), Fraction(float(heights[0]))
+    others = zip(
+        map(Fraction, places[1:].tolist()), map(Fraction, heights[1:].tolist()), strict=True
+    )
+    return any(p * (other - x) < (height - p) * x for other, height in others)
 
 
 def _mix(rng: Rng, count: int) -> list[float]:
@@ -181,10 +189,12 @@ def _value(curve: Mapping[str, Any], tokens: float) -> float:
     if curve["kind"] == "points":
         return float(np.interp(tokens, curve["tokens"], curve["accuracy"]))
     if curve["kind"] == "exponential":
-        return -curve["gain"] * math.expm1(-curve["rate"] * tokens)
-    if curve["kind"] == "michaelis":
-        return curve["gain"] * tokens / (tokens + curve["half_saturation"])
-    return -curve["gain"] * math.expm1(-curve["exponent"] * math.log1p(tokens / curve["scale"]))
+        lost = math.expm1(-curve["rate"] * tokens)
+    elif curve["kind"] == "michaelis":
+        lost = -tokens / (tokens + curve["half_saturation"])
+    else:
+        lost = math.expm1(-curve["exponent"] * math.log1p(tokens / curve["scale"]))
+    return -float(curve["gain"]) * lost
 
 
 def _changed(family: Family, rows: Sequence[Mapping[str, Any]], **numbers: Any) -> Family:
@@ -342,7 +352,7 @@ def _kink_at_optimum(rng: Rng, family: Family) -> Family:
         noise = law.get("token_scv", 0.0) * law["per_token"] ** 2 * place
         prices.append(p1 * slope + 2.0 * p2 * (time * slope + noise))
     weight = 1.0
-    for row, place, price in zip(family.types, tokens, prices, strict=True):
+    for place, price in zip(tokens, prices, strict=True):
         weight = max(weight, 5.0 * price * max(place, 1.0))
     rows = []
     for row, place, price in zip(family.types, tokens, prices, strict=True):
@@ -358,6 +368,33 @@ def _kink_at_optimum(rng: Rng, family: Family) -> Family:
     return _bearable(_changed(changed, rows, queue={"kind": "FIFO"}))
 
 
+def _points_far_right(rng: Rng, family: Family) -> Family:
+    """Measured points far beyond the cap, on lines that pass near nothing at 0 tokens."""
+    rows = []
+    for row in family.types:
+        first = log_uniform(rng, 10.0, 1e6)
+        places = first * np.cumprod(np.append(1.0, 1.0 + 0.3 * rng.random(int(rng.integers(1, 5)))))
+        heights = places / places[-1] * float(rng.uniform(0.05, 0.9))
+        if rng.random() < 0.7:
+            # As people write them.
+            places = np.unique(np.round(places))
+            heights = np.round(heights[: places.size], 3)
+        while places.size > 1 and _is_negative_at_zero(places, heights):
+            heights = 0.5 * (heights + heights[-1])
+        most = first * log_uniform(rng, 1e-6, 2.0)
+        curve = {"kind": "points", "tokens": places.tolist(), "accuracy": heights.tolist()}
+        rows.append({**row, "min_tokens": 0.0, "max_tokens": most, "accuracy": curve})
+    return _bearable(_changed(family, rows))
+
+
+def _extreme_units(rng: Rng, family: Family) -> Family:
+    """A unit of time, and a weight, far from what anybody has."""
+    changed = family.in_unit(10.0 ** rng.uniform(-12.0, 12.0))
+    weight = changed.accuracy_weight * 10.0 ** rng.uniform(-25.0, 25.0)
+    return _bearable(_changed(changed, changed.types, accuracy_weight=weight))
+
+
+_WITH_KINKS = ("kink at the optimum", "points far to the right")
 STRUCTURES: dict[str, Callable[[Rng, Family], Family]] = {
     "equal types": _equal_types,
     "straight or flat": _straight_or_flat,
@@ -370,4 +407,6 @@ STRUCTURES: dict[str, Callable[[Rng, Family], Family]] = {
     "weight zero": _no_weight,
     "scale zero": _scale_zero,
     "kink at the optimum": _kink_at_optimum,
+    "points far to the right": _points_far_right,
+    "extreme units": _extreme_units,
 }

@@ -73,12 +73,10 @@ def proven(problem: Problem, point: Point, worths: Sequence[Decimal] | None = No
 
 def gain(k: TaskType, tokens: Decimal, accuracy: Decimal, worth: Decimal, cost: Decimal) -> Decimal:
     """Return the most of worth (p(v) − p) − cost (v − tokens) over the box."""
-    if cost > 0:
-        best = k.curve.best(cost / worth) if worth > 0 else k.low
-    else:
-        best = k.high
+    best = k.low if worth == 0 else k.curve.best(cost / worth)
     best = min(max(best, k.low), k.high)
-    return worth * (k.curve.value(best) - accuracy) - cost * (best - tokens)
+    better: Decimal = k.curve.value(best) - accuracy
+    return worth * better - cost * (best - tokens)
 
 
 def optimum(problem: Problem) -> Optimum | None:
@@ -326,7 +324,7 @@ def answer(k: TaskType, p1: Decimal, p2: Decimal, start: Decimal) -> tuple[Decim
         if (worth >= cost and tokens == k.high) or (worth <= cost and tokens == k.low):
             return tokens, _ZERO
         stiffness = rise - k.worth * bend
-        pull = stiffness + (worth - cost) * bend / slope if slope else stiffness
+        pull = rise - cost * bend / slope if slope else stiffness
         # Newton's step for ln(worth/cost), which is nearly straight where the curves are.
         goal = tokens + _logarithm(worth / cost) * cost / pull if worth else k.low
         low, high = k.low if left is None else left, k.high if right is None else right
