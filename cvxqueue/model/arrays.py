@@ -16,9 +16,13 @@ __all__ = [
     "ROUNDING_OF_ONE",
     "ArrayData",
     "FloatArray",
+    "InputData",
+    "LawData",
     "common_arrays",
     "first_place",
     "float_array",
+    "frozen",
+    "is_frozen",
     "kept",
     "nonnegative_number",
     "number_array",
@@ -47,8 +51,8 @@ class ArrayData:
     """Base of the frozen dataclasses that hold arrays.
 
     Two objects are equal when they are of one class and all their fields are equal; equal objects
-    have equal hashes. Copies and unpickled objects go through the constructor, so their arrays are
-    checked and read-only as well.
+    have equal hashes. Copies and unpickled objects go through the constructor, so their fields are
+    checked as new data are, and what is computed from them is computed again.
     """
 
     def _fields(self) -> dict[str, Any]:
@@ -67,12 +71,15 @@ class ArrayData:
     def __reduce__(self) -> tuple[Any, ...]:
         return _construct, (type(self), self._fields())
 
-    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
-        """Return an unchecked copy with `function` applied to every array."""
-        copied = object.__new__(type(self))
-        for name, value in self._fields().items():
-            copied.__dict__[name] = function(value) if isinstance(value, np.ndarray) else value
-        return copied
+    def __setstate__(self, state: object) -> None:
+        raise InvalidInputError(
+            f"a pickle sets the attributes of {type(self).__name__} past its constructor: nothing "
+            "is proven of those; make the object anew"
+        )
+
+
+class InputData(ArrayData):
+    """Base of what people make: a copy may have other data, checked like the first."""
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields replaced; everything is checked again.
@@ -96,11 +103,43 @@ class ArrayData:
         return type(self)(**{**self._fields(), **changes})
 
 
+class LawData(InputData):
+    """Base of laws by type, of which the formulas take parts."""
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return an unchecked copy with `function` applied to every array."""
+        copied = object.__new__(type(self))
+        for name, value in self._fields().items():
+            is_array = isinstance(value, np.ndarray)
+            copied.__dict__[name] = frozen(function(value)) if is_array else value
+        return copied
+
+
+_Array = TypeVar("_Array", bound=NDArray[Any])
+
+
+def frozen(array: _Array) -> _Array:
+    """Return the array itself, read-only from now on, and so is what it is a view of."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
+    return array
+
+
+def is_frozen(array: NDArray[Any]) -> bool:
+    """Whether nobody can write to the array, not even through what it is a view of."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        if part.flags.writeable:
+            return False
+        part = part.base
+    return part is None
+
+
 def read_only(array: FloatArray) -> FloatArray:
     """Return a read-only copy of an array that need not be finite."""
-    copied = np.array(array, dtype=np.float64)
-    copied.flags.writeable = False
-    return copied
+    return frozen(np.array(array, dtype=np.float64))
 
 
 class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
@@ -126,8 +165,9 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
         if owner is None:
             return self
         value = self._function(owner)
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, np.ndarray):
+                frozen(part)
         owner.__dict__[self._name] = value
         return value
 
@@ -212,7 +252,7 @@ def float_array(
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
         raw = raw[0]
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
-    array = raw.astype(np.float64) + 0.0
+    array = frozen(np.asarray(raw.astype(np.float64) + 0.0))
     require(name, array, np.isfinite(array), "must be finite")
     if length is not None:
         if array.ndim and array.shape[-1] != length:
@@ -223,9 +263,7 @@ def float_array(
             )
         if array.ndim == 0:
             # One number, however many types there are.
-            return np.broadcast_to(array, (length,))
-    array = np.asarray(array)
-    array.flags.writeable = False
+            return frozen(np.broadcast_to(array, (length,)))
     return array
 
 

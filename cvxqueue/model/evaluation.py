@@ -35,9 +35,14 @@ class Evaluation:
         here: ask `is_stable` first.
     """
 
+    instance: ModelData
+    tokens: FloatArray
+
     def __init__(self, instance: ModelData, tokens: FloatArray) -> None:
-        self.instance = instance
-        self.tokens = tokens
+        vars(self).update(instance=instance, tokens=tokens)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} follows from the instance and the tokens: evaluate others")
 
     def __repr__(self) -> str:
         return f"Evaluation(tokens of shape {self.tokens.shape})"
@@ -50,8 +55,8 @@ class Evaluation:
                 yield self
             else:
                 part = Evaluation(data, self.tokens[..., place])
-                part.idle, part.prices = self.idle, self.prices
-                part.reach = self.reach[..., place]
+                reach = self.reach[..., place]
+                vars(part).update(idle=self.idle, prices=self.prices, reach=reach)
                 yield part
 
     def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
