@@ -44,7 +44,7 @@ from cvxqueue.model import (
     WaitingTimeTail,
     ZeroOrAtLeast,
 )
-from cvxqueue.solution import BatchSolution, Iterate, Solution, Status
+from cvxqueue.solution import BatchSolution, Ended, Iterate, Solution, Status
 from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_batch
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ __all__ = [
     "CvxqueueError",
     "Diagnosis",
     "Domains",
+    "Ended",
     "Estimate",
     "Fit",
     "Formulation",

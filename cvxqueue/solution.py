@@ -10,17 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates import Certificate
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.model.arrays import ArrayData, FloatArray, nonnegative_number, positive_number
 from cvxqueue.model.plain import plain
 
-__all__ = ["BatchSolution", "Iterate", "Solution", "Status"]
+__all__ = [
+    "LARGEST_TOLERANCE",
+    "BatchSolution",
+    "Ended",
+    "Iterate",
+    "Solution",
+    "Status",
+    "allowed_tolerance",
+    "computed_status",
+    "require_ended",
+]
+
+
+LARGEST_TOLERANCE = 0.01
+"""A gap of more than one part in a hundred certifies nothing that deserves the word optimal."""
+
+
+class Ended(Enum):
+    """Why a method ended, which says nothing of the answer: that is for the certificate."""
+
+    CONVERGED = "converged"
+    ITERATION_LIMIT = "iteration_limit"
+    TIME_LIMIT = "time_limit"
+    STALLED = "stalled"
+    DIVERGED = "diverged"
+    NUMERICAL_ERROR = "numerical_error"
+    STOPPED = "stopped"
 
 
 class Status(Enum):
-    """How a solve ended. Only the certificate can make it ``OPTIMAL``."""
+    """What an answer is: ``OPTIMAL`` by its certificate, otherwise why its method ended."""
 
     OPTIMAL = "optimal"
+    CONVERGED = "converged"
     ITERATION_LIMIT = "iteration_limit"
     TIME_LIMIT = "time_limit"
     STALLED = "stalled"
@@ -36,6 +64,7 @@ class Status(Enum):
 
 _ADVICE = {
     Status.OPTIMAL: "the certified gap is within the tolerance",
+    Status.CONVERGED: "the method was done, and the certified gap exceeds the tolerance; loosen it",
     Status.ITERATION_LIMIT: "the limit on the iterations was reached; raise max_iterations",
     Status.TIME_LIMIT: "the time limit was reached; raise time_limit",
     Status.STALLED: "no further progress; loosen the tolerance",
@@ -43,6 +72,42 @@ _ADVICE = {
     Status.NUMERICAL_ERROR: "the back end failed; see backend_status",
     Status.STOPPED: "the callback asked to stop",
 }
+
+
+def allowed_tolerance(value: Any, *, zero: bool = False) -> float:
+    """Return a tolerance on a certified relative gap, or raise an error that says what may be one.
+
+    Parameters
+    ----------
+    value : float
+        More than 0, at most 0.01.
+    zero : bool, default False
+        Whether 0 is allowed as well, for what rounding alone can keep from it.
+    """
+    number = nonnegative_number("tolerance", value) if zero else positive_number("tolerance", value)
+    if number > LARGEST_TOLERANCE:
+        raise InvalidInputError(
+            f"tolerance = {number!r} must be at most {LARGEST_TOLERANCE}: a larger relative gap "
+            "certifies nothing"
+        )
+    return number
+
+
+def computed_status(ended: Ended, *, is_optimal: bool) -> Status:
+    """Return what an answer is: optimal if that is proven, otherwise why its method ended."""
+    return Status.OPTIMAL if is_optimal else Status(ended.value)
+
+
+def require_ended(ended: object) -> None:
+    """Raise an error where why a method ended is not one of `Ended`."""
+    if not isinstance(ended, Ended):
+        allowed = ", ".join(f"Ended.{entry.name}" for entry in Ended)
+        raise InvalidInputError(
+            f"ended must be one of {allowed}, got {ended!r:.80}: whether an answer is optimal "
+            "follows from its certificate"
+        )
+
+
 # What else may help where a method did not reach its tolerance.
 _OTHER_METHOD = {"newton": "conic"}
 
@@ -66,10 +131,10 @@ class Solution(ArrayData):
         What is proven of the answer.
     method : str
         Name of the method.
-    status : Status
-        ``OPTIMAL`` iff the certified relative gap is within `tolerance`.
+    ended : Ended
+        Why the method ended.
     tolerance : float
-        Tolerance on the certified gap, relative to ``certificate.scale``.
+        Tolerance on the certified gap, relative to ``certificate.scale``; at most 0.01.
     backend_status : str
         What the solver behind the method said, word for word; empty for the package's own methods.
     iterations : int
@@ -83,13 +148,22 @@ class Solution(ArrayData):
 
     certificate: Certificate
     method: str
-    status: Status
+    ended: Ended
     tolerance: float
     backend_status: str
     iterations: int
     setup_time: float
     solve_time: float
     history: tuple[Iterate, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.certificate, Certificate):
+            raise InvalidInputError(
+                f"certificate must be a Certificate, got {self.certificate!r:.80}"
+            )
+        require_ended(self.ended)
+        history = tuple(Iterate(int(row[0]), *map(float, row[1:])) for row in self.history)
+        vars(self).update(tolerance=allowed_tolerance(self.tolerance), history=history)
 
     @property
     def instance(self) -> Instance:
@@ -99,7 +173,12 @@ class Solution(ArrayData):
     @property
     def is_optimal(self) -> bool:
         """Whether the certified gap is within the tolerance."""
-        return self.status is Status.OPTIMAL
+        return self.relative_gap <= self.tolerance
+
+    @property
+    def status(self) -> Status:
+        """``OPTIMAL`` where the certified gap is within the tolerance, otherwise `ended`."""
+        return computed_status(self.ended, is_optimal=self.is_optimal)
 
     @property
     def advice(self) -> str:
@@ -197,6 +276,7 @@ class Solution(ArrayData):
         summary = {
             "method": self.method,
             "status": self.status.value,
+            "ended": self.ended.value,
             "backend_status": self.backend_status,
             "tolerance": self.tolerance,
             **self.certificate.to_dict(),

@@ -64,6 +64,7 @@ def level_data(instance: Instance, domains: Domains) -> ModelData:
     An `Evaluation` of it has values, and no slopes.
     """
     is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
+    last = [domain.size - 1.0 if isinstance(domain, LevelMenu) else 0.0 for domain in domains]
     most = max(domain.size for domain in domains if isinstance(domain, LevelMenu))
     tables = {name: np.zeros((most, instance.size)) for name in ("mean", "second", "value")}
     for k, domain in enumerate(domains):
@@ -80,8 +81,8 @@ def level_data(instance: Instance, domains: Domains) -> ModelData:
         accuracy_weight=instance.accuracy_weight,
         probabilities=instance.probabilities,
         importance=instance.importance,
-        lower=instance.lower,
-        upper=instance.upper,
+        lower=np.where(is_level, 0.0, instance.lower),
+        upper=np.where(is_level, last, instance.upper),
         service=service,
         accuracy=accuracy,
         queue=instance.queue,

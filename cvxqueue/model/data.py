@@ -143,6 +143,16 @@ class ModelData:
         """α w (p − p(0)): what the thinking of each type is worth, in seconds."""
         return self.accuracy.weighted(self.accuracy_value)
 
+    @kept
+    def most_benefit(self) -> FloatArray:
+        """α Σ π w, in seconds, shape (...): more than tokens can add to the benefit."""
+        return np.vecdot(self.probabilities, self.accuracy_value)
+
+    @cached_property
+    def added_benefit(self) -> FloatArray:
+        """What the most tokens add to the benefit of the least, in seconds, shape (...)."""
+        return self.evaluate(self.upper).benefit - self.lowest.benefit
+
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""
         return tokens.clip(self.lower, self.upper)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
-from cvxqueue.solution import Solution
+from cvxqueue.solution import Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, Progress, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
@@ -41,7 +41,7 @@ def solve(
     method : str, default "newton"
         A name from `methods()`.
     tolerance : float, optional
-        Certified gap to reach, relative to α Σ π w p + T. By default 1e-9, and for ``"newton"``
+        Certified gap to reach, relative to α Σ π w p + T, at most 0.01. By default 1e-9, and for ``"newton"``
         max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times that where
         curves have kinks, and no less than 1e-9 under constraints on all types together.
     max_iterations : int, optional
@@ -99,9 +99,7 @@ def solve(
         raise InvalidInputError(f"callback must be callable, got {callback!r:.80}")
     chosen = find_method(method)
     limits = Limits(
-        tolerance=chosen.tolerance
-        if tolerance is None
-        else positive_number("tolerance", tolerance),
+        tolerance=chosen.tolerance if tolerance is None else allowed_tolerance(tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
         time_limit=time_limit
         if time_limit == math.inf
