@@ -6,7 +6,6 @@ proposal on the instance and keeps the best, and the status follows from the cer
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from cvxqueue.certificates import (
     Certificate,
     restored,
 )
+from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
@@ -72,7 +72,7 @@ class Limits(NamedTuple):
     tolerance: float | None
     """Relative gap to certify; ``None`` for `tightest_tolerance`."""
     max_iterations: int
-    time_limit: float
+    deadline: Deadline
     callback: Callable[[Progress], bool] | None
 
 
@@ -106,7 +106,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         The proposal with the least certified gap; the least tokens, moved to where the constraints
         hold, if nothing is proven of any.
     """
-    started = time.perf_counter()
+    started = limits.deadline.clock()
     best: Certificate | None = None
     best_gap = np.inf
     backend_status, iterations, setup_time = "", 0, 0.0
@@ -119,13 +119,14 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             proposal, ended = None, Ended.NUMERICAL_ERROR
             backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
         if proposal is None:
-            if time.perf_counter() - started >= limits.time_limit:
+            if limits.deadline.is_over:
                 ended = Ended.TIME_LIMIT
             break
         iterations += proposal.iterations
         setup_time += proposal.setup_time
-        elapsed = time.perf_counter() - started
-        is_last = iterations >= limits.max_iterations or elapsed >= limits.time_limit
+        elapsed = limits.deadline.clock() - started
+        is_late = limits.deadline.is_over
+        is_last = iterations >= limits.max_iterations or is_late
         if not (proposal.is_candidate or is_last or limits.callback is not None):
             continue
         proposed = proposal.evaluate()
@@ -154,7 +155,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if iterations >= limits.max_iterations:
             ended = Ended.ITERATION_LIMIT
             break
-        if elapsed >= limits.time_limit:
+        if is_late:
             ended = Ended.TIME_LIMIT
             break
     if best is None:
@@ -171,7 +172,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         backend_status=backend_status,
         iterations=iterations,
         setup_time=setup_time,
-        solve_time=time.perf_counter() - started - setup_time,
+        solve_time=limits.deadline.clock() - started - setup_time,
         history=tuple(history),
     )
 
