@@ -56,7 +56,8 @@ class ArrayData:
     """
 
     def _fields(self) -> dict[str, Any]:
-        names: dict[str, Any] = type(self).__dataclass_fields__  # type: ignore[attr-defined]
+        kind = type(self)
+        names: Any = getattr(kind, "__dataclass_fields__", kind.__annotations__)
         return {name: getattr(self, name) for name in names}
 
     def __eq__(self, other: object) -> bool:
