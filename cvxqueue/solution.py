@@ -423,12 +423,11 @@ class BatchSolution(ArrayData):
         self.variants.require_allowed()
         count, size = np.size(self.variants.arrival_rate), self.variants.size
         tokens, tolerance = read_only(self.tokens), read_only(self.tolerance)
-        for name, array, shape in (
-            ("tokens", tokens, (count, size)),
-            ("tolerance", tolerance, (count,)),
-        ):
-            if array.shape != shape:
-                raise InvalidInputError(f"{name} must have shape {shape}, got {array.shape}")
+        if tokens.shape != (count, size) or tolerance.shape != (count,):
+            raise InvalidInputError(
+                f"tokens and tolerance must have shapes {(count, size)} and {(count,)}, got "
+                f"{tokens.shape} and {tolerance.shape}"
+            )
         is_allowed = np.isnan(tolerance) | ((tolerance > 0.0) & (tolerance <= LARGEST_TOLERANCE))
         require("tolerance", tolerance, is_allowed, f"must be > 0 and ≤ {LARGEST_TOLERANCE}")
         iterations = frozen(np.array(self.iterations, dtype=np.int64))

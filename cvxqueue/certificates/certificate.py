@@ -343,7 +343,7 @@ def _allocation(given: ArrayLike | None, size: int) -> FloatArray:
     if given is None:
         given = np.full(size, np.nan)
     if isinstance(given, np.ma.MaskedArray):
-        given = given.astype(np.float64).filled(np.nan)
+        given = np.where(np.ma.getmaskarray(given), np.nan, np.ma.getdata(given))
     try:
         raw = np.asarray(given)
         if raw.dtype == object and all(entry is None or _is_number(entry) for entry in raw.flat):

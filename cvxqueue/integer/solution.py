@@ -90,7 +90,8 @@ class IntegerSolution(ArrayData):
         require_ended(self.ended)
         choice = float_array("choice", self.choice, self.instance.size)
         choices = self._choices
-        inside = choices.moved_into(choice)
+        below, _ = choices.lattice.around(choice)
+        inside = np.where(choices.is_tabled, choices.moved_into(choice), below)
         require("choice", choice, choice == inside, "is not allowed by the domain of its type")
         if not choices.evaluate(choice).is_stable:
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")

@@ -157,7 +157,8 @@ class ModelData(ArrayData):
     @kept
     def most_benefit(self) -> FloatArray:
         """α Σ π w, in seconds, shape (...): more than tokens can add to the benefit."""
-        return np.vecdot(self.probabilities, self.accuracy_value)
+        most: FloatArray = np.vecdot(self.probabilities, self.accuracy_value)
+        return most
 
     @cached_property
     def added_benefit(self) -> FloatArray:

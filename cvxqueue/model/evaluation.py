@@ -19,8 +19,8 @@ __all__ = ["LEAST_IDLE", "Evaluation"]
 
 LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
 """What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
-# Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of what
-# a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
+# Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of
+# what a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
 _LEAST_SCALE = 0.01
 # More than rounding takes from a service time, or from the tokens that it leaves.
 _ROUNDED_UP = 1.0 + 1e-12

@@ -150,11 +150,7 @@ def _stacked(
     fields: dict[str, Any] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in by_instance.items():
-        array = (
-            frozen(np.asarray(getattr(instance, name)))
-            if value is None
-            else float_array(name, value)
-        )
+        array = float_array(name, getattr(instance, name) if value is None else value)
         fields[name] = array
         shapes[name] = array.shape
     for name, value in by_type.items():
