@@ -118,7 +118,7 @@ class Forged:
         self.kind, self.state = kind, state
 
     def __reduce__(self) -> Any:
-        return object.__new__, (self.kind,), {name: 0.0 for name in self.state}
+        return object.__new__, (self.kind,), dict.fromkeys(self.state, 0.0)
 
 
 @pytest.mark.parametrize("ended", [cq.Status.OPTIMAL, "optimal", "converged", None, True])

@@ -279,11 +279,12 @@ class IntegerSolution(ArrayData):
             )
         if self.is_repaired:
             return "rounded down, because the nearest choices are unstable"
-        return {
+        found = {
             "floor": "rounded down",
             "nearest": "rounded to the nearest",
             "descent": "no single type can do better by moving to a neighbor",
-        }[self.method]
+        }
+        return found.get(self.method, self.status.value)
 
     def _loss_line(self) -> str:
         if self.continuous is None:
