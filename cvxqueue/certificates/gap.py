@@ -118,7 +118,8 @@ def _part_gap(point: Evaluation) -> FloatArray:
     if not instance.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.
         loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - instance.lower))
-    loss *= cost
+    # A type without a choice responds exactly.
+    loss *= np.where(instance.upper > instance.lower, cost, 0.0)
     fall = response - point.tokens
     fall *= cost
     gaps = benefit.difference(point.tokens, response)
