@@ -256,11 +256,13 @@ class Certificate(ArrayData):
     @property
     def _gradient(self) -> FloatArray:
         if not self.is_stable:
-            raise InvalidInputError(
+            reason = (
                 f"the queue is unstable at these tokens (utilization "
-                f"{float(self.evaluation.utilization):.6g}, must be below 1), so there are no "
-                "multipliers"
+                f"{float(self.evaluation.utilization):.6g}, must be below 1)"
+                if np.isfinite(self.tokens).all()
+                else "an entry of the tokens is no finite number"
             )
+            raise InvalidInputError(f"{reason}, so there are no multipliers")
         return self.lagrangian.gradient
 
     def to_dict(self) -> dict[str, Any]:
