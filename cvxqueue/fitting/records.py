@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
 
 __all__ = ["Answers", "Requests", "Source"]
 
@@ -77,7 +77,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Requests:
+class Requests(ReadOnlyArrays):
     """Requests to a server, one a row; what was not measured is ``None``.
 
     Attributes
@@ -165,7 +165,7 @@ _ARRAYS = ("tokens", "seconds", "arrivals", "prompt_tokens", "budgets", "concurr
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answers(ReadOnlyArrays):
     """Answers that were right or wrong, counted by tokens and type.
 
     Attributes

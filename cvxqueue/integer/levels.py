@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, frozen
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import Domains, LevelMenu
 
@@ -25,7 +25,8 @@ class _Lookup:
     """A law by type, of which some types have a table of values, shape (J, N)."""
 
     def __init__(self, law: Any, is_level: NDArray[np.bool_], **tables: FloatArray) -> None:
-        self._law, self._is_level, self._tables = law, is_level, tables
+        self._law, self._is_level = law, frozen(is_level)
+        self._tables = {name: frozen(table) for name, table in tables.items()}
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -18,10 +18,12 @@ __all__ = [
     "FloatArray",
     "InputData",
     "LawData",
+    "ReadOnlyArrays",
     "common_arrays",
     "first_place",
     "float_array",
     "frozen",
+    "frozen_tuple",
     "is_frozen",
     "kept",
     "nonnegative_number",
@@ -47,18 +49,30 @@ _Owner = TypeVar("_Owner")
 _Value = TypeVar("_Value")
 
 
-class ArrayData:
-    """Base of the frozen dataclasses that hold arrays.
+class ReadOnlyArrays:
+    """Base of frozen dataclasses whose arrays nobody can write to, and neither in a copy."""
 
-    Two objects are equal when they are of one class and all their fields are equal; equal objects
-    have equal hashes. Copies and unpickled objects go through the constructor, so their fields are
-    checked as new data are, and what is computed from them is computed again.
-    """
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and not is_frozen(value):
+                vars(self)[name] = frozen(value.copy())
 
     def _fields(self) -> dict[str, Any]:
         kind = type(self)
         names: Any = getattr(kind, "__dataclass_fields__", kind.__annotations__)
         return {name: getattr(self, name) for name in names}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _construct, (type(self), self._fields())
+
+
+class ArrayData(ReadOnlyArrays):
+    """Base of the frozen dataclasses that hold arrays, and are compared by them.
+
+    Two objects are equal when they are of one class and all their fields are equal; equal objects
+    have equal hashes. Copies and unpickled objects go through the constructor, so their fields are
+    checked as new data are, and what is computed from them is computed again.
+    """
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -68,9 +82,6 @@ class ArrayData:
 
     def __hash__(self) -> int:
         return hash((type(self), *(_hashable(value) for value in self._fields().values())))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _construct, (type(self), self._fields())
 
     def __setstate__(self, state: object) -> None:
         raise InvalidInputError(
@@ -111,16 +122,26 @@ class LawData(InputData):
         """Return an unchecked copy with `function` applied to every array."""
         copied = object.__new__(type(self))
         for name, value in self._fields().items():
-            is_array = isinstance(value, np.ndarray)
-            copied.__dict__[name] = frozen(function(value)) if is_array else value
+            copied.__dict__[name] = (
+                frozen(function(value)) if isinstance(value, np.ndarray) else value
+            )
         return copied
 
 
-_Array = TypeVar("_Array", bound=NDArray[Any])
+def frozen_tuple(kind: Callable[..., Any], *parts: Any) -> Any:
+    """Return what a pickle brings back as it was: of arrays that nobody can write to."""
+    arrays = (frozen(part.copy()) if isinstance(part, np.ndarray) else part for part in parts)
+    return kind(*arrays)
+
+
+_Array = TypeVar("_Array")
 
 
 def frozen(array: _Array) -> _Array:
-    """Return the array itself, read-only from now on, and so is what it is a view of."""
+    """Return the array itself, read-only from now on, and so is what it is a view of.
+
+    What is no array is left alone.
+    """
     part: Any = array
     while isinstance(part, np.ndarray):
         part.flags.writeable = False
@@ -167,8 +188,7 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
             return self
         value = self._function(owner)
         for part in value if isinstance(value, tuple) else (value,):
-            if isinstance(part, np.ndarray):
-                frozen(part)
+            frozen(part)
         owner.__dict__[self._name] = value
         return value
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import ArrayData, FloatArray, first_place, kept, require
+from cvxqueue.model.arrays import ArrayData, FloatArray, first_place, frozen, kept, require
 from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
@@ -97,6 +97,8 @@ class ModelData(ArrayData):
             charges=charges,
             couplings=couplings,
         )
+        for value in vars(self).values():
+            frozen(value)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} of a model cannot be assigned: make another model")

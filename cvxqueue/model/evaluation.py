@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray, kept
+from cvxqueue.model.arrays import FloatArray, frozen_tuple, kept
 from cvxqueue.model.queue import Prices, PriceSlopes
 from cvxqueue.model.summation import accurate_sum
 
@@ -43,6 +43,12 @@ class Evaluation:
 
     def __init__(self, instance: ModelData, tokens: FloatArray) -> None:
         vars(self).update(instance=instance, tokens=tokens)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (Evaluation, self.instance, self.tokens)
+
+    def __setstate__(self, state: object) -> None:
+        self.__setattr__("state", state)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} follows from the instance and the tokens: evaluate others")

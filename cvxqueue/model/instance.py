@@ -16,6 +16,7 @@ from cvxqueue.model.arrays import (
     FloatArray,
     InputData,
     float_array,
+    frozen_tuple,
     is_frozen,
     number_array,
     read_only,
@@ -54,6 +55,9 @@ class Metrics(NamedTuple):
     """Mean time between arrival and start of service."""
     mean_system_time: FloatArray
     """Mean time between arrival and departure."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (type(self), *self)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -76,7 +76,7 @@ class MixedAccuracy(LawData):
         """Where the types of each curve are, and the curve of these alone."""
         groups: list[tuple[Place, Any]] = []
         for position, curve in enumerate(self.curves):
-            own = np.flatnonzero(self.which == position)
+            own = frozen(np.flatnonzero(self.which == position))
             if own.size == self.which.size:
                 return ((slice(None), curve),)
             if own.size:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
 from cvxqueue.simulation.theory import TheoryCheck, check_simulation
@@ -26,7 +26,7 @@ _LONG_ENOUGH = 1000.0
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Simulation:
+class Simulation(ReadOnlyArrays):
     """Estimates of what an operator would measure at an allocation.
 
     Parameters
