@@ -109,9 +109,11 @@ def require_attainable(instance: ModelData) -> None:
         best, reach = instance.lowest, float(greatest.mean_accuracy)
         for worth in _NEARLY_EVERYTHING:
             greedy = instance.priced(np.zeros(len(instance.couplings)))
-            greedy.importance = np.ones(instance.size)
-            greedy.accuracy_weight = worth * time
-            greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
+            vars(greedy).update(
+                importance=np.ones(instance.size),
+                accuracy_weight=worth * time,
+                couplings=tuple(c for c in instance.couplings if not c.is_floor),
+            )
             for found in dual_search(greedy, _maximize):
                 point = restored(greedy.evaluate(found.point.tokens))
                 if point is None:
