@@ -39,6 +39,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
 }
 
 
+def changed(result: Any, **fields: Any) -> Any:
+    return dataclasses.replace(result, **fields)
+
+
 def unfinished() -> cq.Solution:
     """An answer that is far from optimal."""
     solution = cq.solve(INSTANCE, "projected-gradient", max_iterations=1, on_failure="return")
@@ -148,16 +152,16 @@ def test_why_a_method_ended_makes_nothing_optimal(ended: cq.Ended) -> None:
 def test_a_computed_status_cannot_be_given() -> None:
     for name in ("status", "is_optimal"):
         with pytest.raises(TypeError, match=name):
-            dataclasses.replace(unfinished(), **{name: cq.Status.OPTIMAL})
+            changed(unfinished(), **{name: cq.Status.OPTIMAL})
     for name in ("is_exact", "is_optimal", "domain_gap", "status"):
         with pytest.raises(TypeError, match=name):
-            dataclasses.replace(cq.solve_integer(INSTANCE), **{name: 0.0})
+            changed(cq.solve_integer(INSTANCE), **{name: 0.0})
     for name in ("gap", "scale", "objective", "is_optimal"):
         with pytest.raises(TypeError, match=name):
-            dataclasses.replace(RESULTS["batch"](), **{name: np.zeros(3)})
+            changed(RESULTS["batch"](), **{name: np.zeros(3)})
     for name in ("gap", "objective", "violation", "tokens"):
         with pytest.raises(TypeError, match=name):
-            dataclasses.replace(RESULTS["certificate"](), **{name: 0.0})
+            changed(RESULTS["certificate"](), **{name: 0.0})
 
 
 TOLERANT: dict[str, Callable[[float], Any]] = {

@@ -112,6 +112,7 @@ def test_the_scale_is_the_benefit_and_the_times_wherever_these_are_something() -
 
 
 def test_a_server_that_has_nothing_to_gain() -> None:
+    changes: dict[str, Any]
     for changes in ({"accuracy_weight": 0.0}, {"importance": 0.0}, {"max_tokens": 0.0}):
         given = instance(**changes)
         for method in methods_of(given):
