@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,9 @@ LIMITED = instance(
     domains=[cq.Menu([0, 500, 900]), cq.LevelMenu([0.2, 0.6], [0.5, 2.0])],
 )
 OBJECTS: dict[str, Callable[[], Any]] = {
-    **{f"curve {name}": (lambda it=it: it) for name, it in CURVES.items()},
-    **{f"instance {name}": (lambda it=it: instance(accuracy=it)) for name, it in CURVES.items()},
-    **{f"service {name}": (lambda it=it: instance(service=it)) for name, it in SERVICES.items()},
+    **{f"curve {name}": partial(copy.copy, it) for name, it in CURVES.items()},
+    **{f"instance {name}": partial(instance, accuracy=it) for name, it in CURVES.items()},
+    **{f"service {name}": partial(instance, service=it) for name, it in SERVICES.items()},
     "limited instance": lambda: LIMITED,
     "solution": lambda: cq.solve(instance()),
     "kinked solution": lambda: cq.solve(instance(accuracy=CURVES["mixed"])),

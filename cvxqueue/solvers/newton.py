@@ -119,7 +119,7 @@ def require_attainable(instance: ModelData) -> None:
                 if point is None:
                     continue
                 gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
-                reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
+                reach = min(reach, float(point.mean_accuracy) + gap / (worth * time))
                 if point.mean_accuracy > best.mean_accuracy:
                     best = instance.evaluate(point.tokens)
             if reach - float(best.mean_accuracy) <= _KNOWN:
