@@ -112,9 +112,11 @@ def test_the_scale_is_the_benefit_and_the_times_wherever_these_are_something() -
 
 
 def test_a_server_that_has_nothing_to_gain() -> None:
-    choices: list[dict[str, Any]] = list(
-        ({"accuracy_weight": 0.0}, {"importance": 0.0}, {"max_tokens": 0.0})
-    )
+    choices: list[dict[str, Any]] = [
+        {"accuracy_weight": 0.0},
+        {"importance": 0.0},
+        {"max_tokens": 0.0},
+    ]
     for changes in choices:
         given = instance(**changes)
         for method in methods_of(given):
