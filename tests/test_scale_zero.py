@@ -112,12 +112,8 @@ def test_the_scale_is_the_benefit_and_the_times_wherever_these_are_something() -
 
 
 def test_a_server_that_has_nothing_to_gain() -> None:
-    choices: list[dict[str, Any]] = [
-        {"accuracy_weight": 0.0},
-        {"importance": 0.0},
-        {"max_tokens": 0.0},
-    ]
-    for changes in choices:
+    for name in ("accuracy_weight", "importance", "max_tokens"):
+        changes: dict[str, Any] = {name: 0.0}
         given = instance(**changes)
         for method in methods_of(given):
             solution = cq.solve(given, method)
