@@ -181,7 +181,7 @@ def test_at_kinks_the_multipliers_of_the_optimum_prove_no_more(
     # From the optimum, and from tokens that are moved to where the constraints hold.
     for allocation in (best.tokens, 0.9 * best.tokens, tokens):
         found = cq.certify(best.instance, allocation)
-        other = cq.Certificate(best.instance, found.tokens, 0.0, best.certificate.multipliers)
+        other = cq.Certificate(best.instance, found.tokens, best.certificate.multipliers)
         assert found.gap <= 1.05 * other.gap + 1e-9 * found.scale
 
 

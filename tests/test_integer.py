@@ -414,10 +414,10 @@ def test_a_thousand_types() -> None:
 
 def test_a_loose_tolerance_is_kept() -> None:
     instance = similar_types(60)
-    answer = cq.solve_integer(instance, "neighbors", tolerance=0.2)
+    answer = cq.solve_integer(instance, "neighbors", tolerance=0.01)
     assert answer.is_exact
     assert answer.neighbors_gap is not None
-    assert 0.0 < answer.neighbors_gap <= 0.2 * answer.loss
+    assert 0.0 < answer.neighbors_gap <= 0.01 * answer.loss
 
 
 def test_the_order_of_the_types_does_not_matter() -> None:

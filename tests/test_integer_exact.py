@@ -852,16 +852,12 @@ def test_a_gap_of_nothing_is_nothing_of_a_scale_of_nothing() -> None:
     """Without base times, and with accuracy worth nothing, J = T = 0 at no tokens."""
     service = cq.AffineService(base=0.0, per_token=0.01)
     idle = simple().replace(accuracy_weight=0.0, service=service)
-    answer = solve_integer(simple()).replace(
-        instance=idle,
-        continuous=None,
-        choice=np.zeros(idle.size),
-        domain_gap=0.0,
-    )
+    answer = solve_integer(idle)
     assert float(answer.evaluation.scale) == 0.0
-    assert answer.relative_gap == 0.0
+    assert (answer.tokens == 0).all()
+    assert answer.gap == answer.relative_gap == 0.0
+    assert answer.is_optimal
     assert answer.to_dict()["relative_gap"] == 0.0
-    assert answer.replace(domain_gap=1e-9).relative_gap == np.inf
 
 
 def test_levels_that_take_no_time_differ_in_accuracy_alone() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvxqueue.certificates import certified_objective
+from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
@@ -17,11 +17,11 @@ from cvxqueue.integer.cover import first_ceiling, upper_gain
 from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
-from cvxqueue.integer.solution import IntegerSolution
-from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arrays import FloatArray, nonnegative_number, positive_number
+from cvxqueue.integer.solution import IntegerSolution, proven_answer
+from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.domains import Domain, Domains
-from cvxqueue.solution import Solution
+from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
 from cvxqueue.suggest import nearest as nearest_name
 
@@ -29,8 +29,12 @@ __all__ = ["plain_rounding", "solve_integer"]
 
 _ROUNDINGS = {"nearest": nearest, "floor": floor}
 _METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
-# Relative to `scale` for the exact method, and to the loss for the combinations of neighbors.
-_TOLERANCES = {"exact": 1e-9, "neighbors": 1e-6}
+# Relative to `scale`.
+_TOLERANCE = 1e-9
+# Relative to the loss, of the combinations of neighbors.
+_OF_LOSS = 1e-6
+# What bounds and their rounding may come to, in allowances: see `target_of`.
+_ALLOWANCES = 5.0
 # What is proven of a heuristic may be wider than what could be by this share.
 _EFFORT = 0.25
 # The part of the time that is kept for that.
@@ -64,9 +68,9 @@ def solve_integer(
         What each type may choose from, within its box: one for all types, or one for each. By
         default those of the instance, and all whole numbers where it has none.
     tolerance : float, optional
-        ``"exact"`` stops when no allocation can gain more than this part of α Σ π w p + T, 1e-9 by
-        default; ``"neighbors"`` when no combination can gain more than this part of the loss, 1e-6
-        by default.
+        From 0 to 0.01. ``"exact"`` stops when no allocation can gain more than this part of
+        α Σ π w p + T, 1e-9 by default; ``"neighbors"`` when no combination can gain more than this
+        part of the loss, 1e-6 by default.
     time_limit : float, default 60
         Seconds after which the search ends with the best so far and its gap. Whatever the limit,
         the continuous optimum is found and rounded; beyond it, one pass over the types may end.
@@ -114,7 +118,10 @@ def solve_integer(
         raise InvalidInputError(
             f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
         )
-    wanted, time_limit = _limits(method, tolerance, time_limit)
+    if tolerance is not None:
+        tolerance = allowed_tolerance(tolerance, zero=True)
+    if time_limit != math.inf:
+        time_limit = positive_number("time_limit", time_limit, "seconds")
     deadline = Deadline.after(time_limit)
     allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
     if allowed.has_levels and instance.constraints:
@@ -124,47 +131,51 @@ def solve_integer(
         )
     if not allowed.has_levels:
         instance.require_feasible()
-    return solve_within(instance, method, allowed, wanted, deadline)
+    return solve_within(instance, method, allowed, tolerance, deadline)
 
 
 def solve_within(
-    instance: Instance, method: str, domains: Domains, tolerance: float, deadline: Deadline
+    instance: Instance, method: str, domains: Domains, tolerance: float | None, deadline: Deadline
 ) -> IntegerSolution:
     """Solve what has been checked, as `solve_integer` does, until a moment on any clock."""
     started = deadline.clock()
+    wanted = (_OF_LOSS if method == "neighbors" else _TOLERANCE) if tolerance is None else tolerance
     choices = Choices(instance, domains)
     require_stable(choices)
     continuous, inner = _relaxation(choices)
     if inner is None and method not in ("exact", "descent"):
         choices.refuse_levels()
     start = choices.lowest if inner is None else _start(choices, inner.tokens)
-    neighbors_gap, is_exact, is_repaired = None, False, False
+    neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
-        proof = best_choice(choices, start, inner, tolerance, deadline)
-        point, gap, is_exact = proof.point, proof.gap, proof.is_exact
+        proof = best_choice(choices, start, inner, wanted, deadline)
+        point, gap, is_done = proof.point, proof.gap, proof.is_exact
     else:
         # The last part of the time is for the bound.
         search = Deadline.after((1.0 - _BOUND_SHARE) * deadline.remaining, deadline.clock)
         if inner is None or method == "descent":
             point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=search))
+            is_done = not search.is_over
         elif method == "neighbors":
             relaxed = inner.certificate.evaluation
-            combination = best_combination(choices, relaxed, tolerance, search)
+            combination = best_combination(choices, relaxed, wanted, search)
             point, neighbors_gap = combination.point, combination.gap
-            is_exact = combination.is_exact
+            is_done = combination.is_exact
         else:
             point, is_repaired = _ROUNDINGS[method](choices, inner.tokens)
         ceiling = first_ceiling(choices, point, inner)
         gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
-    return IntegerSolution(
+    unfinished = Ended.TIME_LIMIT if deadline.is_over else Ended.STALLED
+    return proven_answer(
+        point,
+        gap,
         instance=instance,
         domains=domains,
         continuous=continuous,
         method=method,
-        choice=point.tokens,
-        domain_gap=gap,
+        ended=Ended.CONVERGED if is_done else unfinished,
+        tolerance=_held_to(point, _TOLERANCE if tolerance is None else tolerance),
         neighbors_gap=neighbors_gap,
-        is_exact=is_exact,
         is_repaired=is_repaired,
         solve_time=deadline.clock() - started,
     )
@@ -192,25 +203,25 @@ def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
     inner = hull(choices)
     relaxed = solution.continuous if inner is solution.instance else solve(inner)
     point, is_repaired = nearest(choices, relaxed.tokens)
-    return solution.replace(
+    return proven_answer(
+        point,
+        solution.upper_bound - float(certified_objective(point)),
+        instance=solution.instance,
+        domains=solution.domains,
+        continuous=solution.continuous,
         method="nearest",
-        choice=point.tokens,
-        domain_gap=solution.upper_bound - float(certified_objective(point)),
+        ended=Ended.CONVERGED,
+        tolerance=_held_to(point, solution.tolerance),
         neighbors_gap=None,
-        is_exact=False,
         is_repaired=is_repaired,
         solve_time=time.perf_counter() - started,
     )
 
 
-def _limits(method: str, tolerance: float | None, time_limit: float) -> tuple[float, float]:
-    """Check the tolerance and the time limit."""
-    wanted = _TOLERANCES.get(method, 0.0)
-    if tolerance is not None:
-        wanted = nonnegative_number("tolerance", tolerance)
-    if time_limit != math.inf:
-        time_limit = positive_number("time_limit", time_limit, "seconds")
-    return wanted, time_limit
+def _held_to(point: Evaluation, tolerance: float) -> float:
+    """The relative gap that an answer is held to: no bound is sharper than rounding allows."""
+    rounding = _ALLOWANCES * float(rounding_allowance(point))
+    return min(max(tolerance, float(relative_gap(rounding, point.scale))), LARGEST_TOLERANCE)
 
 
 def _relaxation(choices: Choices) -> tuple[Solution | None, Solution | None]:

@@ -14,9 +14,10 @@ from cvxqueue.model.arrays import (
     JENSEN_SLACK,
     LARGEST_COUNT,
     ROUNDING_OF_ONE,
-    ArrayData,
     FloatArray,
+    InputData,
     float_array,
+    frozen,
     require,
     whole_number,
 )
@@ -82,7 +83,7 @@ class ZeroOrAtLeast:
 
 
 @dataclass(frozen=True, eq=False)
-class Menu(ArrayData):
+class Menu(InputData):
     """A list of token counts to choose from.
 
     Parameters
@@ -102,13 +103,11 @@ class Menu(ArrayData):
         counts = np.atleast_1d(float_array("menu.tokens", tokens))
         is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= LARGEST_COUNT)
         require("menu.tokens", counts, is_count, "must be a whole number from 0 to 2^53")
-        ordered = np.unique(counts)
-        ordered.flags.writeable = False
-        object.__setattr__(self, "tokens", ordered)
+        object.__setattr__(self, "tokens", frozen(np.unique(counts)))
 
 
 @dataclass(frozen=True, eq=False)
-class LevelMenu(ArrayData):
+class LevelMenu(InputData):
     """Levels of effort with an accuracy and service moments of their own, as measured.
 
     A level has no token count: the accuracy curve, the service law and the box of its type in the

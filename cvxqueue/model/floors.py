@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import at_least, at_most
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array
+from cvxqueue.model.arrays import FloatArray, InputData, float_array
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     BoxConstraint,
@@ -84,7 +84,7 @@ class MinMeanAccuracy(CouplingConstraint):
 
 
 @dataclass(frozen=True, eq=False)
-class MinAccuracy(ArrayData, BoxConstraint):
+class MinAccuracy(InputData, BoxConstraint):
     """Accuracy p of a type, or of every type, ≥ accuracy: a lower bound on its tokens.
 
     Parameters

@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.arrays import (
-    ArrayData,
     FloatArray,
+    InputData,
     float_array,
+    frozen_tuple,
+    is_frozen,
     number_array,
     read_only,
     real_number,
@@ -54,9 +56,12 @@ class Metrics(NamedTuple):
     mean_system_time: FloatArray
     """Mean time between arrival and departure."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (type(self), *self)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Instance(ArrayData, ModelData):
+class Instance(InputData, ModelData):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
@@ -293,7 +298,7 @@ class Instance(ArrayData, ModelData):
         Parameters
         ----------
         tokens : array_like, shape (..., N)
-            Copied, unless it is a read-only array of float64.
+            Copied, unless it is an array of float64 that nobody can write to.
 
         Raises
         ------
@@ -301,8 +306,8 @@ class Instance(ArrayData, ModelData):
             If they are not numbers, or the last axis is not N long.
         """
         array = self._numbers("tokens", tokens)
-        is_frozen = array.dtype == _FLOAT64 and not array.flags.writeable
-        return Evaluation(self, array if is_frozen else read_only(array))
+        is_safe = array.dtype == _FLOAT64 and is_frozen(array)
+        return Evaluation(self, array if is_safe else read_only(array))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""

@@ -36,10 +36,13 @@ class CrossValidation:
 
     @property
     def best(self) -> Solution:
-        """The answer with the least certified gap, the first of those that differ by rounding."""
+        """The optimal answer with the least certified gap; where none is optimal, of all.
+
+        The first of those that differ by rounding.
+        """
         # One level for all: the allowances of answers that agree differ in their last digits.
         noise = _NOISE * min(solution.certificate.allowance for solution in self.solutions)
-        return min(self.solutions, key=lambda solution: max(solution.gap, noise))
+        return min(self.solutions, key=lambda it: (not it.is_optimal, max(it.gap, noise)))
 
     @property
     def verdict(self) -> str:
@@ -72,6 +75,7 @@ class CrossValidation:
             {
                 "method": solution.method,
                 "status": solution.status.value,
+                "ended": solution.ended.value,
                 "backend_status": solution.backend_status,
                 "objective": solution.objective,
                 "gap": solution.gap,

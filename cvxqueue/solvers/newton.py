@@ -109,15 +109,17 @@ def require_attainable(instance: ModelData) -> None:
         best, reach = instance.lowest, float(greatest.mean_accuracy)
         for worth in _NEARLY_EVERYTHING:
             greedy = instance.priced(np.zeros(len(instance.couplings)))
-            greedy.importance = np.ones(instance.size)
-            greedy.accuracy_weight = worth * time
-            greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
+            vars(greedy).update(
+                importance=np.ones(instance.size),
+                accuracy_weight=worth * time,
+                couplings=tuple(c for c in instance.couplings if not c.is_floor),
+            )
             for found in dual_search(greedy, _maximize):
                 point = restored(greedy.evaluate(found.point.tokens))
                 if point is None:
                     continue
                 gap = coupled_gap(point, found.multipliers) + 2.0 * float(point.mean_system_time)
-                reach = min(reach, float(point.mean_accuracy) + gap / greedy.accuracy_weight)
+                reach = min(reach, float(point.mean_accuracy) + gap / (worth * time))
                 if point.mean_accuracy > best.mean_accuracy:
                     best = instance.evaluate(point.tokens)
             if reach - float(best.mean_accuracy) <= _KNOWN:
@@ -195,5 +197,5 @@ def _sample(instance: ModelData) -> ModelData:
     # Copies, because a view would touch a line of the cache for each number.
     step = max(1, min(instance.size // _SAMPLE, _SHARE))
     sample = instance.types(np.arange(0, instance.size, step))
-    sample.probabilities = sample.probabilities / sample.probabilities.sum()
+    vars(sample)["probabilities"] = sample.probabilities / sample.probabilities.sum()
     return sample

@@ -13,7 +13,7 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
-from cvxqueue.solution import Solution
+from cvxqueue.solution import Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, Progress, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
@@ -42,9 +42,9 @@ def solve(
     method : str, default "newton"
         A name from `methods()`.
     tolerance : float, optional
-        Certified gap to reach, relative to α Σ π w p + T. By default 1e-9, and for ``"newton"``
-        max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times that where
-        curves have kinks, and no less than 1e-9 under constraints on all types together.
+        Certified gap to reach, relative to α Σ π w p + T, at most 0.01. By default 1e-9, and for
+        ``"newton"`` max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times
+        that where curves have kinks, and no less than 1e-9 under constraints on all types together.
     max_iterations : int, optional
         Limit on the iterations; by default the method's own.
     time_limit : float, default infinity
@@ -102,9 +102,7 @@ def solve(
     # What a method imports does not count against the time limit.
     propose = chosen.load()
     limits = Limits(
-        tolerance=chosen.tolerance
-        if tolerance is None
-        else positive_number("tolerance", tolerance),
+        tolerance=chosen.tolerance if tolerance is None else allowed_tolerance(tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
         deadline=Deadline.after(
             time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
