@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from cvxqueue.shown import printable
+
 if TYPE_CHECKING:
     from cvxqueue.solution import Solution
 
@@ -21,7 +23,16 @@ __all__ = [
 
 
 class CvxqueueError(Exception):
-    """Base of every error that cvxqueue raises on purpose."""
+    """Base of every error that cvxqueue raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        Names of somebody else's making may be in it: what a terminal would obey is escaped.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class Entry(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typing import NoReturn
 
 from cvxqueue.cli.argument_types import not_negative, numbers, positive, whole
 from cvxqueue.cli.measurements import add_diagnose_arguments, add_fit_arguments
+from cvxqueue.cli.output import to_stdout
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 
@@ -33,6 +35,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInputError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Print the help or the version; argparse would not mind a full disk."""
+        with to_stdout():
+            sys.stdout.write(message)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.opening import as_path
 from cvxqueue.fitting.columns import (
     ANSWER_FIELDS,
     REQUEST_FIELDS,
@@ -20,7 +21,7 @@ from cvxqueue.fitting.columns import (
 )
 from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
-from cvxqueue.fitting.tables import Row, Table, as_path, read_table
+from cvxqueue.fitting.tables import Row, Table, read_table
 from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.suggest import nearest
 
