@@ -14,6 +14,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue import files
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.files.text import render
 from cvxqueue.integer import (
     Domains,
@@ -699,7 +700,7 @@ def test_the_tolerance_is_relative_to_the_answer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(cover, "climb", lambda _, start, **__: start)
     monkeypatch.setattr(cover, "_REBASES", 1)
     for tolerance in (1e-1, 1e-3, 1e-9):
-        proof = best_choice(choices, start, tolerance, 20.0)
+        proof = best_choice(choices, start, tolerance, Deadline.after(20.0))
         assert proof.is_exact
         assert proof.gap <= tolerance * proof.point.scale
 
@@ -719,8 +720,8 @@ def test_a_part_keeps_the_bound_of_the_whole(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(exact, "bounded", useless)
     monkeypatch.setattr(exact, "_searched", lambda *_: np.inf)
-    whole = exact._Tree(choices, choices.lowest, TOLERANCE, np.inf).nodes[0].excess
-    proof = best_choice(choices, choices.lowest, TOLERANCE, 20.0)
+    whole = exact._Tree(choices, choices.lowest, TOLERANCE, NEVER).nodes[0].excess
+    proof = best_choice(choices, choices.lowest, TOLERANCE, Deadline.after(20.0))
     assert len(found) > 2
     assert proof.gap <= whole + 3.0 * float(rounding_allowance(proof.point))
 
@@ -736,7 +737,7 @@ def test_a_cell_is_enumerated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exact, "search_cell", search_cell)
     monkeypatch.setattr(exact, "target_of", lambda *_: 0.0)
     choices = Choices(simple(max_tokens=400.0), Domains.of([Integers(), Integers()], 2))
-    proof = best_choice(choices, choices.lowest, TOLERANCE, 20.0)
+    proof = best_choice(choices, choices.lowest, TOLERANCE, Deadline.after(20.0))
     assert not proof.is_exact
     assert len(searched) == len(set(searched)) <= 20
 
@@ -897,7 +898,7 @@ def test_what_was_dropped_bounds_a_search_that_is_given_up() -> None:
     prices = Tangents(np.array([[0.0], [1.0]]), np.zeros(2), np.zeros((2, 2)))
     corners = Corners(np.zeros(4), np.zeros(4), (0.0, 0.0), 0.0)
     nothing = Shift(*np.zeros(3))
-    found = search(base, nothing, lists, prices, corners, -100.0, 1, np.inf)
+    found = search(base, nothing, lists, prices, corners, -100.0, 1, NEVER)
     assert found.picks is None
     together = Shift(*(first[1] + second[0] for first, second in zip(*lists[:2], strict=True)))
     assert found.dropped >= float(prices.worth(together).max(axis=-1).min()) == -1.0

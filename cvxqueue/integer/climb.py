@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.shift import Shift
@@ -27,7 +27,7 @@ class _Moves(NamedTuple):
 
 
 def climb(
-    choices: Choices, point: FloatArray, *, is_thorough: bool, deadline: float = np.inf
+    choices: Choices, point: FloatArray, *, is_thorough: bool, deadline: Deadline
 ) -> FloatArray:
     """Return a choice that no change of one type to a neighboring choice improves.
 
@@ -38,8 +38,7 @@ def climb(
         A stable choice.
     is_thorough : bool
         Whether to try longer changes of one type, and changes of two at once, as well.
-    deadline : float
-        On the clock of `time.perf_counter`.
+    deadline : Deadline
     """
     for _ in range(_ROUNDS):
         base = Base(choices, choices.evaluate(point))
@@ -47,7 +46,7 @@ def climb(
         changed = _best_single(base, moves)
         if changed is None and is_thorough:
             changed = _best_pair(base, moves)
-        if changed is None or time.perf_counter() > deadline:
+        if changed is None or deadline.is_over:
             break
         point = point.copy()
         point[moves.types[changed]] = moves.to[changed]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
@@ -29,7 +30,7 @@ _MOST_CELLS = 16
 _MARGIN = 1e-9
 
 
-def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: float) -> float:
+def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: Deadline) -> float:
     """Bound on what any choice gains over a stable one, in seconds, rounding included.
 
     Parameters
@@ -39,8 +40,7 @@ def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: flo
         Stable.
     effort : float
         Cells are cut until they cost less than this part of the bound.
-    deadline : float
-        On the clock of `time.perf_counter`.
+    deadline : Deadline
     """
     base = Base(choices, choices.evaluate(point))
     incumbent = Incumbent(base, target_of(base.point, 0.0), deadline)
@@ -49,7 +49,7 @@ def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: flo
 
 
 def bounded(
-    choices: Choices, start: FloatArray, target_at: Callable[[Base], float], deadline: float
+    choices: Choices, start: FloatArray, target_at: Callable[[Base], float], deadline: Deadline
 ) -> tuple[Incumbent, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed.
 
@@ -60,8 +60,7 @@ def bounded(
         A stable choice, from where a base is sought.
     target_at : callable
         Seconds within which a cell is closed, around a base.
-    deadline : float
-        On the clock of `time.perf_counter`.
+    deadline : Deadline
     """
     point = climb(choices, start, is_thorough=False, deadline=deadline)
     for _ in range(_REBASES):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cell_search import glance, search_cell
 from cvxqueue.integer.cells import Base, Bounds
 from cvxqueue.integer.choices import Choices
@@ -38,7 +38,7 @@ class Proof(NamedTuple):
     """Whether that is within the tolerance, or within what rounding can do to the objective."""
 
 
-def best_choice(choices: Choices, start: FloatArray, tolerance: float, time_limit: float) -> Proof:
+def best_choice(choices: Choices, start: FloatArray, tolerance: float, deadline: Deadline) -> Proof:
     """Find the best choice, and prove it to `tolerance` relative to `scale`.
 
     Parameters
@@ -48,10 +48,9 @@ def best_choice(choices: Choices, start: FloatArray, tolerance: float, time_limi
     start : ndarray, shape (N,)
         A stable choice to begin with.
     tolerance : float
-    time_limit : float
-        Seconds.
+    deadline : Deadline
     """
-    tree = _Tree(choices, start, _SOUGHT * tolerance, time.perf_counter() + time_limit)
+    tree = _Tree(choices, start, _SOUGHT * tolerance, deadline)
     tree.search()
     point = choices.evaluate(tree.best)
     is_exact = tree.gap <= target_of(point, tolerance)
@@ -83,12 +82,11 @@ class _Tree:
         A stable choice to begin with.
     tolerance : float
         Relative to the scale of the best choice.
-    deadline : float
-        On the clock of `time.perf_counter`.
+    deadline : Deadline
     """
 
     def __init__(
-        self, choices: Choices, start: FloatArray, tolerance: float, deadline: float
+        self, choices: Choices, start: FloatArray, tolerance: float, deadline: Deadline
     ) -> None:
         self.choices, self.tolerance, self.deadline = choices, tolerance, deadline
         self.target, self.best, self.gap = np.inf, start, 0.0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cells import Base
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
@@ -38,11 +37,10 @@ class Incumbent:
     base : Base
     target : float
         Seconds.
-    deadline : float
-        On the clock of `time.perf_counter`.
+    deadline : Deadline
     """
 
-    def __init__(self, base: Base, target: float, deadline: float) -> None:
+    def __init__(self, base: Base, target: float, deadline: Deadline) -> None:
         self.base, self.target, self.deadline = base, target, deadline
         self.ahead, self.best = 0.0, base.point.tokens
         # Bound on what is in the cells that have been closed.
@@ -62,4 +60,4 @@ class Incumbent:
     @property
     def is_over(self) -> bool:
         """Whether the time is up."""
-        return time.perf_counter() > self.deadline
+        return self.deadline.is_over

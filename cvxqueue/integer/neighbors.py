@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import NamedTuple
 
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
+from cvxqueue.deadline import Deadline
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.flips import flip
 from cvxqueue.integer.program import FlipProgram
@@ -38,7 +38,7 @@ class Combination(NamedTuple):
 
 
 def best_combination(
-    choices: Choices, relaxed: Evaluation, tolerance: float, time_limit: float
+    choices: Choices, relaxed: Evaluation, tolerance: float, deadline: Deadline
 ) -> Combination:
     """Search until no combination gains more than `tolerance` times the loss, or than rounding.
 
@@ -50,10 +50,8 @@ def best_combination(
         The continuous optimum between the least and the largest choice of each type.
     tolerance : float
         Relative to the loss of the best combination against `relaxed`.
-    time_limit : float
-        Seconds.
+    deadline : Deadline
     """
-    deadline = time.perf_counter() + time_limit
     lower, upper = choices.around(relaxed.tokens)
     starts = [rounding(choices, relaxed.tokens).point for rounding in (nearest, floor)]
     found = [flip(start, lower, upper) for start in starts]
@@ -69,8 +67,8 @@ def best_combination(
     allowed = max(tolerance * float(base.improvement(relaxed)), slack)
     is_tractable = program.open.size <= _LARGEST_PROGRAM
     seen: set[bytes] = set()
-    while is_tractable and bound - ahead > allowed and time.perf_counter() < deadline:
-        optimum = program.solve(whole=True, seconds=deadline - time.perf_counter())
+    while is_tractable and bound - ahead > allowed and not deadline.is_over:
+        optimum = program.solve(whole=True, seconds=deadline.remaining)
         bound = min(bound, optimum.bound)
         if optimum.flips is None:
             break
@@ -98,15 +96,14 @@ def _separable_bound(
     return max(float(gains.sum() - relaxed.improvement(base)), 0.0)
 
 
-def _linear_bound(program: FlipProgram, relaxed: Evaluation, deadline: float) -> float:
+def _linear_bound(program: FlipProgram, relaxed: Evaluation, deadline: Deadline) -> float:
     """Bound by fractions of flips, with tangents at the relaxation and at what these find."""
     program.add_tangent(relaxed)
     bound = np.inf
     for _ in range(_LINEAR_ROUNDS):
-        seconds = deadline - time.perf_counter()
-        if seconds <= 0:
+        if deadline.is_over:
             break
-        optimum = program.solve(whole=False, seconds=seconds)
+        optimum = program.solve(whole=False, seconds=deadline.remaining)
         is_settled = optimum.bound > _WORTHWHILE * bound
         bound = min(bound, optimum.bound)
         if is_settled or optimum.flips is None:

@@ -7,13 +7,13 @@ whose mean is off is bounded by a price that the remaining types cannot make goo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cells import Base
 from cvxqueue.integer.shift import Shift
 from cvxqueue.model.arrays import FloatArray
@@ -146,7 +146,7 @@ def search(
     corners: Corners,
     level: float,
     most: int,
-    deadline: float,
+    deadline: Deadline,
 ) -> Found:
     """Find the best choice that gains more than `level` over the base.
 
@@ -165,8 +165,8 @@ def search(
         Seconds over the base; what cannot exceed it is left out.
     most : int
         Partial choices kept at a time; of more, those with the smallest bounds are dropped.
-    deadline : float
-        On the clock of `time.perf_counter`: when it is over, few are kept.
+    deadline : Deadline
+        When it is over, what is left is bounded as it is.
     """
     order = sorted(range(len(lists)), key=lambda k: -float(np.ptp(lists[k].mean)))
     worths = [tangents.worth(lists[k]) for k in order]
@@ -189,7 +189,7 @@ def search(
         reaches: list[FloatArray] = []
         values: list[FloatArray] = []
         for rows in _chunks(counts):
-            if time.perf_counter() > deadline:
+            if deadline.is_over:
                 left = reach[rows.start :].max(axis=-1).min(axis=-1)
                 most_left = max(dropped, float(left.max()), *map(_top, values))
                 return Found(-np.inf, None, -np.inf, most_left)

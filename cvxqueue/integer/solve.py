@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cvxqueue.certificates import certified_objective
+from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
@@ -114,6 +115,7 @@ def solve_integer(
             f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
         )
     wanted, time_limit = _limits(method, tolerance, time_limit)
+    deadline = Deadline.after(time_limit)
     allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
     if allowed.has_levels and instance.constraints:
         raise InvalidInputError(
@@ -126,11 +128,10 @@ def solve_integer(
     require_stable(choices)
     continuous, relaxed = _relaxation(choices)
 
-    deadline = started + time_limit
     neighbors_gap, is_exact, is_repaired = None, False, False
     if method == "exact":
         start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
-        proof = best_choice(choices, start, wanted, time_limit)
+        proof = best_choice(choices, start, wanted, deadline)
         point, gap, is_exact = proof.point, proof.gap, proof.is_exact
     else:
         if method == "descent":
@@ -139,14 +140,14 @@ def solve_integer(
         elif relaxed is None:
             choices.refuse_levels()
         elif method == "neighbors":
-            combination = best_combination(choices, relaxed, wanted, time_limit)
+            combination = best_combination(choices, relaxed, wanted, deadline)
             point, neighbors_gap = combination.point, combination.gap
             is_exact = combination.is_exact
         else:
             point, is_repaired = _ROUNDINGS[method](choices, relaxed.tokens)
         # A method that took all of its time still gets a bound.
-        enough = time.perf_counter() + _BOUND_SHARE * time_limit
-        gap = upper_gain(choices, point.tokens, _EFFORT, max(deadline, enough))
+        enough = Deadline.after(max(deadline.remaining, _BOUND_SHARE * time_limit))
+        gap = upper_gain(choices, point.tokens, _EFFORT, enough)
     return IntegerSolution(
         instance=instance,
         domains=allowed,

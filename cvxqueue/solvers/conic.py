@@ -12,9 +12,7 @@ and instances of classes without cone data, go through cvxpy.
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -34,6 +32,7 @@ from cvxqueue.dcp import Formulation
 from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
 from cvxqueue.dcp.disciplined import disciplined, natural_scale
 from cvxqueue.dcp.limits import limited
+from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
@@ -101,7 +100,7 @@ def conic(
     BackendError
         While iterating, if the solver gave no usable point at all.
     """
-    deadline = math.inf if limits is None else time.perf_counter() + limits.time_limit
+    deadline = NEVER if limits is None else limits.deadline
     if not isinstance(polish, bool):
         raise InvalidInputError(f"polish must be True or False, got {polish!r}")
     # A solver's word for an infeasible program does not say what would do.
@@ -164,20 +163,20 @@ def _climb(
     path: _Path,
     rungs: list[Rung],
     time_option: str | None,
-    deadline: float,
+    deadline: Deadline,
 ) -> Iterator[Proposal]:
     """Make one attempt after the other, and propose every usable point."""
     bracket = order_bracket(instance)
     bounded = instance.replace(min_tokens=bracket.lower, max_tokens=bracket.upper)
     is_fruitless, words, cause = True, [], None
     for options, scaling, is_bounded in rungs:
-        started = time.perf_counter()
+        started = deadline.clock()
         program = path.write(bounded if is_bounded else instance, scaling)
-        setup_time = time.perf_counter() - started
-        remaining = deadline - time.perf_counter()
-        if remaining <= 0:
+        setup_time = deadline.clock() - started
+        remaining = deadline.remaining
+        if remaining <= 0.0:
             break
-        if time_option is not None and remaining < math.inf:
+        if time_option is not None and remaining < np.inf:
             options[time_option] = min(options.get(time_option, remaining), remaining)
         try:
             answer = path.solve(program, solver, options)

@@ -6,7 +6,6 @@ proposal on the instance, keeps the best, and derives the status from the certif
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from cvxqueue.certificates import (
     estimated_multipliers,
     restored,
 )
+from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray, read_only
@@ -76,7 +76,7 @@ class Limits(NamedTuple):
     tolerance: float | None
     """Relative gap to certify; ``None`` for `tightest_tolerance`."""
     max_iterations: int
-    time_limit: float
+    deadline: Deadline
     callback: Callable[[Progress], bool] | None
 
 
@@ -110,7 +110,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         The proposal with the least certified gap; the least tokens, moved to where the constraints
         hold, if nothing is proven of any.
     """
-    started = time.perf_counter()
+    started = limits.deadline.clock()
     best, best_gap, best_objective, multipliers = instance.lowest, np.inf, -np.inf, None
     backend_status, iterations, setup_time = "", 0, 0.0
     history: list[Iterate] = []
@@ -122,13 +122,14 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             proposal, status = None, Status.NUMERICAL_ERROR
             backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
         if proposal is None:
-            if time.perf_counter() - started >= limits.time_limit:
+            if limits.deadline.is_over:
                 status = Status.TIME_LIMIT
             break
         iterations += proposal.iterations
         setup_time += proposal.setup_time
-        elapsed = time.perf_counter() - started
-        is_last = iterations >= limits.max_iterations or elapsed >= limits.time_limit
+        elapsed = limits.deadline.clock() - started
+        is_late = limits.deadline.is_over
+        is_last = iterations >= limits.max_iterations or is_late
         if not (proposal.is_candidate or is_last or limits.callback is not None):
             continue
         proposed = proposal.evaluate()
@@ -157,7 +158,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if iterations >= limits.max_iterations:
             status = Status.ITERATION_LIMIT
             break
-        if elapsed >= limits.time_limit:
+        if is_late:
             status = Status.TIME_LIMIT
             break
     if best_gap == np.inf or (instance.couplings and status is not Status.OPTIMAL):
@@ -175,7 +176,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         backend_status=backend_status,
         iterations=iterations,
         setup_time=setup_time,
-        solve_time=time.perf_counter() - started - setup_time,
+        solve_time=limits.deadline.clock() - started - setup_time,
         history=tuple(history),
     )
 

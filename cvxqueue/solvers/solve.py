@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
+from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
@@ -98,14 +99,16 @@ def solve(
     if callback is not None and not callable(callback):
         raise InvalidInputError(f"callback must be callable, got {callback!r:.80}")
     chosen = find_method(method)
+    # What a method imports does not count against the time limit.
+    propose = chosen.load()
     limits = Limits(
         tolerance=chosen.tolerance
         if tolerance is None
         else positive_number("tolerance", tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
-        time_limit=time_limit
-        if time_limit == math.inf
-        else positive_number("time_limit", time_limit),
+        deadline=Deadline.after(
+            time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
+        ),
         callback=callback,
     )
     for option in options:
@@ -127,7 +130,7 @@ def solve(
             options["start"] = _stable_start(instance, start)
     if "limits" in chosen.parameters:
         options["limits"] = limits
-    solution = drive(instance, method, chosen.load()(instance, **options), limits)
+    solution = drive(instance, method, propose(instance, **options), limits)
     if on_failure == "raise" and not solution.is_optimal:
         raise ConvergenceError(solution)
     return solution

@@ -1,0 +1,45 @@
+"""The moment at which a search has to end, on a clock of its own."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["NEVER", "Deadline"]
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on a clock, handed to every loop that must not go on beyond it.
+
+    Parameters
+    ----------
+    at : float
+        Reading of the clock at which the time is up, in seconds; infinite for never.
+    clock : callable
+        Reads the clock, in seconds; it must never go backwards.
+    """
+
+    at: float
+    clock: Callable[[], float] = time.perf_counter
+
+    @classmethod
+    def after(cls, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Deadline:
+        """Return the moment so many seconds from now; a time limit may be infinite."""
+        return cls(clock() + seconds, clock)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up."""
+        return self.clock() >= self.at
+
+    @property
+    def remaining(self) -> float:
+        """Seconds that are left, and none once the time is up."""
+        return max(self.at - self.clock(), 0.0)
+
+
+NEVER = Deadline(math.inf)
+"""For a search without a time limit."""
