@@ -15,6 +15,7 @@ __all__ = [
     "BackendError",
     "ConvergenceError",
     "CvxqueueError",
+    "CvxqueueWarning",
     "Entry",
     "InfeasibleError",
     "InvalidInputError",
@@ -35,6 +36,10 @@ class CvxqueueError(Exception):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
+
+
+class CvxqueueWarning(UserWarning):
+    """Something is allowed, and probably not what was meant."""
 
 
 class Entry(NamedTuple):

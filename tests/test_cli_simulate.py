@@ -69,9 +69,7 @@ def test_given_tokens(given: str, tokens: list[float], capsys: Capture) -> None:
 def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
     times = np.round(np.cumsum(np.random.default_rng(0).gamma(0.5, 2.0, 2000)), 3)
     start = datetime(2026, 1, 31)
-    lines = [
-        f"{start + timedelta(seconds=time)},1" if dates else f"{time}" for time in times.tolist()
-    ]
+    lines = [f"{start + timedelta(seconds=time) if dates else time},1" for time in times.tolist()]
     path = trace(tmp_path, ["TIMESTAMP,Tokens", "", *lines])
     assert main(["simulate", SERVER, "--trace", path, "--match-rate", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
@@ -88,7 +86,7 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        ["\ufeff0", "1", "3"],
+        ["\ufeffarrival_s", "0", "1", "3"],
         ["timestamp_ms", "5000", "6000", "8000"],
         ["arrival_min", "0", "0.016666666666666666", "0.05"],
         ["arrival_hours", "0", f"{1 / 3600!r}", f"{3 / 3600!r}"],
@@ -96,7 +94,7 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
         ["start_ms", "2026-01-31 12:00:00", "2026-01-31 12:00:01", "2026-01-31 12:00:03"],
         # The clocks go forward.
         [
-            "t",
+            "sent",
             "2026-03-29T01:59:59+01:00",
             "2026-03-29T03:00:00+02:00",
             "2026-03-29T03:00:02+02:00",
@@ -115,13 +113,16 @@ def test_units_and_time_zones_of_a_trace(lines: list[str], tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["0", "1", "x"], "line 3: 'x' is no arrival time"),
-        (["0", "1", "inf"], "line 3: 'inf' is no arrival time"),
-        (["time", "5", "4"], "line 3: arrives before the one above it"),
-        (["time", "5"], "must have at least two arrivals"),
-        (["1700000000000", "1700000001000"], "later than any date"),
-        (["time", "0", '"1'], "is no CSV file"),
-        (["2026-01-31 12:00:00 x", "2026-01-31 12:00:01"], "line 1: "),
+        (["sent_s", "0", "x"], "line 3: sent_s = 'x' is neither a number nor a date"),
+        (["sent_s", "0", "inf"], "line 3: sent_s = 'inf' must be a finite number"),
+        (["sent_s", "5"], "must have arrivals at two different times, got 1"),
+        (["sent_s", "5", "5"], "must have arrivals at two different times, got 2"),
+        (["sent_s", "1700000000000", "1700000001000"], "later than any date; give seconds, and"),
+        (["sent_s", "0", '"1'], "quotation mark in line 3 is never closed"),
+        (["0.5", "1.5", "3"], "no column for arrivals"),
+        (["id_s", "7", "9"], "no column for arrivals"),
+        (["sent_s", *map(str, range(30))], "all 29 gaps are 1 s, as those of numbered rows"),
+        (["sent_us", *map(str, range(0, 9000, 300))], "30 in 0.0087 s are 3333 a second"),
     ],
 )
 def test_traces_that_are_refused(
@@ -142,7 +143,8 @@ def test_traces_that_are_refused(
         (["--tokens", "30000"], "tokens make the queue unstable"),
         (["--gap-scv", "-1"], "must be a finite number ≥ 0"),
         (["--trace", "no-such-file.csv"], "--trace: cannot read no-such-file.csv: No such file"),
-        (["--match-rate"], "--match-rate needs --trace"),
+        (["--match-rate"], "--column and --where need --trace"),
+        (["--column", "arrivals=t"], "--column and --where need --trace"),
         (["--integer", "--tokens", "1"], "not allowed with"),
     ],
 )

@@ -100,11 +100,11 @@ def to_stdout() -> Iterator[None]:
         raise InvalidInputError(f"cannot write standard output: {error.strerror}") from error
 
 
-def write_error(message: str) -> None:
+def write_error(message: str, kind: str = "error") -> None:
     """Write what is wrong on stderr; where that takes nothing, the exit status has to do."""
     if _is_open(sys.stderr):
         try:
-            sys.stderr.write(f"cvxqueue: error: {printable(message)}\n")
+            sys.stderr.write(f"cvxqueue: {kind}: {printable(message)}\n")
             sys.stderr.flush()
         except OSError:
             _drop(sys.stderr)

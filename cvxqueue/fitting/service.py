@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
+from cvxqueue.fitting.units import require_per_token
 from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
@@ -135,7 +136,8 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     ------
     InvalidInputError
         If a value is not allowed, there are fewer than three rows or two different numbers of
-        tokens, or the times do not increase with the tokens.
+        tokens, the times do not increase with the tokens, or the seconds per token are outside
+        1e-5 to 1, as in another unit.
 
     Examples
     --------
@@ -163,6 +165,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         lows[1] = min(lows[1], slope - reach)
         highs[1] = max(highs[1], slope + reach)
     _require_rise(float(theta[1] / unit), x, y)
+    require_per_token(float(theta[1] / unit))
     base = FittedParameter(
         float(theta[0]),
         float(errors[0]),
