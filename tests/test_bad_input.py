@@ -453,7 +453,7 @@ PATHS = {
     "load of nothing": Case(
         lambda folder: cq.load(folder / "none.toml"), ("none.toml", "No such file")
     ),
-    "load of a directory": Case(lambda folder: cq.load(folder), ("is a directory", "give a file in it")),
+    "load of a directory": Case(lambda folder: cq.load(folder), ("is a directory", "give a file")),
     "load of another suffix": in_file("bad.yaml", TABLES.encode(), "'.yaml'", ".toml, .json"),
     "load without a suffix": in_file("bad", TABLES.encode(), "''", ".toml, .json"),
     "load of a number": Case(

@@ -18,7 +18,7 @@ import cvxqueue as cq
 from cvxqueue.cli import main
 from cvxqueue.fitting import read_answers, read_requests
 
-# What the reading of one file may take: seconds of a processor, and bytes beside those taken before.
+# What reading a file may take: seconds of a processor, and bytes beside those taken before.
 MOST_SECONDS = 5.0
 MOST_BYTES = 1e9
 

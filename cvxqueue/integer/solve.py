@@ -21,6 +21,7 @@ from cvxqueue.integer.solution import IntegerSolution
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, nonnegative_number, positive_number
 from cvxqueue.model.domains import Domain, Domains
+from cvxqueue.shown import shown
 from cvxqueue.solution import Solution
 from cvxqueue.solvers import solve
 from cvxqueue.suggest import nearest as nearest_name
@@ -112,7 +113,7 @@ def solve_integer(
         )
     if method not in _METHODS:
         raise InvalidInputError(
-            f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
+            f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
         )
     wanted, time_limit = _limits(method, tolerance, time_limit)
     deadline = Deadline.after(time_limit)
