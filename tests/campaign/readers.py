@@ -121,7 +121,9 @@ def trial(seed: int, number: int) -> Report:
         path = Path(folder) / f"mutated{suffix.split()[0]}"
         path.write_bytes(content)
         is_instance = suffix in (".toml", ".json")
-        readers = [_read_instance] if is_instance else [_read_requests, read_answers]
+        readers: list[Callable[[Path], object]] = [_read_requests, read_answers]
+        if is_instance:
+            readers = [_read_instance]
         for read in readers:
             _try(read, path, suffix, report)
     return report
