@@ -115,8 +115,8 @@ def test_units_and_time_zones_of_a_trace(lines: list[str], tmp_path: Path, capsy
     [
         (["sent_s", "0", "x"], "line 3: sent_s = 'x' is neither a number nor a date"),
         (["sent_s", "0", "inf"], "line 3: sent_s = 'inf' must be a finite number"),
-        (["sent_s", "5"], "must have arrivals at two different times, got 1"),
-        (["sent_s", "5", "5"], "must have arrivals at two different times, got 2"),
+        (["sent_s", "5"], "must have two different arrival times"),
+        (["sent_s", "5", "5"], "must have two different arrival times"),
         (["sent_s", "1700000000000", "1700000001000"], "later than any date; give seconds, and"),
         (["sent_s", "0", '"1'], "quotation mark in line 3 is never closed"),
         (["0.5", "1.5", "3"], "no column for arrivals"),
@@ -151,6 +151,20 @@ def test_traces_that_are_refused(
 def test_words_that_are_refused(words: list[str], message: str, capsys: Capture) -> None:
     assert main(["simulate", SERVER, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_trace_is_chosen_from_as_fit_does(tmp_path: Path, capsys: Capture) -> None:
+    rows = ["when,model", "0.5,a", "0.75,b", "1.5,a", "x,a", "3.5,a"]
+    path = trace(tmp_path, rows)
+    chosen = ["--column", "arrivals=when_s", "--where", "model=a", "--max-malformed", "0.5"]
+    words = ["simulate", SERVER, "--tokens", "100", "--trace", path, *chosen]
+    assert main([*words, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    again = cq.simulate(cq.load(SERVER), 100.0, arrivals=[0.0, 1.0, 3.0])
+    assert data["mean_waiting_time"]["value"] == pytest.approx(again.mean_waiting_time.value)
+    assert "1 malformed row left out, the first: line 5: when = 'x'" in data["warnings"][0]
+    assert main(words) == 0
+    assert "warning: arrivals.csv: 1 malformed row left out" in capsys.readouterr().out
 
 
 def test_levels_have_no_tokens_to_simulate(tmp_path: Path, capsys: Capture) -> None:

@@ -185,7 +185,7 @@ def test_exact_data_are_recovered_exactly() -> None:
     assert found.to_dict()["rows"] == 4
 
 
-@pytest.mark.parametrize("factor", [1e-9, 1e9])
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_no_unit_is_better_than_another(factor: float) -> None:
     rng = np.random.default_rng(2)
     for _ in range(10):

@@ -141,6 +141,11 @@ ASKED = {
         r"'timestamp' of arrivals has a name without a unit and holds whole numbers: seconds, "
         r"milliseconds, or rows\? .*arrivals=timestamp_ms",
     ),
+    "Mooncake's with keys of their own": (
+        "t.jsonl",
+        lines(lambda k, t: {"chat_id": k, **hashed(k, t)}),
+        "arrivals=timestamp_ms",
+    ),
     "a JSON file of such lines": ("t.json", lines(whole), "arrivals=timestamp_ms"),
     "milliseconds since 1970": (
         "t.csv",
@@ -229,10 +234,13 @@ def test_a_simulation_replays_no_dates_that_cannot_be() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"request_rate": "inf"}, "request_rate is 'inf', and the client sent without waiting"),
+        (
+            {"request_rate": "inf"},
+            "request_rate is 'inf', no finite number: the client sent without",
+        ),
         ({"request_rate": float("inf")}, "request_rate is inf"),
         ({"request_rate": None}, "request_rate is None"),
-        ({"request_rate": 2.0, "max_concurrency": 4}, "max_concurrency is 4, and the client wait"),
+        ({"request_rate": 2.0, "max_concurrency": 4}, "max_concurrency is 4: the client waited"),
     ],
 )
 def test_what_a_client_sends_is_no_arrival(
@@ -322,6 +330,12 @@ def test_seconds_per_token_that_no_server_takes(kind: str, tmp_path: Path) -> No
         found = fit_service(stated.column("tokens"), stated.column("seconds"))
         assert found.per_token.value == pytest.approx(0.007)
         assert found.base.value == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("extreme", [1e308, 1e-320])
+def test_times_that_no_clock_shows_are_refused(extreme: float) -> None:
+    with pytest.raises(InvalidInputError, match=r"seconds\[5\].*from 1e-09 to 1e\+09"):
+        fit_service([*TOKENS, 4096.0], [0.007 * t for t in TOKENS] + [extreme])
 
 
 def test_whole_times_without_a_unit_are_asked_for(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def add_fit_arguments(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--confidence", metavar="C", type=confidence, default=0.95, help="of the intervals (0.95)"
     )
-    _add_reading(fit, "PART.", "; PART is service, accuracy or trace")
+    _add_reading(fit, "PART.", "")
 
 
 def add_diagnose_arguments(diagnose: argparse.ArgumentParser) -> None:
@@ -106,20 +106,21 @@ def add_trace_arguments(simulate: argparse.ArgumentParser) -> None:
 
 
 def _add_reading(parser: argparse.ArgumentParser, part: str, of: str) -> None:
+    parts = "; PART is service, accuracy or trace" if part else ""
     parser.add_argument(
         "--column",
         metavar=f"{part}FIELD=NAME",
         action="append",
         default=[],
-        help="column that holds a field, where its name is not a usual one, and behind it the unit "
-        f"that its name lacks, as in timestamp_ms{of}",
+        help=f"column{of} that holds a field, where its name is not a usual one; a unit of time "
+        f"that the name lacks is put behind it, as in timestamp_ms{parts}",
     )
     parser.add_argument(
         "--where",
         metavar=f"{part}NAME=VALUE",
         action="append",
         default=[],
-        help="use only the rows with this value in this column",
+        help=f"use only the rows{of} with this value in this column",
     )
     parser.add_argument(
         "--max-malformed",

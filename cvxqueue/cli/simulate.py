@@ -37,7 +37,8 @@ _STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}
 def run(options: argparse.Namespace) -> int:
     """Solve, simulate and print."""
     instance = read_instance(options.file)
-    arrivals, warnings = options.gap_scv, ()
+    arrivals = options.gap_scv
+    warnings: tuple[str, ...] = ()
     if options.trace is not None:
         rate = instance.arrival_rate if options.match_rate else None
         arrivals, warnings = _trace(options, rate)
@@ -110,10 +111,7 @@ def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray,
         requests = read(options, options.trace, ("arrivals",))
         times = np.sort(requests.column("arrivals"))
         if len(times) < 2 or times[-1] == 0:
-            raise InvalidInputError(
-                f"{options.trace}: must have arrivals at two different times, got {len(times)} at "
-                "one"
-            )
+            raise InvalidInputError(f"{options.trace}: must have two different arrival times")
         require_arrivals(f"{options.trace}: arrivals", times)
     except InvalidInputError as error:
         raise InvalidInputError(f"--trace: {error}") from error

@@ -257,8 +257,9 @@ def _curves(answers: Answers, confidence: float) -> dict[str, CurveFit]:
 
 
 def _arrivals(requests: Requests, confidence: float) -> ArrivalFit:
+    times = requests.column("arrivals")
     with _naming("trace", "", requests.source):
-        return fit_arrivals(requests.column("arrivals"), requests.types, confidence=confidence)
+        return fit_arrivals(times, requests.types, confidence=confidence)
 
 
 class _naming:  # noqa: N801 - reads as a word where it is used

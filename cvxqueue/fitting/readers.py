@@ -70,8 +70,7 @@ def read_requests(
     ------
     InvalidInputError
         If the file cannot be read, a column is missing, too many rows are malformed, or none is
-        left; if a unit of time is not stated and cannot be told, or start times are needed as
-        arrivals that are a client's own. The message starts with the path.
+        left; if a unit of time is not stated and cannot be told. The message starts with the path.
     """
     _, values, source = _read(path, REQUEST_FIELDS, needs, columns, where, format, max_malformed)
     arrays = {name: _array(found) for name, found in values.items() if name != "types"}
@@ -147,8 +146,6 @@ def _read(
         for name in needs:
             if name not in found:
                 raise InvalidInputError(_missing((name,), fields, table))
-        if "arrivals" in needs and table.sends:
-            raise InvalidInputError(table.sends)
         rows = _selected(table, where or {})
         # An optional column that is empty throughout is as good as none.
         used = {

@@ -19,6 +19,8 @@ from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 
 _SIGNIFICANCE = 0.05
+# A nanosecond to thirty years: the squares of any two compare without overflow.
+_SECONDS = (1e-9, 1e9)
 # A bend below this part of the mean time is rounding.
 _ROUNDING = 1e-6
 # A rise from the fewest to the most tokens below this part of the largest time is rounding.
@@ -204,7 +206,9 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
     x = np.atleast_1d(float_array("tokens", tokens))
     y = np.atleast_1d(float_array("seconds", seconds))
     require("tokens", x, x >= 0, "must be ≥ 0")
-    require("seconds", y, y > 0, "must be > 0 (a service time)")
+    shortest, longest = _SECONDS
+    allowed = f"must be > 0 (a service time), from {shortest:g} to {longest:g}"
+    require("seconds", y, (shortest <= y) & (y <= longest), allowed)
     if x.size != y.size:
         raise InvalidInputError(
             f"tokens and seconds must be of one length, got {x.size} and {y.size}"

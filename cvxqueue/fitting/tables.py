@@ -229,9 +229,9 @@ def _sends(runs: list[dict[str, Any]]) -> str:
     if len(runs) > 1:
         reason = f"the file holds {len(runs)} runs, and the time between them is no gap of arrivals"
     elif not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        reason = f"request_rate is {shown(rate)}, and the client sent without waiting"
+        reason = f"request_rate is {shown(rate)}, no finite number: the client sent without waiting"
     elif limit is not None:
-        reason = f"max_concurrency is {shown(limit)}, and the client waited for answers"
+        reason = f"max_concurrency is {shown(limit)}: the client waited for answers before it sent"
     else:
         return ""
     return (
