@@ -1,4 +1,4 @@
-"""Mutated files: what reads them succeeds or says why not, in 5 s and 1 GB, without a warning."""
+"""Mutated files: what reads them succeeds or says why not, in 5 s and 1 GB, without a stray warning."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 import cvxqueue as cq
+from cvxqueue.errors import CvxqueueWarning
 from cvxqueue.files.text import render
 from cvxqueue.fitting import read_answers, read_requests
 from tests.campaign.report import Report
@@ -134,6 +135,8 @@ def _try(read: Callable[[Path], object], path: Path, suffix: str, report: Report
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            # What the package itself warns of is said of the data.
+            warnings.simplefilter("ignore", CvxqueueWarning)
             read(path)
         report.count(f"{suffix} read")
     except cq.CvxqueueError as error:
