@@ -1,4 +1,4 @@
-"""Mutated files: what reads them succeeds or says why not, in 5 s and 1 GB, without a stray warning."""
+"""Mutated files: what reads them succeeds or says why not, in 5 s and 1 GB."""
 
 from __future__ import annotations
 
