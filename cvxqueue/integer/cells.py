@@ -32,6 +32,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.evaluation import LEAST_IDLE
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.model.queue import Prices
+from cvxqueue.shown import shown
 
 __all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
 
@@ -68,7 +69,7 @@ class Base:
         queue, instance = choices.instance.queue, choices.instance
         if not isinstance(queue, LinearFractionalQueue):
             raise InvalidInputError(
-                f"queue {queue!r:.80} has no integer bound: it must be one of the package's"
+                f"queue {shown(queue)} has no integer bound: it must be one of the package's"
             )
         by_mean, by_load, by_second = queue.weights
         self.choices, self.point, self.queue = choices, point, queue

@@ -21,6 +21,7 @@ from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.domains import Domain, Domains
+from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
 from cvxqueue.suggest import nearest as nearest_name
@@ -116,7 +117,7 @@ def solve_integer(
         )
     if method not in _METHODS:
         raise InvalidInputError(
-            f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
+            f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
         )
     if tolerance is not None:
         tolerance = allowed_tolerance(tolerance, zero=True)

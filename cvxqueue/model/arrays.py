@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.shown import shown
 
 __all__ = [
     "JENSEN_SLACK",
@@ -109,7 +110,7 @@ class InputData(ArrayData):
         unknown = sorted(set(changes) - set(self._fields()))
         if unknown:
             raise InvalidInputError(
-                f"{type(self).__name__} has no field {unknown[0]!r}; its fields are "
+                f"{type(self).__name__} has no field {shown(unknown[0])}; its fields are "
                 f"{', '.join(self._fields())}"
             )
         return type(self)(**{**self._fields(), **changes})
@@ -232,10 +233,10 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         raw = np.asarray(value)
     except ValueError:
         raise InvalidInputError(
-            Entry(name), f" must be {wanted}, got a ragged list: {value!r:.80}"
+            Entry(name), f" must be {wanted}, got a ragged list: {shown(value)}"
         ) from None
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(Entry(name), f" must be {wanted}, got {value!r:.80}")
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {shown(value)}")
     return raw
 
 
@@ -334,11 +335,11 @@ def whole_number(name: str, value: Any, *, least: int, unit: str) -> int:
 def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
     """Return a list of strings as a tuple, or raise an error that names the entry."""
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-        raise InvalidInputError(f"{name} must be a list of strings, got {value!r:.80}")
+        raise InvalidInputError(f"{name} must be a list of strings, got {shown(value)}")
     for position, entry in enumerate(value):
         if not isinstance(entry, str):
             raise InvalidInputError(
-                Entry(name, (position,)), f" must be a string, got {entry!r:.80}"
+                Entry(name, (position,)), f" must be a string, got {shown(entry)}"
             )
     return tuple(str(entry) for entry in value)
 

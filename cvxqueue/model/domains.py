@@ -21,6 +21,7 @@ from cvxqueue.model.arrays import (
     require,
     whole_number,
 )
+from cvxqueue.shown import shown
 
 __all__ = [
     "Domain",
@@ -193,7 +194,7 @@ class Domains:
             if not isinstance(domain, Domain):
                 raise InvalidInputError(
                     f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
-                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
+                    f"Menu(...) or LevelMenu(...), got {shown(domain)}"
                 )
 
     @classmethod
@@ -224,7 +225,7 @@ class Domains:
             if isinstance(given, str) or not isinstance(given, Sequence):
                 raise InvalidInputError(
                     "domains must be a domain such as Integers(), or one for each type, "
-                    f"got {given!r:.80}"
+                    f"got {shown(given)}"
                 )
             each = tuple(given)
         if len(each) != size:

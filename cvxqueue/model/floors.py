@@ -18,6 +18,7 @@ from cvxqueue.model.constraints import (
     Terms,
     probability,
 )
+from cvxqueue.shown import shown
 
 if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
@@ -104,12 +105,12 @@ class MinAccuracy(InputData, BoxConstraint):
         array = float_array("MinAccuracy: accuracy", accuracy)
         if not np.all((array >= 0.0) & (array <= 1.0)):
             raise InvalidInputError(
-                f"MinAccuracy: accuracy = {accuracy!r:.80} must lie in [0, 1] (a probability)"
+                f"MinAccuracy: accuracy = {shown(accuracy)} must lie in [0, 1] (a probability)"
             )
         kinds = str | int | np.integer
         if type is not None and (isinstance(type, bool) or not isinstance(type, kinds)):
             raise InvalidInputError(
-                f"MinAccuracy: type = {type!r:.80} must be the name or the position of a type"
+                f"MinAccuracy: type = {shown(type)} must be the name or the position of a type"
             )
         if type is not None and array.ndim:
             raise InvalidInputError("MinAccuracy: accuracy must be one number where type is given")
@@ -148,7 +149,7 @@ class MinAccuracy(InputData, BoxConstraint):
         floor = float(self._floors(instance)[position])
         most = float(instance.accuracy.value(instance.max_tokens)[position])
         return (
-            f"{Entry('accuracy', (position,))} of {instance.type_name(position)!r} must be "
+            f"{Entry('accuracy', (position,))} of {shown(instance.type_name(position))} must be "
             f"≥ {floor!r}, and is at most {at_most(most, 9)}, at max_tokens; lower the floor to "
             f"{at_least(most, 6)} or less, or raise max_tokens"
         )
@@ -159,13 +160,13 @@ def _position(instance: Instance, of: str | int) -> int:
         if instance.names is None or of not in instance.names:
             known = "no names" if instance.names is None else ", ".join(instance.names[:20])
             raise InvalidInputError(
-                f"constraints: MinAccuracy: type = {of!r} is not the name of a type; the instance "
-                f"has {known}"
+                f"constraints: MinAccuracy: type = {shown(of)} is not the name of a type; the "
+                f"instance has {known}"
             )
         return instance.names.index(of)
     if not 0 <= of < instance.size:
         raise InvalidInputError(
-            f"constraints: MinAccuracy: type = {of!r} must be the position of one of the "
+            f"constraints: MinAccuracy: type = {shown(of)} must be the position of one of the "
             f"{instance.size} types, from 0"
         )
     return int(of)

@@ -30,6 +30,7 @@ from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
+from cvxqueue.shown import shown
 
 __all__ = ["Instance", "Metrics", "require_instance"]
 
@@ -181,7 +182,7 @@ class Instance(InputData, ModelData):
             ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),
         ):
             if isinstance(law, type) or not hasattr(law, "broadcast"):
-                raise InvalidInputError(f"{field} must be {kinds}, got {law!r:.80}")
+                raise InvalidInputError(f"{field} must be {kinds}, got {shown(law)}")
             data = law.broadcast(length)
             if len(data.shape) > 1:
                 raise InvalidInputError(
@@ -190,7 +191,7 @@ class Instance(InputData, ModelData):
                 )
             keep(field, data)
         if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
-            raise InvalidInputError(f"queue must be a queue such as FIFO(), got {queue!r:.80}")
+            raise InvalidInputError(f"queue must be a queue such as FIFO(), got {shown(queue)}")
         keep("queue", FIFO() if queue is None else queue)
 
         keep("names", None if names is None else _distinct_names(names, length))
@@ -198,7 +199,7 @@ class Instance(InputData, ModelData):
         self._keep_constraints(constraints)
         for field, text in (("name", name), ("description", description)):
             if not isinstance(text, str):
-                raise InvalidInputError(f"{field} must be a string, got {text!r:.80}")
+                raise InvalidInputError(f"{field} must be a string, got {shown(text)}")
             keep(field, text)
         keep("sources", text_tuple("sources", sources))
 
@@ -265,14 +266,14 @@ class Instance(InputData, ModelData):
         """Check the constraints and cut the box to what they leave of it."""
         if isinstance(constraints, Constraint) or not isinstance(constraints, Sequence):
             raise InvalidInputError(
-                f"constraints must be a list of constraints, got {constraints!r:.80}"
+                f"constraints must be a list of constraints, got {shown(constraints)}"
             )
         lower, upper = self.min_tokens, self.max_tokens
         for place, constraint in enumerate(constraints):
             if not isinstance(constraint, Constraint):
                 raise InvalidInputError(
                     f"constraints[{place}] must be a constraint such as MaxMeanSystemTime(2.0), "
-                    f"got {constraint!r:.80}"
+                    f"got {shown(constraint)}"
                 )
             constraint.require_allowed(self)
             if isinstance(constraint, BoxConstraint):
@@ -430,7 +431,7 @@ class Instance(InputData, ModelData):
         return point
 
     def __repr__(self) -> str:
-        label = f"{self.name!r}, " if self.name else ""
+        label = f"{shown(self.name)}, " if self.name else ""
         return (
             f"Instance({label}{self.size} type{'s' * (self.size != 1)}, "
             f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
@@ -454,11 +455,11 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
         raise InvalidInputError(Entry("names", (kept.index(""),)), " must not be empty")
     if len(set(kept)) != length:
         repeated = next(entry for entry in kept if kept.count(entry) > 1)
-        raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")
+        raise InvalidInputError(f"names must be distinct, got {shown(repeated)} more than once")
     return kept
 
 
 def require_instance(instance: object) -> None:
     """Raise an error where an argument called ``instance`` is none."""
     if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+        raise InvalidInputError(f"instance must be an Instance, got {shown(instance)}")

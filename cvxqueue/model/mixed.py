@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.arrays import FloatArray, LawData, float_array, frozen, kept, require
+from cvxqueue.shown import shown
 
 __all__ = ["MixedAccuracy"]
 
@@ -196,12 +197,12 @@ class MixedAccuracy(LawData):
 
 def _checked_curves(curves: Any) -> list[AccuracyCurve]:
     if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
-        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {curves!r:.80}")
+        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {shown(curves)}")
     for position, curve in enumerate(curves):
         if isinstance(curve, type) or not hasattr(curve, "inverse_slope"):
             raise InvalidInputError(
                 f"accuracy.curves[{position}] must be an accuracy curve such as "
-                f"SaturatingExponential, got {curve!r:.80}"
+                f"SaturatingExponential, got {shown(curve)}"
             )
         if isinstance(curve, MixedAccuracy):
             raise InvalidInputError(

@@ -13,6 +13,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, frozen
 from cvxqueue.model.data import ModelData
+from cvxqueue.shown import shown
 from cvxqueue.solution import ENTRIES, BatchSolution, Claims, allowed_tolerance, claims_of
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
@@ -164,7 +165,7 @@ def _stacked(
         own = getattr(instance, name)
         if law is not None and not isinstance(law, type(own)):
             raise InvalidInputError(
-                f"{name} must be {type(own).__name__}, as in the instance, got {law!r:.80}"
+                f"{name} must be {type(own).__name__}, as in the instance, got {shown(law)}"
             )
         chosen = own if law is None else law.broadcast(size)
         fields[name] = chosen

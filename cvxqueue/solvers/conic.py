@@ -36,6 +36,7 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
 from cvxqueue.solvers.direct import solve_cones
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
@@ -102,7 +103,7 @@ def conic(
     """
     deadline = NEVER if limits is None else limits.deadline
     if not isinstance(polish, bool):
-        raise InvalidInputError(f"polish must be True or False, got {polish!r}")
+        raise InvalidInputError(f"polish must be True or False, got {shown(polish)}")
     # A solver's word for an infeasible program does not say what would do.
     require_attainable(instance)
     back_end = find_back_end(solver)

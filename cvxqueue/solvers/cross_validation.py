@@ -10,6 +10,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.shown import shown
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
@@ -137,7 +138,7 @@ def cross_validate(
     """
     require_instance(instance)
     if isinstance(methods, str):
-        raise InvalidInputError(f"methods must be a sequence of names, got {methods!r}")
+        raise InvalidInputError(f"methods must be a sequence of names, got {shown(methods)}")
     if methods is None:
         methods = [method.name for method in able_methods(instance)]
     names = [find_method(name).name for name in methods]

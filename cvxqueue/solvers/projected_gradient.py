@@ -17,6 +17,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.summation import accurate_sum
+from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 
 __all__ = ["projected_gradient"]
@@ -51,7 +52,7 @@ def projected_gradient(
         If `metric` is neither.
     """
     if metric not in ("diagonal", "scalar"):
-        raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {metric!r}")
+        raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {shown(metric)}")
     tokens = order_bracket(instance).lower if start is None else start
     point = instance.evaluate(tokens)
     certified = step_size(instance, tokens)
