@@ -17,6 +17,7 @@ from cvxqueue.certificates import (
     relative_gap,
 )
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import at_least, at_most
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import (
     ArrayData,
@@ -29,6 +30,7 @@ from cvxqueue.model.arrays import (
 )
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.plain import plain
+from cvxqueue.shown import shown
 
 __all__ = [
     "ENTRIES",
@@ -121,7 +123,7 @@ def require_ended(ended: object) -> None:
     if not isinstance(ended, Ended):
         allowed = ", ".join(f"Ended.{entry.name}" for entry in Ended)
         raise InvalidInputError(
-            f"ended must be one of {allowed}, got {ended!r:.80}: whether an answer is optimal "
+            f"ended must be one of {allowed}, got {shown(ended)}: whether an answer is optimal "
             "follows from its certificate"
         )
 
@@ -177,7 +179,7 @@ class Solution(ArrayData):
     def __post_init__(self) -> None:
         if not isinstance(self.certificate, Certificate):
             raise InvalidInputError(
-                f"certificate must be a Certificate, got {self.certificate!r:.80}"
+                f"certificate must be a Certificate, got {shown(self.certificate)}"
             )
         require_ended(self.ended)
         history = tuple(Iterate(int(row[0]), *map(float, row[1:])) for row in self.history)
@@ -322,8 +324,8 @@ class Solution(ArrayData):
         width = max(9, *(len(name) for name in names))
         lines = [
             f"{self.method}: {self.status.value} ({self.advice})",
-            f"objective {self.objective:.9g} s, certified gap {self.gap:.2g} s "
-            f"(relative {self.relative_gap:.2g})",
+            f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
+            f"(relative {at_most(self.relative_gap)})",
             f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}",
             *(
@@ -419,7 +421,7 @@ class BatchSolution(ArrayData):
 
     def __post_init__(self) -> None:
         if not isinstance(self.variants, ModelData):
-            raise InvalidInputError(f"variants must be ModelData, got {self.variants!r:.80}")
+            raise InvalidInputError(f"variants must be ModelData, got {shown(self.variants)}")
         self.variants.require_allowed()
         count, size = np.size(self.variants.arrival_rate), self.variants.size
         tokens, tolerance = read_only(self.tokens), read_only(self.tolerance)

@@ -37,6 +37,7 @@ from cvxqueue.model.arrays import (
     require,
 )
 from cvxqueue.model.plain import plain
+from cvxqueue.shown import shown
 
 __all__ = ["Certificate", "certify"]
 
@@ -353,7 +354,7 @@ def _allocation(given: ArrayLike | None, size: int) -> FloatArray:
     except (ValueError, OverflowError):
         raw = np.empty(0, dtype=object)
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(f"tokens must be numbers of shape ({size},), got {given!r:.80}")
+        raise InvalidInputError(f"tokens must be numbers of shape ({size},), got {shown(given)}")
     if raw.shape != (size,):
         raise InvalidInputError(
             f"tokens must have shape ({size},), one entry for each type, got shape {raw.shape}"

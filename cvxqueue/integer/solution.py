@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import at_least, at_most
 from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.exact import best_choice
@@ -270,13 +271,13 @@ class IntegerSolution(ArrayData):
         if self.method == "exact":
             if self.is_exact:
                 return "no allocation in the domains is better"
-            return f"the best found; another may gain {self.gap:.2g} s (raise time_limit)"
+            return f"the best found; another may gain {at_most(self.gap)} s (raise time_limit)"
         if self.is_exact:
             return "the best combination of neighbors"
         if self.neighbors_gap is not None:
             return (
                 "the best combination of neighbors found; another may gain "
-                f"{self.neighbors_gap:.2g} s (raise time_limit)"
+                f"{at_most(self.neighbors_gap)} s (raise time_limit)"
             )
         if self.is_repaired:
             return "rounded down, because the nearest choices are unstable"
@@ -289,10 +290,10 @@ class IntegerSolution(ArrayData):
 
     def _loss_line(self) -> str:
         if self.continuous is None:
-            return f"objective {self.objective:.9g} s"
+            return f"objective {at_least(self.objective, 9)} s"
         return (
-            f"objective {self.objective:.9g} s, loss {self.loss:.2g} s against the continuous "
-            f"optimum (at most {self.loss_bound:.2g} s)"
+            f"objective {at_least(self.objective, 9)} s, loss {at_most(self.loss)} s against the "
+            f"continuous optimum (at most {at_most(self.loss_bound)} s)"
         )
 
     def __str__(self) -> str:
@@ -302,7 +303,7 @@ class IntegerSolution(ArrayData):
         lines = [
             f"{self.method}: {self._verdict()}",
             self._loss_line(),
-            f"no allocation in the domains gains more than {self.gap:.2g} s",
+            f"no allocation in the domains gains more than {at_most(self.gap)} s",
             f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}",
             "",
