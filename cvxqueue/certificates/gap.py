@@ -27,7 +27,9 @@ _SUMMATION = 1.0 + 1e-11
 
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = _ROUNDINGS * (point.benefit + point.mean_system_time / point.idle)
+    allowance: FloatArray = (
+        _ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    )
     return allowance
 
 

@@ -143,6 +143,18 @@ class ModelData:
         """α w (p − p(0)): what the thinking of each type is worth, in seconds."""
         return self.accuracy.weighted(self.accuracy_value)
 
+    @kept
+    def shortfall(self) -> FloatArray:
+        """What accuracies below zero cost, α Σ π w max(−p(0), 0), in seconds, shape (...).
+
+        Only a curve that is continued to 0 tokens may have them, by rounding.
+        """
+        if self.accuracy.is_smooth:
+            return np.zeros(())
+        below = np.maximum(-self.accuracy.value(np.zeros(self.size)), 0.0)
+        shortfall: FloatArray = np.vecdot(self.probabilities * self.accuracy_value, below)
+        return shortfall
+
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""
         return tokens.clip(self.lower, self.upper)

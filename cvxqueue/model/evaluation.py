@@ -135,10 +135,18 @@ class Evaluation:
         """Objective J = α Σ π w p − T, in seconds, shape (...); −inf outside stability."""
         return self.benefit - self.mean_system_time
 
+    @property
+    def benefit_size(self) -> FloatArray:
+        """α Σ π w |p|, in seconds, shape (...): what the benefit is rounded in proportion to.
+
+        Where a line continued to 0 tokens misses it by rounding, both parts of p count.
+        """
+        return self.benefit + 2.0 * self.instance.shortfall
+
     @kept
     def scale(self) -> FloatArray:
         """α Σ π w p + T, in seconds: the size of what the objective is a difference of."""
-        return self.benefit + self.mean_system_time
+        return self.benefit_size + self.mean_system_time
 
     @kept
     def prices(self) -> Prices:
