@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["Bracket", "order_bracket"]
@@ -29,6 +30,7 @@ class Bracket(NamedTuple):
     """shape (N,)"""
 
 
+@quiet
 def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
     """Return a box that contains the optimum, by the order-reversing response map.
 

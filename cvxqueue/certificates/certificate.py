@@ -25,6 +25,7 @@ from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only, require
 from cvxqueue.model.plain import plain
 
@@ -267,6 +268,7 @@ class Certificate(ArrayData):
         )
 
 
+@quiet
 def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
     """Return what can be proven of an allocation, whoever found it.
 

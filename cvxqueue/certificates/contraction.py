@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
 
 __all__ = ["Contraction", "contraction"]
@@ -65,6 +66,7 @@ class Contraction(ArrayData):
         return "the order bracket, in which the optimum lies"
 
 
+@quiet
 def contraction(instance: Instance, bracket: Bracket | None = None) -> Contraction:
     """Return bounds on the slope of the response map.
 

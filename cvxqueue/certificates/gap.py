@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["certified_gap", "certified_objective", "rounding_allowance", "type_gaps"]
@@ -25,14 +26,14 @@ _COST_ERRORS = 16.0
 _SUMMATION = 1.0 + 1e-11
 
 
+@quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = (
-        _ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
-    )
+    allowance: FloatArray = _ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
     return allowance
 
 
+@quiet
 def certified_objective(point: Evaluation) -> FloatArray:
     """Objective, rounded down: the exact J at these tokens is no less, nor is the optimum.
 
@@ -51,6 +52,7 @@ def certified_objective(point: Evaluation) -> FloatArray:
     return np.where(point.idle > 0.0, objective, -np.inf)
 
 
+@quiet
 def type_gaps(point: Evaluation) -> FloatArray:
     """Each type's share of the gap, in seconds, shape (..., N), without what rounding can do.
 
@@ -59,6 +61,7 @@ def type_gaps(point: Evaluation) -> FloatArray:
     return np.maximum(point.separable_gains(point.reachable_response), 0.0)
 
 
+@quiet
 def certified_gap(point: Evaluation) -> FloatArray:
     """Proven bound on max J less the certified objective, in seconds.
 

@@ -18,6 +18,7 @@ import numpy as np
 from cvxqueue.certificates.coupled import coupled_gap, excesses, is_satisfied, lagrangian
 from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["estimated_multipliers"]
@@ -52,6 +53,7 @@ class _Bound(NamedTuple):
     hessian: FloatArray
 
 
+@quiet
 def estimated_multipliers(point: Evaluation) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.certificates.bracket import order_bracket
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, read_only, require
 from cvxqueue.model.summation import accurate_sum
 
@@ -68,6 +69,7 @@ class StepSize(ArrayData):
 
 
 @np.errstate(over="ignore", divide="ignore")
+@quiet
 def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     """Return curvature bounds on the level set of a start.
 

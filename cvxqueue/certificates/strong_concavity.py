@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 
 __all__ = ["StrongConcavity", "strong_concavity"]
 
@@ -39,6 +40,7 @@ class StrongConcavity:
 
 
 @np.errstate(over="ignore", divide="ignore")
+@quiet
 def strong_concavity(instance: Instance) -> StrongConcavity:
     """Return lower bounds on the curvature of −J.
 

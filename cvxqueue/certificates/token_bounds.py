@@ -6,6 +6,7 @@ import numpy as np
 
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["token_bounds"]
@@ -18,6 +19,7 @@ _SHARP = 1e-9
 _ROUNDING = 1.0 + 1e-6
 
 
+@quiet
 def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     """Interval of each type that contains its optimal tokens, shape (N, 2).
 

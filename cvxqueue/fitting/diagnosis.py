@@ -16,6 +16,7 @@ from cvxqueue.fitting.readers import read_requests
 from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.plain import plain
 
@@ -87,6 +88,7 @@ class Diagnosis:
         )
 
 
+@quiet
 def diagnose(
     requests: str | os.PathLike[str] | Requests | Mapping[str, Any],
     *,

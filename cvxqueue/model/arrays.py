@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.model.arithmetic import quiet
 
 __all__ = [
     "JENSEN_SLACK",
@@ -48,8 +49,12 @@ class ArrayData:
 
     Two objects are equal when they are of one class and all their fields are equal; equal objects
     have equal hashes. Copies and unpickled objects go through the constructor, so their arrays are
-    checked and read-only as well.
+    checked and read-only as well. Their methods compute whatever the settings of the caller.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        quiet(cls)
 
     def _fields(self) -> dict[str, Any]:
         names: dict[str, Any] = type(self).__dataclass_fields__  # type: ignore[attr-defined]
@@ -110,7 +115,7 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
     """
 
     def __init__(self, function: Callable[[_Owner], _Value]) -> None:
-        self._function = function
+        self._function = quiet(function)
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type[_Owner], name: str) -> None:

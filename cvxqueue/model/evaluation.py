@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, kept
 from cvxqueue.model.queue import Prices, PriceSlopes
 from cvxqueue.model.summation import accurate_sum
@@ -23,6 +24,7 @@ LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
 _ROUNDED_UP = 1.0 + 1e-12
 
 
+@quiet
 class Evaluation:
     """The closed forms of an instance at given tokens, computed when asked for and kept.
 

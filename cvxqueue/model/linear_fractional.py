@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.queue import Curvature, Prices, PriceSlopes, RelativeSlopes
 
@@ -38,6 +39,7 @@ class Weights(NamedTuple):
     """ω, of λ m2/2."""
 
 
+@quiet
 class LinearFractionalQueue(ABC):
     """The closed forms that the queues share, for any weights."""
 
@@ -227,6 +229,7 @@ class LinearFractionalQueue(ABC):
         return RelativeSlopes(mean_slope, second_slope, by_second * pressure / at_peak)
 
 
+@quiet
 @dataclass(frozen=True)
 class PricedQueue(LinearFractionalQueue):
     """A queue whose system time and waiting time have prices of their own, as in a Lagrangian.

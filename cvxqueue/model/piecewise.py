@@ -326,3 +326,6 @@ class _Weighted(PiecewiseLinear):
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type, unchecked."""
         return type(self)(self._curve.mapped(function), function(self._value))
+
+    def __repr__(self) -> str:
+        return f"{self._curve!r} in seconds"

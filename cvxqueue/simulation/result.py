@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
@@ -25,6 +26,7 @@ _TYPES_SHOWN = 20
 _LONG_ENOUGH = 1000.0
 
 
+@quiet
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Simulation:
     """Estimates of what an operator would measure at an allocation.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import BatchSums, Estimate
@@ -30,6 +31,7 @@ _LOOKS = (2, 4, 8, 16)
 _FEWEST_TO_STOP = 10
 
 
+@quiet
 def simulate(
     instance: Instance,
     tokens: ArrayLike,
@@ -129,6 +131,7 @@ def simulate(
     )[0]
 
 
+@quiet
 def compare(
     instance: Instance,
     allocations: Sequence[ArrayLike],
@@ -198,6 +201,7 @@ def compare(
     )
 
 
+@quiet
 def waiting_tail(
     instance: Instance,
     tokens: ArrayLike,

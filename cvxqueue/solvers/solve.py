@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.driver import Limits, Progress, drive
@@ -21,6 +22,7 @@ from cvxqueue.suggest import nearest
 __all__ = ["allowed_iterations", "solve"]
 
 
+@quiet
 def solve(
     instance: Instance,
     method: str = "newton",
