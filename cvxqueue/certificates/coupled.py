@@ -155,10 +155,9 @@ def _least_step(
     is_free = instance.upper > instance.lower
     step: FloatArray = np.zeros_like(point.tokens)
     for _ in range(len(gradients) + 2):
-        with np.errstate(all="ignore"):
-            scaled = np.where(is_free, gradients / metric, 0.0)
-            system = scaled @ gradients.T
-            unit = 1.0 / np.sqrt(system.diagonal())
+        scaled = np.where(is_free, gradients / metric, 0.0)
+        system = scaled @ gradients.T
+        unit = 1.0 / np.sqrt(system.diagonal())
         if not (np.isfinite(system).all() and np.isfinite(amounts).all()):
             return None
         # What no free type changes, no step mends.

@@ -47,8 +47,7 @@ def certified_objective(point: Evaluation) -> FloatArray:
     ndarray, shape (...)
         In seconds; −inf where the queue is unstable.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        objective = point.objective - rounding_allowance(point)
+    objective = point.objective - rounding_allowance(point)
     return np.where(point.idle > 0.0, objective, -np.inf)
 
 
@@ -77,12 +76,11 @@ def certified_gap(point: Evaluation) -> FloatArray:
     ndarray, shape (...)
         Infinite where the queue is unstable.
     """
-    with np.errstate(all="ignore"):
-        gap = 2.0 * rounding_allowance(point)
-        for part in point.parts:
-            gap = gap + _part_gap(part)
-        # What is not a number proves nothing.
-        return np.where((point.idle > 0.0) & (gap < np.inf), gap, np.inf)
+    gap = 2.0 * rounding_allowance(point)
+    for part in point.parts:
+        gap = gap + _part_gap(part)
+    # What is not a number proves nothing.
+    return np.where((point.idle > 0.0) & (gap < np.inf), gap, np.inf)
 
 
 def _part_gap(point: Evaluation) -> FloatArray:

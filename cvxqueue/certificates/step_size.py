@@ -68,7 +68,6 @@ class StepSize(ArrayData):
         return f"allocations in the box with objective ≥ {self.level:.9g} s"
 
 
-@np.errstate(over="ignore", divide="ignore")
 @quiet
 def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     """Return curvature bounds on the level set of a start.

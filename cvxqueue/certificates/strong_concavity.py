@@ -39,7 +39,6 @@ class StrongConcavity:
         return "every stable allocation in the box"
 
 
-@np.errstate(over="ignore", divide="ignore")
 @quiet
 def strong_concavity(instance: Instance) -> StrongConcavity:
     """Return lower bounds on the curvature of −J.

@@ -55,8 +55,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
     """
     instance = point.instance
     value, cost = instance.accuracy_value, point.marginal_cost
-    with np.errstate(over="ignore"):
-        allowed = _ROUNDING * slack / instance.probabilities
+    allowed = _ROUNDING * slack / instance.probabilities
 
     def loss(tokens: FloatArray) -> FloatArray:
         difference = value * instance.accuracy.difference(best, tokens)
@@ -72,8 +71,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
             break
         tokens = best + towards * outside
         slope = towards * (cost - value * instance.accuracy.slope(tokens))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            newton = outside - (loss(tokens) - allowed) / slope
+        newton = outside - (loss(tokens) - allowed) / slope
         halving = np.where(inside > 0.0, np.sqrt(inside) * np.sqrt(outside), 0.5 * outside)
         is_halved = (step % 3 == 2) | ~((newton > inside) & (newton < outside))
         candidate = np.where(is_halved, halving, newton)

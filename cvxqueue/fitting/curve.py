@@ -16,6 +16,7 @@ from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
@@ -96,6 +97,7 @@ class CurveFit:
         )
 
 
+@quiet
 def fit_curve(
     tokens: ArrayLike,
     correct: ArrayLike | None = None,

@@ -187,8 +187,7 @@ class Evaluation:
     @kept
     def unclipped_response(self) -> FloatArray:
         """Tokens at which the marginal benefit meets today's marginal cost, box left out."""
-        with np.errstate(divide="ignore", over="ignore"):
-            return self.instance.benefit.inverse_slope(self.marginal_cost)
+        return self.instance.benefit.inverse_slope(self.marginal_cost)
 
     @kept
     def response(self) -> FloatArray:
@@ -209,9 +208,8 @@ class Evaluation:
         rate = np.asarray(instance.arrival_rate)[..., np.newaxis]
         idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + LEAST_IDLE
         service = instance.service
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)
-            tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
+        longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)
+        tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
         # Room without end need not be a number.
         return np.fmin(instance.upper, tokens)
 

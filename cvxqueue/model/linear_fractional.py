@@ -172,7 +172,6 @@ class LinearFractionalQueue(ABC):
         bound: FloatArray = 2.0 * idle * work / (by_second * arrival_rate)
         return bound
 
-    @np.errstate(over="ignore")
     def curvature(
         self, arrival_rate: float | FloatArray, second_moment: float, idle: float
     ) -> Curvature:

@@ -91,28 +91,27 @@ def concave_majorant(tokens: FloatArray, values: FloatArray) -> Corners:
     may lose every digit of the accuracies, and one between points that lie close together most.
     """
     zero = np.zeros_like(tokens[0])
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        here: FloatArray = zero
-        height = _continued(tokens, values)
-        corners, slopes = [(here, height[0])], [zero]
-        for _ in range(tokens.shape[0]):
-            steps = two_sum(tokens, -here)
-            rises = two_sum(values, -height[0])
-            each = quotient((rises[0], rises[1] - height[1]), steps)
-            is_ahead = tokens > here
-            high = np.where(is_ahead, each[0], -1.0)
-            most = high.max(axis=0)
-            is_rising = most > 0.0
-            if not is_rising.any():
-                break
-            low = np.where(high == most, each[1], -np.inf)
-            farthest = tokens.shape[0] - 1 - np.argmax(low[::-1], axis=0)[np.newaxis]
-            place, value = (np.take_along_axis(a, farthest, axis=0)[0] for a in (tokens, values))
-            slopes[-1] = np.where(is_rising, most, 0.0)
-            here = np.where(is_rising, place, here)
-            height = np.where(is_rising, value, height[0]), np.where(is_rising, 0.0, height[1])
-            corners.append((here, height[0]))
-            slopes.append(zero)
+    here: FloatArray = zero
+    height = _continued(tokens, values)
+    corners, slopes = [(here, height[0])], [zero]
+    for _ in range(tokens.shape[0]):
+        steps = two_sum(tokens, -here)
+        rises = two_sum(values, -height[0])
+        each = quotient((rises[0], rises[1] - height[1]), steps)
+        is_ahead = tokens > here
+        high = np.where(is_ahead, each[0], -1.0)
+        most = high.max(axis=0)
+        is_rising = most > 0.0
+        if not is_rising.any():
+            break
+        low = np.where(high == most, each[1], -np.inf)
+        farthest = tokens.shape[0] - 1 - np.argmax(low[::-1], axis=0)[np.newaxis]
+        place, value = (np.take_along_axis(a, farthest, axis=0)[0] for a in (tokens, values))
+        slopes[-1] = np.where(is_rising, most, 0.0)
+        here = np.where(is_rising, place, here)
+        height = np.where(is_rising, value, height[0]), np.where(is_rising, 0.0, height[1])
+        corners.append((here, height[0]))
+        slopes.append(zero)
     places, heights = (np.stack(arrays) for arrays in zip(*corners, strict=True))
     # Each is right to one rounding; together they never rise.
     falling = np.minimum.accumulate(np.stack(slopes), axis=0)

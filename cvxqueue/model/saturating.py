@@ -132,12 +132,11 @@ class SaturatingCurve(ArrayData, ABC):
         rise = wanted - self.floor
         # What the subtraction lost counts where little of the gain remains.
         remaining = (self.gain - rise) - _lost(wanted, self.floor, rise)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            share = rise / self.gain
-            exponent = np.where(
-                share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
-            )
-            tokens = self._inverse_exponent(exponent)
+        share = rise / self.gain
+        exponent = np.where(
+            share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
+        )
+        tokens = self._inverse_exponent(exponent)
         return np.where(rise <= 0.0, 0.0, np.where(remaining > 0.0, tokens, np.inf))
 
     @abstractmethod

@@ -196,17 +196,16 @@ def _solve_rows(
         point, gap, tolerance = _certified(search.candidate(ready), wanted)
         is_over = (gap <= tolerance * point.scale) | (search.step[ready] <= STILL) | is_last
         done = rows[ready[is_over]]
-        with np.errstate(invalid="ignore"):
-            found = {
-                "tokens": point.tokens,
-                "objective": certified_objective(point),
-                "gap": gap,
-                "scale": point.scale,
-                "tolerance": tolerance,
-                "utilization": point.utilization,
-                "mean_service_time": point.mean_service_time,
-                "mean_waiting_time": point.mean_waiting_time,
-            }
+        found = {
+            "tokens": point.tokens,
+            "objective": certified_objective(point),
+            "gap": gap,
+            "scale": point.scale,
+            "tolerance": tolerance,
+            "utilization": point.utilization,
+            "mean_service_time": point.mean_service_time,
+            "mean_waiting_time": point.mean_waiting_time,
+        }
         for name, values in found.items():
             answers[name][done] = values[is_over]
         answers["iterations"][done] = search.passes
