@@ -27,6 +27,7 @@ __all__ = [
     "read_only",
     "real_number",
     "require",
+    "require_representable",
     "text_tuple",
     "whole_number",
 ]
@@ -35,6 +36,8 @@ LARGEST_COUNT = 2.0**53
 """From here on float64 skips whole numbers."""
 JENSEN_SLACK = 1.0 - 1e-12
 """A second moment computed from the data that gave the mean may miss its square by rounding."""
+# The tenth power of either end is within float64, and no formula has more factors.
+_LEAST, _MOST = 1e-30, 1e30
 ROUNDING_OF_ONE = 1e-12
 """What probabilities typed to a few digits, or their sum, may exceed one by."""
 
@@ -239,6 +242,12 @@ def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition:
     if not np.all(allowed):
         place = first_place(~np.asarray(allowed))
         raise InvalidInputError(Entry(name, place), f" = {float(array[place])!r} {condition}")
+
+
+def require_representable(name: str, array: FloatArray) -> None:
+    """Raise an error where data ≥ 0 are so small or large that products of them may not be."""
+    is_within = (array <= _MOST) & ((array >= _LEAST) | (array == 0.0))
+    require(name, array, is_within, f"must be 0 or between {_LEAST:g} and {_MOST:g}")
 
 
 def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import FloatArray, first_place, kept, require
+from cvxqueue.model.arrays import FloatArray, first_place, kept, require, require_representable
 from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
@@ -97,7 +97,8 @@ class ModelData:
         ------
         InvalidInputError
             If a probability is not > 0, a mix does not sum to 1 within 1e-9, the arrival rate is
-            not > 0, a weight or a bound is < 0, or a lower bound exceeds the upper one.
+            not > 0, a weight or a bound is < 0, a lower bound exceeds the upper one, or a number is
+            neither 0 nor between 1e-30 and 1e30.
         """
         rate, weight = np.asarray(self.arrival_rate), np.asarray(self.accuracy_weight)
         require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")
@@ -125,6 +126,10 @@ class ModelData:
                 f" = {float(highest)!r}",
             )
         require("importance", self.importance, self.importance >= 0, "must be ≥ 0")
+        arrays = {"arrival_rate": rate, "accuracy_weight": weight, "probabilities": mix}
+        arrays |= {"min_tokens": lower, "max_tokens": upper, "importance": self.importance}
+        for name, array in arrays.items():
+            require_representable(name, array)
 
     @property
     def size(self) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import JENSEN_SLACK, FloatArray, real_number
+from cvxqueue.model.arrays import JENSEN_SLACK, FloatArray, real_number, require_representable
 from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 
 __all__ = ["FIFO", "BatchArrivals", "ProcessorSharing", "Setups", "Vacations"]
@@ -185,5 +187,7 @@ def _keep_moments(queue: object, mean: str, second: str, *, least: float, unit: 
             f"queue.{second} = {square!r} must be at least the square of queue.{mean} = {first!r} "
             f"({unit}²)"
         )
+    for name, value in ((mean, first), (second, square)):
+        require_representable(f"queue.{name}", np.asarray(value))
     object.__setattr__(queue, mean, first)
     object.__setattr__(queue, second, square)

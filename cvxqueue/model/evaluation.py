@@ -210,8 +210,7 @@ class Evaluation:
         service = instance.service
         longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)
         tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
-        # Room without end need not be a number.
-        return np.fmin(instance.upper, tokens)
+        return np.minimum(instance.upper, tokens)
 
     @property
     def reachable_response(self) -> FloatArray:

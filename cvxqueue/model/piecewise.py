@@ -18,6 +18,7 @@ from cvxqueue.model.arrays import (
     kept,
     read_only,
     require,
+    require_representable,
 )
 from cvxqueue.model.points import Corners, concave_majorant, filled_points
 from cvxqueue.model.summation import two_sum
@@ -70,6 +71,8 @@ class PiecewiseLinear(ArrayData):
     def __init__(self, *, tokens: Any, accuracy: Any) -> None:
         places, heights = filled_points(tokens=tokens, accuracy=accuracy)
         require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
+        require_representable("accuracy.tokens", places)
+        require_representable("accuracy.accuracy", heights)
         require(
             "accuracy.accuracy",
             heights,

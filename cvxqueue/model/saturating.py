@@ -24,6 +24,7 @@ from cvxqueue.model.arrays import (
     float_array,
     read_only,
     require,
+    require_representable,
 )
 
 __all__ = ["SaturatingCurve"]
@@ -56,6 +57,7 @@ class SaturatingCurve(ArrayData, ABC):
                 f" = {float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)",
             )
         for name, array in zip(values, arrays, strict=True):
+            require_representable(f"accuracy.{name}", array)
             object.__setattr__(self, name, array)
 
     @abstractmethod
