@@ -15,7 +15,13 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["certified_gap", "certified_objective", "rounding_allowance", "type_gaps"]
+__all__ = [
+    "certified_gap",
+    "certified_objective",
+    "marginal_error",
+    "rounding_allowance",
+    "type_gaps",
+]
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
@@ -83,6 +89,11 @@ def certified_gap(point: Evaluation) -> FloatArray:
     return np.where((point.idle > 0.0) & (gap < np.inf), gap, np.inf)
 
 
+def marginal_error(point: Evaluation) -> FloatArray:
+    """Share of each of the two terms of a gap that it may be off by, shape (..., N) or (..., 1)."""
+    return np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
+
+
 def _part_gap(point: Evaluation) -> FloatArray:
     """Sum of the gaps of some types, and of what rounding can have taken from each of them.
 
@@ -91,7 +102,7 @@ def _part_gap(point: Evaluation) -> FloatArray:
     """
     instance, response, cost = point.instance, point.reachable_response, point.marginal_cost
     benefit = instance.benefit
-    error = np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
+    error = marginal_error(point)
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
     if not instance.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.

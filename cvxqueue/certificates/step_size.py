@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.certificates.bracket import order_bracket
+from cvxqueue.certificates.gap import certified_objective, rounding_allowance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
 from cvxqueue.model.arithmetic import quiet
@@ -40,7 +41,7 @@ class StepSize(ArrayData):
     metric : ndarray, shape (N,)
         A diagonal M with −∇²J ≼ M, in seconds per token²: the sharpest of the three.
     level : float
-        J(l⁰), in seconds: the bounds hold wherever J ≥ `level` in the box.
+        J(l⁰), in seconds, rounded down: the bounds hold wherever J ≥ `level` in the box.
     least_idle : float
         Lower bound on 1 − ρ there.
     reason : str, default ""
@@ -101,11 +102,13 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
             "below 1); use instance.lower"
         )
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
-    level = float(point.objective)
-    # α Σ π w p(L) − J(start) without cancellation, and rounded up.
+    level = float(certified_objective(point))
+    # α Σ π w p(L) − level without cancellation, and rounded up: J(start) exceeds the level by two
+    # allowances at most.
     rise = instance.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
     spread = accurate_sum(instance.probabilities * rise)
-    system_time = float(point.mean_system_time + spread) * _MIX_SLACK
+    longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
+    system_time = float(longest) * _MIX_SLACK
     rate = instance.arrival_rate
     queue = instance.queue
     shortest = float(least.mean_service_time)

@@ -89,7 +89,7 @@ class BatchArrivals(LinearFractionalQueue):
     @property
     def weights(self) -> Weights:
         """Besides the second moment, those of the own batch that come first, times m1."""
-        ahead = 0.5 * (self.size_second_moment / self.mean_size - 1.0)
+        ahead = 0.5 * (self.size_second_moment - self.mean_size) / self.mean_size
         return Weights(mean=ahead, load=0.0, second=1.0)
 
 

@@ -311,5 +311,5 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     least_idle = queue.least_idle(rate, most_time, mean, second)
     least_idle = np.minimum(least_idle, point.idle) * _MIX_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
-    most_price = queue.prices(rate, mean, most_second, least_idle).mean
+    most_price = queue.prices(rate, (1.0 - least_idle) / rate, most_second, least_idle).mean
     return least_idle, point.idle, point.prices.mean, most_price
