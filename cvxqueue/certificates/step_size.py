@@ -22,7 +22,7 @@ from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["StepSize", "step_size"]
 
-
+# Mixes sum to one within 1e-9; more than enough for roundings too.
 _MIX_SLACK = 1.0 + 1e-8
 
 
@@ -124,19 +124,19 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     # The bounds hold for a mix that sums to one; an instance's does within 1e-9.
     idle /= _MIX_SLACK
     second_moment *= _MIX_SLACK
-    congestion = queue.curvature(rate, second_moment, idle).greatest
+    congestion = queue.curvature(rate, second_moment, idle).greatest * _MIX_SLACK
     prices = queue.prices(
         rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
     )
     bent = instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
     is_valued = instance.accuracy_value > 0.0
     # A kink in what is worth nothing does no harm.
-    benefit = instance.accuracy_value * np.where(is_valued, bent, 0.0)
+    benefit = _MIX_SLACK * instance.accuracy_value * np.where(is_valued, bent, 0.0)
     is_kinked = np.isinf(benefit)
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.
     rise = instance.service.marginal_cost(most.tokens, *prices)[1]
-    bend = np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
+    bend = _MIX_SLACK * np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
     mix = instance.probabilities
     metric = mix * (benefit + bend + congestion * unit)
     return StepSize(
