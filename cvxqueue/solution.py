@@ -39,7 +39,7 @@ _ADVICE = {
     Status.ITERATION_LIMIT: "the limit on the iterations was reached; raise max_iterations",
     Status.TIME_LIMIT: "the time limit was reached; raise time_limit",
     Status.STALLED: "no further progress; loosen the tolerance",
-    Status.DIVERGED: "the iteration left the stability region; use damping",
+    Status.DIVERGED: "the iteration left the stability region",
     Status.NUMERICAL_ERROR: "the back end failed; see backend_status",
     Status.STOPPED: "the callback asked to stop",
 }
@@ -107,7 +107,11 @@ class Solution(ArrayData):
         if self.status in (Status.OPTIMAL, Status.STOPPED):
             return self.status.advice
         other = _OTHER_METHOD.get(self.method, "newton")
-        return f"{self.status.advice}, or use method {other!r}"
+        advice = self.status.advice
+        if self.status is Status.DIVERGED:
+            # Other methods leave it only where the optimum is closer to its edge than a rounding.
+            advice += "; use damping" if self.method == "fixed-point" else "; lower accuracy_weight"
+        return f"{advice}, or use method {other!r}"
 
     @property
     def tokens(self) -> FloatArray:

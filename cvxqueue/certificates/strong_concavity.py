@@ -80,9 +80,12 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
         float(np.max(longest)) / instance.arrival_rate,
     )
     # The bound holds for a mix that sums to one; an instance's does within 1e-9.
-    congestion = instance.queue.curvature(
-        instance.arrival_rate, second_moment * (1.0 + 1e-8), float(least.idle)
-    ).least * _ROUNDED_DOWN
+    congestion = (
+        instance.queue.curvature(
+            instance.arrival_rate, second_moment * (1.0 + 1e-8), float(least.idle)
+        ).least
+        * _ROUNDED_DOWN
+    )
     return StrongConcavity(
         value=float(np.min(benefit / np.square(np.maximum(*slopes))) + congestion),
         plain=float(

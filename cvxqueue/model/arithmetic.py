@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["quiet"]
+__all__ = ["outside", "quiet"]
 
 _Any = TypeVar("_Any", bound=Callable[..., Any])
 # Entering numpy's context costs a microsecond: what is called from inside need not.
@@ -36,6 +36,20 @@ def quiet(of: _Any) -> _Any:
         elif callable(member) and not isinstance(member, type):
             setattr(of, name, _quiet_function(member))
     return of
+
+
+def outside(function: _Any) -> _Any:
+    """Have a function of the caller's, called from inside, enter anew what it calls itself."""
+
+    @wraps(function)
+    def inner(*arguments: Any, **options: Any) -> Any:
+        token = _is_quiet.set(False)
+        try:
+            return function(*arguments, **options)
+        finally:
+            _is_quiet.reset(token)
+
+    return inner  # type: ignore[return-value]
 
 
 def _quiet_function(function: Any) -> Any:

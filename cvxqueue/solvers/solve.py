@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
+from cvxqueue.model.arithmetic import outside, quiet
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.driver import Limits, Progress, drive
@@ -111,7 +111,7 @@ def solve(
         deadline=Deadline.after(
             time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
         ),
-        callback=callback,
+        callback=None if callback is None else outside(callback),
     )
     for option in options:
         if option not in chosen.options():
