@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def bits(value: Any) -> Any:
 def everything(of: Any) -> dict[str, Any]:
     """Return all public attributes that are no methods."""
     names = [name for name in dir(of) if not name.startswith("_") and name not in LEFT_OUT]
-    values = {name: outcome(lambda name=name: getattr(of, name)) for name in names}
+    values = {name: outcome(partial(getattr, of, name)) for name in names}
     return {name: bits(value) for name, value in values.items() if not callable(value)}
 
 
@@ -103,7 +104,7 @@ def results(curve: str, law: str, queue: str) -> list[Any]:
     found += [everything(certificate), str(certificate)]
     for method in ("newton", "fixed-point", "projected-gradient"):
         settings: Any = {"on_failure": "return", "max_iterations": 40}
-        solution = outcome(lambda m=method, s=settings: cq.solve(instance, m, **s))
+        solution = outcome(partial(cq.solve, instance, method, **settings))
         found.append(everything(solution))
     found.append(everything(cq.solve_batch(instance, arrival_rate=[1e-20, 0.3, 0.31, 1e3])))
     for bound in ("contraction", "step_size", "strong_concavity"):

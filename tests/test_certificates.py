@@ -31,7 +31,7 @@ from tests.generator import planted_instance, random_parameters
 from tests.instances import CATALOGUE, allocations, instance_of, rates
 from tests.oracle import Problem
 from tests.strategies import SEEDS
-from tests.tolerances import EPSILON, SAMPLED_BOUND
+from tests.tolerances import EPSILON, ROUNDING, SAMPLED_BOUND
 
 SEED = 20260110
 

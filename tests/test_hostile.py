@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -35,21 +36,21 @@ def hostile(rng: np.random.Generator, curve: str, law: str, queue: str) -> cq.In
     common: dict[str, Any] = {"floor": rng.uniform(0, 0.3, COUNT), "gain": spread(rng, -6, -0.3)}
     scale = caps / spread(rng, -12, 6)
     powers = rng.choice([1e-9, 1e-3, 1.0 - 1e-6, 1.0, 1.0 + 1e-7, 50.0], COUNT)
-    accuracy: Any = {
+    curves: dict[str, Callable[[], Any]] = {
         "exponential": lambda: cq.SaturatingExponential(rate=1.0 / scale, **common),
         "power": lambda: cq.PowerLaw(scale=scale, exponent=powers, **common),
         "michaelis": lambda: cq.MichaelisMenten(half_saturation=scale, **common),
-    }[curve]()
+    }
     base = spread(rng, -4, 1) * (rng.random() < 0.7)
     per_token = spread(rng, -6, 0) / (caps if rng.random() < 0.5 else 1.0)
     linear: dict[str, Any] = {"base": base, "per_token": per_token}
-    service: Any = {
+    laws: dict[str, Callable[[], Any]] = {
         "affine": lambda: cq.AffineService(**linear),
         "random": lambda: cq.AffineService(token_scv=spread(rng, -6, 4), **linear),
         "quadratic": lambda: cq.QuadraticService(
             per_squared_token=per_token * spread(rng, -14, 0), **linear
         ),
-    }[law]()
+    }
     mean = float(mix @ base)
     load = 1.0 - 10 ** rng.uniform(-9, -0.1)
     rate = load / mean if mean > 0.0 and rng.random() < 0.5 else 10 ** rng.uniform(-9, -1.5)
@@ -64,8 +65,8 @@ def hostile(rng: np.random.Generator, curve: str, law: str, queue: str) -> cq.In
         accuracy_weight=10 ** rng.uniform(-3, 8),
         max_tokens=caps,
         probabilities=mix,
-        service=service,
-        accuracy=accuracy,
+        service=laws[law](),
+        accuracy=curves[curve](),
         queue=discipline,
     )
 

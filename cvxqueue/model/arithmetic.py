@@ -25,7 +25,7 @@ _SPECIAL = ("__init__", "__post_init__", "__str__", "__repr__")
 def quiet(of: _Any) -> _Any:
     """Have a function, or every public method and property of a class, compute so."""
     if not isinstance(of, type):
-        return _quiet_function(of)
+        return _quiet_function(of)  # type: ignore[no-any-return]
     for name, member in list(vars(of).items()):
         if name.startswith("_") and name not in _SPECIAL:
             continue

@@ -94,19 +94,21 @@ def concave_majorant(tokens: FloatArray, values: FloatArray) -> Corners:
     here: FloatArray = zero
     height = _continued(tokens, values)
     corners, slopes = [(here, height[0])], [zero]
-    for _ in range(tokens.shape[0]):
-        steps = two_sum(tokens, -here)
-        rises = two_sum(values, -height[0])
+    for passed in range(tokens.shape[0]):
+        # Every corner takes one point more at least.
+        later, levels = tokens[passed:], values[passed:]
+        steps = two_sum(later, -here)
+        rises = two_sum(levels, -height[0])
         each = quotient((rises[0], rises[1] - height[1]), steps)
-        is_ahead = tokens > here
+        is_ahead = later > here
         high = np.where(is_ahead, each[0], -1.0)
         most = high.max(axis=0)
         is_rising = most > 0.0
         if not is_rising.any():
             break
         low = np.where(high == most, each[1], -np.inf)
-        farthest = tokens.shape[0] - 1 - np.argmax(low[::-1], axis=0)[np.newaxis]
-        place, value = (np.take_along_axis(a, farthest, axis=0)[0] for a in (tokens, values))
+        farthest = later.shape[0] - 1 - np.argmax(low[::-1], axis=0)[np.newaxis]
+        place, value = (np.take_along_axis(a, farthest, axis=0)[0] for a in (later, levels))
         slopes[-1] = np.where(is_rising, most, 0.0)
         here = np.where(is_rising, place, here)
         height = np.where(is_rising, value, height[0]), np.where(is_rising, 0.0, height[1])
