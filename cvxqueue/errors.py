@@ -14,6 +14,7 @@ __all__ = [
     "BackendError",
     "ConvergenceError",
     "CvxqueueError",
+    "CvxqueueWarning",
     "Entry",
     "InfeasibleError",
     "InvalidInputError",
@@ -25,6 +26,10 @@ __all__ = [
 
 class CvxqueueError(Exception):
     """Base of every error that cvxqueue raises on purpose."""
+
+
+class CvxqueueWarning(UserWarning):
+    """Something is allowed, and probably not what was meant."""
 
 
 class Entry(NamedTuple):

@@ -68,10 +68,19 @@ def decay_of(instance: cq.Instance, tokens: FloatArray) -> float:
 def more_than(instance: cq.Instance, tokens: FloatArray) -> FloatArray:
     """Stable tokens with more accuracy than the given ones."""
     step, idle = instance.upper - tokens, float(instance.evaluate(tokens).idle)
+    if idle <= 0.0 or not step.any():
+        raise ValueError("there is no more than tokens that are unstable or at the cap")
     while float(instance.evaluate(tokens + step).idle) < 0.3 * idle:
         step = 0.7 * step
     more: FloatArray = tokens + step
     return more
+
+
+def test_tokens_that_leave_no_room_have_no_more() -> None:
+    instance = case_of(next(iter(pairwise())), 0).family.instance()
+    for tokens in (instance.upper, instance.upper + 1e9):
+        with pytest.raises(ValueError, match="there is no more"):
+            more_than(instance, tokens)
 
 
 def limit(kind: str, instance: cq.Instance, best: FloatArray, share: float) -> Any:

@@ -18,7 +18,7 @@ ROUNDING = Fraction(1, 2**53)
 ALLOWED = 5
 
 
-def drawn(rng: np.random.Generator) -> tuple[FloatArray, Any]:
+def drawn(rng: np.random.Generator) -> tuple[Any, Any]:
     """Draw points as people write them down, far from 0 tokens, and wilder ones."""
     n, kind = int(rng.integers(1, 8)), int(rng.integers(0, 4))
     if kind == 0:

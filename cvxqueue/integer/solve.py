@@ -13,12 +13,12 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
-from cvxqueue.integer.cover import upper_gain
+from cvxqueue.integer.cover import first_ceiling, upper_gain
 from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution
-from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, nonnegative_number, positive_number
 from cvxqueue.model.domains import Domain, Domains
@@ -34,7 +34,7 @@ _METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
 _TOLERANCES = {"exact": 1e-9, "neighbors": 1e-6}
 # What is proven of a heuristic may be wider than what could be by this share.
 _EFFORT = 0.25
-# The least part of the time limit that it gets.
+# The part of the time that is kept for that.
 _BOUND_SHARE = 0.25
 
 
@@ -60,7 +60,7 @@ def solve_integer(
         ``"exact"`` finds the best allocation of all. The others round the continuous optimum:
         ``"nearest"`` and ``"floor"`` type by type to the nearest and to the next lower choice;
         where the nearest is unstable it is replaced by the floor, which never is. ``"descent"``
-        goes on from there, one type and one choice at a time, while that helps, and
+        goes on from there, by one choice up or down for as many types as gain most, and
         ``"neighbors"`` takes the best of all combinations of next lower and next higher choices.
     domains : Domains, Domain or sequence of Domain, optional
         What each type may choose from, within its box: one for all types, or one for each. By
@@ -70,7 +70,8 @@ def solve_integer(
         default; ``"neighbors"`` when no combination can gain more than this part of the loss, 1e-6
         by default.
     time_limit : float, default 60
-        Seconds after which the search ends with the best so far and its gap.
+        Seconds after which the search ends with the best so far and its gap. Whatever the limit,
+        the continuous optimum is found and rounded; beyond it, one pass over the types may end.
 
     Returns
     -------
@@ -105,7 +106,6 @@ def solve_integer(
     >>> cq.solve_integer(instance).tokens.tolist()
     [1695, 790]
     """
-    started = time.perf_counter()
     require_instance(instance)
     if instance.couplings:
         raise InvalidInputError(
@@ -126,33 +126,41 @@ def solve_integer(
         )
     if not allowed.has_levels:
         instance.require_feasible()
-    choices = Choices(instance, allowed)
-    require_stable(choices)
-    continuous, relaxed = _relaxation(choices)
+    return solve_within(instance, method, allowed, wanted, deadline)
 
+
+def solve_within(
+    instance: Instance, method: str, domains: Domains, tolerance: float, deadline: Deadline
+) -> IntegerSolution:
+    """Solve what has been checked, as `solve_integer` does, until a moment on any clock."""
+    started = deadline.clock()
+    choices = Choices(instance, domains)
+    require_stable(choices)
+    continuous, inner = _relaxation(choices)
+    if inner is None and method not in ("exact", "descent"):
+        choices.refuse_levels()
+    start = choices.lowest if inner is None else _start(choices, inner.tokens)
     neighbors_gap, is_exact, is_repaired = None, False, False
     if method == "exact":
-        start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
-        proof = best_choice(choices, start, wanted, deadline)
+        proof = best_choice(choices, start, inner, tolerance, deadline)
         point, gap, is_exact = proof.point, proof.gap, proof.is_exact
     else:
-        if method == "descent":
-            start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
-            point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=deadline))
-        elif relaxed is None:
-            choices.refuse_levels()
+        # The last part of the time is for the bound.
+        search = Deadline.after((1.0 - _BOUND_SHARE) * deadline.remaining, deadline.clock)
+        if inner is None or method == "descent":
+            point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=search))
         elif method == "neighbors":
-            combination = best_combination(choices, relaxed, wanted, deadline)
+            relaxed = inner.certificate.evaluation
+            combination = best_combination(choices, relaxed, tolerance, search)
             point, neighbors_gap = combination.point, combination.gap
             is_exact = combination.is_exact
         else:
-            point, is_repaired = _ROUNDINGS[method](choices, relaxed.tokens)
-        # A method that took all of its time still gets a bound.
-        enough = Deadline.after(max(deadline.remaining, _BOUND_SHARE * time_limit))
-        gap = upper_gain(choices, point.tokens, _EFFORT, enough)
+            point, is_repaired = _ROUNDINGS[method](choices, inner.tokens)
+        ceiling = first_ceiling(choices, point, inner)
+        gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
     return IntegerSolution(
         instance=instance,
-        domains=allowed,
+        domains=domains,
         continuous=continuous,
         method=method,
         choice=point.tokens,
@@ -160,7 +168,7 @@ def solve_integer(
         neighbors_gap=neighbors_gap,
         is_exact=is_exact,
         is_repaired=is_repaired,
-        solve_time=time.perf_counter() - started,
+        solve_time=deadline.clock() - started,
     )
 
 
@@ -207,14 +215,13 @@ def _limits(method: str, tolerance: float | None, time_limit: float) -> tuple[fl
     return wanted, time_limit
 
 
-def _relaxation(choices: Choices) -> tuple[Solution | None, Evaluation | None]:
-    """The continuous answer, and the optimum between the least and the largest choices."""
+def _relaxation(choices: Choices) -> tuple[Solution | None, Solution | None]:
+    """The continuous answer, and that between the least and the largest choices."""
     if choices.is_level.any():
         return None, None
     continuous = solve(choices.instance)
     inner = hull(choices)
-    relaxed = continuous if inner is choices.instance else solve(inner)
-    return continuous, relaxed.certificate.evaluation
+    return continuous, continuous if inner is choices.instance else solve(inner)
 
 
 def _start(choices: Choices, relaxed: FloatArray) -> FloatArray:

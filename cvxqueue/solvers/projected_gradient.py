@@ -114,7 +114,8 @@ def _majorized_step(
             model = point.gradient * step - 0.5 * metric * np.square(step)
             if point.improvement(moved) >= float(accurate_sum(model)):
                 return moved, guess
-        if np.all(metric >= certified):
+        # A guess that has overflowed is not below the certified bound either.
+        if not np.any(metric < certified):
             return (moved if moved.is_stable else None), guess
         guess *= 2.0
 
