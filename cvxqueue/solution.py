@@ -19,6 +19,7 @@ from cvxqueue.certificates import (
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
@@ -88,7 +89,7 @@ _ADVICE = {
     Status.ITERATION_LIMIT: "the limit on the iterations was reached; raise max_iterations",
     Status.TIME_LIMIT: "the time limit was reached; raise time_limit",
     Status.STALLED: "no further progress; loosen the tolerance",
-    Status.DIVERGED: "the iteration left the stability region; use damping",
+    Status.DIVERGED: "the iteration left the stability region",
     Status.NUMERICAL_ERROR: "the back end failed; see backend_status",
     Status.STOPPED: "the callback asked to stop",
 }
@@ -206,7 +207,11 @@ class Solution(ArrayData):
         if self.status in (Status.OPTIMAL, Status.STOPPED):
             return self.status.advice
         other = _OTHER_METHOD.get(self.method, "newton")
-        return f"{self.status.advice}, or use method {other!r}"
+        advice = self.status.advice
+        if self.status is Status.DIVERGED:
+            # Other methods leave it only where the optimum is closer to its edge than a rounding.
+            advice += "; use damping" if self.method == "fixed-point" else "; lower accuracy_weight"
+        return f"{advice}, or use method {other!r}"
 
     @property
     def tokens(self) -> FloatArray:
@@ -367,6 +372,7 @@ class Claims(NamedTuple):
     mean_waiting_time: FloatArray
 
 
+@quiet
 def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     """Return what is claimed of tokens; nothing where they are outside the box, or no numbers.
 
@@ -380,15 +386,14 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     data, tokens = point.instance, point.tokens
     is_inside = ((tokens >= data.lower) & (tokens <= data.upper)).all(axis=-1)
     gap = certified_gap(point) if gap is None else gap
-    with np.errstate(invalid="ignore"):
-        return Claims(
-            np.where(is_inside, certified_objective(point), -np.inf),
-            np.where(is_inside, gap, np.inf),
-            np.where(is_inside, point.scale, np.nan),
-            np.where(is_inside, point.utilization, data.lowest.utilization),
-            np.where(is_inside, point.mean_service_time, np.nan),
-            np.where(is_inside, point.mean_waiting_time, np.inf),
-        )
+    return Claims(
+        np.where(is_inside, certified_objective(point), -np.inf),
+        np.where(is_inside, gap, np.inf),
+        np.where(is_inside, point.scale, np.nan),
+        np.where(is_inside, point.utilization, data.lowest.utilization),
+        np.where(is_inside, point.mean_service_time, np.nan),
+        np.where(is_inside, point.mean_waiting_time, np.inf),
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -213,7 +213,7 @@ def test_a_type_that_hardly_ever_comes_has_room_without_end() -> None:
     instance = cq.Instance(
         arrival_rate=1e-5,
         accuracy_weight=3.0,
-        probabilities=[1.0, 1e-304],
+        probabilities=[1.0, 1e-30],
         max_tokens=1e4,
         service=cq.QuadraticService(base=1.0, per_token=1e-3, per_squared_token=1e-9),
         accuracy=cq.PiecewiseLinear(tokens=[0.0, 100.0, 1000.0], accuracy=[0.1, 0.6, 0.7]),

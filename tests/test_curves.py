@@ -498,7 +498,7 @@ WRONG: dict[str, tuple[type[Any], dict[str, Any], tuple[str, ...]]] = {
     "too close": (
         cq.PiecewiseLinear,
         {"tokens": [0, 1e-310], "accuracy": [0.1, 0.2]},
-        ("accuracy.tokens", "too close"),
+        ("accuracy.tokens[1] = 1e-310", "between 1e-30 and 1e+30"),
     ),
     "no curves": (cq.MixedAccuracy, {"curves": [], "which": [0]}, ("accuracy.curves", "[]")),
     "no curve": (cq.MixedAccuracy, {"curves": [3], "which": [0]}, ("accuracy.curves[0]", "3")),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, frozen, frozen_tuple
 
 __all__ = ["Bracket", "order_bracket"]
@@ -32,6 +33,7 @@ class Bracket(NamedTuple):
         return frozen_tuple, (type(self), *self)
 
 
+@quiet
 def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
     """Return a box that contains the optimum, by the order-reversing response map.
 
@@ -77,12 +79,11 @@ def _response(point: Evaluation, direction: float) -> FloatArray:
     instance = point.instance
     epsilon = np.finfo(np.float64).eps
     error = _COST_ROUNDINGS * epsilon / float(point.idle)
-    with np.errstate(divide="ignore", over="ignore"):
-        slope = point.marginal_cost * (1.0 - direction * error) / instance.accuracy_value
-        if direction < 0:
-            # A slope that is lost to underflow would put the lower end too high.
-            slope = np.maximum(slope, np.finfo(np.float64).tiny)
-        tokens = instance.accuracy.inverse_slope(slope)
+    slope = point.marginal_cost * (1.0 - direction * error) / instance.accuracy_value
+    if direction < 0:
+        # A slope that is lost to underflow would put the lower end too high.
+        slope = np.maximum(slope, np.finfo(np.float64).tiny)
+    tokens = instance.accuracy.inverse_slope(slope)
     tokens = np.clip(tokens, instance.lower, instance.upper)
     tokens = tokens + direction * instance.accuracy.inverse_slope_rounding(tokens)
     return np.clip(tokens, instance.lower, instance.upper)

@@ -27,6 +27,7 @@ from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import (
     ArrayData,
     FloatArray,
@@ -304,6 +305,7 @@ class Certificate(ArrayData):
         )
 
 
+@quiet
 def certify(instance: Instance, tokens: ArrayLike | None) -> Certificate:
     """Return what can be proven of an allocation, whoever found it.
 

@@ -12,6 +12,7 @@ import numpy as np
 from cvxqueue.certificates.dual_step import nonnegative_step
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = [
@@ -32,6 +33,7 @@ _HALVINGS = 50
 _MARGIN = 2.0
 
 
+@quiet
 def excesses(point: Evaluation) -> FloatArray:
     """Value of c for each coupling constraint of the instance, positive where it is violated."""
     return np.array([coupling.excess(point) for coupling in point.instance.couplings])
@@ -42,11 +44,13 @@ def is_satisfied(point: Evaluation) -> bool:
     return point.is_stable and bool((excesses(point) <= _allowances(point)).all())
 
 
+@quiet
 def lagrangian(point: Evaluation, multipliers: FloatArray) -> Evaluation:
     """The same point, as one of the Lagrangian at these multipliers."""
     return point.instance.priced(multipliers).evaluate(point.tokens)
 
 
+@quiet
 def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     """Proven bound on max J, over what the constraints allow, less the certified objective.
 
@@ -69,6 +73,7 @@ def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     return gap if np.isfinite(gap) else np.inf
 
 
+@quiet
 def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation | None:
     """The nearest point, to first order, at which the constraints hold; ``None`` if not found.
 
@@ -150,10 +155,9 @@ def _least_step(
     is_free = instance.upper > instance.lower
     step: FloatArray = np.zeros_like(point.tokens)
     for _ in range(len(gradients) + 2):
-        with np.errstate(all="ignore"):
-            scaled = np.where(is_free, gradients / metric, 0.0)
-            system = scaled @ gradients.T
-            unit = 1.0 / np.sqrt(system.diagonal())
+        scaled = np.where(is_free, gradients / metric, 0.0)
+        system = scaled @ gradients.T
+        unit = 1.0 / np.sqrt(system.diagonal())
         if not (np.isfinite(system).all() and np.isfinite(amounts).all()):
             return None
         # What no free type changes, no step mends.

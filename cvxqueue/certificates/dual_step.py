@@ -37,8 +37,7 @@ def multiplier_step(
         To the minimum of the quadratic model; ``None`` where nothing moves.
     """
     # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
-    with np.errstate(all="ignore"):
-        natural = np.square(excess) / worth
+    natural = np.square(excess) / worth
     own = np.maximum(hessian.diagonal(), 0.0)
     own = np.where(own > 0.0, own * (1.0 + _REGULARIZATION), natural)
     active = np.flatnonzero(((multipliers > 0.0) | (excess > 0.0)) & (own > 0.0))

@@ -12,11 +12,13 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = [
     "certified_gap",
     "certified_objective",
+    "marginal_error",
     "relative_gap",
     "rounding_allowance",
     "type_gaps",
@@ -31,12 +33,14 @@ _COST_ERRORS = 16.0
 _SUMMATION = 1.0 + 1e-11
 
 
+@quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = _ROUNDINGS * (point.benefit + point.mean_system_time / point.idle)
+    allowance: FloatArray = _ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
     return allowance
 
 
+@quiet
 def certified_objective(point: Evaluation) -> FloatArray:
     """Objective, rounded down: the exact J at these tokens is no less, nor is the optimum.
 
@@ -50,11 +54,11 @@ def certified_objective(point: Evaluation) -> FloatArray:
     ndarray, shape (...)
         In seconds; −inf where the queue is unstable.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        objective = point.objective - rounding_allowance(point)
+    objective = point.objective - rounding_allowance(point)
     return np.where(point.idle > 0.0, objective, -np.inf)
 
 
+@quiet
 def relative_gap(gap: float | FloatArray, scale: float | FloatArray) -> FloatArray:
     """A gap relative to its scale, free of units; zero where the gap is, infinite where unknown.
 
@@ -68,12 +72,12 @@ def relative_gap(gap: float | FloatArray, scale: float | FloatArray) -> FloatArr
     scale : array_like, shape (...)
         `Evaluation.scale`, in seconds. It is zero only where neither tokens nor accuracy matter.
     """
-    with np.errstate(all="ignore"):
-        relative = np.where(np.equal(gap, 0.0), 0.0, np.divide(gap, scale))
+    relative = np.where(np.equal(gap, 0.0), 0.0, np.divide(gap, scale))
     # What is not a number proves nothing.
     return np.where(np.isfinite(scale) & (relative >= 0.0), relative, np.inf)
 
 
+@quiet
 def type_gaps(point: Evaluation) -> FloatArray:
     """Each type's share of the gap, in seconds, shape (..., N), without what rounding can do.
 
@@ -82,6 +86,7 @@ def type_gaps(point: Evaluation) -> FloatArray:
     return np.maximum(point.separable_gains(point.reachable_response), 0.0)
 
 
+@quiet
 def certified_gap(point: Evaluation) -> FloatArray:
     """Proven bound on max J less the certified objective, in seconds.
 
@@ -97,12 +102,16 @@ def certified_gap(point: Evaluation) -> FloatArray:
     ndarray, shape (...)
         Infinite where the queue is unstable.
     """
-    with np.errstate(all="ignore"):
-        gap = 2.0 * rounding_allowance(point)
-        for part in point.parts:
-            gap = gap + _part_gap(part)
-        # What is not a number proves nothing.
-        return np.where((point.idle > 0.0) & (gap < np.inf), gap, np.inf)
+    gap = 2.0 * rounding_allowance(point)
+    for part in point.parts:
+        gap = gap + _part_gap(part)
+    # What is not a number proves nothing.
+    return np.where((point.idle > 0.0) & (gap < np.inf), gap, np.inf)
+
+
+def marginal_error(point: Evaluation) -> FloatArray:
+    """Share of each of the two terms of a gap that it may be off by, shape (..., N) or (..., 1)."""
+    return np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
 
 
 def _part_gap(point: Evaluation) -> FloatArray:
@@ -113,7 +122,7 @@ def _part_gap(point: Evaluation) -> FloatArray:
     """
     instance, response, cost = point.instance, point.reachable_response, point.marginal_cost
     benefit = instance.benefit
-    error = np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
+    error = marginal_error(point)
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
     if not instance.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.

@@ -18,6 +18,7 @@ import numpy as np
 from cvxqueue.certificates.coupled import coupled_gap, excesses, is_satisfied, lagrangian
 from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["estimated_multipliers"]
@@ -52,6 +53,7 @@ class _Bound(NamedTuple):
     hessian: FloatArray
 
 
+@quiet
 def estimated_multipliers(point: Evaluation) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 
@@ -87,10 +89,9 @@ def _balancing(point: Evaluation) -> FloatArray:
         is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
         stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
         curvature = np.maximum(curvature, _YIELDING * stiffness)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
-        columns, right = gradients * weights, point.gradient * weights
-        normal, slopes = columns @ columns.T, columns @ right
+    weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
+    columns, right = gradients * weights, point.gradient * weights
+    normal, slopes = columns @ columns.T, columns @ right
     none = np.zeros(len(gradients))
     balancing = multiplier_step(none, slopes, normal, float(point.scale))
     return none if balancing is None else np.maximum(balancing, 0.0)
@@ -152,9 +153,8 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
     slopes = np.stack(gradients)
     bend = -priced.instance.benefit.curvature(response)
     is_free = (response > instance.lower) & (response < instance.upper) & (bend > 0.0)
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
-        hessian = (slopes * pliancy) @ slopes.T
+    pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
+    hessian = (slopes * pliancy) @ slopes.T
     return _Bound(multipliers, coupled_gap(point, multipliers), values, hessian)
 
 
@@ -206,7 +206,6 @@ def _reach(point: Evaluation, bound: _Bound) -> FloatArray:
     """How large multipliers may be: as they are, or worth the whole scale at today's excess."""
     scale = float(point.scale)
     size = np.abs(bound.excess)
-    with np.errstate(divide="ignore", over="ignore"):
-        natural = np.where(size > 0.0, scale / size, 0.0)
+    natural = np.where(size > 0.0, scale / size, 0.0)
     reach = np.maximum(bound.multipliers, np.where(natural < _GREATEST, natural, 0.0))
     return np.where(reach > 0.0, reach, scale)

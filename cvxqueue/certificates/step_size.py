@@ -13,14 +13,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.certificates.bracket import order_bracket
+from cvxqueue.certificates.gap import certified_objective, rounding_allowance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, read_only, require
 from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["StepSize", "step_size"]
 
-
+# Mixes sum to one within 1e-9; more than enough for roundings too.
 _MIX_SLACK = 1.0 + 1e-8
 
 
@@ -39,7 +41,7 @@ class StepSize(ArrayData):
     metric : ndarray, shape (N,)
         A diagonal M with −∇²J ≼ M, in seconds per token²: the sharpest of the three.
     level : float
-        J(l⁰), in seconds: the bounds hold wherever J ≥ `level` in the box.
+        J(l⁰), in seconds, rounded down: the bounds hold wherever J ≥ `level` in the box.
     least_idle : float
         Lower bound on 1 − ρ there.
     reason : str, default ""
@@ -67,7 +69,7 @@ class StepSize(ArrayData):
         return f"allocations in the box with objective ≥ {self.level:.9g} s"
 
 
-@np.errstate(over="ignore", divide="ignore")
+@quiet
 def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     """Return curvature bounds on the level set of a start.
 
@@ -100,11 +102,13 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
             "below 1); use instance.lower"
         )
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
-    level = float(point.objective)
-    # α Σ π w p(L) − J(start) without cancellation, and rounded up.
+    level = float(certified_objective(point))
+    # α Σ π w p(L) − level without cancellation, and rounded up: J(start) exceeds the level by two
+    # allowances at most.
     rise = instance.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
     spread = accurate_sum(instance.probabilities * rise)
-    system_time = float(point.mean_system_time + spread) * _MIX_SLACK
+    longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
+    system_time = float(longest) * _MIX_SLACK
     rate = instance.arrival_rate
     queue = instance.queue
     shortest = float(least.mean_service_time)
@@ -120,19 +124,19 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     # The bounds hold for a mix that sums to one; an instance's does within 1e-9.
     idle /= _MIX_SLACK
     second_moment *= _MIX_SLACK
-    congestion = queue.curvature(rate, second_moment, idle).greatest
+    congestion = queue.curvature(rate, second_moment, idle).greatest * _MIX_SLACK
     prices = queue.prices(
         rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
     )
     bent = instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
     is_valued = instance.accuracy_value > 0.0
     # A kink in what is worth nothing does no harm.
-    benefit = instance.accuracy_value * np.where(is_valued, bent, 0.0)
+    benefit = _MIX_SLACK * instance.accuracy_value * np.where(is_valued, bent, 0.0)
     is_kinked = np.isinf(benefit)
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.
     rise = instance.service.marginal_cost(most.tokens, *prices)[1]
-    bend = np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
+    bend = _MIX_SLACK * np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
     mix = instance.probabilities
     metric = mix * (benefit + bend + congestion * unit)
     return StepSize(

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 
 __all__ = ["StrongConcavity", "strong_concavity"]
+
+# A curvature has the rounding of its exponent, which is at most 745, and half a dozen others.
+_ROUNDED_DOWN = 1.0 - 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,7 @@ class StrongConcavity:
         return "every stable allocation in the box"
 
 
-@np.errstate(over="ignore", divide="ignore")
+@quiet
 def strong_concavity(instance: Instance) -> StrongConcavity:
     """Return lower bounds on the curvature of −J.
 
@@ -60,7 +64,8 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
     instance.require_feasible()
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     benefit = (
-        instance.accuracy_value
+        _ROUNDED_DOWN
+        * instance.accuracy_value
         * instance.accuracy.curvature_range(instance.lower, instance.upper)[0]
     )
     slopes = [instance.service.mean_slope(point.tokens) for point in (least, most)]
@@ -75,9 +80,12 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
         float(np.max(longest)) / instance.arrival_rate,
     )
     # The bound holds for a mix that sums to one; an instance's does within 1e-9.
-    congestion = instance.queue.curvature(
-        instance.arrival_rate, second_moment * (1.0 + 1e-8), float(least.idle)
-    ).least
+    congestion = (
+        instance.queue.curvature(
+            instance.arrival_rate, second_moment * (1.0 + 1e-8), float(least.idle)
+        ).least
+        * _ROUNDED_DOWN
+    )
     return StrongConcavity(
         value=float(np.min(benefit / np.square(np.maximum(*slopes))) + congestion),
         plain=float(

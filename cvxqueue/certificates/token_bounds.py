@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.certificates.gap import certified_gap
+from cvxqueue.certificates.gap import certified_gap, marginal_error
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
 __all__ = ["token_bounds"]
@@ -14,10 +15,9 @@ __all__ = ["token_bounds"]
 _STEPS = 120
 # A bound this close to its limit, relative to the half-width of the interval, is sharp enough.
 _SHARP = 1e-9
-# The loss of a value next to the response is a small difference; this covers its rounding.
-_ROUNDING = 1.0 + 1e-6
 
 
+@quiet
 def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     """Interval of each type that contains its optimal tokens, shape (N, 2).
 
@@ -47,18 +47,20 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
 def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: float) -> FloatArray:
     """Value between `best` and `end` whose loss against `best` just exceeds `slack`, or `end`.
 
-    The loss is convex, zero at the response and growing away from it, so that Newton's method stays
-    outside. A long step may be carried past the root by its rounding: what counts as outside is
-    checked and never inferred.
+    The loss is convex, and grows beyond its root, so that Newton's method stays outside. A long
+    step may be carried past the root by its rounding: what counts as outside is checked and never
+    inferred.
     """
     instance = point.instance
-    value, cost = instance.accuracy_value, point.marginal_cost
-    with np.errstate(over="ignore"):
-        allowed = _ROUNDING * slack / instance.probabilities
+    benefit, cost = instance.benefit, point.marginal_cost
+    allowed = slack / instance.probabilities
+    error = marginal_error(point)
 
     def loss(tokens: FloatArray) -> FloatArray:
-        difference = value * instance.accuracy.difference(best, tokens)
-        excess: FloatArray = cost * (tokens - best) - difference
+        """What is lost for sure: less what rounding can do to either of two large terms."""
+        difference = benefit.difference(best, tokens)
+        price = cost * (tokens - best)
+        excess: FloatArray = price - difference - error * np.abs(price + difference)
         return excess
 
     # All in distances from the response, towards the end.
@@ -69,9 +71,9 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
         if not is_open.any():
             break
         tokens = best + towards * outside
-        slope = towards * (cost - value * instance.accuracy.slope(tokens))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            newton = outside - (loss(tokens) - allowed) / slope
+        rise = benefit.slope(tokens)
+        slope = towards * (cost - rise) - error * (cost + rise)
+        newton = outside - (loss(tokens) - allowed) / slope
         halving = np.where(inside > 0.0, np.sqrt(inside) * np.sqrt(outside), 0.5 * outside)
         is_halved = (step % 3 == 2) | ~((newton > inside) & (newton < outside))
         candidate = np.where(is_halved, halving, newton)

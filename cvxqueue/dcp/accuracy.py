@@ -86,9 +86,8 @@ class Group(NamedTuple):
 
 def _logarithm(weight: FloatArray, exponent: FloatArray) -> FloatArray:
     """Return ln of a weight, where `exponent` is the least that is taken from it."""
-    with np.errstate(divide="ignore"):
-        # Zero has no logarithm; this one is of a number too small to be seen.
-        return np.where(weight > 0.0, np.log(weight), exponent + _LOG_NOTHING)
+    # Zero has no logarithm; this one is of a number too small to be seen.
+    return np.where(weight > 0.0, np.log(weight), exponent + _LOG_NOTHING)
 
 
 def _exponential_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:

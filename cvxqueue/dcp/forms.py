@@ -11,6 +11,7 @@ from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
@@ -23,6 +24,7 @@ _FORMS: dict[str, Callable[[Instance], Formulation]] = {
 }
 
 
+@quiet
 def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     """Write an instance as a cvxpy problem.
 

@@ -11,6 +11,7 @@ import cvxpy as cp
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.shown import shown
 
@@ -72,6 +73,7 @@ class Fixed:
         )
 
 
+@quiet
 @dataclass(frozen=True, eq=False, repr=False)
 class Formulation:
     """An instance as a cvxpy problem, with its variables, constraints and expressions by name.

@@ -17,6 +17,7 @@ from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, read_only, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
@@ -97,6 +98,7 @@ class CurveFit(ReadOnlyArrays):
         )
 
 
+@quiet
 def fit_curve(
     tokens: ArrayLike,
     correct: ArrayLike | None = None,

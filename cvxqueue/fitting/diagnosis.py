@@ -17,6 +17,7 @@ from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.plain import plain
 
@@ -88,6 +89,7 @@ class Diagnosis:
         )
 
 
+@quiet
 def diagnose(
     requests: str | os.PathLike[str] | Requests | Mapping[str, Any],
     *,

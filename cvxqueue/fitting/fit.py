@@ -18,6 +18,7 @@ from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.model import Instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.queue import Queue
 from cvxqueue.simulation.parameter import require_confidence
 
@@ -28,6 +29,7 @@ _Measurements = str | os.PathLike[str] | Requests | Mapping[str, Any]
 _Answers = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 
+@quiet
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit:
     """What was fitted to measurements; parts without measurements are empty.
@@ -133,6 +135,7 @@ class Fit:
         }
 
 
+@quiet
 def fit(
     *,
     service: _Measurements | None = None,

@@ -57,9 +57,8 @@ def goodness_of(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
     # A parameter on its bound was not free to follow the data.
     freedom = k.size - free_directions(peak).shape[1]
     wrong, wrong_expected = n - k, n - expected
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.where(k > 0, xlogy(k, k / expected), 0.0)
-        terms += np.where(wrong > 0, xlogy(wrong, wrong / wrong_expected), 0.0)
+    terms = np.where(k > 0, xlogy(k, k / expected), 0.0)
+    terms += np.where(wrong > 0, xlogy(wrong, wrong / wrong_expected), 0.0)
     deviance = max(2.0 * float(terms.sum()), 0.0)
     if freedom <= 0:
         return Goodness(deviance, 0, math.nan)

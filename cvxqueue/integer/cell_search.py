@@ -250,8 +250,7 @@ def _price_box(
             for shift in incumbent.deadline.each(shifts):
                 spread = Shift(*(part[:, np.newaxis] for part in shift))
                 top = top + spread.worth(nu, prices).max(axis=0)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                limits = (level - top) / theta
+            limits = (level - top) / theta
             if sign > 0.0:
                 least = np.fmax(least, np.min(limits))
             else:

@@ -81,7 +81,7 @@ class Base:
         self.second = float(point.service_time_second_moment)
         self.burden = self.congested * self.mean + 0.5 * self.by_second * self.second
         self.mean_price, self.second_price = (float(price) for price in point.prices)
-        self.benefit_size = float(point.benefit)
+        self.benefit_size = float(point.benefit_size)
 
     def gain(self, totals: Shift) -> FloatArray:
         """J less that of the base, exactly but for rounding; −inf where the queue is unstable.
@@ -350,20 +350,17 @@ class _Block:
             kept = np.where(is_better, trial, kept)
             points = np.where(is_better[:, np.newaxis], tried, points)
             is_bracketed = (low > 0.0) & (high < np.inf)
-            with np.errstate(all="ignore"):
-                meeting = high_value - low_value - high_slope * high + low_slope * low
-                meeting /= low_slope - high_slope
-                floor = low_value + low_slope * (meeting - low)
-                is_done |= is_bracketed & (
-                    at_middle - floor <= _CENTERED * np.abs(at_middle - level)
-                )
-                is_done |= is_bracketed & (high <= low * (1.0 + _SAME_PRICE))
-                # Even for nothing the types would not take more.
-                is_done |= high <= _NOTHING * self.slope
-                # A tangent of a smooth bound meets near an end too often: halve now and then.
-                if step % 3 == 2:
-                    meeting = np.sqrt(low * high)
-                meeting = np.where((meeting > low) & (meeting < high), meeting, np.sqrt(low * high))
+            meeting = high_value - low_value - high_slope * high + low_slope * low
+            meeting /= low_slope - high_slope
+            floor = low_value + low_slope * (meeting - low)
+            is_done |= is_bracketed & (at_middle - floor <= _CENTERED * np.abs(at_middle - level))
+            is_done |= is_bracketed & (high <= low * (1.0 + _SAME_PRICE))
+            # Even for nothing the types would not take more.
+            is_done |= high <= _NOTHING * self.slope
+            # A tangent of a smooth bound meets near an end too often: halve now and then.
+            if step % 3 == 2:
+                meeting = np.sqrt(low * high)
+            meeting = np.where((meeting > low) & (meeting < high), meeting, np.sqrt(low * high))
             if is_done.all() or self.deadline.is_over:
                 break
             outward = np.where(is_low, trial * factor, trial / factor)

@@ -87,10 +87,9 @@ class Lattice:
     def _top(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> FloatArray:
         """Best number of each type, zero left out."""
         instance, low, step = self.instance, self.low, self.step
-        with np.errstate(all="ignore"):
-            prices = Prices(nu, p)
-            wanted = wanted_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
-            wanted = np.where(np.isfinite(wanted), wanted, start)
+        prices = Prices(nu, p)
+        wanted = wanted_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
+        wanted = np.where(np.isfinite(wanted), wanted, start)
         first, last = np.zeros(start.shape), np.broadcast_to(self.count, start.shape)
         probe = np.floor((wanted - low) / step)
         stride = 1.0

@@ -55,6 +55,11 @@ class _LevelService(_Lookup):
 
 
 class _LevelAccuracy(_Lookup):
+    @property
+    def is_smooth(self) -> bool:
+        """Whether no type that has tokens has a kink."""
+        return bool(self._law.is_smooth)
+
     def value(self, tokens: FloatArray) -> FloatArray:
         return self._of("value", self._law.value, tokens)
 

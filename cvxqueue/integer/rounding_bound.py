@@ -27,6 +27,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.summation import accurate_sum
@@ -75,6 +76,7 @@ class RoundingBound(ArrayData):
         return f"allocations in the box with objective ≥ {self.level:.9g} s"
 
 
+@quiet
 def rounding_bound(
     instance: Instance, domains: Domains | Domain | Sequence[Domain] | None = None
 ) -> RoundingBound:

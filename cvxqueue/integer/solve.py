@@ -19,6 +19,7 @@ from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.shown import shown
@@ -42,6 +43,7 @@ _EFFORT = 0.25
 _BOUND_SHARE = 0.25
 
 
+@quiet
 def solve_integer(
     instance: Instance,
     method: str = "exact",

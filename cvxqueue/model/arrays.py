@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.shown import shown
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "read_only",
     "real_number",
     "require",
+    "require_representable",
     "text_tuple",
     "whole_number",
 ]
@@ -41,6 +43,8 @@ LARGEST_COUNT = 2.0**53
 """From here on float64 skips whole numbers."""
 JENSEN_SLACK = 1.0 - 1e-12
 """A second moment computed from the data that gave the mean may miss its square by rounding."""
+# The tenth power of either end is within float64, and no formula has more factors.
+_LEAST, _MOST = 1e-30, 1e30
 ROUNDING_OF_ONE = 1e-12
 """What probabilities typed to a few digits, or their sum, may exceed one by."""
 
@@ -57,6 +61,10 @@ class ReadOnlyArrays:
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray) and not is_frozen(value):
                 vars(self)[name] = frozen(value.copy())
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        quiet(cls)
 
     def _fields(self) -> dict[str, Any]:
         kind = type(self)
@@ -172,7 +180,7 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
     """
 
     def __init__(self, function: Callable[[_Owner], _Value]) -> None:
-        self._function = function
+        self._function = quiet(function)
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type[_Owner], name: str) -> None:
@@ -294,6 +302,12 @@ def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition:
     if not np.all(allowed):
         place = first_place(~np.asarray(allowed))
         raise InvalidInputError(Entry(name, place), f" = {float(array[place])!r} {condition}")
+
+
+def require_representable(name: str, array: FloatArray) -> None:
+    """Raise an error where data ≥ 0 are so small or large that products of them may not be."""
+    is_within = (array <= _MOST) & ((array >= _LEAST) | (array == 0.0))
+    require(name, array, is_within, f"must be 0 or between {_LEAST:g} and {_MOST:g}")
 
 
 def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:

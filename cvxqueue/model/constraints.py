@@ -9,11 +9,12 @@ So whatever solves and certifies models without constraints does it for those wi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.charges import Charge
 
@@ -50,6 +51,10 @@ class Terms(NamedTuple):
 
 class Constraint(ABC):
     """What every constraint has."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        quiet(cls)
 
     @abstractmethod
     def require_allowed(self, instance: Instance) -> None:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import ArrayData, FloatArray, first_place, frozen, kept, require
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    first_place,
+    frozen,
+    kept,
+    require,
+    require_representable,
+)
 from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
@@ -110,7 +118,8 @@ class ModelData(ArrayData):
         ------
         InvalidInputError
             If a probability is not > 0, a mix does not sum to 1 within 1e-9, the arrival rate is
-            not > 0, a weight or a bound is < 0, or a lower bound exceeds the upper one.
+            not > 0, a weight or a bound is < 0, a lower bound exceeds the upper one, or a number is
+            neither 0 nor between 1e-30 and 1e30.
         """
         rate, weight = np.asarray(self.arrival_rate), np.asarray(self.accuracy_weight)
         require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")
@@ -138,6 +147,10 @@ class ModelData(ArrayData):
                 f" = {float(highest)!r}",
             )
         require("importance", self.importance, self.importance >= 0, "must be ≥ 0")
+        arrays = {"arrival_rate": rate, "accuracy_weight": weight, "probabilities": mix}
+        arrays |= {"min_tokens": lower, "max_tokens": upper, "importance": self.importance}
+        for name, array in arrays.items():
+            require_representable(name, array)
 
     @property
     def size(self) -> int:
@@ -156,6 +169,10 @@ class ModelData(ArrayData):
         """α w (p − p(0)): what the thinking of each type is worth, in seconds."""
         return self.accuracy.weighted(self.accuracy_value)
 
+    def __repr__(self) -> str:
+        many = f"{np.size(self.arrival_rate)} instances of " if np.ndim(self.arrival_rate) else ""
+        return f"ModelData({many}{self.size} type{'s' * (self.size != 1)})"
+
     @kept
     def most_benefit(self) -> FloatArray:
         """α Σ π w, in seconds, shape (...): more than tokens can add to the benefit."""
@@ -166,6 +183,18 @@ class ModelData(ArrayData):
     def added_benefit(self) -> FloatArray:
         """What the most tokens add to the benefit of the least, in seconds, shape (...)."""
         return self.evaluate(self.upper).benefit - self.lowest.benefit
+
+    @kept
+    def shortfall(self) -> FloatArray:
+        """What accuracies below zero cost, α Σ π w max(−p(0), 0), in seconds, shape (...).
+
+        Only a curve that is continued to 0 tokens may have them, by rounding.
+        """
+        if self.accuracy.is_smooth:
+            return np.zeros(())
+        below = np.maximum(-self.accuracy.value(np.zeros(self.size)), 0.0)
+        shortfall: FloatArray = np.vecdot(self.probabilities * self.accuracy_value, below)
+        return shortfall
 
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import JENSEN_SLACK, FloatArray, real_number
+from cvxqueue.model.arrays import JENSEN_SLACK, FloatArray, real_number, require_representable
 from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 
 __all__ = ["FIFO", "BatchArrivals", "ProcessorSharing", "Setups", "Vacations"]
@@ -87,7 +89,7 @@ class BatchArrivals(LinearFractionalQueue):
     @property
     def weights(self) -> Weights:
         """Besides the second moment, those of the own batch that come first, times m1."""
-        ahead = 0.5 * (self.size_second_moment / self.mean_size - 1.0)
+        ahead = 0.5 * (self.size_second_moment - self.mean_size) / self.mean_size
         return Weights(mean=ahead, load=0.0, second=1.0)
 
 
@@ -185,5 +187,7 @@ def _keep_moments(queue: object, mean: str, second: str, *, least: float, unit: 
             f"queue.{second} = {square!r} must be at least the square of queue.{mean} = {first!r} "
             f"({unit}²)"
         )
+    for name, value in ((mean, first), (second, square)):
+        require_representable(f"queue.{name}", np.asarray(value))
     object.__setattr__(queue, mean, first)
     object.__setattr__(queue, second, square)

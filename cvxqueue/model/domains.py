@@ -143,8 +143,7 @@ class LevelMenu(InputData):
         chances = np.atleast_1d(float_array("levels.accuracy", accuracy))
         size = chances.size
         times = float_array("levels.mean_service_time", mean_service_time, size, of="levels")
-        with np.errstate(over="ignore"):
-            given = np.square(times) if second_moment is None else second_moment
+        given = np.square(times) if second_moment is None else second_moment
         squares = float_array("levels.second_moment", given, size, of="levels")
         is_chance = (chances >= 0) & (chances <= 1.0 + ROUNDING_OF_ONE)
         require("levels.accuracy", chances, is_chance, "must be in [0, 1] (a probability)")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, frozen_tuple, kept
 from cvxqueue.model.queue import Prices, PriceSlopes
 from cvxqueue.model.summation import accurate_sum
@@ -26,6 +27,7 @@ _LEAST_SCALE = 0.01
 _ROUNDED_UP = 1.0 + 1e-12
 
 
+@quiet
 class Evaluation:
     """The closed forms of an instance at given tokens, computed when asked for and kept.
 
@@ -149,6 +151,14 @@ class Evaluation:
         """Objective J = α Σ π w p − T, in seconds, shape (...); −inf outside stability."""
         return self.benefit - self.mean_system_time
 
+    @property
+    def benefit_size(self) -> FloatArray:
+        """α Σ π w |p|, in seconds, shape (...): what the benefit is rounded in proportion to.
+
+        Where a line continued to 0 tokens misses it by rounding, both parts of p count.
+        """
+        return self.benefit + 2.0 * self.instance.shortfall
+
     @kept
     def scale(self) -> FloatArray:
         """α Σ π w p + T, in seconds: the size of what the objective is a difference of.
@@ -158,7 +168,7 @@ class Evaluation:
         share of what tokens bring. So the scale is no less than a hundredth of what the box can add
         to the benefit, which changes with the units as the objective does.
         """
-        size = self.benefit + self.mean_system_time
+        size = self.benefit_size + self.mean_system_time
         if (size >= _LEAST_SCALE * self.instance.most_benefit).all():
             return size
         return np.maximum(size, _LEAST_SCALE * self.instance.added_benefit)
@@ -200,8 +210,7 @@ class Evaluation:
     @kept
     def unclipped_response(self) -> FloatArray:
         """Tokens at which the marginal benefit meets today's marginal cost, box left out."""
-        with np.errstate(divide="ignore", over="ignore"):
-            return self.instance.benefit.inverse_slope(self.marginal_cost)
+        return self.instance.benefit.inverse_slope(self.marginal_cost)
 
     @kept
     def response(self) -> FloatArray:
@@ -222,11 +231,9 @@ class Evaluation:
         rate = np.asarray(instance.arrival_rate)[..., np.newaxis]
         idle = np.asarray(instance.lowest.idle)[..., np.newaxis] + LEAST_IDLE
         service = instance.service
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)
-            tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
-        # Room without end need not be a number.
-        return np.fmin(instance.upper, tokens)
+        longest = service.mean(instance.lower) + idle / (rate * instance.probabilities)
+        tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
+        return np.minimum(instance.upper, tokens)
 
     @property
     def reachable_response(self) -> FloatArray:

@@ -4,12 +4,13 @@ Every queue of the package has T = m1 + W with
 
     W = (β m1 + δ ρ m1 + ω λ m2/2) / (1 − ρ) + constant
 
-and weights β, δ, ω ≥ 0 of its own. With y = 1 − ρ, s = 1 − δ and κ = β + δ this is
-T = s m1 + (κ m1 + ω λ m2/2)/y + constant, and the prices are
+and weights β, δ, ω ≥ 0 of its own. With y = 1 − ρ, u = 1 + β and κ = β + δ this is
+T = u m1 + (κ ρ m1 + ω λ m2/2)/y + constant, and the prices are
 
-    P1 = s + (κ + ω λ² m2/2)/y²     and     P2 = ω λ/(2 y).
+    P1 = u + κ ρ (1 + y)/y² + ω λ² m2/(2 y²)     and     P2 = ω λ/(2 y),
 
-A constant shows in the times and leaves the optimum alone.
+sums of terms ≥ 0. With s = u − κ also T = s m1 + (κ m1 + ω λ m2/2)/y + constant. A constant shows
+in the times and leaves the optimum alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.queue import Curvature, Prices, PriceSlopes, RelativeSlopes
 
@@ -38,6 +40,7 @@ class Weights(NamedTuple):
     """ω, of λ m2/2."""
 
 
+@quiet
 class LinearFractionalQueue(ABC):
     """The closed forms that the queues share, for any weights."""
 
@@ -61,9 +64,15 @@ class LinearFractionalQueue(ABC):
 
     @cached_property
     def _shares(self) -> tuple[float, float, float]:
-        """The weights s of m1, κ of m1/(1 − ρ) and ω of λ m2/(2 (1 − ρ)) in T."""
+        """The weights u of m1, κ of ρ m1/(1 − ρ) and ω of λ m2/(2 (1 − ρ)) in T."""
         mean, load, second = self.weights
-        return 1.0 - load, mean + load, second
+        return 1.0 + mean, mean + load, second
+
+    @property
+    def _share(self) -> float:
+        """The weight s of m1 in T beside κ m1/(1 − ρ): negative where waiting alone has a price."""
+        alone, congested, _ = self._shares
+        return alone - congested
 
     def mean_waiting_time(
         self,
@@ -85,13 +94,14 @@ class LinearFractionalQueue(ABC):
         second_moment: FloatArray,
         idle: FloatArray,
     ) -> Prices:
-        """P1 = s + (κ + ω λ² m2/2)/(1−ρ)² and P2 = ω λ/(2 (1−ρ))."""
-        share, congested, by_second = self._shares
+        """P1 and P2, where ρ is that of the mean: 1 − y has lost its digits at light load."""
+        alone, congested, by_second = self._shares
         pressure = by_second * arrival_rate / idle
         half = 0.5 * pressure
-        return Prices(
-            share + congested / idle**2 + half * second_moment * arrival_rate / idle, half
-        )
+        price = alone + half * second_moment * arrival_rate / idle
+        if congested:
+            price = price + congested * (arrival_rate * mean) * (1.0 + idle) / idle**2
+        return Prices(price, half)
 
     def price_slopes(
         self,
@@ -134,7 +144,7 @@ class LinearFractionalQueue(ABC):
         With τ for `system_time` less the constant: from κ m1 + ω λ m2/2 ≤ (τ − s m1) y, and, with
         m2 ≥ m1² and λ m1 = 1 − y, from (ω − 2s) y² − 2 (κ + ω − s + λ τ) y + 2κ + ω ≤ 0.
         """
-        share, congested, by_second = self._shares
+        share, (_, congested, by_second) = self._share, self._shares
         longest = system_time - self.constant(arrival_rate)
         half = congested + by_second - share + arrival_rate * longest
         least, bend = 2.0 * congested + by_second, 2.0 * share - by_second
@@ -163,14 +173,13 @@ class LinearFractionalQueue(ABC):
         From ω λ m2/(2 (1−ρ)) ≤ τ − s m1, where τ is `system_time` less the constant. Zero for a
         queue whose T does not depend on m2.
         """
-        share, _, by_second = self._shares
+        share, (_, _, by_second) = self._share, self._shares
         if by_second == 0.0:
             return np.zeros(np.shape(idle))
         work = np.maximum(system_time - self.constant(arrival_rate) - share * m1, 0.0)
         bound: FloatArray = 2.0 * idle * work / (by_second * arrival_rate)
         return bound
 
-    @np.errstate(over="ignore")
     def curvature(
         self, arrival_rate: float | FloatArray, second_moment: float, idle: float
     ) -> Curvature:
@@ -202,7 +211,7 @@ class LinearFractionalQueue(ABC):
         With h = λ/(1−ρ), a = κ/(1−ρ)² + ω m2 h²/2 and x = ω h t, q = s + a + x, and the derivatives
         are h (2a + x)/q in m1 (increasing in a, monotone in x), (ω h²/2)/q in m2 and ω h/q in t.
         """
-        share, congested, by_second = self._shares
+        share, (_, congested, by_second) = self._share, self._shares
         pressure_low, pressure_high = arrival_rate / idle[0], arrival_rate / idle[1]
         # a = bend · h², and grows with both.
         fixed = congested / np.square(arrival_rate)
@@ -227,6 +236,7 @@ class LinearFractionalQueue(ABC):
         return RelativeSlopes(mean_slope, second_slope, by_second * pressure / at_peak)
 
 
+@quiet
 @dataclass(frozen=True)
 class PricedQueue(LinearFractionalQueue):
     """A queue whose system time and waiting time have prices of their own, as in a Lagrangian.
@@ -241,14 +251,15 @@ class PricedQueue(LinearFractionalQueue):
     @property
     def weights(self) -> Weights:
         """Those of the sum, beyond one mean service time."""
-        share, congested, by_second = self._shares
-        return Weights(congested + share - 1.0, 1.0 - share, by_second)
+        alone, congested, by_second = self._shares
+        return Weights(alone - 1.0, congested - (alone - 1.0), by_second)
 
     @cached_property
     def _shares(self) -> tuple[float, float, float]:
-        share, congested, by_second = self.queue._shares
+        _, congested, by_second = self.queue._shares
         both = self.of_time + self.of_waiting
-        return both * share - self.of_waiting, both * congested, both * by_second
+        alone = self.of_time + both * self.queue.weights.mean
+        return alone, both * congested, both * by_second
 
     def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
         """That of the queue, at the sum of the prices."""

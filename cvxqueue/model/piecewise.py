@@ -20,8 +20,10 @@ from cvxqueue.model.arrays import (
     kept,
     read_only,
     require,
+    require_representable,
 )
 from cvxqueue.model.points import Corners, concave_majorant, filled_points
+from cvxqueue.model.summation import two_sum
 
 __all__ = ["PiecewiseLinear"]
 
@@ -40,8 +42,10 @@ class PiecewiseLinear(LawData):
 
     Measured accuracies scatter, and the least concave curve that is nowhere below them is what the
     optimum needs; `largest_change` says how far it is from them, and more than 0.01 is warned of
-    (`CvxqueueWarning`). Beyond the last point the curve is constant, and to the left of the first
-    one its first piece is continued to 0 tokens.
+    (`CvxqueueWarning`). Beyond the last point the curve is constant. To the left of the first one
+    the line is continued to 0 tokens that leads from it to the next corner, which is the nearest
+    point to which the slope is greatest, to 12 digits; what this line has at 0 tokens counts as a
+    point. Certificates are of the curve that the binary numbers stand for, exactly.
 
     Parameters
     ----------
@@ -71,6 +75,8 @@ class PiecewiseLinear(LawData):
     def __init__(self, *, tokens: Any, accuracy: Any) -> None:
         places, heights = filled_points(tokens=tokens, accuracy=accuracy)
         require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
+        require_representable("accuracy.tokens", places)
+        require_representable("accuracy.accuracy", heights)
         require(
             "accuracy.accuracy",
             heights,
@@ -97,18 +103,12 @@ class PiecewiseLinear(LawData):
                 f"nowhere below the points, is {self.largest_change:.2g} higher there; measure "
                 "more answers, or fit a curve to them (fit_curve)",
                 CvxqueueWarning,
-                stacklevel=2,
+                # Past the frame of `quiet`.
+                stacklevel=3,
             )
 
     def _require_allowed(self) -> None:
-        is_steep = np.asarray(np.any(~np.isfinite(self.segment_slopes), axis=0))
-        if is_steep.any():
-            place = first_place(is_steep)
-            raise InvalidInputError(
-                Entry("accuracy.tokens", place),
-                " has points too close to each other for the slope between them to be finite",
-            )
-        start = np.asarray(self.value(0.0))
+        start = self.breakpoint_values[0]
         is_negative = start < -_ROUNDING_OF_ZERO
         if is_negative.any():
             place = first_place(is_negative)
@@ -124,7 +124,7 @@ class PiecewiseLinear(LawData):
 
     @kept
     def breakpoints(self) -> FloatArray:
-        """Tokens at the corners of the curve, shape (C, ...), increasing.
+        """Tokens at the corners of the curve, shape (C, ...), from 0 on, increasing.
 
         A type with fewer corners than others repeats its last one, from which on it is constant.
         """
@@ -137,10 +137,7 @@ class PiecewiseLinear(LawData):
 
     @kept
     def segment_slopes(self) -> FloatArray:
-        """Slope from each corner to the next, shape (C, ...), never rising; zero at the last.
-
-        The first one holds to the left of the first corner too.
-        """
+        """Slope from each corner to the next, shape (C, ...), never rising; zero at the last."""
         return self._corners.slopes
 
     @property
@@ -222,12 +219,14 @@ class PiecewiseLinear(LawData):
         return _Weighted(self, value)
 
     def value(self, tokens: ArrayLike) -> FloatArray:
-        """Probability p(l) of a correct answer: the least of the lines of all pieces."""
+        """Probability p(l) of a correct answer: that at the last corner passed, and the rise."""
         count = np.asarray(tokens, dtype=np.float64)
-        least: FloatArray = self.breakpoint_values[-1] + np.zeros_like(count)
-        for (start, _, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
-            least = np.minimum(least, value + slope * (count - start))
-        return least
+        lines = zip(self.breakpoints, self.breakpoint_values, self.segment_slopes, strict=True)
+        start, height, slope = next(lines)
+        value: FloatArray = height + slope * count
+        for start, height, slope in lines:
+            value = np.where(count >= start, height + slope * (count - start), value)
+        return value
 
     def slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative from the right, per token."""
@@ -245,21 +244,23 @@ class PiecewiseLinear(LawData):
         """p(to) − p(tokens): what lies between the two of each piece, times its slope."""
         first, last = np.asarray(tokens, dtype=np.float64), np.asarray(to, dtype=np.float64)
         difference = np.zeros(np.broadcast_shapes(first.shape, last.shape, self.shape))
-        least: FloatArray | float = -np.inf
-        for _, end, slope in self._pieces:
-            inside = np.clip(last, least, end) - np.clip(first, least, end)
-            difference = difference + slope * inside
-            least = end
+        lost = np.zeros_like(difference)
+        for start, end, slope in self._pieces:
+            inside = np.clip(last, start, end) - np.clip(first, start, end)
+            # However many pieces, their sum is rounded once.
+            difference, rest = two_sum(difference, slope * inside)
+            lost += rest
+        difference += lost
         return difference
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
         wanted = np.asarray(accuracy, dtype=np.float64)
         tokens = np.zeros(np.broadcast_shapes(wanted.shape, self.shape))
-        for (start, _, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
-            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-                reached = start + (wanted - value) / slope
-            tokens = np.where(slope > 0, np.maximum(tokens, reached), tokens)
+        for (start, end, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
+            is_on = (wanted > value) & (slope > 0.0)
+            reached = start + (wanted - value) / np.where(is_on, slope, 1.0)
+            tokens = np.where(is_on, np.minimum(reached, end), tokens)
         return np.where(wanted > self.ceiling, np.inf, tokens)
 
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
@@ -335,8 +336,17 @@ class _Weighted(PiecewiseLinear):
     @kept
     def breakpoint_values(self) -> FloatArray:
         """What the accuracy at the corners is worth, shape (C, ...)."""
-        return self._value * (self._curve.breakpoint_values - self._curve.value(0.0))
+        curve, first = self._curve, np.zeros_like(self.segment_slopes[:1])
+        if self.breakpoints.shape[0] == 1:
+            return first
+        values = curve.breakpoint_values
+        # Along the first piece the rise is known to all its digits, the accuracy at 0 is not.
+        rises = curve.segment_slopes[0] * self.breakpoints[1] + (values[1:] - values[1])
+        return np.concatenate([first, self._value * rises])
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type, unchecked."""
         return type(self)(self._curve.mapped(function), function(self._value))
+
+    def __repr__(self) -> str:
+        return f"{self._curve!r} in seconds"

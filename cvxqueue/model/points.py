@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.arrays import FloatArray, first_place, float_array, read_only
+from cvxqueue.model.summation import Twofold, quotient, two_product, two_sum
 
 __all__ = ["Corners", "concave_majorant", "filled_points"]
+
+# Slopes that agree to so many digits are those of one line.
+_SAME_LINE = 1.0 - 1e-12
 
 
 class Corners(NamedTuple):
@@ -78,34 +82,60 @@ def _filled(name: str, value: Any) -> tuple[FloatArray, NDArray[np.intp]]:
 
 
 def concave_majorant(tokens: FloatArray, values: FloatArray) -> Corners:
-    """Corners of the least nondecreasing concave majorant of points along the first axis.
+    """Corners of the least nondecreasing concave curve above points along the first axis.
 
+    The first corner is at 0 tokens, where the line from the first point to the next corner leads.
     From each corner the steepest line that leads up to a later point leads to the next one, the
-    farthest if there are several; where none leads up, the curve is constant from there.
+    farthest if there are several; where none leads up, the curve is constant from there. All in
+    twice the precision, in which only the results are rounded: a line continued far to the left
+    may lose every digit of the accuracies, and one between points that lie close together most.
     """
-    corners = [(tokens[0], values[0])]
-    for _ in range(tokens.shape[0] - 1):
-        here, height = corners[-1]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            slopes = np.where(tokens > here, (values - height) / (tokens - here), -1.0)
-        is_rising = slopes.max(axis=0) > 0
+    zero = np.zeros_like(tokens[0])
+    here: FloatArray = zero
+    height = _continued(tokens, values)
+    corners, slopes = [(here, height[0])], [zero]
+    for passed in range(tokens.shape[0]):
+        # Every corner takes one point more at least.
+        later, levels = tokens[passed:], values[passed:]
+        steps = two_sum(later, -here)
+        rises = two_sum(levels, -height[0])
+        each = quotient((rises[0], rises[1] - height[1]), steps)
+        is_ahead = later > here
+        high = np.where(is_ahead, each[0], -1.0)
+        most = high.max(axis=0)
+        is_rising = most > 0.0
         if not is_rising.any():
             break
-        farthest = tokens.shape[0] - 1 - np.argmax(slopes[::-1], axis=0)
-        following = (
-            np.take_along_axis(array, farthest[np.newaxis], axis=0)[0] for array in (tokens, values)
-        )
-        corners.append(
-            tuple(
-                np.where(is_rising, new, old)
-                for new, old in zip(following, corners[-1], strict=True)
-            )
-        )
+        low = np.where(high == most, each[1], -np.inf)
+        farthest = later.shape[0] - 1 - np.argmax(low[::-1], axis=0)[np.newaxis]
+        place, value = (np.take_along_axis(a, farthest, axis=0)[0] for a in (later, levels))
+        slopes[-1] = np.where(is_rising, most, 0.0)
+        here = np.where(is_rising, place, here)
+        height = np.where(is_rising, value, height[0]), np.where(is_rising, 0.0, height[1])
+        corners.append((here, height[0]))
+        slopes.append(zero)
     places, heights = (np.stack(arrays) for arrays in zip(*corners, strict=True))
-    steps, rises = np.diff(places, axis=0), np.diff(heights, axis=0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        slopes = np.where(steps > 0, rises / steps, 0.0)
-    slopes = np.concatenate([slopes, np.zeros_like(places[:1])])
-    # Each is right to two roundings; together they never rise.
-    slopes = np.minimum.accumulate(slopes, axis=0)
-    return Corners(*(read_only(array) for array in (places, heights, slopes)))
+    # Each is right to one rounding; together they never rise.
+    falling = np.minimum.accumulate(np.stack(slopes), axis=0)
+    return Corners(*(read_only(array) for array in (places, heights, falling)))
+
+
+def _continued(tokens: FloatArray, values: FloatArray) -> Twofold:
+    """Where the line from the first point to the next corner of the curve is at 0 tokens.
+
+    The accuracy of the first point itself, where no later one has more.
+    """
+    start, height = tokens[0], values[0]
+    if tokens.shape[0] == 1:
+        return height, np.zeros_like(height)
+    slopes = quotient(two_sum(values[1:], -height), two_sum(tokens[1:], -start))[0]
+    slopes = np.where(tokens[1:] > start, slopes, 0.0)
+    most = slopes.max(axis=0)
+    # Decimal fractions on one line are not on one in binary: the first of them draws it.
+    nearest = np.argmax(slopes >= _SAME_LINE * most, axis=0)[np.newaxis]
+    place, value = (np.take_along_axis(a[1:], nearest, axis=0)[0] for a in (tokens, values))
+    (first, lost), (second, missing) = two_product(height, place), two_product(value, start)
+    area, rest = two_sum(first, -second)
+    at_zero = quotient(two_sum(area, rest + (lost - missing)), two_sum(place, -start))
+    is_level = (most <= 0.0) | (start == 0.0)
+    return np.where(is_level, height, at_zero[0]), np.where(is_level, 0.0, at_zero[1])

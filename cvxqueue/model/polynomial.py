@@ -7,7 +7,14 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import FloatArray, LawData, common_arrays, float_array, require
+from cvxqueue.model.arrays import (
+    FloatArray,
+    LawData,
+    common_arrays,
+    float_array,
+    require,
+    require_representable,
+)
 
 __all__ = ["PolynomialService"]
 
@@ -25,6 +32,7 @@ class PolynomialService(LawData):
             is_allowed, sign = (array > 0, ">") if name == "per_token" else (array >= 0, "≥")
             unit = f" ({units[name]})" if name in units else ""
             require(f"service.{name}", array, is_allowed, f"must be {sign} 0{unit}")
+            require_representable(f"service.{name}", array)
             object.__setattr__(self, name, array)
 
     @property

@@ -25,6 +25,7 @@ from cvxqueue.model.arrays import (
     frozen,
     read_only,
     require,
+    require_representable,
 )
 
 __all__ = ["SaturatingCurve"]
@@ -57,6 +58,7 @@ class SaturatingCurve(LawData, ABC):
                 f" = {float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)",
             )
         for name, array in zip(values, arrays, strict=True):
+            require_representable(f"accuracy.{name}", array)
             object.__setattr__(self, name, array)
 
     @abstractmethod
@@ -133,12 +135,11 @@ class SaturatingCurve(LawData, ABC):
         rise = wanted - self.floor
         # What the subtraction lost counts where little of the gain remains.
         remaining = (self.gain - rise) - _lost(wanted, self.floor, rise)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            share = rise / self.gain
-            exponent = np.where(
-                share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
-            )
-            tokens = self._inverse_exponent(exponent)
+        share = rise / self.gain
+        exponent = np.where(
+            share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
+        )
+        tokens = self._inverse_exponent(exponent)
         return np.where(rise <= 0.0, 0.0, np.where(remaining > 0.0, tokens, np.inf))
 
     @abstractmethod

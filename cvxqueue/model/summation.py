@@ -1,4 +1,4 @@
-"""Sums whose error does not grow with the number of terms."""
+"""Arithmetic in twice the working precision: sums of many terms, and what one rounding lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["accurate_sum"]
+__all__ = ["Twofold", "accurate_sum", "quotient", "two_product", "two_sum"]
+
+Twofold = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""A number in two parts, of which the second is less than a rounding of the first."""
+
 
 # So few terms are sooner added one by one than by a dozen calls of numpy.
 _FEW = 64
@@ -53,3 +57,32 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
         np.subtract(values, high, out=high), axis=-1
     )
     return total
+
+
+def two_sum(first: NDArray[np.float64], second: NDArray[np.float64]) -> Twofold:
+    """Return a sum and what its rounding lost, exactly (Knuth)."""
+    total = first + second
+    back = total - first
+    return total, (first - (total - back)) + (second - back)
+
+
+def two_product(first: NDArray[np.float64], second: NDArray[np.float64]) -> Twofold:
+    """Return a product and what its rounding lost, exactly (Dekker), for factors below 1e299."""
+    product = first * second
+    (high, low), (above, below) = _halves(first), _halves(second)
+    return product, low * below - (((product - high * above) - low * above) - high * below)
+
+
+def _halves(number: NDArray[np.float64]) -> Twofold:
+    """Split a number into two of half as many bits (Veltkamp)."""
+    scaled = (2.0**27 + 1.0) * number
+    high = scaled - (scaled - number)
+    return high, number - high
+
+
+def quotient(top: Twofold, bottom: Twofold) -> Twofold:
+    """Return a ratio to twice the working precision."""
+    first = top[0] / bottom[0]
+    product, lost = two_product(first, bottom[0])
+    rest = (((top[0] - product) - lost) + top[1]) - first * bottom[1]
+    return two_sum(first, rest / bottom[0])

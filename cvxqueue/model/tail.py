@@ -61,8 +61,7 @@ class WaitingTimeTail(CouplingConstraint):
                 "constraint demands nothing"
             )
         object.__setattr__(self, "probability", chance)
-        with np.errstate(over="ignore", under="ignore"):
-            decay = self.decay
+        decay = self.decay
         if not 0.0 < decay < np.inf:
             raise InvalidInputError(
                 f"{type(self).__name__}: ln(1/probability)/seconds = {decay!r} must be a positive "
@@ -100,8 +99,7 @@ class WaitingTimeTail(CouplingConstraint):
     def _terms_of_sum(self, point: Evaluation) -> FloatArray:
         """π exp(θ t) relative to the limit 1 + θ/λ, shape (N,)."""
         exponent = self.decay * point.times - self._log_limit(point)
-        with np.errstate(over="ignore"):
-            terms: FloatArray = point.instance.probabilities * np.exp(exponent)
+        terms: FloatArray = point.instance.probabilities * np.exp(exponent)
         return terms
 
     def excess(self, point: Evaluation) -> float:
@@ -153,14 +151,13 @@ class WaitingTimeTail(CouplingConstraint):
 def _lundberg_exponent(point: Evaluation) -> float:
     """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point."""
     mix, times, rate = point.instance.probabilities, point.times, float(point.instance.arrival_rate)
-    with np.errstate(over="ignore"):
-        lower, upper = 0.0, 1.0 / float(np.max(times)) if np.max(times) > 0 else 1.0
-        while float(accurate_sum(mix * np.expm1(upper * times))) < upper / rate:
-            upper *= 2.0
-            if upper == np.inf:
-                return upper
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (lower + upper)
-            is_below = float(accurate_sum(mix * np.expm1(middle * times))) < middle / rate
-            lower, upper = (middle, upper) if is_below else (lower, middle)
+    lower, upper = 0.0, 1.0 / float(np.max(times)) if np.max(times) > 0 else 1.0
+    while float(accurate_sum(mix * np.expm1(upper * times))) < upper / rate:
+        upper *= 2.0
+        if upper == np.inf:
+            return upper
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (lower + upper)
+        is_below = float(accurate_sum(mix * np.expm1(middle * times))) < middle / rate
+        lower, upper = (middle, upper) if is_below else (lower, middle)
     return lower

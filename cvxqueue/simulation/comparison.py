@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.result import Simulation
@@ -17,6 +18,7 @@ from cvxqueue.simulation.stream import Columns
 __all__ = ["Comparison"]
 
 
+@quiet
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Comparison:
     """Allocations that met the same arrivals, the same types and the same luck.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.shown import shown
 from cvxqueue.simulation.comparison import Comparison
@@ -31,6 +32,7 @@ _LOOKS = (2, 4, 8, 16)
 _FEWEST_TO_STOP = 10
 
 
+@quiet
 def simulate(
     instance: Instance,
     tokens: ArrayLike,
@@ -130,6 +132,7 @@ def simulate(
     )[0]
 
 
+@quiet
 def compare(
     instance: Instance,
     allocations: Sequence[ArrayLike],
@@ -199,6 +202,7 @@ def compare(
     )
 
 
+@quiet
 def waiting_tail(
     instance: Instance,
     tokens: ArrayLike,

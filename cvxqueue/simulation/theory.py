@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
@@ -166,6 +167,7 @@ class TheoryCheck:
         return "\n".join([*lines, "", *self.sentences])
 
 
+@quiet
 def check_simulation(simulation: Simulation) -> TheoryCheck:
     """Compare a simulation with the closed forms of the model.
 

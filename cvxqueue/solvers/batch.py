@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.certificates import certified_gap, relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, float_array, frozen
 from cvxqueue.model.data import ModelData
 from cvxqueue.shown import shown
@@ -28,6 +29,7 @@ _WORTHWHILE = 0.75
 _FIELDS = {"min_tokens": "lower", "max_tokens": "upper"}
 
 
+@quiet
 def solve_batch(
     instance: Instance,
     *,

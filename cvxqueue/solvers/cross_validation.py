@@ -10,6 +10,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.shown import shown
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.registry import find_method
@@ -102,6 +103,7 @@ class CrossValidation:
         return "\n".join([head, *body, f"verdict: {self.verdict}"])
 
 
+@quiet
 def cross_validate(
     instance: Instance,
     methods: Sequence[str] | None = None,

@@ -111,8 +111,7 @@ def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
     stiffness = np.maximum(
         stiffness, _YIELDING * point.marginal_cost / np.maximum(instance.upper, 1.0)
     )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
+    pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
     gradients = np.stack([coupling.gradient(here) for coupling in instance.couplings])
     slopes = np.stack(point.moment_slopes)
     price = point.price_slopes

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData, take_rows
 from cvxqueue.model.demand import SETTLED, Demand, demand, wanted_tokens
@@ -65,6 +66,7 @@ _DRAWN_BACK = 0.5
 _MIX_SLACK = 1.0 - 1e-6
 
 
+@quiet
 class PriceSearch:
     """The state of the search for the two prices, for one instance or each of a batch.
 
@@ -144,10 +146,9 @@ class PriceSearch:
         if rows is not None:
             data, tokens, idle = data.rows(rows), take_rows(tokens, rows), idle[rows]
             prices = Prices(prices.mean[rows], prices.second_moment[rows])
-        with np.errstate(all="ignore"):
-            if not data.accuracy.is_smooth:
-                return self._between(data, tokens, prices, idle)
-            tokens = wanted_tokens(data, tokens, prices, self._steps)
+        if not data.accuracy.is_smooth:
+            return self._between(data, tokens, prices, idle)
+        tokens = wanted_tokens(data, tokens, prices, self._steps)
         point = data.evaluate(tokens)
         return _inside(point, point.idle, idle)
 
@@ -168,12 +169,11 @@ class PriceSearch:
         Afterwards `tokens` are what the types wanted before the move, `mean` is the first moment
         of it, and `step` the length of Newton's step in the logarithms of y and P1.
         """
-        with np.errstate(all="ignore"):
-            self.passes += 1
-            prices = self.prices
-            wanted = demand(self.data, self.tokens, prices, self._steps)
-            self.tokens, self.mean, self.change = wanted.tokens, wanted.mean, wanted.change
-            self._move(*self._newton_step(prices, wanted))
+        self.passes += 1
+        prices = self.prices
+        wanted = demand(self.data, self.tokens, prices, self._steps)
+        self.tokens, self.mean, self.change = wanted.tokens, wanted.mean, wanted.change
+        self._move(*self._newton_step(prices, wanted))
 
     def _newton_step(self, prices: Prices, wanted: Demand) -> tuple[FloatArray, FloatArray]:
         """Newton's step in (ln y, ln P1); on the way, the residuals cut the rectangle."""
@@ -291,8 +291,7 @@ def _inside(point: Evaluation, idle: FloatArray, wanted_idle: FloatArray) -> Eva
         return point
     data, lowest = point.instance, point.instance.lowest
     # The mean service time is convex in the tokens: the load falls at least in proportion.
-    with np.errstate(all="ignore"):
-        kept = (lowest.idle - _DRAWN_BACK * wanted_idle) / (lowest.idle - idle)
+    kept = (lowest.idle - _DRAWN_BACK * wanted_idle) / (lowest.idle - idle)
     drawn = lowest.tokens + kept[..., np.newaxis] * (point.tokens - lowest.tokens)
     return data.evaluate(np.where(is_out[..., np.newaxis], drawn, point.tokens))
 
@@ -312,5 +311,5 @@ def _rectangle(data: ModelData) -> tuple[FloatArray, FloatArray, FloatArray, Flo
     least_idle = queue.least_idle(rate, most_time, mean, second)
     least_idle = np.minimum(least_idle, point.idle) * _MIX_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
-    most_price = queue.prices(rate, mean, most_second, least_idle).mean
+    most_price = queue.prices(rate, (1.0 - least_idle) / rate, most_second, least_idle).mean
     return least_idle, point.idle, point.prices.mean, most_price

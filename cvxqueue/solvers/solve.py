@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.arithmetic import outside, quiet
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
 from cvxqueue.shown import shown
 from cvxqueue.solution import Solution, allowed_tolerance
@@ -22,6 +23,7 @@ from cvxqueue.suggest import nearest
 __all__ = ["allowed_iterations", "solve"]
 
 
+@quiet
 def solve(
     instance: Instance,
     method: str = "newton",
@@ -108,7 +110,7 @@ def solve(
         deadline=Deadline.after(
             time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
         ),
-        callback=callback,
+        callback=None if callback is None else outside(callback),
     )
     for option in options:
         if option not in chosen.options():
