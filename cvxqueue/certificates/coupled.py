@@ -28,6 +28,8 @@ _ROUNDS = 30
 _SHORT = 1e-6
 # Of the way to the least tokens, where no step helps.
 _HALVINGS = 50
+# An allowance leaves out the rounding of the subtraction of a limit.
+_SUBTRACTED = 1.0 + float(np.finfo(np.float64).eps)
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
 
@@ -64,7 +66,7 @@ def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     """
     if not is_satisfied(point):
         return np.inf
-    slack = np.maximum(-excesses(point), 0.0) + _allowances(point)
+    slack = _SUBTRACTED * np.maximum(-excesses(point), 0.0) + _allowances(point)
     gap = float(certified_gap(lagrangian(point, multipliers))) + float(multipliers @ slack)
     return gap if np.isfinite(gap) else np.inf
 

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate"]
 
 
-def _time_allowance(point: Evaluation) -> float:
-    return ROUNDINGS * float(point.mean_system_time / point.idle)
+def _waiting_allowance(point: Evaluation) -> float:
+    """What rounding can have done to W: ρ is off by less than ROUNDINGS, and W is over 1 − ρ.
+
+    The work that waits, m2 and m1², and the constant are right to twice as much, relatively.
+    """
+    magnified = 1.0 / (float(point.idle) - ROUNDINGS)
+    return ROUNDINGS * float(point.mean_waiting_time) * (2.0 + magnified)
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,6 @@ class _TimeCap(CouplingConstraint):
 
     def require_allowed(self, instance: Instance) -> None:
         """Every instance has mean times."""
-
-    def allowance(self, point: Evaluation) -> float:
-        """The rounding of the mean system time."""
-        return _time_allowance(point) + ROUNDINGS * self.seconds
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """The multiplier itself: the limit enters c alone."""
@@ -70,6 +71,10 @@ class MaxMeanSystemTime(_TimeCap):
     def excess(self, point: Evaluation) -> float:
         """T less the limit, in seconds."""
         return float(point.mean_system_time) - self.seconds
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the mean service time and that of the mean waiting time."""
+        return ROUNDINGS * float(point.mean_service_time) + _waiting_allowance(point)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """∇T."""
@@ -102,6 +107,10 @@ class MaxMeanWaitingTime(_TimeCap):
     def excess(self, point: Evaluation) -> float:
         """W less the limit, in seconds."""
         return float(point.mean_waiting_time) - self.seconds
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the mean waiting time."""
+        return _waiting_allowance(point)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """∇T − ∇m1."""
@@ -151,8 +160,8 @@ class MaxTokenRate(CouplingConstraint):
         return self.tokens_per_second / float(point.instance.arrival_rate)
 
     def allowance(self, point: Evaluation) -> float:
-        """The rounding of a sum of products, and of the limit."""
-        return ROUNDINGS * (self._mean_tokens(point) + self._most(point))
+        """The rounding of a sum of products, and of the quotient that is the limit."""
+        return 0.5 * ROUNDINGS * (self._mean_tokens(point) + self._most(point))
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """The mix."""
