@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from cvxqueue.formatting import at_least, at_most
+
 if TYPE_CHECKING:
     from cvxqueue.solution import Solution
 
@@ -17,6 +19,7 @@ __all__ = [
     "InvalidInputError",
     "MissingDependencyError",
     "UnstableQueueError",
+    "slow_down",
 ]
 
 
@@ -59,6 +62,19 @@ class InfeasibleError(CvxqueueError, ValueError):
     """No allocation satisfies the constraints of the instance."""
 
 
+# Idle fraction that the advised arrival rate leaves: the last digit of a number of six.
+_IDLE = 1e-6
+# Times in milliseconds that are taken for seconds are so many times too long.
+_MILLI = 1000.0
+
+
+def slow_down(max_arrival_rate: float) -> str:
+    """Return the advice of an arrival rate, per second, at which some time is idle."""
+    return (
+        f"lower arrival_rate to {at_least((1.0 - _IDLE) * max_arrival_rate, 6)} per second or less"
+    )
+
+
 class UnstableQueueError(InfeasibleError):
     """The queue is unstable even when every type thinks for its fewest tokens.
 
@@ -78,10 +94,10 @@ class UnstableQueueError(InfeasibleError):
         self.utilization = utilization
         self.max_arrival_rate = max_arrival_rate
         self.bounds = bounds
+        unit = "" if utilization >= _MILLI else "; times are in seconds: are these milliseconds?"
         super().__init__(
             f"no stable allocation: the utilization at {bounds} is {utilization:.6g}, and must "
-            f"be below 1; lower arrival_rate below {max_arrival_rate:.6g} per second, or lower "
-            f"{bounds} or the service times"
+            f"be below 1; {slow_down(max_arrival_rate)}, or the service times at {bounds}{unit}"
         )
 
     def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float, str]]:
@@ -101,7 +117,7 @@ class ConvergenceError(CvxqueueError, RuntimeError):
         self.solution = solution
         super().__init__(
             f"method {solution.method!r} stopped with status {solution.status.value!r} "
-            f"({solution.advice}); best certified relative gap {solution.relative_gap:.3g}, "
+            f"({solution.advice}); best certified relative gap {at_most(solution.relative_gap)}, "
             f"tolerance {solution.tolerance:.3g}"
         )
 

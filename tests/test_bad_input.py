@@ -222,7 +222,7 @@ SOLVE_AND_CERTIFY = {
     "certify strings": wrong_tokens("tokens", "'a'", "number", tokens=["a", "b"]),
     "an unstable queue": Case(
         lambda _: cq.solve(instance(arrival_rate=10.0)),
-        ("3.25", "below 1", "lower arrival_rate below 3.07692"),
+        ("3.25", "below 1", "lower arrival_rate to 3.07692 per second or less"),
         cq.UnstableQueueError,
     ),
 }

@@ -17,10 +17,10 @@ from cvxqueue.certificates import (
     step_size,
     strong_concavity,
 )
-from cvxqueue.cli.formatting import at_least, at_most, plural
 from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
+from cvxqueue.formatting import at_least, at_most, plural
 from cvxqueue.model import Instance
 from cvxqueue.solvers.newton import require_attainable
 from cvxqueue.solvers.registry import find_method

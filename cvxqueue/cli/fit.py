@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvxqueue.cli.formatting import significant
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict
 from cvxqueue.fitting import Fit, FittedParameter, fit, read_answers, read_requests
+from cvxqueue.formatting import significant
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 

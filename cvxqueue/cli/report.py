@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from cvxqueue.cli.formatting import at_least, at_most, plural
 from cvxqueue.cli.tables import method_table, type_table
+from cvxqueue.formatting import at_least, at_most, plural
 from cvxqueue.integer import IntegerSolution
 from cvxqueue.solution import Solution
 from cvxqueue.solvers import CrossValidation

@@ -12,12 +12,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cvxqueue.cli.formatting import plural
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import REQUEST_FIELDS, require_dates, seconds_in_unit
 from cvxqueue.fitting.tables import read_text
+from cvxqueue.formatting import plural
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
 from cvxqueue.model.arrays import FloatArray

@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cvxqueue.cli.formatting import at_most, duration, fixed, plural, significant, token_decimals
+from cvxqueue.formatting import at_most, duration, fixed, plural, significant, token_decimals
 from cvxqueue.solution import Solution
 from cvxqueue.solvers import CrossValidation
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.errors import InfeasibleError
+from cvxqueue.errors import InfeasibleError, slow_down
 from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
@@ -45,8 +45,8 @@ def require_stable(choices: Choices) -> None:
     limit = choices.instance.arrival_rate / float(least.utilization)
     raise InfeasibleError(
         "no allocation in whole tokens is stable: with the least choice of every type the "
-        f"utilization is {float(least.utilization):.6g}, and must be below 1 ({names}); lower "
-        f"arrival_rate below {limit:.6g} per second, or allow these types less"
+        f"utilization is {float(least.utilization):.6g}, and must be below 1 ({names}); "
+        f"{slow_down(limit)}, or allow these types less"
     )
 
 

@@ -29,8 +29,6 @@ __all__ = [
     "Terms",
     "positive",
     "probability",
-    "rounded_down",
-    "rounded_up",
 ]
 
 ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
@@ -124,20 +122,3 @@ def probability(constraint: Constraint, name: str, value: float) -> float:
     if number > 1:
         raise InvalidInputError(f"{type(constraint).__name__}: {name} = {number!r} must be ≤ 1")
     return number
-
-
-def rounded_up(value: float) -> str:
-    """A number of six digits that is no less."""
-    return _rounded(value, 1.0)
-
-
-def rounded_down(value: float) -> str:
-    """A number of six digits that is no more."""
-    return _rounded(value, -1.0)
-
-
-def _rounded(value: float, direction: float) -> str:
-    text = f"{value:.6g}"
-    if direction * (float(text) - value) < 0.0:
-        text = f"{value * (1.0 + direction * np.sign(value) * 1e-5):.6g}"
-    return text

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import at_least, at_most
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array
 from cvxqueue.model.constraints import (
     ROUNDINGS,
@@ -16,7 +17,6 @@ from cvxqueue.model.constraints import (
     CouplingConstraint,
     Terms,
     probability,
-    rounded_down,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,13 @@ class MinMeanAccuracy(CouplingConstraint):
 
     def remedy(self, point: Evaluation) -> str:
         """The mean accuracy at the point."""
-        return f"lower accuracy to {rounded_down(float(point.mean_accuracy))} or less"
+        reached = float(point.mean_accuracy)
+        # A floor of zero would demand nothing, and is refused.
+        return (
+            f"lower accuracy to {at_least(reached, 6)} or less"
+            if reached > 0.0
+            else "remove it: no answer is ever correct"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +154,8 @@ class MinAccuracy(ArrayData, BoxConstraint):
         most = float(instance.accuracy.value(instance.max_tokens)[position])
         return (
             f"{Entry('accuracy', (position,))} of {instance.type_name(position)!r} must be "
-            f"≥ {floor!r}, and is at most {most:.9g}, at max_tokens; lower the floor to "
-            f"{rounded_down(most)} or less, or raise max_tokens"
+            f"≥ {floor!r}, and is at most {at_most(most, 9)}, at max_tokens; lower the floor to "
+            f"{at_least(most, 6)} or less, or raise max_tokens"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cvxqueue.formatting import at_most
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.charges import TokenCharge
 from cvxqueue.model.constraints import (
@@ -12,7 +13,6 @@ from cvxqueue.model.constraints import (
     CouplingConstraint,
     Terms,
     positive,
-    rounded_up,
 )
 from cvxqueue.model.summation import accurate_sum
 
@@ -86,7 +86,7 @@ class MaxMeanSystemTime(_TimeCap):
 
     def remedy(self, point: Evaluation) -> str:
         """The mean system time at the point."""
-        return f"raise seconds to {rounded_up(float(point.mean_system_time))} or more"
+        return f"raise seconds to {at_most(float(point.mean_system_time), 6)} or more"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class MaxMeanWaitingTime(_TimeCap):
 
     def remedy(self, point: Evaluation) -> str:
         """The mean waiting time at the point."""
-        return f"raise seconds to {rounded_up(float(point.mean_waiting_time))} or more"
+        return f"raise seconds to {at_most(float(point.mean_waiting_time), 6)} or more"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class MaxTokenRate(CouplingConstraint):
     def remedy(self, point: Evaluation) -> str:
         """The token rate at the point."""
         rate = float(point.instance.arrival_rate) * self._mean_tokens(point)
-        return f"raise tokens_per_second to {rounded_up(rate)} or more"
+        return f"raise tokens_per_second to {at_most(rate, 6)} or more"
 
 
 def _time_gradient(point: Evaluation) -> FloatArray:

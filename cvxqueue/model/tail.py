@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import at_most
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.charges import TailCharge
 from cvxqueue.model.constraints import (
@@ -15,7 +16,6 @@ from cvxqueue.model.constraints import (
     CouplingConstraint,
     Terms,
     positive,
-    rounded_up,
 )
 from cvxqueue.model.summation import accurate_sum
 
@@ -148,8 +148,8 @@ class WaitingTimeTail(CouplingConstraint):
         """The seconds or the probability that the point would satisfy."""
         decay = _lundberg_exponent(point)
         seconds = -np.log(self.probability) / decay if decay > 0 else np.inf
-        chance = rounded_up(float(np.exp(-decay * self.seconds)))
-        remedy = f"raise seconds to {rounded_up(float(seconds))} or more"
+        chance = at_most(float(np.exp(-decay * self.seconds)), 6)
+        remedy = f"raise seconds to {at_most(float(seconds), 6)} or more"
         # A probability of one would demand nothing, and is refused.
         return remedy + (f", or probability to {chance} or more" if float(chance) < 1.0 else "")
 
