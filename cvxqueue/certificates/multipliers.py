@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.coupled import coupled_gap, excesses, is_satisfied, lagrangian
+from cvxqueue.certificates.coupled import excesses, is_satisfied, lagrangian, lagrangian_gap
 from cvxqueue.certificates.dual_step import multiplier_step
+from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["estimated_multipliers"]
+__all__ = ["best_multipliers", "estimated_multipliers"]
 
 # Steps of Newton's method, and points on the way of one.
 _STEPS, _TRIALS = 30, 60
@@ -52,54 +53,71 @@ class _Bound(NamedTuple):
     hessian: FloatArray
 
 
-def estimated_multipliers(point: Evaluation) -> FloatArray:
+def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
-    Newton's method starts from those that balance the gradient best, or from none.
     """
     none = np.zeros(len(point.instance.couplings))
-    if not is_satisfied(point):
-        return none
-    starts = [_bound(point, none), _bound(point, _balancing(point))]
+    return best_multipliers(point, none, deadline) if is_satisfied(point) else none
+
+
+def best_multipliers(point: Evaluation, start: FloatArray, deadline: Deadline) -> FloatArray:
+    """Multipliers that prove about the best bound that stable tokens allow.
+
+    Newton's method starts from those given, or from those that balance the gradient best.
+    """
+    free = lagrangian(point, np.zeros_like(start))
+    scale = float(free.scale)
+    starts = [_bound(point, start), _bound(point, _balancing(point, free))]
     found = [*starts]
     for start in sorted(starts, key=lambda bound: bound.gap):
-        found.append(_lowered(point, start))
-        if found[-1].gap <= _SHARP * float(point.scale):
+        found.append(_lowered(point, start, scale, deadline))
+        if found[-1].gap <= _SHARP * scale:
             return found[-1].multipliers
     known = [bound for bound in found if bound.gap < np.inf]
     if known and not point.instance.accuracy.is_smooth:
-        return _enclosed(point, known).multipliers
+        return _enclosed(point, known, scale, deadline).multipliers
     return min(found, key=lambda bound: bound.gap).multipliers
 
 
-def _balancing(point: Evaluation) -> FloatArray:
-    """Multipliers that balance ∇J best: least squares over the types that can move."""
+def _balancing(point: Evaluation, free: Evaluation) -> FloatArray:
+    """Multipliers that balance ∇J best: least squares over the types that can move.
+
+    Parameters
+    ----------
+    point : Evaluation
+        The tokens.
+    free : Evaluation
+        The same, of the Lagrangian without multipliers.
+    """
     instance = point.instance
     gradients = np.stack([coupling.gradient(point) for coupling in instance.couplings])
     curvature = -instance.probabilities * (
-        instance.benefit.curvature(point.tokens) - point.cost_curvature
+        instance.benefit.curvature(point.tokens) - free.cost_curvature
     )
     is_free = (point.tokens > instance.lower) & (point.tokens < instance.upper)
     if not instance.accuracy.is_smooth:
         # At a kink a type balances nothing; inside a straight piece it must, and may not bend.
         ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
         is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
-        stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
+        stiffness = instance.probabilities * free.marginal_cost / np.maximum(instance.upper, 1.0)
         curvature = np.maximum(curvature, _YIELDING * stiffness)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
-        columns, right = gradients * weights, point.gradient * weights
+        columns, right = gradients * weights, free.gradient * weights
         normal, slopes = columns @ columns.T, columns @ right
     none = np.zeros(len(gradients))
-    balancing = multiplier_step(none, slopes, normal, float(point.scale))
+    balancing = multiplier_step(none, slopes, normal, float(free.scale))
     return none if balancing is None else np.maximum(balancing, 0.0)
 
 
-def _lowered(point: Evaluation, today: _Bound) -> _Bound:
+def _lowered(point: Evaluation, today: _Bound, scale: float, deadline: Deadline) -> _Bound:
     """The least bound that Newton's method finds from another."""
     for _ in range(_STEPS):
-        step = multiplier_step(today.multipliers, today.excess, today.hessian, float(point.scale))
+        if deadline.is_over:
+            break
+        step = multiplier_step(today.multipliers, today.excess, today.hessian, scale)
         moved = today if step is None else _along(point, today, step)
         if not moved.gap < (1.0 - _WORTHWHILE) * today.gap:
             return min(today, moved, key=lambda bound: bound.gap)
@@ -155,10 +173,12 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
         hessian = (slopes * pliancy) @ slopes.T
-    return _Bound(multipliers, coupled_gap(point, multipliers), values, hessian)
+    return _Bound(multipliers, lagrangian_gap(point, multipliers), values, hessian)
 
 
-def _enclosed(point: Evaluation, starts: list[_Bound]) -> _Bound:
+def _enclosed(
+    point: Evaluation, starts: list[_Bound], scale: float, deadline: Deadline
+) -> _Bound:
     """The least bound that the ellipsoid method finds, which needs no smooth function.
 
     At a corner a type is content with a whole interval of marginal costs, and slopes jump. Each
@@ -171,9 +191,11 @@ def _enclosed(point: Evaluation, starts: list[_Bound]) -> _Bound:
     with deep cuts, and the ellipsoid kept by a factor.
     """
     best = min(starts, key=lambda bound: bound.gap)
-    radii = _WIDE * np.max([_reach(point, start) for start in starts], axis=0)
+    radii = _WIDE * np.max([_reach(start, scale) for start in starts], axis=0)
     count, centre, factor = radii.size, best.multipliers, np.diag(radii)
     for _ in range(_CUTS):
+        if deadline.is_over:
+            break
         if (centre < 0.0).any():
             place = int(np.argmin(centre / radii))
             cut, excess = -factor[place], -centre[place]
@@ -202,9 +224,8 @@ def _enclosed(point: Evaluation, starts: list[_Bound]) -> _Bound:
     return best
 
 
-def _reach(point: Evaluation, bound: _Bound) -> FloatArray:
+def _reach(bound: _Bound, scale: float) -> FloatArray:
     """How large multipliers may be: as they are, or worth the whole scale at today's excess."""
-    scale = float(point.scale)
     size = np.abs(bound.excess)
     with np.errstate(divide="ignore", over="ignore"):
         natural = np.where(size > 0.0, scale / size, 0.0)

@@ -13,7 +13,7 @@ import numpy as np
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.service import ServiceLaw
 
-__all__ = ["Charge", "TailCharge", "TokenCharge", "charged_cost"]
+__all__ = ["Charge", "ServiceCharge", "TailCharge", "TokenCharge", "charged_cost"]
 
 
 class Charge(Protocol):
@@ -40,6 +40,25 @@ class TokenCharge:
     ) -> tuple[FloatArray, FloatArray]:
         """The price, and zero."""
         return np.full_like(tokens, self.price), np.zeros_like(tokens)
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """One: a product."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ServiceCharge:
+    """So many seconds for each second of service."""
+
+    price: float
+    """Dimensionless, ≥ 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The price times the derivatives of the mean service time."""
+        rise = np.broadcast_to(service.mean_curvature(tokens), tokens.shape)
+        return self.price * service.mean_slope(tokens), self.price * rise
 
     def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
         """One: a product."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cvxqueue.formatting import at_most
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.charges import TokenCharge
+from cvxqueue.model.charges import ServiceCharge, TokenCharge
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     CouplingConstraint,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
     from cvxqueue.model.instance import Instance
 
-__all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate"]
+__all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate", "Stability"]
 
 
 def _waiting_allowance(point: Evaluation) -> float:
@@ -179,6 +179,44 @@ class MaxTokenRate(CouplingConstraint):
         """The token rate at the point."""
         rate = float(point.instance.arrival_rate) * self._mean_tokens(point)
         return f"raise tokens_per_second to {at_most(rate, 6)} or more"
+
+
+@dataclass(frozen=True)
+class Stability(CouplingConstraint):
+    """Utilization ρ ≤ 1, for a model in which time costs nothing and keeps nothing stable."""
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return "a stable queue"
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Every instance has a utilization."""
+
+    def excess(self, point: Evaluation) -> float:
+        """ρ − 1."""
+        return float(point.utilization) - 1.0
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the utilization."""
+        return ROUNDINGS * float(point.utilization)
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """λ ∇m1."""
+        gradient: FloatArray = point.instance.arrival_rate * point.moment_slopes[0]
+        return gradient
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """Each second of service costs so much."""
+        return Terms(charges=(ServiceCharge(multiplier * arrival_rate),))
+
+    def price(self, multiplier: float, point: Evaluation) -> float:
+        """The multiplier itself."""
+        return multiplier
+
+    def remedy(self, point: Evaluation) -> str:
+        """The arrival rate."""
+        return "lower arrival_rate"
 
 
 def _time_gradient(point: Evaluation) -> FloatArray:

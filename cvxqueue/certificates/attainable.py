@@ -1,0 +1,93 @@
+"""How much accuracy the other constraints leave: the proof behind a floor that is out of reach.
+
+Wherever λ m1 ≤ 1 and the constraints c ≤ 0 hold,
+
+    Σ π p  ≤  Σ π p + η (1 − λ m1) − μ c
+
+for any η, μ ≥ 0. The right side is concave, so that its separable gap at any stable tokens l proves
+
+    Σ π p  ≤  Σ π p(l) + gap(l) + η (1 − λ m1(l)) − μ c(l)
+
+of every allocation, whether l itself keeps the constraints or not. The mean system time is no part
+of it: next to saturation that has no bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from cvxqueue.certificates.coupled import lagrangian_gap
+from cvxqueue.certificates.multipliers import best_multipliers
+from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.model.constraints import ROUNDINGS
+from cvxqueue.model.data import ModelData
+from cvxqueue.model.limits import Stability
+
+__all__ = ["AccuracyBound", "accuracy_bound"]
+
+
+@dataclass(frozen=True, eq=False)
+class AccuracyBound(ArrayData):
+    """A bound on the mean accuracy of every allocation that keeps all constraints but floors.
+
+    Parameters
+    ----------
+    instance : ModelData
+        The instance.
+    tokens : ndarray, shape (N,)
+        Stable tokens in the box.
+    multipliers : ndarray
+        One ≥ 0 for stability, and one for each coupling constraint that is no floor. Any prove a
+        bound.
+    """
+
+    instance: ModelData
+    tokens: FloatArray
+    multipliers: FloatArray
+
+    @cached_property
+    def value(self) -> float:
+        """The bound, rounding included; infinite where nothing is proven."""
+        point = _Accuracy.of(self.instance).evaluate(self.tokens)
+        reached = (1.0 + 2.0 * ROUNDINGS) * float(point.mean_accuracy)
+        return (1.0 + ROUNDINGS) * (reached + lagrangian_gap(point, self.multipliers))
+
+
+def accuracy_bound(point: Evaluation, deadline: Deadline = NEVER) -> AccuracyBound:
+    """Return about the best bound on the mean accuracy that stable tokens in the box allow."""
+    instance = point.instance
+    there = _Accuracy.of(instance).evaluate(point.tokens)
+    # Any load is worth no more than all accuracy.
+    start = np.zeros(len(there.instance.couplings))
+    start[0] = 1.0
+    return AccuracyBound(instance, point.tokens, best_multipliers(there, start, deadline))
+
+
+class _Accuracy(ModelData):
+    """A model whose objective is the mean accuracy, and stability one of its constraints."""
+
+    @classmethod
+    def of(cls, instance: ModelData) -> _Accuracy:
+        return cls(
+            arrival_rate=instance.arrival_rate,
+            accuracy_weight=1.0,
+            probabilities=instance.probabilities,
+            importance=np.ones(instance.size),
+            lower=instance.lower,
+            upper=instance.upper,
+            service=instance.service,
+            accuracy=instance.accuracy,
+            queue=instance.queue,
+            charges=(),
+            couplings=(Stability(), *(c for c in instance.couplings if not c.is_floor)),
+        )
+
+    def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 0.0) -> ModelData:
+        """The Lagrangian, in which only constraints make time cost anything."""
+        return super().priced(multipliers, of_time)
