@@ -62,6 +62,8 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
     return best_multipliers(point, none, deadline) if is_satisfied(point) else none
 
 
+# Where nothing costs anything, a type without any gain has no best answer, and nothing is proven.
+@np.errstate(invalid="ignore")
 def best_multipliers(point: Evaluation, start: FloatArray, deadline: Deadline) -> FloatArray:
     """Multipliers that prove about the best bound that stable tokens allow.
 
