@@ -21,15 +21,15 @@ from functools import cached_property
 import numpy as np
 
 from cvxqueue.certificates.coupled import lagrangian_gap
-from cvxqueue.certificates.multipliers import best_multipliers
-from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.certificates.multipliers import lowered_multipliers
+from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import ArrayData, FloatArray
 from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.limits import Stability
 
-__all__ = ["AccuracyBound", "accuracy_bound"]
+__all__ = ["AccuracyBound"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +43,8 @@ class AccuracyBound(ArrayData):
     tokens : ndarray, shape (N,)
         Stable tokens in the box.
     multipliers : ndarray
-        One ≥ 0 for stability, and one for each coupling constraint that is no floor. Any prove a
-        bound.
+        One ≥ 0 for stability, and one for each coupling constraint that is no floor: the accuracy
+        that a unit of its limit is worth. Any prove a bound, and good ones make it sharp.
     """
 
     instance: ModelData
@@ -54,19 +54,20 @@ class AccuracyBound(ArrayData):
     @cached_property
     def value(self) -> float:
         """The bound, rounding included; infinite where nothing is proven."""
-        point = _Accuracy.of(self.instance).evaluate(self.tokens)
+        point = self._point
         reached = (1.0 + 2.0 * ROUNDINGS) * float(point.mean_accuracy)
         return (1.0 + ROUNDINGS) * (reached + lagrangian_gap(point, self.multipliers))
 
+    @cached_property
+    def _point(self) -> Evaluation:
+        return _Accuracy.of(self.instance).evaluate(self.tokens)
 
-def accuracy_bound(point: Evaluation, deadline: Deadline = NEVER) -> AccuracyBound:
-    """Return about the best bound on the mean accuracy that stable tokens in the box allow."""
-    instance = point.instance
-    there = _Accuracy.of(instance).evaluate(point.tokens)
-    # Any load is worth no more than all accuracy.
-    start = np.zeros(len(there.instance.couplings))
-    start[0] = 1.0
-    return AccuracyBound(instance, point.tokens, best_multipliers(there, start, deadline))
+    def sharpened(self, deadline: Deadline) -> AccuracyBound:
+        """Return the bound that better multipliers prove of the same tokens."""
+        point = self._point
+        scale = float(point.mean_accuracy)
+        better = lowered_multipliers(point, self.multipliers, scale, deadline)
+        return AccuracyBound(self.instance, self.tokens, better)
 
 
 class _Accuracy(ModelData):

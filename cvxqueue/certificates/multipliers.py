@@ -21,7 +21,7 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["best_multipliers", "estimated_multipliers"]
+__all__ = ["estimated_multipliers", "lowered_multipliers"]
 
 # Steps of Newton's method, and points on the way of one.
 _STEPS, _TRIALS = 30, 60
@@ -57,60 +57,64 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
     """Multipliers that prove about the best bound that tokens in the box allow.
 
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
+    Newton's method starts from those that balance the gradient best, or from none.
     """
     none = np.zeros(len(point.instance.couplings))
-    return best_multipliers(point, none, deadline) if is_satisfied(point) else none
+    if not is_satisfied(point):
+        return none
+    starts = [_bound(point, none), _bound(point, _balancing(point))]
+    found = [*starts]
+    for start in sorted(starts, key=lambda bound: bound.gap):
+        found.append(_lowered(point, start, float(point.scale), deadline))
+        if found[-1].gap <= _SHARP * float(point.scale):
+            return found[-1].multipliers
+    known = [bound for bound in found if bound.gap < np.inf]
+    if known and not point.instance.accuracy.is_smooth:
+        return _enclosed(point, known, deadline).multipliers
+    return min(found, key=lambda bound: bound.gap).multipliers
 
 
 # Where nothing costs anything, a type without any gain has no best answer, and nothing is proven.
 @np.errstate(invalid="ignore")
-def best_multipliers(point: Evaluation, start: FloatArray, deadline: Deadline) -> FloatArray:
-    """Multipliers that prove about the best bound that stable tokens allow.
-
-    Newton's method starts from those given, or from those that balance the gradient best.
-    """
-    free = lagrangian(point, np.zeros_like(start))
-    scale = float(free.scale)
-    starts = [_bound(point, start), _bound(point, _balancing(point, free))]
-    found = [*starts]
-    for start in sorted(starts, key=lambda bound: bound.gap):
-        found.append(_lowered(point, start, scale, deadline))
-        if found[-1].gap <= _SHARP * scale:
-            return found[-1].multipliers
-    known = [bound for bound in found if bound.gap < np.inf]
-    if known and not point.instance.accuracy.is_smooth:
-        return _enclosed(point, known, scale, deadline).multipliers
-    return min(found, key=lambda bound: bound.gap).multipliers
-
-
-def _balancing(point: Evaluation, free: Evaluation) -> FloatArray:
-    """Multipliers that balance ∇J best: least squares over the types that can move.
+def lowered_multipliers(
+    point: Evaluation, multipliers: FloatArray, scale: float, deadline: Deadline
+) -> FloatArray:
+    """Multipliers that prove more of stable tokens than others, by Newton's method.
 
     Parameters
     ----------
     point : Evaluation
-        The tokens.
-    free : Evaluation
-        The same, of the Lagrangian without multipliers.
+        Tokens in the box, whether they keep the constraints or not.
+    multipliers : ndarray
+        One ≥ 0 for each coupling constraint.
+    scale : float
+        What the objective is about.
+    deadline : Deadline
+        When to be content with what is found by then.
     """
+    return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
+
+
+def _balancing(point: Evaluation) -> FloatArray:
+    """Multipliers that balance ∇J best: least squares over the types that can move."""
     instance = point.instance
     gradients = np.stack([coupling.gradient(point) for coupling in instance.couplings])
     curvature = -instance.probabilities * (
-        instance.benefit.curvature(point.tokens) - free.cost_curvature
+        instance.benefit.curvature(point.tokens) - point.cost_curvature
     )
     is_free = (point.tokens > instance.lower) & (point.tokens < instance.upper)
     if not instance.accuracy.is_smooth:
         # At a kink a type balances nothing; inside a straight piece it must, and may not bend.
         ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
         is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
-        stiffness = instance.probabilities * free.marginal_cost / np.maximum(instance.upper, 1.0)
+        stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
         curvature = np.maximum(curvature, _YIELDING * stiffness)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
-        columns, right = gradients * weights, free.gradient * weights
+        columns, right = gradients * weights, point.gradient * weights
         normal, slopes = columns @ columns.T, columns @ right
     none = np.zeros(len(gradients))
-    balancing = multiplier_step(none, slopes, normal, float(free.scale))
+    balancing = multiplier_step(none, slopes, normal, float(point.scale))
     return none if balancing is None else np.maximum(balancing, 0.0)
 
 
@@ -178,9 +182,7 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
     return _Bound(multipliers, lagrangian_gap(point, multipliers), values, hessian)
 
 
-def _enclosed(
-    point: Evaluation, starts: list[_Bound], scale: float, deadline: Deadline
-) -> _Bound:
+def _enclosed(point: Evaluation, starts: list[_Bound], deadline: Deadline) -> _Bound:
     """The least bound that the ellipsoid method finds, which needs no smooth function.
 
     At a corner a type is content with a whole interval of marginal costs, and slopes jump. Each
@@ -193,7 +195,7 @@ def _enclosed(
     with deep cuts, and the ellipsoid kept by a factor.
     """
     best = min(starts, key=lambda bound: bound.gap)
-    radii = _WIDE * np.max([_reach(start, scale) for start in starts], axis=0)
+    radii = _WIDE * np.max([_reach(point, start) for start in starts], axis=0)
     count, centre, factor = radii.size, best.multipliers, np.diag(radii)
     for _ in range(_CUTS):
         if deadline.is_over:
@@ -226,8 +228,9 @@ def _enclosed(
     return best
 
 
-def _reach(bound: _Bound, scale: float) -> FloatArray:
+def _reach(point: Evaluation, bound: _Bound) -> FloatArray:
     """How large multipliers may be: as they are, or worth the whole scale at today's excess."""
+    scale = float(point.scale)
     size = np.abs(bound.excess)
     with np.errstate(divide="ignore", over="ignore"):
         natural = np.where(size > 0.0, scale / size, 0.0)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cvxqueue.certificates import AccuracyBound, accuracy_bound, restored
+from cvxqueue.certificates import AccuracyBound, restored
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
@@ -50,13 +50,12 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
         return
     floor = max(floors, key=lambda each: each.excess(best))
     proof, known = None, np.inf
-    for found in _most_accurate(instance, deadline):
+    for found, bound in _most_accurate(instance, deadline):
         inside = restored(found)
         if inside is not None and inside.mean_accuracy > best.mean_accuracy:
             best = instance.evaluate(inside.tokens)
         if floor.excess(best) <= floor.allowance(best):
             return
-        bound = accuracy_bound(instance.evaluate(found.tokens), deadline)
         if bound.value < known:
             proof, known = bound, bound.value
         if known - best.mean_accuracy <= _KNOWN:
@@ -83,18 +82,34 @@ def _spared(best: Evaluation) -> Evaluation:
     return best.instance.evaluate(best.tokens + _SPARED * (least - best.tokens))
 
 
-def _most_accurate(instance: ModelData, deadline: Deadline) -> Iterator[Evaluation]:
-    """Yield stable points of ever more accuracy, of a model with all constraints but floors."""
-    time = min(
-        float(instance.evaluate(instance.upper).mean_service_time),
-        1.0 / float(instance.arrival_rate),
-    )
+def _most_accurate(
+    instance: ModelData, deadline: Deadline
+) -> Iterator[tuple[Evaluation, AccuracyBound]]:
+    """Yield stable points of ever more accuracy that all constraints but floors allow, or nearly.
+
+    Next to each the bound that its multipliers prove. Of the accuracy that a second is worth, the
+    price of a second of service becomes that of stability.
+    """
+    rate = float(instance.arrival_rate)
+    time = min(float(instance.evaluate(instance.upper).mean_service_time), 1.0 / rate)
+    caps = tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
+    # Of a unit of accuracy, in it.
+    start = np.zeros(len(caps))
     for worth in _NEARLY_EVERYTHING:
         greedy = instance.priced(np.zeros(len(instance.couplings)))
         greedy.importance = np.ones(instance.size)
         greedy.accuracy_weight = worth * time
-        greedy.couplings = tuple(c for c in instance.couplings if not c.is_floor)
-        for found in dual_search(greedy, deadline):
-            yield greedy.evaluate(found.point.tokens)
+        greedy.couplings = caps
+        for found in dual_search(greedy, deadline, start * greedy.accuracy_weight):
+            point, start = (
+                greedy.evaluate(found.point.tokens),
+                found.multipliers / greedy.accuracy_weight,
+            )
+            stability = float(point.prices.mean) / (rate * greedy.accuracy_weight)
+            bound = AccuracyBound(instance, point.tokens, np.append(stability, start))
+            # Where curves have kinks, Newton's method does not help.
+            if found.is_settled and instance.accuracy.is_smooth:
+                bound = bound.sharpened(deadline)
+            yield point, bound
             if deadline.is_over:
                 return

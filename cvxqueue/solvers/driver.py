@@ -140,7 +140,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if not point.is_stable:
             status, backend_status = Status.DIVERGED, proposal.backend_status
             break
-        point, objective, gap, found = _certified(point, proposal.multipliers)
+        point, objective, gap, found = _certified(point, proposal.multipliers, limits.deadline)
         history.append(Iterate(iterations, objective, gap, elapsed))
         if gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
@@ -163,7 +163,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             break
     if best_gap == np.inf or (instance.couplings and status is not Status.OPTIMAL):
         # Other multipliers than the method's may prove more of its best point.
-        again = _certified(best, None)
+        again = _certified(best, None, limits.deadline)
         if best_gap == np.inf or again.gap < best_gap:
             best, best_objective, best_gap, multipliers = again
     if _is_certified(best, best_gap, limits.tolerance):
@@ -198,14 +198,14 @@ class _Graded(NamedTuple):
     multipliers: FloatArray | None
 
 
-def _certified(point: Evaluation, multipliers: FloatArray | None) -> _Graded:
+def _certified(point: Evaluation, multipliers: FloatArray | None, deadline: Deadline) -> _Graded:
     """The proof by given multipliers, or by those that prove most."""
     if not point.instance.couplings:
         return _Graded(point, float(certified_objective(point)), float(certified_gap(point)), None)
     moved = restored(point, beyond_rounding=True)
     if moved is None:
         return _Graded(point, -np.inf, np.inf, np.zeros(len(point.instance.couplings)))
-    found = estimated_multipliers(moved) if multipliers is None else multipliers
+    found = estimated_multipliers(moved, deadline) if multipliers is None else multipliers
     return _Graded(moved, float(certified_objective(moved)), coupled_gap(moved, found), found)
 
 

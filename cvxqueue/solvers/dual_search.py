@@ -54,7 +54,9 @@ class DualPoint(NamedTuple):
     """Whether the multipliers are as good as they get, or the next step hardly moves them."""
 
 
-def dual_search(instance: ModelData, deadline: Deadline) -> Iterator[DualPoint]:
+def dual_search(
+    instance: ModelData, deadline: Deadline, start: FloatArray | None = None
+) -> Iterator[DualPoint]:
     """Yield maximisers of Lagrangians whose multipliers approach the optimal ones.
 
     It ends where float64 sees no further progress, a multiplier has no limit, or the time is up.
@@ -65,13 +67,15 @@ def dual_search(instance: ModelData, deadline: Deadline) -> Iterator[DualPoint]:
         With coupling constraints each of which can be satisfied.
     deadline : Deadline
         When to end.
+    start : ndarray, optional
+        Multipliers to begin with, one for each coupling constraint; by default zeros.
     """
 
     def at(multipliers: FloatArray, near: Evaluation | None) -> DualPoint:
         point = maximize(instance.priced(multipliers), near, deadline)
         return DualPoint(multipliers, point, excesses(instance.evaluate(point.tokens)))
 
-    today = at(np.zeros(len(instance.couplings)), None)
+    today = at(np.zeros(len(instance.couplings)) if start is None else start, None)
     while True:
         direction, moved = None, None
         if instance.couplings:
