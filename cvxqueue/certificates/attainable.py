@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -25,11 +26,11 @@ from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import ArrayData, FloatArray
-from cvxqueue.model.constraints import ROUNDINGS
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.limits import Stability
 
-__all__ = ["AccuracyBound"]
+__all__ = ["AccuracyBound", "accuracy_model"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,25 +71,37 @@ class AccuracyBound(ArrayData):
         return AccuracyBound(self.instance, self.tokens, better)
 
 
+def accuracy_model(instance: ModelData, worth: float) -> ModelData:
+    """Return a model without floors, in which accuracy alone is worth so many seconds."""
+    return ModelData(**_fields(instance, worth), couplings=_caps(instance))
+
+
 class _Accuracy(ModelData):
     """A model whose objective is the mean accuracy, and stability one of its constraints."""
 
     @classmethod
     def of(cls, instance: ModelData) -> _Accuracy:
-        return cls(
-            arrival_rate=instance.arrival_rate,
-            accuracy_weight=1.0,
-            probabilities=instance.probabilities,
-            importance=np.ones(instance.size),
-            lower=instance.lower,
-            upper=instance.upper,
-            service=instance.service,
-            accuracy=instance.accuracy,
-            queue=instance.queue,
-            charges=(),
-            couplings=(Stability(), *(c for c in instance.couplings if not c.is_floor)),
-        )
+        return cls(**_fields(instance, 1.0), couplings=(Stability(), *_caps(instance)))
 
     def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 0.0) -> ModelData:
-        """The Lagrangian, in which only constraints make time cost anything."""
+        """Return the Lagrangian, in which only constraints make time cost anything."""
         return super().priced(multipliers, of_time)
+
+
+def _caps(instance: ModelData) -> tuple[CouplingConstraint, ...]:
+    return tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
+
+
+def _fields(instance: ModelData, worth: float) -> dict[str, Any]:
+    return {
+        "arrival_rate": instance.arrival_rate,
+        "accuracy_weight": worth,
+        "probabilities": instance.probabilities,
+        "importance": np.ones(instance.size),
+        "lower": instance.lower,
+        "upper": instance.upper,
+        "service": instance.service,
+        "accuracy": instance.accuracy,
+        "queue": instance.queue,
+        "charges": (),
+    }

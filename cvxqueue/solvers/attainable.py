@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cvxqueue.certificates import AccuracyBound, restored
+from cvxqueue.certificates import AccuracyBound, accuracy_model, restored
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
@@ -25,8 +25,9 @@ __all__ = ["require_attainable"]
 _NEARLY_EVERYTHING = (1e4, 1e7, 1e10)
 # What may be had is known well enough to be advised.
 _KNOWN = 1e-6
-# Share of the way to the least tokens that what is advised leaves to everything else.
-_SPARED = 1e-5
+# Share of the accuracy beyond that of the least tokens that is not advised: the last of it takes an
+# endless time, beside which the rounding of a floor is worth more than a certificate may leave.
+_SPARED = 4e-5
 
 
 def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
@@ -49,21 +50,22 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
     if not floors:
         return
     floor = max(floors, key=lambda each: each.excess(best))
-    proof, known = None, np.inf
+    proof, is_proven = None, False
     for found, bound in _most_accurate(instance, deadline):
         inside = restored(found)
         if inside is not None and inside.mean_accuracy > best.mean_accuracy:
             best = instance.evaluate(inside.tokens)
         if floor.excess(best) <= floor.allowance(best):
             return
-        if bound.value < known:
-            proof, known = bound, bound.value
-        if known - best.mean_accuracy <= _KNOWN:
+        if proof is None or bound.value < proof.value:
+            proof = bound
+        # The best falls short by more than the bound is above it, and by more than twice the
+        # rounding: what a certificate takes for feasible is not called infeasible.
+        beyond = proof.value - float(best.mean_accuracy)
+        is_proven = floor.excess(best) > beyond + 2.0 * floor.allowance(best)
+        if is_proven and beyond <= _KNOWN:
             break
-    # How far the best falls short, less how far the bound is above it, and twice the rounding:
-    # what a certificate takes for feasible is not called infeasible.
-    beyond = known - float(best.mean_accuracy) + 2.0 * floor.allowance(best)
-    if floor.excess(best) > beyond:
+    if is_proven:
         raise InfeasibleError(_message(instance, floor.label, floor.remedy(_spared(best))), proof)
 
 
@@ -77,9 +79,14 @@ def _message(instance: ModelData, label: str, remedy: str) -> str:
 
 
 def _spared(best: Evaluation) -> Evaluation:
-    """A point next to the best one that leaves some room within every constraint."""
-    least = best.instance.lower
-    return best.instance.evaluate(best.tokens + _SPARED * (least - best.tokens))
+    """A point on the way from the best one to the least tokens that gives up a little accuracy."""
+    instance = best.instance
+    spare = _SPARED * (best.mean_accuracy - instance.lowest.mean_accuracy)
+    point, share = best, _SPARED
+    while best.mean_accuracy - point.mean_accuracy < spare:
+        point = instance.evaluate(best.tokens + share * (instance.lower - best.tokens))
+        share = min(2.0 * share, 1.0)
+    return point
 
 
 def _most_accurate(
@@ -92,20 +99,14 @@ def _most_accurate(
     """
     rate = float(instance.arrival_rate)
     time = min(float(instance.evaluate(instance.upper).mean_service_time), 1.0 / rate)
-    caps = tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
-    # Of a unit of accuracy, in it.
-    start = np.zeros(len(caps))
+    # Multipliers of a search in which a unit of accuracy is worth one second.
+    start = None
     for worth in _NEARLY_EVERYTHING:
-        greedy = instance.priced(np.zeros(len(instance.couplings)))
-        greedy.importance = np.ones(instance.size)
-        greedy.accuracy_weight = worth * time
-        greedy.couplings = caps
-        for found in dual_search(greedy, deadline, start * greedy.accuracy_weight):
-            point, start = (
-                greedy.evaluate(found.point.tokens),
-                found.multipliers / greedy.accuracy_weight,
-            )
-            stability = float(point.prices.mean) / (rate * greedy.accuracy_weight)
+        weight = worth * time
+        greedy = accuracy_model(instance, weight)
+        for found in dual_search(greedy, deadline, None if start is None else weight * start):
+            point, start = greedy.evaluate(found.point.tokens), found.multipliers / weight
+            stability = float(point.prices.mean) / (rate * weight)
             bound = AccuracyBound(instance, point.tokens, np.append(stability, start))
             # Where curves have kinks, Newton's method does not help.
             if found.is_settled and instance.accuracy.is_smooth:

@@ -113,5 +113,5 @@ def _sample(instance: ModelData) -> ModelData:
     # Copies, because a view would touch a line of the cache for each number.
     step = max(1, min(instance.size // _SAMPLE, _SHARE))
     sample = instance.types(np.arange(0, instance.size, step))
-    sample.probabilities = sample.probabilities / sample.probabilities.sum()
+    vars(sample)["probabilities"] = sample.probabilities / sample.probabilities.sum()
     return sample
