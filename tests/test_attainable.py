@@ -53,8 +53,9 @@ def most_accuracy(instance: cq.Instance) -> Any:
 
     with mp.workdps(50):
         mix, most = numbers(instance.probabilities), numbers(instance.upper)
-        base, per_token = numbers(instance.service.base), numbers(instance.service.per_token)
-        curve = instance.accuracy
+        service: Any = instance.service
+        curve: Any = instance.accuracy
+        base, per_token = numbers(service.base), numbers(service.per_token)
         floor, gain, rate = numbers(curve.floor), numbers(curve.gain), numbers(curve.rate)
         types = range(instance.size)
 
@@ -209,7 +210,9 @@ def test_straight_pieces_fill_up_a_token_rate_exactly(seed: int) -> None:
     limited = floored(instance, most * (1 + Fraction(1, 10**5)), *instance.constraints)
     with pytest.raises(cq.InfeasibleError) as caught:
         cq.solve(limited)
-    assert most <= Fraction(caught.value.bound.value) < most * (1 + Fraction(1, 10**5))
+    proof = caught.value.bound
+    assert proof is not None
+    assert most <= Fraction(proof.value) < most * (1 + Fraction(1, 10**5))
     for below in (0, 15, 9, 5):
         close = most * (1 - Fraction(below > 0, 10**below))
         require_attainable(floored(instance, close, *instance.constraints))

@@ -76,7 +76,8 @@ class Exact:
             return [mp.mpf(float(value)) for value in np.broadcast_to(array, tokens.shape)]
 
         self.mix, self.tokens = numbers(instance.probabilities), numbers(tokens)
-        service, curve = instance.service, instance.accuracy
+        service: Any = instance.service
+        curve: Any = instance.accuracy
         pairs = zip(numbers(service.base), numbers(service.per_token), self.tokens, strict=True)
         self.times = [base + per_token * count for base, per_token, count in pairs]
         self.mean = mp.fdot(self.mix, self.times)
@@ -156,3 +157,43 @@ def test_an_excess_is_right_to_its_allowance_and_hardly_less_so(kind: str) -> No
     assert len(errors) >= 20
     # A bound, and of the right size.
     assert 0.01 <= max(errors) <= 1.0
+
+
+@pytest.mark.parametrize("arrival_rate", [1e-2, 1e-9, 1e-14])
+def test_a_cap_on_the_waiting_time_is_kept_to_its_own_digits(arrival_rate: float) -> None:
+    """However short the wait is beside the service."""
+    free = cq.Instance(
+        arrival_rate=arrival_rate,
+        accuracy_weight=1e5,
+        max_tokens=1e5,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=1e-4),
+    )
+    limit = float(free.evaluate([2000.0]).mean_waiting_time)
+    instance = free.replace(constraints=[cq.MaxMeanWaitingTime(limit)])
+    assert not cq.certify(instance, [2000.0 * (1.0 + 1e-13)]).is_feasible
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    with mp.workdps(50):
+        waiting = Exact(instance, solution.tokens).waiting
+        assert 1 - 1e-12 <= waiting / mp.mpf(limit) <= 1
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-6, 1e-12])
+def test_a_floor_on_the_mix_is_kept_to_its_own_digits(size: float) -> None:
+    free = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1.0,
+        max_tokens=1e4,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.5, per_token=0.001),
+        accuracy=cq.SaturatingExponential(floor=0.0, gain=size, rate=[1e-3, 2e-3]),
+    )
+    instance = free.replace(constraints=[cq.MinMeanAccuracy(0.5 * size)])
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    with mp.workdps(50):
+        reached = Exact(instance, solution.tokens).accuracy / mp.mpf(0.5 * size)
+        assert 1 <= reached <= 1 + 1e-12
+    assert not cq.certify(instance, solution.tokens * (1.0 - 1e-13)).is_feasible

@@ -79,9 +79,11 @@ class TailCharge:
     ) -> tuple[FloatArray, FloatArray]:
         """The derivatives price θ t′ exp(θ t) and price θ (t″ + θ t′²) exp(θ t)."""
         slope = service.mean_slope(tokens)
-        size = self.price * self.decay * np.exp(self.decay * service.mean(tokens))
-        rise = service.mean_curvature(tokens) + self.decay * np.square(slope)
-        return size * slope, size * rise
+        # Far beyond its limit a tail costs more than any number.
+        with np.errstate(over="ignore", invalid="ignore"):
+            size = self.price * self.decay * np.exp(self.decay * service.mean(tokens))
+            rise = service.mean_curvature(tokens) + self.decay * np.square(slope)
+            return size * slope, size * rise
 
     def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
         """The largest exponent: its rounding is the relative error of the exponential."""
