@@ -15,6 +15,7 @@ __all__ = [
     "BackendError",
     "ConvergenceError",
     "CvxqueueError",
+    "CvxqueueWarning",
     "Entry",
     "InfeasibleError",
     "InvalidInputError",
@@ -26,6 +27,10 @@ __all__ = [
 
 class CvxqueueError(Exception):
     """Base of every error that cvxqueue raises on purpose."""
+
+
+class CvxqueueWarning(UserWarning):
+    """Something is allowed, and probably not what was meant."""
 
 
 class Entry(NamedTuple):

@@ -681,3 +681,23 @@ def test_the_process_ends_with_the_exit_status(server: str) -> None:
     assert run.returncode == 1
     assert "no certified answer" in run.stderr
     assert run.stdout.startswith("small: 2 task types")
+
+
+@pytest.mark.filterwarnings("default")
+def test_points_that_the_curve_moves_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "measured.toml"
+    path.write_text(
+        'format = "cvxqueue-instance"\nversion = 1\narrival_rate = 0.1\naccuracy_weight = 100\n'
+        "max_tokens = 4000\nprobabilities = [1]\n"
+        'service = { kind = "affine", base = [0.1], per_token = [0.001] }\n'
+        'accuracy = { kind = "piecewise-linear", tokens = [0, 1000, 2000, 4000], '
+        "accuracy = [0.2, 0.4, 0.38, 0.6] }\n"
+    )
+    assert main(["check", str(path), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["status"] == "stable"
+    assert err.startswith("cvxqueue: warning: accuracy.accuracy[2] = 0.38: ")
+    assert "0.087 higher" in err
+    assert err.count("\n") == 1

@@ -249,4 +249,4 @@ def test_diagnose_takes_columns_and_rows(capsys: Capture) -> None:
     chosen = ["--column", "tokens=n", "--column", "seconds=ms", "--where", "gpu=a"]
     assert main(["diagnose", "odd.csv", *chosen, "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["linear_service"]["per_token"] == pytest.approx(7.0)
+    assert data["linear_service"]["per_token"] == pytest.approx(7e-3)

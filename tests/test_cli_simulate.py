@@ -69,9 +69,7 @@ def test_given_tokens(given: str, tokens: list[float], capsys: Capture) -> None:
 def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
     times = np.round(np.cumsum(np.random.default_rng(0).gamma(0.5, 2.0, 2000)), 3)
     start = datetime(2026, 1, 31)
-    lines = [
-        f"{start + timedelta(seconds=time)},1" if dates else f"{time}" for time in times.tolist()
-    ]
+    lines = [f"{start + timedelta(seconds=time) if dates else time},1" for time in times.tolist()]
     path = trace(tmp_path, ["TIMESTAMP,Tokens", "", *lines])
     assert main(["simulate", SERVER, "--trace", path, "--match-rate", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
@@ -88,7 +86,7 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        ["\ufeff0", "1", "3"],
+        ["\ufeffarrival_s", "0", "1", "3"],
         ["timestamp_ms", "5000", "6000", "8000"],
         ["arrival_min", "0", "0.016666666666666666", "0.05"],
         ["arrival_hours", "0", f"{1 / 3600!r}", f"{3 / 3600!r}"],
@@ -96,7 +94,7 @@ def test_a_trace(dates: bool, tmp_path: Path, capsys: Capture) -> None:
         ["start_ms", "2026-01-31 12:00:00", "2026-01-31 12:00:01", "2026-01-31 12:00:03"],
         # The clocks go forward.
         [
-            "t",
+            "sent",
             "2026-03-29T01:59:59+01:00",
             "2026-03-29T03:00:00+02:00",
             "2026-03-29T03:00:02+02:00",
@@ -115,13 +113,16 @@ def test_units_and_time_zones_of_a_trace(lines: list[str], tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["0", "1", "x"], "line 3: 'x' is no arrival time"),
-        (["0", "1", "inf"], "line 3: 'inf' is no arrival time"),
-        (["time", "5", "4"], "line 3: arrives before the one above it"),
-        (["time", "5"], "must have at least two arrivals"),
-        (["1700000000000", "1700000001000"], "later than any date"),
-        (["time", "0", '"1'], "is no CSV file"),
-        (["2026-01-31 12:00:00 x", "2026-01-31 12:00:01"], "line 1: "),
+        (["sent_s", "0", "x"], "line 3: sent_s = 'x' is neither a number nor a date"),
+        (["sent_s", "0", "inf"], "line 3: sent_s = 'inf' must be a finite number"),
+        (["sent_s", "5"], "must have two different arrival times"),
+        (["sent_s", "5", "5"], "must have two different arrival times"),
+        (["sent_s", "1700000000000", "1700000001000"], "later than any date; give seconds, and"),
+        (["sent_s", "0", '"1'], "quotation mark in line 3 is never closed"),
+        (["0.5", "1.5", "3"], "no column for arrivals"),
+        (["id_s", "7", "9"], "no column for arrivals"),
+        (["sent_s", *map(str, range(30))], "all 29 gaps are 1 s, as those of numbered rows"),
+        (["sent_us", *map(str, range(0, 9000, 300))], "30 in 0.0087 s are 3333 a second"),
     ],
 )
 def test_traces_that_are_refused(
@@ -142,13 +143,28 @@ def test_traces_that_are_refused(
         (["--tokens", "30000"], "tokens make the queue unstable"),
         (["--gap-scv", "-1"], "must be a finite number ≥ 0"),
         (["--trace", "no-such-file.csv"], "--trace: cannot read no-such-file.csv: No such file"),
-        (["--match-rate"], "--match-rate needs --trace"),
+        (["--match-rate"], "--column and --where need --trace"),
+        (["--column", "arrivals=t"], "--column and --where need --trace"),
         (["--integer", "--tokens", "1"], "not allowed with"),
     ],
 )
 def test_words_that_are_refused(words: list[str], message: str, capsys: Capture) -> None:
     assert main(["simulate", SERVER, *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_trace_is_chosen_from_as_fit_does(tmp_path: Path, capsys: Capture) -> None:
+    rows = ["when,model", "0.5,a", "0.75,b", "1.5,a", "x,a", "3.5,a"]
+    path = trace(tmp_path, rows)
+    chosen = ["--column", "arrivals=when_s", "--where", "model=a", "--max-malformed", "0.5"]
+    words = ["simulate", SERVER, "--tokens", "100", "--trace", path, *chosen]
+    assert main([*words, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    again = cq.simulate(cq.load(SERVER), 100.0, arrivals=[0.0, 1.0, 3.0])
+    assert data["mean_waiting_time"]["value"] == pytest.approx(again.mean_waiting_time.value)
+    assert "1 malformed row left out, the first: line 5: when = 'x'" in data["warnings"][0]
+    assert main(words) == 0
+    assert "warning: arrivals.csv: 1 malformed row left out" in capsys.readouterr().out
 
 
 def test_levels_have_no_tokens_to_simulate(tmp_path: Path, capsys: Capture) -> None:

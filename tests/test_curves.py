@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -256,6 +257,23 @@ def test_the_points_have_their_concave_majorant() -> None:
         assert (np.diff(curve.segment_slopes, axis=0) <= 0).all()
         assert (np.diff(curve.breakpoints, axis=0) >= 0).all()
         assert curve.point_counts.tolist() == counts.tolist()
+
+
+def test_points_that_are_moved_by_more_than_a_hundredth_are_warned_of() -> None:
+    # The chord from 1000 to 4000 tokens has 0.4 + 0.2/3 at 2000.
+    for change, digits in ((0.46, "0.0067"), (0.457, "0.0097"), (0.456, "0.011"), (0.38, "0.087")):
+        points = {"tokens": [0, 1000, 2000, 4000], "accuracy": [0.2, 0.4, change, 0.6]}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            cq.PiecewiseLinear(**points)
+        assert len(caught) == (change < 0.4 + 0.2 / 3 - 0.01)
+        for warning in caught:
+            assert warning.category is cq.CvxqueueWarning
+            assert f"accuracy.accuracy[2] = {change}: " in str(warning.message)
+            assert f"is {digits} higher there" in str(warning.message)
+            assert warning.filename == __file__
+    with pytest.warns(cq.CvxqueueWarning, match=r"accuracy\.accuracy\[1, 2\] = 0.1: .* 0.3 higher"):
+        cq.PiecewiseLinear(tokens=[[0, 2], [0, 1, 2]], accuracy=[[0.1, 0.2], [0.2, 0.4, 0.1]])
 
 
 def test_points_that_are_concave_stay_as_they_are() -> None:

@@ -240,7 +240,7 @@ def test_what_is_not_finite_is_none_in_plain_values() -> None:
         # No bend can be seen in three rows, and no rate in answers that are all alike.
         service={"tokens": [128, 1024, 2048], "seconds": [0.89, 7.04, 14.07]},
         accuracy={"tokens": [0, 500, 1000, 4000], "accuracy": [0.5, 0.5, 0.5, 0.5]},
-        trace={"arrivals": np.arange(30.0)},
+        trace={"arrivals": np.arange(30.0) ** 1.1},
     )
     data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert data["service"][""]["linearity"]["p_value"] is None
@@ -252,7 +252,7 @@ def test_what_is_not_finite_is_none_in_plain_values() -> None:
 
 def test_records_without_what_is_needed_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
-    path.write_text("arrival,tokens\n" + "".join(f"{k},{k}\n" for k in range(20)))
+    path.write_text("arrival,tokens\n" + "".join(f"{k**1.1},{k}\n" for k in range(20)))
     requests = read_requests(path, needs=("arrivals",))
     with pytest.raises(cq.InvalidInputError, match=r"service: the requests of trace.csv have no"):
         cq.fit(service=requests)

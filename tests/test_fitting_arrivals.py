@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cvxqueue import InvalidInputError
 from cvxqueue.fitting import fit_arrivals, read_requests
-from cvxqueue.simulation.poisson import exponential_p_value
+from cvxqueue.simulation.poisson import exponential_p_value, poisson_test
 from tests.measurements import AZURE_ARRIVALS, AZURE_GAP_SCV, azure_trace
 
 
@@ -66,8 +69,7 @@ def test_poisson_arrivals_are_rarely_rejected_and_the_intervals_hold(count: int)
         scv += found.poisson.gap_scv.interval[0] <= 1.0 <= found.poisson.gap_scv.interval[1]
     assert 0.02 <= rejected / 400 <= 0.09
     assert 0.90 <= rate / 400 <= 0.99
-    # The interval of the scv is asymptotic.
-    assert (0.80 if count < 100 else 0.90) <= scv / 400 <= 0.99
+    assert 0.92 <= scv / 400 <= 0.98
 
 
 @pytest.mark.slow
@@ -140,7 +142,46 @@ def test_bursty_arrivals_are_rejected_and_the_intervals_hold() -> None:
         scv += found.poisson.gap_scv.interval[0] <= 17 / 9 <= found.poisson.gap_scv.interval[1]
     assert rejected >= 297
     assert 0.90 <= rate / 300 <= 0.99
-    assert 0.90 <= scv / 300 <= 0.99
+    assert 0.92 <= scv / 300 <= 0.98
+
+
+def test_the_interval_of_the_scv_is_the_jackknife_of_its_reciprocal() -> None:
+    gaps = [Fraction(k * k % 17 + 1) for k in range(25)]
+
+    def shape(of: list[Fraction]) -> Fraction:
+        mean = sum(of) / len(of)
+        return mean**2 * (len(of) - 1) / sum((gap - mean) ** 2 for gap in of)
+
+    without = [shape(gaps[:k] + gaps[k + 1 :]) for k in range(25)]
+    middle = sum(without) / 25
+    total = sum((it - middle) ** 2 for it in without) * 24 / 25
+    fourth = sum((it - middle) ** 4 for it in without) * (Fraction(24) / 25) ** 2
+    used = min(25, math.floor(3 * total**2 / fourth))
+    error = math.sqrt(Fraction(used, used - 1) * total)
+    whole = float(shape(gaps))
+    low, high = stats.t.interval(0.95, used - 1, loc=whole, scale=error)
+    found = poisson_test(np.cumsum([0.0, *map(float, gaps)])).gap_scv
+    assert found.value == pytest.approx(1.0 / whole, rel=1e-12)
+    assert found.interval == pytest.approx((1.0 / high, 1.0 / low), rel=1e-9)
+
+
+def test_gaps_that_bound_their_scv_on_one_side_only() -> None:
+    with np.errstate(all="raise"):
+        one = poisson_test(np.cumsum([0.0] + [1.0] * 30 + [9.0]))
+    assert one.gap_scv.interval[0] < one.gap_scv.value
+    assert one.gap_scv.interval[1] == math.inf
+    assert json.loads(json.dumps(one.to_dict(), allow_nan=False))["gap_scv"]["interval"][1] is None
+    even = poisson_test(np.arange(40.0))
+    assert even.gap_scv.interval == (0.0, 0.0)
+
+
+def test_so_few_gaps_have_a_caution() -> None:
+    times = np.cumsum(np.random.default_rng(6).exponential(1.0, 25))
+    few, enough = poisson_test(times[:24]), poisson_test(times)
+    assert few.caution.startswith("23 gaps say little of how they vary")
+    assert few.sentence.endswith(few.caution)
+    assert enough.caution == ""
+    assert "say little" not in enough.sentence
 
 
 def test_a_rate_that_changes_is_seen_in_the_counts() -> None:

@@ -283,8 +283,8 @@ def test_thousands_of_levels_are_pooled_at_little_cost() -> None:
 def test_rescaling_the_tokens_rescales_the_rate() -> None:
     correct, total = [20, 60, 80, 95], [100] * 4
     a = fit_curve([0, 500, 1000, 4000], correct, total)
-    b = fit_curve([0, 0.5, 1.0, 4.0], correct, total)
-    assert b.rate.value == pytest.approx(1000 * a.rate.value, rel=1e-6)
+    b = fit_curve([0, 50.0, 100.0, 400.0], correct, total)
+    assert b.rate.value == pytest.approx(10 * a.rate.value, rel=1e-6)
     assert b.gain.interval == pytest.approx(a.gain.interval, rel=1e-6)
 
 

@@ -7,6 +7,8 @@ import math
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.simulation import poisson_test
 from cvxqueue.simulation.arrivals import BatchGaps
-from cvxqueue.simulation.estimate import BatchSums, estimate_of, wilson
+from cvxqueue.simulation.estimate import BatchSums, estimate_of, spread_of, wilson
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 from cvxqueue.simulation.recursions import (
     Lindley,
@@ -122,14 +124,14 @@ def test_every_queue_agrees_with_its_closed_forms(
 ) -> None:
     simulation = cq.simulate(at_load(load, queue=queue), TOKENS, queries=queries, seed=5)
     check = simulation.against_theory()
-    assert check.agrees, str(check)
+    assert check.verdict != "differs", str(check)
     named = {row.quantity for row in check.rows}
     assert {"Little: L − λ T", "mean waiting time (s)", "system time of type 3 (s)"} <= named
     assert ("P(wait > 0)" in named) == isinstance(queue, cq.FIFO)
     assert check.poisson_ratio is None
     assert check.poisson_test is None
     assert "agree" in str(check)
-    assert json.loads(json.dumps(check.to_dict()))["agrees"] is True
+    assert json.loads(json.dumps(check.to_dict()))["agrees"] is check.agrees
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_every_queue_agrees_with_its_closed_forms(
 def test_other_service_laws_agree_with_their_closed_forms(service: cq.AffineService) -> None:
     instance = at_load(0.7, service=service)
     check = cq.check_simulation(cq.simulate(instance, TOKENS, queries=500_000, seed=2))
-    assert check.agrees, str(check)
+    assert check.verdict != "differs", str(check)
 
 
 def test_a_wrong_theory_is_found_out() -> None:
@@ -151,8 +153,70 @@ def test_a_wrong_theory_is_found_out() -> None:
     wrong = server(simulation.instance.arrival_rate, queue=cq.ProcessorSharing())
     object.__setattr__(simulation, "instance", wrong)
     check = cq.check_simulation(simulation)
-    assert not check.agrees
+    assert check.verdict == "differs"
     assert "differ in: mean waiting time (s)" in str(check)
+
+
+def test_short_runs_are_no_evidence_against_theory() -> None:
+    # 43 relaxation times: intervals at 95 % cover the mean wait in 90 % of such runs.
+    instance = at_load(0.95)
+    means = {"mean waiting time (s)", "wait variance (s²)", "mean system time (s)"}
+    means |= {f"system time of type {k} (s)" for k in (1, 2, 3)}
+    outside = 0
+    for seed in range(60):
+        check = cq.simulate(instance, TOKENS, queries=50_000, seed=seed).against_theory()
+        doubtful = [row for row in check.rows if row.quantity in means]
+        assert len(doubtful) == len(means)
+        assert {row.verdict for row in doubtful} == {"undecided"}
+        assert check.verdict in ("undecided", "differs")
+        outside += any(not row.estimate.covers(row.theory) for row in doubtful)
+        fractions = [row for row in check.rows if row.estimate.trials is not None]
+        assert {row.quantity for row in fractions} == {"mean accuracy", "P(wait > 0)"}
+        assert "undecided" not in {row.verdict for row in fractions}
+    assert outside > 0
+
+
+def test_a_rare_type_that_most_of_the_waiting_is_for_needs_a_long_run() -> None:
+    # One query in a thousand takes 20 times as long, and holds nine tenths of the third moment.
+    times = 0.1 * np.array([1.0, 3.0, 20.0])
+    instance = server(0.96, probabilities=(0.989, 0.01, 0.001))
+    instance = instance.replace(service=cq.AffineService(base=0.0, per_token=1e-3))
+    mix = [Fraction(989, 1000), Fraction(1, 100), Fraction(1, 1000)]
+    scaled = [Fraction(96, 1000) * k for k in (1, 3, 20)]
+    third, fifth, sixth = (
+        sum(p * t**n for p, t in zip(mix, scaled, strict=True)) for n in (3, 5, 6)
+    )
+    needed = math.ceil(80 * (fifth / 5 + sixth / 9) / (third / 3) ** 2)
+    short = cq.simulate(instance, 1000.0 * times, queries=needed - 1)
+    assert f"use at least {needed:,} queries" in short.caution
+    rows = {row.quantity: row.verdict for row in short.against_theory().rows}
+    assert rows["wait variance (s²)"] == "undecided"
+    assert "use at least" not in cq.simulate(instance, 1000.0 * times, queries=needed).caution
+    # Seen differing from a right theory in 19 to 41 % of runs of these two lengths, without it.
+    for queries in (2000, 8000):
+        sparse = instance.replace(arrival_rate=0.03)
+        differing = sum(
+            cq.simulate(sparse, 1000.0 * times, queries=queries, seed=seed).against_theory().verdict
+            == "differs"
+            for seed in range(60)
+        )
+        assert differing <= 8
+
+
+def test_the_verdict_follows_from_the_rows() -> None:
+    check = cq.simulate(at_load(0.5), TOKENS, queries=50_000, seed=1).against_theory()
+    assert (check.verdict, check.agrees) == ("agrees", True)
+    assert "Theory and simulation agree." in check.sentences
+    first, *others = check.rows
+    wrong, open_ = replace(first, theory=1e9), replace(first, is_decided=False)
+    undecided = replace(check, rows=(open_, *others))
+    assert (undecided.verdict, undecided.agrees) == ("undecided", False)
+    assert not any(it == "Theory and simulation agree." for it in undecided.sentences)
+    differs = replace(check, rows=(open_, wrong, *others))
+    assert (differs.verdict, differs.agrees) == ("differs", False)
+    assert differs.to_dict()["verdict"] == "differs"
+    # What does not agree is at 1 − 0.05/n each.
+    assert {row.estimate.confidence for row in check.rows} == {1.0 - (1.0 - 0.95) / len(check.rows)}
 
 
 @pytest.mark.slow
@@ -360,11 +424,11 @@ def test_random_services_have_their_moments_and_lengths() -> None:
     times = services.draw(rng, rng.choice(3, size=400_000, p=MIX))
     point = instance.evaluate(TOKENS)
     first, second = float(point.mean_service_time), float(point.service_time_second_moment)
-    for power, moment in ((1, first), (2, second), (3, services.third_moment)):
+    for power, moment in ((1, first), (2, second), (3, services.moment(3))):
         values = times**power
         assert abs(values.mean() - moment) < SIGMAS * values.std() / math.sqrt(len(values))
     met = services.draw_by_length(rng, 400_000)
-    for power, moment in ((1, second / first), (2, services.third_moment / first)):
+    for power, moment in ((1, second / first), (2, services.moment(3) / first)):
         values = met**power
         assert abs(values.mean() - moment) < SIGMAS * values.std() / math.sqrt(len(values))
 
@@ -470,7 +534,7 @@ def test_queries_that_take_no_time() -> None:
     simulation = cq.simulate(instance, 0.0, queries=1000)
     assert simulation.mean_system_time.value == 0.0
     assert simulation.utilization.value == 0.0
-    assert simulation.against_theory().agrees
+    assert simulation.against_theory().verdict == "undecided"
 
 
 def test_short_runs_have_no_bias() -> None:
@@ -559,7 +623,8 @@ def test_what_hardly_happens_is_not_said_to_be_impossible() -> None:
         assert estimate.interval == (-math.inf, math.inf)
     assert simulation.caution.startswith("0 of 100,000 queries waited: intervals")
     check = simulation.against_theory()
-    assert check.agrees
+    assert check.verdict == "undecided"
+    assert not check.agrees
     verdicts = {row.quantity: row.verdict for row in check.rows}
     assert verdicts["mean waiting time (s)"] == "undecided"
     assert verdicts["P(wait > 0)"] == "agrees"
@@ -749,7 +814,7 @@ def poisson(mean: float, count: int, seed: int = 0) -> FloatArray:
         (np.floor(poisson(5.0, 1000)), False),
         # Each half is Poisson, and so are the gaps nearly; the counts are not.
         (np.concatenate([poisson(3.0, 600), 2000.0 + poisson(6.0, 600, 1)]), True),
-        (np.arange(100.0), True),
+        (np.arange(100.0) + 0.01 * np.random.default_rng(2).random(100), True),
     ],
     ids=["Poisson", "whole seconds", "two rates", "by the clock"],
 )
@@ -843,6 +908,54 @@ def test_the_intervals_are_those_of_student_and_of_wilson() -> None:
         expected = binomtest(events, 50).proportion_ci(0.95, method="wilson")
         found = wilson(events / 50, 50.0, 1.959963984540054)
         np.testing.assert_allclose(found, (expected.low, expected.high), atol=1e-12)
+
+
+@pytest.mark.parametrize("skewness", [-0.6, 1e-6, 0.3, 0.9])
+def test_intervals_lean_as_halls_transformation_says(skewness: float) -> None:
+    estimate = estimate_of(5.0, 0.1, 19, 0.95, skewness=skewness)
+    reach = stats.t.ppf(0.975, 19)
+    for end, normal in zip(estimate.interval, (reach, -reach), strict=True):
+        t = (5.0 - end) / 0.1
+        polynomial = t + skewness * t**2 / 3 + skewness**2 * t**3 / 27 + skewness / 6
+        assert polynomial == pytest.approx(normal, rel=1e-8)
+    assert estimate.at(0.9).at(0.95) == estimate
+    # However low the confidence, what was found is within.
+    assert estimate.at(0.01).covers(5.0)
+
+
+def test_the_skewness_is_that_of_the_batches() -> None:
+    residuals = [Fraction(k) for k in (-3, -2, -2, -1, -1, 0, 0, 1, 2, 6)]
+    error, degrees, skewness = spread_of(np.array([float(r) for r in residuals]), 100.0)
+    total = sum(r**2 for r in residuals)
+    assert degrees + 1 == math.floor(3 * total**2 / sum(r**4 for r in residuals))
+    assert error == pytest.approx(math.sqrt(Fraction(degrees + 1, degrees) * total))
+    assert skewness == pytest.approx(float(sum(r**3 for r in residuals)) / float(total) ** 1.5)
+
+
+def test_the_intervals_of_skewed_means_cover() -> None:
+    # Means of 20 exponential batches. Student's interval alone covers at 95 and 99.3 % in 0.926 and
+    # 0.978, and is below the truth in nearly all of the rest.
+    draws = np.random.default_rng(12).standard_exponential((4000, 20))
+    below = above = rarely = 0
+    for batch in draws:
+        estimate = BatchSums([np.column_stack([batch, np.ones(20)])], 0.95, (0, 1)).ratio(0, 1)
+        below += estimate.interval[1] < 1.0
+        above += estimate.interval[0] > 1.0
+        rarely += not estimate.at(1.0 - 0.05 / 7).covers(1.0)
+    assert 0.94 <= 1.0 - (below + above) / 4000 <= 0.97
+    assert below < 5 * above
+    assert rarely / 4000 < 0.013
+
+
+def test_differences_of_objectives_mirror_those_of_times() -> None:
+    comparison = cq.compare(at_load(0.7), [TOKENS, 0.5 * TOKENS], queries=20_000)
+    time, objective = comparison.mean_system_time[1], comparison.objective[1]
+    gain = objective.value + time.value
+    for confidence in (0.95, 0.8):
+        low, high = time.at(confidence).interval
+        mirrored = objective.at(confidence).interval
+        np.testing.assert_allclose(mirrored, (gain - high, gain - low), rtol=1e-12)
+    assert time.skewness == -objective.skewness != 0.0
 
 
 def test_one_batch_says_nothing_of_its_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
@@ -72,7 +73,9 @@ def _command(arguments: list[str]) -> int:
         # argparse prints the help or the version, and flushes nothing.
         with to_stdout():
             return finished.code if isinstance(finished.code, int) else 0
-    status: int = options.run(options)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: write_error(str(message), "warning")
+        status: int = options.run(options)
     return status
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 
 from rich.table import Table
 from rich.text import Text
 
+from cvxqueue.cli.measurements import read
 from cvxqueue.cli.output import write, write_json
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting import Diagnosis, diagnose, read_requests
+from cvxqueue.fitting import Diagnosis, diagnose
 
 __all__ = ["run"]
 
@@ -23,17 +22,7 @@ _MARKS = {
 
 def run(options: argparse.Namespace) -> int:
     """Diagnose and print what was found."""
-    columns = _pairs("--column", options.column, "FIELD=NAME")
-    where = _pairs("--where", options.where, "NAME=VALUE")
-    found = diagnose(
-        read_requests(
-            options.file,
-            needs=(),
-            columns=columns,
-            where=where,
-            max_malformed=options.max_malformed,
-        )
-    )
+    found = diagnose(read(options, options.file, ()))
     if options.json:
         write_json({"status": "diagnosed", **found.to_dict()})
     else:
@@ -43,17 +32,6 @@ def run(options: argparse.Namespace) -> int:
             *(Text(f"warning: {warning}", "yellow") for warning in found.warnings),
         )
     return 0
-
-
-def _pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
-    """Return texts with an equals sign as a mapping; of one file, they need no part before them."""
-    pairs = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        if not (name and value):
-            raise InvalidInputError(f"{option} {text!r:.80} must have the form {form}")
-        pairs[name] = value
-    return pairs
 
 
 def _table(found: Diagnosis) -> Table:

@@ -1,12 +1,42 @@
-"""The arguments of the commands that read measurements: fit and diagnose."""
+"""What the commands share that read measurements: their arguments, and how a file is read."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cvxqueue.cli.argument_types import confidence, fraction, not_negative, positive
+from cvxqueue.errors import InvalidInputError
 
-__all__ = ["add_diagnose_arguments", "add_fit_arguments"]
+if TYPE_CHECKING:
+    from cvxqueue.fitting import Requests
+
+__all__ = ["add_diagnose_arguments", "add_fit_arguments", "add_trace_arguments", "read"]
+
+
+def read(options: argparse.Namespace, path: str, needs: tuple[str, ...]) -> Requests:
+    """Return the requests of the one file of a command."""
+    from cvxqueue.fitting import read_requests
+
+    return read_requests(
+        path,
+        needs=needs,
+        columns=_pairs("--column", options.column, "FIELD=NAME"),
+        where=_pairs("--where", options.where, "NAME=VALUE"),
+        max_malformed=options.max_malformed,
+    )
+
+
+def _pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
+    """Return texts with an equals sign as a mapping; of one file, they need no part before them."""
+    pairs = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if not (name and value):
+            raise InvalidInputError(f"{option} {text!r:.80} must have the form {form}")
+        pairs[name] = value
+    return pairs
 
 
 def add_fit_arguments(fit: argparse.ArgumentParser) -> None:
@@ -60,30 +90,36 @@ def add_fit_arguments(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--confidence", metavar="C", type=confidence, default=0.95, help="of the intervals (0.95)"
     )
-    _add_reading(fit, "PART.")
+    _add_reading(fit, "PART.", "")
 
 
 def add_diagnose_arguments(diagnose: argparse.ArgumentParser) -> None:
     """Add what ``cvxqueue diagnose`` takes."""
     diagnose.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")
-    _add_reading(diagnose, "")
+    _add_reading(diagnose, "", "")
 
 
-def _add_reading(parser: argparse.ArgumentParser, part: str) -> None:
-    of = "; PART is service, accuracy or trace" if part else ""
+def add_trace_arguments(simulate: argparse.ArgumentParser) -> None:
+    """Add how ``cvxqueue simulate`` reads a trace."""
+    _add_reading(simulate, "", " of the trace")
+
+
+def _add_reading(parser: argparse.ArgumentParser, part: str, of: str) -> None:
+    parts = "; PART is service, accuracy or trace" if part else ""
     parser.add_argument(
         "--column",
         metavar=f"{part}FIELD=NAME",
         action="append",
         default=[],
-        help=f"column that holds a field, where its name is not a usual one{of}",
+        help=f"column{of} that holds a field, where its name is not a usual one; a unit of time "
+        f"that the name lacks is put behind it, as in timestamp_ms{parts}",
     )
     parser.add_argument(
         "--where",
         metavar=f"{part}NAME=VALUE",
         action="append",
         default=[],
-        help="use only the rows with this value in this column",
+        help=f"use only the rows{of} with this value in this column",
     )
     parser.add_argument(
         "--max-malformed",

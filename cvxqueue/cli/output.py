@@ -72,9 +72,9 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def write_error(message: str) -> None:
+def write_error(message: str, kind: str = "error") -> None:
     """Write what is wrong on stderr."""
-    sys.stderr.write(f"cvxqueue: error: {message}\n")
+    sys.stderr.write(f"cvxqueue: {kind}: {message}\n")
 
 
 @contextmanager

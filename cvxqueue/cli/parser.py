@@ -9,7 +9,11 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from cvxqueue.cli.argument_types import not_negative, numbers, positive, whole
-from cvxqueue.cli.measurements import add_diagnose_arguments, add_fit_arguments
+from cvxqueue.cli.measurements import (
+    add_diagnose_arguments,
+    add_fit_arguments,
+    add_trace_arguments,
+)
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 
@@ -172,14 +176,15 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
     when.add_argument(
         "--trace",
-        metavar="CSV",
-        help="replay the arrival times in the first column, in seconds or as dates with times",
+        metavar="FILE",
+        help="replay the arrival times of a file, in any format that fit reads",
     )
     simulate.add_argument(
         "--match-rate",
         action="store_true",
         help="stretch the trace to the arrival rate of the instance",
     )
+    add_trace_arguments(simulate)
     _add_json(simulate)
 
 
@@ -190,8 +195,8 @@ def _add_fit(commands: argparse._SubParsersAction[_Parser]) -> None:
         "fit an instance to measured service times, accuracies and arrivals",
         "Fit the service line, the accuracy curves and the arrivals to measurements, with\n"
         "intervals and warnings, and write the instance. A file is a CSV table with a\n"
-        "header, the JSON of `vllm bench serve --save-detailed`, an Azure LLM trace, or a\n"
-        "Mooncake trace.",
+        "header, JSON Lines, the JSON of `vllm bench serve --save-detailed`, or an Azure\n"
+        "LLM or Mooncake trace.",
         "examples:\n"
         "  cvxqueue fit --service times.csv --accuracy answers.csv --trace trace.csv \\\n"
         "      --accuracy-weight 100 --max-tokens 32768 -o server.toml\n"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import csv
-from io import StringIO
-from pathlib import Path
 
 import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cvxqueue.cli.measurements import read
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.columns import REQUEST_FIELDS, require_dates, seconds_in_unit
-from cvxqueue.fitting.tables import read_text
+from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.formatting import plural
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
@@ -41,10 +38,12 @@ def run(options: argparse.Namespace) -> int:
     """Solve, simulate and print."""
     instance = read_instance(options.file)
     arrivals = options.gap_scv
+    warnings: tuple[str, ...] = ()
     if options.trace is not None:
-        arrivals = _trace(options.trace, instance.arrival_rate if options.match_rate else None)
-    elif options.match_rate:
-        raise InvalidInputError("--match-rate needs --trace FILE")
+        rate = instance.arrival_rate if options.match_rate else None
+        arrivals, warnings = _trace(options, rate)
+    elif options.match_rate or options.column or options.where:
+        raise InvalidInputError("--match-rate, --column and --where need --trace FILE")
     tokens, origin = _tokens(instance, options)
     with progress(STEPS) as step:
         step("simulating")
@@ -63,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
                 "status": "simulated",
                 "instance": instance.name,
                 "allocation": origin,
+                "warnings": list(warnings),
                 **simulation.to_dict(),
                 "theory": check.to_dict(),
             }
@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
             _table(check),
             "",
             *(Text(sentence) for sentence in check.sentences),
+            *(Text(f"warning: {warning}", "yellow") for warning in warnings),
         )
     return 0
 
@@ -104,48 +105,19 @@ def _require_token_counts(instance: Instance) -> None:
             )
 
 
-def _trace(name: str, rate: float | None) -> FloatArray:
-    """Return the arrival times in the first column of a file, from zero, in seconds."""
+def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray, tuple[str, ...]]:
+    """Return the arrival times of a file, from zero on, as `fit` reads them; and its warnings."""
     try:
-        reader = csv.reader(StringIO(read_text(Path(name)), newline=""), strict=True)
-        rows = [(reader.line_num, row[0]) for row in reader if row]
-    except csv.Error as error:
-        raise InvalidInputError(f"--trace {name}: is no CSV file: {error}") from error
+        requests = read(options, options.trace, ("arrivals",))
+        times = np.sort(requests.column("arrivals"))
+        if len(times) < 2 or times[-1] == 0:
+            raise InvalidInputError(f"{options.trace}: must have two different arrival times")
+        require_arrivals(f"{options.trace}: arrivals", times)
     except InvalidInputError as error:
         raise InvalidInputError(f"--trace: {error}") from error
-    unit = 1.0
-    if rows and _seconds(rows[0][1]) is None and not rows[0][1].strip()[:1].isdigit():
-        # The names of the columns.
-        unit = seconds_in_unit(rows[0][1])
-        rows = rows[1:]
-    found = [(number, _seconds(text, unit), text) for number, text in rows]
-    for number, time, text in found:
-        if time is None:
-            raise InvalidInputError(
-                f"--trace {name}: line {number}: {text!r} is no arrival time; the first column "
-                "must hold seconds, or dates with times as 2026-01-31 12:00:00.5"
-            )
-    times = np.array([time for _, time, _ in found], dtype=np.float64)
-    if len(times) < 2:
-        raise InvalidInputError(f"--trace {name}: must have at least two arrivals")
-    require_dates(f"--trace {name}", times)
-    times -= times[0]
-    falls = np.flatnonzero(np.diff(times) < 0)
-    if falls.size:
-        raise InvalidInputError(
-            f"--trace {name}: line {found[falls[0] + 1][0]}: arrives before the one above it"
-        )
-    if rate is not None and times[-1] > 0:
+    if rate is not None:
         times *= (len(times) - 1) / (times[-1] * rate)
-    return times
-
-
-def _seconds(text: str, unit: float = 1.0) -> float | None:
-    """Seconds since some beginning, or ``None``."""
-    try:
-        return float(REQUEST_FIELDS["arrivals"].parse(text, unit))
-    except ValueError:
-        return None
+    return times, (*requests.source.warnings, *requests.disorder)
 
 
 def _heading(simulation: Simulation, origin: str) -> Text:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.model.arrays import float_array
 from cvxqueue.simulation.estimate import wilson
 from cvxqueue.simulation.parameter import FittedParameter
@@ -82,7 +83,9 @@ def fit_arrivals(
     Raises
     ------
     InvalidInputError
-        If there are fewer than ten arrivals, all at one time, or the lengths differ.
+        If there are fewer than ten arrivals, all at one time, or the lengths differ; if times in
+        seconds cannot be the arrivals of one server (outside 1e-5 to 1000 a second, evenly
+        spaced, or later than any date).
 
     Examples
     --------
@@ -99,6 +102,7 @@ def fit_arrivals(
             f"arrivals and types must be of one length, got {times.size} and {len(types)}"
         )
     poisson = poisson_test(times, confidence)
+    require_arrivals("arrivals", times)
     observed = observe(times)
     ties = int(np.count_nonzero(np.diff(times) == 0))
     return ArrivalFit(

@@ -10,35 +10,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.fitting.units import UNITS, plain_name, spaced_name, stated_unit
 from cvxqueue.suggest import nearest
 
 __all__ = [
     "ANSWER_FIELDS",
+    "NUMBER",
     "REQUEST_FIELDS",
     "Column",
     "Field",
+    "clock_of",
     "find_columns",
-    "require_dates",
-    "seconds_in_unit",
 ]
 
-# Endings of the names of columns of times, and the seconds in their unit.
-_UNITS = {"": 1.0} | {
-    f"_{ending}": seconds
-    for seconds, endings in (
-        (1.0, ("s", "sec", "secs", "second", "seconds")),
-        (1e-3, ("ms", "msec", "msecs", "millis", "millisecond", "milliseconds")),
-        (1e-6, ("us", "usec", "usecs", "micros", "microsecond", "microseconds")),
-        (1e-9, ("ns", "nsec", "nsecs", "nanos", "nanosecond", "nanoseconds")),
-        (60.0, ("min", "mins", "minute", "minutes")),
-        (3600.0, ("h", "hr", "hrs", "hour", "hours")),
-        (86400.0, ("d", "day", "days")),
-    )
-    for ending in endings
-}
-# Seconds after 1970 of the year 5138; milliseconds since then are more from 1973 on.
-_LATEST = 1e11
+# What tells a time.
+NUMBER = "a number"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -56,6 +42,11 @@ class Field:
     is_time: bool = False
     is_text: bool = False
 
+    @property
+    def is_moment(self) -> bool:
+        """Whether it is a time since some beginning, and not one that something took."""
+        return self.is_time and math.isinf(self.low)
+
     def parse(self, cell: Any, scale: float = 1.0) -> float | str:
         """Return the value of a cell, numbers multiplied by `scale`; a date has a unit of its own.
 
@@ -69,8 +60,7 @@ class Field:
             if not text:
                 raise ValueError("is empty")
             return text
-        is_moment = self.is_time and math.isinf(self.low)
-        value = _number(cell, scale, is_moment=is_moment)
+        value = _number(cell, scale, is_moment=self.is_moment)
         is_inside = self.low < value if self.is_open else self.low <= value
         if not math.isfinite(value) or not is_inside or value > self.high:
             raise ValueError(f"= {cell!r:.40} must be {self.allowed or 'finite'}")
@@ -84,6 +74,8 @@ class Column:
     name: str
     field: Field
     scale: float = 1.0
+    has_unit: bool = False
+    """Whether its name ends in a unit of time, or the name that was given does."""
 
 
 _TYPE = Field(
@@ -174,8 +166,9 @@ def find_columns(
 ) -> dict[str, Column]:
     """Return the columns of the fields, by the names that were given and else by the usual ones.
 
-    A column of times whose name ends in a unit from nanoseconds to days, such as ``_ms``, ``Us`` or
-    ``(minutes)``, holds that unit; any other holds seconds.
+    A column of times whose name is or ends in a unit from nanoseconds to days, such as ``_ms``,
+    ``Us`` or ``(minutes)``, holds that unit. A name that was given may have the unit behind it,
+    which that of the column lacks.
 
     Raises
     ------
@@ -187,51 +180,43 @@ def find_columns(
     for name, column in (given or {}).items():
         if name not in fields:
             raise InvalidInputError(f"columns: {name!r:.80} is no field: {nearest(name, fields)}")
-        if column not in columns:
+        bare, _, ending = str(column).rpartition("_")
+        if column in columns:
+            chosen[name] = _column(column, fields[name])
+        elif fields[name].is_time and f"_{ending}" in UNITS and bare in columns:
+            chosen[name] = Column(bare, fields[name], UNITS[f"_{ending}"], has_unit=True)
+        else:
             raise InvalidInputError(
                 f"columns: there is no column {column!r:.80} for {name}: "
                 f"{nearest(str(column), columns)}"
             )
-        chosen[name] = Column(column, fields[name], _scale(column, fields[name]))
-    usual = {spell(column): column for spell in (_spaced, _plain) for column in reversed(columns)}
+    usual = {
+        spell(column): column for spell in (spaced_name, plain_name) for column in reversed(columns)
+    }
     for name, field in fields.items():
         if name in chosen:
             continue
-        endings = _UNITS if field.is_time else ("",)
+        endings = ("", *UNITS) if field.is_time else ("",)
         known = (key + end for key in field.names for end in endings)
         for column in (usual[key] for key in known if key in usual):
-            chosen[name] = Column(column, field, _scale(column, field))
+            chosen[name] = _column(column, field)
             break
     return chosen
 
 
-def _plain(column: str) -> str:
-    """A column's name in lower case, with its unit as a suffix: ``Latency (ms)`` → latency_ms."""
-    return re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
+def _column(column: str, field: Field) -> Column:
+    unit = stated_unit(column) if field.is_time else None
+    return Column(column, field, 1.0 if unit is None else unit, has_unit=unit is not None)
 
 
-def _spaced(column: str) -> str:
-    """The same, with words told apart by their capitals too: ``latencyMs`` → latency_ms."""
-    return _plain(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column))
-
-
-def _scale(column: str, field: Field) -> float:
-    return seconds_in_unit(column) if field.is_time else 1.0
-
-
-def seconds_in_unit(column: str) -> float:
-    """Seconds in the unit that the name of a column of times ends in; 1 if in none."""
-    _, underscore, ending = _spaced(column).rpartition("_")
-    return _UNITS.get(underscore + ending, 1.0) if underscore else 1.0
-
-
-def require_dates(where: str, arrivals: FloatArray) -> None:
-    """Raise where arrival times cannot be in seconds, since 1970 or any later moment."""
-    if arrivals.max() > _LATEST:
-        raise InvalidInputError(
-            f"{where}: an arrival at {arrivals.max():.4g} s is later than any date; if the times "
-            "are in milliseconds, let the name of their column end in _ms"
-        )
+def clock_of(cell: Any) -> str:
+    """Return, in words, what the time in a cell is told by; a column has one such clock."""
+    try:
+        float(cell)
+    except ValueError:
+        zone = datetime.fromisoformat(cell.strip()).tzinfo
+        return "a date in a time zone" if zone else "a date without a time zone"
+    return NUMBER
 
 
 def _number(cell: Any, scale: float, *, is_moment: bool) -> float:

@@ -14,6 +14,7 @@ from cvxqueue.fitting.levels import merged
 from cvxqueue.fitting.likelihood import Counts
 from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.precision import intervals, standard_errors
+from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
@@ -184,6 +185,7 @@ def _counts(
     """Checked counts by level, and whether the number of answers is known."""
     at = np.atleast_1d(float_array("tokens", tokens))
     require("tokens", at, at >= 0, "must be ≥ 0")
+    require_token_counts(at)
     if (correct is None) == (accuracy is None):
         raise InvalidInputError("give correct (a count) or accuracy (a fraction), and not both")
     right = None

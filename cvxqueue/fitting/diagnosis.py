@@ -16,6 +16,7 @@ from cvxqueue.fitting.readers import read_requests
 from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.fitting.units import UnitError
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.plain import plain
 
@@ -107,7 +108,8 @@ def diagnose(
     Raises
     ------
     InvalidInputError
-        If the data cannot be read or hold what is not allowed, or nothing in it can be tested.
+        If the data cannot be read or hold what is not allowed, are in no unit that is stated or can
+        be, or nothing in it can be tested.
     """
     if isinstance(requests, Mapping):
         requests = requests_from(requests, "requests", ())
@@ -131,6 +133,8 @@ def _line(requests: Requests) -> ServiceFit | str:
         return "It needs tokens and seconds."
     try:
         return fit_service(requests.tokens, requests.seconds)
+    except UnitError as error:
+        raise UnitError(f"{requests.source.name}: {error}") from error
     except InvalidInputError as error:
         return f"The data do not suffice: {error}."
 
@@ -229,8 +233,12 @@ def _arrivals(requests: Requests) -> Finding:
     subject = "Poisson arrivals"
     if requests.arrivals is None:
         return Finding(subject, None, "It needs arrival times.", {})
+    if reason := requests.source.sends:
+        return Finding(subject, None, f"{reason[0].upper()}{reason[1:]}.", {})
     try:
         found = fit_arrivals(requests.arrivals)
+    except UnitError as error:
+        raise UnitError(f"{requests.source.name}: {error}") from error
     except InvalidInputError as error:
         return Finding(subject, None, f"The data do not suffice: {error}.", {})
     test = found.poisson

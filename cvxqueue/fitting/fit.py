@@ -151,7 +151,7 @@ def fit(
     accuracy : path, Answers or mapping, optional
         Right answers out of so many, by tokens and type: a file for `read_answers`, or columns.
     trace : path, Requests or mapping, optional
-        Arrival times, with types if known.
+        Arrival times in seconds, with types if known.
     confidence : float, default 0.95
         Of the intervals.
     max_malformed : float, default 0.01
@@ -165,7 +165,8 @@ def fit(
     Raises
     ------
     InvalidInputError
-        If nothing is given, a file cannot be read, or the data do not suffice.
+        If nothing is given, a file cannot be read, the data do not suffice, or a unit is not
+        stated or cannot be the one that is.
 
     Examples
     --------
@@ -201,7 +202,8 @@ def fit(
     if trace is not None:
         found = _requests(trace, "trace", ("arrivals",), max_malformed)
         arrivals = _arrivals(found, confidence)
-        warnings += [*found.source.warnings, *(f"trace: {w}" for w in arrivals.warnings)]
+        warnings += [*found.source.warnings, *found.disorder]
+        warnings += [f"trace: {warning}" for warning in arrivals.warnings]
         kind = "with the mix of its types" if arrivals.mix else "without types"
         sources.append(f"trace: {found.source.sentence}; {kind}")
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
@@ -255,8 +257,9 @@ def _curves(answers: Answers, confidence: float) -> dict[str, CurveFit]:
 
 
 def _arrivals(requests: Requests, confidence: float) -> ArrivalFit:
+    times = requests.column("arrivals")
     with _naming("trace", "", requests.source):
-        return fit_arrivals(requests.column("arrivals"), requests.types, confidence=confidence)
+        return fit_arrivals(times, requests.types, confidence=confidence)
 
 
 class _naming:  # noqa: N801 - reads as a word where it is used

@@ -11,6 +11,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import ANSWER_FIELDS, REQUEST_FIELDS, Field
 from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.units import since_first
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
 from cvxqueue.suggest import nearest
 
@@ -35,7 +36,7 @@ def requests_from(given: Mapping[str, Any], argument: str, needs: tuple[str, ...
     arrays, types, rows = _columns(given, argument, REQUEST_FIELDS)
     source = Source(name=_NAME, format=argument, rows=rows)
     if "arrivals" in arrays:
-        arrays["arrivals"] = read_only(arrays["arrivals"] - arrays["arrivals"].min())
+        arrays["arrivals"] = since_first(argument, arrays["arrivals"])
     return Requests(source=source, types=types, **arrays)
 
 

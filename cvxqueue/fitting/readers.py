@@ -12,15 +12,17 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import (
     ANSWER_FIELDS,
+    NUMBER,
     REQUEST_FIELDS,
     Column,
     Field,
+    clock_of,
     find_columns,
-    require_dates,
 )
 from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.tables import Row, Table, as_path, read_table
+from cvxqueue.fitting.units import require_unit, since_first
 from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.suggest import nearest
 
@@ -44,18 +46,20 @@ def read_requests(
     Parameters
     ----------
     path : path
-        A CSV file with a header, the JSON of ``vllm bench serve --save-detailed``, an Azure LLM
-        inference trace, or a Mooncake trace (JSON Lines).
+        A CSV file with a header, JSON Lines, the JSON of ``vllm bench serve --save-detailed``, an
+        Azure LLM inference trace, or a Mooncake trace.
     needs : tuple of str, default ``("tokens", "seconds")``
         Fields that must be there; ``("arrivals",)`` for a trace.
     columns : mapping of str to str, optional
         Column of the file for each field (``tokens``, ``seconds``, ``arrivals``,
         ``prompt_tokens``, ``budgets``, ``concurrency``, ``types``) whose name is not a usual one.
-        Times are in seconds, unless the column's name ends in another unit: ``_ms``, ``_us``,
-        ``_ns``, ``_min``, ``_h`` or ``_d``, or its name in full, such as ``_hours``.
+        Times are in the unit that the column's name ends in, ``_s``, ``_ms``, ``_us``, ``_ns``,
+        ``_min``, ``_h`` or ``_d``, or its name in full, such as ``_hours``. It may be put behind a
+        name that is given here: ``{"arrivals": "timestamp_ms"}`` for a column ``timestamp``. Of a
+        column without a unit, numbers are in seconds; if all are whole, the unit must be stated.
     where : mapping of str to str, optional
         Keep the rows that have these values in these columns.
-    format : {"csv", "vllm", "azure", "mooncake"}, optional
+    format : {"csv", "jsonl", "vllm", "azure", "mooncake"}, optional
         By default as the file looks.
     max_malformed : float, default 0.01
         Largest fraction of malformed rows that are left out; more are an error.
@@ -64,16 +68,13 @@ def read_requests(
     ------
     InvalidInputError
         If the file cannot be read, a column is missing, too many rows are malformed, or none is
-        left. The message starts with the path.
+        left; if a unit of time is not stated and cannot be told. The message starts with the path.
     """
     _, values, source = _read(path, REQUEST_FIELDS, needs, columns, where, format, max_malformed)
     arrays = {name: _array(found) for name, found in values.items() if name != "types"}
-    arrivals = arrays.pop("arrivals", None)
-    if arrivals is not None:
-        require_dates(os.fspath(path), arrivals)
-        # The origin of the clock does not matter, and large numbers lose digits.
-        arrivals = read_only(arrivals - arrivals.min())
-    return Requests(source=source, arrivals=arrivals, types=_texts(values), **arrays)
+    if "arrivals" in arrays:
+        arrays["arrivals"] = since_first(os.fspath(path), arrays["arrivals"])
+    return Requests(source=source, types=_texts(values), **arrays)
 
 
 def read_answers(
@@ -150,7 +151,7 @@ def _read(
             for name, column in found.items()
             if name in needs or any(_has(row, column) for row in rows)
         }
-        values, malformed = _values(rows, used)
+        values, malformed, clocks = _values(rows, used)
         count = len(rows) - len(malformed)
         if len(malformed) > max_malformed * len(rows):
             raise InvalidInputError(
@@ -160,6 +161,10 @@ def _read(
             )
         if not count:
             raise InvalidInputError("no row is left; measurements were expected below the header")
+        for name, column in used.items():
+            if column.field.is_time and not column.has_unit and clocks.get(name, NUMBER) == NUMBER:
+                is_moment = column.field.is_moment
+                require_unit(name, column.name, np.array(values[name]), is_moment=is_moment)
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error}") from error
     source = Source(
@@ -169,6 +174,7 @@ def _read(
         malformed=len(malformed),
         first_malformed=malformed[0] if malformed else "",
         failed=table.failed,
+        sends=table.sends,
         selection=", ".join(f"{name} = {value}" for name, value in (where or {}).items()),
     )
     return table, values, source
@@ -228,28 +234,37 @@ def _has(row: Row, column: Column) -> bool:
 
 def _values(
     rows: list[Row], columns: Mapping[str, Column]
-) -> tuple[dict[str, list[Any]], list[str]]:
-    """Values of the rows that are well formed, and what is wrong with the others."""
+) -> tuple[dict[str, list[Any]], list[str], dict[str, str]]:
+    """Values of the rows that are well formed, what is wrong with the others, and the clocks."""
     values: dict[str, list[Any]] = {name: [] for name in columns}
     malformed = []
+    clocks: dict[str, str] = {}
     for row in rows:
         try:
-            parsed = _parse(row, columns)
+            parsed = _parse(row, columns, clocks)
         except ValueError as problem:
             malformed.append(f"{row.place}: {problem}")
             continue
         for name, value in parsed.items():
             values[name].append(value)
-    return values, malformed
+    return values, malformed, clocks
 
 
-def _parse(row: Row, columns: Mapping[str, Column]) -> dict[str, float | str]:
+def _parse(
+    row: Row, columns: Mapping[str, Column], clocks: dict[str, str]
+) -> dict[str, float | str]:
+    """Values of a row; its times must be told by the clocks of those before it."""
     if row.problem:
         raise ValueError(row.problem)
     parsed: dict[str, float | str] = {}
     for name, column in columns.items():
         try:
-            parsed[name] = column.field.parse(row.cells.get(column.name, ""), column.scale)
+            cell = row.cells.get(column.name, "")
+            parsed[name] = column.field.parse(cell, column.scale)
+            if column.field.is_moment:
+                clock = clock_of(cell)
+                if clock != clocks.setdefault(name, clock):
+                    raise ValueError(f"= {cell!r:.40} is {clock}, those above {clocks[name]}")
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
 
 __all__ = ["Answers", "Requests", "Source"]
 
 
 # Times are printed to some digits; an overlap below this part of a service time is none.
 _ROUNDING_OF_CLOCKS = 0.01
+# The logs of three servers one after the other have a third.
+_LEAST_ORDER = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Source:
         Requests left out because they failed.
     selection : str
         The rows that were asked for; empty for all.
+    sends : str
+        Why the start times are a client's own, and no arrivals; empty where they are.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Source:
     first_malformed: str = ""
     failed: int = 0
     selection: str = ""
+    sends: str = ""
 
     @property
     def sentence(self) -> str:
@@ -111,8 +117,10 @@ class Requests:
         Raises
         ------
         InvalidInputError
-            If it was not measured.
+            If it was not measured, or the start times are no arrivals.
         """
+        if name == "arrivals" and self.source.sends:
+            raise InvalidInputError(f"{self.source.name}: {self.source.sends}")
         value: FloatArray | None = getattr(self, name)
         if value is None:
             raise InvalidInputError(f"the requests of {self.source.name} have no {name}")
@@ -132,7 +140,22 @@ class Requests:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was left out, and whether requests were served together."""
-        return (*self.source.warnings, *self._sharing())
+        return (*self.source.warnings, *self.disorder, *self._sharing())
+
+    @property
+    def disorder(self) -> tuple[str, ...]:
+        """Warning of arrival times that do not go with the order of the rows."""
+        if self.arrivals is None or self.arrivals.size < FEWEST_ARRIVALS:
+            return ()
+        ranks = np.argsort(np.argsort(self.arrivals, kind="stable"), kind="stable")
+        correlation = float(np.corrcoef(ranks, np.arange(ranks.size))[0, 1])
+        if abs(correlation) >= _LEAST_ORDER:
+            return ()
+        return (
+            f"{self.source.name}: the arrival times are in no order (the rank correlation with "
+            f"their rows is {correlation:.2f}); are they durations, or numbers of requests? Order "
+            "the rows by time where they are not",
+        )
 
     def _sharing(self) -> tuple[str, ...]:
         load = self.in_flight

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
+from cvxqueue.fitting.units import require_per_token
 from cvxqueue.model.arrays import FloatArray, float_array, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
@@ -18,6 +19,8 @@ from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 
 _SIGNIFICANCE = 0.05
+# A nanosecond to thirty years: the squares of any two compare without overflow.
+_SECONDS = (1e-9, 1e9)
 # A bend below this part of the mean time is rounding.
 _ROUNDING = 1e-6
 # A rise from the fewest to the most tokens below this part of the largest time is rounding.
@@ -135,7 +138,8 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     ------
     InvalidInputError
         If a value is not allowed, there are fewer than three rows or two different numbers of
-        tokens, or the times do not increase with the tokens.
+        tokens, the times do not increase with the tokens, or the seconds per token are outside
+        1e-5 to 1, as in another unit.
 
     Examples
     --------
@@ -163,6 +167,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         lows[1] = min(lows[1], slope - reach)
         highs[1] = max(highs[1], slope + reach)
     _require_rise(float(theta[1] / unit), x, y)
+    require_per_token(float(theta[1] / unit))
     base = FittedParameter(
         float(theta[0]),
         float(errors[0]),
@@ -201,7 +206,9 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
     x = np.atleast_1d(float_array("tokens", tokens))
     y = np.atleast_1d(float_array("seconds", seconds))
     require("tokens", x, x >= 0, "must be ≥ 0")
-    require("seconds", y, y > 0, "must be > 0 (a service time)")
+    shortest, longest = _SECONDS
+    allowed = f"must be > 0 (a service time), from {shortest:g} to {longest:g}"
+    require("seconds", y, (shortest <= y) & (y <= longest), allowed)
     if x.size != y.size:
         raise InvalidInputError(
             f"tokens and seconds must be of one length, got {x.size} and {y.size}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from cvxqueue.suggest import nearest
 __all__ = ["FORMATS", "Row", "Table", "as_path", "read_table", "read_text"]
 
 # Formats by name, as they are told to people.
-FORMATS = ("csv", "vllm", "azure", "mooncake")
+FORMATS = ("csv", "jsonl", "vllm", "azure", "mooncake")
 _DELIMITERS = ",\t;"
 # Lists of `vllm bench serve --save-detailed` that an answer time needs, in seconds; one entry, and
 # for itls one list, for each request.
 _VLLM_LISTS = ("output_lens", "ttfts", "itls")
 _AZURE_COLUMNS = {"TIMESTAMP", "ContextTokens", "GeneratedTokens"}
-_MOONCAKE_KEYS = {"timestamp": "timestamp_ms"}
+_MOONCAKE_KEYS = {"timestamp", "input_length", "output_length", "hash_ids"}
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a file, the columns that they may have, and how many requests had failed."""
+    """Rows of a file, the columns that they may have, and how many requests had failed.
+
+    `sends` says why the start times are a client's own; it is empty where they are arrivals.
+    """
 
     name: str
     format: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     failed: int = 0
+    sends: str = ""
 
 
 def as_path(path: object) -> Path:
@@ -99,20 +104,19 @@ def read_text(path: Path) -> str:
 
 
 def _guess(path: Path, text: str) -> str:
-    """Tell the format by its first character, and JSON Lines by the keys of its first line."""
-    if not text.lstrip().startswith("{"):
-        first = text.lstrip().partition("\n")[0]
-        return "azure" if _AZURE_COLUMNS.issubset(first.strip().split(",")) else "csv"
-    first = text.lstrip().partition("\n")[0]
-    is_mooncake = path.suffix.lower() == ".jsonl" or "input_length" in first
-    return "mooncake" if is_mooncake and '"output_lens"' not in text else "vllm"
+    """Tell the format by its first line, and JSON Lines by the object that is one of several."""
+    first = text.lstrip().partition("\n")[0].strip()
+    if not first.startswith("{"):
+        return "azure" if _AZURE_COLUMNS.issubset(first.split(",")) else "csv"
+    is_lines = path.suffix.lower() == ".jsonl" or (first.endswith("}") and first != text.strip())
+    return "jsonl" if is_lines and '"output_lens"' not in text else "vllm"
 
 
 def _table(path: Path, text: str, format: str) -> Table:
     if format == "vllm":
         return _vllm(path.name, text)
-    if format == "mooncake":
-        return _mooncake(path.name, text)
+    if format in ("jsonl", "mooncake"):
+        return _json_lines(path.name, text, format)
     return _csv(path.name, text, format)
 
 
@@ -160,7 +164,11 @@ def _records(records: Any) -> Iterator[tuple[int, list[str], str]]:
             yield line, [], str(error)
 
 
-def _mooncake(name: str, text: str) -> Table:
+def _json_lines(name: str, text: str, format: str) -> Table:
+    """Rows of JSON Lines; a Mooncake trace has just its four keys, and whole milliseconds.
+
+    Others give the same keys seconds, and keys of their own.
+    """
     rows = []
     columns: dict[str, None] = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -175,11 +183,19 @@ def _mooncake(name: str, text: str) -> Table:
         if not isinstance(value, dict):
             rows.append(Row(place, problem=f"{line.strip()!r:.40} is no JSON object"))
             continue
-        # The format has its time stamps in milliseconds.
-        cells = {str(_MOONCAKE_KEYS.get(key, key)): cell for key, cell in value.items()}
-        columns.update(dict.fromkeys(cells))
-        rows.append(Row(place, cells))
-    return Table(name, "mooncake", tuple(columns), tuple(rows))
+        columns.update(dict.fromkeys(value))
+        rows.append(Row(place, value))
+    times = [row.cells.get("timestamp") for row in rows]
+    if columns.keys() == _MOONCAKE_KEYS and not any(isinstance(time, float) for time in times):
+        format = "mooncake"
+    if format == "mooncake":
+        names = {"timestamp": "timestamp_ms"}
+        rows = [
+            replace(row, cells={names.get(key, key): cell for key, cell in row.cells.items()})
+            for row in rows
+        ]
+        columns = dict.fromkeys(names.get(key, key) for key in columns)
+    return Table(name, format, tuple(columns), tuple(rows))
 
 
 def _vllm(name: str, text: str) -> Table:
@@ -196,7 +212,24 @@ def _vllm(name: str, text: str) -> Table:
                 continue
             rows.append(_vllm_row(place, run, {key: of[index] for key, of in lists.items()}))
     columns = dict.fromkeys(key for row in rows for key in row.cells)
-    return Table(name, "vllm", tuple(columns), tuple(rows), failed)
+    return Table(name, "vllm", tuple(columns), tuple(rows), failed, _sends(runs))
+
+
+def _sends(runs: list[dict[str, Any]]) -> str:
+    """Why the start times of a benchmark are not those of queries that came by themselves."""
+    rate, limit = runs[0].get("request_rate", "not stated"), runs[0].get("max_concurrency")
+    if len(runs) > 1:
+        reason = f"the file holds {len(runs)} runs, and the time between them is no gap of arrivals"
+    elif not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        reason = f"request_rate is {rate!r:.40}, no finite number: the client sent without waiting"
+    elif limit is not None:
+        reason = f"max_concurrency is {limit!r:.40}: the client waited for answers before it sent"
+    else:
+        return ""
+    return (
+        f"the start times are no arrivals: {reason}; give the arrival rate itself (arrival_rate, "
+        "--arrival-rate), or a trace of what a server was sent"
+    )
 
 
 def _runs(text: str) -> list[dict[str, Any]]:
@@ -242,7 +275,7 @@ def _vllm_row(place: str, run: dict[str, Any], entry: dict[str, Any]) -> Row:
     if "input_lens" in entry:
         cells["input_tokens"] = entry["input_lens"]
     if "start_times" in entry:
-        cells["start"] = entry["start_times"]
+        cells["start_s"] = entry["start_times"]
     elif run.get("max_concurrency") is not None:
         cells["concurrency"] = run["max_concurrency"]
     return Row(place, cells)

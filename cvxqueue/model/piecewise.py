@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -9,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     ArrayData,
@@ -28,6 +29,8 @@ _ZERO = read_only(np.zeros(()))
 _ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
 # Accuracies are printed to a few digits: a line may miss zero by rounding alone.
 _ROUNDING_OF_ZERO = 1e-12
+# One answer in a hundred: the scatter of ten thousand answers is half of it.
+_MUCH = 0.01
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -35,8 +38,9 @@ class PiecewiseLinear(ArrayData):
     """Accuracy between measured points: their least nondecreasing concave majorant.
 
     Measured accuracies scatter, and the least concave curve that is nowhere below them is what the
-    optimum needs; `largest_change` says how far it is from them. Beyond the last point the curve is
-    constant, and to the left of the first one its first piece is continued to 0 tokens.
+    optimum needs; `largest_change` says how far it is from them, and more than 0.01 is warned of
+    (`CvxqueueWarning`). Beyond the last point the curve is constant, and to the left of the first
+    one its first piece is continued to 0 tokens.
 
     Parameters
     ----------
@@ -55,9 +59,9 @@ class PiecewiseLinear(ArrayData):
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> curve = cq.PiecewiseLinear(tokens=[0, 1000, 2000, 4000], accuracy=[0.2, 0.4, 0.38, 0.6])
+    >>> curve = cq.PiecewiseLinear(tokens=[0, 1000, 2000, 4000], accuracy=[0.2, 0.4, 0.46, 0.6])
     >>> round(float(curve.value(2000.0)), 6), round(curve.largest_change, 6)
-    (0.466667, 0.086667)
+    (0.466667, 0.006667)
     """
 
     tokens: FloatArray
@@ -84,6 +88,16 @@ class PiecewiseLinear(ArrayData):
         object.__setattr__(self, "tokens", read_only(places[..., :count]))
         object.__setattr__(self, "accuracy", read_only(heights[..., :count]))
         self._require_allowed()
+        if self.largest_change > _MUCH:
+            place = np.unravel_index(np.argmax(self._changes), self.accuracy.shape)
+            entry = Entry("accuracy.accuracy", tuple(map(int, place)))
+            warnings.warn(
+                f"{entry} = {self.accuracy[place]:.4g}: the curve, the least concave one that is "
+                f"nowhere below the points, is {self.largest_change:.2g} higher there; measure "
+                "more answers, or fit a curve to them (fit_curve)",
+                CvxqueueWarning,
+                stacklevel=2,
+            )
 
     def _require_allowed(self) -> None:
         is_steep = np.asarray(np.any(~np.isfinite(self.segment_slopes), axis=0))
@@ -137,12 +151,14 @@ class PiecewiseLinear(ArrayData):
     @kept
     def largest_change(self) -> float:
         """Largest change that made the points nondecreasing and concave; 0.0 if they were so."""
-        changes = [
-            np.max(self.value(self.tokens[..., place]) - self.accuracy[..., place])
-            for place in range(self.tokens.shape[-1])
-        ]
-        change = float(max(changes))
+        change = float(self._changes.max())
         return change if change > _ROUNDING else 0.0
+
+    @kept
+    def _changes(self) -> FloatArray:
+        """How far the curve is above each of the points, shape (..., M)."""
+        values = self.value(np.moveaxis(self.tokens, -1, 0))
+        return np.moveaxis(values, 0, -1) - self.accuracy
 
     @kept
     def point_counts(self) -> NDArray[np.intp]:

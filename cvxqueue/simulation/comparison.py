@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -120,10 +120,9 @@ _DIFFERENCES = {
 def _shifted(time: Estimate, gain: float) -> Estimate:
     """Estimate of a gain less a time."""
     low, high = time.interval
-    return Estimate(
-        gain - time.value,
-        (gain - high, gain - low),
-        time.confidence,
-        time.standard_error,
-        time.degrees,
+    return replace(
+        time,
+        value=gain - time.value,
+        interval=(gain - high, gain - low),
+        skewness=-time.skewness,
     )

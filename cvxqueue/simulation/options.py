@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number
+from cvxqueue.simulation.clock import require_dates
 
 __all__ = ["Options", "Progress", "whole_number"]
 
@@ -108,6 +109,7 @@ def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None
         return float(array), None
     if len(array) < 2:
         raise InvalidInputError("arrivals must have at least two times, got one")
+    require_dates("arrivals", array)
     is_back = np.concatenate(([False], np.diff(array) < 0))
     if is_back.any():
         place = first_place(is_back)[0]

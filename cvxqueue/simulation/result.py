@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.model import Instance
+from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
-from cvxqueue.simulation.theory import TheoryCheck, check_simulation
+from cvxqueue.simulation.theory import ENOUGH_TERMS, TheoryCheck, check_simulation
+from cvxqueue.simulation.types import ServiceTimes
 
 __all__ = ["Simulation"]
 
@@ -23,6 +24,7 @@ __all__ = ["Simulation"]
 _TYPES_SHOWN = 20
 # Relaxation times in a run whose intervals can be believed: twenty batches of fifty.
 _LONG_ENOUGH = 1000.0
+_PLAIN = FIFO, ProcessorSharing
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -99,6 +101,23 @@ class Simulation:
         """Whether the run is too short for its intervals to hold: too few independent stretches."""
         return self.queries < _LONG_ENOUGH * self.relaxation
 
+    @cached_property
+    def _fewest_by_rarity(self) -> float:
+        """Queries of which enough, of a plain queue, are served so long that others wait for them.
+
+        At light load a service time t makes Poisson many queries wait for a uniform part of it, and
+        adds to the sum of the squared waits λ t³/3 on average, and λ t⁵/5 + λ² t⁶/9 to the mean
+        square of what it adds. A few rare types may hold all of that.
+        """
+        if self.arrivals != "poisson" or not isinstance(self.instance.queue, _PLAIN):
+            return 0.0
+        moment = ServiceTimes(self.instance, self.tokens).moment
+        # In units of the mean time between arrivals, so that powers stay in range.
+        third, fifth, sixth = (self.rate**n * moment(n) for n in (3, 5, 6))
+        if third <= 0.0:
+            return 0.0
+        return ENOUGH_TERMS * (fifth / 5.0 + sixth / 9.0) / (third / 3.0) ** 2
+
     @property
     def caution(self) -> str:
         """What a reader of the intervals should know; empty where they hold."""
@@ -118,6 +137,12 @@ class Simulation:
             if waited > 1:
                 some += ", and too few of them hold most of the waiting"
             return f"{some}: intervals of waiting times may be too narrow; use more queries."
+        if self.queries < self._fewest_by_rarity:
+            return (
+                "Most of the waiting is for few queries that are served for long, and intervals of "
+                "waiting times may be too narrow: use at least "
+                f"{math.ceil(self._fewest_by_rarity):,} queries."
+            )
         return ""
 
     @property

@@ -77,13 +77,14 @@ class ServiceTimes:
         self._used = self.mean - self._fixed
         self.is_random = bool((self._scv > 0).any())
 
-    @property
-    def third_moment(self) -> float:
-        """Third moment of the mixture, Σ π E[t³] with E[u³] = u³ (1 + v)(1 + 2v), in seconds³."""
-        fixed, used, scv = self._fixed, self._used, self._scv
-        cube = used**3 * (1.0 + scv) * (1.0 + 2.0 * scv)
-        mixed = 3.0 * fixed * used * (fixed + used * (1.0 + scv))
-        return math.fsum((self._probabilities * (fixed**3 + mixed + cube)).tolist())
+    def moment(self, order: int) -> float:
+        """Moment of the mixture, Σ π E[(f + u G)^n], in seconds^n: G is gamma, of mean one."""
+        # E[G^j] = (1 + v)(1 + 2 v) … (1 + (j − 1) v).
+        powers, gamma = np.zeros_like(self.mean), np.ones_like(self.mean)
+        for j in range(order + 1):
+            powers += math.comb(order, j) * self._fixed ** (order - j) * self._used**j * gamma
+            gamma = gamma * (1.0 + j * self._scv)
+        return math.fsum((self._probabilities * powers).tolist())
 
     def draw(self, generator: np.random.Generator, kinds: NDArray[np.int64]) -> FloatArray:
         """Return service times of queries of given types."""

@@ -19,7 +19,7 @@ from typing import Any
 for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-from tests.campaign.report import Failure, Report, add  # noqa: E402 (the environment comes first)
+from tests.campaign.report import Failure, Report, add, report_of  # noqa: E402 (the environment comes first)
 
 _SECONDS_BETWEEN_LINES = 20.0
 # A failure of one kind is shown so often; the rest is counted.
@@ -86,7 +86,7 @@ def _names() -> list[str]:
 
 def _reports(options: argparse.Namespace, numbers: Iterable[int]) -> Iterator[tuple[int, Report]]:
     """The reports of trials, in any order."""
-    one = partial(_trial, options.name, options.seed)
+    one = partial(report_of, options.name, options.seed)
     if options.processes == 1 or options.only is not None:
         yield from map(one, numbers)
         return
@@ -96,11 +96,6 @@ def _reports(options: argparse.Namespace, numbers: Iterable[int]) -> Iterator[tu
         source = iter(numbers)
         while portion := list(islice(source, 64 * options.processes)):
             yield from pool.imap_unordered(one, portion)
-
-
-def _trial(name: str, seed: int, number: int) -> tuple[int, Report]:
-    campaign: Any = importlib.import_module(f"tests.campaign.{name}")
-    return number, campaign.trial(seed, number)
 
 
 def _print_failures(

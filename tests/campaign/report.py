@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["Campaign", "Failure", "Report"]
+__all__ = ["Campaign", "Failure", "Report", "add", "report_of"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Report:
         """Add one to a figure."""
         self.figures[name] += 1
 
+    def time(self, name: str, began: float) -> None:
+        """Keep how long something took since a value of the clock."""
+        taken = round(1000.0 * (time.perf_counter() - began))
+        self.figures[f"largest ms of {name}"] = taken
+
     def fail(self, kind: str, detail: object) -> None:
         """Add something wrong."""
         self.failures.append(Failure(kind, str(detail)))
@@ -38,6 +45,17 @@ def add(total: Counter[str], figures: Counter[str]) -> None:
     """Add the figures of a trial to those of others."""
     for name, value in figures.items():
         total[name] = max(total[name], value) if name.startswith("largest") else total[name] + value
+
+
+def report_of(name: str, seed: int, number: int) -> tuple[int, Report]:
+    """Run one trial of a campaign; here, where another process finds it."""
+    campaign: Any = importlib.import_module(f"tests.campaign.{name}")
+    try:
+        return number, campaign.trial(seed, number)
+    except BaseException as error:
+        # The oracle's own fault: a trial reports whatever the package throws.
+        error.add_note(f"{name} --seed {seed} --only {number}")
+        raise
 
 
 class Campaign(Protocol):
