@@ -45,7 +45,7 @@ from cvxqueue.model import (
     WaitingTimeTail,
     ZeroOrAtLeast,
 )
-from cvxqueue.solution import BatchSolution, Iterate, Solution, Status
+from cvxqueue.solution import BatchSolution, Ended, Iterate, Solution, Status
 from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_batch
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ __all__ = [
     "CvxqueueWarning",
     "Diagnosis",
     "Domains",
+    "Ended",
     "Estimate",
     "Fit",
     "Formulation",

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ["NEVER", "Deadline"]
+__all__ = ["NEVER", "Deadline", "TimeIsUp"]
+
+_Item = TypeVar("_Item")
+
+
+class TimeIsUp(Exception):  # noqa: N818 - it is no error, and never leaves the package
+    """A deadline passed in the middle of something that is worth nothing unless it is complete."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,13 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds that are left, and none once the time is up."""
         return max(self.at - self.clock(), 0.0)
+
+    def each(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield the items, and raise `TimeIsUp` in place of the next one once the time is up."""
+        for item in items:
+            if self.is_over:
+                raise TimeIsUp
+            yield item
 
 
 NEVER = Deadline(math.inf)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from cvxqueue.formatting import at_least, at_most
+from cvxqueue.shown import printable
 
 if TYPE_CHECKING:
     from cvxqueue.certificates import AccuracyBound
@@ -26,7 +27,16 @@ __all__ = [
 
 
 class CvxqueueError(Exception):
-    """Base of every error that cvxqueue raises on purpose."""
+    """Base of every error that cvxqueue raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        Names of somebody else's making may be in it: what a terminal would obey is escaped.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class CvxqueueWarning(UserWarning):

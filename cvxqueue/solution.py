@@ -4,23 +4,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates import Certificate
-from cvxqueue.model import Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.certificates import (
+    Certificate,
+    certified_gap,
+    certified_objective,
+    relative_gap,
+)
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    frozen,
+    nonnegative_number,
+    positive_number,
+    read_only,
+    require,
+)
+from cvxqueue.model.data import ModelData
 from cvxqueue.model.plain import plain
 
-__all__ = ["BatchSolution", "Iterate", "Solution", "Status"]
+__all__ = [
+    "ENTRIES",
+    "LARGEST_TOLERANCE",
+    "BatchSolution",
+    "Claims",
+    "Ended",
+    "Iterate",
+    "Solution",
+    "Status",
+    "allowed_tolerance",
+    "claims_of",
+    "computed_status",
+    "require_ended",
+]
+
+
+LARGEST_TOLERANCE = 0.01
+"""A gap of more than one part in a hundred certifies nothing that deserves the word optimal."""
+
+
+class Ended(Enum):
+    """Why a method ended, which says nothing of the answer: that is for the certificate."""
+
+    CONVERGED = "converged"
+    ITERATION_LIMIT = "iteration_limit"
+    TIME_LIMIT = "time_limit"
+    STALLED = "stalled"
+    DIVERGED = "diverged"
+    NUMERICAL_ERROR = "numerical_error"
+    STOPPED = "stopped"
 
 
 class Status(Enum):
-    """How a solve ended. Only the certificate can make it ``OPTIMAL``."""
+    """What an answer is: ``OPTIMAL`` by its certificate, otherwise why its method ended."""
 
     OPTIMAL = "optimal"
+    CONVERGED = "converged"
     ITERATION_LIMIT = "iteration_limit"
     TIME_LIMIT = "time_limit"
     STALLED = "stalled"
@@ -36,6 +82,7 @@ class Status(Enum):
 
 _ADVICE = {
     Status.OPTIMAL: "the certified gap is within the tolerance",
+    Status.CONVERGED: "the method was done, and the certified gap exceeds the tolerance; loosen it",
     Status.ITERATION_LIMIT: "the limit on the iterations was reached; raise max_iterations",
     Status.TIME_LIMIT: "the time limit was reached; raise time_limit",
     Status.STALLED: "no further progress; loosen the tolerance",
@@ -43,6 +90,42 @@ _ADVICE = {
     Status.NUMERICAL_ERROR: "the back end failed; see backend_status",
     Status.STOPPED: "the callback asked to stop",
 }
+
+
+def allowed_tolerance(value: Any, *, zero: bool = False) -> float:
+    """Return a tolerance on a certified relative gap, or raise an error that says what may be one.
+
+    Parameters
+    ----------
+    value : float
+        More than 0, at most 0.01.
+    zero : bool, default False
+        Whether 0 is allowed as well, for what rounding alone can keep from it.
+    """
+    number = nonnegative_number("tolerance", value) if zero else positive_number("tolerance", value)
+    if number > LARGEST_TOLERANCE:
+        raise InvalidInputError(
+            f"tolerance = {number!r} must be at most {LARGEST_TOLERANCE}: a larger relative gap "
+            "certifies nothing"
+        )
+    return number
+
+
+def computed_status(ended: Ended, *, is_optimal: bool) -> Status:
+    """Return what an answer is: optimal if that is proven, otherwise why its method ended."""
+    return Status.OPTIMAL if is_optimal else Status(ended.value)
+
+
+def require_ended(ended: object) -> None:
+    """Raise an error where why a method ended is not one of `Ended`."""
+    if not isinstance(ended, Ended):
+        allowed = ", ".join(f"Ended.{entry.name}" for entry in Ended)
+        raise InvalidInputError(
+            f"ended must be one of {allowed}, got {ended!r:.80}: whether an answer is optimal "
+            "follows from its certificate"
+        )
+
+
 # What else may help where a method did not reach its tolerance.
 _OTHER_METHOD = {"newton": "conic"}
 
@@ -66,10 +149,10 @@ class Solution(ArrayData):
         What is proven of the answer.
     method : str
         Name of the method.
-    status : Status
-        ``OPTIMAL`` iff the certified relative gap is within `tolerance`.
+    ended : Ended
+        Why the method ended.
     tolerance : float
-        Tolerance on the certified gap, relative to ``certificate.scale``.
+        Tolerance on the certified gap, relative to ``certificate.scale``; at most 0.01.
     backend_status : str
         What the solver behind the method said, word for word; empty for the package's own methods.
     iterations : int
@@ -83,13 +166,22 @@ class Solution(ArrayData):
 
     certificate: Certificate
     method: str
-    status: Status
+    ended: Ended
     tolerance: float
     backend_status: str
     iterations: int
     setup_time: float
     solve_time: float
     history: tuple[Iterate, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.certificate, Certificate):
+            raise InvalidInputError(
+                f"certificate must be a Certificate, got {self.certificate!r:.80}"
+            )
+        require_ended(self.ended)
+        history = tuple(Iterate(int(row[0]), *map(float, row[1:])) for row in self.history)
+        vars(self).update(tolerance=allowed_tolerance(self.tolerance), history=history)
 
     @property
     def instance(self) -> Instance:
@@ -99,7 +191,12 @@ class Solution(ArrayData):
     @property
     def is_optimal(self) -> bool:
         """Whether the certified gap is within the tolerance."""
-        return self.status is Status.OPTIMAL
+        return self.relative_gap <= self.tolerance
+
+    @property
+    def status(self) -> Status:
+        """``OPTIMAL`` where the certified gap is within the tolerance, otherwise `ended`."""
+        return computed_status(self.ended, is_optimal=self.is_optimal)
 
     @property
     def advice(self) -> str:
@@ -199,6 +296,7 @@ class Solution(ArrayData):
         summary = {
             "method": self.method,
             "status": self.status.value,
+            "ended": self.ended.value,
             "backend_status": self.backend_status,
             "tolerance": self.tolerance,
             **self.certificate.to_dict(),
@@ -254,50 +352,129 @@ class Solution(ArrayData):
 _TYPES_SHOWN = 20
 
 
+# Entries of an array by type that are worked on at a time: enough to make light of the calls.
+ENTRIES = 1 << 16
+
+
+class Claims(NamedTuple):
+    """What is proven of the tokens of each variant, and what they do; see `BatchSolution`."""
+
+    objective: FloatArray
+    gap: FloatArray
+    scale: FloatArray
+    utilization: FloatArray
+    mean_service_time: FloatArray
+    mean_waiting_time: FloatArray
+
+
+def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
+    """Return what is claimed of tokens; nothing where they are outside the box, or no numbers.
+
+    Parameters
+    ----------
+    point : Evaluation
+        Of a batch.
+    gap : ndarray, shape (B,), optional
+        The certified gap, where it is known.
+    """
+    data, tokens = point.instance, point.tokens
+    is_inside = ((tokens >= data.lower) & (tokens <= data.upper)).all(axis=-1)
+    gap = certified_gap(point) if gap is None else gap
+    with np.errstate(invalid="ignore"):
+        return Claims(
+            np.where(is_inside, certified_objective(point), -np.inf),
+            np.where(is_inside, gap, np.inf),
+            np.where(is_inside, point.scale, np.nan),
+            np.where(is_inside, point.utilization, data.lowest.utilization),
+            np.where(is_inside, point.mean_service_time, np.nan),
+            np.where(is_inside, point.mean_waiting_time, np.inf),
+        )
+
+
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class BatchSolution(ArrayData):
     """Answers to many variants of an instance; B variants, N types.
 
     Where no allocation is stable, the tokens are NaN, the objective −inf and the gap infinite, and
-    the utilization is the least that there is, 1 or more.
+    the utilization is the least that there is, 1 or more. What is claimed follows from the data of
+    the variants and the tokens; tokens outside the box prove nothing.
 
     Parameters
     ----------
+    variants : ModelData
+        The data of all variants, with an arrival rate for each.
     tokens : ndarray, shape (B, N)
         Thinking tokens of each type.
-    objective : ndarray, shape (B,)
-        Objective J, in seconds, rounded down: a proven lower bound on the optimal one.
-    gap : ndarray, shape (B,)
-        Proven bound on the optimal objective less `objective`, in seconds.
-    scale : ndarray, shape (B,)
-        α Σ π w p + T, in seconds: what gaps are relative to.
     tolerance : ndarray, shape (B,)
-        Relative gap that each answer was held to.
-    utilization : ndarray, shape (B,)
-        Fraction of time that the server works.
-    mean_service_time, mean_waiting_time : ndarray, shape (B,)
-        In seconds.
+        Relative gap that each answer was held to, at most 0.01; NaN where none is stable.
     iterations : ndarray of int, shape (B,)
         Passes over the types.
     solve_time : float
         Seconds for all of them.
     """
 
+    variants: ModelData
     tokens: FloatArray
-    objective: FloatArray
-    gap: FloatArray
-    scale: FloatArray
     tolerance: FloatArray
-    utilization: FloatArray
-    mean_service_time: FloatArray
-    mean_waiting_time: FloatArray
     iterations: NDArray[np.int64]
     solve_time: float
 
     def __post_init__(self) -> None:
-        for value in self._fields().values():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+        if not isinstance(self.variants, ModelData):
+            raise InvalidInputError(f"variants must be ModelData, got {self.variants!r:.80}")
+        self.variants.require_allowed()
+        count, size = np.size(self.variants.arrival_rate), self.variants.size
+        tokens, tolerance = read_only(self.tokens), read_only(self.tolerance)
+        if tokens.shape != (count, size) or tolerance.shape != (count,):
+            raise InvalidInputError(
+                f"tokens and tolerance must have shapes {(count, size)} and {(count,)}, got "
+                f"{tokens.shape} and {tolerance.shape}"
+            )
+        is_allowed = np.isnan(tolerance) | ((tolerance > 0.0) & (tolerance <= LARGEST_TOLERANCE))
+        require("tolerance", tolerance, is_allowed, f"must be > 0 and ≤ {LARGEST_TOLERANCE}")
+        iterations = frozen(np.array(self.iterations, dtype=np.int64))
+        vars(self).update(tokens=tokens, tolerance=tolerance, iterations=iterations)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What is proven of each variant, and what else its tokens do: arrays of shape (B,)."""
+        count, size = self.tokens.shape
+        rows = max(1, ENTRIES // size)
+        parts = [
+            claims_of(self.variants.rows(which).evaluate(self.tokens[which]))
+            for which in np.split(np.arange(count), range(rows, count, rows))
+        ]
+        return Claims(*(frozen(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)))
+
+    @property
+    def objective(self) -> FloatArray:
+        """Objective J, in seconds, rounded down: a proven lower bound, shape (B,)."""
+        return self.claims.objective
+
+    @property
+    def gap(self) -> FloatArray:
+        """Proven bound on the optimal objective less `objective`, in seconds, shape (B,)."""
+        return self.claims.gap
+
+    @property
+    def scale(self) -> FloatArray:
+        """α Σ π w p + T, in seconds: what gaps are relative to, shape (B,)."""
+        return self.claims.scale
+
+    @property
+    def utilization(self) -> FloatArray:
+        """Fraction of time that the server works, shape (B,)."""
+        return self.claims.utilization
+
+    @property
+    def mean_service_time(self) -> FloatArray:
+        """Mean service time, in seconds, shape (B,)."""
+        return self.claims.mean_service_time
+
+    @property
+    def mean_waiting_time(self) -> FloatArray:
+        """Mean waiting time, in seconds, shape (B,)."""
+        return self.claims.mean_waiting_time
 
     @property
     def upper_bound(self) -> FloatArray:
@@ -309,8 +486,7 @@ class BatchSolution(ArrayData):
     @property
     def relative_gap(self) -> FloatArray:
         """`gap` relative to `scale`, shape (B,)."""
-        relative: FloatArray = np.full_like(self.gap, np.inf)
-        return np.divide(self.gap, self.scale, out=relative, where=self.is_stable)
+        return relative_gap(self.gap, self.scale)
 
     @property
     def is_stable(self) -> NDArray[np.bool_]:
@@ -320,7 +496,7 @@ class BatchSolution(ArrayData):
     @property
     def is_optimal(self) -> NDArray[np.bool_]:
         """Whether the certified gap is within the tolerance, shape (B,)."""
-        return self.is_stable & (self.gap <= self.tolerance * self.scale)
+        return self.relative_gap <= self.tolerance
 
     @property
     def mean_system_time(self) -> FloatArray:

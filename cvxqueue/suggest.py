@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
+
+from cvxqueue.shown import clipped, shown
 
 __all__ = ["nearest"]
 
+# Names that a message has room for.
+_MOST_NAMES = 40
+# Names that a near miss is looked for among, and their longest: the time goes with both.
+_MOST_COMPARED = 1000
+_LONGEST = 80
 
-def nearest(name: str, known: Iterable[str]) -> str:
+
+def nearest(name: object, known: Iterable[str]) -> str:
     """Return the end of an error message: the nearest known name in any case, and all of them."""
+    given = name if isinstance(name, str) else shown(name)
     names = sorted(known)
-    spelled = {each.lower(): each for each in names}
-    close = get_close_matches(name.lower(), spelled, n=1)
-    hint = f"did you mean {spelled[close[0]]!r}? " if close else ""
-    return f"{hint}known: {', '.join(names)}"
+    spelled = {
+        each.lower(): each for each in islice(names, _MOST_COMPARED) if len(each) <= _LONGEST
+    }
+    close = get_close_matches(given.lower(), spelled, n=1) if len(given) <= _LONGEST else []
+    hint = f"did you mean {shown(spelled[close[0]])}? " if close else ""
+    listed = [clipped(each) for each in names[:_MOST_NAMES]]
+    if len(names) > len(listed):
+        listed.append(f"and {len(names) - len(listed):,} more")
+    return f"{hint}known: {', '.join(listed)}"

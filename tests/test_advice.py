@@ -50,9 +50,9 @@ def test_whole_tokens_are_stable_at_the_rate_that_the_error_names(seed: int) -> 
 
 
 def test_times_that_may_be_milliseconds_are_asked_about() -> None:
-    milliseconds = cq.AffineService(
-        base=1e3 * SERVER.service.base, per_token=1e3 * SERVER.service.per_token
-    )
+    line = SERVER.service
+    assert isinstance(line, cq.AffineService)
+    milliseconds = cq.AffineService(base=1e3 * line.base, per_token=1e3 * line.per_token)
     with pytest.raises(cq.UnstableQueueError, match="are these milliseconds"):
         cq.solve(SERVER.replace(service=milliseconds))
     # A thousandth of these would still be too much.

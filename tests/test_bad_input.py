@@ -217,8 +217,6 @@ SOLVE_AND_CERTIFY = {
     ),
     "certify tokens of a wrong length": wrong_tokens("tokens", "(3,)", "(2,)", tokens=[1, 2, 3]),
     "certify a scalar": wrong_tokens("tokens", "()", "(2,)", tokens=100.0),
-    "certify NaN": wrong_tokens("tokens[1]", "nan", "finite", tokens=[1.0, NAN]),
-    "certify infinity": wrong_tokens("tokens[0]", "inf", "finite", tokens=[INF, 1.0]),
     "certify strings": wrong_tokens("tokens", "'a'", "number", tokens=["a", "b"]),
     "an unstable queue": Case(
         lambda _: cq.solve(instance(arrival_rate=10.0)),
@@ -366,7 +364,7 @@ TOML = {
     "whole number too large": in_toml(
         "= 60", f"= 1{'0' * 400}", "accuracy_weight", "1000", "finite"
     ),
-    "whole number absurd": in_toml("= 60", f"= 1{'0' * 5000}", "not valid TOML", "digits"),
+    "whole number absurd": in_toml("= 60", f"= 1{'0' * 5000}", "0000", "1,000 characters"),
     "task a number": in_file(
         "bad.toml", TABLES.partition("[queue]")[0].encode() + b"task = 3", "task = 3", "list"
     ),
@@ -453,7 +451,7 @@ PATHS = {
     "load of nothing": Case(
         lambda folder: cq.load(folder / "none.toml"), ("none.toml", "No such file")
     ),
-    "load of a directory": Case(lambda folder: cq.load(folder), ("directory", "instance file")),
+    "load of a directory": Case(lambda folder: cq.load(folder), ("is a directory", "give a file")),
     "load of another suffix": in_file("bad.yaml", TABLES.encode(), "'.yaml'", ".toml, .json"),
     "load without a suffix": in_file("bad", TABLES.encode(), "''", ".toml, .json"),
     "load of a number": Case(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,11 +201,61 @@ def test_outside_the_box_the_nearest_point_is_certified(
     assert np.array_equal(certificate.tokens, inside)
 
 
-@pytest.mark.parametrize("tokens", [[1.0], [1.0] * 6, 3.0, [[1.0] * 5], [np.nan] * 5, ["a"] * 5])
+SHAPES = [[1.0], [1.0] * 6, 3.0, [[1.0] * 5], [np.nan] * 4, [[None] * 5], np.nan, [], [[1], [2, 3]]]
+
+
+@pytest.mark.parametrize("tokens", [*SHAPES, ["a"] * 5, [True] * 5, [1j] * 5, [10**400] * 5])
 def test_tokens_that_are_none_are_refused(tokens: object) -> None:
     instance = CATALOGUE["qwen3-8b-h100"].instance
     with pytest.raises(cq.InvalidInputError, match="tokens"):
         cq.certify(instance, tokens)  # type: ignore[arg-type]
+
+
+LIMITS = {"free": [], "capped": [cq.MaxMeanSystemTime(20.0), cq.MinMeanAccuracy(0.3)]}
+FAILURES: dict[str, Any] = {
+    "nan": [np.nan] * 5,
+    "one nan": [100.0, 200.0, np.nan, 300.0, 1e9],
+    "infinity": [100.0, np.inf, 50.0, 300.0, 100.0],
+    "minus infinity": [-np.inf, 100.0, 50.0, 300.0, 100.0],
+    "none at all": None,
+    "one none": [100.0, None, 50, 300.0, 100.0],
+    "masked": np.ma.masked_array([100.0, 200.0, 50.0, 300.0, 9.0], mask=[0, 0, 1, 0, 0]),
+    "masked counts": np.ma.masked_array([100, 200, 50, 300, 9], mask=[0, 0, 1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("limits", LIMITS.values(), ids=LIMITS)
+@pytest.mark.parametrize("tokens", FAILURES.values(), ids=FAILURES)
+def test_nothing_is_claimed_of_what_is_no_number(tokens: Any, limits: list[Any]) -> None:
+    instance = CATALOGUE["qwen3-8b-h100"].instance.replace(constraints=limits)
+    certificate = cq.certify(instance, tokens)
+    assert certificate.objective == -np.inf
+    assert certificate.gap == certificate.relative_gap == certificate.upper_bound == np.inf
+    assert certificate.violation == certificate.allowance == np.inf
+    assert not certificate.is_feasible
+    assert not certificate.is_stable
+    assert np.isnan(certificate.tokens).any()
+    box = np.stack([instance.lower, instance.upper], axis=-1)
+    assert np.array_equal(certificate.token_bounds, box)
+    assert certificate.constraint_multipliers == ()
+    assert (certificate.excesses == np.inf).all()
+    with pytest.raises(cq.InvalidInputError, match="no finite number"):
+        _ = certificate.lower_multipliers
+    written = json.loads(json.dumps(certificate.to_dict(), allow_nan=False))
+    assert written["is_feasible"] is False
+    assert all(written[name] is None for name in ("objective", "gap", "violation", "upper_bound"))
+    assert None in written["tokens"]
+    assert "objective=-inf, gap=inf" in repr(certificate)
+    again = pickle.loads(pickle.dumps(certificate))
+    assert again == certificate
+    assert hash(again) == hash(certificate)
+
+
+def test_a_masked_array_that_masks_nothing_is_an_allocation() -> None:
+    instance = CATALOGUE["qwen3-8b-h100"].instance
+    masked = np.ma.masked_array(instance.lower + 1.0, mask=False)
+    assert cq.certify(instance, masked) == cq.certify(instance, instance.lower + 1.0)
+    assert cq.certify(instance, [1, 2, 3.0, 4, 5]).is_feasible
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

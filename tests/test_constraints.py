@@ -253,7 +253,7 @@ def test_the_bound_holds_for_any_multipliers() -> None:
     for _ in range(50):
         multipliers = 10.0 ** rng.uniform(-3.0, 2.0, 2)
         tokens = best.tokens * rng.uniform(0.5, 1.0)
-        certificate = cq.Certificate(instance, tokens, 0.0, multipliers)
+        certificate = cq.Certificate(instance, tokens, multipliers)
         assert certificate.is_feasible
         assert certificate.upper_bound >= best.objective
         low, high = certificate.token_bounds.T
@@ -314,7 +314,7 @@ def test_other_multipliers_prove_no_more(seed: int) -> None:
     assert found.multipliers is not None
     for _ in range(100):
         factors = 10.0 ** (rng.choice([-1.0, 1.0]) * rng.uniform(-3.0, 0.0, len(found.multipliers)))
-        other = cq.Certificate(instance, found.tokens, 0.0, found.multipliers * factors)
+        other = cq.Certificate(instance, found.tokens, found.multipliers * factors)
         assert found.gap <= 1.02 * other.gap
 
 
@@ -339,7 +339,7 @@ def test_the_multipliers_of_the_optimum_prove_no_more(stream: tuple[int, int]) -
     found = cq.certify(instance, tokens if instance.evaluate(tokens).is_stable else best.tokens)
     if not found.gap < math.inf:
         return
-    other = cq.Certificate(instance, found.tokens, 0.0, best.certificate.multipliers)
+    other = cq.Certificate(instance, found.tokens, best.certificate.multipliers)
     assert found.gap <= 1.05 * other.gap + 1e-13 * found.scale
 
 
@@ -689,7 +689,7 @@ def test_a_certificate_takes_no_multipliers_that_prove_nothing(
 ) -> None:
     instance = constrained(cq.MaxTokenRate(9.0))
     with pytest.raises(cq.InvalidInputError, match=message):
-        cq.Certificate(instance, instance.lower, 0.0, np.array(multipliers))
+        cq.Certificate(instance, instance.lower, np.array(multipliers))
 
 
 @pytest.mark.parametrize("seed", range(40))

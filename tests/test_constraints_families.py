@@ -68,10 +68,19 @@ def decay_of(instance: cq.Instance, tokens: FloatArray) -> float:
 def more_than(instance: cq.Instance, tokens: FloatArray) -> FloatArray:
     """Stable tokens with more accuracy than the given ones."""
     step, idle = instance.upper - tokens, float(instance.evaluate(tokens).idle)
+    if idle <= 0.0 or not step.any():
+        raise ValueError("there is no more than tokens that are unstable or at the cap")
     while float(instance.evaluate(tokens + step).idle) < 0.3 * idle:
         step = 0.7 * step
     more: FloatArray = tokens + step
     return more
+
+
+def test_tokens_that_leave_no_room_have_no_more() -> None:
+    instance = case_of(next(iter(pairwise())), 0).family.instance()
+    for tokens in (instance.upper, instance.upper + 1e9):
+        with pytest.raises(ValueError, match="there is no more"):
+            more_than(instance, tokens)
 
 
 def limit(kind: str, instance: cq.Instance, best: FloatArray, share: float) -> Any:
@@ -172,7 +181,7 @@ def test_at_kinks_the_multipliers_of_the_optimum_prove_no_more(
     # From the optimum, and from tokens that are moved to where the constraints hold.
     for allocation in (best.tokens, 0.9 * best.tokens, tokens):
         found = cq.certify(best.instance, allocation)
-        other = cq.Certificate(best.instance, found.tokens, 0.0, best.certificate.multipliers)
+        other = cq.Certificate(best.instance, found.tokens, best.certificate.multipliers)
         assert found.gap <= 1.05 * other.gap + 1e-9 * found.scale
 
 

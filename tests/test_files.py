@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 import cvxqueue as cq
 from cvxqueue import files
+from cvxqueue.files.opening import decode
 from cvxqueue.files.reading import _gathered
-from cvxqueue.files.text import decode, render
+from cvxqueue.files.text import render
 from tests.test_model_data import arguments, arrays_of
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "instances"

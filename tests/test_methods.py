@@ -420,7 +420,7 @@ def test_options_of_one_solve_do_not_leak_into_the_next(how: str) -> None:
     for other in ITERATIVE.values():
         cq.solve(
             instance,
-            tolerance=0.5,
+            tolerance=0.01,
             max_iterations=1,
             start=instance.min_tokens,
             on_failure="return",

@@ -1063,3 +1063,11 @@ def test_importing_the_package_loads_no_scipy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize("law", [GammaLaw(1e-9, 0.0), GammaLaw(1e-320, 1.0), GammaLaw(0.1, 1e14)])
+def test_vacations_that_are_too_many_to_draw_are_refused(law: GammaLaw) -> None:
+    gaps = np.full(100, 1e4)
+    recursion = VacationRecursion(law, np.random.default_rng(1))
+    with pytest.raises(cq.InvalidInputError, match=r"more than 10000000 vacations"):
+        blocks(recursion, gaps, np.full(100, 1.0))

@@ -14,6 +14,7 @@ from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
+    relative_gap,
     rounding_allowance,
     type_gaps,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "lagrangian",
     "multiplier_step",
     "order_bracket",
+    "relative_gap",
     "restored",
     "rounding_allowance",
     "step_size",

@@ -7,12 +7,12 @@ Where a curve has kinks, F has several values at a cost, and rounding outwards i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, frozen, frozen_tuple
 
 __all__ = ["Bracket", "order_bracket"]
 
@@ -27,6 +27,9 @@ class Bracket(NamedTuple):
     """shape (N,)"""
     upper: FloatArray
     """shape (N,)"""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (type(self), *self)
 
 
 def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
@@ -59,14 +62,14 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
         # for more tokens: the first half of the first round holds.
         if not any(coupling.is_floor for coupling in instance.couplings):
             upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
-        return Bracket(lower, upper)
+        return Bracket(frozen(lower), frozen(upper))
     for _ in range(rounds):
         upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
         above = instance.evaluate(upper)
         if not above.is_stable:
             break
         lower = np.maximum(lower, _response(above, direction=-1.0))
-    return Bracket(lower, upper)
+    return Bracket(frozen(lower), frozen(upper))
 
 
 def _response(point: Evaluation, direction: float) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,22 @@ from cvxqueue.certificates.coupled import (
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
+    relative_gap,
     rounding_allowance,
 )
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance, require_instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, read_only, require
+from cvxqueue.model.arrays import (
+    ArrayData,
+    FloatArray,
+    float_array,
+    frozen,
+    kept,
+    read_only,
+    require,
+)
 from cvxqueue.model.plain import plain
 
 __all__ = ["Certificate", "certify"]
@@ -37,29 +47,30 @@ class Certificate(ArrayData):
 
     Everything is stated of `tokens`: the allocation asked about, moved to where the constraints
     hold if it lay outside. `violation` says by how much, and `is_feasible` whether it needed no
-    move.
+    move. Nothing that is claimed is stored: it is computed from the three fields below.
 
     Parameters
     ----------
     instance : Instance
         The instance.
-    tokens : ndarray, shape (N,)
-        The allocation, in the box.
-    violation : float
-        Largest distance of the allocation asked about from `tokens`, in tokens. Where no point
-        nearby satisfies the constraints, `tokens` are those in the box, and `excesses` tell.
-    multipliers : ndarray, optional
+    allocation : array_like, shape (N,)
+        The allocation asked about. Where an entry is no finite number, nothing is claimed: the
+        objective is −inf, the gap and the violation are infinite.
+    multipliers : array_like, optional
         One ≥ 0 for each coupling constraint of the instance, of its excess; by default those that
         prove about the best bound. Any are valid, and good ones make `gap` small.
     """
 
     instance: Instance
-    tokens: FloatArray
-    violation: float
+    allocation: FloatArray
     multipliers: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", float_array("tokens", self.tokens))
+        require_instance(self.instance)
+        vars(self)["allocation"] = _allocation(self.allocation, self.instance.size)
+        self._keep_multipliers()
+
+    def _keep_multipliers(self) -> None:
         found, couplings = self.multipliers, self.instance.couplings
         if found is not None:
             found = float_array("multipliers", found, len(couplings))
@@ -67,30 +78,55 @@ class Certificate(ArrayData):
         elif couplings:
             found = estimated_multipliers(self.evaluation)
         if found is not None:
-            object.__setattr__(self, "multipliers", read_only(found))
+            vars(self)["multipliers"] = read_only(found)
 
     @classmethod
-    def of(
-        cls,
-        instance: Instance,
-        point: Evaluation,
-        gap: float,
-        objective: float,
-        multipliers: FloatArray | None = None,
-    ) -> Certificate:
-        """Return the certificate of a point in the box whose gap and objective are known."""
+    def of(cls, point: Evaluation, multipliers: FloatArray | None = None) -> Certificate:
+        """Return the certificate of a point in the box whose closed forms are known.
+
+        Parameters
+        ----------
+        point : Evaluation
+            Of an `Instance`; a solver has moved it to where the constraints hold.
+        multipliers : ndarray, optional
+            As in `Certificate`.
+        """
+        instance: Any = point.instance
+        require_instance(instance)
+        if not ((point.tokens >= instance.lower) & (point.tokens <= instance.upper)).all():
+            return cls(instance, point.tokens, multipliers)
         certificate = object.__new__(cls)
-        point.tokens.flags.writeable = False
-        certificate.__dict__.update(
+        tokens = frozen(point.tokens)
+        vars(certificate).update(
             instance=instance,
-            tokens=point.tokens,
-            violation=0.0,
-            multipliers=None if multipliers is None else read_only(multipliers),
+            allocation=tokens,
+            multipliers=multipliers,
+            tokens=tokens,
             evaluation=point,
-            gap=gap,
-            objective=objective,
         )
+        certificate._keep_multipliers()
         return certificate
+
+    @kept
+    def tokens(self) -> FloatArray:
+        """The allocation that everything is stated of, shape (N,); NaN where none was given.
+
+        Where no point nearby satisfies the constraints, it is the one in the box, and `excesses`
+        tell.
+        """
+        instance = self.instance
+        inside = np.clip(self.allocation, instance.lower, instance.upper)
+        inside = np.where(np.isfinite(self.allocation), inside, np.nan)
+        if not instance.couplings:
+            return inside
+        point = restored(instance.evaluate(inside))
+        return inside if point is None else point.tokens
+
+    @cached_property
+    def violation(self) -> float:
+        """Largest distance of the allocation asked about from `tokens`, in tokens."""
+        distance = float(np.max(np.abs(self.allocation - self.tokens)))
+        return distance if np.isfinite(distance) else np.inf
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -170,15 +206,13 @@ class Certificate(ArrayData):
 
     @property
     def scale(self) -> float:
-        """α Σ π w p + T, in seconds: what gaps are relative to."""
+        """α Σ π w p + T, in seconds: what gaps are relative to. See `Evaluation.scale`."""
         return float(self.evaluation.scale)
 
     @property
     def relative_gap(self) -> float:
-        """`gap` / `scale`, free of units."""
-        if not self.is_stable:
-            return np.inf
-        return self.gap / self.scale if self.gap > 0 else 0.0
+        """`gap` / `scale`, free of units; infinite where nothing is proven."""
+        return float(relative_gap(self.gap, self.scale))
 
     @kept
     def token_bounds(self) -> FloatArray:
@@ -222,11 +256,13 @@ class Certificate(ArrayData):
     @property
     def _gradient(self) -> FloatArray:
         if not self.is_stable:
-            raise InvalidInputError(
+            reason = (
                 f"the queue is unstable at these tokens (utilization "
-                f"{float(self.evaluation.utilization):.6g}, must be below 1), so there are no "
-                "multipliers"
+                f"{float(self.evaluation.utilization):.6g}, must be below 1)"
+                if np.isfinite(self.tokens).all()
+                else "an entry of the tokens is no finite number"
             )
+            raise InvalidInputError(f"{reason}, so there are no multipliers")
         return self.lagrangian.gradient
 
     def to_dict(self) -> dict[str, Any]:
@@ -267,7 +303,7 @@ class Certificate(ArrayData):
         )
 
 
-def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
+def certify(instance: Instance, tokens: ArrayLike | None) -> Certificate:
     """Return what can be proven of an allocation, whoever found it.
 
     Parameters
@@ -276,18 +312,19 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
         The instance.
     tokens : array_like, shape (N,)
         The allocation. Where it lies outside the box, or violates a constraint, a point nearby
-        that does not is certified, and the distance reported.
+        that does not is certified, and the distance reported. Where a method failed to give a
+        number, by NaN, an infinity, ``None`` or a masked entry, nothing is claimed.
 
     Returns
     -------
     Certificate
-        With an infinite gap where the queue is unstable, or no point nearby satisfies the
-        constraints.
+        With an infinite gap where an entry is no finite number, the queue is unstable, or no point
+        nearby satisfies the constraints.
 
     Raises
     ------
     InvalidInputError
-        If an entry is not a finite number, or there is not one entry for each type.
+        If the tokens are no numbers, or there is not one entry for each type.
 
     Examples
     --------
@@ -300,16 +337,30 @@ def certify(instance: Instance, tokens: ArrayLike) -> Certificate:
     >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
     True
     """
-    require_instance(instance)
-    given = float_array("tokens", tokens)
-    if given.shape != (instance.size,):
+    return Certificate(instance, tokens)  # type: ignore[arg-type]
+
+
+def _allocation(given: ArrayLike | None, size: int) -> FloatArray:
+    """Return an allocation as somebody gave it; NaN where it has no entry."""
+    if given is None:
+        given = np.full(size, np.nan)
+    if isinstance(given, np.ma.MaskedArray):
+        given = np.where(np.ma.getmaskarray(given), np.nan, np.ma.getdata(given))
+    try:
+        raw = np.asarray(given)
+        if raw.dtype == object and all(entry is None or _is_number(entry) for entry in raw.flat):
+            raw = raw.astype(np.float64)
+    except (ValueError, OverflowError):
+        raw = np.empty(0, dtype=object)
+    if raw.dtype.kind not in "iuf":
+        raise InvalidInputError(f"tokens must be numbers of shape ({size},), got {given!r:.80}")
+    if raw.shape != (size,):
         raise InvalidInputError(
-            f"tokens must have shape ({instance.size},), one entry for each type, "
-            f"got shape {given.shape}"
+            f"tokens must have shape ({size},), one entry for each type, got shape {raw.shape}"
         )
-    inside = np.clip(given, instance.lower, instance.upper)
-    if instance.couplings:
-        point = restored(instance.evaluate(inside))
-        inside = inside if point is None else point.tokens
-    violation = float(np.max(np.abs(given - inside)))
-    return Certificate(instance, inside, violation)
+    # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
+    return frozen(raw.astype(np.float64) + 0.0)
+
+
+def _is_number(entry: object) -> bool:
+    return isinstance(entry, Real) and not isinstance(entry, bool)

@@ -14,7 +14,13 @@ import numpy as np
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["certified_gap", "certified_objective", "rounding_allowance", "type_gaps"]
+__all__ = [
+    "certified_gap",
+    "certified_objective",
+    "relative_gap",
+    "rounding_allowance",
+    "type_gaps",
+]
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
@@ -47,6 +53,25 @@ def certified_objective(point: Evaluation) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         objective = point.objective - rounding_allowance(point)
     return np.where(point.idle > 0.0, objective, -np.inf)
+
+
+def relative_gap(gap: float | FloatArray, scale: float | FloatArray) -> FloatArray:
+    """A gap relative to its scale, free of units; zero where the gap is, infinite where unknown.
+
+    Every status is computed from this number: an answer is optimal where it is at most the
+    tolerance.
+
+    Parameters
+    ----------
+    gap : array_like, shape (...)
+        In seconds.
+    scale : array_like, shape (...)
+        `Evaluation.scale`, in seconds. It is zero only where neither tokens nor accuracy matter.
+    """
+    with np.errstate(all="ignore"):
+        relative = np.where(np.equal(gap, 0.0), 0.0, np.divide(gap, scale))
+    # What is not a number proves nothing.
+    return np.where(np.isfinite(scale) & (relative >= 0.0), relative, np.inf)
 
 
 def type_gaps(point: Evaluation) -> FloatArray:
@@ -93,7 +118,8 @@ def _part_gap(point: Evaluation) -> FloatArray:
     if not instance.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.
         loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - instance.lower))
-    loss *= cost
+    # A type without a choice responds exactly.
+    loss *= np.where(instance.upper > instance.lower, cost, 0.0)
     fall = response - point.tokens
     fall *= cost
     gaps = benefit.difference(point.tokens, response)

@@ -6,9 +6,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from io import TextIOWrapper
 
-from cvxqueue.cli.output import drop_output, to_stdout, write_error, write_json
+from cvxqueue.cli.output import prepare_streams, write_error, write_json
 from cvxqueue.cli.parser import build_parser
 from cvxqueue.errors import (
     CvxqueueError,
@@ -19,9 +18,8 @@ from cvxqueue.errors import (
 
 __all__ = ["main"]
 
-# What a shell reports of a program that the signals SIGINT and SIGPIPE ended.
+# What a shell reports of a program that the signal SIGINT ended.
 _INTERRUPTED = 130
-_BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,43 +34,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit status: 0 for a certified answer, 1 for none (no allocation is stable and keeps the
-        constraints, or no method reached its tolerance), 2 for input that is not allowed.
+        constraints, or no method reached its tolerance), 2 for input that is not allowed or an
+        answer that could not be written. A reader that leaves before the end changes nothing.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that knows no Greek letters gets escapes, not a traceback.
-        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        status = _run(arguments)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left.
-        drop_output()
-        return _BROKEN_PIPE
-    return status
-
-
-def _run(arguments: list[str]) -> int:
+    prepare_streams()
     try:
         return _command(arguments)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except CvxqueueError as error:
-        write_error(str(error))
-        if "--json" in arguments:
-            # Where stdout is what failed, the line above has to do.
-            with suppress(CvxqueueError):
-                write_json({"status": _status(error), "error": str(error)})
-        return 2 if isinstance(error, (InvalidInputError, MissingDependencyError)) else 1
+        return _failed(error, arguments)
+    except OSError as error:
+        # Of a file that the arguments name, such as one with too long a name.
+        if error.filename is None:
+            raise
+        return _failed(InvalidInputError(f"{error.filename}: {error.strerror}"), arguments)
+
+
+def _failed(error: CvxqueueError, arguments: list[str]) -> int:
+    write_error(str(error))
+    if "--json" in arguments:
+        # Where stdout is what failed, the line above has to do.
+        with suppress(CvxqueueError):
+            write_json({"status": _status(error), "error": str(error)})
+    return 2 if isinstance(error, (InvalidInputError, MissingDependencyError)) else 1
 
 
 def _command(arguments: list[str]) -> int:
     try:
         options = build_parser().parse_args(arguments)
     except SystemExit as finished:
-        # argparse prints the help or the version, and flushes nothing.
-        with to_stdout():
-            return finished.code if isinstance(finished.code, int) else 0
+        # After the help or the version.
+        return finished.code if isinstance(finished.code, int) else 0
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: write_error(str(message), "warning")
         status: int = options.run(options)

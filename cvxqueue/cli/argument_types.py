@@ -6,6 +6,8 @@ import argparse
 import math
 from collections.abc import Callable
 
+from cvxqueue.shown import shown
+
 __all__ = ["confidence", "fraction", "not_negative", "numbers", "positive", "whole"]
 
 
@@ -13,7 +15,7 @@ def positive(text: str) -> float:
     """Return a finite number > 0."""
     value = _number(text)
     if not 0.0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a finite number > 0, got {shown(text)}")
     return value
 
 
@@ -21,7 +23,7 @@ def not_negative(text: str) -> float:
     """Return a finite number ≥ 0."""
     value = _number(text)
     if not 0.0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a finite number ≥ 0, got {shown(text)}")
     return value
 
 
@@ -29,7 +31,7 @@ def confidence(text: str) -> float:
     """Return a number in (0, 1)."""
     value = _number(text)
     if not 0.0 < value < 1.0:
-        raise argparse.ArgumentTypeError(f"must be a number in (0, 1), got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number in (0, 1), got {shown(text)}")
     return value
 
 
@@ -37,7 +39,7 @@ def fraction(text: str) -> float:
     """Return a number in [0, 1]."""
     value = _number(text)
     if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"must be a number in [0, 1], got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a number in [0, 1], got {shown(text)}")
     return value
 
 
@@ -55,7 +57,7 @@ def whole(least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number ≥ {least}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"must be a whole number ≥ {least}, got {shown(text)}")
         return value
 
     return convert

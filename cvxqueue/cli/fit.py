@@ -13,6 +13,7 @@ from cvxqueue.files import save, to_dict
 from cvxqueue.fitting import Fit, FittedParameter, fit, read_answers, read_requests
 from cvxqueue.formatting import significant
 from cvxqueue.model import Instance
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ def _parsed_pairs(option: str, texts: Sequence[str]) -> dict[str, dict[str, str]
         part, dot, key = name.partition(".")
         if not (equals and dot and key and value):
             raise InvalidInputError(
-                f"{option} {text!r:.80} must have the form PART.NAME=VALUE, PART being one of "
+                f"{option} {shown(text)} must have the form PART.NAME=VALUE, PART being one of "
                 f"{', '.join(_PARTS)}"
             )
         if part not in pairs:
-            raise InvalidInputError(f"{option} {text!r:.80}: {nearest(part, _PARTS)}")
+            raise InvalidInputError(f"{option} {shown(text)}: {nearest(part, _PARTS)}")
         pairs[part][key] = value
     return pairs
 
@@ -67,10 +68,10 @@ def _check_output(options: argparse.Namespace) -> None:
     path = Path(options.output)
     if path.suffix.lower() not in (".toml", ".json"):
         raise InvalidInputError(
-            f"--output {str(path)!r}: the suffix must be .toml or .json, got {path.suffix!r}"
+            f"--output {path}: the suffix must be .toml or .json, got {shown(path.suffix)}"
         )
     if path.exists() and not options.force:
-        raise InvalidInputError(f"--output {str(path)!r} exists; give --force to replace it")
+        raise InvalidInputError(f"--output {path} exists; give --force to replace it")
     for option in ("service", "accuracy", "accuracy_weight", "max_tokens"):
         if getattr(options, option) is None:
             raise InvalidInputError(f"--output needs --{option.replace('_', '-')}")
@@ -132,7 +133,7 @@ def _mix(texts: Sequence[str]) -> dict[str, float] | None:
         except ValueError:
             equals = ""
         if not (equals and name):
-            raise InvalidInputError(f"--mix {text!r:.80} must have the form TYPE=PROBABILITY")
+            raise InvalidInputError(f"--mix {shown(text)} must have the form TYPE=PROBABILITY")
     return mix or None
 
 

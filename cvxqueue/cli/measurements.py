@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cvxqueue.cli.argument_types import confidence, fraction, not_negative, positive
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.shown import shown
 
 if TYPE_CHECKING:
     from cvxqueue.fitting import Requests
@@ -34,7 +35,7 @@ def _pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
     for text in texts:
         name, _, value = text.partition("=")
         if not (name and value):
-            raise InvalidInputError(f"{option} {text!r:.80} must have the form {form}")
+            raise InvalidInputError(f"{option} {shown(text)} must have the form {form}")
         pairs[name] = value
     return pairs
 

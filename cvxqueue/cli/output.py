@@ -7,21 +7,41 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from threading import Timer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.plain import plain
+from cvxqueue.shown import printable
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
 
-__all__ = ["drop_output", "progress", "to_stdout", "write", "write_error", "write_json"]
+__all__ = ["prepare_streams", "progress", "to_stdout", "write", "write_error", "write_json"]
+
+# How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
+# it trusts to have come from there.
+_RAISING = ("strict", "surrogateescape", "surrogatepass")
 
 # The tables need so many columns.
 _NARROWEST = 80
 # Shorter waits need no bar.
 _PATIENCE = 1.0
+
+
+def prepare_streams() -> None:
+    """Make the streams of the process safe: one may be closed, or know no Greek letters."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if stream is None:
+            # This takes its number, the lowest that is free. A file opened later would take it
+            # otherwise, and what a library prints would go into that file.
+            os.open(os.devnull, os.O_RDWR)
+    for stream in (sys.stdout, sys.stderr):
+        # What a person has chosen instead, such as "replace", stays.
+        if isinstance(stream, TextIOWrapper) and stream.errors in _RAISING:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def write(*parts: RenderableType) -> None:
@@ -36,10 +56,21 @@ def write(*parts: RenderableType) -> None:
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
             for part in parts:
-                console.print(part)
+                console.print(_Printable(part))
         # Tables are padded to the right; a pipe has no use for that.
         lines = (line.rstrip() for line in captured.get().splitlines())
         sys.stdout.write("\n".join(lines) + "\n")
+
+
+class _Printable:
+    """What is printed, with escapes for what a terminal would obey in somebody's names."""
+
+    def __init__(self, part: RenderableType) -> None:
+        self._part = part
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for segment in console.render(self._part, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def write_json(data: object, indent: int | None = None) -> None:
@@ -50,31 +81,42 @@ def write_json(data: object, indent: int | None = None) -> None:
 
 @contextmanager
 def to_stdout() -> Iterator[None]:
-    """Write on stdout, all of it before going on.
+    """Write on stdout, all of it before going on; where the reader has left, that is no error.
 
     Raises
     ------
     InvalidInputError
-        If it takes no more, as on a full disk.
+        If it is closed, or takes no more, as on a full disk.
     """
+    if not _is_open(sys.stdout):
+        raise InvalidInputError("cannot write standard output: it is closed")
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        raise
+        _drop(sys.stdout)
     except OSError as error:
-        drop_output()
+        _drop(sys.stdout)
         raise InvalidInputError(f"cannot write standard output: {error.strerror}") from error
 
 
-def drop_output() -> None:
-    """Send stdout nowhere: what is still buffered would fail again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def write_error(message: str, kind: str = "error") -> None:
-    """Write what is wrong on stderr."""
-    sys.stderr.write(f"cvxqueue: {kind}: {message}\n")
+    """Write what is wrong on stderr; where that takes nothing, the exit status has to do."""
+    if _is_open(sys.stderr):
+        try:
+            sys.stderr.write(f"cvxqueue: {kind}: {printable(message)}\n")
+            sys.stderr.flush()
+        except OSError:
+            _drop(sys.stderr)
+
+
+def _is_open(stream: TextIO | None) -> TypeGuard[TextIO]:
+    return stream is not None and not stream.closed
+
+
+def _drop(stream: TextIO) -> None:
+    """Send a stream nowhere: what is still buffered would fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -91,7 +133,7 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     callable
         To be called with the name of each step before it begins.
     """
-    if not sys.stderr.isatty():
+    if not (_is_open(sys.stderr) and sys.stderr.isatty()):
         yield lambda name: None
         return
     from rich.console import Console

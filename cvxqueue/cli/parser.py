@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from cvxqueue.cli.measurements import (
     add_fit_arguments,
     add_trace_arguments,
 )
+from cvxqueue.cli.output import to_stdout
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.solvers import methods
 
@@ -37,6 +39,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInputError(f"{message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Print the help or the version; argparse would not mind a full disk."""
+        with to_stdout():
+            sys.stdout.write(message)
 
 
 def build_parser() -> argparse.ArgumentParser:

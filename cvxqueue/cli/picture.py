@@ -10,6 +10,7 @@ from cvxqueue import plots
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.storage import write_whole
 from cvxqueue.plots.style import require_matplotlib
+from cvxqueue.shown import shown
 from cvxqueue.solvers import CrossValidation
 from cvxqueue.suggest import nearest
 
@@ -29,17 +30,17 @@ def check_picture(name: str) -> None:
         If matplotlib is not installed.
     """
     if "\0" in name:
-        raise InvalidInputError(f"--plot {name!r} must be the name of a file")
+        raise InvalidInputError(f"--plot {shown(name)} must be the name of a file")
     path = Path(name)
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise InvalidInputError(
-            f"--plot {name}: unknown picture format {suffix!r}: {nearest(suffix, _SUFFIXES)}"
+            f"--plot {name}: unknown picture format {shown(suffix)}: {nearest(suffix, _SUFFIXES)}"
         )
     if path.is_dir():
         raise InvalidInputError(f"--plot {name}: is a directory; name a file in it")
     if not path.parent.is_dir():
-        raise InvalidInputError(f"--plot {name}: there is no directory {str(path.parent)!r}")
+        raise InvalidInputError(f"--plot {name}: there is no directory {path.parent}")
     # It is written beside its place, which for a link is where that points, and then put there.
     place = Path(os.path.realpath(path))
     if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):

@@ -6,6 +6,8 @@ import sys
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import load, loads
+from cvxqueue.files.opening import read_bytes
+from cvxqueue.files.storage import MOST_BYTES
 from cvxqueue.model import Instance
 
 __all__ = ["read_instance"]
@@ -22,6 +24,8 @@ def read_instance(name: str) -> Instance:
     if name != "-":
         return load(name)
     try:
-        return loads(sys.stdin.buffer.read())
+        if sys.stdin is None:
+            raise InvalidInputError("is closed; give the name of a file")
+        return loads(read_bytes(sys.stdin.buffer, MOST_BYTES))
     except InvalidInputError as error:
         raise InvalidInputError(f"stdin: {error}") from error

@@ -13,7 +13,6 @@ from cvxqueue.cli.report import answer_report
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
 from cvxqueue.model import Instance
-from cvxqueue.solution import Status
 from cvxqueue.solvers import CrossValidation, Progress, methods, solve
 from cvxqueue.solvers.registry import find_method
 
@@ -128,10 +127,7 @@ def _summary(
         "methods": comparison.rows(),
         "verdict": comparison.verdict,
     }
-    if failure is None:
-        # The least gap may belong to a method that was held to a stricter tolerance.
-        summary["status"] = Status.OPTIMAL.value
-    else:
+    if failure is not None:
         summary["error"] = failure
         if comparison.verdict == "disagree":
             summary["status"] = comparison.verdict

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import float_array, require
+from cvxqueue.shown import shown
 
 __all__ = [
     "batch_waiting_time",
@@ -328,7 +329,7 @@ def _positive(name: str, value: object) -> float:
             if isinstance(value, cp.Expression)
             else ""
         )
-        raise InvalidInputError(f"{name} must be a finite number, got {value!r:.80}{hint}")
+        raise InvalidInputError(f"{name} must be a finite number, got {shown(value)}{hint}")
     if float(value) <= 0.0:
         raise InvalidInputError(f"{name} = {float(value)!r} must be > 0")
     return float(value)

@@ -11,6 +11,7 @@ from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["formulate"]
@@ -68,6 +69,6 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     """
     require_instance(instance)
     if form not in _FORMS:
-        raise InvalidInputError(f"unknown form {form!r}: {nearest(str(form), _FORMS)}")
+        raise InvalidInputError(f"unknown form {shown(form)}: {nearest(form, _FORMS)}")
     instance.require_feasible()
     return limited(_FORMS[form](instance))

@@ -12,6 +12,7 @@ import cvxpy as cp
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 
 __all__ = ["Expressions", "Filling", "Formulation"]
 
@@ -208,7 +209,7 @@ class Formulation:
             if not isinstance(constraint, cp.Constraint):
                 raise InvalidInputError(
                     f"constraint {position} must be a cvxpy constraint such as "
-                    f"form.mean_waiting_time <= 2.0, got {constraint!r:.80}"
+                    f"form.mean_waiting_time <= 2.0, got {shown(constraint)}"
                 )
             kept[f"{_ADDED}{added + position}"] = constraint
         problem = cp.Problem(self.problem.objective, list(kept.values()))

@@ -25,6 +25,7 @@ from cvxqueue.model import (
     WaitingTimeTail,
 )
 from cvxqueue.model.arrays import FloatArray, nonnegative_number
+from cvxqueue.shown import shown
 
 __all__ = [
     "accuracy_floor",
@@ -239,7 +240,7 @@ def _tail_weights(decay: float, instance: Instance) -> FloatArray:
 def _require_one_time_per_type(instance: Instance) -> None:
     if not instance.queue.has_lundberg_bound:
         raise InvalidInputError(
-            f"queue = {instance.queue!r:.80} has another tail; this bound on it needs FIFO()"
+            f"queue = {shown(instance.queue)} has another tail; this bound on it needs FIFO()"
         )
     if instance.service.is_random:
         raise InvalidInputError(

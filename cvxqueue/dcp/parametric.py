@@ -14,6 +14,7 @@ from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import CouplingConstraint, Instance, require_instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 
 __all__ = ["parametric"]
 
@@ -83,8 +84,8 @@ class _Parameters:
         data = coefficients(instance, scale)
         if data.keys() != self.parameters.keys():
             raise InvalidInputError(
-                f"queue = {instance.queue!r:.80} weighs other moments than the form; formulate the "
-                "new instance"
+                f"queue = {shown(instance.queue)} weighs other moments than the form; formulate "
+                "the new instance"
             )
         values = {
             name: _fitted(name, data[name], parameter.shape)

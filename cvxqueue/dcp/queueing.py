@@ -27,6 +27,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AffineService, Instance, QuadraticService
 from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
+from cvxqueue.shown import shown
 
 __all__ = [
     "SCALED",
@@ -115,7 +116,7 @@ def linear_fractional_queue(instance: Instance) -> LinearFractionalQueue:
     queue = instance.queue
     if not isinstance(queue, LinearFractionalQueue):
         raise InvalidInputError(
-            f"queue = {queue!r:.80} has no cvxpy form; those that do are the queues whose mean "
+            f"queue = {shown(queue)} has no cvxpy form; those that do are the queues whose mean "
             "system time is a linear fraction of the two moments, such as FIFO()"
         )
     return queue
@@ -275,7 +276,7 @@ def table_entry(field: str, held: object, table: Mapping[type, _Entry]) -> _Entr
     """
     if type(held) not in table:
         raise InvalidInputError(
-            f"{field} = {held!r:.80} has no cvxpy form; those that do: "
+            f"{field} = {shown(held)} has no cvxpy form; those that do: "
             f"{', '.join(sorted(kind.__name__ for kind in table))}"
         )
     return table[type(held)]

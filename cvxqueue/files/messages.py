@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.files.schema import ArrayDocument, TaskDocument, fields_at, kinds_at
+from cvxqueue.shown import clipped, shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["document_error", "task_error"]
@@ -55,13 +56,17 @@ def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         return _unknown_key(location, document)
     if kind == "invalid_key":
-        return f"key {location[-1]!r} must be a string"
+        return f"key {shown(location[-1])} must be a string"
+    if kind == "string_unicode":
+        # Only a key is read as text of its own; the location is that of its table.
+        table = f" of {key}" if key else ""
+        return f"key {shown(value)}{table} {_REQUIREMENTS['value_error']}"
     if kind == "union_tag_not_found":
         return f"{key}.kind is missing; known: {', '.join(kinds_at(document, location))}"
     if kind == "union_tag_invalid":
         given = value["kind"]
-        hint = nearest(str(given), kinds_at(document, location))
-        return f"{key}.kind = {given!r:.80} is unknown: {hint}"
+        hint = nearest(given, kinds_at(document, location))
+        return f"{key}.kind = {shown(given)} is unknown: {hint}"
     names = [step for step in location if isinstance(step, str) and not step.startswith("<")]
     meaning = _meaning(location, names[-1], document)
     if kind == "missing":
@@ -73,7 +78,7 @@ def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
         requirement += " of numbers, or one for each type"
     elif kind == "float_type" and location[-1] == "<number>":
         requirement += " or a list of numbers, one for each type"
-    return f"{key} = {value!r:.80} {requirement}{meaning}"
+    return f"{key} = {shown(value)} {requirement}{meaning}"
 
 
 def _key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
@@ -84,7 +89,7 @@ def _key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
         if isinstance(step, int):
             key += f"[{step}]"
         elif not is_kind and not step.startswith("<"):
-            key += f".{step}" if key else step
+            key += f".{clipped(step)}" if key else clipped(step)
     return key
 
 

@@ -13,6 +13,7 @@ from cvxqueue.files.kinds import KINDS, MIXED
 from cvxqueue.files.messages import document_error, task_error
 from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
 from cvxqueue.model import Constraint, Instance, Integers, MixedAccuracy
+from cvxqueue.shown import shown
 
 __all__ = ["from_dict"]
 
@@ -41,7 +42,9 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
     Instance(2 types, arrival_rate=0.2, accuracy_weight=60)
     """
     if not isinstance(data, Mapping):
-        raise InvalidInputError(f"an instance must be a table of keys and values, got {data!r:.80}")
+        raise InvalidInputError(
+            f"an instance must be a table of keys and values, got {shown(data)}"
+        )
     _require_header(data)
     form = TaskDocument if "task" in data else ArrayDocument
     try:
@@ -66,7 +69,7 @@ def _require_header(data: Mapping[str, Any]) -> None:
             )
         value = data[field]
         if type(value) is not type(expected) or value != expected:
-            raise InvalidInputError(f"{field} = {value!r:.80} must be {expected!r}")
+            raise InvalidInputError(f"{field} = {shown(value)} must be {expected!r}")
 
 
 def _instance(document: TaskDocument | ArrayDocument, columns: dict[str, Any]) -> Instance:

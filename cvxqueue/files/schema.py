@@ -37,6 +37,10 @@ FORMAT = "cvxqueue-instance"
 VERSION = 1
 
 
+# One mistake is told; a list may have a million of them, and half a kilobyte would go to each.
+_FIRST = Field(fail_fast=True)
+
+
 class _Table(BaseModel):
     """Base of the tables: nothing unknown, nothing converted, nothing infinite."""
 
@@ -54,15 +58,15 @@ _Text = Annotated[str, AfterValidator(_encodable)]
 # One number for all types, or one for each. The branch is chosen by hand so that a mistake is
 # reported once, not once for each branch.
 _PerType = Annotated[
-    Annotated[float, Tag("<number>")] | Annotated[list[float], Tag("<list>")],
+    Annotated[float, Tag("<number>")] | Annotated[list[float], _FIRST, Tag("<list>")],
     Discriminator(lambda value: "<list>" if isinstance(value, list) else "<number>"),
 ]
 
-_List = Annotated[list[float], Field(min_length=1)]
+_List = Annotated[list[float], _FIRST, Field(min_length=1)]
 
 # One list of numbers for all types, or one list for each.
 _ListPerType = Annotated[
-    Annotated[_List, Tag("<list>")] | Annotated[list[_List], Tag("<lists>")],
+    Annotated[_List, Tag("<list>")] | Annotated[list[_List], _FIRST, Tag("<lists>")],
     Discriminator(
         lambda value: (
             "<lists>"
@@ -113,10 +117,10 @@ class _Mixed(_Table):
     """Accuracy curves of several kinds."""
 
     kind: Literal["mixed"] = Field(description="which accuracy the table describes")
-    which: list[int] = Field(
+    which: Annotated[list[int], _FIRST] = Field(
         min_length=1, description="for each type the number of its curve, counted from 0"
     )
-    curves: list[_any_of(_CURVES)] = Field(  # type: ignore[valid-type]
+    curves: Annotated[list[_any_of(_CURVES)], _FIRST] = Field(  # type: ignore[valid-type]
         min_length=1,
         description="tables of the other kinds, each with an entry for each of its own types",
     )
@@ -172,7 +176,9 @@ class _Document(_Table):
     version: Literal[1] = Field(description="version of this schema")
     name: _Text = Field(default="", description="what the instance is called")
     description: _Text = Field(default="", description="what the instance shows")
-    sources: list[_Text] = Field(default=[], description="where the numbers come from")
+    sources: Annotated[list[_Text], _FIRST] = Field(
+        default=[], description="where the numbers come from"
+    )
     arrival_rate: float = Field(description="queries of all types per second, > 0")
     accuracy_weight: float = Field(
         description="seconds of mean system time worth one unit of accuracy, ≥ 0"
@@ -184,7 +190,7 @@ class _Document(_Table):
         default_factory=_absent,
         description="what integer methods may choose from, for types without a domain of their own",
     )
-    constraint: list[_any_of(_CONSTRAINTS)] = Field(  # type: ignore[valid-type]
+    constraint: Annotated[list[_any_of(_CONSTRAINTS)], _FIRST] = Field(  # type: ignore[valid-type]
         default=[], description="what an allocation must satisfy besides its bounds and stability"
     )
 
@@ -227,16 +233,18 @@ class TaskDocument(_Document):
         default_factory=_absent,
         description=f"{_MAX_TOKENS}, for the tasks that have no max_tokens",
     )
-    task: list[_Task] = Field(min_length=1, description="the task types, at least one")
+    task: Annotated[list[_Task], _FIRST] = Field(
+        min_length=1, description="the task types, at least one"
+    )
 
 
 class ArrayDocument(_Document):
     """An instance with an array for each quantity; one number stands for all types."""
 
-    names: list[_Text] = Field(
+    names: Annotated[list[_Text], _FIRST] = Field(
         default_factory=_absent, description="distinct names of the types, one for each"
     )
-    probabilities: list[float] = Field(
+    probabilities: Annotated[list[float], _FIRST] = Field(
         min_length=1, description="probability of each type, > 0; they sum to 1"
     )
     min_tokens: _PerType = Field(default=0.0, description=_MIN_TOKENS)
@@ -248,7 +256,7 @@ class ArrayDocument(_Document):
     accuracy: _any_of(_ARRAY_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
         description="accuracy curves by type"
     )
-    domains: list[_Domain] = Field(  # type: ignore[valid-type]
+    domains: Annotated[list[_Domain], _FIRST] = Field(  # type: ignore[valid-type]
         default_factory=_absent,
         min_length=1,
         description="what integer methods may choose from, one table for each type",

@@ -9,13 +9,19 @@ import shutil
 from pathlib import Path
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.opening import as_path, decode, read_bytes, reason
 from cvxqueue.files.reading import from_dict
-from cvxqueue.files.text import Format, decode, parse, render
+from cvxqueue.files.text import Format, parse, render
 from cvxqueue.files.writing import to_dict
 from cvxqueue.model import Instance
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["load", "loads", "save", "write_whole"]
+__all__ = ["MOST_BYTES", "load", "loads", "save", "write_whole"]
+
+MOST_BYTES = 50_000_000
+"""Longest instance file: 10^5 types take 12 MB. Plain values take up to fifteen times the room."""
+
 
 _FORMATS: dict[str, Format] = {".toml": "toml", ".json": "json"}
 
@@ -31,16 +37,11 @@ def load(path: str | os.PathLike[str]) -> Instance:
     Raises
     ------
     InvalidInputError
-        If there is no such file, it cannot be read, is not UTF-8, not valid TOML or JSON, or holds
-        what is not allowed. The message starts with the path.
+        If there is no such file, it cannot be read, has more than 50 MB, is not UTF-8, not valid
+        TOML or JSON, or holds what is not allowed. The message names the path.
     """
-    file = _as_path(path)
-    if file.is_dir():
-        raise InvalidInputError(f"{file} is a directory; give an instance file in it")
-    try:
-        content = file.read_bytes()
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot read {file}: {_reason(error)}") from error
+    file = as_path(path)
+    content = read_bytes(file, MOST_BYTES)
     format = _format(file)
     try:
         return loads(content, format)
@@ -65,10 +66,10 @@ def loads(content: str | bytes, format: Format | None = None) -> Instance:
         If the content is not UTF-8, not valid TOML or JSON, or holds what is not allowed.
     """
     if not isinstance(content, str | bytes):
-        raise InvalidInputError(f"content must be a string or bytes, got {content!r:.80}")
+        raise InvalidInputError(f"content must be a string or bytes, got {shown(content)}")
     if format not in (None, *_FORMATS.values()):
         raise InvalidInputError(
-            f"format = {format!r:.80} is unknown: {nearest(str(format), _FORMATS.values())}"
+            f"format = {shown(format)} is unknown: {nearest(format, _FORMATS.values())}"
         )
     text = content if isinstance(content, str) else decode(content)
     if format is None:
@@ -96,7 +97,7 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
         If the instance holds what files have no word for, or the file cannot be written. A file
         that was there before is then unchanged.
     """
-    file = _as_path(path)
+    file = as_path(path)
     format = _format(file)
     data = to_dict(instance)
     from_dict(data)  # refuses text that no file can hold, by the name of its key
@@ -104,7 +105,7 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
     try:
         write_whole(file, content)
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot write {file}: {_reason(error)}") from error
+        raise InvalidInputError(f"cannot write {file}: {reason(error)}") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -137,20 +138,10 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _as_path(path: str | os.PathLike[str]) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidInputError(f"path must be a string or a path, got {path!r:.80}")
-    return Path(path)
-
-
 def _format(file: Path) -> Format:
     suffix = file.suffix.lower()
     if suffix not in _FORMATS:
         raise InvalidInputError(
-            f"{file}: the suffix is {file.suffix!r}, and must be one of {', '.join(_FORMATS)}"
+            f"{file}: the suffix is {shown(file.suffix)}, and must be one of {', '.join(_FORMATS)}"
         )
     return _FORMATS[suffix]
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)

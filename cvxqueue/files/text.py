@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NoReturn
@@ -10,24 +11,37 @@ from typing import Any, Literal, NoReturn
 import tomli_w
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.shown import shown
 
-__all__ = ["Format", "decode", "parse", "render"]
+__all__ = ["Format", "parse", "render"]
 
 Format = Literal["toml", "json"]
 
 _WIDTH = 100
 
+# What a parser takes for a file grows with its tables, keys and lists by up to a kilobyte each, and
+# with the square of the names that dots join: with these limits 5 s and 1 GB suffice. The deepest
+# key of an instance has four names.
+_MOST_KEYS = 200_000
+_MOST_LISTS = 1_000_000
+_MOST_NAMES = 8
+# Python cannot print a whole number of more than 4,300 digits, which hexadecimal ones may have.
+_LONGEST_WORD = 1000
 
-def decode(content: bytes) -> str:
-    """Return UTF-8 as text; a byte order mark is dropped."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(
-            f"byte {content[error.start]:#04x} in line {line} is not UTF-8, as instance files "
-            "must be; save the file as UTF-8 text"
-        ) from error
+# Strings and comments of TOML, to the end of the text where they are never closed.
+_TOML_TEXT = re.compile(
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3,5})?'
+    r"|'''(?:[^']++|'(?!''))*+(?:'{3,5})?"
+    r'|"(?:[^"\\\n]++|\\[^\n])*+"?'
+    r"|'[^'\n]*+'?"
+    r"|#[^\n]*+",
+    re.DOTALL,
+)
+_TOML_HEADER = re.compile(r"^[ \t]*+\[[^,\n]*+$", re.MULTILINE)
+_TOML_NAME = r'(?:[\w-]++|"")[ \t]*+'
+_TOML_LONG_KEY = re.compile(rf"(?<![\w-]){_TOML_NAME}(?:\.[ \t]*+{_TOML_NAME}){{{_MOST_NAMES}}}")
+
+_TOML_LONG_WORD = re.compile(rf"(?<!\w)\w{{{_LONGEST_WORD + 1}}}")
 
 
 def parse(text: str, format: Format) -> Any:
@@ -36,7 +50,9 @@ def parse(text: str, format: Format) -> Any:
         raise InvalidInputError(f"the {format.upper()} text is empty; an instance was expected")
     try:
         if format == "toml":
+            _require_moderate_toml(text)
             return tomllib.loads(text)
+        _require_moderate("JSON", text.count(":") + text.count("{"), text.count("["))
         return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise InvalidInputError(f"the {format.upper()} is nested too deeply") from error
@@ -46,6 +62,33 @@ def parse(text: str, format: Format) -> Any:
     # its own.
     except ValueError as error:
         raise InvalidInputError(f"not valid {format.upper()}: {error}") from error
+
+
+def _require_moderate_toml(text: str) -> None:
+    """Refuse TOML that would take its parser long; what is in strings does not count."""
+    bare = _TOML_TEXT.sub('""', text)
+    long_key = _TOML_LONG_KEY.search(bare)
+    if long_key:
+        raise InvalidInputError(
+            f"the key {shown(long_key[0].strip())} has more than {_MOST_NAMES} names with dots "
+            "between them, which no key of an instance has"
+        )
+    long_word = _TOML_LONG_WORD.search(bare)
+    if long_word:
+        raise InvalidInputError(
+            f"the key or number {shown(long_word[0])} has more than {_LONGEST_WORD:,} characters"
+        )
+    headers = sum(1 for _ in _TOML_HEADER.finditer(bare))
+    _require_moderate("TOML", bare.count("=") + headers, bare.count("["))
+
+
+def _require_moderate(language: str, keys: int, lists: int) -> None:
+    for count, most, what in ((keys, _MOST_KEYS, "keys and tables"), (lists, _MOST_LISTS, "lists")):
+        if count > most:
+            raise InvalidInputError(
+                f"the {language} has about {count:,} {what}, and may have {most:,}; give arrays "
+                "for all types in place of a table for each"
+            )
 
 
 def render(data: Mapping[str, Any], format: Format) -> str:
@@ -58,7 +101,9 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(table) < len(pairs):
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise InvalidInputError(f"key {repeated!r} occurs more than once in one object; keep one")
+        raise InvalidInputError(
+            f"key {shown(repeated)} occurs more than once in one object; keep one"
+        )
     return table
 
 

@@ -11,6 +11,7 @@ from cvxqueue.files.kinds import KINDS, MIXED, Kind
 from cvxqueue.files.schema import FORMAT, VERSION
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 
 __all__ = ["to_dict"]
 
@@ -56,7 +57,7 @@ def _kind(section: str, law: Any) -> tuple[str, Kind]:
             return name, kind
     known = ", ".join(kind.type.__name__ for kind in KINDS[section].values())
     raise InvalidInputError(
-        f"{section} = {law!r:.80} of class {type(law).__name__} has no kind in instance files; "
+        f"{section} = {shown(law)} of class {type(law).__name__} has no kind in instance files; "
         f"known: {known}"
     )
 

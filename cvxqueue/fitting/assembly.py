@@ -14,6 +14,7 @@ from cvxqueue.fitting.service import ServiceFit
 from cvxqueue.model import AffineService, Instance, SaturatingExponential
 from cvxqueue.model.arrays import float_array, require
 from cvxqueue.model.queue import Queue
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["assemble"]
@@ -101,7 +102,7 @@ def _line(lines: Mapping[str, ServiceFit], kind: str) -> ServiceFit:
             f"those of the service times out (they are {', '.join(lines)})"
         )
     raise InvalidInputError(
-        f"type {kind!r} has accuracies but no service times: {nearest(kind, lines)}"
+        f"type {shown(kind)} has accuracies but no service times: {nearest(kind, lines)}"
     )
 
 
@@ -124,12 +125,12 @@ def _mix(
     for kind in found:
         if kind not in names:
             raise InvalidInputError(
-                f"type {kind!r} of the mix has no accuracies: {nearest(str(kind), names)}"
+                f"type {shown(kind)} of the mix has no accuracies: {nearest(kind, names)}"
             )
     for kind in names:
         if kind not in found:
             raise InvalidInputError(
-                f"type {kind!r} is not in the mix: {nearest(kind, found)}; every type needs a "
+                f"type {shown(kind)} is not in the mix: {nearest(kind, found)}; every type needs a "
                 "probability > 0"
             )
     return [found[kind] for kind in names], note

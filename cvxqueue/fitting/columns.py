@@ -11,6 +11,7 @@ from typing import Any
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import UNITS, plain_name, spaced_name, stated_unit
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = [
@@ -63,7 +64,7 @@ class Field:
         value = _number(cell, scale, is_moment=self.is_moment)
         is_inside = self.low < value if self.is_open else self.low <= value
         if not math.isfinite(value) or not is_inside or value > self.high:
-            raise ValueError(f"= {cell!r:.40} must be {self.allowed or 'finite'}")
+            raise ValueError(f"= {shown(cell)} must be {self.allowed or 'finite'}")
         return value
 
 
@@ -179,7 +180,7 @@ def find_columns(
     chosen = {}
     for name, column in (given or {}).items():
         if name not in fields:
-            raise InvalidInputError(f"columns: {name!r:.80} is no field: {nearest(name, fields)}")
+            raise InvalidInputError(f"columns: {shown(name)} is no field: {nearest(name, fields)}")
         bare, _, ending = str(column).rpartition("_")
         if column in columns:
             chosen[name] = _column(column, fields[name])
@@ -187,8 +188,8 @@ def find_columns(
             chosen[name] = Column(bare, fields[name], UNITS[f"_{ending}"], has_unit=True)
         else:
             raise InvalidInputError(
-                f"columns: there is no column {column!r:.80} for {name}: "
-                f"{nearest(str(column), columns)}"
+                f"columns: there is no column {shown(column)} for {name}: "
+                f"{nearest(column, columns)}"
             )
     usual = {
         spell(column): column for spell in (spaced_name, plain_name) for column in reversed(columns)
@@ -239,11 +240,13 @@ def _number(cell: Any, scale: float, *, is_moment: bool) -> float:
         pass
     hint = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(text) else ""
     if not is_moment:
-        raise ValueError(f"= {text!r:.40} is not a number{hint}")
+        raise ValueError(f"= {shown(text)} is not a number{hint}")
     try:
         return _moment(text)
     except ValueError as error:
-        raise ValueError(f"= {text!r:.40} is neither a number nor a date and time{hint}") from error
+        raise ValueError(
+            f"= {shown(text)} is neither a number nor a date and time{hint}"
+        ) from error
 
 
 def _moment(text: str) -> float:

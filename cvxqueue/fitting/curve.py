@@ -17,7 +17,7 @@ from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.model import SaturatingExponential
-from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, read_only, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
@@ -31,7 +31,7 @@ _MOST_ANSWERS = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
-class CurveFit:
+class CurveFit(ReadOnlyArrays):
     """A saturating curve p(l) = floor + gain (1 − exp(−rate l)) fitted to answers.
 
     Attributes

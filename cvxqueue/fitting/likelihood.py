@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
 
 __all__ = ["STEP", "Counts", "Peak"]
 
@@ -47,7 +47,7 @@ class Peak:
 
 
 @dataclass(frozen=True, eq=False)
-class Counts:
+class Counts(ReadOnlyArrays):
     """Correct answers out of so many, by tokens; the counts need not be whole numbers."""
 
     tokens: FloatArray

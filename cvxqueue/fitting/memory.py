@@ -13,6 +13,7 @@ from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.units import since_first
 from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["answers_from", "requests_from"]
@@ -72,7 +73,7 @@ def _require_known(given: Mapping[str, Any], argument: str, fields: Mapping[str,
     for name in given:
         if name not in fields:
             raise InvalidInputError(
-                f"{argument}: {name!r:.80} is no field: {nearest(str(name), fields)}"
+                f"{argument}: {shown(name)} is no field: {nearest(name, fields)}"
             )
 
 
@@ -83,7 +84,9 @@ def _columns(
     types = given.get("types")
     if types is not None:
         if isinstance(types, str) or not isinstance(types, Iterable):
-            raise InvalidInputError(f"{argument}: types must be a list of names, got {types!r:.80}")
+            raise InvalidInputError(
+                f"{argument}: types must be a list of names, got {shown(types)}"
+            )
         types = tuple(types)
         if not all(isinstance(name, str) and name.strip() for name in types):
             raise InvalidInputError(f"{argument}: types must be names, none of them empty")

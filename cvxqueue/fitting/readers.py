@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.opening import as_path
 from cvxqueue.fitting.columns import (
     ANSWER_FIELDS,
     NUMBER,
@@ -21,9 +22,10 @@ from cvxqueue.fitting.columns import (
 )
 from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
-from cvxqueue.fitting.tables import Row, Table, as_path, read_table
+from cvxqueue.fitting.tables import Row, Table, read_table
 from cvxqueue.fitting.units import require_unit, since_first
 from cvxqueue.model.arrays import FloatArray, read_only
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["read_answers", "read_requests"]
@@ -135,7 +137,7 @@ def _read(
 ) -> tuple[Table, dict[str, list[Any]], Source]:
     """Columns of values of the well-formed rows, and where they come from."""
     if not 0.0 <= max_malformed <= 1.0:
-        raise InvalidInputError(f"max_malformed = {max_malformed!r:.80} must be in [0, 1]")
+        raise InvalidInputError(f"max_malformed = {shown(max_malformed)} must be in [0, 1]")
     file = as_path(path)
     table = read_table(file, format)
     try:
@@ -207,13 +209,13 @@ def _selected(table: Table, where: Mapping[str, str]) -> list[Row]:
     for column, value in where.items():
         if column not in table.columns:
             raise InvalidInputError(
-                f"where: there is no column {column!r:.80}: {nearest(column, table.columns)}"
+                f"where: there is no column {shown(column)}: {nearest(column, table.columns)}"
             )
         present = {str(row.cells[column]).strip() for row in rows if column in row.cells}
         rows = [row for row in rows if row.problem or _equals(row.cells.get(column), value)]
         if all(row.problem for row in rows):
             raise InvalidInputError(
-                f"where: no row has {column} = {value!r:.80}: {nearest(str(value), present)}"
+                f"where: no row has {column} = {shown(value)}: {nearest(value, present)}"
             )
     return rows
 
@@ -264,7 +266,7 @@ def _parse(
             if column.field.is_moment:
                 clock = clock_of(cell)
                 if clock != clocks.setdefault(name, clock):
-                    raise ValueError(f"= {cell!r:.40} is {clock}, those above {clocks[name]}")
+                    raise ValueError(f"= {shown(cell)} is {clock}, those above {clocks[name]}")
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)

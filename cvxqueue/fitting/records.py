@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
 
 __all__ = ["Answers", "Requests", "Source"]
@@ -83,7 +83,7 @@ class Source:
 
 
 @dataclass(frozen=True, eq=False)
-class Requests:
+class Requests(ReadOnlyArrays):
     """Requests to a server, one a row; what was not measured is ``None``.
 
     Attributes
@@ -188,7 +188,7 @@ _ARRAYS = ("tokens", "seconds", "arrivals", "prompt_tokens", "budgets", "concurr
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answers(ReadOnlyArrays):
     """Answers that were right or wrong, counted by tokens and type.
 
     Attributes

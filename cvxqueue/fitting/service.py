@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.units import require_per_token
-from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
@@ -60,7 +60,7 @@ class Linearity:
 
 
 @dataclass(frozen=True, eq=False)
-class ServiceFit:
+class ServiceFit(ReadOnlyArrays):
     """A line t = base + per_token · tokens fitted to service times.
 
     Attributes

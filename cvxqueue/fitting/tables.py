@@ -6,16 +6,24 @@ import csv
 import io
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.opening import decode, read_bytes
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["FORMATS", "Row", "Table", "as_path", "read_table", "read_text"]
+__all__ = ["FORMATS", "Row", "Table", "read_table", "read_text"]
+
+# A row is a dictionary, of fifty times the size of a short line.
+_MOST_BYTES = 200_000_000
+_MOST_COLUMNS = 1000
+_SPACE = re.compile(r"\s*")
 
 # Formats by name, as they are told to people.
 FORMATS = ("csv", "jsonl", "vllm", "azure", "mooncake")
@@ -51,13 +59,6 @@ class Table:
     sends: str = ""
 
 
-def as_path(path: object) -> Path:
-    """Return a path, or say that it is none."""
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidInputError(f"path must be a string or a path, got {path!r:.80}")
-    return Path(path)
-
-
 def read_table(path: Path, format: str | None) -> Table:
     """Read a file of measurements.
 
@@ -68,9 +69,7 @@ def read_table(path: Path, format: str | None) -> Table:
         the path.
     """
     if format is not None and format not in FORMATS:
-        raise InvalidInputError(
-            f"format = {format!r:.80} is unknown: {nearest(str(format), FORMATS)}"
-        )
+        raise InvalidInputError(f"format = {shown(format)} is unknown: {nearest(format, FORMATS)}")
     text = read_text(path)
     try:
         if not text.strip():
@@ -86,21 +85,13 @@ def read_text(path: Path) -> str:
     Raises
     ------
     InvalidInputError
-        If it cannot be read, or is not UTF-8. The message names the path.
+        If it cannot be read, has more than 200 MB, or is not UTF-8. The message names the path.
     """
+    content = read_bytes(path, _MOST_BYTES)
     try:
-        content = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError(f"cannot read {path}: {reason}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InvalidInputError(
-            f"{path}: byte {content[error.start]:#04x} in line {line} is not UTF-8; save the file "
-            "as UTF-8 text"
-        ) from error
+        return decode(content)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
 
 
 def _guess(path: Path, text: str) -> str:
@@ -136,9 +127,12 @@ def _csv(name: str, text: str, format: str) -> Table:
             if problem:
                 raise InvalidInputError(f"{place}: {problem}")
             header = [column.strip() for column in record]
-            repeated = sorted({column for column in header if header.count(column) > 1})
+            _require_columns(place, header)
+            repeated = sorted(name for name, count in Counter(header).items() if count > 1)
             if repeated:
-                raise InvalidInputError(f"{place}: column {repeated[0]!r} occurs more than once")
+                raise InvalidInputError(
+                    f"{place}: column {shown(repeated[0])} occurs more than once"
+                )
         elif problem:
             rows.append(Row(place, problem=problem))
         elif len(record) != len(header):
@@ -146,6 +140,19 @@ def _csv(name: str, text: str, format: str) -> Table:
         else:
             rows.append(Row(place, dict(zip(header, record, strict=True))))
     return Table(name, format, tuple(header), tuple(rows))
+
+
+def _require_columns(place: str, columns: Collection[str]) -> None:
+    if len(columns) > _MOST_COLUMNS:
+        raise InvalidInputError(
+            f"{place}: {len(columns):,} columns, and there may be {_MOST_COLUMNS:,}; keep those "
+            "that hold measurements"
+        )
+
+
+def _cell(value: object) -> object:
+    """Return a value of JSON as a cell: no measurement is a list or an object."""
+    return shown(value) if isinstance(value, (list, dict)) else value
 
 
 def _records(records: Any) -> Iterator[tuple[int, list[str], str]]:
@@ -181,10 +188,11 @@ def _json_lines(name: str, text: str, format: str) -> Table:
             rows.append(Row(place, problem=f"not valid JSON: {error}"))
             continue
         if not isinstance(value, dict):
-            rows.append(Row(place, problem=f"{line.strip()!r:.40} is no JSON object"))
+            rows.append(Row(place, problem=f"{shown(value)} is no JSON object"))
             continue
         columns.update(dict.fromkeys(value))
-        rows.append(Row(place, value))
+        _require_columns(place, columns)
+        rows.append(Row(place, {key: _cell(entry) for key, entry in value.items()}))
     times = [row.cells.get("timestamp") for row in rows]
     if columns.keys() == _MOONCAKE_KEYS and not any(isinstance(time, float) for time in times):
         format = "mooncake"
@@ -221,9 +229,9 @@ def _sends(runs: list[dict[str, Any]]) -> str:
     if len(runs) > 1:
         reason = f"the file holds {len(runs)} runs, and the time between them is no gap of arrivals"
     elif not isinstance(rate, int | float) or not 0 < rate < math.inf:
-        reason = f"request_rate is {rate!r:.40}, no finite number: the client sent without waiting"
+        reason = f"request_rate is {shown(rate)}, no finite number: the client sent without waiting"
     elif limit is not None:
-        reason = f"max_concurrency is {limit!r:.40}: the client waited for answers before it sent"
+        reason = f"max_concurrency is {shown(limit)}: the client waited for answers before it sent"
     else:
         return ""
     return (
@@ -234,8 +242,8 @@ def _sends(runs: list[dict[str, Any]]) -> str:
 
 def _runs(text: str) -> list[dict[str, Any]]:
     """Results in a file: one object, or with ``--append-result`` one after the other."""
-    decoder, position, runs = json.JSONDecoder(), 0, []
-    text = text.strip()
+    decoder, runs = json.JSONDecoder(), []
+    position = _beginning(text, 0)
     while position < len(text):
         try:
             run, end = decoder.raw_decode(text, position)
@@ -244,8 +252,14 @@ def _runs(text: str) -> list[dict[str, Any]]:
         if not isinstance(run, dict):
             raise InvalidInputError("a result of vllm bench serve is a JSON object")
         runs.append(run)
-        position = end + len(text[end:]) - len(text[end:].lstrip())
+        position = _beginning(text, end)
     return runs
+
+
+def _beginning(text: str, position: int) -> int:
+    """Return where white space ends."""
+    match = _SPACE.match(text, position)
+    return match.end() if match else position
 
 
 def _vllm_lists(run: dict[str, Any], where: str) -> dict[str, list[Any]]:
@@ -271,11 +285,15 @@ def _vllm_row(place: str, run: dict[str, Any], entry: dict[str, Any]) -> Row:
     numbers: list[Any] = [entry["ttfts"], *gaps] if isinstance(gaps, list) else [None]
     if not all(type(number) in (int, float) for number in numbers):
         return Row(place, problem="ttfts and itls must hold numbers of seconds")
-    cells: dict[str, Any] = {"output_tokens": entry["output_lens"], "seconds": float(sum(numbers))}
+    try:
+        seconds = float(sum(numbers))
+    except OverflowError:
+        return Row(place, problem="ttfts and itls must hold finite numbers of seconds")
+    cells: dict[str, Any] = {"output_tokens": entry["output_lens"], "seconds": seconds}
     if "input_lens" in entry:
         cells["input_tokens"] = entry["input_lens"]
     if "start_times" in entry:
         cells["start_s"] = entry["start_times"]
     elif run.get("max_concurrency") is not None:
         cells["concurrency"] = run["max_concurrency"]
-    return Row(place, cells)
+    return Row(place, {name: _cell(value) for name, value in cells.items()})

@@ -8,6 +8,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray, read_only
+from cvxqueue.shown import shown
 from cvxqueue.simulation.clock import date_unit, require_dates, units_between
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
 
@@ -91,8 +92,8 @@ def require_unit(field: str, column: str, values: FloatArray, *, is_moment: bool
     else:
         return
     raise UnitError(
-        f"column {column!r:.80} of {field} has a name without a unit and holds {what} Put the unit "
-        f"behind the name: {field}={column:.80}_{ending} (columns, --column; in fit, the part "
+        f"column {shown(column)} of {field} has a name without a unit and holds {what} Put the "
+        f"unit behind the name: {field}={column:.80}_{ending} (columns, --column; in fit, the part "
         "comes before it)"
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
+from cvxqueue.deadline import TimeIsUp
 from cvxqueue.integer.cells import Base, Bounds
 from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, search
@@ -34,7 +36,7 @@ _PRICE_SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # Part of the width of a cell that fixed types may move m1 by, and comparisons as much again.
 _REACH = 0.1
 # Parts of the gap that lists are cut to where they are too long.
-_LIST_SHARES = (1e-2, 1e-4, 1e-6)
+_LIST_SHARES = (1.0, 1e-2, 1e-4, 1e-6)
 
 
 class Searched(NamedTuple):
@@ -51,9 +53,15 @@ def search_cell(
 ) -> Searched:
     """Search one cell, and note the best choice in it.
 
-    Nothing is proven where only easy cells are wanted and there are many combinations. The last
-    search has more room, and is content with the tolerance.
+    Nothing is proven where only easy cells are wanted and there are many combinations, or where the
+    time is up too soon. The last search has more room, and is content with the tolerance.
     """
+    with suppress(TimeIsUp):
+        return _search_cell(incumbent, cell, is_last=is_last, only_easy=only_easy)
+    return Searched(np.inf, is_complete=False)
+
+
+def _search_cell(incumbent: Incumbent, cell: Bounds, *, is_last: bool, only_easy: bool) -> Searched:
     lists, chosen = _lists(incumbent, cell)
     if lists is None:
         return Searched(np.inf, is_complete=False)
@@ -72,15 +80,14 @@ def search_cell(
 
 def glance(incumbent: Incumbent, cell: Bounds) -> None:
     """Look for something good in a cell, among the best of its choices; nothing is proven."""
-    lists, chosen = _lists(incumbent, cell)
-    for share in _LIST_SHARES:
-        if lists is not None:
-            break
-        lists, chosen = _lists(incumbent, cell, share)
-    if lists is not None:
-        task = _Task(incumbent, cell, lists, chosen)
-        task.shorten()
-        task.searched(_GLANCE, is_last=False)
+    with suppress(TimeIsUp):
+        for share in incumbent.deadline.each(_LIST_SHARES):
+            lists, chosen = _lists(incumbent, cell, share)
+            if lists is not None:
+                task = _Task(incumbent, cell, lists, chosen)
+                task.shorten()
+                task.searched(_GLANCE, is_last=False)
+                return
 
 
 def _count_logarithm(lists: dict[int, FloatArray]) -> float:
@@ -106,14 +113,14 @@ class _Task:
     ) -> None:
         self.incumbent, self.cell = incumbent, cell
         choices, self.origin = incumbent.base.choices, incumbent.base.point.tokens
-        self.settled = chosen.copy()
+        self.settled, each = chosen.copy(), incumbent.deadline.each
         for k, listed in lists.items():
             if listed.size == 1:
                 self.settled[k] = listed[0]
         self.lists = {k: listed for k, listed in lists.items() if listed.size > 1}
         self.shifts = {
             k: choices.shift_of(k, float(self.origin[k]), listed)
-            for k, listed in self.lists.items()
+            for k, listed in each(self.lists.items())
         }
         self.moved = choices.shift(self.origin, self.settled)
         self.rest = _rest(self.moved, self.lists)
@@ -121,7 +128,7 @@ class _Task:
     def shorten(self) -> None:
         """Leave the best choices of each type."""
         cell = self.cell
-        for k, shift in self.shifts.items():
+        for k, shift in self.incumbent.deadline.each(self.shifts.items()):
             worth = shift.worth(float(cell.mean_price[0]), float(cell.start_price[0]))
             kept = np.sort(np.argsort(-worth, kind="stable")[:_GLIMPSE])
             self.lists[k] = self.lists[k][kept]
@@ -143,7 +150,7 @@ class _Task:
         # What cannot exceed the level is not looked for.
         level = incumbent.ahead + (0.5 * incumbent.target if is_last else 0.0)
         share = _LARGE_SHARE if is_last or len(self.lists) > _EASY else _SMALL_SHARE
-        box = _price_box(base, cell, list(self.shifts.values()), self.rest, level)
+        box = _price_box(incumbent, cell, list(self.shifts.values()), self.rest, level)
         fixed = _negligible(incumbent, self.shifts, self.settled, box, share)
         for k in fixed.types:
             del self.lists[k], self.shifts[k]
@@ -188,7 +195,7 @@ def _lists(
         return None, best[0]
     is_single = (best[0] == best[1]) & (sizes <= 1.0).all(axis=0)
     lists: dict[int, FloatArray] = {}
-    for k in np.flatnonzero(~is_single).tolist():
+    for k in incumbent.deadline.each(np.flatnonzero(~is_single).tolist()):
         listed = np.unique(np.concatenate([choices.listed(k, span) for span in spans]))
         # A choice has to be good enough at one of the two ends.
         loss = np.array(
@@ -222,14 +229,14 @@ class _PriceBox(NamedTuple):
 
 
 def _price_box(
-    base: Base, cell: Bounds, shifts: list[Shift], rest: Shift, level: float
+    incumbent: Incumbent, cell: Bounds, shifts: list[Shift], rest: Shift, level: float
 ) -> _PriceBox:
     """Range of the prices of all choices in a cell that exceed a level.
 
     The bound of the cell with p ± θ in place of p says how far m2 can be off: if Σ is the largest
     sum at p − θ, then level < Σ − θ Δm2.
     """
-    nu = float(cell.mean_price[0])
+    base, nu = incumbent.base, float(cell.mean_price[0])
     first, last = float(cell.first[0]), float(cell.last[0])
     ends = _tangents(base, cell, [], (first, last), 0.0)
     fewest = least = float(rest.second) + sum(float(shift.second.min()) for shift in shifts)
@@ -240,7 +247,7 @@ def _price_box(
             prices = ends.second_prices * (1.0 + sign * share)
             theta = sign * share * ends.second_prices
             top = rest.worth(nu, prices) + ends.constants[0]
-            for shift in shifts:
+            for shift in incumbent.deadline.each(shifts):
                 spread = Shift(*(part[:, np.newaxis] for part in shift))
                 top = top + spread.worth(nu, prices).max(axis=0)
             with np.errstate(divide="ignore", invalid="ignore"):

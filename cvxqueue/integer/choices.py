@@ -32,6 +32,7 @@ from cvxqueue.model.domains import (
     Multiples,
     ZeroOrAtLeast,
 )
+from cvxqueue.shown import shown
 
 __all__ = ["Choices"]
 
@@ -115,7 +116,7 @@ class Choices:
         else:
             start, advice = f"min_tokens[{k}] = {least!r}", "widen"
         raise InfeasibleError(
-            f"{instance.type_name(k)!r} can have {what}: there is none between {start} and "
+            f"{shown(instance.type_name(k))} can have {what}: there is none between {start} and "
             f"max_tokens[{k}] = {most!r}; {advice} the box"
         )
 
@@ -123,7 +124,7 @@ class Choices:
         """Raise the error of a rounding where types have levels."""
         k = int(np.argmax(self.is_level))
         raise InvalidInputError(
-            f"{self.instance.type_name(k)!r} chooses among levels, which have no tokens to "
+            f"{shown(self.instance.type_name(k))} chooses among levels, which have no tokens to "
             "round; use method 'exact' or 'descent'"
         )
 

@@ -1,4 +1,4 @@
-"""Local search: change one type, by little or much, or two at once while that helps."""
+"""Local search: change types, each by little or much, or two that help only together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Moves(NamedTuple):
 def climb(
     choices: Choices, point: FloatArray, *, is_thorough: bool, deadline: Deadline
 ) -> FloatArray:
-    """Return a choice that no change of one type to a neighboring choice improves.
+    """Return a choice that no change of one type to a neighboring choice improves, given the time.
 
     Parameters
     ----------
@@ -41,12 +41,14 @@ def climb(
     deadline : Deadline
     """
     for _ in range(_ROUNDS):
+        if deadline.is_over:
+            break
         base = Base(choices, choices.evaluate(point))
         moves = _moves(choices, point, is_thorough=is_thorough)
-        changed = _best_single(base, moves)
+        changed = _best_together(base, moves)
         if changed is None and is_thorough:
             changed = _best_pair(base, moves)
-        if changed is None or deadline.is_over:
+        if changed is None:
             break
         point = point.copy()
         point[moves.types[changed]] = moves.to[changed]
@@ -63,12 +65,17 @@ def _moves(choices: Choices, point: FloatArray, *, is_thorough: bool) -> _Moves:
     return _Moves(types, targets[rows, types], Shift(*(part[rows, types] for part in shift)))
 
 
-def _best_single(base: Base, moves: _Moves) -> NDArray[np.intp] | None:
-    if not moves.types.size:
-        return None
+def _best_together(base: Base, moves: _Moves) -> NDArray[np.intp] | None:
+    """The best changes, one for each type, as many of them at once as gain most."""
     gains = base.gain(moves.shift)
-    best = int(np.argmax(gains))
-    return np.array([best]) if gains[best] > 0.0 else None
+    (helpful,) = np.nonzero(gains > 0.0)
+    if not helpful.size:
+        return None
+    order = helpful[np.argsort(-gains[helpful], kind="stable")]
+    _, first = np.unique(moves.types[order], return_index=True)
+    order = order[np.sort(first)]
+    together = base.gain(Shift(*(np.cumsum(part[order]) for part in moves.shift)))
+    return order[: int(np.argmax(together)) + 1]
 
 
 def _best_pair(base: Base, moves: _Moves) -> NDArray[np.intp] | None:

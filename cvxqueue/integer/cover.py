@@ -12,9 +12,12 @@ from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
 from cvxqueue.integer.incumbent import Incumbent, target_of
+from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.evaluation import LEAST_IDLE
+from cvxqueue.solution import Solution
 
-__all__ = ["SETTLED", "bounded", "halved", "upper_gain", "worst"]
+__all__ = ["SETTLED", "bounded", "first_ceiling", "halved", "upper_gain", "worst"]
 
 _ROUNDS = 40
 # Rounds of cuts where so few types are left that a search is soon done.
@@ -30,39 +33,62 @@ _MOST_CELLS = 16
 _MARGIN = 1e-9
 
 
-def upper_gain(choices: Choices, point: FloatArray, effort: float, deadline: Deadline) -> float:
+def upper_gain(
+    choices: Choices, point: Evaluation, ceiling: float, effort: float, deadline: Deadline
+) -> float:
     """Bound on what any choice gains over a stable one, in seconds, rounding included.
 
     Parameters
     ----------
     choices : Choices
-    point : ndarray, shape (N,)
+    point : Evaluation
         Stable.
+    ceiling : float
+        A bound that is known already.
     effort : float
         Cells are cut until they cost less than this part of the bound.
     deadline : Deadline
     """
-    base = Base(choices, choices.evaluate(point))
-    incumbent = Incumbent(base, target_of(base.point, 0.0), deadline)
+    incumbent = Incumbent(Base(choices, point), target_of(point, 0.0), deadline)
     bounds = _refined(incumbent, _first_bounds(incumbent), effort)
-    return max(worst(bounds, incumbent), 0.0) + 2.0 * float(rounding_allowance(base.point))
+    gain = min(max(worst(bounds, incumbent), 0.0), ceiling)
+    return gain + 2.0 * float(rounding_allowance(point))
+
+
+def first_ceiling(choices: Choices, point: Evaluation, relaxed: Solution | None) -> float:
+    """Bound on what any choice gains over a stable one, in seconds, that takes no search.
+
+    Parameters
+    ----------
+    choices : Choices
+    point : Evaluation
+        Stable.
+    relaxed : Solution or None
+        A continuous answer over a box that has all choices. Without one, no choice has more benefit
+        than the most, nor a shorter system time than the least service.
+    """
+    if relaxed is not None:
+        certificate = relaxed.certificate
+        return max(float(point.improvement(certificate.evaluation)), 0.0) + relaxed.gap
+    benefit = float(choices.evaluate(choices.best_accuracy).benefit)
+    time = float(choices.evaluate(choices.lowest).mean_service_time)
+    return (benefit - time - float(point.objective)) + _MARGIN * (benefit + time)
 
 
 def bounded(
-    choices: Choices, start: FloatArray, target_at: Callable[[Base], float], deadline: Deadline
+    choices: Choices, point: FloatArray, target_at: Callable[[Base], float], deadline: Deadline
 ) -> tuple[Incumbent, Bounds]:
     """Cells around a good base, and what they prove: those that no proof has closed.
 
     Parameters
     ----------
     choices : Choices
-    start : ndarray, shape (N,)
-        A stable choice, from where a base is sought.
+    point : ndarray, shape (N,)
+        A stable choice that no neighbor improves: the first base.
     target_at : callable
         Seconds within which a cell is closed, around a base.
     deadline : Deadline
     """
-    point = climb(choices, start, is_thorough=False, deadline=deadline)
     for _ in range(_REBASES):
         base = Base(choices, choices.evaluate(point))
         incumbent = Incumbent(base, target_at(base), deadline)
@@ -78,7 +104,8 @@ def bounded(
 
 def _first_bounds(incumbent: Incumbent) -> Bounds:
     first, last = _cells(incumbent)
-    return _cut(incumbent, first, last, price_guesses(incumbent.base, 0.5 * (first + last)))
+    guesses = price_guesses(incumbent.base, 0.5 * (first + last), incumbent.deadline)
+    return _cut(incumbent, first, last, guesses)
 
 
 def _cut(
@@ -86,7 +113,9 @@ def _cut(
 ) -> Bounds:
     """Bound some cells, and note the best choice that comes across."""
     level = incumbent.ahead + incumbent.target
-    bounds, gain, point = cell_bounds(incumbent.base, first, last, mean_price, level)
+    bounds, gain, point = cell_bounds(
+        incumbent.base, first, last, mean_price, level, incumbent.deadline
+    )
     incumbent.see(gain, point)
     return bounds
 
@@ -111,24 +140,27 @@ def _cells(incumbent: Incumbent) -> tuple[FloatArray, FloatArray]:
         # The fewest seconds need not be the fewest squared.
         moments = moments[0], moments[0] ** 2
     idle = float(queue.least_idle(base.rate, longest, *moments)) * (1.0 - _MARGIN)
+    # Nor is any choice stable with less.
+    idle = max(idle, LEAST_IDLE)
     end = min(float(up.mean) + margin, (base.idle - idle) / base.rate)
     bend = float(base.point.price_slopes.mean_mean)
     width = 2.0 * np.sqrt(incumbent.target / bend) if bend > 0.0 else unit
     width = max(float(width), _MARGIN * unit)
-    edges = [*reversed(_edges(base, -width, start)), *_edges(base, width, end)[1:]]
-    cuts = np.array(edges)
+    cuts = np.array([*reversed(_edges(base, -width, start)), *_edges(base, width, end)[1:]])
     return cuts[:-1], cuts[1:]
 
 
 def _edges(base: Base, width: float, end: float) -> list[float]:
     """Ends of cells from the base to `end`, each wider than the one before."""
-    edges, at = [0.0], 0.0
-    while (end - at) * np.sign(width) > 0.0:
+    edges, sign = [0.0], np.sign(width)
+    while (end - edges[-1]) * sign > 0.0:
+        at = edges[-1]
         # No cell has more than twice the idle fraction at one end than at the other.
         room = (base.idle - base.rate * at) / base.rate
-        width = np.sign(width) * min(abs(width), 0.5 * room if width > 0.0 else room)
-        at = min(at + width, end) if width > 0.0 else max(at + width, end)
-        edges.append(at)
+        width = sign * min(abs(width), 0.5 * room if sign > 0.0 else room)
+        # Where float64 has no number a width further on, one cell is all of the rest.
+        following = at + width if (at + width - at) * sign > 0.0 else end
+        edges.append(sign * min(sign * following, sign * end))
         width *= _GROWTH
     return edges
 
@@ -141,12 +173,10 @@ def _refined(incumbent: Incumbent, bounds: Bounds, settled: float) -> Bounds:
         is_closed = bounds.value <= incumbent.ahead + incumbent.target
         incumbent.closed = float(np.max(bounds.value[is_closed], initial=incumbent.closed))
         bounds = bounds.take(~is_closed)
+        if incumbent.is_over or bounds.first.size > _MOST_CELLS:
+            break
         gap = bounds.value - incumbent.ahead
-        is_narrow = bounds.value - bounds.at_middle <= settled * gap
-        if bounds.first.size > _MOST_CELLS:
-            is_narrow[:] = True
-        if incumbent.is_over:
-            is_narrow[:] = True
+        is_narrow = ~bounds.is_divisible | (bounds.value - bounds.at_middle <= settled * gap)
         kept.append(bounds.take(is_narrow))
         bounds = bounds.take(~is_narrow)
         if not bounds.first.size:
@@ -157,14 +187,14 @@ def _refined(incumbent: Incumbent, bounds: Bounds, settled: float) -> Bounds:
 
 
 def halved(incumbent: Incumbent, bounds: Bounds) -> Bounds:
-    """Cut each cell in two: first halves, then second ones."""
-    middle = 0.5 * (bounds.first + bounds.last)
-    return _cut(
+    """Cut each cell in two: first halves, then second ones; or none, where the time is up."""
+    halves = _cut(
         incumbent,
-        np.concatenate([bounds.first, middle]),
-        np.concatenate([middle, bounds.last]),
+        np.concatenate([bounds.first, bounds.middle]),
+        np.concatenate([bounds.middle, bounds.last]),
         np.tile(bounds.mean_price, 2),
     )
+    return bounds if incumbent.is_over else halves
 
 
 def worst(bounds: Bounds, incumbent: Incumbent) -> float:

@@ -12,10 +12,11 @@ from cvxqueue.integer.cell_search import glance, search_cell
 from cvxqueue.integer.cells import Base, Bounds
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
-from cvxqueue.integer.cover import SETTLED, bounded, halved, worst
+from cvxqueue.integer.cover import SETTLED, bounded, first_ceiling, halved, worst
 from cvxqueue.integer.incumbent import Incumbent, target_of
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.solution import Solution
 
 __all__ = ["Proof", "best_choice"]
 
@@ -38,7 +39,13 @@ class Proof(NamedTuple):
     """Whether that is within the tolerance, or within what rounding can do to the objective."""
 
 
-def best_choice(choices: Choices, start: FloatArray, tolerance: float, deadline: Deadline) -> Proof:
+def best_choice(
+    choices: Choices,
+    start: FloatArray,
+    relaxed: Solution | None,
+    tolerance: float,
+    deadline: Deadline,
+) -> Proof:
     """Find the best choice, and prove it to `tolerance` relative to `scale`.
 
     Parameters
@@ -47,10 +54,14 @@ def best_choice(choices: Choices, start: FloatArray, tolerance: float, deadline:
         Some of them stable.
     start : ndarray, shape (N,)
         A stable choice to begin with.
+    relaxed : Solution or None
+        The continuous answer over a box that has all choices, which bounds what they gain.
     tolerance : float
     deadline : Deadline
     """
-    tree = _Tree(choices, start, _SOUGHT * tolerance, deadline)
+    start = climb(choices, start, is_thorough=False, deadline=deadline)
+    ceiling = first_ceiling(choices, choices.evaluate(start), relaxed)
+    tree = _Tree(choices, start, ceiling, _SOUGHT * tolerance, deadline)
     tree.search()
     point = choices.evaluate(tree.best)
     is_exact = tree.gap <= target_of(point, tolerance)
@@ -79,30 +90,41 @@ class _Tree:
     ----------
     choices : Choices
     start : ndarray, shape (N,)
-        A stable choice to begin with.
+        A stable choice that no neighbor improves.
+    ceiling : float
+        Bound on what any choice gains over it, in seconds.
     tolerance : float
         Relative to the scale of the best choice.
     deadline : Deadline
     """
 
     def __init__(
-        self, choices: Choices, start: FloatArray, tolerance: float, deadline: Deadline
+        self,
+        choices: Choices,
+        start: FloatArray,
+        ceiling: float,
+        tolerance: float,
+        deadline: Deadline,
     ) -> None:
         self.choices, self.tolerance, self.deadline = choices, tolerance, deadline
-        self.target, self.best, self.gap = np.inf, start, 0.0
+        self.target, self.gap = np.inf, 0.0
         self.nodes: list[_Node] = []
-        self._grow(choices, start, np.inf)
+        self._see(start)
+        if ceiling <= self.target or deadline.is_over:
+            self.gap = ceiling
+        else:
+            self._bound(choices, start, ceiling)
 
     def search(self) -> None:
         """Close all parts, or put on record what is left of those that cannot be."""
-        while self.nodes:
+        while self.nodes and not self.deadline.is_over:
             self.nodes.sort(key=lambda node: node.excess)
             node = self.nodes.pop()
             incumbent = node.incumbent
             incumbent.compare(self.best)
             incumbent.target = self.target
             excess = node.excess
-            if excess > self.target and not incumbent.is_over:
+            if excess > self.target:
                 if incumbent.closed > incumbent.ahead + self.target:
                     # What was proven of closed cells is too little for the best since then.
                     self._grow(incumbent.base.choices, self.best, excess)
@@ -116,6 +138,7 @@ class _Tree:
                 excess = min(found, excess)
                 self._see(incumbent.best)
             self.gap = max(self.gap, excess)
+        self.gap = max([self.gap, *(node.excess for node in self.nodes)])
 
     def _grow(self, part: Choices, start: FloatArray, ceiling: float) -> None:
         start = part.moved_into(start)
@@ -123,6 +146,10 @@ class _Tree:
             start = part.lowest
             if not part.evaluate(start).is_stable:
                 return
+        start = climb(part, start, is_thorough=False, deadline=self.deadline)
+        self._bound(part, start, ceiling)
+
+    def _bound(self, part: Choices, start: FloatArray, ceiling: float) -> None:
         incumbent, bounds = bounded(part, start, self._target_at, self.deadline)
         incumbent.compare(self.best)
         self._see(incumbent.best)
@@ -166,18 +193,23 @@ def _searched(whole: Choices, incumbent: Incumbent, bounds: Bounds) -> float:
         todo.sort(key=lambda cell: float(cell[0].value[0]))
         cell, is_last = todo.pop()
         bound = float(cell.value[0])
-        if bound <= incumbent.ahead + incumbent.target or incumbent.is_over:
+        if incumbent.is_over:
+            # No other cell has a larger bound.
+            value = max(value, bound)
+            break
+        if bound <= incumbent.ahead + incumbent.target:
             value = max(value, bound)
             continue
         gap, excess = bound - incumbent.ahead, bound - float(cell.at_middle[0])
-        is_wide = max(excess, float(cell.error[0])) > SETTLED * gap
+        can_halve = bool(cell.is_divisible[0])
+        is_wide = can_halve and max(excess, float(cell.error[0])) > SETTLED * gap
         found = search_cell(incumbent, cell, is_last=is_last, only_easy=is_wide)
         reached = min(found.bound, bound)
         if found.is_complete or reached <= incumbent.ahead + incumbent.target:
             value = max(value, reached)
-        elif is_wide or excess > _NARROW * gap:
+        elif is_wide or (can_halve and excess > _NARROW * gap):
             halves = halved(incumbent, cell)
-            todo += [(halves.take(np.array([half])), is_last) for half in range(2)]
+            todo += [(halves.take(np.array([k])), is_last) for k in range(halves.value.size)]
         elif not is_last:
             todo.append((cell, True))
         else:

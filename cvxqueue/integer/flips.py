@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 
@@ -16,7 +17,7 @@ _PASSES = 10
 _NOTHING = 1e-13
 
 
-def flip(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Evaluation:
+def flip(point: Evaluation, lower: FloatArray, upper: FloatArray, deadline: Deadline) -> Evaluation:
     """Return an allocation at least as good, with tokens that are `lower` or `upper`.
 
     A quadratic model of the objective around the point, diagonal plus rank two, says what changing
@@ -29,10 +30,13 @@ def flip(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Evaluation:
         Stable, each type at `lower` or `upper`.
     lower, upper : ndarray, shape (N,)
         The two values of each type.
+    deadline : Deadline
     """
     for _ in range(_ROUNDS):
+        if deadline.is_over:
+            break
         other = np.where(point.tokens == lower, upper, lower)
-        for changed in _proposals(point, other):
+        for changed in _proposals(point, other, deadline):
             moved = point.instance.evaluate(np.where(changed, other, point.tokens))
             if moved.is_stable and point.improvement(moved) > 0:
                 point = moved
@@ -42,7 +46,7 @@ def flip(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Evaluation:
     return point
 
 
-def _proposals(point: Evaluation, other: FloatArray) -> list[np.ndarray]:
+def _proposals(point: Evaluation, other: FloatArray, deadline: Deadline) -> list[np.ndarray]:
     """Which types to change: all that the model wants, then the best one alone."""
     step = other - point.tokens
     linear = point.separable_gains(other)
@@ -57,7 +61,8 @@ def _proposals(point: Evaluation, other: FloatArray) -> list[np.ndarray]:
     )
     alone = linear - own
     best = int(np.argmax(alone))
-    wanted = _coordinate_ascent(alone, mean, second, coupling, _NOTHING * np.abs(linear))
+    threshold = _NOTHING * np.abs(linear)
+    wanted = _coordinate_ascent(alone, mean, second, coupling, threshold, deadline)
     single = np.arange(alone.size) == best
     proposals = [wanted] if wanted.any() else []
     return [*proposals, single] if alone[best] > 0 and wanted.sum() > 1 else proposals
@@ -69,6 +74,7 @@ def _coordinate_ascent(
     second: FloatArray,
     coupling: tuple[float, float, float],
     threshold: FloatArray,
+    deadline: Deadline,
 ) -> np.ndarray:
     """Maximise Σ alone over the changed types less what the changes cost each other."""
     s11, s12, s22 = coupling
@@ -80,6 +86,8 @@ def _coordinate_ascent(
     changed = [False] * alone.size
     moved_mean = moved_second = 0.0
     for _ in range(_PASSES):
+        if deadline.is_over:
+            break
         is_settled = True
         for gain, m, v, least, k in rows:
             sign = -1.0 if changed[k] else 1.0

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, frozen
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import Domains, LevelMenu
 
@@ -25,7 +25,8 @@ class _Lookup:
     """A law by type, of which some types have a table of values, shape (J, N)."""
 
     def __init__(self, law: Any, is_level: NDArray[np.bool_], **tables: FloatArray) -> None:
-        self._law, self._is_level, self._tables = law, is_level, tables
+        self._law, self._is_level = law, frozen(is_level)
+        self._tables = {name: frozen(table) for name, table in tables.items()}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,6 +65,7 @@ def level_data(instance: Instance, domains: Domains) -> ModelData:
     An `Evaluation` of it has values, and no slopes.
     """
     is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
+    last = [domain.size - 1.0 if isinstance(domain, LevelMenu) else 0.0 for domain in domains]
     most = max(domain.size for domain in domains if isinstance(domain, LevelMenu))
     tables = {name: np.zeros((most, instance.size)) for name in ("mean", "second", "value")}
     for k, domain in enumerate(domains):
@@ -80,8 +82,8 @@ def level_data(instance: Instance, domains: Domains) -> ModelData:
         accuracy_weight=instance.accuracy_weight,
         probabilities=instance.probabilities,
         importance=instance.importance,
-        lower=instance.lower,
-        upper=instance.upper,
+        lower=np.where(is_level, 0.0, instance.lower),
+        upper=np.where(is_level, last, instance.upper),
         service=service,
         accuracy=accuracy,
         queue=instance.queue,

@@ -10,6 +10,7 @@ from cvxqueue.errors import InfeasibleError, slow_down
 from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 
 __all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]
 
@@ -40,7 +41,7 @@ def require_stable(choices: Choices) -> None:
     loads = choices.instance.arrival_rate * choices.instance.probabilities * least.times
     heaviest = np.argsort(-loads, kind="stable")[:_NAMED].tolist()
     names = ", ".join(
-        f"{choices.instance.type_name(k)!r} takes {float(loads[k]):.6g}" for k in heaviest
+        f"{shown(choices.instance.type_name(k))} takes {float(loads[k]):.6g}" for k in heaviest
     )
     limit = choices.instance.arrival_rate / float(least.utilization)
     raise InfeasibleError(

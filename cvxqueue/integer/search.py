@@ -167,9 +167,14 @@ def search(
         Partial choices kept at a time; of more, those with the smallest bounds are dropped.
     deadline : Deadline
         When it is over, what is left is bounded as it is.
+
+    Raises
+    ------
+    TimeIsUp
+        If it is over before anything is bounded.
     """
     order = sorted(range(len(lists)), key=lambda k: -float(np.ptp(lists[k].mean)))
-    worths = [tangents.worth(lists[k]) for k in order]
+    worths = [tangents.worth(lists[k]) for k in deadline.each(order)]
     tops = [worth.max(axis=0) for worth in worths]
     # Bounds of the partial choices: what they can reach at each price.
     reach = (tangents.worth(fixed) + tangents.constants + np.sum(tops, axis=0))[np.newaxis]

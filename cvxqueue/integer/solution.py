@@ -10,15 +10,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates import certified_objective, rounding_allowance
+from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
+from cvxqueue.deadline import Deadline
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.integer.cells import Base
+from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.levels import level_data
-from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
+from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, frozen, require
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.model.plain import plain
-from cvxqueue.solution import Solution
+from cvxqueue.solution import (
+    Ended,
+    Solution,
+    Status,
+    allowed_tolerance,
+    computed_status,
+    require_ended,
+)
 
-__all__ = ["IntegerSolution"]
+__all__ = ["IntegerSolution", "proven_answer"]
+
+# For the bound of an answer that comes without its search.
+_SECONDS = 60.0
 
 # A table for people; the arrays hold the rest.
 _TYPES_SHOWN = 20
@@ -27,6 +42,9 @@ _TYPES_SHOWN = 20
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class IntegerSolution(ArrayData):
     """A stable allocation that its domains allow, with what is proven of it.
+
+    Nothing that is claimed is taken from whoever makes one: what a copy or a pickle brings back has
+    its bound searched again, when it is asked for, for at most a minute.
 
     Parameters
     ----------
@@ -39,18 +57,17 @@ class IntegerSolution(ArrayData):
         no tokens.
     method : str
         ``"exact"``, ``"neighbors"``, ``"descent"``, ``"nearest"`` or ``"floor"``.
+    ended : Ended
+        Why the method ended.
+    tolerance : float
+        Tolerance on the gap, relative to α Σ π w p + T: what was asked for, or what rounding can do
+        to the objective where that is more; at most 0.01.
     choice : ndarray, shape (N,)
         Thinking tokens of each type, or the position of its level.
-    domain_gap : float
-        Bound on the objective of every allocation that the domains allow less `objective`, in
-        seconds, rounding included.
     neighbors_gap : float or None
-        Bound on what any other combination of neighbors gains over `tokens`, in seconds, to the
-        tolerances of HiGHS; ``None`` where the method does not compare them.
-    is_exact : bool
-        Whether the method proved within its tolerance, or within what rounding can do to the
-        objective, what it is after: for ``"exact"`` that no allocation is better, for
-        ``"neighbors"`` that no combination of neighbors is.
+        What HiGHS says, to its tolerances, that any other combination of neighbors gains at most
+        over `tokens`, in seconds: a solver's word, on which no status rests. ``None`` where the
+        method does not compare them.
     is_repaired : bool
         Whether the nearest choices were unstable and the floor took their place.
     solve_time : float
@@ -61,15 +78,62 @@ class IntegerSolution(ArrayData):
     domains: Domains
     continuous: Solution | None
     method: str
+    ended: Ended
+    tolerance: float
     choice: FloatArray
-    domain_gap: float
     neighbors_gap: float | None
-    is_exact: bool
     is_repaired: bool
     solve_time: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "choice", read_only(self.choice))
+        require_instance(self.instance)
+        require_ended(self.ended)
+        choice = float_array("choice", self.choice, self.instance.size)
+        choices = self._choices
+        below, _ = choices.lattice.around(choice)
+        inside = np.where(choices.is_tabled, choices.moved_into(choice), below)
+        require("choice", choice, choice == inside, "is not allowed by the domain of its type")
+        if not choices.evaluate(choice).is_stable:
+            raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
+        if self.continuous is not None and self.continuous.instance != self.instance:
+            raise InvalidInputError("continuous must be the answer to the same instance")
+        tolerance = allowed_tolerance(self.tolerance, zero=True)
+        vars(self).update(choice=choice, tolerance=tolerance)
+
+    @property
+    def _choices(self) -> Choices:
+        return Choices(self.instance, self.domains)
+
+    @cached_property
+    def domain_gap(self) -> float:
+        """Bound on what any allocation that the domains allow gains, in seconds, with rounding."""
+        choices = self._choices
+        deadline = Deadline.after(_SECONDS)
+        proof = best_choice(choices, self.choice, self.continuous, self.tolerance, deadline)
+        moved = choices.shift(self.choice, proof.point.tokens).totals()
+        ahead = float(Base(choices, choices.evaluate(self.choice)).gain(moved))
+        return proof.gap + max(ahead, 0.0)
+
+    @property
+    def is_optimal(self) -> bool:
+        """Whether it is proven that no allocation is better, within the tolerance."""
+        return self.relative_gap <= self.tolerance
+
+    @property
+    def status(self) -> Status:
+        """``OPTIMAL`` where the proven gap is within the tolerance, otherwise `ended`."""
+        return computed_status(self.ended, is_optimal=self.is_optimal)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the method found what it is after.
+
+        For ``"exact"`` that no allocation is better, which is proven; for ``"neighbors"`` that no
+        combination of neighbors is, which is HiGHS's word.
+        """
+        if self.method == "exact":
+            return self.is_optimal
+        return self.method == "neighbors" and self.ended is Ended.CONVERGED
 
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
@@ -83,9 +147,7 @@ class IntegerSolution(ArrayData):
 
     def _counts(self, *, is_level: bool) -> NDArray[np.int64]:
         has_level = np.array([isinstance(domain, LevelMenu) for domain in self.domains])
-        counts = np.where(has_level == is_level, self.choice, -1.0).astype(np.int64)
-        counts.flags.writeable = False
-        return counts
+        return frozen(np.where(has_level == is_level, self.choice, -1.0).astype(np.int64))
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -127,11 +189,7 @@ class IntegerSolution(ArrayData):
     @property
     def relative_gap(self) -> float:
         """`gap` relative to α Σ π w p + T."""
-        gap, scale = self.gap, float(self.evaluation.scale)
-        if scale > 0.0:
-            return gap / scale
-        # No tokens, no base times and accuracy worth nothing.
-        return math.inf if gap > 0.0 else 0.0
+        return float(relative_gap(self.gap, self.evaluation.scale))
 
     @property
     def upper_bound(self) -> float:
@@ -177,6 +235,9 @@ class IntegerSolution(ArrayData):
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
         summary = {
             "method": self.method,
+            "status": self.status.value,
+            "ended": self.ended.value,
+            "tolerance": self.tolerance,
             "tokens": self.tokens.tolist(),
             "levels": self.levels.tolist() if self.domains.has_levels else None,
             "objective": self.objective,
@@ -219,11 +280,12 @@ class IntegerSolution(ArrayData):
             )
         if self.is_repaired:
             return "rounded down, because the nearest choices are unstable"
-        return {
+        found = {
             "floor": "rounded down",
             "nearest": "rounded to the nearest",
             "descent": "no single type can do better by moving to a neighbor",
-        }[self.method]
+        }
+        return found.get(self.method, self.status.value)
 
     def _loss_line(self) -> str:
         if self.continuous is None:
@@ -262,3 +324,21 @@ class IntegerSolution(ArrayData):
 
     def _continuous(self, k: int) -> str:
         return "–" if self.continuous is None else f"{self.continuous.tokens[k]:.3f}"
+
+
+def proven_answer(point: Evaluation, domain_gap: float, **fields: Any) -> IntegerSolution:
+    """Return the answer of a method that has just proven its bound: it is not searched again.
+
+    Parameters
+    ----------
+    point : Evaluation
+        The closed forms at the choice.
+    domain_gap : float
+        `IntegerSolution.domain_gap`.
+    **fields
+        The other fields of an `IntegerSolution`.
+    """
+    answer = object.__new__(IntegerSolution)
+    choice = frozen(point.tokens)
+    vars(answer).update(fields, choice=choice, evaluation=point, domain_gap=domain_gap)
+    return answer

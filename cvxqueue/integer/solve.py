@@ -8,20 +8,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvxqueue.certificates import certified_objective
+from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.climb import climb
-from cvxqueue.integer.cover import upper_gain
+from cvxqueue.integer.cover import first_ceiling, upper_gain
 from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
-from cvxqueue.integer.solution import IntegerSolution
+from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Evaluation, Instance, require_instance
-from cvxqueue.model.arrays import FloatArray, nonnegative_number, positive_number
+from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.domains import Domain, Domains
-from cvxqueue.solution import Solution
+from cvxqueue.shown import shown
+from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
 from cvxqueue.suggest import nearest as nearest_name
 
@@ -29,11 +30,15 @@ __all__ = ["plain_rounding", "solve_integer"]
 
 _ROUNDINGS = {"nearest": nearest, "floor": floor}
 _METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
-# Relative to `scale` for the exact method, and to the loss for the combinations of neighbors.
-_TOLERANCES = {"exact": 1e-9, "neighbors": 1e-6}
+# Relative to `scale`.
+_TOLERANCE = 1e-9
+# Relative to the loss, of the combinations of neighbors.
+_OF_LOSS = 1e-6
+# What bounds and their rounding may come to, in allowances: see `target_of`.
+_ALLOWANCES = 5.0
 # What is proven of a heuristic may be wider than what could be by this share.
 _EFFORT = 0.25
-# The least part of the time limit that it gets.
+# The part of the time that is kept for that.
 _BOUND_SHARE = 0.25
 
 
@@ -58,17 +63,18 @@ def solve_integer(
         ``"exact"`` finds the best allocation of all. The others round the continuous optimum:
         ``"nearest"`` and ``"floor"`` type by type to the nearest and to the next lower choice;
         where the nearest is unstable it is replaced by the floor, which never is. ``"descent"``
-        goes on from there, one type and one choice at a time, while that helps, and
+        goes on from there, by one choice up or down for as many types as gain most, and
         ``"neighbors"`` takes the best of all combinations of next lower and next higher choices.
     domains : Domains, Domain or sequence of Domain, optional
         What each type may choose from, within its box: one for all types, or one for each. By
         default those of the instance, and all whole numbers where it has none.
     tolerance : float, optional
-        ``"exact"`` stops when no allocation can gain more than this part of α Σ π w p + T, 1e-9 by
-        default; ``"neighbors"`` when no combination can gain more than this part of the loss, 1e-6
-        by default.
+        From 0 to 0.01. ``"exact"`` stops when no allocation can gain more than this part of
+        α Σ π w p + T, 1e-9 by default; ``"neighbors"`` when no combination can gain more than this
+        part of the loss, 1e-6 by default.
     time_limit : float, default 60
-        Seconds after which the search ends with the best so far and its gap.
+        Seconds after which the search ends with the best so far and its gap. Whatever the limit,
+        the continuous optimum is found and rounded; beyond it, one pass over the types may end.
 
     Returns
     -------
@@ -103,7 +109,6 @@ def solve_integer(
     >>> cq.solve_integer(instance).tokens.tolist()
     [1695, 790]
     """
-    started = time.perf_counter()
     require_instance(instance)
     if instance.couplings:
         raise InvalidInputError(
@@ -112,9 +117,12 @@ def solve_integer(
         )
     if method not in _METHODS:
         raise InvalidInputError(
-            f"unknown integer method {method!r}: {nearest_name(str(method), _METHODS)}"
+            f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
         )
-    wanted, time_limit = _limits(method, tolerance, time_limit)
+    if tolerance is not None:
+        tolerance = allowed_tolerance(tolerance, zero=True)
+    if time_limit != math.inf:
+        time_limit = positive_number("time_limit", time_limit, "seconds")
     deadline = Deadline.after(time_limit)
     allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
     if allowed.has_levels and instance.constraints:
@@ -124,41 +132,53 @@ def solve_integer(
         )
     if not allowed.has_levels:
         instance.require_feasible()
-    choices = Choices(instance, allowed)
-    require_stable(choices)
-    continuous, relaxed = _relaxation(choices)
+    return solve_within(instance, method, allowed, tolerance, deadline)
 
-    neighbors_gap, is_exact, is_repaired = None, False, False
+
+def solve_within(
+    instance: Instance, method: str, domains: Domains, tolerance: float | None, deadline: Deadline
+) -> IntegerSolution:
+    """Solve what has been checked, as `solve_integer` does, until a moment on any clock."""
+    started = deadline.clock()
+    wanted = (_OF_LOSS if method == "neighbors" else _TOLERANCE) if tolerance is None else tolerance
+    choices = Choices(instance, domains)
+    require_stable(choices)
+    continuous, inner = _relaxation(choices)
+    if inner is None and method not in ("exact", "descent"):
+        choices.refuse_levels()
+    start = choices.lowest if inner is None else _start(choices, inner.tokens)
+    neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
-        start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
-        proof = best_choice(choices, start, wanted, deadline)
-        point, gap, is_exact = proof.point, proof.gap, proof.is_exact
+        proof = best_choice(choices, start, inner, wanted, deadline)
+        point, gap, is_done = proof.point, proof.gap, proof.is_exact
     else:
-        if method == "descent":
-            start = choices.lowest if relaxed is None else _start(choices, relaxed.tokens)
-            point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=deadline))
-        elif relaxed is None:
-            choices.refuse_levels()
+        # The last part of the time is for the bound.
+        search = Deadline.after((1.0 - _BOUND_SHARE) * deadline.remaining, deadline.clock)
+        if inner is None or method == "descent":
+            point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=search))
+            is_done = not search.is_over
         elif method == "neighbors":
-            combination = best_combination(choices, relaxed, wanted, deadline)
+            relaxed = inner.certificate.evaluation
+            combination = best_combination(choices, relaxed, wanted, search)
             point, neighbors_gap = combination.point, combination.gap
-            is_exact = combination.is_exact
+            is_done = combination.is_exact
         else:
-            point, is_repaired = _ROUNDINGS[method](choices, relaxed.tokens)
-        # A method that took all of its time still gets a bound.
-        enough = Deadline.after(max(deadline.remaining, _BOUND_SHARE * time_limit))
-        gap = upper_gain(choices, point.tokens, _EFFORT, enough)
-    return IntegerSolution(
+            point, is_repaired = _ROUNDINGS[method](choices, inner.tokens)
+        ceiling = first_ceiling(choices, point, inner)
+        gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
+    unfinished = Ended.TIME_LIMIT if deadline.is_over else Ended.STALLED
+    return proven_answer(
+        point,
+        gap,
         instance=instance,
-        domains=allowed,
+        domains=domains,
         continuous=continuous,
         method=method,
-        choice=point.tokens,
-        domain_gap=gap,
+        ended=Ended.CONVERGED if is_done else unfinished,
+        tolerance=_held_to(point, _TOLERANCE if tolerance is None else tolerance),
         neighbors_gap=neighbors_gap,
-        is_exact=is_exact,
         is_repaired=is_repaired,
-        solve_time=time.perf_counter() - started,
+        solve_time=deadline.clock() - started,
     )
 
 
@@ -184,35 +204,34 @@ def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
     inner = hull(choices)
     relaxed = solution.continuous if inner is solution.instance else solve(inner)
     point, is_repaired = nearest(choices, relaxed.tokens)
-    return solution.replace(
+    return proven_answer(
+        point,
+        solution.upper_bound - float(certified_objective(point)),
+        instance=solution.instance,
+        domains=solution.domains,
+        continuous=solution.continuous,
         method="nearest",
-        choice=point.tokens,
-        domain_gap=solution.upper_bound - float(certified_objective(point)),
+        ended=Ended.CONVERGED,
+        tolerance=_held_to(point, solution.tolerance),
         neighbors_gap=None,
-        is_exact=False,
         is_repaired=is_repaired,
         solve_time=time.perf_counter() - started,
     )
 
 
-def _limits(method: str, tolerance: float | None, time_limit: float) -> tuple[float, float]:
-    """Check the tolerance and the time limit."""
-    wanted = _TOLERANCES.get(method, 0.0)
-    if tolerance is not None:
-        wanted = nonnegative_number("tolerance", tolerance)
-    if time_limit != math.inf:
-        time_limit = positive_number("time_limit", time_limit, "seconds")
-    return wanted, time_limit
+def _held_to(point: Evaluation, tolerance: float) -> float:
+    """The relative gap that an answer is held to: no bound is sharper than rounding allows."""
+    rounding = _ALLOWANCES * float(rounding_allowance(point))
+    return min(max(tolerance, float(relative_gap(rounding, point.scale))), LARGEST_TOLERANCE)
 
 
-def _relaxation(choices: Choices) -> tuple[Solution | None, Evaluation | None]:
-    """The continuous answer, and the optimum between the least and the largest choices."""
+def _relaxation(choices: Choices) -> tuple[Solution | None, Solution | None]:
+    """The continuous answer, and that between the least and the largest choices."""
     if choices.is_level.any():
         return None, None
     continuous = solve(choices.instance)
     inner = hull(choices)
-    relaxed = continuous if inner is choices.instance else solve(inner)
-    return continuous, relaxed.certificate.evaluation
+    return continuous, continuous if inner is choices.instance else solve(inner)
 
 
 def _start(choices: Choices, relaxed: FloatArray) -> FloatArray:

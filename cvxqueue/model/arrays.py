@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.shown import shown
 
 __all__ = [
     "JENSEN_SLACK",
@@ -16,9 +17,15 @@ __all__ = [
     "ROUNDING_OF_ONE",
     "ArrayData",
     "FloatArray",
+    "InputData",
+    "LawData",
+    "ReadOnlyArrays",
     "common_arrays",
     "first_place",
     "float_array",
+    "frozen",
+    "frozen_tuple",
+    "is_frozen",
     "kept",
     "nonnegative_number",
     "number_array",
@@ -43,17 +50,30 @@ _Owner = TypeVar("_Owner")
 _Value = TypeVar("_Value")
 
 
-class ArrayData:
-    """Base of the frozen dataclasses that hold arrays.
+class ReadOnlyArrays:
+    """Base of frozen dataclasses whose arrays nobody can write to, and neither in a copy."""
 
-    Two objects are equal when they are of one class and all their fields are equal; equal objects
-    have equal hashes. Copies and unpickled objects go through the constructor, so their arrays are
-    checked and read-only as well.
-    """
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and not is_frozen(value):
+                vars(self)[name] = frozen(value.copy())
 
     def _fields(self) -> dict[str, Any]:
-        names: dict[str, Any] = type(self).__dataclass_fields__  # type: ignore[attr-defined]
+        kind = type(self)
+        names: Any = getattr(kind, "__dataclass_fields__", kind.__annotations__)
         return {name: getattr(self, name) for name in names}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _construct, (type(self), self._fields())
+
+
+class ArrayData(ReadOnlyArrays):
+    """Base of the frozen dataclasses that hold arrays, and are compared by them.
+
+    Two objects are equal when they are of one class and all their fields are equal; equal objects
+    have equal hashes. Copies and unpickled objects go through the constructor, so their fields are
+    checked as new data are, and what is computed from them is computed again.
+    """
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -64,15 +84,15 @@ class ArrayData:
     def __hash__(self) -> int:
         return hash((type(self), *(_hashable(value) for value in self._fields().values())))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _construct, (type(self), self._fields())
+    def __setstate__(self, state: object) -> None:
+        raise InvalidInputError(
+            f"a pickle sets the attributes of {type(self).__name__} past its constructor: nothing "
+            "is proven of those; make the object anew"
+        )
 
-    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
-        """Return an unchecked copy with `function` applied to every array."""
-        copied = object.__new__(type(self))
-        for name, value in self._fields().items():
-            copied.__dict__[name] = function(value) if isinstance(value, np.ndarray) else value
-        return copied
+
+class InputData(ArrayData):
+    """Base of what people make: a copy may have other data, checked like the first."""
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields replaced; everything is checked again.
@@ -90,17 +110,59 @@ class ArrayData:
         unknown = sorted(set(changes) - set(self._fields()))
         if unknown:
             raise InvalidInputError(
-                f"{type(self).__name__} has no field {unknown[0]!r}; its fields are "
+                f"{type(self).__name__} has no field {shown(unknown[0])}; its fields are "
                 f"{', '.join(self._fields())}"
             )
         return type(self)(**{**self._fields(), **changes})
 
 
+class LawData(InputData):
+    """Base of laws by type, of which the formulas take parts."""
+
+    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
+        """Return an unchecked copy with `function` applied to every array."""
+        copied = object.__new__(type(self))
+        for name, value in self._fields().items():
+            copied.__dict__[name] = (
+                frozen(function(value)) if isinstance(value, np.ndarray) else value
+            )
+        return copied
+
+
+def frozen_tuple(kind: Callable[..., Any], *parts: Any) -> Any:
+    """Return what a pickle brings back as it was: of arrays that nobody can write to."""
+    arrays = (frozen(part.copy()) if isinstance(part, np.ndarray) else part for part in parts)
+    return kind(*arrays)
+
+
+_Array = TypeVar("_Array")
+
+
+def frozen(array: _Array) -> _Array:
+    """Return the array itself, read-only from now on, and so is what it is a view of.
+
+    What is no array is left alone.
+    """
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.flags.writeable = False
+        part = part.base
+    return array
+
+
+def is_frozen(array: NDArray[Any]) -> bool:
+    """Whether nobody can write to the array, not even through what it is a view of."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        if part.flags.writeable:
+            return False
+        part = part.base
+    return part is None
+
+
 def read_only(array: FloatArray) -> FloatArray:
     """Return a read-only copy of an array that need not be finite."""
-    copied = np.array(array, dtype=np.float64)
-    copied.flags.writeable = False
-    return copied
+    return frozen(np.array(array, dtype=np.float64))
 
 
 class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
@@ -126,8 +188,8 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
         if owner is None:
             return self
         value = self._function(owner)
-        if isinstance(value, np.ndarray):
-            value.flags.writeable = False
+        for part in value if isinstance(value, tuple) else (value,):
+            frozen(part)
         owner.__dict__[self._name] = value
         return value
 
@@ -171,10 +233,10 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         raw = np.asarray(value)
     except ValueError:
         raise InvalidInputError(
-            Entry(name), f" must be {wanted}, got a ragged list: {value!r:.80}"
+            Entry(name), f" must be {wanted}, got a ragged list: {shown(value)}"
         ) from None
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(Entry(name), f" must be {wanted}, got {value!r:.80}")
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {shown(value)}")
     return raw
 
 
@@ -212,7 +274,7 @@ def float_array(
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
         raw = raw[0]
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
-    array = raw.astype(np.float64) + 0.0
+    array = frozen(np.asarray(raw.astype(np.float64) + 0.0))
     require(name, array, np.isfinite(array), "must be finite")
     if length is not None:
         if array.ndim and array.shape[-1] != length:
@@ -223,9 +285,7 @@ def float_array(
             )
         if array.ndim == 0:
             # One number, however many types there are.
-            return np.broadcast_to(array, (length,))
-    array = np.asarray(array)
-    array.flags.writeable = False
+            return frozen(np.broadcast_to(array, (length,)))
     return array
 
 
@@ -275,11 +335,11 @@ def whole_number(name: str, value: Any, *, least: int, unit: str) -> int:
 def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
     """Return a list of strings as a tuple, or raise an error that names the entry."""
     if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-        raise InvalidInputError(f"{name} must be a list of strings, got {value!r:.80}")
+        raise InvalidInputError(f"{name} must be a list of strings, got {shown(value)}")
     for position, entry in enumerate(value):
         if not isinstance(entry, str):
             raise InvalidInputError(
-                Entry(name, (position,)), f" must be a string, got {entry!r:.80}"
+                Entry(name, (position,)), f" must be a string, got {shown(entry)}"
             )
     return tuple(str(entry) for entry in value)
 

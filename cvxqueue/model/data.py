@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import FloatArray, first_place, kept, require
+from cvxqueue.model.arrays import ArrayData, FloatArray, first_place, frozen, kept, require
 from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
@@ -34,7 +34,7 @@ def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
     return rows
 
 
-class ModelData:
+class ModelData(ArrayData):
     """The data of a model, unchecked; `Instance` is the one that people make.
 
     Nothing has a default here, so that nothing is forgotten.
@@ -84,11 +84,24 @@ class ModelData:
         charges: tuple[Charge, ...],
         couplings: tuple[CouplingConstraint, ...],
     ) -> None:
-        self.arrival_rate, self.accuracy_weight = arrival_rate, accuracy_weight
-        self.probabilities, self.importance = probabilities, importance
-        self.lower, self.upper = lower, upper
-        self.service, self.accuracy, self.queue = service, accuracy, queue
-        self.charges, self.couplings = charges, couplings
+        vars(self).update(
+            arrival_rate=arrival_rate,
+            accuracy_weight=accuracy_weight,
+            probabilities=probabilities,
+            importance=importance,
+            lower=lower,
+            upper=upper,
+            service=service,
+            accuracy=accuracy,
+            queue=queue,
+            charges=charges,
+            couplings=couplings,
+        )
+        for value in vars(self).values():
+            frozen(value)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} of a model cannot be assigned: make another model")
 
     def require_allowed(self) -> None:
         """Raise an error that names the first entry of the arrays that is out of range.
@@ -142,6 +155,17 @@ class ModelData:
     def benefit(self) -> AccuracyCurve:
         """α w (p − p(0)): what the thinking of each type is worth, in seconds."""
         return self.accuracy.weighted(self.accuracy_value)
+
+    @kept
+    def most_benefit(self) -> FloatArray:
+        """α Σ π w, in seconds, shape (...): more than tokens can add to the benefit."""
+        most: FloatArray = np.vecdot(self.probabilities, self.accuracy_value)
+        return most
+
+    @cached_property
+    def added_benefit(self) -> FloatArray:
+        """What the most tokens add to the benefit of the least, in seconds, shape (...)."""
+        return self.evaluate(self.upper).benefit - self.lowest.benefit
 
     def boxed(self, tokens: FloatArray) -> FloatArray:
         """Return the nearest tokens in the box; NaN stays."""

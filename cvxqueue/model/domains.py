@@ -14,12 +14,14 @@ from cvxqueue.model.arrays import (
     JENSEN_SLACK,
     LARGEST_COUNT,
     ROUNDING_OF_ONE,
-    ArrayData,
     FloatArray,
+    InputData,
     float_array,
+    frozen,
     require,
     whole_number,
 )
+from cvxqueue.shown import shown
 
 __all__ = [
     "Domain",
@@ -82,7 +84,7 @@ class ZeroOrAtLeast:
 
 
 @dataclass(frozen=True, eq=False)
-class Menu(ArrayData):
+class Menu(InputData):
     """A list of token counts to choose from.
 
     Parameters
@@ -102,13 +104,11 @@ class Menu(ArrayData):
         counts = np.atleast_1d(float_array("menu.tokens", tokens))
         is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= LARGEST_COUNT)
         require("menu.tokens", counts, is_count, "must be a whole number from 0 to 2^53")
-        ordered = np.unique(counts)
-        ordered.flags.writeable = False
-        object.__setattr__(self, "tokens", ordered)
+        object.__setattr__(self, "tokens", frozen(np.unique(counts)))
 
 
 @dataclass(frozen=True, eq=False)
-class LevelMenu(ArrayData):
+class LevelMenu(InputData):
     """Levels of effort with an accuracy and service moments of their own, as measured.
 
     A level has no token count: the accuracy curve, the service law and the box of its type in the
@@ -194,7 +194,7 @@ class Domains:
             if not isinstance(domain, Domain):
                 raise InvalidInputError(
                     f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
-                    f"Menu(...) or LevelMenu(...), got {domain!r:.80}"
+                    f"Menu(...) or LevelMenu(...), got {shown(domain)}"
                 )
 
     @classmethod
@@ -225,7 +225,7 @@ class Domains:
             if isinstance(given, str) or not isinstance(given, Sequence):
                 raise InvalidInputError(
                     "domains must be a domain such as Integers(), or one for each type, "
-                    f"got {given!r:.80}"
+                    f"got {shown(given)}"
                 )
             each = tuple(given)
         if len(each) != size:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray, kept
+from cvxqueue.model.arrays import FloatArray, frozen_tuple, kept
 from cvxqueue.model.queue import Prices, PriceSlopes
 from cvxqueue.model.summation import accurate_sum
 
@@ -19,6 +19,9 @@ __all__ = ["LEAST_IDLE", "Evaluation"]
 
 LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
 """What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
+# Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of
+# what a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
+_LEAST_SCALE = 0.01
 # More than rounding takes from a service time, or from the tokens that it leaves.
 _ROUNDED_UP = 1.0 + 1e-12
 
@@ -35,9 +38,20 @@ class Evaluation:
         here: ask `is_stable` first.
     """
 
+    instance: ModelData
+    tokens: FloatArray
+
     def __init__(self, instance: ModelData, tokens: FloatArray) -> None:
-        self.instance = instance
-        self.tokens = tokens
+        vars(self).update(instance=instance, tokens=tokens)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (Evaluation, self.instance, self.tokens)
+
+    def __setstate__(self, state: object) -> None:
+        self.__setattr__("state", state)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} follows from the instance and the tokens: evaluate others")
 
     def __repr__(self) -> str:
         return f"Evaluation(tokens of shape {self.tokens.shape})"
@@ -50,8 +64,8 @@ class Evaluation:
                 yield self
             else:
                 part = Evaluation(data, self.tokens[..., place])
-                part.idle, part.prices = self.idle, self.prices
-                part.reach = self.reach[..., place]
+                reach = self.reach[..., place]
+                vars(part).update(idle=self.idle, prices=self.prices, reach=reach)
                 yield part
 
     def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
@@ -137,8 +151,17 @@ class Evaluation:
 
     @kept
     def scale(self) -> FloatArray:
-        """α Σ π w p + T, in seconds: the size of what the objective is a difference of."""
-        return self.benefit + self.mean_system_time
+        """α Σ π w p + T, in seconds: the size of what the objective is a difference of.
+
+        Without base times and without accuracy at no tokens both are zero there, and next to zero
+        nearby, while rounding still moves a marginal cost by its share, and a response by that
+        share of what tokens bring. So the scale is no less than a hundredth of what the box can add
+        to the benefit, which changes with the units as the objective does.
+        """
+        size = self.benefit + self.mean_system_time
+        if (size >= _LEAST_SCALE * self.instance.most_benefit).all():
+            return size
+        return np.maximum(size, _LEAST_SCALE * self.instance.added_benefit)
 
     @kept
     def prices(self) -> Prices:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import at_least, at_most
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array
+from cvxqueue.model.arrays import FloatArray, InputData, float_array
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     BoxConstraint,
@@ -18,6 +18,7 @@ from cvxqueue.model.constraints import (
     Terms,
     probability,
 )
+from cvxqueue.shown import shown
 
 if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
@@ -88,7 +89,7 @@ class MinMeanAccuracy(CouplingConstraint):
 
 
 @dataclass(frozen=True, eq=False)
-class MinAccuracy(ArrayData, BoxConstraint):
+class MinAccuracy(InputData, BoxConstraint):
     """Accuracy p of a type, or of every type, ≥ accuracy: a lower bound on its tokens.
 
     Parameters
@@ -108,12 +109,12 @@ class MinAccuracy(ArrayData, BoxConstraint):
         array = float_array("MinAccuracy: accuracy", accuracy)
         if not np.all((array >= 0.0) & (array <= 1.0)):
             raise InvalidInputError(
-                f"MinAccuracy: accuracy = {accuracy!r:.80} must lie in [0, 1] (a probability)"
+                f"MinAccuracy: accuracy = {shown(accuracy)} must lie in [0, 1] (a probability)"
             )
         kinds = str | int | np.integer
         if type is not None and (isinstance(type, bool) or not isinstance(type, kinds)):
             raise InvalidInputError(
-                f"MinAccuracy: type = {type!r:.80} must be the name or the position of a type"
+                f"MinAccuracy: type = {shown(type)} must be the name or the position of a type"
             )
         if type is not None and array.ndim:
             raise InvalidInputError("MinAccuracy: accuracy must be one number where type is given")
@@ -153,7 +154,7 @@ class MinAccuracy(ArrayData, BoxConstraint):
         floor = float(self._floors(instance)[position])
         most = float(instance.accuracy.value(instance.max_tokens)[position])
         return (
-            f"{Entry('accuracy', (position,))} of {instance.type_name(position)!r} must be "
+            f"{Entry('accuracy', (position,))} of {shown(instance.type_name(position))} must be "
             f"≥ {floor!r}, and is at most {at_most(most, 9)}, at max_tokens; lower the floor to "
             f"{at_least(most, 6)} or less, or raise max_tokens"
         )
@@ -164,13 +165,13 @@ def _position(instance: Instance, of: str | int) -> int:
         if instance.names is None or of not in instance.names:
             known = "no names" if instance.names is None else ", ".join(instance.names[:20])
             raise InvalidInputError(
-                f"constraints: MinAccuracy: type = {of!r} is not the name of a type; the instance "
-                f"has {known}"
+                f"constraints: MinAccuracy: type = {shown(of)} is not the name of a type; the "
+                f"instance has {known}"
             )
         return instance.names.index(of)
     if not 0 <= of < instance.size:
         raise InvalidInputError(
-            f"constraints: MinAccuracy: type = {of!r} must be the position of one of the "
+            f"constraints: MinAccuracy: type = {shown(of)} must be the position of one of the "
             f"{instance.size} types, from 0"
         )
     return int(of)

@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.arrays import (
-    ArrayData,
     FloatArray,
+    InputData,
     float_array,
+    frozen_tuple,
+    is_frozen,
     number_array,
     read_only,
     real_number,
@@ -28,6 +30,7 @@ from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.service import ServiceLaw
+from cvxqueue.shown import shown
 
 __all__ = ["Instance", "Metrics", "require_instance"]
 
@@ -54,9 +57,12 @@ class Metrics(NamedTuple):
     mean_system_time: FloatArray
     """Mean time between arrival and departure."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (type(self), *self)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Instance(ArrayData, ModelData):
+class Instance(InputData, ModelData):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
@@ -176,7 +182,7 @@ class Instance(ArrayData, ModelData):
             ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),
         ):
             if isinstance(law, type) or not hasattr(law, "broadcast"):
-                raise InvalidInputError(f"{field} must be {kinds}, got {law!r:.80}")
+                raise InvalidInputError(f"{field} must be {kinds}, got {shown(law)}")
             data = law.broadcast(length)
             if len(data.shape) > 1:
                 raise InvalidInputError(
@@ -185,7 +191,7 @@ class Instance(ArrayData, ModelData):
                 )
             keep(field, data)
         if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
-            raise InvalidInputError(f"queue must be a queue such as FIFO(), got {queue!r:.80}")
+            raise InvalidInputError(f"queue must be a queue such as FIFO(), got {shown(queue)}")
         keep("queue", FIFO() if queue is None else queue)
 
         keep("names", None if names is None else _distinct_names(names, length))
@@ -193,7 +199,7 @@ class Instance(ArrayData, ModelData):
         self._keep_constraints(constraints)
         for field, text in (("name", name), ("description", description)):
             if not isinstance(text, str):
-                raise InvalidInputError(f"{field} must be a string, got {text!r:.80}")
+                raise InvalidInputError(f"{field} must be a string, got {shown(text)}")
             keep(field, text)
         keep("sources", text_tuple("sources", sources))
 
@@ -260,14 +266,14 @@ class Instance(ArrayData, ModelData):
         """Check the constraints and cut the box to what they leave of it."""
         if isinstance(constraints, Constraint) or not isinstance(constraints, Sequence):
             raise InvalidInputError(
-                f"constraints must be a list of constraints, got {constraints!r:.80}"
+                f"constraints must be a list of constraints, got {shown(constraints)}"
             )
         lower, upper = self.min_tokens, self.max_tokens
         for place, constraint in enumerate(constraints):
             if not isinstance(constraint, Constraint):
                 raise InvalidInputError(
                     f"constraints[{place}] must be a constraint such as MaxMeanSystemTime(2.0), "
-                    f"got {constraint!r:.80}"
+                    f"got {shown(constraint)}"
                 )
             constraint.require_allowed(self)
             if isinstance(constraint, BoxConstraint):
@@ -293,7 +299,7 @@ class Instance(ArrayData, ModelData):
         Parameters
         ----------
         tokens : array_like, shape (..., N)
-            Copied, unless it is a read-only array of float64.
+            Copied, unless it is an array of float64 that nobody can write to.
 
         Raises
         ------
@@ -301,8 +307,8 @@ class Instance(ArrayData, ModelData):
             If they are not numbers, or the last axis is not N long.
         """
         array = self._numbers("tokens", tokens)
-        is_frozen = array.dtype == _FLOAT64 and not array.flags.writeable
-        return Evaluation(self, array if is_frozen else read_only(array))
+        is_safe = array.dtype == _FLOAT64 and is_frozen(array)
+        return Evaluation(self, array if is_safe else read_only(array))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""
@@ -425,7 +431,7 @@ class Instance(ArrayData, ModelData):
         return point
 
     def __repr__(self) -> str:
-        label = f"{self.name!r}, " if self.name else ""
+        label = f"{shown(self.name)}, " if self.name else ""
         return (
             f"Instance({label}{self.size} type{'s' * (self.size != 1)}, "
             f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
@@ -449,11 +455,11 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
         raise InvalidInputError(Entry("names", (kept.index(""),)), " must not be empty")
     if len(set(kept)) != length:
         repeated = next(entry for entry in kept if kept.count(entry) > 1)
-        raise InvalidInputError(f"names must be distinct, got {repeated!r} more than once")
+        raise InvalidInputError(f"names must be distinct, got {shown(repeated)} more than once")
     return kept
 
 
 def require_instance(instance: object) -> None:
     """Raise an error where an argument called ``instance`` is none."""
     if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {instance!r:.80}")
+        raise InvalidInputError(f"instance must be an Instance, got {shown(instance)}")

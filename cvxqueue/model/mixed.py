@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, kept, require
+from cvxqueue.model.arrays import FloatArray, LawData, float_array, frozen, kept, require
+from cvxqueue.shown import shown
 
 __all__ = ["MixedAccuracy"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class MixedAccuracy(ArrayData):
+class MixedAccuracy(LawData):
     """Curves of several classes, and which of them each type has.
 
     Parameters
@@ -58,8 +59,7 @@ class MixedAccuracy(ArrayData):
         order = np.argsort(firsts)
         kinds = [given[position] for position in order]
         places = np.argsort(order)[named]
-        places.flags.writeable = False
-        object.__setattr__(self, "which", places)
+        object.__setattr__(self, "which", frozen(places))
         spread = tuple(
             _spread(f"accuracy.curves[{order[position]}]", curve, places == position)
             for position, curve in enumerate(kinds)
@@ -77,7 +77,7 @@ class MixedAccuracy(ArrayData):
         """Where the types of each curve are, and the curve of these alone."""
         groups: list[tuple[Place, Any]] = []
         for position, curve in enumerate(self.curves):
-            own = np.flatnonzero(self.which == position)
+            own = frozen(np.flatnonzero(self.which == position))
             if own.size == self.which.size:
                 return ((slice(None), curve),)
             if own.size:
@@ -117,7 +117,7 @@ class MixedAccuracy(ArrayData):
         copied = object.__new__(type(self))
         # The curve of a type is the same in all instances of a batch.
         one = which if which.ndim == 1 else which[0] if which.shape[0] else self.which
-        copied.__dict__["which"] = one.astype(np.intp)
+        copied.__dict__["which"] = frozen(one.astype(np.intp))
         copied.__dict__["curves"] = tuple(curve.mapped(function) for curve in self.curves)
         return copied
 
@@ -197,12 +197,12 @@ class MixedAccuracy(ArrayData):
 
 def _checked_curves(curves: Any) -> list[AccuracyCurve]:
     if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
-        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {curves!r:.80}")
+        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {shown(curves)}")
     for position, curve in enumerate(curves):
         if isinstance(curve, type) or not hasattr(curve, "inverse_slope"):
             raise InvalidInputError(
                 f"accuracy.curves[{position}] must be an accuracy curve such as "
-                f"SaturatingExponential, got {curve!r:.80}"
+                f"SaturatingExponential, got {shown(curve)}"
             )
         if isinstance(curve, MixedAccuracy):
             raise InvalidInputError(
@@ -238,7 +238,7 @@ def _spread(name: str, curve: Any, is_own: NDArray[np.bool_]) -> Any:
             f"{is_own.size}, got {size}"
         )
     alone = curve if size == own.size else _taken(curve, own)
-    if isinstance(alone, ArrayData):
+    if isinstance(alone, LawData):
         # Points that only other types needed are left out, so that equal mixtures are equal.
         alone = alone.replace()
     return _taken(alone, np.where(is_own, np.cumsum(is_own) - 1, 0))
@@ -246,10 +246,4 @@ def _spread(name: str, curve: Any, is_own: NDArray[np.bool_]) -> Any:
 
 def _taken(curve: Any, which: NDArray[np.intp]) -> Any:
     """Return the curve of some types."""
-
-    def take(array: FloatArray) -> FloatArray:
-        taken: FloatArray = array[..., which]
-        taken.flags.writeable = False
-        return taken
-
-    return curve.mapped(take)
+    return curve.mapped(lambda array: array[..., which])

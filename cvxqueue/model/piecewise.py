@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
-    ArrayData,
     FloatArray,
+    LawData,
     first_place,
+    frozen,
     kept,
     read_only,
     require,
@@ -34,7 +35,7 @@ _MUCH = 0.01
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class PiecewiseLinear(ArrayData):
+class PiecewiseLinear(LawData):
     """Accuracy between measured points: their least nondecreasing concave majorant.
 
     Measured accuracies scatter, and the least concave curve that is nowhere below them is what the
@@ -211,8 +212,9 @@ class PiecewiseLinear(ArrayData):
         copied = object.__new__(type(self))
         for name in ("tokens", "accuracy"):
             points = np.moveaxis(getattr(self, name), -1, 0)
-            copied.__dict__[name] = np.moveaxis(each(points), 0, -1)
-        copied.__dict__["_corners"] = Corners(*map(each, self._corners))
+            copied.__dict__[name] = frozen(np.moveaxis(each(points), 0, -1))
+        corners = (frozen(each(part)) for part in self._corners)
+        copied.__dict__["_corners"] = Corners(*corners)
         return copied
 
     def weighted(self, value: FloatArray) -> PiecewiseLinear:
@@ -325,9 +327,9 @@ class _Weighted(PiecewiseLinear):
     def __init__(self, curve: PiecewiseLinear, value: FloatArray) -> None:
         self.__dict__.update(
             _curve=curve,
-            _value=value,
+            _value=frozen(value),
             breakpoints=curve.breakpoints,
-            segment_slopes=value * curve.segment_slopes,
+            segment_slopes=frozen(value * curve.segment_slopes),
         )
 
     @kept

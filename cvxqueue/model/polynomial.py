@@ -7,12 +7,12 @@ from typing import Self
 
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import ArrayData, FloatArray, common_arrays, float_array, require
+from cvxqueue.model.arrays import FloatArray, LawData, common_arrays, float_array, require
 
 __all__ = ["PolynomialService"]
 
 
-class PolynomialService(ArrayData):
+class PolynomialService(LawData):
     """A law whose mean is a polynomial of the tokens that rises from 0 on: none is negative."""
 
     base: FloatArray

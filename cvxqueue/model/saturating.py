@@ -17,11 +17,12 @@ from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     ROUNDING_OF_ONE,
-    ArrayData,
     FloatArray,
+    LawData,
     common_arrays,
     first_place,
     float_array,
+    frozen,
     read_only,
     require,
 )
@@ -32,7 +33,7 @@ _ZERO = read_only(np.zeros(()))
 _PROBABILITY = "must be ≥ 0 (a probability)"
 
 
-class SaturatingCurve(ArrayData, ABC):
+class SaturatingCurve(LawData, ABC):
     """A curve p(l) = floor + gain · (1 − exp(−H(l))) with parameters of H that are positive."""
 
     floor: FloatArray
@@ -106,7 +107,7 @@ class SaturatingCurve(ArrayData, ABC):
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
         curve = object.__new__(type(self))
         fields: dict[str, Any] = self._fields()
-        curve.__dict__.update(fields, floor=_ZERO, gain=value * self.gain)
+        curve.__dict__.update(fields, floor=_ZERO, gain=frozen(value * self.gain))
         return curve
 
     def value(self, tokens: ArrayLike) -> FloatArray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cvxqueue.certificates import relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.plots.style import GRAY, PALETTE, label_positions, new_axes, power_of_ten
@@ -106,8 +107,8 @@ def _path(solution: Solution) -> tuple[FloatArray, FloatArray]:
     """Iteration numbers and relative gaps, thinned evenly for a logarithmic axis."""
     iterations = np.array([row.iteration for row in solution.history], dtype=np.float64)
     # One scale for the whole path, that of the answer, so that its last point is the gap reported.
-    scale = solution.certificate.scale or 1.0
-    gaps = np.array([row.gap for row in solution.history], dtype=np.float64) / scale
+    scale = solution.certificate.scale
+    gaps = relative_gap(np.array([row.gap for row in solution.history]), scale)
     if iterations.size > _POINTS:
         spaced = np.geomspace(1.0, iterations.size, _POINTS).round().astype(np.intp) - 1
         kept = np.unique(spaced)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, frozen, read_only
 from cvxqueue.model.plain import plain
 
 __all__ = ["FEWEST_SEEN", "BatchSums", "Estimate", "estimate_of", "spread_of", "wilson"]
@@ -190,10 +190,13 @@ class BatchSums:
         steering: tuple[int, int],
     ) -> None:
         self.confidence = confidence
-        self.parts = list(parts)
+        self.parts = tuple(map(read_only, parts))
         self._steering = steering
-        self.rows = np.concatenate(self.parts)
+        self.rows = frozen(np.concatenate(self.parts))
         self.correlation = self._correlation()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BatchSums, (self.parts, self.confidence, self._steering)
 
     @property
     def is_correlated(self) -> bool:

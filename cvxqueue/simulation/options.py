@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number
+from cvxqueue.shown import shown
 from cvxqueue.simulation.clock import require_dates
 
 __all__ = ["Options", "Progress", "whole_number"]
@@ -63,10 +64,10 @@ class Options:
             relative_half_width = real_number("relative_half_width", relative_half_width)
             if relative_half_width <= 0:
                 raise InvalidInputError(
-                    f"relative_half_width = {relative_half_width!r} must be > 0"
+                    f"relative_half_width = {shown(relative_half_width)} must be > 0"
                 )
         if progress is not None and not callable(progress):
-            raise InvalidInputError(f"progress must be a callable, got {progress!r:.80}")
+            raise InvalidInputError(f"progress must be a callable, got {shown(progress)}")
         warm_up = None if warm_up is None else whole_number("warm_up", warm_up, 0)
         if warm_up is not None and trace is not None and warm_up > len(trace) - 2:
             raise InvalidInputError(
@@ -151,7 +152,7 @@ def whole_number(name: str, value: int, least: int) -> int:
     """Return a whole number that is large enough, or raise an error that names it."""
     number = real_number(name, value)
     if number < least or number != int(number):
-        raise InvalidInputError(f"{name} = {value!r} must be a whole number ≥ {least}")
+        raise InvalidInputError(f"{name} = {shown(value)} must be a whole number ≥ {least}")
     return int(number)
 
 
@@ -160,6 +161,6 @@ def _seed(seed: object) -> np.random.SeedSequence:
         return np.random.SeedSequence(seed.integers(0, 1 << 32, size=4).tolist())
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise InvalidInputError(
-            f"seed = {seed!r:.80} must be a whole number ≥ 0 or a numpy.random.Generator"
+            f"seed = {shown(seed)} must be a whole number ≥ 0 or a numpy.random.Generator"
         )
     return np.random.SeedSequence(int(seed))

@@ -7,6 +7,7 @@ from typing import Any
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.plain import plain
+from cvxqueue.shown import shown
 
 __all__ = ["FittedParameter", "require_confidence"]
 
@@ -51,7 +52,7 @@ class FittedParameter:
 def require_confidence(confidence: float) -> float:
     """Return a confidence level, or say what is wrong with it."""
     if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise InvalidInputError(f"confidence = {confidence!r:.80} must be a number in (0, 1)")
+        raise InvalidInputError(f"confidence = {shown(confidence)} must be a number in (0, 1)")
     if not 0.0 < confidence < 1.0:
-        raise InvalidInputError(f"confidence = {confidence!r} must be in (0, 1)")
+        raise InvalidInputError(f"confidence = {shown(confidence)} must be in (0, 1)")
     return float(confidence)

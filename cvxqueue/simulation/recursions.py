@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw
 
@@ -134,8 +135,16 @@ class VacationRecursion(Ordered):
         np.negative(depth, out=depth)
         levels = np.array([self._to_go])
         while levels[-1] <= depth[-1]:
-            count = int((depth[-1] - levels[-1]) / self._law.mean) + 8
-            more = np.empty(count)
+            to_come = float(depth[-1] - levels[-1]) / self._law.mean
+            if to_come + levels.size > _MOST_VACATIONS:
+                raise InvalidInputError(
+                    f"queue.mean = {self._law.mean!r} s is too short, or queue.second_moment too "
+                    f"large, to be simulated: more than {_MOST_VACATIONS} vacations would begin "
+                    f"within {len(arrivals)} arrivals; simulate longer or steadier vacations, or "
+                    "cq.FIFO, to whose waiting time they add E[V²]/(2 E[V])"
+                )
+            # Most of very uneven lengths are next to nothing: what is drawn doubles at least.
+            more = np.empty(max(int(to_come) + 8, levels.size))
             self._law.draw(self._generator, more)
             more[0] += levels[-1]
             levels = np.concatenate((levels, np.cumsum(more)))
@@ -235,6 +244,8 @@ class SharedServer(Recursion):
         )
 
 
+# Vacations that are drawn for a block of arrivals, of eight bytes each.
+_MOST_VACATIONS = 10_000_000
 # A few roundings of a clock, relative to it.
 _CLOCK_ROUNDING = 16.0 * float(np.finfo(np.float64).eps)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.stream import Columns
 from cvxqueue.simulation.theory import ENOUGH_TERMS, TheoryCheck, check_simulation
@@ -28,7 +28,7 @@ _PLAIN = FIFO, ProcessorSharing
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Simulation:
+class Simulation(ReadOnlyArrays):
     """Estimates of what an operator would measure at an allocation.
 
     Parameters

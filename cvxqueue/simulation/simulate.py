@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.shown import shown
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.histogram import quantile
@@ -171,7 +172,7 @@ def compare(
         allocations = list(np.atleast_1d(allocations))
     if isinstance(allocations, str) or not isinstance(allocations, Sequence):
         raise InvalidInputError(
-            f"allocations must be a list of tokens for each, got {allocations!r:.80}"
+            f"allocations must be a list of tokens for each, got {shown(allocations)}"
         )
     if not allocations:
         raise InvalidInputError("allocations must have at least one entry, got none")

@@ -20,6 +20,7 @@ from cvxqueue.model import (
     Vacations,
 )
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 from cvxqueue.simulation.arrivals import BatchGaps, Gaps, RenewalGaps, TraceGaps
 from cvxqueue.simulation.histogram import Histogram
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
@@ -50,7 +51,7 @@ def check_queue(instance: Instance) -> None:
     if not isinstance(instance.queue, _QUEUES):
         known = ", ".join(queue.__name__ for queue in _QUEUES)
         raise InvalidInputError(
-            f"queue = {instance.queue!r:.80} cannot be simulated; those that can are {known}"
+            f"queue = {shown(instance.queue)} cannot be simulated; those that can are {known}"
         )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AffineService, Instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 
 __all__ = ["ServiceTimes", "TypeSampler"]
 
@@ -71,8 +72,8 @@ class ServiceTimes:
             self._fixed, self._scv = self.mean, np.zeros_like(self.mean)
         else:
             raise InvalidInputError(
-                f"service = {instance.service!r:.80} has random times of a law that the simulation "
-                "does not know; it knows AffineService and every law with fixed times"
+                f"service = {shown(instance.service)} has random times of a law that the "
+                "simulation does not know; it knows AffineService and every law with fixed times"
             )
         self._used = self.mean - self._fixed
         self.is_random = bool((self._scv > 0).any())

@@ -11,6 +11,7 @@ from cvxpy.reductions.solvers.defines import INSTALLED_CONIC_SOLVERS, SOLVER_MAP
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["Answer", "BackEnd", "Rung", "checked_options", "find_back_end"]
@@ -171,17 +172,17 @@ def find_back_end(solver: str) -> BackEnd:
     """
     if str(solver) not in SOLVER_MAP_CONIC:
         raise InvalidInputError(
-            f"unknown conic solver {solver!r}: {nearest(str(solver), SOLVER_MAP_CONIC)}"
+            f"unknown conic solver {shown(solver)}: {nearest(solver, SOLVER_MAP_CONIC)}"
         )
     if solver not in INSTALLED_CONIC_SOLVERS:
         raise MissingDependencyError(
-            f"conic solver {solver!r} is not installed; installed: "
+            f"conic solver {shown(solver)} is not installed; installed: "
             f"{', '.join(name for name in INSTALLED_CONIC_SOLVERS if _has_cones(name))}"
         )
     if not _has_cones(solver):
         raise InvalidInputError(
-            f"solver {solver!r} does not know exponential and second-order cones; installed ones "
-            f"that do: {', '.join(name for name in INSTALLED_CONIC_SOLVERS if _has_cones(name))}"
+            f"solver {shown(solver)} does not know exponential and second-order cones; those that "
+            f"do: {', '.join(name for name in INSTALLED_CONIC_SOLVERS if _has_cones(name))}"
         )
     return _BACK_ENDS.get(solver, BackEnd)()
 
@@ -202,13 +203,13 @@ def checked_options(
     """
     if given is not None and not isinstance(given, Mapping):
         raise InvalidInputError(
-            f"solver_options must be a mapping of option names to values, got {given!r:.80}"
+            f"solver_options must be a mapping of option names to values, got {shown(given)}"
         )
     options = dict(given or {})
     for option in options:
         if back_end.options is not None and option not in back_end.options:
             raise InvalidInputError(
-                f"{solver} has no option {option!r}: {nearest(str(option), back_end.options)}"
+                f"{solver} has no option {shown(option)}: {nearest(option, back_end.options)}"
             )
     if solver == "CLARABEL":
         _check_clarabel_values(options)
@@ -226,6 +227,6 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
             setattr(settings, option, value)
         except (TypeError, ValueError, OverflowError):
             raise InvalidInputError(
-                f"CLARABEL takes no {option} = {value!r:.80}; its default is "
-                f"{getattr(settings, option)!r:.80}"
+                f"CLARABEL takes no {option} = {shown(value)}; its default is "
+                f"{shown(getattr(settings, option))}"
             ) from None

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.certificates import certified_gap, certified_objective
+from cvxqueue.certificates import certified_gap, relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw, require_instance
-from cvxqueue.model.arrays import FloatArray, float_array, positive_number
+from cvxqueue.model.arrays import FloatArray, float_array, frozen
 from cvxqueue.model.data import ModelData
-from cvxqueue.solution import BatchSolution
+from cvxqueue.shown import shown
+from cvxqueue.solution import ENTRIES, BatchSolution, Claims, allowed_tolerance, claims_of
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
@@ -21,8 +22,6 @@ from cvxqueue.solvers.solve import allowed_iterations
 
 __all__ = ["solve_batch"]
 
-# Entries of an array by type that are worked on at a time: enough to make light of the calls.
-_ENTRIES = 1 << 16
 # The variants that are solved are dropped once this share of the others is left.
 _WORTHWHILE = 0.75
 # Where the data of a variant has its token bounds.
@@ -61,8 +60,8 @@ def solve_batch(
     accuracy : AccuracyCurve, optional
         With arrays of shape (N,) or (B, N).
     tolerance : float, optional
-        Certified gap to reach, relative to α Σ π w p + T; by default the least that float64 can
-        prove, max(1e-12, 16 ε/(1 − ρ)), and 16 times that where curves have kinks.
+        Certified gap to reach, relative to α Σ π w p + T, at most 0.01; by default the least that
+        float64 can prove, max(1e-12, 16 ε/(1 − ρ)), and 16 times that where curves have kinks.
     max_iterations : int, optional
         Limit on the passes over each variant.
 
@@ -96,7 +95,7 @@ def solve_batch(
         )
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)
-    wanted = None if tolerance is None else positive_number("tolerance", tolerance)
+    wanted = None if tolerance is None else allowed_tolerance(tolerance)
     whole, count = _stacked(
         instance,
         {"arrival_rate": arrival_rate, "accuracy_weight": accuracy_weight},
@@ -109,12 +108,21 @@ def solve_batch(
         {"service": service, "accuracy": accuracy},
     )
     answers = _blank(count, instance.size)
-    rows = max(1, _ENTRIES // instance.size)
+    rows = max(1, ENTRIES // instance.size)
     for first in range(0, count, rows):
         places = slice(first, min(first + rows, count))
         part = {name: values[places] for name, values in answers.items()}
         _solve_rows(whole.rows(np.arange(count)[places]), wanted, limit, part)
-    return BatchSolution(**answers, solve_time=time.perf_counter() - started)
+    fields = {name: frozen(answers.pop(name)) for name in ("tokens", "tolerance", "iterations")}
+    batch = object.__new__(BatchSolution)
+    # What has just been proven is not computed again.
+    vars(batch).update(
+        fields,
+        variants=whole,
+        claims=Claims(**{name: frozen(values) for name, values in answers.items()}),
+        solve_time=time.perf_counter() - started,
+    )
+    return batch
 
 
 def _blank(count: int, size: int) -> dict[str, NDArray[Any]]:
@@ -143,7 +151,7 @@ def _stacked(
     fields: dict[str, Any] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in by_instance.items():
-        array = np.asarray(getattr(instance, name)) if value is None else float_array(name, value)
+        array = float_array(name, getattr(instance, name) if value is None else value)
         fields[name] = array
         shapes[name] = array.shape
     for name, value in by_type.items():
@@ -157,7 +165,7 @@ def _stacked(
         own = getattr(instance, name)
         if law is not None and not isinstance(law, type(own)):
             raise InvalidInputError(
-                f"{name} must be {type(own).__name__}, as in the instance, got {law!r:.80}"
+                f"{name} must be {type(own).__name__}, as in the instance, got {shown(law)}"
             )
         chosen = own if law is None else law.broadcast(size)
         fields[name] = chosen
@@ -171,7 +179,7 @@ def _stacked(
     )
     data.require_allowed()
     count = next(iter(counts.values()), 1)
-    data.arrival_rate = np.broadcast_to(data.arrival_rate, (count,))
+    vars(data)["arrival_rate"] = frozen(np.broadcast_to(data.arrival_rate, (count,)))
     return data, count
 
 
@@ -192,19 +200,14 @@ def _solve_rows(
         if not ready.size:
             continue
         point, gap, tolerance = _certified(search.candidate(ready), wanted)
-        is_over = (gap <= tolerance * point.scale) | (search.step[ready] <= STILL) | is_last
+        is_certified = relative_gap(gap, point.scale) <= tolerance
+        is_over = is_certified | (search.step[ready] <= STILL) | is_last
         done = rows[ready[is_over]]
-        with np.errstate(invalid="ignore"):
-            found = {
-                "tokens": point.tokens,
-                "objective": certified_objective(point),
-                "gap": gap,
-                "scale": point.scale,
-                "tolerance": tolerance,
-                "utilization": point.utilization,
-                "mean_service_time": point.mean_service_time,
-                "mean_waiting_time": point.mean_waiting_time,
-            }
+        found = {
+            "tokens": point.tokens,
+            "tolerance": tolerance,
+            **claims_of(point, gap)._asdict(),
+        }
         for name, values in found.items():
             answers[name][done] = values[is_over]
         answers["iterations"][done] = search.passes

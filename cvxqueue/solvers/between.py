@@ -117,8 +117,9 @@ class _Way:
         point = self._data.evaluate(self._tokens + share[..., np.newaxis] * self._step)
         rate, mean = whole.arrival_rate, self._mean + point.mean_service_time
         second = self._second + point.service_time_second_moment
-        point.idle = 1.0 - rate * mean
-        point.prices = whole.queue.prices(rate, mean, second, point.idle)
+        idle = 1.0 - rate * mean
+        # Those of all types, not of these alone.
+        vars(point).update(idle=idle, prices=whole.queue.prices(rate, mean, second, idle))
         error = np.asarray(_UNSURE / point.idle)[..., np.newaxis]
         slope, left, unsure = (np.zeros_like(point.idle) for _ in range(3))
         for (place, data), part in zip(self._data.blocks, point.parts, strict=True):

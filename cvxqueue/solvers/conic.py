@@ -36,6 +36,7 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
+from cvxqueue.shown import shown
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
 from cvxqueue.solvers.direct import solve_cones
@@ -103,7 +104,7 @@ def conic(
     """
     deadline = NEVER if limits is None else limits.deadline
     if not isinstance(polish, bool):
-        raise InvalidInputError(f"polish must be True or False, got {polish!r}")
+        raise InvalidInputError(f"polish must be True or False, got {shown(polish)}")
     # A solver's word for an infeasible program does not say what would do.
     require_attainable(instance, deadline)
     back_end = find_back_end(solver)

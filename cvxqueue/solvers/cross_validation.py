@@ -10,6 +10,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.shown import shown
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
@@ -36,10 +37,13 @@ class CrossValidation:
 
     @property
     def best(self) -> Solution:
-        """The answer with the least certified gap, the first of those that differ by rounding."""
+        """The optimal answer with the least certified gap; where none is optimal, of all.
+
+        The first of those that differ by rounding.
+        """
         # One level for all: the allowances of answers that agree differ in their last digits.
         noise = _NOISE * min(solution.certificate.allowance for solution in self.solutions)
-        return min(self.solutions, key=lambda solution: max(solution.gap, noise))
+        return min(self.solutions, key=lambda it: (not it.is_optimal, max(it.gap, noise)))
 
     @property
     def verdict(self) -> str:
@@ -72,6 +76,7 @@ class CrossValidation:
             {
                 "method": solution.method,
                 "status": solution.status.value,
+                "ended": solution.ended.value,
                 "backend_status": solution.backend_status,
                 "objective": solution.objective,
                 "gap": solution.gap,
@@ -133,7 +138,7 @@ def cross_validate(
     """
     require_instance(instance)
     if isinstance(methods, str):
-        raise InvalidInputError(f"methods must be a sequence of names, got {methods!r}")
+        raise InvalidInputError(f"methods must be a sequence of names, got {shown(methods)}")
     if methods is None:
         methods = [method.name for method in able_methods(instance)]
     names = [find_method(name).name for name in methods]

@@ -1,7 +1,7 @@
-"""The driver: limits, history, timing and the final status of every method, in one loop.
+"""The driver: limits, history, timing and why a method ended, in one loop.
 
 A method proposes allocations and nothing else. It never grades itself: the driver certifies each
-proposal on the instance, keeps the best, and derives the status from the certificate.
+proposal on the instance and keeps the best, and the status follows from the certificate.
 """
 
 from __future__ import annotations
@@ -13,17 +13,14 @@ import numpy as np
 
 from cvxqueue.certificates import (
     Certificate,
-    certified_gap,
-    certified_objective,
-    coupled_gap,
     estimated_multipliers,
     restored,
 )
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray, read_only
-from cvxqueue.solution import Iterate, Solution, Status
+from cvxqueue.model.arrays import FloatArray
+from cvxqueue.solution import Ended, Iterate, Solution
 
 __all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]
 
@@ -111,19 +108,20 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         hold, if nothing is proven of any.
     """
     started = limits.deadline.clock()
-    best, best_gap, best_objective, multipliers = instance.lowest, np.inf, -np.inf, None
+    best: Certificate | None = None
+    best_gap = np.inf
     backend_status, iterations, setup_time = "", 0, 0.0
     history: list[Iterate] = []
-    status = Status.STALLED
+    ended = Ended.STALLED
     while True:
         try:
             proposal = next(proposals, None)
         except BackendError as error:
-            proposal, status = None, Status.NUMERICAL_ERROR
+            proposal, ended = None, Ended.NUMERICAL_ERROR
             backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
         if proposal is None:
             if limits.deadline.is_over:
-                status = Status.TIME_LIMIT
+                ended = Ended.TIME_LIMIT
             break
         iterations += proposal.iterations
         setup_time += proposal.setup_time
@@ -134,45 +132,44 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             continue
         proposed = proposal.evaluate()
         if not np.isfinite(proposed.tokens).all():
-            status, backend_status = Status.NUMERICAL_ERROR, proposal.backend_status
+            ended, backend_status = Ended.NUMERICAL_ERROR, proposal.backend_status
             break
         point = _in_box(proposed)
         if not point.is_stable:
-            status, backend_status = Status.DIVERGED, proposal.backend_status
+            ended, backend_status = Ended.DIVERGED, proposal.backend_status
             break
-        point, objective, gap, found = _certified(point, proposal.multipliers, limits.deadline)
-        history.append(Iterate(iterations, objective, gap, elapsed))
-        if gap < best_gap or not backend_status:
+        found = _certified(point, proposal.multipliers, limits.deadline)
+        history.append(Iterate(iterations, found.objective, found.gap, elapsed))
+        if found.gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
-        if gap < best_gap:
-            best, best_gap, best_objective, multipliers = point, gap, objective, found
-        is_stopped = limits.callback is not None and limits.callback(_progress(point, history[-1]))
+        if found.gap < best_gap:
+            best, best_gap = found, found.gap
+        is_stopped = limits.callback is not None and limits.callback(_progress(found, history[-1]))
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
-        if may_end and _is_certified(best, best_gap, limits.tolerance):
-            status = Status.OPTIMAL
+        if may_end and best is not None and _is_certified(best, limits.tolerance):
+            ended = Ended.CONVERGED
             break
         if is_stopped:
-            status = Status.STOPPED
+            ended = Ended.STOPPED
             break
         if iterations >= limits.max_iterations:
-            status = Status.ITERATION_LIMIT
+            ended = Ended.ITERATION_LIMIT
             break
         if is_late:
-            status = Status.TIME_LIMIT
+            ended = Ended.TIME_LIMIT
             break
-    if best_gap == np.inf or (instance.couplings and status is not Status.OPTIMAL):
+    if best is None:
+        best = _certified(instance.lowest, None, limits.deadline)
+    elif instance.couplings and ended is not Ended.CONVERGED:
         # Other multipliers than the method's may prove more of its best point.
-        again = _certified(best, None, limits.deadline)
-        if best_gap == np.inf or again.gap < best_gap:
-            best, best_objective, best_gap, multipliers = again
-    if _is_certified(best, best_gap, limits.tolerance):
-        status = Status.OPTIMAL
+        again = _certified(best.evaluation, None, limits.deadline)
+        best = again if again.gap < best_gap else best
     return Solution(
-        certificate=Certificate.of(instance, best, best_gap, best_objective, multipliers),
+        certificate=best,
         method=method,
-        status=status,
-        tolerance=_allowed(best, limits.tolerance),
+        ended=ended,
+        tolerance=_allowed(best.evaluation, limits.tolerance),
         backend_status=backend_status,
         iterations=iterations,
         setup_time=setup_time,
@@ -189,24 +186,20 @@ def _in_box(point: Evaluation) -> Evaluation:
     return point.instance.evaluate(np.clip(point.tokens, lower, upper))
 
 
-class _Graded(NamedTuple):
-    """What is proven of a point, moved to where the constraints hold."""
+def _certified(
+    point: Evaluation, multipliers: FloatArray | None, deadline: Deadline
+) -> Certificate:
+    """The proof of a point, moved to where the constraints hold.
 
-    point: Evaluation
-    objective: float
-    gap: float
-    multipliers: FloatArray | None
-
-
-def _certified(point: Evaluation, multipliers: FloatArray | None, deadline: Deadline) -> _Graded:
-    """The proof by given multipliers, or by those that prove most."""
+    By given multipliers, or by those that prove most.
+    """
     if not point.instance.couplings:
-        return _Graded(point, float(certified_objective(point)), float(certified_gap(point)), None)
+        return Certificate.of(point)
     moved = restored(point, beyond_rounding=True)
     if moved is None:
-        return _Graded(point, -np.inf, np.inf, np.zeros(len(point.instance.couplings)))
+        return Certificate.of(point, np.zeros(len(point.instance.couplings)))
     found = estimated_multipliers(moved, deadline) if multipliers is None else multipliers
-    return _Graded(moved, float(certified_objective(moved)), coupled_gap(moved, found), found)
+    return Certificate.of(moved, found)
 
 
 def _allowed(point: Evaluation, tolerance: float | None) -> float:
@@ -217,16 +210,11 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
     return max(float(tightest_tolerance(point)), least)
 
 
-def _is_certified(point: Evaluation, gap: float, tolerance: float | None) -> bool:
-    return bool(gap <= _allowed(point, tolerance) * point.scale)
+def _is_certified(found: Certificate, tolerance: float | None) -> bool:
+    return found.relative_gap <= _allowed(found.evaluation, tolerance)
 
 
-def _progress(point: Evaluation, row: Iterate) -> Progress:
+def _progress(found: Certificate, row: Iterate) -> Progress:
     return Progress(
-        row.iteration,
-        read_only(point.tokens),
-        row.objective,
-        row.gap,
-        row.gap / float(point.scale) if row.gap > 0.0 else 0.0,
-        row.seconds,
+        row.iteration, found.tokens, row.objective, row.gap, found.relative_gap, row.seconds
     )

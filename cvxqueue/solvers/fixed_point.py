@@ -11,6 +11,7 @@ from __future__ import annotations
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
 from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 from cvxqueue.solvers.line_search import backtrack
 
@@ -39,7 +40,7 @@ def fixed_point(
         If `damping` is not in (0, 1].
     """
     if damping is not None and not 0.0 < real_number("damping", damping) <= 1.0:
-        raise InvalidInputError(f"damping = {damping!r} must lie in (0, 1]")
+        raise InvalidInputError(f"damping = {shown(damping)} must lie in (0, 1]")
     return _iterates(instance, instance.lower if start is None else start, damping)
 
 

@@ -17,6 +17,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.summation import accurate_sum
+from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 
 __all__ = ["projected_gradient"]
@@ -51,7 +52,7 @@ def projected_gradient(
         If `metric` is neither.
     """
     if metric not in ("diagonal", "scalar"):
-        raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {metric!r}")
+        raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {shown(metric)}")
     tokens = order_bracket(instance).lower if start is None else start
     point = instance.evaluate(tokens)
     certified = step_size(instance, tokens)
@@ -114,7 +115,8 @@ def _majorized_step(
             model = point.gradient * step - 0.5 * metric * np.square(step)
             if point.improvement(moved) >= float(accurate_sum(model)):
                 return moved, guess
-        if np.all(metric >= certified):
+        # A guess that has overflowed is not below the certified bound either.
+        if not np.any(metric < certified):
             return (moved if moved.is_stable else None), guess
         guess *= 2.0
 

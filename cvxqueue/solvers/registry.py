@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
 from cvxqueue.model import Instance
+from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.suggest import nearest
 
@@ -168,9 +169,9 @@ def find_method(name: str) -> Method:
         If there is none of that name.
     """
     if not isinstance(name, str):
-        raise InvalidInputError(f"method must be a name such as 'newton', got {name!r:.80}")
+        raise InvalidInputError(f"method must be a name such as 'newton', got {shown(name)}")
     if name not in METHODS:
-        raise InvalidInputError(f"unknown method {name!r}: {nearest(str(name), METHODS)}")
+        raise InvalidInputError(f"unknown method {shown(name)}: {nearest(name, METHODS)}")
     return METHODS[name]
 
 

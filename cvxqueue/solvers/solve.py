@@ -13,7 +13,8 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arrays import FloatArray, float_array, positive_number
-from cvxqueue.solution import Solution
+from cvxqueue.shown import shown
+from cvxqueue.solution import Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, Progress, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
@@ -42,9 +43,9 @@ def solve(
     method : str, default "newton"
         A name from `methods()`.
     tolerance : float, optional
-        Certified gap to reach, relative to α Σ π w p + T. By default 1e-9, and for ``"newton"``
-        max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times that where
-        curves have kinks, and no less than 1e-9 under constraints on all types together.
+        Certified gap to reach, relative to α Σ π w p + T, at most 0.01. By default 1e-9, and for
+        ``"newton"`` max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times
+        that where curves have kinks, and no less than 1e-9 under constraints on all types together.
     max_iterations : int, optional
         Limit on the iterations; by default the method's own.
     time_limit : float, default infinity
@@ -95,16 +96,14 @@ def solve(
     """
     require_instance(instance)
     if on_failure not in ("raise", "return"):
-        raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {on_failure!r}")
+        raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {shown(on_failure)}")
     if callback is not None and not callable(callback):
-        raise InvalidInputError(f"callback must be callable, got {callback!r:.80}")
+        raise InvalidInputError(f"callback must be callable, got {shown(callback)}")
     chosen = find_method(method)
     # What a method imports does not count against the time limit.
     propose = chosen.load()
     limits = Limits(
-        tolerance=chosen.tolerance
-        if tolerance is None
-        else positive_number("tolerance", tolerance),
+        tolerance=chosen.tolerance if tolerance is None else allowed_tolerance(tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
         deadline=Deadline.after(
             time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
@@ -115,7 +114,7 @@ def solve(
         if option not in chosen.options():
             allowed = {*chosen.options(), *_COMMON_OPTIONS}
             raise InvalidInputError(
-                f"method {method!r} has no option {option!r}: {nearest(option, allowed)}"
+                f"method {shown(method)} has no option {shown(option)}: {nearest(option, allowed)}"
             )
     instance.require_feasible()
     obstacle = chosen.obstacle(instance)
@@ -123,7 +122,7 @@ def solve(
         raise InvalidInputError(obstacle)
     if start is not None:
         if "start" not in chosen.parameters:
-            raise InvalidInputError(f"method {method!r} takes no start; leave it out")
+            raise InvalidInputError(f"method {shown(method)} takes no start; leave it out")
         if isinstance(start, Solution):
             options |= _warm_start(instance, start, chosen)
         else:
@@ -145,7 +144,7 @@ def allowed_iterations(method: Method, value: int | None) -> int:
     if value is None:
         return method.max_iterations
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise InvalidInputError(f"max_iterations must be a whole number ≥ 1, got {value!r}")
+        raise InvalidInputError(f"max_iterations must be a whole number ≥ 1, got {shown(value)}")
     return int(value)
 
 

@@ -15,12 +15,20 @@ from tests.campaign.claims import Truth, attempt
 __all__ = ["ask"]
 
 
+# For a solve, most of which take some milliseconds.
+_SECONDS = 10.0
+
+
 def ask(truth: Truth, rng: np.random.Generator, instance: cq.Instance) -> None:
     """Ask for the optimum, and on shares of the trials for all else that says something of it."""
     report, what = truth.report, truth.what
     began = time.perf_counter()
-    solution = attempt(report, "solve", what, lambda: cq.solve(instance), truth)
+    solution = attempt(
+        report, "solve", what, lambda: cq.solve(instance, time_limit=_SECONDS), truth
+    )
     report.time("a solve", began)
+    if time.perf_counter() - began > 2.0 * _SECONDS:
+        truth.fail("solve: time limit not kept", f"{time.perf_counter() - began:.0f} s")
     if solution is not None:
         report.count(f"solve: {solution.status.value}")
         truth.check("solve", solution)

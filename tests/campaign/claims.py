@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
@@ -17,7 +18,7 @@ from tests.campaign.exact import DIGITS, Point, Problem, digits
 from tests.campaign.optimum import Optimum, optimum
 from tests.campaign.report import Report
 
-__all__ = ["Truth", "attempt"]
+__all__ = ["Truth", "attempt", "built"]
 
 _ZERO = Decimal(0)
 # What the oracle's own arithmetic may be off by, relative to the scale.
@@ -60,6 +61,14 @@ def attempt(
         kind = f"{name}: {type(error).__name__}"
         report.fail(kind, f"{what}\n{where}: {error}")
     return None
+
+
+def built(report: Report, what: str, call: Callable[[], cq.Instance]) -> cq.Instance | None:
+    """Return an instance; that measured points make no concave curve may be said once, here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cq.CvxqueueWarning)
+        instance: cq.Instance | None = attempt(report, "construction", what, call)
+    return instance
 
 
 class Truth:

@@ -13,7 +13,7 @@ import numpy as np
 import cvxqueue as cq
 from tests.campaign.asked import ask
 from tests.campaign.barrier import constrained_optimum
-from tests.campaign.claims import Truth, attempt
+from tests.campaign.claims import Truth, built
 from tests.campaign.constraints import floors_of
 from tests.campaign.exact import DIGITS, Point, Problem, digits
 from tests.campaign.hostile import draw, log_uniform
@@ -56,9 +56,8 @@ def judged(rng: Rng, what: str, family: Any, constraints: Sequence[Data]) -> Rep
     report = Report()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        instance = attempt(
+        instance = built(
             report,
-            "construction",
             what,
             lambda: family.instance(constraints=[_constraint(data) for data in constraints]),
         )

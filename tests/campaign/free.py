@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from tests.campaign.asked import ask
-from tests.campaign.claims import Truth, attempt
+from tests.campaign.claims import Truth, built
 from tests.campaign.exact import DIGITS, Problem, digits
 from tests.campaign.hostile import draw
 from tests.campaign.optimum import PROVEN, optimum
@@ -30,7 +30,7 @@ def judged(rng: np.random.Generator, what: str, family: Family) -> Report:
     report = Report()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        instance = attempt(report, "construction", what, family.instance)
+        instance = built(report, what, family.instance)
         if instance is None:
             return report
         with digits(DIGITS):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import cvxqueue as cq
-from tests.campaign.claims import attempt
+from tests.campaign.claims import attempt, built
 from tests.campaign.exact import DIGITS, Point, Problem, digits
 from tests.campaign.hostile import draw
 from tests.campaign.report import Report
@@ -45,7 +45,7 @@ def trial(seed: int, number: int) -> Report:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         domains = [cq.Menu(counts) for counts in menus]
-        instance = attempt(report, "construction", what, lambda: small.instance(domains=domains))
+        instance = built(report, what, lambda: small.instance(domains=domains))
         if instance is not None:
             _judge(report, what, instance, small, menus)
     return report

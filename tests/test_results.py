@@ -1,0 +1,237 @@
+"""No answer claims more than is proven of it, however it was made, copied or changed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+
+INSTANCE = cq.Instance(
+    arrival_rate=0.2,
+    accuracy_weight=60.0,
+    max_tokens=4096,
+    probabilities=[0.3, 0.7],
+    service=cq.AffineService(base=0.5, per_token=0.002),
+    accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]),
+)
+CAPPED = INSTANCE.replace(constraints=[cq.MaxMeanSystemTime(3.0)])
+RESULTS: dict[str, Callable[[], Any]] = {
+    "solution": lambda: cq.solve(INSTANCE),
+    "of the back end": lambda: cq.solve(INSTANCE, "conic"),
+    "under a constraint": lambda: cq.solve(CAPPED),
+    "unfinished": lambda: cq.solve(
+        INSTANCE, "projected-gradient", max_iterations=1, on_failure="return"
+    ),
+    "certificate": lambda: cq.certify(CAPPED, [900.0, 5000.0]),
+    "whole tokens": lambda: cq.solve_integer(INSTANCE),
+    "rounded": lambda: cq.solve_integer(INSTANCE, "floor", domains=cq.Multiples(512)),
+    "levels": lambda: cq.solve_integer(
+        INSTANCE, domains=[cq.LevelMenu([0.2, 0.6], [0.5, 2.0]), cq.Integers()]
+    ),
+    "batch": lambda: cq.solve_batch(INSTANCE, arrival_rate=[0.1, 0.2, 3.0]),
+}
+
+
+def changed(result: Any, **fields: Any) -> Any:
+    return dataclasses.replace(result, **fields)
+
+
+def unfinished() -> cq.Solution:
+    """An answer that is far from optimal."""
+    solution = cq.solve(INSTANCE, "projected-gradient", max_iterations=1, on_failure="return")
+    assert solution.relative_gap > 0.01
+    assert solution.status is cq.Status.ITERATION_LIMIT
+    return solution
+
+
+def claims(result: Any) -> dict[str, Any]:
+    """What is said of the tokens, without what took how long."""
+    names = ("objective", "gap", "upper_bound", "relative_gap", "is_optimal", "tokens", "status")
+    return {name: getattr(result, name) for name in names if hasattr(result, name)}
+
+
+@pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
+def test_results_cannot_be_changed(make: Callable[[], Any]) -> None:
+    result = make()
+    for name in ("replace", "mapped"):
+        assert not hasattr(result, name)
+    for field in (*(field.name for field in dataclasses.fields(result)), "gap", "is_optimal"):
+        with pytest.raises(AttributeError):
+            setattr(result, field, 0.0)
+
+
+@pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        lambda value: pickle.loads(pickle.dumps(value)),
+        copy.copy,
+        copy.deepcopy,
+        lambda value: dataclasses.replace(value),
+    ],
+    ids=["pickle", "copy", "deepcopy", "replace"],
+)
+def test_copies_claim_what_can_be_proven_again(
+    make: Callable[[], Any], duplicate: Callable[[Any], Any]
+) -> None:
+    result = make()
+    # What a copy must not take over.
+    poisoned = {
+        "gap": 0.0,
+        "domain_gap": 0.0,
+        "claims": None,
+        "relative_gap": 0.0,
+        "violation": 0.0,
+    }
+    twin = duplicate(result)
+    assert twin == result
+    assert hash(twin) == hash(result)
+    mine, theirs = claims(result), claims(twin)
+    for name, value in mine.items():
+        if name in ("gap", "upper_bound", "relative_gap"):
+            # A bound of integers that is searched again may be sharper, or within the tolerance.
+            scale = cq.certify(INSTANCE, [0.0, 0.0]).scale
+            np.testing.assert_allclose(theirs[name], value, rtol=0.3, atol=1e-9 * scale)
+        else:
+            assert np.array_equal(theirs[name], value, equal_nan=name == "tokens"), name
+    vars(result).update(poisoned)
+    again = duplicate(result)
+    for name, value in theirs.items():
+        assert np.array_equal(getattr(again, name), value, equal_nan=name == "tokens"), name
+
+
+@pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
+def test_a_pickle_does_not_reach_past_the_constructor(make: Callable[[], Any]) -> None:
+    result = make()
+    forged = Forged(type(result), {**vars(result), "gap": 0.0, "objective": 1e9})
+    with pytest.raises(cq.InvalidInputError, match="past its constructor"):
+        pickle.loads(pickle.dumps(forged))
+
+
+class Forged:
+    """Pickles as an object of a class with attributes of its own choice."""
+
+    def __init__(self, kind: type[Any], state: dict[str, Any]) -> None:
+        self.kind, self.state = kind, state
+
+    def __reduce__(self) -> Any:
+        return object.__new__, (self.kind,), dict.fromkeys(self.state, 0.0)
+
+
+@pytest.mark.parametrize("ended", [cq.Status.OPTIMAL, "optimal", "converged", None, True])
+def test_nobody_says_how_a_method_ended_in_other_words(ended: object) -> None:
+    with pytest.raises(cq.InvalidInputError, match="ended must be one of"):
+        dataclasses.replace(unfinished(), ended=ended)  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="ended must be one of"):
+        dataclasses.replace(cq.solve_integer(INSTANCE), ended=ended)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ended", cq.Ended)
+def test_why_a_method_ended_makes_nothing_optimal(ended: cq.Ended) -> None:
+    assert ended.value != "optimal"
+    failed = dataclasses.replace(unfinished(), ended=ended)
+    assert not failed.is_optimal
+    assert failed.status is cq.Status(ended.value)
+    assert failed.to_dict()["status"] == failed.to_dict()["ended"] == ended.value
+    assert "within the tolerance" not in str(failed)
+    good = dataclasses.replace(cq.solve(INSTANCE), ended=ended)
+    assert good.is_optimal
+    assert good.status is cq.Status.OPTIMAL
+    assert good.to_dict()["status"] == "optimal"
+    rounded = RESULTS["rounded"]()
+    assert dataclasses.replace(rounded, ended=ended).status is not cq.Status.OPTIMAL
+
+
+def test_a_computed_status_cannot_be_given() -> None:
+    for name in ("status", "is_optimal"):
+        with pytest.raises(TypeError, match=name):
+            changed(unfinished(), **{name: cq.Status.OPTIMAL})
+    for name in ("is_exact", "is_optimal", "domain_gap", "status"):
+        with pytest.raises(TypeError, match=name):
+            changed(cq.solve_integer(INSTANCE), **{name: 0.0})
+    for name in ("gap", "scale", "objective", "is_optimal"):
+        with pytest.raises(TypeError, match=name):
+            changed(RESULTS["batch"](), **{name: np.zeros(3)})
+    for name in ("gap", "objective", "violation", "tokens"):
+        with pytest.raises(TypeError, match=name):
+            changed(RESULTS["certificate"](), **{name: 0.0})
+
+
+TOLERANT: dict[str, Callable[[float], Any]] = {
+    "solve": lambda tolerance: cq.solve(INSTANCE, tolerance=tolerance),
+    "conic": lambda tolerance: cq.solve(INSTANCE, "conic", tolerance=tolerance),
+    "solve_batch": lambda tolerance: cq.solve_batch(INSTANCE, tolerance=tolerance),
+    "solve_integer": lambda tolerance: cq.solve_integer(INSTANCE, tolerance=tolerance),
+    "neighbors": lambda tolerance: cq.solve_integer(INSTANCE, "neighbors", tolerance=tolerance),
+    "nearest": lambda tolerance: cq.solve_integer(INSTANCE, "nearest", tolerance=tolerance),
+    "a solution": lambda tolerance: dataclasses.replace(unfinished(), tolerance=tolerance),
+    "an integer answer": lambda tolerance: dataclasses.replace(
+        cq.solve_integer(INSTANCE), tolerance=tolerance
+    ),
+    "a batch": lambda tolerance: dataclasses.replace(
+        cq.solve_batch(INSTANCE), tolerance=np.array([tolerance])
+    ),
+}
+
+
+@pytest.mark.parametrize("take", TOLERANT.values(), ids=TOLERANT)
+def test_a_tolerance_is_at_most_one_part_in_a_hundred(take: Callable[[float], Any]) -> None:
+    take(0.01)
+    for tolerance in (5.0, np.nextafter(0.01, 1.0), np.inf, -1e-9):
+        with pytest.raises(cq.InvalidInputError, match="tolerance"):
+            take(tolerance)
+
+
+def test_nothing_is_proven_of_tokens_outside_the_box() -> None:
+    """There J can exceed the optimum over the box."""
+    narrow = INSTANCE.replace(max_tokens=100.0)
+    wide = cq.solve(INSTANCE)
+    certificate = cq.Certificate(narrow, wide.tokens)
+    assert certificate.tokens.tolist() == [100.0, 100.0]
+    assert certificate.violation == pytest.approx(float(wide.tokens.max()) - 100.0)
+    assert cq.Certificate.of(narrow.evaluate(wide.tokens)) == certificate
+    batch = cq.solve_batch(narrow, arrival_rate=[0.1, 0.2])
+    moved = dataclasses.replace(batch, tokens=np.stack([batch.tokens[0], wide.tokens]))
+    assert moved.is_optimal.tolist() == [True, False]
+    assert moved.objective[1] == -np.inf
+    answer = cq.solve_integer(narrow)
+    for choice in ([1000.0, 100.0], [99.5, 100.0], [np.nan, 1.0], [-1.0, 1.0], [1.0]):
+        with pytest.raises(cq.InvalidInputError, match="choice"):
+            dataclasses.replace(answer, choice=np.array(choice))
+
+
+def test_an_answer_to_another_instance_proves_nothing_of_this_one() -> None:
+    answer = cq.solve_integer(INSTANCE, "nearest", domains=cq.Multiples(512))
+    other = cq.solve(INSTANCE.replace(arrival_rate=0.1))
+    with pytest.raises(cq.InvalidInputError, match="continuous must be the answer to the same"):
+        dataclasses.replace(answer, continuous=other)
+
+
+@pytest.mark.parametrize("method", ["exact", "nearest", "floor", "descent", "neighbors"])
+def test_the_bound_of_an_integer_answer_is_searched_again(method: str) -> None:
+    answer = cq.solve_integer(INSTANCE, method, domains=cq.Multiples(256))
+    best = cq.solve_integer(INSTANCE, domains=cq.Multiples(256))
+    again = pickle.loads(pickle.dumps(answer))
+    assert again.upper_bound >= best.objective
+    assert again.is_optimal == (method == "exact" or again.relative_gap <= again.tolerance)
+    assert again.domain_gap >= best.objective - again.objective
+
+
+def test_the_closed_forms_of_a_point_cannot_be_assigned() -> None:
+    certificate = unfinished().certificate
+    with pytest.raises(AttributeError, match="follows from the instance and the tokens"):
+        certificate.evaluation.scale = np.array(1e9)
+    with pytest.raises(AttributeError, match="make another model"):
+        RESULTS["batch"]().variants.arrival_rate = 0.1
+
+
+def test_the_history_is_a_tuple_of_rows() -> None:
+    solution = dataclasses.replace(unfinished(), history=[[1, 2, 3, 4]])  # type: ignore[arg-type]
+    assert solution.history == (cq.Iterate(1, 2.0, 3.0, 4.0),)
