@@ -9,6 +9,7 @@ from cvxqueue.formatting import at_least, at_most
 from cvxqueue.shown import printable
 
 if TYPE_CHECKING:
+    from cvxqueue.certificates import AccuracyBound
     from cvxqueue.solution import Solution
 
 __all__ = [
@@ -74,7 +75,17 @@ class InvalidInputError(CvxqueueError, ValueError):
 
 
 class InfeasibleError(CvxqueueError, ValueError):
-    """No allocation satisfies the constraints of the instance."""
+    """No allocation satisfies the constraints of the instance.
+
+    Attributes
+    ----------
+    bound : AccuracyBound or None
+        Where a floor on the mean accuracy is out of reach, what proves it.
+    """
+
+    def __init__(self, message: str, bound: AccuracyBound | None = None) -> None:
+        self.bound = bound
+        super().__init__(message)
 
 
 # Idle fraction that the advised arrival rate leaves: the last digit of a number of six.

@@ -206,6 +206,8 @@ class Solution(ArrayData):
         """What happened, and what to do next."""
         if self.status in (Status.OPTIMAL, Status.STOPPED):
             return self.status.advice
+        if self.objective == -np.inf and self.status is Status.STALLED:
+            return "no feasible point was found, and none may exist; relax a constraint"
         other = _OTHER_METHOD.get(self.method, "newton")
         advice = self.status.advice
         if self.status is Status.DIVERGED:

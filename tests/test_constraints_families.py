@@ -394,8 +394,8 @@ def test_ten_million_queries_at_the_edge_of_the_tail(names: Names, load: float) 
     constraint = limit("tail", instance, cq.solve(instance).tokens, 0.1)
     solution = cq.solve(instance.replace(constraints=[constraint]))
     assert solution.utilization <= 0.9
-    # At the edge, to rounding.
-    assert float(solution.certificate.excesses[0]) == pytest.approx(0.0, abs=1e-9)
+    # At the edge, to what a gap of 1e-9 leaves.
+    assert float(solution.certificate.excesses[0]) == pytest.approx(0.0, abs=1e-8)
     found = waiting_tail(instance, solution.tokens, constraint.seconds, seed=1)
     assert found.interval[0] <= constraint.probability
     # Lundberg's bound is not ten times too strict here, so that the edge means something.

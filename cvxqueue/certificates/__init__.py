@@ -1,5 +1,6 @@
 """What may be believed of an answer, proven from the instance and not from a solver's word."""
 
+from cvxqueue.certificates.attainable import AccuracyBound, accuracy_model
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
@@ -23,11 +24,13 @@ from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_conca
 from cvxqueue.certificates.token_bounds import token_bounds
 
 __all__ = [
+    "AccuracyBound",
     "Bracket",
     "Certificate",
     "Contraction",
     "StepSize",
     "StrongConcavity",
+    "accuracy_model",
     "certified_gap",
     "certified_objective",
     "certify",

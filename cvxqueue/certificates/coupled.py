@@ -20,6 +20,7 @@ __all__ = [
     "excesses",
     "is_satisfied",
     "lagrangian",
+    "lagrangian_gap",
     "restored",
 ]
 
@@ -29,6 +30,8 @@ _ROUNDS = 30
 _SHORT = 1e-6
 # Of the way to the least tokens, where no step helps.
 _HALVINGS = 50
+# An allowance leaves out the rounding of the subtraction of a limit.
+_ONE_ROUNDING = float(np.finfo(np.float64).eps)
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
 
@@ -66,9 +69,16 @@ def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     float
         In seconds; infinite where the point is unstable or violates a constraint.
     """
-    if not is_satisfied(point):
-        return np.inf
-    slack = np.maximum(-excesses(point), 0.0) + _allowances(point)
+    return lagrangian_gap(point, multipliers) if is_satisfied(point) else np.inf
+
+
+def lagrangian_gap(point: Evaluation, multipliers: FloatArray) -> float:
+    """Proven bound on what the constraints allow, less the certified objective of a stable point.
+
+    The point need not keep the constraints: then this may be negative.
+    """
+    values = excesses(point)
+    slack = _ONE_ROUNDING * np.abs(values) - values + _allowances(point)
     gap = float(certified_gap(lagrangian(point, multipliers))) + float(multipliers @ slack)
     return gap if np.isfinite(gap) else np.inf
 

@@ -15,13 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.coupled import coupled_gap, excesses, is_satisfied, lagrangian
+from cvxqueue.certificates.coupled import excesses, is_satisfied, lagrangian, lagrangian_gap
 from cvxqueue.certificates.dual_step import multiplier_step
+from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 
-__all__ = ["estimated_multipliers"]
+__all__ = ["estimated_multipliers", "lowered_multipliers"]
 
 # Steps of Newton's method, and points on the way of one.
 _STEPS, _TRIALS = 30, 60
@@ -54,7 +55,7 @@ class _Bound(NamedTuple):
 
 
 @quiet
-def estimated_multipliers(point: Evaluation) -> FloatArray:
+def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> FloatArray:
     """Multipliers that prove about the best bound that tokens in the box allow.
 
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
@@ -66,13 +67,33 @@ def estimated_multipliers(point: Evaluation) -> FloatArray:
     starts = [_bound(point, none), _bound(point, _balancing(point))]
     found = [*starts]
     for start in sorted(starts, key=lambda bound: bound.gap):
-        found.append(_lowered(point, start))
+        found.append(_lowered(point, start, float(point.scale), deadline))
         if found[-1].gap <= _SHARP * float(point.scale):
             return found[-1].multipliers
     known = [bound for bound in found if bound.gap < np.inf]
     if known and not point.instance.accuracy.is_smooth:
-        return _enclosed(point, known).multipliers
+        return _enclosed(point, known, deadline).multipliers
     return min(found, key=lambda bound: bound.gap).multipliers
+
+
+# Where nothing costs anything, a type without any gain has no best answer, and nothing is proven.
+def lowered_multipliers(
+    point: Evaluation, multipliers: FloatArray, scale: float, deadline: Deadline
+) -> FloatArray:
+    """Multipliers that prove more of stable tokens than others, by Newton's method.
+
+    Parameters
+    ----------
+    point : Evaluation
+        Tokens in the box, whether they keep the constraints or not.
+    multipliers : ndarray
+        One ≥ 0 for each coupling constraint.
+    scale : float
+        What the objective is about.
+    deadline : Deadline
+        When to be content with what is found by then.
+    """
+    return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
 
 
 def _balancing(point: Evaluation) -> FloatArray:
@@ -97,10 +118,12 @@ def _balancing(point: Evaluation) -> FloatArray:
     return none if balancing is None else np.maximum(balancing, 0.0)
 
 
-def _lowered(point: Evaluation, today: _Bound) -> _Bound:
+def _lowered(point: Evaluation, today: _Bound, scale: float, deadline: Deadline) -> _Bound:
     """The least bound that Newton's method finds from another."""
     for _ in range(_STEPS):
-        step = multiplier_step(today.multipliers, today.excess, today.hessian, float(point.scale))
+        if deadline.is_over:
+            break
+        step = multiplier_step(today.multipliers, today.excess, today.hessian, scale)
         moved = today if step is None else _along(point, today, step)
         if not moved.gap < (1.0 - _WORTHWHILE) * today.gap:
             return min(today, moved, key=lambda bound: bound.gap)
@@ -155,10 +178,10 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
     is_free = (response > instance.lower) & (response < instance.upper) & (bend > 0.0)
     pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
     hessian = (slopes * pliancy) @ slopes.T
-    return _Bound(multipliers, coupled_gap(point, multipliers), values, hessian)
+    return _Bound(multipliers, lagrangian_gap(point, multipliers), values, hessian)
 
 
-def _enclosed(point: Evaluation, starts: list[_Bound]) -> _Bound:
+def _enclosed(point: Evaluation, starts: list[_Bound], deadline: Deadline) -> _Bound:
     """The least bound that the ellipsoid method finds, which needs no smooth function.
 
     At a corner a type is content with a whole interval of marginal costs, and slopes jump. Each
@@ -174,6 +197,8 @@ def _enclosed(point: Evaluation, starts: list[_Bound]) -> _Bound:
     radii = _WIDE * np.max([_reach(point, start) for start in starts], axis=0)
     count, centre, factor = radii.size, best.multipliers, np.diag(radii)
     for _ in range(_CUTS):
+        if deadline.is_over:
+            break
         if (centre < 0.0).any():
             place = int(np.argmin(centre / radii))
             cut, excess = -factor[place], -centre[place]

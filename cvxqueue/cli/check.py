@@ -22,7 +22,7 @@ from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
 from cvxqueue.formatting import at_least, at_most, plural
 from cvxqueue.model import Instance
-from cvxqueue.solvers.newton import require_attainable
+from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.registry import find_method
 
 __all__ = ["run"]

@@ -13,7 +13,7 @@ import numpy as np
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.service import ServiceLaw
 
-__all__ = ["Charge", "TailCharge", "TokenCharge", "charged_cost"]
+__all__ = ["Charge", "ServiceCharge", "TailCharge", "TokenCharge", "charged_cost"]
 
 
 class Charge(Protocol):
@@ -47,6 +47,25 @@ class TokenCharge:
 
 
 @dataclass(frozen=True)
+class ServiceCharge:
+    """So many seconds for each second of service."""
+
+    price: float
+    """Dimensionless, ≥ 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The price times the derivatives of the mean service time."""
+        rise = np.broadcast_to(service.mean_curvature(tokens), tokens.shape)
+        return self.price * service.mean_slope(tokens), self.price * rise
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """One: a product."""
+        return 1.0
+
+
+@dataclass(frozen=True)
 class TailCharge:
     """So many seconds times exp(θ t), for a service time t that is not random."""
 
@@ -60,6 +79,7 @@ class TailCharge:
     ) -> tuple[FloatArray, FloatArray]:
         """The derivatives price θ t′ exp(θ t) and price θ (t″ + θ t′²) exp(θ t)."""
         slope = service.mean_slope(tokens)
+        # Far beyond its limit a tail costs more than any number.
         size = self.price * self.decay * np.exp(self.decay * service.mean(tokens))
         rise = service.mean_curvature(tokens) + self.decay * np.square(slope)
         return size * slope, size * rise

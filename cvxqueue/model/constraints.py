@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
-"""As in the certificates: a few roundings reach each sum, and 1/(1−ρ) magnifies them."""
+"""As in the certificates: no more than eight roundings reach the utilization, or a sum."""
 
 
 class Terms(NamedTuple):
@@ -90,7 +90,10 @@ class CouplingConstraint(Constraint):
 
     @abstractmethod
     def allowance(self, point: Evaluation) -> float:
-        """What rounding can have done to `excess`."""
+        """What rounding can have done to `excess`, but for that of the subtraction of the limit.
+
+        The subtraction is right to one rounding of its result, and so in its sign.
+        """
 
     @abstractmethod
     def gradient(self, point: Evaluation) -> FloatArray:

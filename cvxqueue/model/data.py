@@ -206,7 +206,7 @@ class ModelData(ArrayData):
         """Cost of one more token of each type at given prices, per π, and its derivative."""
         return charged_cost(self.service, self.charges, tokens, mean_price, second_price)
 
-    def priced(self, multipliers: Sequence[float] | FloatArray) -> ModelData:
+    def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 1.0) -> ModelData:
         """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
 
         Its objective is J less the multipliers times the excesses, up to a constant.
@@ -214,12 +214,15 @@ class ModelData(ArrayData):
         Parameters
         ----------
         multipliers : array_like, one for each of `couplings`
+        of_time : float, default 1
+            What a second of mean system time counts in J.
         """
         pairs = zip(self.couplings, multipliers, strict=True)
         rate = float(self.arrival_rate)
         terms = [coupling.terms(float(multiplier), rate) for coupling, multiplier in pairs]
-        time, waiting = sum(term.time for term in terms), sum(term.waiting for term in terms)
-        is_priced = time != 0.0 or waiting != 0.0
+        time = of_time + sum(term.time for term in terms)
+        waiting = sum(term.waiting for term in terms)
+        is_priced = time != 1.0 or waiting != 0.0
         return ModelData(
             arrival_rate=self.arrival_rate,
             # The prices of accuracy are seconds already.
@@ -230,7 +233,7 @@ class ModelData(ArrayData):
             upper=self.upper,
             service=self.service,
             accuracy=self.accuracy,
-            queue=self.queue.priced(1.0 + time, waiting) if is_priced else self.queue,
+            queue=self.queue.priced(time, waiting) if is_priced else self.queue,
             charges=tuple(charge for term in terms for charge in term.charges),
             couplings=(),
         )

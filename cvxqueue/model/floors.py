@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MinAccuracy", "MinMeanAccuracy"]
 
+# A curve is a sum of terms ≥ 0, each with an exponential or two of at most two ulp and two or three
+# products: seven ε at most, and the mean adds one.
+_ACCURACY = 2.0 * ROUNDINGS
+
 
 @dataclass(frozen=True)
 class MinMeanAccuracy(CouplingConstraint):
@@ -56,8 +60,8 @@ class MinMeanAccuracy(CouplingConstraint):
         return self.accuracy - float(point.mean_accuracy)
 
     def allowance(self, point: Evaluation) -> float:
-        """The rounding of accuracies, which are at most one."""
-        return 4.0 * ROUNDINGS
+        """The rounding of accuracies and of their sum, relative to what they are."""
+        return _ACCURACY * float(point.mean_accuracy)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """−π p′."""
@@ -140,8 +144,9 @@ class MinAccuracy(InputData, BoxConstraint):
         """Where each accuracy reaches its floor."""
         floors, most = self._floors(instance), instance.max_tokens
         least = instance.accuracy.inverse_value(floors)
-        # Where little of the gain remains, the inverse may be rounded beyond tokens that do.
-        is_enough = instance.accuracy.value(most) >= floors
+        # Where little of the gain remains, the inverse may be rounded beyond tokens that do; and
+        # what max_tokens miss by no more than rounding explains nobody can say is out of reach.
+        is_enough = instance.accuracy.value(most) * (1.0 + _ACCURACY) >= floors
         return np.where(is_enough, np.minimum(least, most), least)
 
     def shortfall(self, instance: Instance, position: int) -> str:

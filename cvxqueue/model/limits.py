@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cvxqueue.formatting import at_most
 from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.charges import TokenCharge
+from cvxqueue.model.charges import ServiceCharge, TokenCharge
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     CouplingConstraint,
@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
     from cvxqueue.model.instance import Instance
 
-__all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate"]
+__all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate", "Stability"]
 
 
-def _time_allowance(point: Evaluation) -> float:
-    return ROUNDINGS * float(point.mean_system_time / point.idle)
+def _waiting_allowance(point: Evaluation) -> float:
+    """What rounding can have done to W: ρ is off by less than ROUNDINGS, and W is over 1 − ρ.
+
+    The work that waits, m2 and m1², and the constant are right to twice as much, relatively.
+    """
+    magnified = 1.0 / (float(point.idle) - ROUNDINGS)
+    return ROUNDINGS * float(point.mean_waiting_time) * (2.0 + magnified)
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,6 @@ class _TimeCap(CouplingConstraint):
 
     def require_allowed(self, instance: Instance) -> None:
         """Every instance has mean times."""
-
-    def allowance(self, point: Evaluation) -> float:
-        """The rounding of the mean system time."""
-        return _time_allowance(point) + ROUNDINGS * self.seconds
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """The multiplier itself: the limit enters c alone."""
@@ -70,6 +71,10 @@ class MaxMeanSystemTime(_TimeCap):
     def excess(self, point: Evaluation) -> float:
         """T less the limit, in seconds."""
         return float(point.mean_system_time) - self.seconds
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the mean service time and that of the mean waiting time."""
+        return ROUNDINGS * float(point.mean_service_time) + _waiting_allowance(point)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """∇T."""
@@ -102,6 +107,10 @@ class MaxMeanWaitingTime(_TimeCap):
     def excess(self, point: Evaluation) -> float:
         """W less the limit, in seconds."""
         return float(point.mean_waiting_time) - self.seconds
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the mean waiting time."""
+        return _waiting_allowance(point)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """∇T − ∇m1."""
@@ -151,8 +160,8 @@ class MaxTokenRate(CouplingConstraint):
         return self.tokens_per_second / float(point.instance.arrival_rate)
 
     def allowance(self, point: Evaluation) -> float:
-        """The rounding of a sum of products, and of the limit."""
-        return ROUNDINGS * (self._mean_tokens(point) + self._most(point))
+        """The rounding of a sum of products, and of the quotient that is the limit."""
+        return 0.5 * ROUNDINGS * (self._mean_tokens(point) + self._most(point))
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """The mix."""
@@ -170,6 +179,44 @@ class MaxTokenRate(CouplingConstraint):
         """The token rate at the point."""
         rate = float(point.instance.arrival_rate) * self._mean_tokens(point)
         return f"raise tokens_per_second to {at_most(rate, 6)} or more"
+
+
+@dataclass(frozen=True)
+class Stability(CouplingConstraint):
+    """Utilization ρ ≤ 1, for a model in which time costs nothing and keeps nothing stable."""
+
+    @property
+    def label(self) -> str:
+        """As a person would write it."""
+        return "a stable queue"
+
+    def require_allowed(self, instance: Instance) -> None:
+        """Every instance has a utilization."""
+
+    def excess(self, point: Evaluation) -> float:
+        """ρ − 1."""
+        return float(point.utilization) - 1.0
+
+    def allowance(self, point: Evaluation) -> float:
+        """The rounding of the utilization."""
+        return ROUNDINGS * float(point.utilization)
+
+    def gradient(self, point: Evaluation) -> FloatArray:
+        """λ ∇m1."""
+        gradient: FloatArray = point.instance.arrival_rate * point.moment_slopes[0]
+        return gradient
+
+    def terms(self, multiplier: float, arrival_rate: float) -> Terms:
+        """Each second of service costs so much."""
+        return Terms(charges=(ServiceCharge(multiplier * arrival_rate),))
+
+    def price(self, multiplier: float, point: Evaluation) -> float:
+        """The multiplier itself."""
+        return multiplier
+
+    def remedy(self, point: Evaluation) -> str:
+        """The arrival rate."""
+        return "lower arrival_rate"
 
 
 def _time_gradient(point: Evaluation) -> FloatArray:

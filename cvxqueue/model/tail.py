@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["WaitingTimeTail"]
 
 _BISECTIONS = 200
+_MOST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class WaitingTimeTail(CouplingConstraint):
 
     For θ > 0 with Σ π exp(θ t) ≤ 1 + θ/λ, the stationary waiting time W of the M/G/1 queue has
     P(W > x) ≤ exp(−θ x). The constraint demands it of θ = ln(1/probability)/seconds. It is
-    sufficient, not necessary: the true tail lies below the bound.
+    sufficient, not necessary: the true tail lies below the bound. It is computed as
+    Σ π (exp(θ t) − 1) ≤ θ/λ, which does not cancel where θ is small beside λ.
 
     Parameters
     ----------
@@ -94,48 +96,49 @@ class WaitingTimeTail(CouplingConstraint):
             )
 
     def _log_limit(self, point: Evaluation) -> float:
-        return float(np.log1p(self.decay / float(point.instance.arrival_rate)))
+        return float(np.log(self.decay) - np.log(point.instance.arrival_rate))
 
-    def _terms_of_sum(self, point: Evaluation) -> FloatArray:
-        """π exp(θ t) relative to the limit 1 + θ/λ, shape (N,)."""
+    def _exponentials(self, point: Evaluation) -> FloatArray:
+        """π exp(θ t) relative to the limit θ/λ, shape (N,)."""
         exponent = self.decay * point.times - self._log_limit(point)
         terms: FloatArray = point.instance.probabilities * np.exp(exponent)
         return terms
 
+    def _terms_of_sum(self, point: Evaluation) -> FloatArray:
+        """π (exp(θ t) − 1) relative to the limit θ/λ, shape (N,)."""
+        terms: FloatArray = self._exponentials(point) * -np.expm1(-self.decay * point.times)
+        return terms
+
     def excess(self, point: Evaluation) -> float:
-        """Σ π exp(θ t) relative to its limit, less one."""
+        """Σ π (exp(θ t) − 1) relative to its limit, less one."""
         return float(accurate_sum(self._terms_of_sum(point))) - 1.0
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of exponents, which is relative in the exponentials."""
-        exponent = self.decay * float(np.max(point.times)) + self._log_limit(point)
+        exponent = 1.5 * self.decay * float(np.max(point.times)) + abs(self._log_limit(point))
         # Far beyond the limit the terms overflow, and no rounding is to blame.
-        return ROUNDINGS * (2.0 + exponent) * (2.0 + min(self.excess(point), 1.0))
+        return min(ROUNDINGS * (3.0 + exponent), 0.5) * min(1.0 + self.excess(point), _MOST)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """π θ t′ exp(θ t), relative to the limit."""
         slope = self.decay * point.instance.service.mean_slope(point.tokens)
-        gradient: FloatArray = slope * self._terms_of_sum(point)
+        gradient: FloatArray = slope * self._exponentials(point)
         return gradient
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each query is charged for the exponential of its time."""
-        limit = 1.0 + self.decay / arrival_rate
-        return Terms(charges=(TailCharge(multiplier / limit, self.decay),))
+        return Terms(charges=(TailCharge(multiplier * arrival_rate / self.decay, self.decay),))
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds of objective for a second more in the limit."""
-        rate, theta = float(point.instance.arrival_rate), self.decay
-        # dc/dθ · (−dθ/dx), with c = Σ π exp(θ t)/(1 + θ/λ) − 1 = 0 at the optimum.
-        terms = self._terms_of_sum(point)
-        by_decay = float(accurate_sum(point.times * terms)) - (1.0 + self.excess(point)) / (
-            rate + theta
-        )
-        return multiplier * by_decay * theta / self.seconds
+        # dc/dθ · (−dθ/dx), with c = λ Σ π (exp(θ t) − 1)/θ − 1.
+        theta = self.decay
+        rise = theta * float(accurate_sum(point.times * self._exponentials(point)))
+        return multiplier * (rise - 1.0 - self.excess(point)) / self.seconds
 
     def most_tokens(self, instance: Instance) -> FloatArray:
-        """No term of the sum exceeds the whole: t ≤ ln((1 + θ/λ)/π)/θ."""
-        limit = np.log1p(self.decay / instance.arrival_rate) - np.log(instance.probabilities)
+        """No term of the sum exceeds the whole: t ≤ ln(1 + θ/(λ π))/θ."""
+        limit = np.log1p(self.decay / (instance.arrival_rate * instance.probabilities))
         return instance.service.inverse_mean(limit / self.decay * (1.0 + 1e-12))
 
     def remedy(self, point: Evaluation) -> str:

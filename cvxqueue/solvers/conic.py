@@ -37,10 +37,11 @@ from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.shown import shown
+from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
 from cvxqueue.solvers.direct import solve_cones
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
-from cvxqueue.solvers.newton import newton, require_attainable
+from cvxqueue.solvers.newton import newton
 
 __all__ = ["conic"]
 
@@ -105,7 +106,7 @@ def conic(
     if not isinstance(polish, bool):
         raise InvalidInputError(f"polish must be True or False, got {shown(polish)}")
     # A solver's word for an infeasible program does not say what would do.
-    require_attainable(instance)
+    require_attainable(instance, deadline)
     back_end = find_back_end(solver)
     options = checked_options(solver, back_end, solver_options)
     is_direct = bool(back_end.direct_ladder) and has_cone_program(instance)

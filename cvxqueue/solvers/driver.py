@@ -13,6 +13,7 @@ import numpy as np
 
 from cvxqueue.certificates import (
     Certificate,
+    estimated_multipliers,
     restored,
 )
 from cvxqueue.deadline import Deadline
@@ -137,7 +138,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if not point.is_stable:
             ended, backend_status = Ended.DIVERGED, proposal.backend_status
             break
-        found = _certified(point, proposal.multipliers)
+        found = _certified(point, proposal.multipliers, limits.deadline)
         history.append(Iterate(iterations, found.objective, found.gap, elapsed))
         if found.gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
@@ -159,10 +160,10 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             ended = Ended.TIME_LIMIT
             break
     if best is None:
-        best = _certified(instance.lowest, None)
+        best = _certified(instance.lowest, None, limits.deadline)
     elif instance.couplings and ended is not Ended.CONVERGED:
         # Other multipliers than the method's may prove more of its best point.
-        again = _certified(best.evaluation, None)
+        again = _certified(best.evaluation, None, limits.deadline)
         best = again if again.gap < best_gap else best
     return Solution(
         certificate=best,
@@ -185,7 +186,9 @@ def _in_box(point: Evaluation) -> Evaluation:
     return point.instance.evaluate(np.clip(point.tokens, lower, upper))
 
 
-def _certified(point: Evaluation, multipliers: FloatArray | None) -> Certificate:
+def _certified(
+    point: Evaluation, multipliers: FloatArray | None, deadline: Deadline
+) -> Certificate:
     """The proof of a point, moved to where the constraints hold.
 
     By given multipliers, or by those that prove most.
@@ -195,7 +198,8 @@ def _certified(point: Evaluation, multipliers: FloatArray | None) -> Certificate
     moved = restored(point, beyond_rounding=True)
     if moved is None:
         return Certificate.of(point, np.zeros(len(point.instance.couplings)))
-    return Certificate.of(moved, multipliers)
+    found = estimated_multipliers(moved, deadline) if multipliers is None else multipliers
+    return Certificate.of(moved, found)
 
 
 def _allowed(point: Evaluation, tolerance: float | None) -> float:

@@ -19,9 +19,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.certificates import excesses, multiplier_step
+from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.solvers.maximum import maximize
 
 __all__ = ["DualPoint", "dual_search"]
 
@@ -52,28 +54,28 @@ class DualPoint(NamedTuple):
     """Whether the multipliers are as good as they get, or the next step hardly moves them."""
 
 
-Maximizer = Callable[[ModelData, Evaluation | None], Evaluation]
-"""From a model without couplings, and a point near its maximiser, the maximiser."""
-
-
-def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]:
+def dual_search(
+    instance: ModelData, deadline: Deadline, start: FloatArray | None = None
+) -> Iterator[DualPoint]:
     """Yield maximisers of Lagrangians whose multipliers approach the optimal ones.
 
-    It ends where float64 sees no further progress, or a multiplier has no limit.
+    It ends where float64 sees no further progress, a multiplier has no limit, or the time is up.
 
     Parameters
     ----------
     instance : ModelData
         With coupling constraints each of which can be satisfied.
-    maximize : callable
-        The search for the two prices.
+    deadline : Deadline
+        When to end.
+    start : ndarray, optional
+        Multipliers to begin with, one for each coupling constraint; by default zeros.
     """
 
     def at(multipliers: FloatArray, near: Evaluation | None) -> DualPoint:
-        point = maximize(instance.priced(multipliers), near)
+        point = maximize(instance.priced(multipliers), near, deadline)
         return DualPoint(multipliers, point, excesses(instance.evaluate(point.tokens)))
 
-    today = at(np.zeros(len(instance.couplings)), None)
+    today = at(np.zeros(len(instance.couplings)) if start is None else start, None)
     while True:
         direction, moved = None, None
         if instance.couplings:
@@ -83,8 +85,8 @@ def dual_search(instance: ModelData, maximize: Maximizer) -> Iterator[DualPoint]
             is_small = np.abs(direction) <= _SETTLED * today.multipliers
             yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
             if today.multipliers.max() <= _INFINITE * _worth(instance, today):
-                moved = _line_search(instance, today, direction, at)
-        if moved is None:
+                moved = _line_search(instance, today, direction, at, deadline)
+        if moved is None or deadline.is_over:
             yield today._replace(is_settled=True)
             return
         today = moved
@@ -133,6 +135,7 @@ def _line_search(
     today: DualPoint,
     direction: FloatArray,
     at: Callable[[FloatArray, Evaluation | None], DualPoint],
+    deadline: Deadline,
 ) -> DualPoint | None:
     """The point on a ray of multipliers at which the slope of the maximum has nearly vanished.
 
@@ -149,6 +152,8 @@ def _line_search(
     sides = [today, today]
     shortest = _SHORTEST if instance.accuracy.is_smooth else _CLOSED
     for _ in range(_EVALUATIONS):
+        if deadline.is_over:
+            break
         moved = at(np.maximum(today.multipliers + length * direction, 0.0), near)
         slope, near = -float(moved.excess @ direction), moved.point
         if abs(slope) < best_slope:

@@ -1,0 +1,107 @@
+"""How much accuracy the other constraints leave: the proof behind a floor that is out of reach.
+
+Wherever λ m1 ≤ 1 and the constraints c ≤ 0 hold,
+
+    Σ π p  ≤  Σ π p + η (1 − λ m1) − μ c
+
+for any η, μ ≥ 0. The right side is concave, so that its separable gap at any stable tokens l proves
+
+    Σ π p  ≤  Σ π p(l) + gap(l) + η (1 − λ m1(l)) − μ c(l)
+
+of every allocation, whether l itself keeps the constraints or not. The mean system time is no part
+of it: next to saturation that has no bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cvxqueue.certificates.coupled import lagrangian_gap
+from cvxqueue.certificates.multipliers import lowered_multipliers
+from cvxqueue.deadline import Deadline
+from cvxqueue.model import Evaluation
+from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint
+from cvxqueue.model.data import ModelData
+from cvxqueue.model.limits import Stability
+
+__all__ = ["AccuracyBound", "accuracy_model"]
+
+
+@dataclass(frozen=True, eq=False)
+class AccuracyBound(ArrayData):
+    """A bound on the mean accuracy of every allocation that keeps all constraints but floors.
+
+    Parameters
+    ----------
+    instance : ModelData
+        The instance.
+    tokens : ndarray, shape (N,)
+        Stable tokens in the box.
+    multipliers : ndarray
+        One ≥ 0 for stability, and one for each coupling constraint that is no floor: the accuracy
+        that a unit of its limit is worth. Any prove a bound, and good ones make it sharp.
+    """
+
+    instance: ModelData
+    tokens: FloatArray
+    multipliers: FloatArray
+
+    @cached_property
+    def value(self) -> float:
+        """The bound, rounding included; infinite where nothing is proven."""
+        point = self._point
+        reached = (1.0 + 2.0 * ROUNDINGS) * float(point.mean_accuracy)
+        return (1.0 + ROUNDINGS) * (reached + lagrangian_gap(point, self.multipliers))
+
+    @cached_property
+    def _point(self) -> Evaluation:
+        return _Accuracy.of(self.instance).evaluate(self.tokens)
+
+    def sharpened(self, deadline: Deadline) -> AccuracyBound:
+        """Return the bound that better multipliers prove of the same tokens."""
+        point = self._point
+        scale = float(point.mean_accuracy)
+        better = lowered_multipliers(point, self.multipliers, scale, deadline)
+        return AccuracyBound(self.instance, self.tokens, better)
+
+
+def accuracy_model(instance: ModelData, worth: float) -> ModelData:
+    """Return a model without floors, in which accuracy alone is worth so many seconds."""
+    return ModelData(**_fields(instance, worth), couplings=_caps(instance))
+
+
+class _Accuracy(ModelData):
+    """A model whose objective is the mean accuracy, and stability one of its constraints."""
+
+    @classmethod
+    def of(cls, instance: ModelData) -> _Accuracy:
+        return cls(**_fields(instance, 1.0), couplings=(Stability(), *_caps(instance)))
+
+    def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 0.0) -> ModelData:
+        """Return the Lagrangian, in which only constraints make time cost anything."""
+        return super().priced(multipliers, of_time)
+
+
+def _caps(instance: ModelData) -> tuple[CouplingConstraint, ...]:
+    return tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
+
+
+def _fields(instance: ModelData, worth: float) -> dict[str, Any]:
+    return {
+        "arrival_rate": instance.arrival_rate,
+        "accuracy_weight": worth,
+        "probabilities": instance.probabilities,
+        "importance": np.ones(instance.size),
+        "lower": instance.lower,
+        "upper": instance.upper,
+        "service": instance.service,
+        "accuracy": instance.accuracy,
+        "queue": instance.queue,
+        "charges": (),
+    }

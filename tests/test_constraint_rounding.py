@@ -1,0 +1,199 @@
+"""What a constraint may be off by, against fifty digits of the same binary64 data."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from typing import Any
+
+import mpmath as mp
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+
+EPSILON = 2.0**-52
+TRIALS = 120
+
+
+def hostile(seed: int) -> tuple[cq.Instance, np.ndarray]:
+    """Data over many decades, stable tokens, and loads next to zero and to one."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.choice([1, 2, 3, 40]))
+    mix = rng.dirichlet(np.full(size, rng.choice([0.1, 1.0, 10.0])))
+    mix = np.maximum(mix, 1e-12)
+    mix /= mix.sum()
+    base = 10.0 ** rng.uniform(-6.0, 2.0, size) * (rng.random(size) < 0.8)
+    per_token = 10.0 ** rng.uniform(-6.0, 0.0, size)
+    tokens = 10.0 ** rng.uniform(-3.0, 5.0, size) * (rng.random(size) < 0.9) + 1e-3
+    load = rng.choice([10.0 ** rng.uniform(-15.0, 0.0), 1.0 - 10.0 ** rng.uniform(-13.0, -0.3)])
+    rate = float(load) / float(mix @ (base + per_token * tokens))
+    floor = rng.uniform(0.0, 0.5, size) * (rng.random(size) < 0.5)
+    gain = np.minimum(10.0 ** rng.uniform(-12.0, 0.0, size), 1.0 - floor)
+    queue: Any = [
+        cq.FIFO(),
+        cq.ProcessorSharing(),
+        cq.BatchArrivals(mean_size=2.0, size_second_moment=6.5),
+        cq.Vacations(mean=0.3, second_moment=0.7),
+        cq.Setups(mean=0.3, second_moment=0.7),
+    ][int(rng.integers(5))]
+    instance = cq.Instance(
+        arrival_rate=rate,
+        accuracy_weight=1.0,
+        max_tokens=tokens,
+        probabilities=mix,
+        service=cq.AffineService(base=base, per_token=per_token),
+        accuracy=cq.SaturatingExponential(
+            floor=floor, gain=gain, rate=10.0 ** rng.uniform(-7.0, 1.0, size)
+        ),
+        queue=queue,
+    )
+    return instance, tokens
+
+
+def exact_waiting(instance: cq.Instance, mean: Any, second: Any) -> Any:
+    rate, queue = mp.mpf(float(instance.arrival_rate)), instance.queue
+    load = rate * mean
+    if isinstance(queue, cq.ProcessorSharing):
+        return load * mean / (1 - load)
+    waiting = rate * second / (2 * (1 - load))
+    if isinstance(queue, cq.BatchArrivals):
+        size, square = mp.mpf(queue.mean_size), mp.mpf(queue.size_second_moment)
+        return waiting + (square / size - 1) * mean / (2 * (1 - load))
+    if isinstance(queue, cq.Vacations):
+        return waiting + mp.mpf(queue.second_moment) / (2 * mp.mpf(queue.mean))
+    if isinstance(queue, cq.Setups):
+        length, square = mp.mpf(queue.mean), mp.mpf(queue.second_moment)
+        return waiting + (2 * length + rate * square) / (2 * (1 + rate * length))
+    return waiting
+
+
+class Exact:
+    """The same quantities in fifty digits."""
+
+    def __init__(self, instance: cq.Instance, tokens: np.ndarray) -> None:
+        def numbers(array: Any) -> list[Any]:
+            return [mp.mpf(float(value)) for value in np.broadcast_to(array, tokens.shape)]
+
+        self.mix, self.tokens = numbers(instance.probabilities), numbers(tokens)
+        service: Any = instance.service
+        curve: Any = instance.accuracy
+        pairs = zip(numbers(service.base), numbers(service.per_token), self.tokens, strict=True)
+        self.times = [base + per_token * count for base, per_token, count in pairs]
+        self.mean = mp.fdot(self.mix, self.times)
+        self.waiting = exact_waiting(
+            instance, self.mean, mp.fdot(self.mix, [time**2 for time in self.times])
+        )
+        parameters = zip(
+            numbers(curve.floor), numbers(curve.gain), numbers(curve.rate), self.tokens, strict=True
+        )
+        self.accuracy = mp.fdot(
+            self.mix,
+            [floor - gain * mp.expm1(-rate * count) for floor, gain, rate, count in parameters],
+        )
+        self.rate = mp.mpf(float(instance.arrival_rate))
+
+
+def limits(instance: cq.Instance, point: Any, exact: Exact) -> dict[str, tuple[Any, Any]]:
+    """Each constraint with its limit next to what the point has, and its exact excess."""
+    rng = np.random.default_rng(point.tokens.size)
+    near = 1.0 + rng.choice([0.0, 1e-15, -1e-15, 1e-6])
+    mean_tokens = float(instance.probabilities @ point.tokens)
+    system = cq.MaxMeanSystemTime(float(point.mean_system_time) * near)
+    waiting = cq.MaxMeanWaitingTime(float(point.mean_waiting_time) * near)
+    tokens = cq.MaxTokenRate(float(instance.arrival_rate) * mean_tokens * near)
+    floor = cq.MinMeanAccuracy(min(float(point.mean_accuracy) * near, 1.0))
+    found = {
+        "system time": (system, exact.mean + exact.waiting - mp.mpf(system.seconds)),
+        "waiting time": (waiting, exact.waiting - mp.mpf(waiting.seconds)),
+        "token rate": (
+            tokens,
+            mp.fdot(exact.mix, exact.tokens) - mp.mpf(tokens.tokens_per_second) / exact.rate,
+        ),
+        "mean accuracy": (floor, mp.mpf(floor.accuracy) - exact.accuracy),
+    }
+    if instance.queue.has_lundberg_bound:
+        # The decay at which the sum meets its limit.
+        def left(decay: Any) -> Any:
+            rise = [mp.expm1(decay * time) for time in exact.times]
+            return mp.fdot(exact.mix, rise) - decay / exact.rate
+
+        high = 1 / max(exact.times)
+        while left(high) < 0:
+            high *= 2
+        low = mp.mpf(0)
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if left(middle) < 0 else (low, middle)
+        tail = cq.WaitingTimeTail(float(-mp.log(0.01) / low) if low else 1.0, 0.01)
+        decay = -mp.log(mp.mpf(tail.probability)) / mp.mpf(tail.seconds)
+        rise = mp.fdot(exact.mix, [mp.expm1(decay * time) for time in exact.times])
+        found["tail"] = (tail, rise * exact.rate / decay - 1)
+    return found
+
+
+@functools.cache
+def shares() -> dict[str, list[float]]:
+    """Error of each excess as a share of what is allowed, by kind."""
+    found = collections.defaultdict(list)
+    with mp.workdps(50):
+        for seed in range(TRIALS):
+            instance, tokens = hostile(seed)
+            point = instance.evaluate(tokens)
+            for kind, (constraint, exact) in limits(
+                instance, point, Exact(instance, tokens)
+            ).items():
+                excess = constraint.excess(point)
+                allowed = constraint.allowance(point) + 0.5 * EPSILON * abs(excess)
+                found[kind].append(float(abs(mp.mpf(excess) - exact) / mp.mpf(allowed)))
+    return found
+
+
+@pytest.mark.parametrize(
+    "kind", ["system time", "waiting time", "token rate", "mean accuracy", "tail"]
+)
+def test_an_excess_is_right_to_its_allowance_and_hardly_less_so(kind: str) -> None:
+    errors = shares()[kind]
+    assert len(errors) >= 20
+    # A bound, and of the right size.
+    assert 0.01 <= max(errors) <= 1.0
+
+
+@pytest.mark.parametrize("arrival_rate", [1e-2, 1e-9, 1e-14])
+def test_a_cap_on_the_waiting_time_is_kept_to_its_own_digits(arrival_rate: float) -> None:
+    """However short the wait is beside the service."""
+    free = cq.Instance(
+        arrival_rate=arrival_rate,
+        accuracy_weight=1e5,
+        max_tokens=1e5,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=1e-4),
+    )
+    limit = float(free.evaluate([2000.0]).mean_waiting_time)
+    instance = free.replace(constraints=[cq.MaxMeanWaitingTime(limit)])
+    assert not cq.certify(instance, [2000.0 * (1.0 + 1e-13)]).is_feasible
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    with mp.workdps(50):
+        waiting = Exact(instance, solution.tokens).waiting
+        assert 1 - 1e-12 <= waiting / mp.mpf(limit) <= 1
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-6, 1e-12])
+def test_a_floor_on_the_mix_is_kept_to_its_own_digits(size: float) -> None:
+    free = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1.0,
+        max_tokens=1e4,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.5, per_token=0.001),
+        accuracy=cq.SaturatingExponential(floor=0.0, gain=size, rate=[1e-3, 2e-3]),
+    )
+    instance = free.replace(constraints=[cq.MinMeanAccuracy(0.5 * size)])
+    solution = cq.solve(instance)
+    assert solution.is_optimal
+    with mp.workdps(50):
+        reached = Exact(instance, solution.tokens).accuracy / mp.mpf(0.5 * size)
+        assert 1 <= reached <= 1 + 1e-12
+    assert not cq.certify(instance, solution.tokens * (1.0 - 1e-13)).is_feasible
