@@ -152,6 +152,9 @@ class Truth:
         )
 
     def _point(self, tokens: Any) -> Point | None:
+        """What tokens do; ``None`` where they are not stable, or no numbers."""
+        if not all(map(math.isfinite, tokens)):
+            return None
         return self.problem.at([Decimal(float(count)) for count in tokens])
 
     def _off(self, kind: str, claimed: float, true: Decimal) -> None:

@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, DivisionByZero, InvalidOperation
 from decimal import localcontext as _localcontext
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Protocol
+
+from tests.exact_curve import corners
 
 __all__ = ["DIGITS", "Curve", "Law", "Point", "Problem", "Queue", "TaskType", "digits"]
 
@@ -129,19 +132,10 @@ class Power:
 
 
 class Points:
-    """The least nondecreasing concave majorant of points, its first piece continued to 0."""
+    """The curve through measured points, as `tests.exact_curve` says it in rationals."""
 
     def __init__(self, tokens: Sequence[float], accuracy: Sequence[float]) -> None:
-        hull: list[tuple[Fraction, Fraction]] = []
-        for x, height in zip(map(Fraction, tokens), map(Fraction, accuracy), strict=True):
-            while len(hull) > 1 and (
-                (height - hull[-1][1]) * (hull[-1][0] - hull[-2][0])
-                >= (hull[-1][1] - hull[-2][1]) * (x - hull[-1][0])
-            ):
-                hull.pop()
-            hull.append((x, height))
-        while len(hull) > 1 and hull[-1][1] <= hull[-2][1]:
-            hull.pop()
+        hull = corners(tokens, accuracy)
         self.corners = tuple(decimal(x) for x, _ in hull)
         self.heights = tuple(decimal(height) for _, height in hull)
         rises = (decimal((b[1] - a[1]) / (b[0] - a[0])) for a, b in pairwise(hull))
@@ -268,6 +262,8 @@ class Point:
     time: Decimal
     benefit: Decimal
     prices: tuple[Decimal, Decimal]
+    added: Decimal
+    """What the box adds to the benefit."""
 
     @property
     def objective(self) -> Decimal:
@@ -277,7 +273,7 @@ class Point:
     @property
     def scale(self) -> Decimal:
         """What gaps are relative to."""
-        return self.benefit + self.time
+        return max(self.benefit + self.time, self.added / 100)
 
     @property
     def waiting(self) -> Decimal:
@@ -319,6 +315,14 @@ class Problem:
         """1 − ρ at the least tokens: some allocation is stable iff this is positive."""
         return 1 - self.rate * sum(k.share * k.law.mean(k.low)[0] for k in self.types)
 
+    @cached_property
+    def added(self) -> Decimal:
+        """What the box adds to the benefit."""
+        rises = (
+            k.share * k.worth * (k.curve.value(k.high) - k.curve.value(k.low)) for k in self.types
+        )
+        return sum(rises, _ZERO)
+
     def at(self, tokens: Sequence[Decimal]) -> Point | None:
         """Return what tokens do, or ``None`` where they are not stable."""
         tokens = tuple(tokens)
@@ -337,7 +341,7 @@ class Problem:
         work = queue.mean * m1 + queue.second * self.rate * m2 / 2
         time = queue.own * m1 + work / idle + queue.constant
         prices = self.prices(m2, idle)
-        return Point(tokens, accuracies, moments, m1, m2, idle, time, benefit, prices)
+        return Point(tokens, accuracies, moments, m1, m2, idle, time, benefit, prices, self.added)
 
     def prices(self, m2: Decimal, idle: Decimal) -> tuple[Decimal, Decimal]:
         """∂T/∂m1 and ∂T/∂m2."""
