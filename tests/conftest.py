@@ -8,7 +8,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from hypothesis import HealthCheck, settings  # noqa: E402 (the environment comes first)
+from collections.abc import Iterator  # noqa: E402 (the environment comes first)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 # A failure must come back on the next run and on another machine, so the examples follow from the
 # test alone. Time limits are off because they measure the machine.
@@ -28,3 +32,10 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def inside() -> Iterator[None]:
+    """As inside the package, for tests of what is called from there alone: numpy is silent."""
+    with np.errstate(all="ignore"):
+        yield

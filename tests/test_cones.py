@@ -22,6 +22,8 @@ from tests.instances import CATALOGUE, allocations, instance_of, rates
 from tests.large import GRID, large_instance
 from tests.tolerances import CONE_DATA, CONE_OPTIMUM
 
+pytestmark = pytest.mark.usefixtures("inside")
+
 SERVER = CATALOGUE["qwen3-8b-h100"].instance
 
 

@@ -23,6 +23,8 @@ from cvxqueue.model.domains import Domains, Menu, Multiples
 from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.registry import METHODS
 
+pytestmark = pytest.mark.usefixtures("inside")
+
 
 class Clock:
     """A clock that advances by one second whenever somebody looks, and counts the looks."""

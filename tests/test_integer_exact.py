@@ -43,6 +43,8 @@ from cvxqueue.model.domains import Domain
 from tests.generator import planted_instance
 from tests.instances import CATALOGUE, instance_of
 
+pytestmark = pytest.mark.usefixtures("inside")
+
 PAIRS = list(itertools.product(range(41), range(41)))
 # What the exact method proves by default, relative to α Σ π w p + T.
 TOLERANCE = 1e-9
