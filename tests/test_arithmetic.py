@@ -145,15 +145,46 @@ def test_whole_tokens_and_runs_do_not_see_the_settings_either() -> None:
             assert call() == usual
 
 
-def test_a_callback_may_have_settings_of_its_own() -> None:
-    instance = drawn("exponential", "quadratic", "fifo")
+@pytest.mark.parametrize("method", ["newton", "fixed-point", "projected-gradient"])
+def test_a_callback_has_the_settings_of_the_caller_and_keeps_its_own(method: str) -> None:
+    instance = drawn("exponential", "quadratic", "fifo").replace(max_tokens=5000.0)
+    seen = []
 
     def callback(progress: cq.Progress) -> bool:
-        with np.errstate(all="raise"):
-            CURVES["exponential"].slope(progress.tokens + 1e6)
+        seen.append(np.geterr()["over"])
+        # Would end every later iteration that underflows, or divides by zero.
+        np.seterr(all="raise")
+        CURVES["exponential"].slope(progress.tokens + 1e6)
         return False
 
-    assert cq.solve(instance, callback=callback).is_optimal
+    usual = cq.solve(instance, method, on_failure="return")
+    with np.errstate(over="print"):
+        shown = cq.solve(instance, method, callback=callback, on_failure="return")
+        assert np.geterr()["over"] == "print"
+    assert set(seen) == {"print"}
+    assert np.array_equal(shown.tokens, usual.tokens)
+
+
+def test_a_class_of_the_user_keeps_what_is_no_method_as_it_is() -> None:
+    class Curve(cq.SaturatingExponential):
+        law = np.exp
+        unit = 1.0
+
+        @staticmethod
+        def twice(tokens: float) -> float:
+            return 2.0 * tokens
+
+        @property
+        def factor(self) -> float:
+            return self.unit
+
+        @factor.setter
+        def factor(self, value: float) -> None:
+            vars(self)["unit"] = value
+
+    curve = Curve(floor=0.2, gain=0.5, rate=1e-3)
+    curve.factor = 3.0
+    assert (curve.law(0.0), curve.twice(2.0), curve.factor) == (1.0, 4.0, 3.0)
 
 
 SERVER: dict[str, Any] = {

@@ -8,8 +8,9 @@ part in any result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from functools import cached_property, wraps
+from types import FunctionType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,8 +18,9 @@ import numpy as np
 __all__ = ["outside", "quiet"]
 
 _Any = TypeVar("_Any", bound=Callable[..., Any])
-# Entering numpy's context costs a microsecond: what is called from inside need not.
-_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+# The caller's context, numpy's settings among it. Entering another costs a microsecond: what is
+# called from inside need not.
+_caller: ContextVar[Context | None] = ContextVar("caller", default=None)
 _SPECIAL = ("__init__", "__post_init__", "__str__", "__repr__")
 
 
@@ -30,38 +32,38 @@ def quiet(of: _Any) -> _Any:
         if name.startswith("_") and name not in _SPECIAL:
             continue
         if isinstance(member, property) and member.fget is not None:
-            setattr(of, name, property(_quiet_function(member.fget)))
+            setattr(of, name, member.getter(_quiet_function(member.fget)))
         elif isinstance(member, cached_property):
             member.func = _quiet_function(member.func)
-        elif callable(member) and not isinstance(member, type):
+        elif isinstance(member, FunctionType):
             setattr(of, name, _quiet_function(member))
     return of
 
 
 def outside(function: _Any) -> _Any:
-    """Have a function of the caller's, called from inside, enter anew what it calls itself."""
+    """Have a function of the caller's, called from inside, run in the context of the caller.
+
+    There its settings hold, and whatever it sets itself stays with it.
+    """
 
     @wraps(function)
-    def inner(*arguments: Any, **options: Any) -> Any:
-        token = _is_quiet.set(False)
-        try:
-            return function(*arguments, **options)
-        finally:
-            _is_quiet.reset(token)
+    def outer(*arguments: Any, **options: Any) -> Any:
+        context = _caller.get() or copy_context()
+        return context.copy().run(function, *arguments, **options)
 
-    return inner  # type: ignore[return-value]
+    return outer  # type: ignore[return-value]
 
 
 def _quiet_function(function: Any) -> Any:
     @wraps(function)
     def inner(*arguments: Any, **options: Any) -> Any:
-        if _is_quiet.get():
+        if _caller.get() is not None:
             return function(*arguments, **options)
-        token = _is_quiet.set(True)
+        token = _caller.set(copy_context())
         try:
             with np.errstate(all="ignore"):
                 return function(*arguments, **options)
         finally:
-            _is_quiet.reset(token)
+            _caller.reset(token)
 
     return inner
