@@ -429,6 +429,11 @@ class BatchSolution(ArrayData):
     def __post_init__(self) -> None:
         if not isinstance(self.variants, ModelData):
             raise InvalidInputError(f"variants must be ModelData, got {shown(self.variants)}")
+        if self.variants.couplings or np.ndim(self.variants.arrival_rate) != 1:
+            raise InvalidInputError(
+                "variants must have an arrival rate each and no constraints, which a batch does "
+                f"not keep, got {shown(self.variants)}; use certify for one instance"
+            )
         self.variants.require_allowed()
         count, size = np.size(self.variants.arrival_rate), self.variants.size
         tokens, tolerance = read_only(self.tokens), read_only(self.tolerance)

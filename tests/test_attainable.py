@@ -293,3 +293,22 @@ def test_without_a_deadline_they_look_far_more_often() -> None:
     clock = Clock()
     list(dual_search(slow_instance(), Deadline(1e9, clock)))
     assert clock.looks > 60
+
+
+@pytest.mark.parametrize(
+    ("tokens", "multipliers", "name"),
+    [
+        ([0.0, 0.1], [-0.1, 0.08], "multipliers"),
+        ([0.0, 0.1], [0.1], "multipliers"),
+        ([np.nan, 0.1], [0.1, 0.08], "tokens"),
+        ([-1.0, 0.1], [0.1, 0.08], "tokens"),
+        ([0.0, 0.1], [0.1, 0.08, 0.0], "multipliers"),
+    ],
+)
+def test_a_bound_made_by_hand_proves_what_holds_or_is_refused(
+    tokens: list[float], multipliers: list[float], name: str
+) -> None:
+    # Negative multipliers would "prove" less accuracy than there is.
+    limited = smooth(1, 2).replace(constraints=[cq.MaxMeanSystemTime(1e3)])
+    with pytest.raises(cq.InvalidInputError, match=name):
+        AccuracyBound(limited, limited.lower + np.array(tokens), np.array(multipliers))

@@ -220,3 +220,21 @@ def test_laws_of_a_batch_make_no_instance() -> None:
         SERVER.replace(service=cq.AffineService(base=0.5, per_token=laws))
     with pytest.raises(cq.InvalidInputError, match=r"all instances: .* has 2, .* has 3"):
         cq.AffineService(base=np.ones((2, 5)), per_token=np.ones((3, 5)))
+
+
+@pytest.mark.parametrize("has_rates", [False, True])
+def test_answers_made_by_hand_are_of_variants_without_constraints(has_rates: bool) -> None:
+    # What a batch says of tokens would be said as if there were no constraint.
+    instance = planted_batch(3, 2)[0][0].replace(constraints=[cq.MaxTokenRate(1e-3)])
+    variants: Any = instance
+    if has_rates:
+        variants = cq.solve_batch(instance.replace(constraints=[])).variants
+        vars(variants)["couplings"] = instance.couplings
+    with pytest.raises(cq.InvalidInputError, match="no constraints"):
+        cq.BatchSolution(
+            variants=variants,
+            tokens=np.zeros((1, 2)),
+            tolerance=np.array([1e-9]),
+            iterations=np.array([1]),
+            solve_time=0.0,
+        )

@@ -24,11 +24,13 @@ import numpy as np
 from cvxqueue.certificates.coupled import lagrangian_gap
 from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, require
 from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.limits import Stability
+from cvxqueue.shown import shown
 
 __all__ = ["AccuracyBound", "accuracy_model"]
 
@@ -51,6 +53,18 @@ class AccuracyBound(ArrayData):
     instance: ModelData
     tokens: FloatArray
     multipliers: FloatArray
+
+    def __post_init__(self) -> None:
+        instance = self.instance
+        if not isinstance(instance, ModelData):
+            raise InvalidInputError(f"instance must be an Instance, got {shown(instance)}")
+        tokens = float_array("tokens", self.tokens, instance.size)
+        is_inside = (tokens >= instance.lower) & (tokens <= instance.upper)
+        require("tokens", tokens, is_inside, "is not in the box, where the bound is one")
+        count = 1 + len(_caps(instance))
+        found = float_array("multipliers", self.multipliers, count, of="limits, stability first")
+        require("multipliers", found, found >= 0.0, "must be ≥ 0: others prove nothing")
+        vars(self).update(tokens=tokens, multipliers=found)
 
     @cached_property
     def value(self) -> float:
