@@ -26,6 +26,7 @@ from cvxqueue.certificates import (
     strong_concavity,
     type_gaps,
 )
+from cvxqueue.certificates.step_size import StepSize
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import FloatArray
 from tests.families import QUEUES, planted
@@ -33,6 +34,7 @@ from tests.generator import planted_instance, random_parameters
 from tests.instances import CATALOGUE, allocations, instance_of, rates
 from tests.oracle import Problem
 from tests.strategies import SEEDS
+from tests.test_advice import number_after
 from tests.tolerances import EPSILON, ROUNDING, SAMPLED_BOUND
 
 SEED = 20260110
@@ -698,3 +700,12 @@ def test_a_type_without_gain_has_a_bracket_of_numbers() -> None:
     bracket = order_bracket(CATALOGUE["no-gain"].instance)
     assert np.isfinite(bracket.lower).all()
     assert np.isfinite(bracket.upper).all()
+
+
+@pytest.mark.parametrize("level", [73.83489774, 73.83489779, -2.0000000001, -2.0000000009])
+def test_the_region_that_is_printed_lies_within_that_of_the_bound(level: float) -> None:
+    shared: dict[str, Any] = {"value": 1.0, "level": level}
+    step = StepSize(diagonal=1.0, metric=np.ones(1), least_idle=0.5, **shared)
+    rounding = cq.RoundingBound(first_order=0.1, distances=np.ones(1), **shared)
+    for certificate in (step, rounding):
+        assert number_after("objective ≥", certificate.region) >= level

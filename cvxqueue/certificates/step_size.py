@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.certificates.bracket import order_bracket
 from cvxqueue.certificates.gap import certified_objective, rounding_allowance
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import at_most
 from cvxqueue.model import Instance
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, read_only, require
@@ -66,7 +67,7 @@ class StepSize(ArrayData):
     @property
     def region(self) -> str:
         """Where the bounds hold."""
-        return f"allocations in the box with objective ≥ {self.level:.9g} s"
+        return f"allocations in the box with objective ≥ {at_most(self.level, 9)} s"
 
 
 @quiet

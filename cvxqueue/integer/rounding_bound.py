@@ -24,6 +24,7 @@ import numpy as np
 from cvxqueue.certificates import order_bracket, rounding_allowance, step_size
 from cvxqueue.certificates.step_size import StepSize
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import at_most
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
 from cvxqueue.model import Instance, require_instance
@@ -73,7 +74,7 @@ class RoundingBound(ArrayData):
     @property
     def region(self) -> str:
         """Where the curvature bounds behind it hold."""
-        return f"allocations in the box with objective ≥ {self.level:.9g} s"
+        return f"allocations in the box with objective ≥ {at_most(self.level, 9)} s"
 
 
 @quiet
