@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number
+from cvxqueue.model.arrays import LARGEST_COUNT, FloatArray, first_place, float_array, real_number
 from cvxqueue.shown import shown
 from cvxqueue.simulation.clock import require_dates
 
@@ -151,8 +151,10 @@ def _fraction(name: str, value: float) -> float:
 def whole_number(name: str, value: int, least: int) -> int:
     """Return a whole number that is large enough, or raise an error that names it."""
     number = real_number(name, value)
-    if number < least or number != int(number):
-        raise InvalidInputError(f"{name} = {shown(value)} must be a whole number ≥ {least}")
+    if not least <= number <= LARGEST_COUNT or number != int(number):
+        raise InvalidInputError(
+            f"{name} = {shown(value)} must be a whole number ≥ {least}, and at most 2^53"
+        )
     return int(number)
 
 
