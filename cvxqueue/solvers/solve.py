@@ -45,7 +45,8 @@ def solve(
     method : str, default "newton"
         A name from `methods()`.
     tolerance : float, optional
-        Certified gap to reach, relative to α Σ π w p + T, at most 0.01. By default 1e-9, and for
+        Certified gap to reach, relative to α Σ π w p + T (and where that is next to nothing, to a
+        hundredth of what tokens can add to the benefit), at most 0.01. By default 1e-9, and for
         ``"newton"`` max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times
         that where curves have kinks, and no less than 1e-9 under constraints on all types together.
     max_iterations : int, optional
