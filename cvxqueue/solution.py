@@ -237,7 +237,7 @@ class Solution(ArrayData):
 
     @property
     def relative_gap(self) -> float:
-        """`gap` relative to α Σ π w p + T, or where that is next to nothing as `Evaluation.scale`."""
+        """`gap` relative to α Σ π w p + T; where that is nothing, see `Evaluation.scale`."""
         return self.certificate.relative_gap
 
     @property
@@ -470,7 +470,7 @@ class BatchSolution(ArrayData):
 
     @property
     def scale(self) -> FloatArray:
-        """α Σ π w p + T, in seconds: what gaps are relative to, shape (B,); see `Evaluation.scale`."""
+        """α Σ π w p + T, in seconds: what gaps are relative to, shape (B,)."""
         return self.claims.scale
 
     @property

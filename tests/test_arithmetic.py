@@ -165,6 +165,19 @@ def test_a_callback_has_the_settings_of_the_caller_and_keeps_its_own(method: str
     assert np.array_equal(shown.tokens, usual.tokens)
 
 
+def test_so_has_the_progress_of_a_run() -> None:
+    instance = drawn("exponential", "random", "fifo").replace(max_tokens=3000.0)
+    seen = []
+
+    def progress(_: float) -> None:
+        seen.append(np.geterr()["over"])
+        np.seterr(all="raise")
+
+    with np.errstate(over="print"):
+        cq.simulate(instance, [100.0, 50.0], queries=2000, seed=1, progress=progress)
+    assert set(seen) == {"print"}
+
+
 def test_a_class_of_the_user_keeps_what_is_no_method_as_it_is() -> None:
     class Curve(cq.SaturatingExponential):
         law = np.exp

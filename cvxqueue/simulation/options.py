@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.model.arithmetic import outside
 from cvxqueue.model.arrays import LARGEST_COUNT, FloatArray, first_place, float_array, real_number
 from cvxqueue.shown import shown
 from cvxqueue.simulation.clock import require_dates
@@ -84,7 +85,7 @@ class Options:
             thresholds=tuple(real_number(*named) for named in _named("thresholds", thresholds)),
             warm_up=warm_up,
             batches=None if batches is None else whole_number("batches", batches, 2),
-            progress=progress,
+            progress=None if progress is None else outside(progress),
             threads=os.cpu_count() or 1 if threads is None else whole_number("threads", threads, 1),
         )
 
