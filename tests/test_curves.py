@@ -273,7 +273,13 @@ def test_points_that_are_moved_by_more_than_a_hundredth_are_warned_of() -> None:
             assert f"is {digits} higher there" in str(warning.message)
             assert warning.filename == __file__
     with pytest.warns(cq.CvxqueueWarning, match=r"accuracy\.accuracy\[1, 2\] = 0.1: .* 0.3 higher"):
-        cq.PiecewiseLinear(tokens=[[0, 2], [0, 1, 2]], accuracy=[[0.1, 0.2], [0.2, 0.4, 0.1]])
+        curve = cq.PiecewiseLinear(
+            tokens=[[0, 2], [0, 1, 2]], accuracy=[[0.1, 0.2], [0.2, 0.4, 0.1]]
+        )
+    # Once is enough.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pickle.loads(pickle.dumps(curve)) == copy.deepcopy(curve) == curve
 
 
 def test_points_that_are_concave_stay_as_they_are() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.shown import shown
 
@@ -203,7 +204,10 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
 
 
 def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
-    return kind(**fields)
+    with warnings.catch_warnings():
+        # What there is to warn of was said of the first.
+        warnings.simplefilter("ignore", CvxqueueWarning)
+        return kind(**fields)
 
 
 def _equal(mine: Any, theirs: Any) -> bool:
