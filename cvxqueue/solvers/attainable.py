@@ -2,7 +2,7 @@
 
 The search is that of the most accuracy: of an instance in which it is worth nearly everything. Each
 of its points, moved to where the other constraints hold, may reach the floor; and proves a bound on
-what any reaches (`cvxqueue.certificates.attainable`).
+what any reaches (`cvxqueue.certificates.accuracy_bound`).
 """
 
 from __future__ import annotations
