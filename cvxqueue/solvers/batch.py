@@ -15,7 +15,8 @@ from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, float_array, frozen
 from cvxqueue.model.data import ModelData
 from cvxqueue.shown import shown
-from cvxqueue.solution import ENTRIES, BatchSolution, Claims, allowed_tolerance, claims_of
+from cvxqueue.solution import allowed_tolerance
+from cvxqueue.solvers.batch_solution import ENTRIES, BatchSolution, Claims, claims_of
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
