@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number
 from cvxqueue.shown import shown
-from cvxqueue.simulation.clock import require_dates
+from cvxqueue.simulation.time_units import require_dates
 
 __all__ = ["Options", "Progress", "whole_number"]
 

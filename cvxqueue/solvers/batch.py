@@ -177,9 +177,7 @@ def _stacked(
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
-    data = ModelData(
-        **fields, queue=instance.queue, charges=instance.charges, couplings=instance.couplings
-    )
+    data = instance.altered(**fields)
     data.require_allowed()
     count = next(iter(counts.values()), 1)
     vars(data)["arrival_rate"] = frozen(np.broadcast_to(data.arrival_rate, (count,)))
