@@ -27,6 +27,7 @@ from cvxqueue.model.arrays import (
     require,
     require_representable,
 )
+from cvxqueue.model.summation import two_sum
 
 __all__ = ["SaturatingCurve"]
 
@@ -132,9 +133,9 @@ class SaturatingCurve(LawData, ABC):
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
         wanted = np.asarray(accuracy, dtype=np.float64)
-        rise = wanted - self.floor
         # What the subtraction lost counts where little of the gain remains.
-        remaining = (self.gain - rise) - _lost(wanted, self.floor, rise)
+        rise, lost = two_sum(wanted, -self.floor)
+        remaining = (self.gain - rise) - lost
         share = rise / self.gain
         exponent = np.where(
             share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
@@ -153,10 +154,3 @@ class SaturatingCurve(LawData, ABC):
     def __repr__(self) -> str:
         size = self.gain.size
         return f"{type(self).__name__}({size} type{'s' * (size != 1)})"
-
-
-def _lost(first: FloatArray, second: FloatArray, difference: FloatArray) -> FloatArray:
-    """What rounding took from first − second, exactly (Knuth's two-sum)."""
-    back = difference - first
-    lost: FloatArray = (first - (difference - back)) - (second + back)
-    return lost
