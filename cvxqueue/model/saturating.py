@@ -21,7 +21,6 @@ from cvxqueue.model.arrays import (
     LawData,
     common_arrays,
     first_place,
-    float_array,
     frozen,
     read_only,
     require,
@@ -40,6 +39,7 @@ class SaturatingCurve(LawData, ABC):
 
     floor: FloatArray
     gain: FloatArray
+    _part = "accuracy"
 
     def _keep(self, units: Mapping[str, str], **values: ArrayLike) -> None:
         """Check the floor, the gain and the parameters of H, which have units, and keep them."""
@@ -75,11 +75,6 @@ class SaturatingCurve(LawData, ABC):
         """Tokens at which H has a value ≥ 0."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
-        return self.gain.shape
-
-    @property
     def is_smooth(self) -> bool:
         """True: p′ is continuous."""
         return True
@@ -94,17 +89,6 @@ class SaturatingCurve(LawData, ABC):
     def groups(self) -> tuple[tuple[Place, Self], ...]:
         """All types are of this class."""
         return ((slice(None), self),)
-
-    def broadcast(self, length: int) -> Self:
-        """Return the same curve with one entry for each of `length` types."""
-        if self.gain.shape[-1:] == (length,):
-            return self
-        return type(self)(
-            **{
-                name: float_array(f"accuracy.{name}", value, length, axes=2)
-                for name, value in self._fields().items()
-            }
-        )
 
     def weighted(self, value: FloatArray) -> Self:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
