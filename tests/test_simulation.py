@@ -975,7 +975,7 @@ def test_one_batch_says_nothing_of_its_error() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queries": 1}, r"queries = 1 must be a whole number ≥ 2"),
+        ({"queries": 1}, r"queries = 1 must be a whole number from 2"),
         ({"queries": 2.5}, r"queries = 2.5 must be a whole number"),
         ({"seed": -1}, r"seed = -1 must be a whole number ≥ 0"),
         ({"seed": "a"}, r"seed = 'a' must be"),

@@ -360,7 +360,7 @@ def whole_number(name: str, value: Any, *, least: int, unit: str = "") -> int:
     number = real_number(name, value)
     if number != np.floor(number) or not least <= number <= LARGEST_COUNT:
         raise InvalidInputError(
-            f"{name} = {number!r} must be a whole number from {least} to 2^53"
+            f"{name} = {shown(value)} must be a whole number from {least} to 2^53"
             + (f" ({unit})" if unit else "")
         )
     return int(number)
