@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.arrays import (
     ArrayData,
@@ -171,7 +172,7 @@ class ModelData(ArrayData):
 
     def __repr__(self) -> str:
         many = f"{np.size(self.arrival_rate)} instances of " if np.ndim(self.arrival_rate) else ""
-        return f"ModelData({many}{self.size} type{'s' * (self.size != 1)})"
+        return f"ModelData({many}{plural(self.size, 'type')})"
 
     @kept
     def most_benefit(self) -> FloatArray:

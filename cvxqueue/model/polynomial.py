@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from numpy.typing import ArrayLike
 
+from cvxqueue.formatting import plural
 from cvxqueue.model.arrays import (
     FloatArray,
     LawData,
@@ -35,4 +36,4 @@ class PolynomialService(LawData):
             object.__setattr__(self, name, array)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base.size} type{'s' * (self.base.size != 1)})"
+        return f"{type(self).__name__}({plural(self.base.size, 'type')})"

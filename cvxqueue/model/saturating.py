@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     ROUNDING_OF_ONE,
@@ -137,4 +138,4 @@ class SaturatingCurve(LawData, ABC):
 
     def __repr__(self) -> str:
         size = self.gain.size
-        return f"{type(self).__name__}({size} type{'s' * (size != 1)})"
+        return f"{type(self).__name__}({plural(size, 'type')})"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.certificates import certified_gap, certified_objective, relative_gap
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import ArrayData, FloatArray, frozen, read_only, require
@@ -176,7 +177,7 @@ class BatchSolution(ArrayData):
 
     def __repr__(self) -> str:
         return (
-            f"BatchSolution({len(self)} variant{'s' * (len(self) != 1)}, "
+            f"BatchSolution({plural(len(self), 'variant')}, "
             f"{int(self.is_optimal.sum())} optimal, "
             f"{int((~self.is_stable).sum())} without a stable allocation)"
         )
