@@ -45,8 +45,8 @@ from cvxqueue.model import (
     WaitingTimeTail,
     ZeroOrAtLeast,
 )
-from cvxqueue.solution import BatchSolution, Ended, Iterate, Solution, Status
-from cvxqueue.solvers import Progress, cross_validate, methods, solve, solve_batch
+from cvxqueue.solution import Ended, Iterate, Solution, Status
+from cvxqueue.solvers import BatchSolution, Progress, cross_validate, methods, solve, solve_batch
 
 if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate

@@ -470,6 +470,35 @@ def test_check_recommends_no_method_that_cannot_take_the_instance(
     assert "a gradient step" not in data["strong_concavity"]["meaning"]
 
 
+def test_check_claims_nothing_of_constraints_that_nobody_can_tell(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    curve = cq.PiecewiseLinear(tokens=[[0, 800, 2500], [0, 500, 900]], accuracy=[0.1, 0.6, 0.9])
+    server = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1e7,
+        max_tokens=4000,
+        probabilities=[0.3, 0.7],
+        service=cq.AffineService(base=0.1, per_token=0.002),
+        accuracy=curve,
+    )
+    cap = cq.MaxMeanSystemTime(2.0)
+    most = cq.solve(server.replace(constraints=[cap]), on_failure="return").mean_accuracy
+    path = tmp_path / "server.toml"
+    found = {}
+    for beyond in (-1e-6, 1e-12, 1e-6):
+        floor = cq.MinMeanAccuracy(most * (1.0 + beyond))
+        cq.save(server.replace(constraints=[floor, cap]), path)
+        status = main(["check", str(path), "--json"])
+        data = one_object(capsys.readouterr().out)
+        found[beyond] = status, data["status"], data["constraints"]["holds"]
+    assert found == {
+        -1e-6: (0, "stable", True),
+        1e-12: (1, "undecided", None),
+        1e-6: (1, "infeasible", False),
+    }
+
+
 def test_check_tells_whether_the_constraints_can_be_kept(tmp_path: Path, capsys: Capture) -> None:
     assert main(["check", written(tmp_path, SERVER + KEPT)]) == 0
     out = " ".join(capsys.readouterr().out.split())

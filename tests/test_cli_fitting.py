@@ -164,7 +164,7 @@ def test_an_output_is_not_replaced_unasked_nor_half_written(capsys: Capture) -> 
             [*WHOLE[:5], "--accuracy-weight", "1", "--max-tokens", "9", "-o", "s.toml"],
             "--output needs --trace or --arrival-rate",
         ),
-        ([*FIT, "--column", "tokens=n"], "must have the form PART.NAME=VALUE"),
+        ([*FIT, "--column", "tokens=n"], "must have the form PART.FIELD=NAME"),
         ([*FIT, "--where", "servce.a=b"], "did you mean 'service'"),
         (["fit", "--trace", "trace.csv", "--where", "service.a=b"], "--service is not given"),
         ([*WHOLE, "--mix", "MATH500"], "--mix 'MATH500' must have the form TYPE=PROBABILITY"),

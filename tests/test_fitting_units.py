@@ -138,7 +138,7 @@ ASKED = {
     "the keys of Mooncake without hashes": (
         "t.jsonl",
         lines(whole),
-        r"'timestamp' of arrivals has a name without a unit and holds whole numbers: seconds, "
+        r"'timestamp' for arrivals states no unit and holds whole numbers: seconds, "
         r"milliseconds, or rows\? .*arrivals=timestamp_ms",
     ),
     "Mooncake's with keys of their own": (

@@ -576,14 +576,14 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Multiples(0), r"domain\.step = 0\.0 must be a whole number from 1 to"),
+        (lambda: Multiples(0), r"domain\.step = 0 must be a whole number from 1 to"),
         (lambda: Multiples(2.5), r"domain\.step = 2\.5"),  # type: ignore[arg-type]
-        (lambda: ZeroOrAtLeast(0), r"domain\.minimum = 0\.0"),
+        (lambda: ZeroOrAtLeast(0), r"domain\.minimum = 0 must be"),
         (lambda: Menu([1.5]), r"menu\.tokens\[0\] = 1\.5 must be a whole number"),
         (lambda: Menu([]), r"menu\.tokens must have at least one entry"),
         (lambda: LevelMenu([1.5], [1.0]), r"levels\.accuracy\[0\] = 1\.5"),
         (lambda: LevelMenu([0.5], [-1.0]), r"levels\.mean_service_time\[0\] = -1\.0"),
-        (lambda: Multiples(2**60), r"domain\.step = 1\.15\d*e\+18 .* from 1 to 2\^53"),
+        (lambda: Multiples(2**60), r"domain\.step = 1152921504606846976 .* from 1 to 2\^53"),
         (lambda: LevelMenu([0.5], [2.0], [1.0]), r"levels\.second_moment\[0\] = 1\.0"),
         (lambda: LevelMenu([0.5], [1e200]), r"levels\.second_moment\[0\] = inf must be finite"),
         (lambda: LevelMenu([0.5, 0.6], [1.0]), "one entry for each of the 2 levels, got 1"),

@@ -975,7 +975,7 @@ def test_one_batch_says_nothing_of_its_error() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"queries": 1}, r"queries = 1 must be a whole number ≥ 2"),
+        ({"queries": 1}, r"queries = 1 must be a whole number from 2"),
         ({"queries": 2.5}, r"queries = 2.5 must be a whole number"),
         ({"queries": 1e30}, r"queries = 1e\+30 must be a whole number ≥ 2, and at most 2\^53"),
         ({"seed": -1}, r"seed = -1 must be a whole number ≥ 0"),
@@ -1015,7 +1015,7 @@ def test_allocations_that_are_refused() -> None:
         cq.compare(server(0.4), [TOKENS, 4096.0])
     with pytest.raises(cq.InvalidInputError, match="at least one entry"):
         cq.compare(server(0.4), [])
-    with pytest.raises(cq.InvalidInputError, match=r"list of tokens for each, got 3\.0"):
+    with pytest.raises(cq.InvalidInputError, match=r"list of allocations, .*got 3\.0"):
         cq.compare(server(0.4), 3.0)  # type: ignore[arg-type]
 
 

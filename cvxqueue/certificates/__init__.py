@@ -1,6 +1,6 @@
 """What may be believed of an answer, proven from the instance and not from a solver's word."""
 
-from cvxqueue.certificates.attainable import AccuracyBound, accuracy_model
+from cvxqueue.certificates.accuracy_bound import AccuracyBound, accuracy_model
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction

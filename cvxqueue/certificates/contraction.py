@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
+from cvxqueue.model.arrays import ArrayData, FloatArray
 
 __all__ = ["Contraction", "contraction"]
 
@@ -52,10 +52,6 @@ class Contraction(ArrayData):
     lower: FloatArray
     upper: FloatArray
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        for field in ("weights", "lower", "upper"):
-            object.__setattr__(self, field, read_only(getattr(self, field)))
 
     @property
     def holds(self) -> bool:

@@ -18,7 +18,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
 from cvxqueue.model import Instance
 from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, read_only, require
+from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, require
 from cvxqueue.model.summation import accurate_sum
 
 __all__ = ["StepSize", "step_size"]
@@ -55,9 +55,6 @@ class StepSize(ArrayData):
     level: float
     least_idle: float
     reason: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "metric", read_only(self.metric))
 
     @property
     def holds(self) -> bool:

@@ -29,11 +29,18 @@ __all__ = ["run"]
 
 
 # Word and style of a finding. A certificate that does not hold leaves a question open; stability
-# and constraints are decided either way.
-_CERTIFIED = {True: ("holds", "green"), False: ("not proven", "yellow")}
-_DECIDED = {
+# is decided either way, and constraints are but for the last digits of a floor.
+_CERTIFIED: dict[bool | None, tuple[str, str]] = {
+    True: ("holds", "green"),
+    False: ("not proven", "yellow"),
+}
+_DECIDED: dict[str, dict[bool | None, tuple[str, str]]] = {
     "stability": {True: ("stable", "green"), False: ("unstable", "red")},
-    "constraints": {True: ("feasible", "green"), False: ("infeasible", "red")},
+    "constraints": {
+        True: ("feasible", "green"),
+        False: ("infeasible", "red"),
+        None: ("undecided", "yellow"),
+    },
 }
 
 
@@ -42,7 +49,7 @@ class _Finding:
     """One thing found out: what it is about, whether it is good news, and what it means."""
 
     subject: str
-    holds: bool
+    holds: bool | None
     sentence: str
     numbers: dict[str, Any]
 
@@ -50,7 +57,7 @@ class _Finding:
 def run(options: argparse.Namespace) -> int:
     """Check an instance and print what was found."""
     instance = read_instance(options.file)
-    obstacle = _infeasibility(instance)
+    obstacle, is_kept = _feasibility(instance)
     error = None if obstacle is None else str(obstacle)
     is_unstable = isinstance(obstacle, UnstableQueueError)
     findings = []
@@ -58,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     if is_unstable or instance.is_feasible:
         findings.append(_stability(instance))
     if instance.constraints and not is_unstable:
-        findings.append(_constraints(instance, error))
+        findings.append(_constraints(instance, error, is_kept))
     if error is None:
         step = step_size(instance)
         findings += [
@@ -68,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         ]
     if options.json:
         summary: dict[str, Any] = {
-            "status": "stable" if error is None else "infeasible",
+            "status": {True: "stable", False: "infeasible", None: "undecided"}[is_kept],
             "instance": instance.name,
             "size": instance.size,
         }
@@ -80,18 +87,16 @@ def run(options: argparse.Namespace) -> int:
         write(_heading(instance), _table(findings))
     if error is not None:
         write_error(error)
-        return 1
-    return 0
+    return 0 if is_kept else 1
 
 
-def _infeasibility(instance: Instance) -> InfeasibleError | None:
-    """Why no allocation satisfies the instance, or ``None``."""
+def _feasibility(instance: Instance) -> tuple[InfeasibleError | None, bool | None]:
+    """Why no allocation satisfies the instance, and whether one does; ``None`` if unknown."""
     try:
         instance.require_feasible()
-        require_attainable(instance)
+        return None, require_attainable(instance) or None
     except InfeasibleError as error:
-        return error
-    return None
+        return error, False
 
 
 def _heading(instance: Instance) -> Text:
@@ -146,14 +151,19 @@ def _stability(instance: Instance) -> _Finding:
     return _Finding("stability", instance.is_feasible, sentence, numbers)
 
 
-def _constraints(instance: Instance, error: str | None) -> _Finding:
+def _constraints(instance: Instance, error: str | None, is_kept: bool | None) -> _Finding:  # noqa: FBT001
     labels = [constraint.label for constraint in instance.constraints]
     sentence = f"{'; '.join(labels)}. "
     if error is not None:
         sentence += f"Not all can be kept: {error.removeprefix('constraints: ')}."
-    else:
+    elif is_kept:
         sentence += "All of them can be kept at once."
-    return _Finding("constraints", error is None, sentence, {"constraints": labels})
+    else:
+        sentence += (
+            "No allocation was found that keeps them all, and no proof that there is none: they "
+            "miss each other by next to nothing, if at all. Relax one of them."
+        )
+    return _Finding("constraints", is_kept, sentence, {"constraints": labels})
 
 
 def _obstacle(method: str, instance: Instance) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvxqueue.cli.measurements import pairs
 from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict
@@ -29,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     """Fit, print what was found, and write the instance."""
     if options.output is not None:
         _check_output(options)
-    columns = _parsed_pairs("--column", options.column)
-    where = _parsed_pairs("--where", options.where)
+    columns = _by_part("--column", options.column, "FIELD=NAME")
+    where = _by_part("--where", options.where, "NAME=VALUE")
     found = _fit(options, columns, where)
     instance = None
     if options.output is not None:
@@ -46,21 +47,18 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parsed_pairs(option: str, texts: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return ``PART.NAME=VALUE`` texts as a mapping for each part."""
-    pairs: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        part, dot, key = name.partition(".")
-        if not (equals and dot and key and value):
+def _by_part(option: str, texts: Sequence[str], form: str) -> dict[str, dict[str, str]]:
+    """Return texts of the form ``PART.NAME=VALUE`` as a mapping for each part."""
+    found: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
+    for name, value in pairs(option, texts, f"PART.{form}").items():
+        part, _, key = name.partition(".")
+        if not key or part not in found:
             raise InvalidInputError(
-                f"{option} {shown(text)} must have the form PART.NAME=VALUE, PART being one of "
-                f"{', '.join(_PARTS)}"
+                f"{option} {shown(f'{name}={value}')} must have the form PART.{form}: "
+                f"{nearest(part, _PARTS)}"
             )
-        if part not in pairs:
-            raise InvalidInputError(f"{option} {shown(text)}: {nearest(part, _PARTS)}")
-        pairs[part][key] = value
-    return pairs
+        found[part][key] = value
+    return found
 
 
 def _check_output(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from cvxqueue.shown import shown
 if TYPE_CHECKING:
     from cvxqueue.fitting import Requests
 
-__all__ = ["add_diagnose_arguments", "add_fit_arguments", "add_trace_arguments", "read"]
+__all__ = ["add_diagnose_arguments", "add_fit_arguments", "add_trace_arguments", "pairs", "read"]
 
 
 def read(options: argparse.Namespace, path: str, needs: tuple[str, ...]) -> Requests:
@@ -23,14 +23,14 @@ def read(options: argparse.Namespace, path: str, needs: tuple[str, ...]) -> Requ
     return read_requests(
         path,
         needs=needs,
-        columns=_pairs("--column", options.column, "FIELD=NAME"),
-        where=_pairs("--where", options.where, "NAME=VALUE"),
+        columns=pairs("--column", options.column, "FIELD=NAME"),
+        where=pairs("--where", options.where, "NAME=VALUE"),
         max_malformed=options.max_malformed,
     )
 
 
-def _pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
-    """Return texts with an equals sign as a mapping; of one file, they need no part before them."""
+def pairs(option: str, texts: Sequence[str], form: str) -> dict[str, str]:
+    """Return texts with an equals sign as a mapping."""
     pairs = {}
     for text in texts:
         name, _, value = text.partition("=")

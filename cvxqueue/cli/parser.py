@@ -133,7 +133,7 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
         "  cvxqueue check examples/instances/qwen3-8b-h100.toml\n\n"
         "exit status:\n"
         "  0  some allocation is stable and keeps the constraints\n"
-        "  1  none does\n"
+        "  1  none does, or none was found\n"
         "  2  input that is not allowed",
     )
     _add_file(check)

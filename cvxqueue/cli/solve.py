@@ -11,6 +11,7 @@ from cvxqueue.cli.picture import check_picture, save_picture
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.cli.report import answer_report
 from cvxqueue.errors import CvxqueueError
+from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
 from cvxqueue.model import Instance
 from cvxqueue.solvers import CrossValidation, Progress, methods, solve
@@ -99,8 +100,8 @@ def _failure(comparison: CrossValidation) -> str | None:
     best = comparison.best
     return (
         f"no certified answer: method {best.method!r} came nearest, with a relative gap of "
-        f"{best.relative_gap:.3g} for a tolerance of {best.tolerance:.3g}, and ended with status "
-        f"{best.status.value!r} ({_advice(comparison)})"
+        f"{at_most(best.relative_gap)} for a tolerance of {best.tolerance:.3g}, and ended with "
+        f"status {best.status.value!r} ({_advice(comparison)})"
     )
 
 

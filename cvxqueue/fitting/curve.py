@@ -16,6 +16,7 @@ from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
+from cvxqueue.formatting import plural
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, read_only, require
@@ -212,7 +213,7 @@ def _counts(
     least = _PARAMETERS if is_counted else _PARAMETERS + 1
     if levels.size < least:
         raise InvalidInputError(
-            f"tokens have {levels.size} different value{'s' * (levels.size != 1)}; a curve of "
+            f"tokens have {plural(levels.size, 'different value')}; a curve of "
             f"three parameters needs at least {least}"
             + ("" if is_counted else " where the number of answers (total) is not known")
         )

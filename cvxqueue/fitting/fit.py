@@ -17,6 +17,7 @@ from cvxqueue.fitting.memory import answers_from, requests_from
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.formatting import plural
 from cvxqueue.model import Instance
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.queue import Queue
@@ -117,10 +118,10 @@ class Fit:
 
     def __repr__(self) -> str:
         parts = [
-            f"{len(self.service)} service line{'s' * (len(self.service) != 1)}",
-            f"{len(self.curves)} accuracy curve{'s' * (len(self.curves) != 1)}",
+            f"{plural(len(self.service), 'service line')}",
+            f"{plural(len(self.curves), 'accuracy curve')}",
             "no arrivals" if self.arrivals is None else f"{self.arrivals.arrivals} arrivals",
-            f"{len(self.warnings)} warning{'s' * (len(self.warnings) != 1)}",
+            f"{plural(len(self.warnings), 'warning')}",
         ]
         return f"Fit({', '.join(parts)})"
 

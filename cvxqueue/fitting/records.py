@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
 
@@ -57,7 +58,7 @@ class Source:
     @property
     def sentence(self) -> str:
         """Return the provenance in one phrase."""
-        parts = [self.format, f"{self.rows} row{'s' * (self.rows != 1)}"]
+        parts = [self.format, f"{plural(self.rows, 'row')}"]
         if self.selection:
             parts.append(f"where {self.selection}")
         if self.malformed:
@@ -72,13 +73,11 @@ class Source:
         found = []
         if self.malformed:
             found.append(
-                f"{self.name}: {self.malformed} malformed row{'s' * (self.malformed != 1)} left "
+                f"{self.name}: {plural(self.malformed, 'malformed row')} left "
                 f"out, the first: {self.first_malformed}"
             )
         if self.failed:
-            found.append(
-                f"{self.name}: {self.failed} failed request{'s' * (self.failed != 1)} left out"
-            )
+            found.append(f"{self.name}: {plural(self.failed, 'failed request')} left out")
         return tuple(found)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.units import require_per_token
+from cvxqueue.formatting import plural
 from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, require
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
@@ -216,7 +217,7 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
     different = np.unique(x).size
     if x.size < 3 or different < 2:
         raise InvalidInputError(
-            f"service times: {x.size} row{'s' * (x.size != 1)} with {different} different "
+            f"service times: {plural(x.size, 'row')} with {different} different "
             f"number{'s' * (different != 1)} of tokens; a line with its standard errors needs at "
             "least 3 rows and 2 different numbers"
         )

@@ -9,8 +9,8 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.shown import shown
-from cvxqueue.simulation.clock import date_unit, require_dates, units_between
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
+from cvxqueue.simulation.time_units import date_unit, require_dates, units_between
 
 __all__ = [
     "UNITS",
@@ -92,9 +92,8 @@ def require_unit(field: str, column: str, values: FloatArray, *, is_moment: bool
     else:
         return
     raise UnitError(
-        f"column {shown(column)} of {field} has a name without a unit and holds {what} Put the "
-        f"unit behind the name: {field}={column:.80}_{ending} (columns, --column; in fit, the part "
-        "comes before it)"
+        f"column {shown(column)} for {field} states no unit and holds {what} Put the unit behind "
+        f"the name: {field}={column:.80}_{ending} (columns; --column, in fit with PART. before it)"
     )
 
 
@@ -115,7 +114,7 @@ def require_arrivals(where: str, times: FloatArray) -> None:
             f"{where}: {times.size} in {duration:.4g} s are {rate:.4g} a second, and must be "
             f"between {low:g} and {high:g}: are they the arrivals of one server, and in seconds"
             f"{f', not in {units}' if units else ''}? Give seconds, or put the unit behind the "
-            "name of their column (--column arrivals=NAME_ms)"
+            "name of their column (--column arrivals=NAME_ms, in fit trace.arrivals=NAME_ms)"
         )
     gaps = np.diff(times)
     if times.size >= FEWEST_ARRIVALS and np.ptp(gaps) <= _EQUAL_GAPS * gaps.mean():
@@ -137,7 +136,7 @@ def require_per_token(per_token: float) -> None:
         f"between {low:g} and {high:g}: are "
         + (f"the times in {units}, or " if units else "")
         + f"{others}? Give seconds and tokens, or put the unit behind the name of the column of "
-        "times (--column seconds=NAME_ms)"
+        "times (--column seconds=NAME_ms, in fit service.seconds=NAME_ms)"
     )
 
 

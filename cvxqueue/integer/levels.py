@@ -82,16 +82,9 @@ def level_data(instance: Instance, domains: Domains) -> ModelData:
         instance.service, is_level, mean=tables["mean"], second=tables["second"]
     )
     accuracy: Any = _LevelAccuracy(instance.accuracy, is_level, value=tables["value"])
-    return ModelData(
-        arrival_rate=instance.arrival_rate,
-        accuracy_weight=instance.accuracy_weight,
-        probabilities=instance.probabilities,
-        importance=instance.importance,
+    return instance.altered(
         lower=np.where(is_level, 0.0, instance.lower),
         upper=np.where(is_level, last, instance.upper),
         service=service,
         accuracy=accuracy,
-        queue=instance.queue,
-        charges=instance.charges,
-        couplings=instance.couplings,
     )

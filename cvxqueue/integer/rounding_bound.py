@@ -29,7 +29,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray, read_only
+from cvxqueue.model.arrays import ArrayData, FloatArray
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.summation import accurate_sum
 
@@ -62,9 +62,6 @@ class RoundingBound(ArrayData):
     first_order: float
     distances: FloatArray
     level: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "distances", read_only(self.distances))
 
     @property
     def holds(self) -> bool:

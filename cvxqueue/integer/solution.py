@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
+from cvxqueue.certificates import certified_objective, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
@@ -19,29 +19,19 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.levels import level_data
 from cvxqueue.model import Evaluation, Instance, require_instance
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, frozen, require
+from cvxqueue.model.arrays import FloatArray, float_array, frozen, require
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.model.plain import plain
-from cvxqueue.solution import (
-    Ended,
-    Solution,
-    Status,
-    allowed_tolerance,
-    computed_status,
-    require_ended,
-)
+from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance, require_ended
 
 __all__ = ["IntegerSolution", "proven_answer"]
 
 # For the bound of an answer that comes without its search.
 _SECONDS = 60.0
 
-# A table for people; the arrays hold the rest.
-_TYPES_SHOWN = 20
-
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class IntegerSolution(ArrayData):
+class IntegerSolution(AllocationData):
     """A stable allocation that its domains allow, with what is proven of it.
 
     Nothing that is claimed is taken from whoever makes one: what a copy or a pickle brings back has
@@ -116,16 +106,6 @@ class IntegerSolution(ArrayData):
         return proof.gap + max(ahead, 0.0)
 
     @property
-    def is_optimal(self) -> bool:
-        """Whether it is proven that no allocation is better, within the tolerance."""
-        return self.relative_gap <= self.tolerance
-
-    @property
-    def status(self) -> Status:
-        """``OPTIMAL`` where the proven gap is within the tolerance, otherwise `ended`."""
-        return computed_status(self.ended, is_optimal=self.is_optimal)
-
-    @property
     def is_exact(self) -> bool:
         """Whether the method found what it is after.
 
@@ -151,7 +131,7 @@ class IntegerSolution(ArrayData):
         return frozen(np.where(has_level == is_level, self.choice, -1.0).astype(np.int64))
 
     @cached_property
-    def evaluation(self) -> Evaluation:
+    def evaluation(self) -> Evaluation:  # type: ignore[override]
         """The closed forms at the allocation."""
         if self.domains.has_levels:
             return Evaluation(level_data(self.instance, self.domains), self.choice)
@@ -188,11 +168,6 @@ class IntegerSolution(ArrayData):
         return min(self.domain_gap, self.loss_bound + self.allowance)
 
     @property
-    def relative_gap(self) -> float:
-        """`gap` relative to α Σ π w p + T."""
-        return float(relative_gap(self.gap, self.evaluation.scale))
-
-    @property
     def upper_bound(self) -> float:
         """Proven upper bound on the objective of every allocation in the domains, in seconds."""
         return self.objective + self.gap
@@ -201,36 +176,6 @@ class IntegerSolution(ArrayData):
     def allowance(self) -> float:
         """What rounding can have done to the objective, in seconds."""
         return float(rounding_allowance(self.evaluation))
-
-    @property
-    def accuracies(self) -> FloatArray:
-        """Probability of a correct answer of each type, shape (N,)."""
-        return self.evaluation.accuracies
-
-    @property
-    def mean_accuracy(self) -> float:
-        """Plain mean accuracy Σ π p."""
-        return float(self.evaluation.mean_accuracy)
-
-    @property
-    def utilization(self) -> float:
-        """Fraction of time that the server works."""
-        return float(self.evaluation.utilization)
-
-    @property
-    def mean_service_time(self) -> float:
-        """Mean service time, in seconds."""
-        return float(self.evaluation.mean_service_time)
-
-    @property
-    def mean_waiting_time(self) -> float:
-        """Mean waiting time, in seconds."""
-        return float(self.evaluation.mean_waiting_time)
-
-    @property
-    def mean_system_time(self) -> float:
-        """Mean system time, in seconds."""
-        return float(self.evaluation.mean_system_time)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
@@ -250,12 +195,7 @@ class IntegerSolution(ArrayData):
             "neighbors_gap": self.neighbors_gap,
             "is_exact": self.is_exact,
             "is_repaired": self.is_repaired,
-            "accuracies": self.accuracies.tolist(),
-            "mean_accuracy": self.mean_accuracy,
-            "utilization": self.utilization,
-            "mean_service_time": self.mean_service_time,
-            "mean_waiting_time": self.mean_waiting_time,
-            "mean_system_time": self.mean_system_time,
+            **self._means(),
             "solve_time": self.solve_time,
         }
         return plain(summary)
@@ -297,26 +237,16 @@ class IntegerSolution(ArrayData):
         )
 
     def __str__(self) -> str:
-        shown = range(min(self.instance.size, _TYPES_SHOWN))
-        names = [self.instance.type_name(k) for k in shown]
-        width = max(9, *(len(name) for name in names))
         lines = [
             f"{self.method}: {self._verdict()}",
             self._loss_line(),
             f"no allocation in the domains gains more than {at_most(self.gap)} s",
-            f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "
-            f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}",
-            "",
-            f"{'task type':<{width}}  {'mix':>9}  {'tokens':>9}  {'continuous':>12}  "
-            f"{'accuracy':>9}",
+            self._means_line(),
+            *self._table(
+                f"{'tokens':>9}  {'continuous':>12}",
+                lambda k: f"{self.shown(k):>9}  {self._continuous(k):>12}",
+            ),
         ]
-        lines += [
-            f"{name:<{width}}  {self.instance.probabilities[k]:>9.4g}  {self.shown(k):>9}  "
-            f"{self._continuous(k):>12}  {self.accuracies[k]:>9.4f}"
-            for k, name in zip(shown, names, strict=True)
-        ]
-        if self.instance.size > _TYPES_SHOWN:
-            lines.append(f"... and {self.instance.size - _TYPES_SHOWN} more types")
         return "\n".join(lines)
 
     def shown(self, k: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -127,6 +127,25 @@ class InputData(ArrayData):
 
 class LawData(InputData):
     """Base of laws by type, of which the formulas take parts."""
+
+    _part: ClassVar[str] = ""
+    """What the law is of an instance, for messages."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape by type: (), (N,), or (B, N) for a batch."""
+        return np.broadcast_shapes(*(array.shape for array in self._fields().values()))
+
+    def broadcast(self, length: int) -> Self:
+        """Return the same law with one entry for each of `length` types."""
+        if self.shape[-1:] == (length,):
+            return self
+        return type(self)(
+            **{
+                name: float_array(f"{self._part}.{name}", array, length, axes=2)
+                for name, array in self._fields().items()
+            }
+        )
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return an unchecked copy with `function` applied to every array."""
@@ -340,12 +359,13 @@ def nonnegative_number(name: str, value: Any) -> float:
     return number
 
 
-def whole_number(name: str, value: Any, *, least: int, unit: str) -> int:
+def whole_number(name: str, value: Any, *, least: int, unit: str = "") -> int:
     """Return a whole number from `least` to 2^53 as an int, or raise an error that names it."""
     number = real_number(name, value)
     if number != np.floor(number) or not least <= number <= LARGEST_COUNT:
         raise InvalidInputError(
-            f"{name} = {number!r} must be a whole number from {least} to 2^53 ({unit})"
+            f"{name} = {shown(value)} must be a whole number from {least} to 2^53"
+            + (f" ({unit})" if unit else "")
         )
     return int(number)
 

@@ -56,8 +56,7 @@ class Constraint(ABC):
         super().__init_subclass__(**options)
         quiet(cls)
 
-    @abstractmethod
-    def require_allowed(self, instance: Instance) -> None:
+    def require_allowed(self, instance: Instance) -> None:  # noqa: B027 - most fit every one
         """Raise an error where the constraint does not fit the instance."""
 
     @property
@@ -103,9 +102,12 @@ class CouplingConstraint(Constraint):
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """What −μ c adds to the objective, up to a constant."""
 
-    @abstractmethod
     def price(self, multiplier: float, point: Evaluation) -> float:
-        """What relaxing the limit by one unit gains, in seconds, from the multiplier of c."""
+        """What relaxing the limit by one unit gains, in seconds, from the multiplier of c.
+
+        The multiplier itself, where the limit is subtracted as it is.
+        """
+        return multiplier
 
     @abstractmethod
     def remedy(self, point: Evaluation) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.arrays import (
     ArrayData,
@@ -171,7 +172,7 @@ class ModelData(ArrayData):
 
     def __repr__(self) -> str:
         many = f"{np.size(self.arrival_rate)} instances of " if np.ndim(self.arrival_rate) else ""
-        return f"ModelData({many}{self.size} type{'s' * (self.size != 1)})"
+        return f"ModelData({many}{plural(self.size, 'type')})"
 
     @kept
     def most_benefit(self) -> FloatArray:
@@ -223,20 +224,19 @@ class ModelData(ArrayData):
         time = of_time + sum(term.time for term in terms)
         waiting = sum(term.waiting for term in terms)
         is_priced = time != 1.0 or waiting != 0.0
-        return ModelData(
-            arrival_rate=self.arrival_rate,
+        return self.altered(
             # The prices of accuracy are seconds already.
             accuracy_weight=1.0,
-            probabilities=self.probabilities,
             importance=self.accuracy_value + sum(term.accuracy for term in terms),
-            lower=self.lower,
-            upper=self.upper,
-            service=self.service,
-            accuracy=self.accuracy,
             queue=self.queue.priced(time, waiting) if is_priced else self.queue,
             charges=tuple(charge for term in terms for charge in term.charges),
             couplings=(),
         )
+
+    def altered(self, **changes: Any) -> ModelData:
+        """Return the data with some of them replaced, unchecked."""
+        same = {name: getattr(self, name) for name in ModelData.__annotations__}
+        return ModelData(**{**same, **changes})
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
@@ -301,7 +301,7 @@ class ModelData(ArrayData):
 
         The couplings are left out, because they are constraints on the whole.
         """
-        return ModelData(
+        return self.altered(
             arrival_rate=each_instance(self.arrival_rate),
             accuracy_weight=each_instance(self.accuracy_weight),
             probabilities=each_type(self.probabilities),
@@ -310,7 +310,5 @@ class ModelData(ArrayData):
             upper=each_type(self.upper),
             service=self.service.mapped(each_type),
             accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
-            queue=self.queue,
-            charges=self.charges,
             couplings=(),
         )

@@ -94,7 +94,23 @@ class BatchArrivals(LinearFractionalQueue):
 
 
 @dataclass(frozen=True)
-class Vacations(LinearFractionalQueue):
+class _WithAbsences(LinearFractionalQueue):
+    """First in first out, where the server is away at times."""
+
+    mean: float
+    second_moment: float
+
+    def __post_init__(self) -> None:
+        _keep_moments(self, "mean", "second_moment", least=0.0, unit="seconds")
+
+    @property
+    def weights(self) -> Weights:
+        """Those of FIFO."""
+        return Weights(mean=0.0, load=0.0, second=1.0)
+
+
+@dataclass(frozen=True)
+class Vacations(_WithAbsences):
     """First in first out, where the server goes away whenever it finds nobody waiting.
 
     It serves until the system is empty, and takes one vacation V after another until somebody
@@ -117,24 +133,13 @@ class Vacations(LinearFractionalQueue):
     Doshi, "Queueing systems with vacations: a survey", Queueing Systems 1, 1986.
     """
 
-    mean: float
-    second_moment: float
-
-    def __post_init__(self) -> None:
-        _keep_moments(self, "mean", "second_moment", least=0.0, unit="seconds")
-
-    @property
-    def weights(self) -> Weights:
-        """Those of FIFO."""
-        return Weights(mean=0.0, load=0.0, second=1.0)
-
     def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
         """E[V²]/(2 E[V]), in seconds."""
         return 0.5 * self.second_moment / self.mean
 
 
 @dataclass(frozen=True)
-class Setups(LinearFractionalQueue):
+class Setups(_WithAbsences):
     """First in first out, where the first query of a busy period waits for a setup D.
 
     That adds (2 E[D] + λ E[D²]) / (2 (1 + λ E[D])) to the mean waiting time of a query.
@@ -156,17 +161,6 @@ class Setups(LinearFractionalQueue):
     Welch, "On a generalized M/G/1 queuing process in which the first customer of each busy period
     receives exceptional service", Operations Research 12(5), 1964.
     """
-
-    mean: float
-    second_moment: float
-
-    def __post_init__(self) -> None:
-        _keep_moments(self, "mean", "second_moment", least=0.0, unit="seconds")
-
-    @property
-    def weights(self) -> Weights:
-        """Those of FIFO."""
-        return Weights(mean=0.0, load=0.0, second=1.0)
 
     def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
         """(2 E[D] + λ E[D²]) / (2 (1 + λ E[D])), in seconds."""

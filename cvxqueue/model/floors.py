@@ -52,9 +52,6 @@ class MinMeanAccuracy(CouplingConstraint):
         """As a person would write it."""
         return f"mean accuracy ≥ {self.accuracy:g}"
 
-    def require_allowed(self, instance: Instance) -> None:
-        """Every instance has a mean accuracy."""
-
     def excess(self, point: Evaluation) -> float:
         """The floor less the mean accuracy."""
         return self.accuracy - float(point.mean_accuracy)
@@ -72,10 +69,6 @@ class MinMeanAccuracy(CouplingConstraint):
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """The accuracy of any query is worth so much more."""
         return Terms(accuracy=multiplier)
-
-    def price(self, multiplier: float, point: Evaluation) -> float:
-        """The multiplier itself, in seconds per unit of accuracy."""
-        return multiplier
 
     def remedy(self, point: Evaluation) -> str:
         """The mean accuracy at the point."""

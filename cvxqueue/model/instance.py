@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
+from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.arrays import (
     FloatArray,
@@ -433,7 +434,7 @@ class Instance(InputData, ModelData):
     def __repr__(self) -> str:
         label = f"{shown(self.name)}, " if self.name else ""
         return (
-            f"Instance({label}{self.size} type{'s' * (self.size != 1)}, "
+            f"Instance({label}{plural(self.size, 'type')}, "
             f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
         )
 

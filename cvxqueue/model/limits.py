@@ -18,7 +18,6 @@ from cvxqueue.model.summation import accurate_sum
 
 if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
-    from cvxqueue.model.instance import Instance
 
 __all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate", "Stability"]
 
@@ -40,13 +39,6 @@ class _TimeCap(CouplingConstraint):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seconds", positive(self, "seconds", self.seconds))
-
-    def require_allowed(self, instance: Instance) -> None:
-        """Every instance has mean times."""
-
-    def price(self, multiplier: float, point: Evaluation) -> float:
-        """The multiplier itself: the limit enters c alone."""
-        return multiplier
 
 
 @dataclass(frozen=True)
@@ -146,9 +138,6 @@ class MaxTokenRate(CouplingConstraint):
         """As a person would write it."""
         return f"thinking tokens ≤ {self.tokens_per_second:g} per second"
 
-    def require_allowed(self, instance: Instance) -> None:
-        """Every instance has a token rate."""
-
     def _mean_tokens(self, point: Evaluation) -> float:
         return float(accurate_sum(point.instance.probabilities * point.tokens))
 
@@ -190,9 +179,6 @@ class Stability(CouplingConstraint):
         """As a person would write it."""
         return "a stable queue"
 
-    def require_allowed(self, instance: Instance) -> None:
-        """Every instance has a utilization."""
-
     def excess(self, point: Evaluation) -> float:
         """ρ − 1."""
         return float(point.utilization) - 1.0
@@ -209,10 +195,6 @@ class Stability(CouplingConstraint):
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each second of service costs so much."""
         return Terms(charges=(ServiceCharge(multiplier * arrival_rate),))
-
-    def price(self, multiplier: float, point: Evaluation) -> float:
-        """The multiplier itself."""
-        return multiplier
 
     def remedy(self, point: Evaluation) -> str:
         """The arrival rate."""

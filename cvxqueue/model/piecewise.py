@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     FloatArray,
@@ -313,10 +314,7 @@ class PiecewiseLinear(LawData):
 
     def __repr__(self) -> str:
         size, most = self.segment_slopes[0].size, self.tokens.shape[-1]
-        return (
-            f"PiecewiseLinear({size} type{'s' * (size != 1)}, at most {most} "
-            f"point{'s' * (most != 1)})"
-        )
+        return f"PiecewiseLinear({plural(size, 'type')}, at most {most} point{'s' * (most != 1)})"
 
 
 class _Weighted(PiecewiseLinear):

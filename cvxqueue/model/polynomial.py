@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
 
 from numpy.typing import ArrayLike
 
+from cvxqueue.formatting import plural
 from cvxqueue.model.arrays import (
     FloatArray,
     LawData,
     common_arrays,
-    float_array,
     require,
     require_representable,
 )
@@ -24,6 +23,7 @@ class PolynomialService(LawData):
 
     base: FloatArray
     per_token: FloatArray
+    _part = "service"
 
     def _keep(self, units: Mapping[str, str], **values: ArrayLike) -> None:
         """Check the coefficients, some of which have units, and keep them."""
@@ -35,21 +35,5 @@ class PolynomialService(LawData):
             require_representable(f"service.{name}", array)
             object.__setattr__(self, name, array)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
-        return self.base.shape
-
-    def broadcast(self, length: int) -> Self:
-        """Return the same law with one entry for each of `length` types."""
-        if self.shape[-1:] == (length,):
-            return self
-        return type(self)(
-            **{
-                name: float_array(f"service.{name}", array, length, axes=2)
-                for name, array in self._fields().items()
-            }
-        )
-
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base.size} type{'s' * (self.base.size != 1)})"
+        return f"{type(self).__name__}({plural(self.base.size, 'type')})"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.arrays import (
     ROUNDING_OF_ONE,
@@ -21,12 +22,12 @@ from cvxqueue.model.arrays import (
     LawData,
     common_arrays,
     first_place,
-    float_array,
     frozen,
     read_only,
     require,
     require_representable,
 )
+from cvxqueue.model.summation import two_sum
 
 __all__ = ["SaturatingCurve"]
 
@@ -39,6 +40,7 @@ class SaturatingCurve(LawData, ABC):
 
     floor: FloatArray
     gain: FloatArray
+    _part = "accuracy"
 
     def _keep(self, units: Mapping[str, str], **values: ArrayLike) -> None:
         """Check the floor, the gain and the parameters of H, which have units, and keep them."""
@@ -74,11 +76,6 @@ class SaturatingCurve(LawData, ABC):
         """Tokens at which H has a value ≥ 0."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the arrays: (), (N,), or (B, N) for a batch."""
-        return self.gain.shape
-
-    @property
     def is_smooth(self) -> bool:
         """True: p′ is continuous."""
         return True
@@ -93,17 +90,6 @@ class SaturatingCurve(LawData, ABC):
     def groups(self) -> tuple[tuple[Place, Self], ...]:
         """All types are of this class."""
         return ((slice(None), self),)
-
-    def broadcast(self, length: int) -> Self:
-        """Return the same curve with one entry for each of `length` types."""
-        if self.gain.shape[-1:] == (length,):
-            return self
-        return type(self)(
-            **{
-                name: float_array(f"accuracy.{name}", value, length, axes=2)
-                for name, value in self._fields().items()
-            }
-        )
 
     def weighted(self, value: FloatArray) -> Self:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
@@ -132,9 +118,9 @@ class SaturatingCurve(LawData, ABC):
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
         wanted = np.asarray(accuracy, dtype=np.float64)
-        rise = wanted - self.floor
         # What the subtraction lost counts where little of the gain remains.
-        remaining = (self.gain - rise) - _lost(wanted, self.floor, rise)
+        rise, lost = two_sum(wanted, -self.floor)
+        remaining = (self.gain - rise) - lost
         share = rise / self.gain
         exponent = np.where(
             share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
@@ -152,11 +138,4 @@ class SaturatingCurve(LawData, ABC):
 
     def __repr__(self) -> str:
         size = self.gain.size
-        return f"{type(self).__name__}({size} type{'s' * (size != 1)})"
-
-
-def _lost(first: FloatArray, second: FloatArray, difference: FloatArray) -> FloatArray:
-    """What rounding took from first − second, exactly (Knuth's two-sum)."""
-    back = difference - first
-    lost: FloatArray = (first - (difference - back)) - (second + back)
-    return lost
+        return f"{type(self).__name__}({plural(size, 'type')})"

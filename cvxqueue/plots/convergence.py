@@ -9,6 +9,7 @@ import numpy as np
 
 from cvxqueue.certificates import relative_gap
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.plots.style import GRAY, PALETTE, label_positions, new_axes, power_of_ten
 from cvxqueue.solution import Solution
@@ -137,5 +138,5 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
 
 
 def _label(solution: Solution) -> str:
-    count = f"{solution.iterations:,} iteration{'s' * (solution.iterations != 1)}"
+    count = f"{plural(solution.iterations, 'iteration')}"
     return f"{solution.method}: {count}{'' if solution.is_optimal else ', not certified'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cvxqueue.formatting import plural
 from cvxqueue.plots.accuracy import plot_accuracy
 from cvxqueue.plots.convergence import plot_convergence
 from cvxqueue.plots.style import new_figure
@@ -50,7 +51,7 @@ def figure(cross_validation: CrossValidation) -> Figure:
     plot_accuracy(best, left)
     plot_convergence(cross_validation.solutions, right)
     size = best.instance.size
-    name = best.instance.name or f"{size:,} task type{'s' * (size != 1)}"
+    name = best.instance.name or f"{plural(size, 'task type')}"
     drawn.suptitle(
         f"{name}: mean accuracy {best.mean_accuracy:.3f}, mean system time "
         f"{best.mean_system_time:.3g} s, utilization {best.utilization:.3f}".replace("$", r"\$"),

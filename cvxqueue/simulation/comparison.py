@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxqueue.formatting import plural
 from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.simulation.estimate import Estimate
@@ -89,7 +90,7 @@ class Comparison:
     @property
     def _count(self) -> str:
         count = len(self.simulations)
-        return f"{count} allocation{'s' * (count != 1)}"
+        return f"{plural(count, 'allocation')}"
 
     def __repr__(self) -> str:
         return f"Comparison({self._count})"

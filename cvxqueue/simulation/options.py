@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.arithmetic import outside
-from cvxqueue.model.arrays import LARGEST_COUNT, FloatArray, first_place, float_array, real_number
+from cvxqueue.model.arrays import FloatArray, first_place, float_array, real_number, whole_number
 from cvxqueue.shown import shown
-from cvxqueue.simulation.clock import require_dates
+from cvxqueue.simulation.time_units import require_dates
 
-__all__ = ["Options", "Progress", "whole_number"]
+__all__ = ["Options", "Progress"]
 
 Progress = Callable[[float], object]
 """Called with the fraction of the queries that are done."""
@@ -57,7 +57,7 @@ class Options:
     ) -> Options:
         """Return the options, or raise an error that names the first one that is not allowed."""
         scv, trace = _arrivals(arrivals)
-        queries = None if queries is None else whole_number("queries", queries, 2)
+        queries = None if queries is None else whole_number("queries", queries, least=2)
         if trace is not None:
             trace = _beginning(trace, queries)
             queries = len(trace)
@@ -69,7 +69,7 @@ class Options:
                 )
         if progress is not None and not callable(progress):
             raise InvalidInputError(f"progress must be a callable, got {shown(progress)}")
-        warm_up = None if warm_up is None else whole_number("warm_up", warm_up, 0)
+        warm_up = None if warm_up is None else whole_number("warm_up", warm_up, least=0)
         if warm_up is not None and trace is not None and warm_up > len(trace) - 2:
             raise InvalidInputError(
                 f"warm_up = {warm_up} must leave two of the {len(trace)} arrivals of the trace"
@@ -84,9 +84,11 @@ class Options:
             quantiles=tuple(_fraction(*named) for named in _named("quantiles", quantiles)),
             thresholds=tuple(real_number(*named) for named in _named("thresholds", thresholds)),
             warm_up=warm_up,
-            batches=None if batches is None else whole_number("batches", batches, 2),
+            batches=None if batches is None else whole_number("batches", batches, least=2),
             progress=None if progress is None else outside(progress),
-            threads=os.cpu_count() or 1 if threads is None else whole_number("threads", threads, 1),
+            threads=os.cpu_count() or 1
+            if threads is None
+            else whole_number("threads", threads, least=1),
         )
 
     @property
@@ -147,16 +149,6 @@ def _fraction(name: str, value: float) -> float:
     if not 0.0 < number < 1.0:
         raise InvalidInputError(f"{name} = {number!r} must be between 0 and 1")
     return number
-
-
-def whole_number(name: str, value: int, least: int) -> int:
-    """Return a whole number that is large enough, or raise an error that names it."""
-    number = real_number(name, value)
-    if not least <= number <= LARGEST_COUNT or number != int(number):
-        raise InvalidInputError(
-            f"{name} = {shown(value)} must be a whole number ≥ {least}, and at most 2^53"
-        )
-    return int(number)
 
 
 def _seed(seed: object) -> np.random.SeedSequence:

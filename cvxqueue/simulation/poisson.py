@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import plural
 from cvxqueue.model.arrays import FloatArray, float_array
 from cvxqueue.model.plain import plain
 from cvxqueue.simulation.estimate import estimate_of, spread_of
@@ -207,8 +208,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     times = np.sort(np.atleast_1d(float_array("arrivals", times)))
     if times.size < FEWEST_ARRIVALS:
         raise InvalidInputError(
-            f"{times.size} arrival{'s' * (times.size != 1)} are too few; at least "
-            f"{FEWEST_ARRIVALS} are needed"
+            f"{plural(times.size, 'arrival')} are too few; at least {FEWEST_ARRIVALS} are needed"
         )
     if times[0] == times[-1]:
         raise InvalidInputError(

@@ -175,7 +175,7 @@ def compare(
         allocations = list(np.atleast_1d(allocations))
     if isinstance(allocations, str) or not isinstance(allocations, Sequence):
         raise InvalidInputError(
-            f"allocations must be a list of tokens for each, got {shown(allocations)}"
+            f"allocations must be a list of allocations, [first, second], got {shown(allocations)}"
         )
     if not allocations:
         raise InvalidInputError("allocations must have at least one entry, got none")

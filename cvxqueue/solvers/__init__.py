@@ -1,12 +1,14 @@
 """The methods, and the one driver that runs and grades them."""
 
 from cvxqueue.solvers.batch import solve_batch
+from cvxqueue.solvers.batch_solution import BatchSolution
 from cvxqueue.solvers.cross_validation import CrossValidation, cross_validate
 from cvxqueue.solvers.driver import Progress
 from cvxqueue.solvers.registry import Method, methods
 from cvxqueue.solvers.solve import solve
 
 __all__ = [
+    "BatchSolution",
     "CrossValidation",
     "Method",
     "Progress",

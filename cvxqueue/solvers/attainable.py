@@ -2,7 +2,7 @@
 
 The search is that of the most accuracy: of an instance in which it is worth nearly everything. Each
 of its points, moved to where the other constraints hold, may reach the floor; and proves a bound on
-what any reaches (`cvxqueue.certificates.attainable`).
+what any reaches (`cvxqueue.certificates.accuracy_bound`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ _SPARED = 4e-5
 
 
 @quiet
-def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
+def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> bool:
     """Raise an error if the other constraints are proven to leave too little for a floor.
+
+    Return whether a point was found that keeps them all; if not, neither is known.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
     best = instance.lowest
     floors = [coupling for coupling in instance.couplings if coupling.is_floor]
     if not floors:
-        return
+        return True
     floor = max(floors, key=lambda each: each.excess(best))
     proof, is_proven = None, False
     for found, bound in _most_accurate(instance, deadline):
@@ -58,7 +60,7 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
         if inside is not None and inside.mean_accuracy > best.mean_accuracy:
             best = instance.evaluate(inside.tokens)
         if floor.excess(best) <= floor.allowance(best):
-            return
+            return True
         if proof is None or bound.value < proof.value:
             proof = bound
         # The best falls short by more than the bound is above it, and by more than twice the
@@ -69,6 +71,7 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> None:
             break
     if is_proven:
         raise InfeasibleError(_message(instance, floor.label, floor.remedy(_spared(best))), proof)
+    return False
 
 
 def _message(instance: ModelData, label: str, remedy: str) -> str:

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.certificates import certified_gap, relative_gap
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import AccuracyCurve, Evaluation, Instance, ServiceLaw, require_instance
+from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw, require_instance
 from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, float_array, frozen
+from cvxqueue.model.arrays import float_array, frozen
 from cvxqueue.model.data import ModelData
 from cvxqueue.shown import shown
-from cvxqueue.solution import ENTRIES, BatchSolution, Claims, allowed_tolerance, claims_of
+from cvxqueue.solution import allowed_tolerance
+from cvxqueue.solvers.batch_solution import ENTRIES, BatchSolution, Claims, claims_of
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
@@ -176,9 +177,7 @@ def _stacked(
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
-    data = ModelData(
-        **fields, queue=instance.queue, charges=instance.charges, couplings=instance.couplings
-    )
+    data = instance.altered(**fields)
     data.require_allowed()
     count = next(iter(counts.values()), 1)
     vars(data)["arrival_rate"] = frozen(np.broadcast_to(data.arrival_rate, (count,)))
@@ -201,7 +200,9 @@ def _solve_rows(
         ready = np.flatnonzero(is_open & (search.is_close | is_last))
         if not ready.size:
             continue
-        point, gap, tolerance = _certified(search.candidate(ready), wanted)
+        point = search.candidate(ready)
+        gap = certified_gap(point)
+        tolerance = tightest_tolerance(point) if wanted is None else np.full(gap.shape, wanted)
         is_certified = relative_gap(gap, point.scale) <= tolerance
         is_over = is_certified | (search.step[ready] <= STILL) | is_last
         done = rows[ready[is_over]]
@@ -218,11 +219,3 @@ def _solve_rows(
             search.keep(np.flatnonzero(is_open))
             rows = rows[is_open]
             is_open = np.ones(rows.size, dtype=bool)
-
-
-def _certified(
-    point: Evaluation, wanted: float | None
-) -> tuple[Evaluation, FloatArray, FloatArray]:
-    """The point, its certified gap, and the relative tolerance that it is held to."""
-    tolerance = tightest_tolerance(point) if wanted is None else np.full(point.idle.shape, wanted)
-    return point, certified_gap(point), tolerance

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -27,7 +26,7 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, require
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint
+from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.limits import Stability
 from cvxqueue.shown import shown
@@ -61,7 +60,7 @@ class AccuracyBound(ArrayData):
         tokens = float_array("tokens", self.tokens, instance.size)
         is_inside = (tokens >= instance.lower) & (tokens <= instance.upper)
         require("tokens", tokens, is_inside, "is not in the box, where the bound is one")
-        count = 1 + len(_caps(instance))
+        count = 1 + sum(not coupling.is_floor for coupling in instance.couplings)
         found = float_array("multipliers", self.multipliers, count, of="limits, stability first")
         require("multipliers", found, found >= 0.0, "must be ≥ 0: others prove nothing")
         vars(self).update(tokens=tokens, multipliers=found)
@@ -87,7 +86,9 @@ class AccuracyBound(ArrayData):
 
 def accuracy_model(instance: ModelData, worth: float) -> ModelData:
     """Return a model without floors, in which accuracy alone is worth so many seconds."""
-    return ModelData(**_fields(instance, worth), couplings=_caps(instance))
+    caps = tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
+    ones = np.ones(instance.size)
+    return instance.altered(accuracy_weight=worth, importance=ones, charges=(), couplings=caps)
 
 
 class _Accuracy(ModelData):
@@ -95,27 +96,9 @@ class _Accuracy(ModelData):
 
     @classmethod
     def of(cls, instance: ModelData) -> _Accuracy:
-        return cls(**_fields(instance, 1.0), couplings=(Stability(), *_caps(instance)))
+        model = accuracy_model(instance, 1.0)
+        return cls(**vars(model.altered(couplings=(Stability(), *model.couplings))))
 
     def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 0.0) -> ModelData:
         """Return the Lagrangian, in which only constraints make time cost anything."""
         return super().priced(multipliers, of_time)
-
-
-def _caps(instance: ModelData) -> tuple[CouplingConstraint, ...]:
-    return tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
-
-
-def _fields(instance: ModelData, worth: float) -> dict[str, Any]:
-    return {
-        "arrival_rate": instance.arrival_rate,
-        "accuracy_weight": worth,
-        "probabilities": instance.probabilities,
-        "importance": np.ones(instance.size),
-        "lower": instance.lower,
-        "upper": instance.upper,
-        "service": instance.service,
-        "accuracy": instance.accuracy,
-        "queue": instance.queue,
-        "charges": (),
-    }
