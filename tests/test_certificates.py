@@ -219,8 +219,8 @@ FAILURES: dict[str, Any] = {
     "minus infinity": [-np.inf, 100.0, 50.0, 300.0, 100.0],
     "none at all": None,
     "one none": [100.0, None, 50, 300.0, 100.0],
-    "masked": np.ma.masked_array([100.0, 200.0, 50.0, 300.0, 9.0], mask=[0, 0, 1, 0, 0]),
-    "masked counts": np.ma.masked_array([100, 200, 50, 300, 9], mask=[0, 0, 1, 0, 0]),
+    "masked": np.ma.masked_array([100.0, 200.0, 50.0, 300.0, 9.0], mask=np.arange(5) == 2),
+    "masked counts": np.ma.masked_array([100, 200, 50, 300, 9], mask=np.arange(5) == 2),
 }
 
 
