@@ -115,7 +115,7 @@ def require_arrivals(where: str, times: FloatArray) -> None:
             f"{where}: {times.size} in {duration:.4g} s are {rate:.4g} a second, and must be "
             f"between {low:g} and {high:g}: are they the arrivals of one server, and in seconds"
             f"{f', not in {units}' if units else ''}? Give seconds, or put the unit behind the "
-            "name of their column (--column arrivals=NAME_ms)"
+            "name of their column (--column arrivals=NAME_ms; in fit, trace.arrivals=NAME_ms)"
         )
     gaps = np.diff(times)
     if times.size >= FEWEST_ARRIVALS and np.ptp(gaps) <= _EQUAL_GAPS * gaps.mean():
@@ -137,7 +137,7 @@ def require_per_token(per_token: float) -> None:
         f"between {low:g} and {high:g}: are "
         + (f"the times in {units}, or " if units else "")
         + f"{others}? Give seconds and tokens, or put the unit behind the name of the column of "
-        "times (--column seconds=NAME_ms)"
+        "times (--column seconds=NAME_ms; in fit, service.seconds=NAME_ms)"
     )
 
 
