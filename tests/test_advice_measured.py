@@ -49,20 +49,17 @@ def column_after(message: str) -> str:
     return found[1]
 
 
-@pytest.mark.parametrize("scale", [1e3, 1e6])
-def test_a_unit_put_behind_the_name_is_read(scale: float, capsys: Capture) -> None:
-    name = table("t.csv", start=[f"{scale * t:.2f}" for t in TIMES])
+@pytest.mark.parametrize(("unit", "scale"), [("milliseconds", 1e5), ("hours", 1e-2 / 3600)])
+def test_a_unit_put_behind_the_name_is_read(unit: str, scale: float, capsys: Capture) -> None:
+    name = table("t.csv", start=[f"{scale * t + 0.125:.12f}" for t in TIMES])
     words = ["simulate", FILE, "--tokens", "100", "--match-rate", "--trace", name]
-    message = error_of(capsys, *words)
-    ending = {1e3: "ms", 1e6: "us"}[scale]
-    assert {1e3: "milliseconds", 1e6: "microseconds"}[scale] in message
-    assert column_after(message) == "arrivals=NAME_ms"
-    assert main([*words, "--column", f"arrivals=start_{ending}"]) == 0
-    # In fit the part comes before it, as the message says.
-    assert "in fit, trace.arrivals=NAME_ms" in " ".join(
-        error_of(capsys, "fit", "--trace", name).split()
-    )
-    assert main(["fit", "--trace", name, "--column", f"trace.arrivals=start_{ending}"]) == 0
+    message = " ".join(error_of(capsys, *words).split())
+    column = column_after(message)
+    assert column == f"arrivals=NAME_{unit}"
+    assert f"in fit, trace.arrivals=NAME_{unit}" in message
+    column = column.replace("NAME", "start")
+    assert main([*words, "--column", column]) == 0
+    assert main(["fit", "--trace", name, "--column", f"trace.{column}"]) == 0
 
 
 def test_a_unit_of_whole_numbers_is_put_behind_the_name(capsys: Capture) -> None:
@@ -88,12 +85,13 @@ def test_a_unit_of_dates_is_put_behind_the_name(capsys: Capture) -> None:
 def test_times_of_service_are_given_in_their_unit(capsys: Capture) -> None:
     name = table("t.csv", tokens=TOKENS, seconds=1e3 * SECONDS, elapsed=1e3 * SECONDS)
     message = error_of(capsys, "fit", "--service", name)
-    assert "service.seconds=NAME_ms" in " ".join(message.split())
-    assert main(["fit", "--service", name, "--column", "service.seconds=elapsed_ms"]) == 0
+    assert "service.seconds=NAME_milliseconds" in " ".join(message.split())
+    column = "seconds=elapsed_milliseconds"
+    assert main(["fit", "--service", name, "--column", f"service.{column}"]) == 0
     capsys.readouterr()
     message = error_of(capsys, "diagnose", name)
-    assert column_after(" ".join(message.split())) == "seconds=NAME_ms"
-    assert main(["diagnose", name, "--column", "seconds=elapsed_ms"]) == 0
+    assert column_after(" ".join(message.split())) == column.replace("elapsed", "NAME")
+    assert main(["diagnose", name, "--column", column]) == 0
     with pytest.raises(cq.InvalidInputError, match="Give seconds and tokens"):
         fit_service(TOKENS, 1e3 * SECONDS)
     assert fit_service(TOKENS, SECONDS).per_token.value == pytest.approx(0.007, rel=0.01)
@@ -113,7 +111,7 @@ EVEN = np.arange(20.0)
 def instance(**changes: Any) -> cq.Instance:
     given: dict[str, Any] = {"service": SERVICE, "accuracy": ANSWERS, **changes}
     parts = {name: given.pop(name) for name in ("service", "accuracy", "trace") if name in given}
-    return cq.fit(**parts).to_instance(**OF_INSTANCE, **given)
+    return cq.fit(**parts).instance(**OF_INSTANCE, **given)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +248,7 @@ accuracy_weight = 10.0
     task = """[[task]]
 name = "a"
 probability = 1.0
-service = {base = 0.5, per_token = 0.002}
+service = {kind = "affine", base = 0.5, per_token = 0.002}
 accuracy = {kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 1e-3}
 """
     with pytest.raises(
@@ -265,22 +263,19 @@ accuracy = {kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 1e-
         cq.load(".")
 
 
-CROWDED = cq.Instance(
-    arrival_rate=0.9,
-    accuracy_weight=1.0,
-    max_tokens=1.0,
-    probabilities=[1.0],
-    service=cq.AffineService(base=1.0, per_token=1e-3),
-    accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=1e-3),
-)
-RARE = CROWDED.replace(
-    arrival_rate=0.002,
-    min_tokens=0.0,
-    max_tokens=1.0,
-    importance=1.0,
-    probabilities=[0.9995, 0.0005],
-    service=cq.AffineService(base=[0.01, 100.0], per_token=1e-3),
-)
+def plain(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
+    return cq.Instance(
+        arrival_rate=rate,
+        accuracy_weight=1.0,
+        max_tokens=1.0,
+        probabilities=mix,
+        service=cq.AffineService(base=base, per_token=1e-3),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=1e-3),
+    )
+
+
+CROWDED = plain(0.8, [1.0], [1.0])
+RARE = plain(0.1, [0.999, 0.001], [0.01, 30.0])
 
 
 @pytest.mark.parametrize(
@@ -301,7 +296,7 @@ def test_enough_queries_need_no_caution(given: cq.Instance, queries: int, words:
 
 
 def test_more_queries_need_no_caution_where_few_waited() -> None:
-    lightly = CROWDED.replace(arrival_rate=1e-3)
+    lightly = plain(1e-3, [1.0], [1.0])
     few = cq.simulate(lightly, 0.0, queries=3000, seed=1)
     assert "use more queries" in few.caution
     assert cq.simulate(lightly, 0.0, queries=300_000, seed=1).caution == ""
