@@ -14,6 +14,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.certificates import AccuracyBound
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.solvers import attainable
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.dual_search import dual_search
 from tests.test_advice import SERVER, number_after
@@ -293,3 +294,21 @@ def test_without_a_deadline_they_look_far_more_often() -> None:
     clock = Clock()
     list(dual_search(slow_instance(), Deadline(1e9, clock)))
     assert clock.looks > 60
+
+
+@pytest.mark.parametrize(("deadline", "searches"), [(Deadline(0.0, Clock()), 1), (NEVER, 3)])
+def test_a_floor_that_is_not_decided_is_given_up_when_the_time_is_up(
+    deadline: Deadline, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    original = attainable.dual_search
+
+    def seen(model: Any, until: Deadline, start: Any) -> Any:
+        given.append(until)
+        yield from original(model, until, start)
+
+    monkeypatch.setattr(attainable, "dual_search", seen)
+    # Nothing that is reached or proven decides it.
+    monkeypatch.setattr(attainable, "restored", lambda _: None)
+    require_attainable(floored(SERVER, 0.6), deadline)
+    assert given == [deadline] * searches
