@@ -156,6 +156,10 @@ def test_an_iteration_that_leaves_stability_is_damped() -> None:
     assert cq.solve(SERVER, "fixed-point", damping=0.1, max_iterations=10_000).is_optimal
 
 
+def called(function: Any, *arguments: Any, **options: Any) -> Any:
+    return function(*arguments, **options)
+
+
 @pytest.mark.parametrize(
     ("refused", "advised"),
     [
@@ -163,7 +167,7 @@ def test_an_iteration_that_leaves_stability_is_damped() -> None:
         (lambda: cq.solve(SERVER, "Conic"), lambda name: cq.solve(SERVER, name)),
         (
             lambda: cq.solve(SERVER, "projected-gradient", metrc="diagonal"),
-            lambda name: cq.solve(SERVER, "projected-gradient", **{name: "diagonal"}),
+            lambda name: called(cq.solve, SERVER, "projected-gradient", **{name: "diagonal"}),
         ),
         (
             lambda: cq.solve_integer(SERVER, "neighbours"),

@@ -98,7 +98,7 @@ def test_times_of_service_are_given_in_their_unit(capsys: Capture) -> None:
 
 
 CORRECT, TOTAL = [20, 30, 50, 60, 66, 68], [100] * 6
-ANSWERS = {"tokens": TOKENS, "correct": CORRECT, "total": TOTAL}
+ANSWERS: dict[str, Any] = {"tokens": TOKENS, "correct": CORRECT, "total": TOTAL}
 TWO = {
     **{name: [*array, *array] for name, array in ANSWERS.items()},
     "types": ["a"] * 6 + ["b"] * 6,
@@ -215,7 +215,10 @@ def test_types_of_service_times_are_given_to_the_answers_or_left_out() -> None:
 
 
 def test_the_rate_of_a_client_is_given_itself(capsys: Capture) -> None:
-    sends = {"start_times": [1000.0 + 5e-5 * t for t in TIMES], "max_concurrency": None}
+    sends: dict[str, Any] = {
+        "start_times": [1000.0 + 5e-5 * t for t in TIMES],
+        "max_concurrency": None,
+    }
     Path("result.json").write_text(vllm_result(**sends, request_rate="inf"))
     answers = table("answers.csv", **ANSWERS)
     words = ["fit", "--service", table("s.csv", **SERVICE), "--accuracy", answers]

@@ -301,7 +301,7 @@ def test_a_floor_that_is_not_decided_is_given_up_when_the_time_is_up(
     deadline: Deadline, searches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = []
-    original = attainable.dual_search
+    original = dual_search
 
     def seen(model: Any, until: Deadline, start: Any) -> Any:
         given.append(until)

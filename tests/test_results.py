@@ -282,7 +282,7 @@ def test_nothing_is_claimed_of_a_variant_outside_its_box(outside: float) -> None
     assert moved.utilization[1] == pytest.approx(float(least), rel=1e-15)
     point = INSTANCE.evaluate(np.array([outside, 10.0]))
     certificate = cq.Certificate.of(point)
-    assert certificate == cq.Certificate(INSTANCE, [outside, 10.0])
+    assert certificate == cq.Certificate(INSTANCE, point.tokens)
     assert not certificate.is_feasible
 
 
@@ -305,7 +305,7 @@ def test_claims_do_not_depend_on_how_many_variants_are_worked_on(
 
 
 def test_a_choice_is_one_of_its_domain() -> None:
-    domains = [cq.Menu([0, 300, 900]), cq.Multiples(100)]
+    domains: list[Any] = [cq.Menu([0, 300, 900]), cq.Multiples(100)]
     answer = cq.solve_integer(INSTANCE, domains=domains)
     changed(answer, choice=np.array([300.0, 200.0]))
     for choice in ([400.0, 200.0], [300.0, 250.0], [900.0, 4200.0], [300.0, np.inf]):
@@ -326,11 +326,12 @@ def test_only_exact_and_neighbors_find_what_they_are_after() -> None:
 
 def test_multipliers_are_nonnegative_and_one_for_each_constraint() -> None:
     point = CAPPED.evaluate([900.0, 500.0])
+    makes: list[Callable[[Any], Any]] = [
+        lambda given: cq.Certificate(CAPPED, point.tokens, given),
+        lambda given: cq.Certificate.of(point, given),
+    ]
     for multipliers in ([-1e-9], [1.0, 1.0], [np.nan]):
-        for make in (
-            lambda given: cq.Certificate(CAPPED, [900.0, 500.0], given),
-            lambda given: cq.Certificate.of(point, given),
-        ):
+        for make in makes:
             with pytest.raises(cq.InvalidInputError, match="multipliers"):
                 make(np.array(multipliers))
     assert cq.Certificate.of(point).multipliers is not None
