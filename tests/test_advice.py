@@ -37,6 +37,15 @@ def test_an_unstable_queue_is_stable_at_the_rate_that_the_error_names(seed: int)
     assert cq.solve(advised).is_optimal
 
 
+def test_a_rate_of_few_digits_is_not_the_one_that_is_advised() -> None:
+    crowded = SERVER.replace(arrival_rate=3.0, service=cq.AffineService(base=0.5, per_token=0.002))
+    with pytest.raises(cq.UnstableQueueError) as unstable:
+        cq.solve(crowded)
+    assert unstable.value.max_arrival_rate == pytest.approx(2.0)
+    rate = number_after("lower arrival_rate to", unstable.value)
+    assert cq.solve(crowded.replace(arrival_rate=rate)).is_optimal
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whole_tokens_are_stable_at_the_rate_that_the_error_names(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -81,11 +90,13 @@ def test_times_that_may_be_milliseconds_are_asked_about() -> None:
 def test_a_constraint_can_be_kept_at_the_limit_that_the_error_names(
     constraint: Any, words: str, field: str
 ) -> None:
-    instance = SERVER.replace(min_tokens=100.0)
-    with pytest.raises(cq.InfeasibleError) as infeasible:
-        cq.solve(instance.replace(constraints=[constraint]))
-    fields = {**vars(constraint), field: number_after(words, infeasible.value)}
-    assert cq.solve(instance.replace(constraints=[type(constraint)(**fields)])).is_optimal
+    # Some of the numbers are rounded up, and some would be rounded down to the nearest.
+    for least in (100.0, 151.0):
+        instance = SERVER.replace(min_tokens=least)
+        with pytest.raises(cq.InfeasibleError) as infeasible:
+            cq.solve(instance.replace(constraints=[constraint]))
+        fields = {**vars(constraint), field: number_after(words, infeasible.value)}
+        assert cq.solve(instance.replace(constraints=[type(constraint)(**fields)])).is_optimal
 
 
 def test_floors_on_types_can_be_kept_where_the_errors_say() -> None:
