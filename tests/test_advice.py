@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.certificates import step_size
+from cvxqueue.files import from_dict, to_dict
+from cvxqueue.fitting import fit_curve
 from tests.generator import random_parameters
 from tests.instances import CATALOGUE, instance_of
 
@@ -34,6 +37,15 @@ def test_an_unstable_queue_is_stable_at_the_rate_that_the_error_names(seed: int)
     assert cq.solve(advised).is_optimal
 
 
+def test_a_rate_of_few_digits_is_not_the_one_that_is_advised() -> None:
+    crowded = SERVER.replace(arrival_rate=3.0, service=cq.AffineService(base=0.5, per_token=0.002))
+    with pytest.raises(cq.UnstableQueueError) as unstable:
+        cq.solve(crowded)
+    assert unstable.value.max_arrival_rate == pytest.approx(2.0)
+    rate = number_after("lower arrival_rate to", unstable.value)
+    assert cq.solve(crowded.replace(arrival_rate=rate)).is_optimal
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whole_tokens_are_stable_at_the_rate_that_the_error_names(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -55,6 +67,10 @@ def test_times_that_may_be_milliseconds_are_asked_about() -> None:
     milliseconds = cq.AffineService(base=1e3 * line.base, per_token=1e3 * line.per_token)
     with pytest.raises(cq.UnstableQueueError, match="are these milliseconds"):
         cq.solve(SERVER.replace(service=milliseconds))
+    seconds = cq.AffineService(
+        base=1e-3 * milliseconds.base, per_token=1e-3 * milliseconds.per_token
+    )
+    assert cq.solve(SERVER.replace(service=seconds)).is_optimal
     # A thousandth of these would still be too much.
     with pytest.raises(cq.UnstableQueueError, match=r"at min_tokens$"):
         cq.solve(SERVER.replace(arrival_rate=1e4))
@@ -74,11 +90,13 @@ def test_times_that_may_be_milliseconds_are_asked_about() -> None:
 def test_a_constraint_can_be_kept_at_the_limit_that_the_error_names(
     constraint: Any, words: str, field: str
 ) -> None:
-    instance = SERVER.replace(min_tokens=100.0)
-    with pytest.raises(cq.InfeasibleError) as infeasible:
-        cq.solve(instance.replace(constraints=[constraint]))
-    fields = {**vars(constraint), field: number_after(words, infeasible.value)}
-    assert cq.solve(instance.replace(constraints=[type(constraint)(**fields)])).is_optimal
+    # Some of the numbers are rounded up, and some would be rounded down to the nearest.
+    for least in (100.0, 151.0):
+        instance = SERVER.replace(min_tokens=least)
+        with pytest.raises(cq.InfeasibleError) as infeasible:
+            cq.solve(instance.replace(constraints=[constraint]))
+        fields = {**vars(constraint), field: number_after(words, infeasible.value)}
+        assert cq.solve(instance.replace(constraints=[type(constraint)(**fields)])).is_optimal
 
 
 def test_floors_on_types_can_be_kept_where_the_errors_say() -> None:
@@ -89,6 +107,111 @@ def test_floors_on_types_can_be_kept_where_the_errors_say() -> None:
         floors[k] = number_after("lower the floor to", infeasible.value)
     lightly = SERVER.replace(arrival_rate=1e-3, constraints=[cq.MinAccuracy(floors)])
     assert cq.solve(lightly).is_optimal
+
+
+@pytest.mark.parametrize("limit", [cq.MaxMeanSystemTime(9.0), cq.MaxTokenRate(900.0)])
+def test_a_floor_on_the_mix_can_be_kept_where_the_error_says(limit: Any) -> None:
+    instance = SERVER.replace(min_tokens=100.0)
+    with pytest.raises(cq.InfeasibleError, match="or relax the others") as infeasible:
+        cq.solve(instance.replace(constraints=[limit, cq.MinMeanAccuracy(0.999)]))
+    floor = cq.MinMeanAccuracy(number_after("lower accuracy to", infeasible.value))
+    assert cq.solve(instance.replace(constraints=[limit, floor])).is_optimal
+    # The other way: a limit that leaves room.
+    relaxed = type(limit)(1e6)
+    reached = float(instance.evaluate(instance.upper).mean_accuracy)
+    rarely = instance.replace(arrival_rate=1e-3)
+    floor = cq.MinMeanAccuracy(0.9 * reached)
+    assert cq.solve(rarely.replace(constraints=[relaxed, floor])).is_optimal
+
+
+def test_a_floor_that_no_answer_keeps_is_removed() -> None:
+    wrong = SERVER.replace(accuracy=cq.SaturatingExponential(floor=0.0, gain=0.0, rate=1e-3))
+    with pytest.raises(cq.InfeasibleError, match="remove it: no answer is ever correct"):
+        cq.solve(wrong.replace(constraints=[cq.MinMeanAccuracy(0.1)]))
+    assert cq.solve(wrong.replace(constraints=[])).is_optimal
+
+
+def test_a_floor_on_a_type_may_be_kept_with_more_tokens() -> None:
+    short = SERVER.replace(max_tokens=100.0, arrival_rate=1e-4)
+    floors = cq.MinAccuracy(0.9 * np.asarray(SERVER.accuracy.value(SERVER.upper)))
+    with pytest.raises(cq.InfeasibleError, match="or raise max_tokens"):
+        cq.solve(short.replace(constraints=[floors]))
+    raised = short.replace(max_tokens=SERVER.max_tokens, constraints=[floors])
+    assert cq.solve(raised).is_optimal
+
+
+def test_an_unstable_queue_is_stable_at_shorter_service_times() -> None:
+    line: Any = SERVER.service
+    crowded = SERVER.replace(arrival_rate=1.5 * SERVER.max_arrival_rate)
+    with pytest.raises(cq.UnstableQueueError, match="or the service times at min_tokens") as error:
+        cq.solve(crowded)
+    share = 0.999 / error.value.utilization
+    faster = cq.AffineService(base=share * line.base, per_token=share * line.per_token)
+    assert cq.solve(crowded.replace(service=faster)).is_optimal
+
+
+def test_a_time_limit_is_raised() -> None:
+    with pytest.raises(cq.ConvergenceError, match="raise time_limit"):
+        cq.solve(SERVER, "projected-gradient", time_limit=1e-9)
+    assert cq.solve(SERVER, "projected-gradient", time_limit=np.inf).is_optimal
+    hasty = cq.solve_integer(SERVER, domains=cq.Multiples(256), time_limit=1e-9)
+    assert "raise time_limit" in str(hasty)
+    patient = cq.solve_integer(SERVER, domains=cq.Multiples(256), time_limit=np.inf)
+    assert "no allocation in the domains is better" in str(patient)
+
+
+def test_an_iteration_that_leaves_stability_is_damped() -> None:
+    with pytest.raises(cq.ConvergenceError, match="use damping") as diverged:
+        cq.solve(SERVER, "fixed-point", damping=1.0)
+    assert diverged.value.solution.status is cq.Status.DIVERGED
+    assert cq.solve(SERVER, "fixed-point", damping=0.1, max_iterations=10_000).is_optimal
+
+
+def called(function: Any, *arguments: Any, **options: Any) -> Any:
+    return function(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("refused", "advised"),
+    [
+        (lambda: cq.solve(SERVER, "newtn"), lambda name: cq.solve(SERVER, name)),
+        (lambda: cq.solve(SERVER, "Conic"), lambda name: cq.solve(SERVER, name)),
+        (
+            lambda: cq.solve(SERVER, "projected-gradient", metrc="diagonal"),
+            lambda name: called(cq.solve, SERVER, "projected-gradient", **{name: "diagonal"}),
+        ),
+        (
+            lambda: cq.solve_integer(SERVER, "neighbours"),
+            lambda name: cq.solve_integer(SERVER, name),
+        ),
+        (
+            lambda: from_dict({**to_dict(SERVER), "accuracy_wieght": 1.0}),
+            lambda name: from_dict({**to_dict(SERVER), name: 1.0}),
+        ),
+    ],
+    ids=["method", "case", "option", "integer method", "key of a file"],
+)
+def test_what_was_meant_is_taken(
+    refused: Callable[[], object], advised: Callable[[str], object]
+) -> None:
+    with pytest.raises(cq.InvalidInputError) as unknown:
+        refused()
+    meant = re.search(r"did you mean '([\w-]+)'\?", str(unknown.value))
+    assert meant is not None, unknown.value
+    advised(meant[1])
+
+
+def test_a_curve_far_from_its_points_is_measured_or_fitted_anew() -> None:
+    tokens = np.array([0.0, 500.0, 1000.0, 2000.0, 4000.0])
+    with pytest.warns(cq.CvxqueueWarning, match=r"measure more answers, or fit .* \(fit_curve\)"):
+        cq.PiecewiseLinear(tokens=tokens, accuracy=[0.2, 0.35, 0.32, 0.5, 0.55])
+    found = fit_curve(tokens, accuracy=[0.2, 0.35, 0.32, 0.5, 0.55], total=[100] * 5)
+    curve = cq.SaturatingExponential(
+        floor=found.floor.value, gain=found.gain.value, rate=found.rate.value
+    )
+    assert cq.solve(SERVER.replace(accuracy=curve)).is_optimal
+    # More answers scatter less.
+    cq.PiecewiseLinear(tokens=tokens, accuracy=[0.2, 0.34, 0.42, 0.5, 0.55])
 
 
 def test_a_tolerance_loosened_to_the_gap_that_the_error_names_is_met() -> None:
@@ -108,6 +231,11 @@ def test_the_other_method_that_the_error_names_is_certified(method: str) -> None
     assert cq.solve(SERVER, method, max_iterations=100_000).is_optimal
 
 
+BATCH = cq.SaturatingExponential(floor=0.2, gain=0.5, rate=np.full((2, SERVER.size), 1e-3))
+NARROW = SERVER.replace(min_tokens=100.2, max_tokens=100.7)
+FLOORED = NARROW.replace(
+    min_tokens=0.0, constraints=[cq.MinAccuracy(SERVER.accuracy.value(np.full(SERVER.size, 100.5)))]
+)
 LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
 
 
@@ -139,12 +267,59 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
             "use method 'exact' or 'descent'",
             lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "descent"),
         ),
+        (
+            lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "floor"),
+            "use method 'exact' or 'descent'",
+            lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "exact"),
+        ),
+        (
+            lambda: cq.formulate(SERVER).update(SERVER),
+            "or formulate the new instance",
+            lambda: cq.formulate(SERVER),
+        ),
+        (
+            lambda: step_size(SERVER, np.full(SERVER.size, 9000.0)),
+            r"use instance\.lower",
+            lambda: step_size(SERVER, SERVER.lower),
+        ),
+        (
+            lambda: SERVER.replace(
+                max_tokens=np.ma.masked_array([1e4] * 5, mask=np.arange(5) == 2)
+            ),
+            "fill in or drop its entries",
+            lambda: SERVER.replace(
+                max_tokens=np.ma.masked_array([1e4] * 5, mask=np.arange(5) == 2).filled(9e3)
+            ),
+        ),
+        (
+            lambda: SERVER.replace(accuracy=BATCH),
+            "use solve_batch",
+            lambda: cq.solve_batch(SERVER, accuracy=BATCH),
+        ),
+        (
+            lambda: cq.solve_integer(SERVER.replace(max_tokens=1e20)),
+            "must be at most 2\\^53 .* lower it",
+            lambda: cq.solve_integer(SERVER.replace(max_tokens=2.0**53)),
+        ),
+        (
+            lambda: cq.solve_integer(NARROW),
+            "widen the box",
+            lambda: cq.solve_integer(NARROW.replace(max_tokens=101.0)),
+        ),
+        (
+            lambda: cq.solve_integer(FLOORED),
+            "lower that, or widen the box",
+            lambda: cq.solve_integer(FLOORED.replace(constraints=[cq.MinAccuracy(0.001)])),
+        ),
     ],
-    ids=["start", "no start", "update", "points", "levels"],
+    ids=[
+        *("start", "no start", "update", "points", "levels", "levels to floor", "formulate"),
+        *("step size", "masked", "batch", "uncountable", "narrow", "narrow by a floor"),
+    ],
 )
 def test_what_is_advised_is_taken(
     refused: Callable[[], object], words: str, advised: Callable[[], object]
 ) -> None:
-    with pytest.raises(cq.InvalidInputError, match=words):
+    with pytest.raises((cq.InvalidInputError, cq.InfeasibleError), match=words):
         refused()
     advised()

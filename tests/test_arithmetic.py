@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue import certificates
+from cvxqueue.solvers import projected_gradient
 
 CURVES: dict[str, Any] = {
     "exponential": cq.SaturatingExponential(floor=0.2, gain=[0.5, 0.4], rate=[1e-3, 5.0]),
@@ -254,3 +256,33 @@ def test_data_at_the_ends_of_the_range_end_in_a_status(seed: int) -> None:
                 solution = cq.solve(instance, on_failure="return")
                 assert "damping" not in solution.advice
                 assert solution.certificate.gap >= 0.0
+
+
+def test_every_function_computes_so() -> None:
+    def loud(module: Any) -> list[str]:
+        functions = {name: getattr(module, name) for name in module.__all__}
+        return [
+            name
+            for name, function in functions.items()
+            if inspect.isfunction(function) and not hasattr(function, "__wrapped__")
+        ]
+
+    # Those read, write and list; the arrays of an instance are computed by its class.
+    assert loud(cq) == ["from_dict", "load", "methods", "save", "to_dict"]
+
+
+def test_a_certified_step_that_is_no_number_is_not_searched_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = cq.Instance(**SERVER).evaluate([10.0, 20.0])
+    calls, original = [], projected_gradient._ascend
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > 99:
+            pytest.fail("the search goes on")
+        return original(*arguments)
+
+    monkeypatch.setattr(projected_gradient, "_ascend", counted)
+    found, _ = projected_gradient._majorized_step(point, np.full(2, np.nan), 1.0)
+    assert found is None

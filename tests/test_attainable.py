@@ -14,6 +14,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.certificates import AccuracyBound
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.solvers import attainable
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.dual_search import dual_search
 from tests.test_advice import SERVER, number_after
@@ -312,3 +313,21 @@ def test_a_bound_made_by_hand_proves_what_holds_or_is_refused(
     limited = smooth(1, 2).replace(constraints=[cq.MaxMeanSystemTime(1e3)])
     with pytest.raises(cq.InvalidInputError, match=name):
         AccuracyBound(limited, limited.lower + np.array(tokens), np.array(multipliers))
+
+
+@pytest.mark.parametrize(("deadline", "searches"), [(Deadline(0.0, Clock()), 1), (NEVER, 3)])
+def test_a_floor_that_is_not_decided_is_given_up_when_the_time_is_up(
+    deadline: Deadline, searches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    original = dual_search
+
+    def seen(model: Any, until: Deadline, start: Any) -> Any:
+        given.append(until)
+        yield from original(model, until, start)
+
+    monkeypatch.setattr(attainable, "dual_search", seen)
+    # Nothing that is reached or proven decides it.
+    monkeypatch.setattr(attainable, "restored", lambda _: None)
+    require_attainable(floored(SERVER, 0.6), deadline)
+    assert given == [deadline] * searches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+from fractions import Fraction
 from typing import Any
 
 import mpmath as mp
@@ -197,3 +198,117 @@ def test_a_floor_on_the_mix_is_kept_to_its_own_digits(size: float) -> None:
         reached = Exact(instance, solution.tokens).accuracy / mp.mpf(0.5 * size)
         assert 1 <= reached <= 1 + 1e-12
     assert not cq.certify(instance, solution.tokens * (1.0 - 1e-13)).is_feasible
+
+
+@pytest.mark.parametrize("decay_by", ["the rate", "itself"])
+def test_a_tail_far_from_its_limit_is_right_to_its_allowance_too(decay_by: str) -> None:
+    """Where the decay is near the arrival rate, their logarithms cancel."""
+    rng, errors = np.random.default_rng(3), []
+    with mp.workdps(50):
+        for _ in range(150):
+            rate = 10.0 ** rng.uniform(-28.0, 3.0)
+            near = 1.0 + 10.0 ** rng.uniform(-8.0, -1.0) * rng.choice([-1.0, 1.0])
+            decay = 10.0 ** rng.uniform(-20.0, 3.0) if decay_by == "itself" else rate * near
+            time = min(10.0 ** rng.uniform(-9.0, 0.5) / decay, 0.99 / rate)
+            instance = cq.Instance(
+                arrival_rate=rate,
+                accuracy_weight=1.0,
+                max_tokens=1.0,
+                probabilities=[1.0],
+                service=cq.AffineService(base=time, per_token=1e-30),
+                accuracy=cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
+            )
+            point = instance.evaluate([0.0])
+            tail = cq.WaitingTimeTail(-np.log(0.01) / decay, 0.01)
+            theta = -mp.log(mp.mpf(0.01)) / mp.mpf(tail.seconds)
+            exact = mp.expm1(theta * mp.mpf(time)) * mp.mpf(rate) / theta - 1
+            excess = tail.excess(point)
+            allowed = tail.allowance(point) + 0.5 * EPSILON * abs(excess)
+            errors.append(float(abs(mp.mpf(excess) - exact) / mp.mpf(allowed)))
+    assert 0.01 <= max(errors) <= 1.0
+
+
+def test_a_rate_far_below_its_limit_is_right_to_its_allowance_too() -> None:
+    """The limit itself is a quotient, and rounded."""
+    rng = np.random.default_rng(4)
+    for _ in range(300):
+        rate, limit, tokens = (10.0 ** rng.uniform(-3.0, 3.0) for _ in range(3))
+        limit *= 1e6
+        instance = cq.Instance(
+            arrival_rate=rate,
+            accuracy_weight=1.0,
+            max_tokens=1e4,
+            probabilities=[1.0],
+            service=cq.AffineService(base=0.0, per_token=1e-9),
+            accuracy=cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
+        )
+        point, cap = instance.evaluate([tokens]), cq.MaxTokenRate(limit)
+        exact = Fraction(tokens) - Fraction(limit) / Fraction(rate)
+        excess = cap.excess(point)
+        # The difference is rounded too, and what it is of by half an ulp at least.
+        rounded = Fraction(EPSILON) / 2 * abs(Fraction(excess))
+        assert abs(Fraction(excess) - exact) <= Fraction(cap.allowance(point)) + rounded
+        assert cap.allowance(point) <= 4.0 * EPSILON * (limit / rate + tokens)
+
+
+QUEUES: list[Any] = [
+    cq.FIFO(),
+    cq.ProcessorSharing(),
+    cq.BatchArrivals(mean_size=2.0, size_second_moment=6.5),
+    cq.Vacations(mean=0.3, second_moment=0.7),
+    cq.Setups(mean=0.3, second_moment=0.7),
+]
+
+
+@pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: type(queue).__name__)
+@pytest.mark.parametrize("idle", [2.0**-48, 1e-9, 0.5, 1.0 - 1e-9])
+def test_times_may_be_off_by_what_the_roundings_before_them_add_up_to(
+    queue: Any, idle: float
+) -> None:
+    service = cq.AffineService(base=0.5, per_token=0.002)
+    instance = cq.Instance(
+        arrival_rate=1.0 - idle,
+        accuracy_weight=1.0,
+        max_tokens=1e4,
+        probabilities=[1.0],
+        service=service,
+        accuracy=cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
+        queue=queue,
+    )
+    point = instance.evaluate([250.0])
+    left, unit = float(point.idle), 0.5 * EPSILON
+    assert abs(left - idle) <= 8.0 * unit
+    mean, waiting = float(point.mean_service_time), float(point.mean_waiting_time)
+    # Eight roundings of at most half an ulp reach the utilization, and ten the rest of W.
+    of_load = waiting * left / (left - 8.0 * unit) - waiting
+    least = of_load + 10.0 * unit * waiting
+    most = 1.01 * of_load + 24.0 * unit * waiting
+    assert least <= cq.MaxMeanWaitingTime(1.0).allowance(point) <= most
+    # A mean service time has four: of the line two, of the mix two.
+    of_system = cq.MaxMeanSystemTime(1.0).allowance(point)
+    assert least + 4.0 * unit * mean <= of_system <= most + 12.0 * unit * mean
+
+
+@pytest.mark.parametrize("size", [1.0, 2.0**-30])
+@pytest.mark.parametrize("off", [0.0, 1e-15, 1e-13])
+def test_a_floor_on_a_type_is_out_of_reach_where_rounding_does_not_explain_it(
+    size: float, off: float
+) -> None:
+    curve = cq.SaturatingExponential(floor=0.0, gain=size, rate=1e-3)
+    with mp.workdps(50):
+        most = float(mp.mpf(size) * -mp.expm1(mp.mpf(1e-3) * -1000))
+    floor = most * (1.0 + off)
+    instance = cq.Instance(
+        arrival_rate=0.01,
+        accuracy_weight=1.0,
+        max_tokens=1000.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=curve,
+    )
+    floors = cq.MinAccuracy([floor])
+    if off < 1e-14:
+        assert cq.solve(instance.replace(constraints=[floors])).tokens.tolist() == [1000.0]
+    else:
+        with pytest.raises(cq.InfeasibleError, match="lower the floor to"):
+            cq.solve(instance.replace(constraints=[floors]))

@@ -149,8 +149,9 @@ def test_the_interval_of_the_scv_is_the_jackknife_of_its_reciprocal() -> None:
     gaps = [Fraction(k * k % 17 + 1) for k in range(25)]
 
     def shape(of: list[Fraction]) -> Fraction:
-        mean = sum(of) / len(of)
-        return mean**2 * (len(of) - 1) / sum((gap - mean) ** 2 for gap in of)
+        mean = sum(of, Fraction(0)) / len(of)
+        squares = sum(((gap - mean) ** 2 for gap in of), Fraction(0))
+        return mean**2 * (len(of) - 1) / squares
 
     without = [shape(gaps[:k] + gaps[k + 1 :]) for k in range(25)]
     middle = sum(without) / 25

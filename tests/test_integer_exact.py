@@ -37,6 +37,7 @@ from cvxqueue.integer.exact import best_choice
 from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, search
 from cvxqueue.integer.shift import Shift
+from cvxqueue.integer.solve import solve_within
 from cvxqueue.model import Queue
 from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.domains import Domain
@@ -902,6 +903,7 @@ def test_what_was_dropped_bounds_a_search_that_is_given_up() -> None:
     assert found.dropped >= float(prices.worth(together).max(axis=-1).min()) == -1.0
 
 
+@pytest.mark.usefixtures("inside")
 def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
     # Rounding alone is left of its bound; without a tolerance that is above all there is to prove.
     mix = np.array([1.0, 0.00073, 5.1e-6])
@@ -923,7 +925,10 @@ def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
         queue=cq.ProcessorSharing(),
     )
     domains: list[Domain] = [Integers(), Multiples(9), Menu([0, 13, 24, 25, 29])]
-    answer = solve_integer(instance, domains=domains, tolerance=0.0, time_limit=3.0)
+    # It takes 440 looks at the clock.
+    looks = itertools.count()
+    deadline = Deadline(1000.0, lambda: float(next(looks)))
+    answer = solve_within(instance, "exact", Domains.of(domains, 3), 0.0, deadline)
     assert answer.is_exact
     assert answer.gap <= 5.0 * answer.allowance
 

@@ -18,7 +18,7 @@ from cvxqueue.certificates import (
     step_size,
     strong_concavity,
 )
-from cvxqueue.model.arrays import is_frozen, kept
+from cvxqueue.model.arrays import frozen, is_frozen, kept
 
 EXPONENTIAL = cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004])
 CURVES: dict[str, Any] = {
@@ -143,3 +143,28 @@ def test_no_array_can_be_written_to(
         if array.size:
             with pytest.raises(ValueError, match="read-only"):
                 array[...] = 0
+
+
+def test_a_view_is_frozen_through_its_base() -> None:
+    base = np.arange(6.0)
+    view = base[1:5][::2]
+    view.flags.writeable = False
+    assert not is_frozen(view)
+    assert frozen(view) is view
+    assert is_frozen(view)
+    assert is_frozen(base)
+    # Memory of somebody else can be written to by him.
+    foreign = np.frombuffer(bytearray(16))
+    assert not is_frozen(frozen(foreign))
+    assert frozen("no array") == "no array"
+
+
+def test_no_points_of_others_are_kept_that_can_be_written_to() -> None:
+    tokens = np.array([[1.0, 2.0], [3.0, 4.0]])
+    view = tokens[0]
+    view.flags.writeable = False
+    point = instance().evaluate(view)
+    tokens[0] = 9.0
+    assert point.tokens.tolist() == [1.0, 2.0]
+    safe = frozen(np.array([1.0, 2.0]))
+    assert instance().evaluate(safe).tokens is safe

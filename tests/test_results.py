@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue import solution as solution_module
+from cvxqueue.model.data import ModelData
 
 INSTANCE = cq.Instance(
     arrival_rate=0.2,
@@ -235,3 +237,101 @@ def test_the_closed_forms_of_a_point_cannot_be_assigned() -> None:
 def test_the_history_is_a_tuple_of_rows() -> None:
     solution = dataclasses.replace(unfinished(), history=[[1, 2, 3, 4]])  # type: ignore[arg-type]
     assert solution.history == (cq.Iterate(1, 2.0, 3.0, 4.0),)
+
+
+@pytest.mark.parametrize("of", ["solve", "solve_batch", "a solution", "a batch"])
+def test_a_tolerance_of_zero_is_one_of_integers_alone(of: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match="must be > 0"):
+        TOLERANT[of](0.0)
+    assert cq.solve_integer(INSTANCE, tolerance=0.0).tolerance > 0.0
+    assert dataclasses.replace(cq.solve_integer(INSTANCE), tolerance=0.0).tolerance == 0.0
+
+
+def test_a_result_is_made_of_what_it_needs() -> None:
+    with pytest.raises(cq.InvalidInputError, match="certificate must be a Certificate"):
+        changed(unfinished(), certificate="optimal")
+    batch = RESULTS["batch"]()
+    with pytest.raises(cq.InvalidInputError, match="variants must be ModelData"):
+        changed(batch, variants=None)
+    with pytest.raises(cq.InvalidInputError, match="must have shapes"):
+        changed(batch, tokens=batch.tokens[:2])
+    with pytest.raises(cq.InvalidInputError, match="must have shapes"):
+        changed(batch, tolerance=batch.tolerance[:2])
+    fields = {name: getattr(batch.variants, name) for name in ModelData.__annotations__}
+    upside_down = ModelData(**{**fields, "lower": fields["upper"], "upper": fields["lower"]})
+    with pytest.raises(cq.InvalidInputError, match="min_tokens"):
+        changed(batch, variants=upside_down)
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance"):
+        changed(cq.solve_integer(INSTANCE), instance=batch.variants)
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance"):
+        cq.Certificate.of(batch.variants.evaluate(batch.tokens))
+    with pytest.raises(cq.InvalidInputError, match="instance must be an Instance"):
+        cq.Certificate(batch.variants, [1.0, 2.0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("outside", [-1.0, 4097.0, np.nan])
+def test_nothing_is_claimed_of_a_variant_outside_its_box(outside: float) -> None:
+    batch = cq.solve_batch(INSTANCE, arrival_rate=[0.1, 0.2])
+    moved = changed(batch, tokens=np.stack([batch.tokens[0], [outside, 10.0]]))
+    assert moved.objective.tolist() == [batch.objective[0], -np.inf]
+    assert moved.gap.tolist() == [batch.gap[0], np.inf]
+    np.testing.assert_array_equal(np.isnan(moved.scale), [False, True])
+    np.testing.assert_array_equal(np.isnan(moved.mean_service_time), [False, True])
+    assert moved.mean_waiting_time[1] == np.inf
+    least = INSTANCE.evaluate(INSTANCE.lower).utilization
+    assert moved.utilization[1] == pytest.approx(float(least), rel=1e-15)
+    point = INSTANCE.evaluate(np.array([outside, 10.0]))
+    certificate = cq.Certificate.of(point)
+    assert certificate == cq.Certificate(INSTANCE, point.tokens)
+    assert not certificate.is_feasible
+
+
+def test_claims_do_not_depend_on_how_many_variants_are_worked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once = RESULTS["batch"]()
+    monkeypatch.setattr(solution_module, "ENTRIES", 1)
+    sizes = []
+    original = solution_module.claims_of
+
+    def seen(point: Any, gap: Any = None) -> Any:
+        sizes.append(point.tokens.shape[0])
+        return original(point, gap)
+
+    monkeypatch.setattr(solution_module, "claims_of", seen)
+    one_by_one = changed(at_once)
+    np.testing.assert_array_equal(one_by_one.objective, at_once.objective)
+    assert sizes == [1, 1, 1]
+
+
+def test_a_choice_is_one_of_its_domain() -> None:
+    domains: list[Any] = [cq.Menu([0, 300, 900]), cq.Multiples(100)]
+    answer = cq.solve_integer(INSTANCE, domains=domains)
+    changed(answer, choice=np.array([300.0, 200.0]))
+    for choice in ([400.0, 200.0], [300.0, 250.0], [900.0, 4200.0], [300.0, np.inf]):
+        with pytest.raises(cq.InvalidInputError, match="choice"):
+            changed(answer, choice=np.array(choice))
+    busy = INSTANCE.replace(arrival_rate=0.4, max_tokens=3000.0)
+    with pytest.raises(cq.InvalidInputError, match="choice makes the queue unstable"):
+        changed(cq.solve_integer(busy), choice=np.array([3000.0, 3000.0]))
+
+
+def test_only_exact_and_neighbors_find_what_they_are_after() -> None:
+    for method in ("nearest", "floor", "descent"):
+        assert not cq.solve_integer(INSTANCE, method, domains=cq.Multiples(512)).is_exact
+    neighbors = cq.solve_integer(INSTANCE, "neighbors", domains=cq.Multiples(512))
+    assert neighbors.is_exact
+    assert not changed(neighbors, ended=cq.Ended.STALLED).is_exact
+
+
+def test_multipliers_are_nonnegative_and_one_for_each_constraint() -> None:
+    point = CAPPED.evaluate([900.0, 500.0])
+    makes: list[Callable[[Any], Any]] = [
+        lambda given: cq.Certificate(CAPPED, point.tokens, given),
+        lambda given: cq.Certificate.of(point, given),
+    ]
+    for multipliers in ([-1e-9], [1.0, 1.0], [np.nan]):
+        for make in makes:
+            with pytest.raises(cq.InvalidInputError, match="multipliers"):
+                make(np.array(multipliers))
+    assert cq.Certificate.of(point).multipliers is not None

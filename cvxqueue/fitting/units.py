@@ -114,7 +114,7 @@ def require_arrivals(where: str, times: FloatArray) -> None:
             f"{where}: {times.size} in {duration:.4g} s are {rate:.4g} a second, and must be "
             f"between {low:g} and {high:g}: are they the arrivals of one server, and in seconds"
             f"{f', not in {units}' if units else ''}? Give seconds, or put the unit behind the "
-            "name of their column (--column arrivals=NAME_ms, in fit trace.arrivals=NAME_ms)"
+            f"name of their column ({_renamed('arrivals', units, 'trace')})"
         )
     gaps = np.diff(times)
     if times.size >= FEWEST_ARRIVALS and np.ptp(gaps) <= _EQUAL_GAPS * gaps.mean():
@@ -122,6 +122,12 @@ def require_arrivals(where: str, times: FloatArray) -> None:
             f"{where}: all {gaps.size} gaps are {gaps.mean():.6g} s, as those of numbered rows, "
             "or of a client that sends by the clock; give the times at which queries arrived"
         )
+
+
+def _renamed(field: str, units: str, part: str) -> str:
+    """Return how the command is told the unit of a column, by the likeliest of some."""
+    name = f"{field}=NAME_{units.split()[0] if units else 'ms'}"
+    return f"--column {name}; in fit, {part}.{name}"
 
 
 def require_per_token(per_token: float) -> None:
@@ -136,7 +142,7 @@ def require_per_token(per_token: float) -> None:
         f"between {low:g} and {high:g}: are "
         + (f"the times in {units}, or " if units else "")
         + f"{others}? Give seconds and tokens, or put the unit behind the name of the column of "
-        "times (--column seconds=NAME_ms, in fit service.seconds=NAME_ms)"
+        f"times ({_renamed('seconds', units, 'service')})"
     )
 
 

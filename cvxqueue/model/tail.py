@@ -114,8 +114,12 @@ class WaitingTimeTail(CouplingConstraint):
         return float(accurate_sum(self._terms_of_sum(point))) - 1.0
 
     def allowance(self, point: Evaluation) -> float:
-        """The rounding of exponents, which is relative in the exponentials."""
-        exponent = 1.5 * self.decay * float(np.max(point.times)) + abs(self._log_limit(point))
+        """The rounding of exponents, which is relative in the exponentials.
+
+        Each logarithm in the limit is rounded by itself, however near each other they are.
+        """
+        logarithms = np.abs(np.log([self.decay, float(point.instance.arrival_rate)])).sum()
+        exponent = 1.5 * self.decay * float(np.max(point.times)) + float(logarithms)
         # Far beyond the limit the terms overflow, and no rounding is to blame.
         return min(ROUNDINGS * (3.0 + exponent), 0.5) * min(1.0 + self.excess(point), _MOST)
 
