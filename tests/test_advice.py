@@ -91,7 +91,7 @@ def test_a_constraint_can_be_kept_at_the_limit_that_the_error_names(
     constraint: Any, words: str, field: str
 ) -> None:
     # Some of the numbers are rounded up, and some would be rounded down to the nearest.
-    for least in (100.0, 151.0):
+    for least in (100.0, 111.0, 123.0, 151.0, 333.0):
         instance = SERVER.replace(min_tokens=least)
         with pytest.raises(cq.InfeasibleError) as infeasible:
             cq.solve(instance.replace(constraints=[constraint]))

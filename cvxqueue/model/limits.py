@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate", "Stability"]
 
 
+# What is advised leaves this much room. Of 64 solves under caps on times from 0 to 1e-4 above the
+# least that there is, 6 stalled at relative gaps of 2e-9 to 6e-7; of 16 at 1e-3, none.
+_ROOM = 1.001
+
+
 def _waiting_allowance(point: Evaluation) -> float:
     """What rounding can have done to W: ρ is off by less than ROUNDINGS, and W is over 1 − ρ.
 
@@ -78,7 +83,7 @@ class MaxMeanSystemTime(_TimeCap):
 
     def remedy(self, point: Evaluation) -> str:
         """The mean system time at the point."""
-        return f"raise seconds to {at_most(float(point.mean_system_time), 6)} or more"
+        return f"raise seconds to {at_most(_ROOM * float(point.mean_system_time), 6)} or more"
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class MaxMeanWaitingTime(_TimeCap):
 
     def remedy(self, point: Evaluation) -> str:
         """The mean waiting time at the point."""
-        return f"raise seconds to {at_most(float(point.mean_waiting_time), 6)} or more"
+        return f"raise seconds to {at_most(_ROOM * float(point.mean_waiting_time), 6)} or more"
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ class MaxTokenRate(CouplingConstraint):
     def remedy(self, point: Evaluation) -> str:
         """The token rate at the point."""
         rate = float(point.instance.arrival_rate) * self._mean_tokens(point)
-        return f"raise tokens_per_second to {at_most(rate, 6)} or more"
+        return f"raise tokens_per_second to {at_most(_ROOM * rate, 6)} or more"
 
 
 @dataclass(frozen=True)
