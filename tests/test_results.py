@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue import solution as solution_module
 from cvxqueue.model.data import ModelData
+from cvxqueue.solvers import batch_solution as batch_module
 
 INSTANCE = cq.Instance(
     arrival_rate=0.2,
@@ -290,15 +290,15 @@ def test_claims_do_not_depend_on_how_many_variants_are_worked_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_once = RESULTS["batch"]()
-    monkeypatch.setattr(solution_module, "ENTRIES", 1)
+    monkeypatch.setattr(batch_module, "ENTRIES", 1)
     sizes = []
-    original = solution_module.claims_of
+    original = batch_module.claims_of
 
     def seen(point: Any, gap: Any = None) -> Any:
         sizes.append(point.tokens.shape[0])
         return original(point, gap)
 
-    monkeypatch.setattr(solution_module, "claims_of", seen)
+    monkeypatch.setattr(batch_module, "claims_of", seen)
     one_by_one = changed(at_once)
     np.testing.assert_array_equal(one_by_one.objective, at_once.objective)
     assert sizes == [1, 1, 1]

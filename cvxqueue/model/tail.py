@@ -35,8 +35,9 @@ class WaitingTimeTail(CouplingConstraint):
 
     For θ > 0 with Σ π exp(θ t) ≤ 1 + θ/λ, the stationary waiting time W of the M/G/1 queue has
     P(W > x) ≤ exp(−θ x). The constraint demands it of θ = ln(1/probability)/seconds. It is
-    sufficient, not necessary: the true tail lies below the bound. It is computed as
-    Σ π (exp(θ t) − 1) ≤ θ/λ, which does not cancel where θ is small beside λ.
+    sufficient, not necessary: the true tail lies below the bound. It is taken for
+    Σ π (exp(θ t) − 1) ≤ θ/λ, which does not cancel where θ is small beside λ, and counts a mix that
+    misses one by rounding as one.
 
     Parameters
     ----------

@@ -278,12 +278,13 @@ def _rounding(problem: Problem, coupling: Coupling, point: Point) -> Decimal:
     """What float64 arithmetic can do to a constraint at a point, at the best.
 
     Some roundings of its value and of its limit; a quotient by 1 − ρ has its error, which is one of
-    ρ; an exponential that of its exponent.
+    ρ; an exponential that of its exponent, and the limit of a tail those of two logarithms.
     """
     if coupling.kind in ("time", "waiting"):
         value = point.time if coupling.kind == "time" else point.waiting
         return _ROUNDINGS * (value / point.idle + coupling.limit)
     if coupling.kind == "tail":
         most = max(moments[0] for moments in point.moments)
-        return _ROUNDINGS * coupling.limit * 2 * (1 + coupling.decay * most)
+        logarithms = abs(coupling.decay.ln()) + abs(problem.rate.ln())
+        return _ROUNDINGS * coupling.limit * (2 * (1 + coupling.decay * most) + logarithms)
     return _ROUNDINGS * (coupling.value(problem, point) + 2 * coupling.limit)
