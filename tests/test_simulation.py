@@ -214,6 +214,9 @@ def test_the_verdict_follows_from_the_rows() -> None:
     assert not any(it == "Theory and simulation agree." for it in undecided.sentences)
     differs = replace(check, rows=(open_, wrong, *others))
     assert (differs.verdict, differs.agrees) == ("differs", False)
+    # Of a trace theory says little, and what it says is named.
+    trace = cq.simulate(at_load(0.5), TOKENS, arrivals=[0.0, 1.0, 5.0]).against_theory()
+    assert "Theory and simulation agree in: Little: L − λ T, mean accuracy." in trace.sentences
     assert differs.to_dict()["verdict"] == "differs"
     # What does not agree is at 1 − 0.05/n each.
     assert {row.estimate.confidence for row in check.rows} == {1.0 - (1.0 - 0.95) / len(check.rows)}

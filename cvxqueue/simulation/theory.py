@@ -136,7 +136,7 @@ class TheoryCheck:
         }
         if named["differs"]:
             said.append(f"Theory and simulation differ in: {named['differs']}.")
-        elif not named["undecided"]:
+        elif not named["undecided"] and self.simulation.arrivals == "poisson":
             said.append("Theory and simulation agree.")
         elif named["agrees"]:
             said.append(f"Theory and simulation agree in: {named['agrees']}.")
