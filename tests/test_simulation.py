@@ -215,7 +215,8 @@ def test_the_verdict_follows_from_the_rows() -> None:
     differs = replace(check, rows=(open_, wrong, *others))
     assert (differs.verdict, differs.agrees) == ("differs", False)
     # Of a trace theory says little, and what it says is named.
-    trace = cq.simulate(at_load(0.5), TOKENS, arrivals=[0.0, 1.0, 5.0]).against_theory()
+    times = np.cumsum(np.random.default_rng(3).exponential(1.0, 5000)) / at_load(0.5).arrival_rate
+    trace = cq.simulate(at_load(0.5), TOKENS, arrivals=times).against_theory()
     assert "Theory and simulation agree in: Little: L − λ T, mean accuracy." in trace.sentences
     assert differs.to_dict()["verdict"] == "differs"
     # What does not agree is at 1 − 0.05/n each.
