@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -173,6 +175,19 @@ def hidden(folder: Path) -> Path:
     return inner / "a.toml"
 
 
+def forbid(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system deny all that asks for a directory, whoever it is."""
+    for where, name in ((os, "stat"), (io, "open")):
+        known = getattr(where, name)
+
+        def denied(path: Any, *rest: Any, known: Any = known, **options: Any) -> Any:
+            if str(path).startswith(f"{folder}{os.sep}"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return known(path, *rest, **options)
+
+        monkeypatch.setattr(where, name, denied)
+
+
 def circle(folder: Path) -> Path:
     """A link to itself."""
     link = folder / "circle.toml"
@@ -198,6 +213,7 @@ def test_a_file_that_cannot_be_read_says_so(
     place: Callable[[Path], Path],
     says: str,
     server: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = place(server.parent)
@@ -207,15 +223,10 @@ def test_a_file_that_cannot_be_read_says_so(
         ["fit", "--accuracy", str(path)],
         ["simulate", str(server), "--trace", str(path)],
     )
-    # The superuser may search every directory.
-    is_to_change = place is hidden and os.geteuid() == 0
-    if is_to_change:
-        os.seteuid(65534)
-    try:
-        ends = [(main([*words, "--json"]), capsys.readouterr()) for words in commands]
-    finally:
-        if is_to_change:
-            os.seteuid(0)
+    if place is hidden:
+        # The superuser may search every directory.
+        forbid(path.parent, monkeypatch)
+    ends = [(main([*words, "--json"]), capsys.readouterr()) for words in commands]
     for status, (out, err) in ends:
         assert status == 2
         assert says in json.loads(out)["error"]
