@@ -15,12 +15,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["outside", "quiet"]
+__all__ = ["caller", "outside", "quiet"]
 
 _Any = TypeVar("_Any", bound=Callable[..., Any])
 # The caller's context, numpy's settings among it. Entering another costs a microsecond: what is
 # called from inside need not.
 _caller: ContextVar[Context | None] = ContextVar("caller", default=None)
+caller = _caller.get
+"""The caller's context inside the package, and ``None`` outside of it."""
 _SPECIAL = ("__init__", "__post_init__", "__str__", "__repr__")
 
 
@@ -48,7 +50,7 @@ def outside(function: _Any) -> _Any:
 
     @wraps(function)
     def outer(*arguments: Any, **options: Any) -> Any:
-        context = _caller.get() or copy_context()
+        context = caller() or copy_context()
         return context.copy().run(function, *arguments, **options)
 
     return outer  # type: ignore[return-value]
@@ -57,7 +59,7 @@ def outside(function: _Any) -> _Any:
 def _quiet_function(function: Any) -> Any:
     @wraps(function)
     def inner(*arguments: Any, **options: Any) -> Any:
-        if _caller.get() is not None:
+        if caller() is not None:
             return function(*arguments, **options)
         token = _caller.set(copy_context())
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
-from cvxqueue.model.arithmetic import quiet
+from cvxqueue.model.arithmetic import caller, quiet
 from cvxqueue.shown import shown
 
 __all__ = [
@@ -173,7 +173,7 @@ def frozen(array: _Array) -> _Array:
     """
     part: Any = array
     while isinstance(part, np.ndarray):
-        part.flags.writeable = False
+        part.setflags(write=False)
         part = part.base
     return array
 
@@ -200,7 +200,7 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
     """
 
     def __init__(self, function: Callable[[_Owner], _Value]) -> None:
-        self._function = quiet(function)
+        self._function, self._quiet_function = function, quiet(function)
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type[_Owner], name: str) -> None:
@@ -215,7 +215,8 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
     def __get__(self, owner: _Owner | None, kind: type[_Owner]) -> Self | _Value:
         if owner is None:
             return self
-        value = self._function(owner)
+        # Inside, a call less: most of what is computed passes here.
+        value = (self._quiet_function if caller() is None else self._function)(owner)
         for part in value if isinstance(value, tuple) else (value,):
             frozen(part)
         owner.__dict__[self._name] = value
