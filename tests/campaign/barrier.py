@@ -20,7 +20,7 @@ from tests.campaign.optimum import Optimum, optimum
 __all__ = ["Constrained", "constrained_optimum"]
 
 _ZERO, _ONE = Decimal(0), Decimal(1)
-# A second or three; of 160 instances all but one took at most 256. What is found proves a bound.
+# A second or three; of 162 programs all but one took at most 256. What is found proves a bound.
 _MOST_EVALUATED = 1000
 _ROUGH = Context(prec=12)
 # Of the way to the boundary.
