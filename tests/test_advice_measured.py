@@ -15,9 +15,9 @@ from cvxqueue.cli import main
 from cvxqueue.files import loads
 from cvxqueue.fitting import fit_arrivals, fit_curve, fit_service, read_requests
 from tests.measurements import vllm_result
+from tests.paths import SERVER as SERVER_FILE
 from tests.test_advice import SERVER, number_after
 
-FILE = str(Path(__file__).parents[1] / "examples" / "instances" / "qwen3-8b-h100.toml")
 TIMES = np.array([0.0, 2.31, 3.05, 11.72, 12.0, 19.43, 30.81, 31.2, 44.07, 47.5, 60.02, 61.11])
 TOKENS = np.array([64.0, 128.0, 512.0, 1024.0, 2048.0, 4096.0])
 SECONDS = 0.25 + 0.007 * TOKENS + np.array([0.01, -0.01, 0.02, 0.0, -0.02, 0.01])
@@ -52,7 +52,7 @@ def column_after(message: str) -> str:
 @pytest.mark.parametrize(("unit", "scale"), [("milliseconds", 1e5), ("hours", 1e-2 / 3600)])
 def test_a_unit_put_behind_the_name_is_read(unit: str, scale: float, capsys: Capture) -> None:
     name = table("t.csv", start=[f"{scale * t + 0.125:.12f}" for t in TIMES])
-    words = ["simulate", FILE, "--tokens", "100", "--match-rate", "--trace", name]
+    words = ["simulate", SERVER_FILE, "--tokens", "100", "--match-rate", "--trace", name]
     message = " ".join(error_of(capsys, *words).split())
     column = column_after(message)
     assert column == f"arrivals=NAME_{unit}"
@@ -64,7 +64,7 @@ def test_a_unit_put_behind_the_name_is_read(unit: str, scale: float, capsys: Cap
 
 def test_a_unit_of_whole_numbers_is_put_behind_the_name(capsys: Capture) -> None:
     name = table("t.csv", start=np.rint(1e3 * TIMES).astype(int))
-    words = ["simulate", FILE, "--tokens", "100", "--match-rate", "--trace", name]
+    words = ["simulate", SERVER_FILE, "--tokens", "100", "--match-rate", "--trace", name]
     column = column_after(error_of(capsys, *words))
     assert column == "arrivals=start_ms"
     assert main([*words, "--column", column]) == 0
@@ -266,7 +266,7 @@ accuracy = {kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 1e-
         cq.load(".")
 
 
-def plain(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
+def json_values(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
     return cq.Instance(
         arrival_rate=rate,
         accuracy_weight=1.0,
@@ -277,8 +277,8 @@ def plain(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
     )
 
 
-CROWDED = plain(0.8, [1.0], [1.0])
-RARE = plain(0.1, [0.999, 0.001], [0.01, 30.0])
+CROWDED = json_values(0.8, [1.0], [1.0])
+RARE = json_values(0.1, [0.999, 0.001], [0.01, 30.0])
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_enough_queries_need_no_caution(given: cq.Instance, queries: int, words:
 
 
 def test_more_queries_need_no_caution_where_few_waited() -> None:
-    lightly = plain(1e-3, [1.0], [1.0])
+    lightly = json_values(1e-3, [1.0], [1.0])
     few = cq.simulate(lightly, 0.0, queries=3000, seed=1)
     assert "use more queries" in few.caution
     assert cq.simulate(lightly, 0.0, queries=300_000, seed=1).caution == ""

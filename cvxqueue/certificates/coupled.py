@@ -12,8 +12,8 @@ import numpy as np
 from cvxqueue.certificates.dual_step import nonnegative_step
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = [
     "coupled_gap",

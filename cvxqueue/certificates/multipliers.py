@@ -19,8 +19,8 @@ from cvxqueue.certificates.coupled import excesses, is_satisfied, lagrangian, la
 from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["estimated_multipliers", "lowered_multipliers"]
 

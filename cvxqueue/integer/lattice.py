@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.integer.shift import Rivals
+from cvxqueue.integer.increments import Alternatives
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.demand import wanted_tokens
+from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Lattice", "Span"]
 
@@ -88,7 +88,7 @@ class Lattice:
         """Best number of each type, zero left out."""
         instance, low, step = self.instance, self.low, self.step
         prices = Prices(nu, p)
-        wanted = wanted_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
+        wanted = response_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
         wanted = np.where(np.isfinite(wanted), wanted, start)
         first, last = np.zeros(start.shape), np.broadcast_to(self.count, start.shape)
         probe = np.floor((wanted - low) / step)
@@ -223,12 +223,12 @@ class Lattice:
         numbers = self.low[k] + self.step[k] * np.arange(span.first[k], span.last[k] + 1.0)
         return np.append(0.0, numbers) if span.has_zero[k] else numbers
 
-    def rivals(self, mean_price: float, second_price: float) -> Rivals:
+    def alternatives(self, mean_price: float, second_price: float) -> Alternatives:
         """Choices on both sides of zero tokens or of a coarse step, next to the best."""
         size, is_coarse = self.low.size, self.step > 1.0
-        rivals = Rivals(np.zeros(size), np.full(size, np.inf), np.zeros(size))
+        alternatives = Alternatives(np.zeros(size), np.full(size, np.inf), np.zeros(size))
         if not (self.has_zero | is_coarse).any():
-            return rivals
+            return alternatives
         top = self._top_at(mean_price, second_price)
         down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
         mix, service = self.instance.probabilities, self.instance.service
@@ -239,10 +239,10 @@ class Lattice:
         ):
             loss = np.abs(self._losses(lower, upper, mean_price, second_price))
             jump = mix * (service.mean(upper) - service.mean(lower))
-            is_nearer = which & (lower < upper) & (loss < rivals.losses)
-            for part, own in zip(rivals, (lower, loss, jump), strict=True):
+            is_nearer = which & (lower < upper) & (loss < alternatives.losses)
+            for part, own in zip(alternatives, (lower, loss, jump), strict=True):
                 part[is_nearer] = own[is_nearer]
-        return rivals
+        return alternatives
 
     def split(self, k: int, choice: float) -> tuple[Lattice, Lattice]:
         """Zero tokens alone for the type, or what is up to a choice, and all the others."""

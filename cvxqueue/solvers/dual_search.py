@@ -21,8 +21,8 @@ import numpy as np
 from cvxqueue.certificates import excesses, multiplier_step
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.maximum import maximize
 
 __all__ = ["DualPoint", "dual_search"]
