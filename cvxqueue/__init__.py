@@ -46,7 +46,7 @@ from cvxqueue.model import (
     ZeroOrAtLeast,
 )
 from cvxqueue.solution import Ended, Iterate, Solution, Status
-from cvxqueue.solvers import BatchSolution, Progress, cross_validate, methods, solve, solve_batch
+from cvxqueue.solvers import BatchSolution, cross_validate, methods, solve, solve_batch
 
 if TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
@@ -128,7 +128,6 @@ __all__ = [
     "PiecewiseLinear",
     "PowerLaw",
     "ProcessorSharing",
-    "Progress",
     "QuadraticService",
     "RoundingBound",
     "SaturatingExponential",

@@ -117,12 +117,15 @@ _OTHER_METHOD = {"newton": "conic"}
 
 
 class Iterate(NamedTuple):
-    """One row of the history of a solve."""
+    """What was proven after so many iterations: shown to a callback, and kept in the history."""
 
     iteration: int
     objective: float
     gap: float
+    relative_gap: float
     seconds: float
+    tokens: FloatArray | None = None
+    """Of each type, shape (N,): for a callback; a history of all of them could fill the memory."""
 
 
 class AllocationData(ArrayData):
@@ -237,8 +240,8 @@ class Solution(AllocationData):
     setup_time, solve_time : float
         Seconds spent on building the problem, and on everything after.
     history : tuple of Iterate
-        Objective, certified gap (s) and elapsed time (s) of the iterates that were certified: of
-        ``"newton"`` those that it proposed as the answer, and all where there was a callback.
+        The iterates that were certified, without their tokens: of ``"newton"`` those that it
+        proposed as the answer, and all where there was a callback. Gaps and seconds as here.
     """
 
     certificate: Certificate
@@ -257,7 +260,7 @@ class Solution(AllocationData):
                 f"certificate must be a Certificate, got {shown(self.certificate)}"
             )
         require_ended(self.ended)
-        history = tuple(Iterate(int(row[0]), *map(float, row[1:])) for row in self.history)
+        history = tuple(Iterate(int(row[0]), *map(float, row[1:5])) for row in self.history)
         vars(self).update(tolerance=allowed_tolerance(self.tolerance), history=history)
 
     @property

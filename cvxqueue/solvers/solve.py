@@ -16,8 +16,8 @@ from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, positive_number
 from cvxqueue.shown import shown
-from cvxqueue.solution import Solution, allowed_tolerance
-from cvxqueue.solvers.driver import Limits, Progress, drive
+from cvxqueue.solution import Iterate, Solution, allowed_tolerance
+from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
 
@@ -33,7 +33,7 @@ def solve(
     max_iterations: int | None = None,
     time_limit: float = math.inf,
     start: ArrayLike | Solution | None = None,
-    callback: Callable[[Progress], bool] | None = None,
+    callback: Callable[[Iterate], bool] | None = None,
     on_failure: Literal["raise", "return"] = "raise",
     **options: Any,
 ) -> Solution:
@@ -60,7 +60,7 @@ def solve(
         saves some of the passes. ``"conic"`` takes none, and where constraints couple the types
         ``"newton"`` has no use for it: it begins with multipliers of zero.
     callback : callable, optional
-        Called with a `Progress` after each iteration, the last one included; a true answer stops
+        Called with an `Iterate` after each iteration, the last one included; a true answer stops
         the method.
     on_failure : {"raise", "return"}, default "raise"
         What to do with an answer that is not certified within the tolerance.

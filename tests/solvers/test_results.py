@@ -235,8 +235,8 @@ def test_the_closed_forms_of_a_point_cannot_be_assigned() -> None:
 
 
 def test_the_history_is_a_tuple_of_rows() -> None:
-    solution = dataclasses.replace(unfinished(), history=[[1, 2, 3, 4]])  # type: ignore[arg-type]
-    assert solution.history == (cq.Iterate(1, 2.0, 3.0, 4.0),)
+    solution = dataclasses.replace(unfinished(), history=[[1, 2, 3, 4, 5]])  # type: ignore[arg-type]
+    assert solution.history == (cq.Iterate(1, 2.0, 3.0, 4.0, 5.0),)
 
 
 @pytest.mark.parametrize("of", ["solve", "solve_batch", "a solution", "a batch"])
