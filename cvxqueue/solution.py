@@ -20,7 +20,7 @@ from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import nonnegative_number, positive_number
+from cvxqueue.numerics.checks import positive_number
 from cvxqueue.shown import shown
 
 __all__ = [
@@ -81,17 +81,9 @@ _ADVICE = {
 }
 
 
-def allowed_tolerance(value: Any, *, zero: bool = False) -> float:
-    """Return a tolerance on a certified relative gap, or raise an error that says what may be one.
-
-    Parameters
-    ----------
-    value : float
-        More than 0, at most 0.01.
-    zero : bool, default False
-        Whether 0 is allowed as well, for what rounding alone can keep from it.
-    """
-    number = nonnegative_number("tolerance", value) if zero else positive_number("tolerance", value)
+def allowed_tolerance(value: Any) -> float:
+    """Return a tolerance on a certified relative gap, more than 0 and at most 0.01, or raise."""
+    number = positive_number("tolerance", value)
     if number > LARGEST_TOLERANCE:
         raise InvalidInputError(
             f"tolerance = {number!r} must be at most {LARGEST_TOLERANCE}: a larger relative gap "

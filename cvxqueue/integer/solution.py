@@ -89,7 +89,7 @@ class IntegerSolution(AllocationData):
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
         if self.continuous is not None and self.continuous.instance != self.instance:
             raise InvalidInputError("continuous must be the answer to the same instance")
-        tolerance = allowed_tolerance(self.tolerance, zero=True)
+        tolerance = allowed_tolerance(self.tolerance)
         vars(self).update(choice=choice, tolerance=tolerance)
 
     @property

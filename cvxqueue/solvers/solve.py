@@ -21,7 +21,7 @@ from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
 
-__all__ = ["allowed_iterations", "solve"]
+__all__ = ["allowed_iterations", "deadline_after", "solve"]
 
 
 @quiet
@@ -109,9 +109,7 @@ def solve(
     limits = Limits(
         tolerance=chosen.tolerance if tolerance is None else allowed_tolerance(tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
-        deadline=Deadline.after(
-            time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
-        ),
+        deadline=deadline_after(time_limit),
         callback=None if callback is None else outside(callback),
     )
     for option in options:
@@ -141,6 +139,13 @@ def solve(
 
 # What `solve` itself takes, whatever the method.
 _COMMON_OPTIONS = ("start", "tolerance", "max_iterations", "time_limit", "callback", "on_failure")
+
+
+def deadline_after(time_limit: float) -> Deadline:
+    """Return the moment at which a time limit, which may be infinite, is over."""
+    if time_limit != math.inf:
+        time_limit = positive_number("time_limit", time_limit, "seconds")
+    return Deadline.after(time_limit)
 
 
 def allowed_iterations(method: Method, value: int | None) -> int:
