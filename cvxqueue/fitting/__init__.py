@@ -2,7 +2,7 @@
 
 from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
+from cvxqueue.fitting.diagnosis import Diagnosis, diagnose
 from cvxqueue.fitting.fit import Fit, fit
 from cvxqueue.fitting.goodness import Goodness
 from cvxqueue.fitting.readers import read_answers, read_requests
@@ -16,7 +16,6 @@ __all__ = [
     "ArrivalFit",
     "CurveFit",
     "Diagnosis",
-    "Finding",
     "Fit",
     "FittedParameter",
     "Goodness",

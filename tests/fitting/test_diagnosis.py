@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.fitting import Finding, Requests, Source, read_requests
+from cvxqueue.findings import Finding
+from cvxqueue.fitting import Requests, Source, read_requests
 from tests.measurements import AZURE_HEAD, vllm_result
 
 

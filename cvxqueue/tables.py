@@ -1,0 +1,114 @@
+"""What results show to people: lines of text and tables, as text and on a terminal, by rich."""
+
+from __future__ import annotations
+
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table as RichTable
+
+__all__ = ["Cell", "Part", "Report", "Table", "rendered"]
+
+Cell = str | tuple[str, str]
+"""Text, or text with its style. Nothing in it is markup."""
+
+# Columns of a table as text; numbers need fewer, and sentences are wrapped.
+_WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text below headers.
+
+    Parameters
+    ----------
+    headers : sequence of str
+        One for each column; an empty sequence for labels with text beside them.
+    rows : sequence of sequence of Cell
+        The cells.
+    left : tuple of int, default (0,)
+        Columns that are text, and begin at the left; the others are numbers. Without headers, all.
+    wraps : int, default 0
+        The one column that may be broken where there is little room. Without headers, the last.
+    """
+
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    left: tuple[int, ...] = (0,)
+    wraps: int = 0
+
+    def __rich__(self) -> RichTable:
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        if self.headers:
+            table = RichTable(
+                box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+            )
+        else:
+            table = RichTable.grid(padding=(0, 2))
+        count = len(self.headers or next(iter(self.rows), ()))
+        for column in range(count):
+            table.add_column(
+                Text(self.headers[column] if self.headers else ""),
+                justify="left" if column in self.left or not self.headers else "right",
+                vertical="top" if not self.headers else "bottom",
+                no_wrap=column != (self.wraps if self.headers else count - 1),
+                overflow="fold",
+            )
+        for row in self.rows:
+            table.add_row(*(Text.assemble(cell) for cell in row))
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+        with console.capture() as captured:
+            console.print(self)
+        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+Part = Cell | list[Cell] | Table
+"""A line, a line of several styles, or a table."""
+
+
+class Report(ABC):
+    """Base of results that show themselves: ``str`` is plain text, ``rich.print`` has colours."""
+
+    @abstractmethod
+    def _parts(self) -> Iterable[Part]:
+        """Lines and tables, in the order of reading."""
+
+    def __str__(self) -> str:
+        return "\n".join(_plain(part) for part in self._parts())
+
+    def __rich__(self) -> Group:
+        return rendered(self._parts())
+
+
+def rendered(parts: Iterable[Part | Report]) -> Group:
+    """Return what rich prints one below the other."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(
+        *(
+            part
+            if isinstance(part, Table | Report)
+            else Text.assemble(*(part if isinstance(part, list) else [part]))
+            for part in parts
+        )
+    )
+
+
+def _plain(part: Part) -> str:
+    if isinstance(part, list):
+        return "".join(map(_plain, part))
+    return part[0] if isinstance(part, tuple) else str(part)
