@@ -53,13 +53,16 @@ class Table:
             )
         else:
             table = RichTable.grid(padding=(0, 2))
-        count = len(self.headers or next(iter(self.rows), ()))
-        for column in range(count):
+        headers = self.headers or [""] * len(next(iter(self.rows), ()))
+        left, wraps = self.left, self.wraps
+        if not self.headers:
+            left, wraps = tuple(range(len(headers))), len(headers) - 1
+        height = max((header.count("\n") for header in headers), default=0)
+        for column, header in enumerate(headers):
             table.add_column(
-                Text(self.headers[column] if self.headers else ""),
-                justify="left" if column in self.left or not self.headers else "right",
-                vertical="top" if not self.headers else "bottom",
-                no_wrap=column != (self.wraps if self.headers else count - 1),
+                Text("\n" * (height - header.count("\n")) + header),
+                justify="left" if column in left else "right",
+                no_wrap=column != wraps,
                 overflow="fold",
             )
         for row in self.rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,14 @@ from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.memory import answers_from, requests_from
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.report import fit_report
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.model import Instance
 from cvxqueue.model.queue import Queue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.simulation.parameter import require_confidence
+from cvxqueue.tables import Part, Report
 
 __all__ = ["Fit", "fit"]
 
@@ -32,7 +34,7 @@ _Answers = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 @quiet
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Report):
     """What was fitted to measurements; parts without measurements are empty.
 
     Attributes
@@ -115,6 +117,10 @@ class Fit:
             name=name,
             description=description,
         )
+
+    def _parts(self) -> Iterable[Part]:
+        yield from fit_report(self.service, self.curves, self.arrivals)
+        yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
     def __repr__(self) -> str:
         parts = [
