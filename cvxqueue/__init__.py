@@ -1,12 +1,11 @@
 """Token allocation for LLM servers that are M/G/1 queues, as a disciplined convex program."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from cvxqueue.certificates import (
-    Certificate,
-    certify,
-)
+from cvxqueue.certificates import Certificate, certify
+from cvxqueue.check import check
 from cvxqueue.errors import (
     BackendError,
     ConvergenceError,
@@ -22,6 +21,7 @@ from cvxqueue.model import (
     AffineService,
     BatchArrivals,
     Domains,
+    Evaluation,
     Instance,
     Integers,
     LevelMenu,
@@ -29,7 +29,6 @@ from cvxqueue.model import (
     MaxMeanWaitingTime,
     MaxTokenRate,
     Menu,
-    Metrics,
     MichaelisMenten,
     MinAccuracy,
     MinMeanAccuracy,
@@ -46,49 +45,40 @@ from cvxqueue.model import (
     ZeroOrAtLeast,
 )
 from cvxqueue.solution import Ended, Iterate, Solution, Status
-from cvxqueue.solvers import BatchSolution, cross_validate, methods, solve, solve_batch
+from cvxqueue.solvers import (
+    BatchSolution,
+    CrossValidation,
+    Method,
+    cross_validate,
+    methods,
+    solve,
+    solve_batch,
+)
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
-    from cvxqueue.fitting import Diagnosis, Fit, diagnose, fit
-    from cvxqueue.integer import IntegerSolution, RoundingBound, rounding_bound, solve_integer
+    from cvxqueue.fitting import Fit, diagnose, fit
+    from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
     from cvxqueue.simulation import (
-        Comparison,
         Estimate,
         Simulation,
-        TheoryCheck,
         check_simulation,
-        compare,
+        compare_allocations,
         simulate,
-        waiting_tail,
     )
 
 # Loaded when first used, so that importing the package brings in numpy alone.
-_LAZY = {
-    "Diagnosis": "cvxqueue.fitting",
-    "Fit": "cvxqueue.fitting",
-    "Formulation": "cvxqueue.dcp",
-    "diagnose": "cvxqueue.fitting",
-    "fit": "cvxqueue.fitting",
-    "formulate": "cvxqueue.dcp",
-    "from_dict": "cvxqueue.files",
-    "load": "cvxqueue.files",
-    "save": "cvxqueue.files",
-    "to_dict": "cvxqueue.files",
-    "IntegerSolution": "cvxqueue.integer",
-    "RoundingBound": "cvxqueue.integer",
-    "rounding_bound": "cvxqueue.integer",
-    "solve_integer": "cvxqueue.integer",
-    "Comparison": "cvxqueue.simulation",
-    "Estimate": "cvxqueue.simulation",
-    "Simulation": "cvxqueue.simulation",
-    "TheoryCheck": "cvxqueue.simulation",
-    "check_simulation": "cvxqueue.simulation",
-    "compare": "cvxqueue.simulation",
-    "simulate": "cvxqueue.simulation",
-    "waiting_tail": "cvxqueue.simulation",
+_ROOMS = {
+    "dcp": ("Formulation", "formulate"),
+    "files": ("from_dict", "load", "save", "to_dict"),
+    "fitting": ("Fit", "diagnose", "fit"),
+    "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
+    "simulation": (
+        *("Estimate", "Simulation", "check_simulation", "compare_allocations", "simulate"),
+    ),
 }
+_LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "FIFO",
@@ -97,14 +87,14 @@ __all__ = [
     "BatchArrivals",
     "BatchSolution",
     "Certificate",
-    "Comparison",
     "ConvergenceError",
+    "CrossValidation",
     "CvxqueueError",
     "CvxqueueWarning",
-    "Diagnosis",
     "Domains",
     "Ended",
     "Estimate",
+    "Evaluation",
     "Fit",
     "Formulation",
     "InfeasibleError",
@@ -118,7 +108,7 @@ __all__ = [
     "MaxMeanWaitingTime",
     "MaxTokenRate",
     "Menu",
-    "Metrics",
+    "Method",
     "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",
@@ -129,20 +119,19 @@ __all__ = [
     "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",
-    "RoundingBound",
     "SaturatingExponential",
     "Setups",
     "Simulation",
     "Solution",
     "Status",
-    "TheoryCheck",
     "UnstableQueueError",
     "Vacations",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
     "certify",
+    "check",
     "check_simulation",
-    "compare",
+    "compare_allocations",
     "cross_validate",
     "diagnose",
     "fit",
@@ -157,19 +146,18 @@ __all__ = [
     "solve_batch",
     "solve_integer",
     "to_dict",
-    "waiting_tail",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name == "__version__":
-        return import_module("importlib.metadata").version("cvxqueue")
+        return _import_module("importlib.metadata").version("cvxqueue")
     if name in _LAZY:
-        value = getattr(import_module(_LAZY[name]), name)
+        value = getattr(_import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted([*__all__, "__version__"])

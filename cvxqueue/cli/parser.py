@@ -152,7 +152,7 @@ def _add_simulate(commands: argparse._SubParsersAction[_Parser]) -> None:
         "  cvxqueue simulate server.toml --tokens 512,1024 --seed 7 --json\n"
         "  cvxqueue simulate server.toml --integer --trace arrivals.csv --match-rate\n\n"
         "exit status:\n"
-        "  0  the simulation ran; the verdicts are in the table\n"
+        "  0  the simulation ran; its outcome is in the table\n"
         "  1  no allocation is stable and keeps the constraints, or none is certified\n"
         "  2  input that is not allowed",
     )

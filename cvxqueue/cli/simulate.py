@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from cvxqueue.cli.measurements import read
-from cvxqueue.cli.output import progress, write, write_json
+from cvxqueue.cli.output import progress, show
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
@@ -18,20 +15,13 @@ from cvxqueue.formatting import plural
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation import Simulation, TheoryCheck, check_simulation, simulate
+from cvxqueue.simulation import check_simulation, simulate
+from cvxqueue.simulation.result import ARRIVALS
 from cvxqueue.simulation.simulate import STEPS
 from cvxqueue.solvers import solve
+from cvxqueue.tables import Part
 
 __all__ = ["run"]
-
-_ARRIVALS = {
-    "poisson": "Poisson arrivals",
-    "renewal": "renewal arrivals",
-    "trace": "replayed arrivals",
-}
-
-
-_STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,26 +46,21 @@ def run(options: argparse.Namespace) -> int:
             progress=lambda _: step("simulating"),
         )
     check = check_simulation(simulation)
-    if options.json:
-        write_json(
-            {
-                "status": "simulated",
-                "instance": instance.name,
-                "allocation": origin,
-                "warnings": list(warnings),
-                **simulation.to_dict(),
-                "theory": check.to_dict(),
-            }
-        )
-    else:
-        write(
-            _heading(simulation, origin),
-            "",
-            _table(check),
-            "",
-            *(Text(sentence) for sentence in check.sentences),
-            *(Text(f"warning: {warning}", "yellow") for warning in warnings),
-        )
+    summary = {
+        "status": "simulated",
+        "instance": instance.name,
+        "allocation": origin,
+        "warnings": list(warnings),
+        **simulation.to_dict(),
+        "theory": check.to_dict(),
+    }
+    heading: Part = [
+        (f"{instance.name}: " if instance.name else "", "bold"),
+        f"{origin}, {simulation.queries:,} queries, {ARRIVALS[simulation.arrivals]}, "
+        f"{simulation.batches} batches\n",
+    ]
+    notes = [(f"warning: {warning}", "yellow") for warning in warnings]
+    show(options, summary, heading, check, *notes)
     return 0
 
 
@@ -118,37 +103,3 @@ def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray,
     if rate is not None:
         times *= (len(times) - 1) / (times[-1] * rate)
     return times, (*requests.source.warnings, *requests.disorder)
-
-
-def _heading(simulation: Simulation, origin: str) -> Text:
-    instance = simulation.instance
-    name = f"{instance.name}: " if instance.name else ""
-    return Text.assemble(
-        (name, "bold"),
-        f"{origin}, {simulation.queries:,} queries, {_ARRIVALS[simulation.arrivals]}, "
-        f"{simulation.batches} batches",
-    )
-
-
-def _table(check: TheoryCheck) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
-    table.add_column("quantity", overflow="fold")
-    for header in ("theory", "simulated", "interval"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for row in check.rows:
-        low, high = row.estimate.interval
-        table.add_row(
-            Text(row.quantity),
-            f"{row.theory:.5g}",
-            f"{row.estimate.value:.5g}",
-            f"[{low:.5g}, {high:.5g}]",
-            Text(row.verdict, _STYLES[row.verdict]),
-        )
-    return table

@@ -2,20 +2,21 @@
 
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import Estimate
+from cvxqueue.simulation.options import ProgressCallback
 from cvxqueue.simulation.poisson import PoissonTest, poisson_test
 from cvxqueue.simulation.result import Simulation
-from cvxqueue.simulation.simulate import compare, simulate, waiting_tail
+from cvxqueue.simulation.simulate import compare_allocations, simulate
 from cvxqueue.simulation.theory import TheoryCheck, check_simulation
 
 __all__ = [
     "Comparison",
     "Estimate",
     "PoissonTest",
+    "ProgressCallback",
     "Simulation",
     "TheoryCheck",
     "check_simulation",
-    "compare",
+    "compare_allocations",
     "poisson_test",
     "simulate",
-    "waiting_tail",
 ]

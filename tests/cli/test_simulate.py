@@ -40,7 +40,7 @@ def test_the_table(capsys: Capture) -> None:
     assert "Theory and simulation agree." in out
 
 
-def test_json_has_estimates_and_verdicts(capsys: Capture) -> None:
+def test_json_has_estimates_and_outcomes(capsys: Capture) -> None:
     assert main(["simulate", SERVER, "--queries", "20000", "--integer", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     integer = cq.solve_integer(cq.load(SERVER))
