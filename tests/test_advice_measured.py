@@ -512,8 +512,7 @@ def test_measurements_are_taken_at_concurrency_one(capsys: Capture) -> None:
     alone = read_requests(name, where={"concurrency": "1"})
     fitted = cq.fit(service=alone)
     assert fitted.warnings == ()
-    (line,) = fitted.service.values() if isinstance(fitted.service, dict) else (fitted.service,)
-    assert line is not None
+    (line,) = fitted.service.values()
     assert line.per_token.value == pytest.approx(0.002, rel=0.01)
     words = ["fit", "--service", name]
     assert main(words) == 0
