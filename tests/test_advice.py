@@ -107,6 +107,16 @@ def test_a_constraint_can_be_kept_at_the_limit_that_the_error_names(
         assert cq.solve(instance.replace(constraints=[type(constraint)(**fields)])).is_optimal
 
 
+def test_no_probability_is_advised_that_would_be_refused() -> None:
+    crowded = SERVER.replace(arrival_rate=SERVER.max_arrival_rate * (1.0 - 1e-6))
+    with pytest.raises(cq.InfeasibleError, match="raise seconds to") as infeasible:
+        cq.solve(crowded.replace(constraints=[cq.WaitingTimeTail(0.1, 0.01)]))
+    # To six digits it would be 1, from which on a tail demands nothing.
+    assert "probability to" not in str(infeasible.value)
+    long = cq.WaitingTimeTail(number_after("raise seconds to", infeasible.value), 0.01)
+    assert cq.solve(crowded.replace(constraints=[long]), tolerance=1e-3).is_optimal
+
+
 def test_floors_on_types_can_be_kept_where_the_errors_say() -> None:
     floors = np.full(SERVER.size, 0.9999)
     for k in range(SERVER.size):
