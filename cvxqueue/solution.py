@@ -254,7 +254,10 @@ class Solution(AllocationData):
                 f"certificate must be a Certificate, got {shown(self.certificate)}"
             )
         require_ended(self.ended)
-        history = tuple(Iterate(int(row[0]), *map(float, row[1:5])) for row in self.history)
+        history = tuple(
+            Iterate(int(row[0]), float(row[1]), float(row[2]), float(row[3]), float(row[4]))
+            for row in self.history
+        )
         vars(self).update(tolerance=allowed_tolerance(self.tolerance), history=history)
 
     @property

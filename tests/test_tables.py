@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Cell, Part, Report, Table
 
-ROWS = [("[bold]", ("red", "red")), ("name", "2\n3")]
+ROWS: list[tuple[Cell, Cell]] = [("[bold]", ("red", "red")), ("name", "2\n3")]
 
 
 class Small(Report):

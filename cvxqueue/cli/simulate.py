@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cvxqueue.cli.measurements import read
 from cvxqueue.cli.output import progress, show
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
-from cvxqueue.formatting import plural
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
 from cvxqueue.numerics.arrays import FloatArray
@@ -22,6 +22,9 @@ from cvxqueue.solvers import solve
 from cvxqueue.tables import Part
 
 __all__ = ["run"]
+
+# Seconds for the best whole tokens.
+_INTEGER_LIMIT = 60.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,30 +67,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[FloatArray, str]:
+def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[ArrayLike, str]:
     """Return the tokens to simulate, and where they come from."""
     if options.tokens is not None:
         given = options.tokens
-        tokens = np.full(instance.size, given[0]) if len(given) == 1 else np.array(given)
-        if len(tokens) != instance.size:
-            raise InvalidInputError(
-                f"--tokens must be one number, or one for each of the "
-                f"{plural(instance.size, 'task type')}, got {len(tokens)}"
-            )
-        return tokens, "given tokens"
-    if options.integer:
-        _require_token_counts(instance)
-        return solve_integer(instance).tokens.astype(np.float64), "best whole tokens"
-    return solve(instance).tokens, "optimal tokens"
-
-
-def _require_token_counts(instance: Instance) -> None:
+        return given[0] if len(given) == 1 else given, "given tokens"
+    if not options.integer:
+        return solve(instance).tokens, "optimal tokens"
     for k, domain in enumerate(instance.domains or ()):
         if isinstance(domain, LevelMenu):
             raise InvalidInputError(
                 f"--integer: {instance.type_name(k)} has measured levels of effort, which have no "
                 "token counts to simulate; give --tokens, or neither for the continuous optimum"
             )
+    return solve_integer(instance, time_limit=_INTEGER_LIMIT).tokens, "best whole tokens"
 
 
 def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray, tuple[str, ...]]:

@@ -188,7 +188,7 @@ def cross_validate(
     names = [find_method(name).name for name in methods]
     if not names:
         raise InvalidInputError("methods must name at least one method, got an empty list")
-    solutions = []
+    solutions: list[Solution] = []
     for name in names:
         if progress is not None:
             progress(name)

@@ -137,7 +137,7 @@ def test_traces_that_are_refused(
         (["--queries", "1"], "must be a whole number ≥ 2"),
         (["--queries", "many"], "must be a whole number ≥ 2, got 'many'"),
         (["--seed", "-1"], "must be a whole number ≥ 0"),
-        (["--tokens", "1,2"], "one for each of the 5 task types, got 2"),
+        (["--tokens", "1,2"], "one entry for each of the 5 types, got 2"),
         (["--tokens", "1,x"], "must be a finite number ≥ 0, got 'x'"),
         (["--tokens", "30000"], "tokens make the queue unstable"),
         (["--gap-scv", "-1"], "must be a finite number ≥ 0"),

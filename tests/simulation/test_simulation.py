@@ -22,7 +22,10 @@ from cvxqueue.simulation import poisson_test
 from cvxqueue.simulation.arrivals import BatchGaps
 from cvxqueue.simulation.estimate import BatchSums, estimate_of, spread_of, wilson
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
+from cvxqueue.simulation.layout import layout
+from cvxqueue.simulation.options import Options
 from cvxqueue.simulation.recursions import (
+    Block,
     Lindley,
     Recursion,
     SetupRecursion,
@@ -30,7 +33,7 @@ from cvxqueue.simulation.recursions import (
     VacationRecursion,
 )
 from cvxqueue.simulation.sampling import ServiceTimes, TypeSampler
-from cvxqueue.simulation.stream import Plan, stationary_workload
+from cvxqueue.simulation.stream import stationary_workload
 from tests.performance.simulation import ciw_system_times
 from tests.tolerances import CLOSED_FORM, ROUNDING
 
@@ -248,7 +251,9 @@ def blocks(recursion: Recursion, gaps: FloatArray, services: FloatArray) -> list
         arrivals = np.cumsum(part)
         samples = np.linspace(0.0, arrivals[-1], 5)[1:-1]
         kinds = np.arange(first, last)
-        served.append(recursion.advance(part, arrivals, services[first:last], kinds, samples))
+        served.append(
+            recursion.advance(Block(part, arrivals, services[first:last], kinds, samples))
+        )
     return served
 
 
@@ -404,20 +409,14 @@ def test_batch_sizes_that_no_whole_numbers_have(mean: float, second: float) -> N
 def test_batches_go_on_across_blocks() -> None:
     law = SizeLaw.of_moments(3.0, 9.0)
     gaps = BatchGaps(np.random.default_rng(0), 1.0, 1.0, law, 3.0)
-    parts = []
-    for length in (1, 1, 1, 2, 5, 100, 7, 3):
-        part = np.empty(length)
-        gaps.fill(part)
-        parts.append(part)
-    whole = np.concatenate(parts)
+    whole = np.concatenate([gaps.draw(length) for length in (1, 1, 1, 2, 5, 100, 7, 3)])
     assert np.flatnonzero(whole).tolist() == list(range(3, len(whole), 3))
 
 
 @pytest.mark.parametrize("scv", [0.0, 0.3, 1.0, 4.0])
 def test_lengths_have_two_moments(scv: float) -> None:
     law = GammaLaw.of_moments(2.0, 4.0 * (1.0 + scv))
-    drawn = np.empty(200_000)
-    law.draw(np.random.default_rng(3), drawn)
+    drawn = law.draw(np.random.default_rng(3), 200_000)
     error = drawn.std() / math.sqrt(len(drawn))
     assert abs(drawn.mean() - 2.0) <= SIGMAS * error
     assert drawn.var() == pytest.approx(4.0 * scv, rel=0.05)
@@ -459,18 +458,11 @@ def test_the_start_is_stationary(changes: dict[str, Any]) -> None:
     # Half the second moment of the work that comes at a time, and how often it comes.
     work = 0.5 * (size * (second - first**2) + square * first**2)
     mean = instance.arrival_rate / size * work / float(point.idle)
-    plan = Plan(
-        instance=instance,
-        allocations=(TOKENS,),
-        rate=instance.arrival_rate,
-        scv=1.0,
-        trace=None,
-        tails=(),
-        groups=0,
-        batches=1,
-        warm_up=0,
-        relaxation=1.0,
+    unset = ("queries", "arrivals", "relative_half_width", "warm_up", "batches", "progress")
+    options = Options(
+        **dict.fromkeys(unset), seed=0, confidence=0.95, quantiles=(), thresholds=(), threads=1
     )
+    plan, _ = layout(instance, [TOKENS], options)
     rng = np.random.default_rng(0)
     values = np.array([stationary_workload(plan, plan.services[0], rng) for _ in range(20_000)])
     assert abs(values.mean() - mean) < SIGMAS * values.std() / math.sqrt(len(values))
@@ -507,8 +499,7 @@ def test_what_is_forgotten_slowly_is_the_cycle_of_an_absence(
     simulation = cq.simulate(often_away(queue), 1.0, queries=2)
     plain = cq.simulate(often_away(queue).replace(queue=cq.FIFO()), 1.0, queries=2)
     rng = np.random.default_rng(0)
-    lengths = np.empty(400_000)
-    GammaLaw.of_moments(queue.mean, queue.second_moment).draw(rng, lengths)
+    lengths = GammaLaw.of_moments(queue.mean, queue.second_moment).draw(rng, 400_000)
     # Queries that an absence brings, and those in it that a query among them sees.
     brought = rng.poisson(10.0 * lengths) + isinstance(queue, cq.Setups)
     seen = np.square(brought).mean() / brought.mean()
