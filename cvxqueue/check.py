@@ -114,7 +114,7 @@ def check(instance: Instance) -> InstanceCheck:
     ...     service=cq.AffineService(base=0.5, per_token=0.002),
     ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
     >>> {found.subject: found.holds for found in cq.check(instance).findings}
-    {'stability': True, 'contraction': False, 'step size': True, 'strong concavity': True}
+    {'stability': True, 'contraction': True, 'step size': True, 'strong concavity': True}
     """
     require_instance(instance)
     obstacle, is_kept = _feasibility(instance)

@@ -26,12 +26,15 @@ ROOMS = (
     "deadline",
     "numerics",
     "model",
+    "tables",
+    "findings",
     "files",
     "certificates",
     "solution",
     "dcp",
     "solvers",
     "integer",
+    "check",
     "simulation",
     "fitting",
     "plots",
@@ -143,6 +146,8 @@ def test_this_test_can_see_a_concrete_class() -> None:
     assert concrete_classes('"""FIFO in a docstring."""') == []
     # Every class that people can use is on the list.
     public = {name for name in cq.__all__ if isinstance(getattr(cq, name), type)}
+    # The closed forms at one allocation have prices, too.
+    public -= {"Evaluation"}
     kinds = {
         name
         for name in public
@@ -151,7 +156,7 @@ def test_this_test_can_see_a_concrete_class() -> None:
     assert kinds == CONCRETE
 
 
-@pytest.mark.parametrize("room", [*ROOMS[: ROOMS.index("files")], "certificates", "solution"])
+@pytest.mark.parametrize("room", [*ROOMS[: ROOMS.index("tables")], "certificates", "solution"])
 def test_the_first_rooms_need_numpy_alone(room: str) -> None:
     known = {*sys.stdlib_module_names, "numpy", "cvxqueue"}
     for module in MODULES:
