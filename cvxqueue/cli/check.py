@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from cvxqueue.check import check
+from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import show, write_error
-from cvxqueue.cli.reading import read_instance
 
 __all__ = ["run"]
 

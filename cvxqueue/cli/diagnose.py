@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cvxqueue.cli.measurements import read
+from cvxqueue.cli.inputs import read_measurements
 from cvxqueue.cli.output import show
 from cvxqueue.fitting import diagnose
 
@@ -13,6 +13,6 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Diagnose and print what was found."""
-    found = diagnose(read(options, options.file, ()))
+    found = diagnose(read_measurements(options, options.file, ()))
     show(options, {"status": "diagnosed", **found.to_dict()}, found)
     return 0

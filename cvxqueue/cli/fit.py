@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvxqueue.cli.measurements import pairs
+from cvxqueue.cli.inputs import pairs
 from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict

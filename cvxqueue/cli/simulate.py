@@ -7,9 +7,8 @@ import argparse
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.cli.measurements import read
+from cvxqueue.cli.inputs import read_instance, read_measurements
 from cvxqueue.cli.output import progress, show
-from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.integer import solve_integer
@@ -86,7 +85,7 @@ def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[ArrayLike,
 def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray, tuple[str, ...]]:
     """Return the arrival times of a file, from zero on, as `fit` reads them; and its warnings."""
     try:
-        requests = read(options, options.trace, ("arrivals",))
+        requests = read_measurements(options, options.trace, ("arrivals",))
         times = np.sort(requests.column("arrivals"))
         if len(times) < 2 or times[-1] == 0:
             raise InvalidInputError(f"{options.trace}: must have two different arrival times")

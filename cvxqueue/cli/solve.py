@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from cvxqueue.cli.answer import answer_report
+from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show, write_error
 from cvxqueue.cli.picture import check_picture, save_picture
-from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer

@@ -84,8 +84,8 @@ def quantile(
         return estimate_of(math.nan, math.inf, 0, confidence)
 
     def place_of(fraction: float) -> int:
-        wanted = min(max(fraction, 0.0), 1.0) * total
-        return min(int(np.searchsorted(below, wanted, side="left")), len(below) - 1)
+        rank = min(max(fraction, 0.0), 1.0) * total
+        return min(int(np.searchsorted(below, rank, side="left")), len(below) - 1)
 
     place = place_of(probability)
     low, high = _edges(place)

@@ -21,7 +21,7 @@ from cvxqueue.model import (
 )
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
-from cvxqueue.simulation.arrivals import BatchGaps, Gaps, RenewalGaps, TraceGaps
+from cvxqueue.simulation.gaps import BatchGaps, Gaps, RenewalGaps, TraceGaps
 from cvxqueue.simulation.histogram import Histogram
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 from cvxqueue.simulation.options import Options

@@ -19,8 +19,8 @@ import cvxqueue as cq
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation import poisson_test
-from cvxqueue.simulation.arrivals import BatchGaps
 from cvxqueue.simulation.estimate import BatchSums, estimate_of, spread_of, wilson
+from cvxqueue.simulation.gaps import BatchGaps
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options

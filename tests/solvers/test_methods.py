@@ -285,6 +285,8 @@ def test_every_step_of_a_safeguarded_method_ascends(name: str, how: str) -> None
         **ITERATIVE[how],
     )
     for before, after in itertools.pairwise(seen):
+        assert before.tokens is not None
+        assert after.tokens is not None
         start, end = instance.evaluate(before.tokens), instance.evaluate(after.tokens)
         assert start.improvement(end) > 0
 
