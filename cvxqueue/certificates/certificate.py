@@ -84,6 +84,7 @@ class Certificate(ArrayData):
         multipliers : ndarray, optional
             As in `Certificate`.
         """
+        require_instance(instance)
         tokens, model = point.tokens, instance.model
         if point.model is not model or not model.contains(tokens):
             return cls(instance, tokens, multipliers)
