@@ -177,14 +177,14 @@ def _line_search(
 
 def _between(model: Model, first: DualPoint, last: DualPoint, direction: FloatArray) -> DualPoint:
     """The mixture of two maximisers, on the two sides of a kink, with no slope along a ray."""
-    model, start = last.point.model, first.point.tokens
+    priced, start = last.point.model, first.point.tokens
     step = last.point.tokens - start
     least, most, mixed = 0.0, 1.0, last
     for _ in range(_EVALUATIONS):
         share = 0.5 * (least + most)
         if share in (least, most):
             break
-        point = model.evaluate(model.boxed(start + share * step))
+        point = priced.evaluate(priced.boxed(start + share * step))
         mixed = DualPoint(last.multipliers, point, excesses(model.evaluate(point.tokens)), True)
         if float(mixed.excess @ direction) > 0.0:
             least = share

@@ -228,7 +228,7 @@ def test_the_bound_of_an_integer_answer_is_searched_again(method: str) -> None:
 
 def test_the_closed_forms_of_a_point_cannot_be_assigned() -> None:
     certificate = unfinished().certificate
-    with pytest.raises(AttributeError, match="follows from the instance and the tokens"):
+    with pytest.raises(AttributeError, match="follows from the model and the tokens"):
         certificate.evaluation.scale = np.array(1e9)
     with pytest.raises(AttributeError, match="make another model"):
         RESULTS["batch"]().variants.arrival_rate = 0.1
@@ -251,7 +251,7 @@ def test_a_result_is_made_of_what_it_needs() -> None:
     with pytest.raises(cq.InvalidInputError, match="certificate must be a Certificate"):
         changed(unfinished(), certificate="optimal")
     batch = RESULTS["batch"]()
-    with pytest.raises(cq.InvalidInputError, match="variants must be Model"):
+    with pytest.raises(cq.InvalidInputError, match="variants must be a Model"):
         changed(batch, variants=None)
     with pytest.raises(cq.InvalidInputError, match="must have shapes"):
         changed(batch, tokens=batch.tokens[:2])
