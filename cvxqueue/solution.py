@@ -113,6 +113,8 @@ def require_ended(ended: object) -> None:
 
 # A table for people; the arrays hold the rest.
 _TYPES_SHOWN = 20
+# A relative gap of so much over the idle fraction is what rounding leaves, however long the search.
+_ROUNDING = 16.0 * float(np.finfo(np.float64).eps)
 # What else may help where a method did not reach its tolerance.
 _OTHER_METHOD = {"newton": "conic"}
 
@@ -278,12 +280,17 @@ class Solution(AllocationData):
             return self.status.advice
         if self.objective == -np.inf and self.status is Status.STALLED:
             return "no feasible point was found, and none may exist; relax a constraint"
-        other = _OTHER_METHOD.get(self.method, "newton")
-        advice = self.status.advice
+        happened, _, remedy = self.status.advice.partition("; ")
+        if remedy.startswith("raise") and self.relative_gap * self.evaluation.idle <= _ROUNDING:
+            remedy = "loosen the tolerance"
+        if remedy.startswith("loosen") and self.relative_gap > LARGEST_TOLERANCE:
+            # No tolerance is so loose: what float64 cannot tell apart there is to be avoided.
+            remedy = "lower accuracy_weight or arrival_rate"
         if self.status is Status.DIVERGED:
             # Other methods leave it only where the optimum is closer to its edge than a rounding.
-            advice += "; use damping" if self.method == "fixed-point" else "; lower accuracy_weight"
-        return f"{advice}, or use method {other!r}"
+            remedy = "use damping" if self.method == "fixed-point" else "lower accuracy_weight"
+        other = _OTHER_METHOD.get(self.method, "newton")
+        return f"{happened}; {remedy}, or use method {other!r}"
 
     @property
     def tokens(self) -> FloatArray:

@@ -439,6 +439,7 @@ def test_a_refill_with_other_moments_is_refused() -> None:
     form.update(given.replace(queue=Adjustable(0.25)))
     with pytest.raises(cq.InvalidInputError, match="weighs other moments than the form"):
         form.update(given.replace(queue=Adjustable(0.0)))
+    cq.formulate(given.replace(queue=Adjustable(0.0)), "parametric")
     with pytest.raises(cq.InvalidInputError, match="must be an Instance, got 3"):
         form.update(3)  # type: ignore[arg-type]
 

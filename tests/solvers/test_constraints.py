@@ -228,7 +228,8 @@ def random_limits(rng: np.random.Generator, instance: cq.Instance) -> list[Any]:
 @pytest.mark.slow
 def test_random_constraints_are_certified_or_told_apart() -> None:
     outcomes = {"optimal": 0, "infeasible": 0}
-    for seed in range(240):
+    # The campaign named constrained has thousands.
+    for seed in range(120):
         rng = np.random.default_rng(seed)
         parameters = planted_instance(rng)[0] if seed % 2 else random_parameters(rng)
         queue = (cq.FIFO(), cq.ProcessorSharing(), cq.BatchArrivals(2.0, 6.0))[seed % 3]
@@ -242,8 +243,8 @@ def test_random_constraints_are_certified_or_told_apart() -> None:
         outcomes["optimal"] += 1
         assert solution.relative_gap <= max(1e-9, solution.tolerance)
         assert solution.certificate.is_feasible
-    assert outcomes["optimal"] >= 150
-    assert outcomes["infeasible"] >= 10
+    assert outcomes["optimal"] >= 75
+    assert outcomes["infeasible"] >= 5
 
 
 def test_the_bound_holds_for_any_multipliers() -> None:

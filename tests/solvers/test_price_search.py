@@ -301,7 +301,7 @@ def test_newton_proposes_what_is_worth_certifying() -> None:
 @pytest.mark.slow
 def test_newton_on_a_wide_random_suite() -> None:
     iterations, worst = [], 0.0
-    for seed in range(1500):
+    for seed in range(600):
         rng = np.random.default_rng(seed)
         load = 10 ** rng.uniform(-3, np.log10(0.9995))
         if seed % 2:

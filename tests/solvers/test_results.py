@@ -230,7 +230,7 @@ def test_the_closed_forms_of_a_point_cannot_be_assigned() -> None:
     certificate = unfinished().certificate
     with pytest.raises(AttributeError, match="follows from the model and the tokens"):
         certificate.evaluation.scale = np.array(1e9)
-    with pytest.raises(AttributeError, match="make another model"):
+    with pytest.raises(AttributeError, match="cannot assign"):
         RESULTS["batch"]().variants.arrival_rate = 0.1
 
 
@@ -335,3 +335,27 @@ def test_multipliers_are_nonnegative_and_one_for_each_constraint() -> None:
             with pytest.raises(cq.InvalidInputError, match="multipliers"):
                 make(np.array(multipliers))
     assert cq.Certificate.of(CAPPED, point).multipliers is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("instance", 3, "must be an Instance, got 3"),
+        ("ended", "converged", "ended must be one of Ended.CONVERGED"),
+        ("choice", np.array([64.0, 65.0]), r"choice\[1\] = 65.0 is not allowed by the domain"),
+        ("choice", np.array([4096.0, 4096.0]), "choice makes the queue unstable"),
+        (
+            "choice",
+            np.array([64.0]),
+            "choice must be a number or have one entry for each of the 2 types",
+        ),
+        ("tolerance", 0.02, "tolerance = 0.02 must be at most 0.01"),
+        ("tolerance", -1.0, "tolerance = -1.0 must be ≥ 0"),
+    ],
+)
+def test_an_integer_answer_made_by_hand_is_checked(field: str, value: Any, words: str) -> None:
+    answer = cq.solve_integer(INSTANCE, "descent", domains=cq.Multiples(64))
+    given = {each.name: getattr(answer, each.name) for each in dataclasses.fields(answer)}
+    assert cq.IntegerSolution(**given).objective == answer.objective
+    with pytest.raises(cq.InvalidInputError, match=words):
+        cq.IntegerSolution(**{**given, field: value})
