@@ -8,7 +8,6 @@ from cvxqueue.certificates import Certificate, certify
 from cvxqueue.check import check
 from cvxqueue.errors import (
     BackendError,
-    ConvergenceError,
     CvxqueueError,
     CvxqueueWarning,
     InfeasibleError,
@@ -44,7 +43,7 @@ from cvxqueue.model import (
     WaitingTimeTail,
     ZeroOrAtLeast,
 )
-from cvxqueue.solution import Ended, Iterate, Solution, Status
+from cvxqueue.solution import ConvergenceError, Ended, Iterate, Solution, Status
 from cvxqueue.solvers import (
     BatchSolution,
     CrossValidation,

@@ -14,7 +14,7 @@ from cvxqueue.certificates import (
     Certificate,
     relative_gap,
 )
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import at_least, at_most
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
@@ -26,6 +26,7 @@ from cvxqueue.shown import shown
 __all__ = [
     "LARGEST_TOLERANCE",
     "AllocationData",
+    "ConvergenceError",
     "Ended",
     "Iterate",
     "Solution",
@@ -360,7 +361,7 @@ class Solution(AllocationData):
         )
 
     def __str__(self) -> str:
-        prices = zip(self.instance.couplings, self.constraint_multipliers, strict=False)
+        prices = zip(self.instance.model.couplings, self.constraint_multipliers, strict=False)
         lines = [
             f"{self.method}: {self.status.value} ({self.advice})",
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
@@ -374,3 +375,24 @@ class Solution(AllocationData):
             *self._table(f"{'tokens':>12}", lambda k: f"{self.tokens[k]:>12.3f}"),
         ]
         return "\n".join(lines)
+
+
+class ConvergenceError(CvxqueueError, RuntimeError):
+    """A method stopped without a certified answer.
+
+    Attributes
+    ----------
+    solution : Solution
+        The best answer that the method reached, with its certificate.
+    """
+
+    def __init__(self, solution: Solution) -> None:
+        self.solution = solution
+        super().__init__(
+            f"method {solution.method!r} stopped with status {solution.status.value!r} "
+            f"({solution.advice}); best certified relative gap {at_most(solution.relative_gap)}, "
+            f"tolerance {solution.tolerance:.3g}"
+        )
+
+    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
+        return type(self), (self.solution,)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.certificates import estimated_multipliers
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.integer import branch_and_bound, cells
 from cvxqueue.integer.cell_search import Searched
@@ -144,7 +145,7 @@ def test_the_multipliers_of_a_proposal_are_searched_within_the_time(
     cap = cq.MaxMeanSystemTime(0.9 * float(point.mean_system_time))
     capped = instance.replace(constraints=[cap])
     limits = Limits(1e-9, 100, Deadline.after(60.0), None)
-    given, original = [], driver.estimated_multipliers
+    given, original = [], estimated_multipliers
 
     def seen(moved: Any, deadline: Deadline = NEVER) -> Any:
         given.append(deadline)
@@ -165,7 +166,7 @@ def test_better_multipliers_than_those_of_the_method_are_looked_for_at_the_end()
     assert best.constraint_multipliers[0] > 0.0
     proposal = Proposal(capped.evaluate(best.tokens), multipliers=np.zeros(1))
     limits = Limits(1e-9, 100, NEVER, None)
-    assert cq.Certificate(capped, best.tokens, [0.0]).relative_gap > 1e-6
+    assert cq.Certificate(capped, best.tokens, np.zeros(1)).relative_gap > 1e-6
     assert drive(capped, "poor multipliers", iter([proposal]), limits).is_optimal
 
 

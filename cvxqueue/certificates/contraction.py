@@ -135,10 +135,9 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
 
 def _obstacle(instance: Instance, high: Evaluation, sensitivity: FloatArray) -> str:
     """Say why there is no bound on the slope of the response map, if there is none."""
-    if instance.couplings:
-        return (
-            f"with {instance.couplings[0].label} the optimum is no fixed point of the response map"
-        )
+    if instance.model.couplings:
+        label = instance.model.couplings[0].label
+        return f"with {label} the optimum is no fixed point of the response map"
     if not high.is_stable:
         return "the queue is unstable at the upper end"
     is_jumping = np.isinf(sensitivity)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -83,7 +84,7 @@ def type_gaps(point: Evaluation) -> FloatArray:
 
     Every term is ≥ 0 up to its own rounding, because the response maximises it.
     """
-    return np.maximum(point.separable_gains(point.reachable_response), 0.0)
+    return np.maximum(separable_gains(point, point.reachable_response), 0.0)
 
 
 @quiet
@@ -120,15 +121,15 @@ def _part_gap(point: Evaluation) -> FloatArray:
     The two terms of a gap are rounded, and the response is: by its share of the interval, and by
     what the rounding of the marginal cost moves it, which the curve knows the price of.
     """
-    instance, response, cost = point.instance, point.reachable_response, point.marginal_cost
-    benefit = instance.benefit
+    model, response, cost = point.model, point.reachable_response, point.marginal_cost
+    benefit = model.benefit
     error = marginal_error(point)
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
-    if not instance.accuracy.is_smooth:
+    if not model.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.
-        loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - instance.lower))
+        loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - model.lower))
     # A type without a choice responds exactly.
-    loss *= np.where(instance.upper > instance.lower, cost, 0.0)
+    loss *= np.where(model.upper > model.lower, cost, 0.0)
     fall = response - point.tokens
     fall *= cost
     gaps = benefit.difference(point.tokens, response)
@@ -139,5 +140,5 @@ def _part_gap(point: Evaluation) -> FloatArray:
     np.maximum(gaps, 0.0, out=gaps)
     gaps += size
     gaps += loss
-    total: FloatArray = _SUMMATION * np.vecdot(instance.probabilities, gaps)
+    total: FloatArray = _SUMMATION * np.vecdot(model.probabilities, gaps)
     return total

@@ -62,7 +62,7 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
     Newton's method starts from those that balance the gradient best, or from none.
     """
-    none = np.zeros(len(point.instance.couplings))
+    none = np.zeros(len(point.model.couplings))
     if not is_satisfied(point):
         return none
     starts = [_bound(point, none), _bound(point, _balancing(point))]
@@ -72,7 +72,7 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
         if found[-1].gap <= _SHARP * float(point.scale):
             return found[-1].multipliers
     known = [bound for bound in found if bound.gap < np.inf]
-    if known and not point.instance.accuracy.is_smooth:
+    if known and not point.model.accuracy.is_smooth:
         return _enclosed(point, known, deadline).multipliers
     return min(found, key=lambda bound: bound.gap).multipliers
 
@@ -99,17 +99,17 @@ def lowered_multipliers(
 
 def _balancing(point: Evaluation) -> FloatArray:
     """Multipliers that balance ∇J best: least squares over the types that can move."""
-    instance = point.instance
-    gradients = np.stack([coupling.gradient(point) for coupling in instance.couplings])
-    curvature = -instance.probabilities * (
-        instance.benefit.curvature(point.tokens) - point.cost_curvature
+    model = point.model
+    gradients = np.stack([coupling.gradient(point) for coupling in model.couplings])
+    curvature = -model.probabilities * (
+        model.benefit.curvature(point.tokens) - point.cost_curvature
     )
-    is_free = (point.tokens > instance.lower) & (point.tokens < instance.upper)
-    if not instance.accuracy.is_smooth:
+    is_free = (point.tokens > model.lower) & (point.tokens < model.upper)
+    if not model.accuracy.is_smooth:
         # At a kink a type balances nothing; inside a straight piece it must, and may not bend.
         ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
-        is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
-        stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
+        is_free &= np.isfinite(model.accuracy.curvature_range(*ends)[1])
+        stiffness = model.probabilities * point.marginal_cost / np.maximum(model.upper, 1.0)
         curvature = np.maximum(curvature, _YIELDING * stiffness)
     weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
     columns, right = gradients * weights, point.gradient * weights
@@ -152,11 +152,11 @@ def _along(point: Evaluation, today: _Bound, step: FloatArray) -> _Bound:
 
 
 def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
-    priced, instance = lagrangian(point, multipliers), point.instance
+    priced, model = lagrangian(point, multipliers), point.model
     response = priced.response
-    there = instance.evaluate(response)
+    there = model.evaluate(response)
     values, gradients = excesses(point), []
-    for place, coupling in enumerate(instance.couplings):
+    for place, coupling in enumerate(model.couplings):
         # A floor is worth accuracy, which is not taken for linear.
         gradient = coupling.gradient(there if coupling.is_floor else point)
         gradients.append(gradient)
@@ -165,9 +165,9 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
         else:
             values[place] += gradient @ (response - point.tokens)
     slopes = np.stack(gradients)
-    bend = -priced.instance.benefit.curvature(response)
-    is_free = (response > instance.lower) & (response < instance.upper) & (bend > 0.0)
-    pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
+    bend = -priced.model.benefit.curvature(response)
+    is_free = (response > model.lower) & (response < model.upper) & (bend > 0.0)
+    pliancy = np.where(is_free, 1.0 / (model.probabilities * bend), 0.0)
     hessian = (slopes * pliancy) @ slopes.T
     return _Bound(multipliers, lagrangian_gap(point, multipliers), values, hessian)
 

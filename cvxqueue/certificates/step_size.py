@@ -16,7 +16,7 @@ from cvxqueue.certificates.bracket import order_bracket
 from cvxqueue.certificates.gap import certified_objective, rounding_allowance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
@@ -89,7 +89,7 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     InvalidInputError
         If `start` is unstable or of the wrong shape.
     """
-    instance.require_feasible()
+    require_feasible(instance)
     tokens = float_array(
         "start", order_bracket(instance).lower if start is None else start, instance.size
     )
@@ -105,7 +105,7 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     level = float(certified_objective(point))
     # α Σ π w p(L) − level without cancellation, and rounded up: J(start) exceeds the level by two
     # allowances at most.
-    rise = instance.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
+    rise = instance.model.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
     spread = accurate_sum(instance.probabilities * rise)
     longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
     system_time = float(longest) * _MIX_SLACK
@@ -129,9 +129,9 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
     )
     bent = instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
-    is_valued = instance.accuracy_value > 0.0
+    is_valued = instance.model.accuracy_value > 0.0
     # A kink in what is worth nothing does no harm.
-    benefit = _MIX_SLACK * instance.accuracy_value * np.where(is_valued, bent, 0.0)
+    benefit = _MIX_SLACK * instance.model.accuracy_value * np.where(is_valued, bent, 0.0)
     is_kinked = np.isinf(benefit)
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.

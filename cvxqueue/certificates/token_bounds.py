@@ -32,8 +32,8 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     slack : float, optional
         Bound on what the optimum gains over it, in seconds; by default the certified gap.
     """
-    instance = point.instance
-    lower, upper = instance.lower, instance.upper
+    model = point.model
+    lower, upper = model.lower, model.upper
     if not point.is_stable:
         return np.stack([lower, upper], axis=-1)
     slack = float(certified_gap(point)) if slack is None else slack
@@ -51,9 +51,9 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
     step may be carried past the root by its rounding: what counts as outside is checked and never
     inferred.
     """
-    instance = point.instance
-    benefit, cost = instance.benefit, point.marginal_cost
-    allowed = slack / instance.probabilities
+    model = point.model
+    benefit, cost = model.benefit, point.marginal_cost
+    allowed = slack / model.probabilities
     error = marginal_error(point)
 
     def loss(tokens: FloatArray) -> FloatArray:

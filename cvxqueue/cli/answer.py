@@ -82,7 +82,7 @@ def _types(solution: Solution, integer: IntegerSolution | None) -> Iterator[Part
 
 def _operation(best: Solution) -> Table:
     """What the allocation does, and what the limit of each constraint on all types costs."""
-    prices = zip(best.instance.couplings, best.constraint_multipliers, strict=False)
+    prices = zip(best.instance.model.couplings, best.constraint_multipliers, strict=False)
     return _facts(
         ("mean accuracy", f"{best.mean_accuracy:.4f}"),
         ("utilization", f"{best.utilization:.4f}"),

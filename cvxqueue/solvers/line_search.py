@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
@@ -43,20 +44,20 @@ def backtrack(point: Evaluation, target: FloatArray) -> Evaluation | None:
     ascent = float(accurate_sum(point.gradient * step))
     if ascent <= 0.0:
         return None
-    instance = point.instance
-    moved = instance.evaluate(target)
+    model = point.model
+    moved = model.evaluate(target)
     length = 1.0
     consumed = float(point.idle - moved.idle)
     if consumed > _TO_THE_BOUNDARY * point.idle:
         length = _TO_THE_BOUNDARY * float(point.idle) / consumed
-        moved = instance.evaluate(point.tokens + length * step)
+        moved = model.evaluate(point.tokens + length * step)
     while length > _SHORTEST:
         if (
             moved.is_stable
-            and point.improvement(moved) >= _SUFFICIENT * length * ascent
+            and improvement(point, moved) >= _SUFFICIENT * length * ascent
             and accurate_sum(moved.gradient * step) >= -_OVERSHOOT * ascent
         ):
             return moved
         length *= 0.5
-        moved = instance.evaluate(point.tokens + length * step)
+        moved = model.evaluate(point.tokens + length * step)
     return None

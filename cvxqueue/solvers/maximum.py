@@ -11,7 +11,7 @@ import numpy as np
 from cvxqueue.certificates import certified_gap
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
@@ -35,37 +35,37 @@ _WITH_KINKS = 0.1
 
 
 def begun(
-    instance: ModelData,
+    model: Model,
     start: FloatArray | None = None,
     prices: tuple[float, float] | None = None,
 ) -> PriceSearch:
     """Return a search for the two prices, as `newton` describes its arguments."""
     if prices is not None:
-        tokens = instance.lower if start is None else start
+        tokens = model.lower if start is None else start
         idle, price = map(np.asarray, prices)
-        return PriceSearch(instance, tokens, idle, price)
+        return PriceSearch(model, tokens, idle, price)
     if start is not None:
-        point = instance.evaluate(start)
-        return PriceSearch(instance, start, point.idle, point.prices.mean)
-    if instance.size < _MANY:
-        return PriceSearch(instance, instance.lower)
-    sample = _sample(instance)
+        point = model.evaluate(start)
+        return PriceSearch(model, start, point.idle, point.prices.mean)
+    if model.size < _MANY:
+        return PriceSearch(model, model.lower)
+    sample = _sample(model)
     if not sample.lowest.is_stable:
-        return PriceSearch(instance, instance.lower)
+        return PriceSearch(model, model.lower)
     search = PriceSearch(sample, sample.lower)
     # A step leaves the square of it, and sampling one over the root of its size.
     rough = sample.size**-0.25
     while search.step > rough and search.passes < _MOST_PASSES:
         search.advance()
-    return PriceSearch(instance, instance.lower, search.idle, search.price)
+    return PriceSearch(model, model.lower, search.idle, search.price)
 
 
-def maximize(data: ModelData, near: Evaluation | None, deadline: Deadline) -> Evaluation:
+def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evaluation:
     """Return the maximiser of a model without couplings, to rounding.
 
     Parameters
     ----------
-    data : ModelData
+    model : Model
         Feasible.
     near : Evaluation or None
         A stable point to start from.
@@ -73,15 +73,15 @@ def maximize(data: ModelData, near: Evaluation | None, deadline: Deadline) -> Ev
         When to be content with what is found by then.
     """
     if near is None:
-        search = begun(data)
+        search = begun(model)
     else:
-        point = data.evaluate(near.tokens)
-        search = PriceSearch(data, near.tokens, point.idle, point.prices.mean)
-    if not data.accuracy.is_smooth:
+        point = model.evaluate(near.tokens)
+        search = PriceSearch(model, near.tokens, point.idle, point.prices.mean)
+    if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
         # Across a jump of what is wanted, prices from the other side can mislead the search.
         is_lost = near is not None and bool(certified_gap(found) > _LOST * found.scale)
-        return maximize(data, None, deadline) if is_lost else found
+        return maximize(model, None, deadline) if is_lost else found
     close = 0
     while search.step > STILL and close < _CLOSING and search.passes < _LAST_PASS:
         if deadline.is_over:
@@ -108,10 +108,9 @@ def _between_corners(search: PriceSearch, deadline: Deadline) -> Evaluation:
     return search.candidate() if best is None else best
 
 
-def _sample(instance: ModelData) -> ModelData:
+def _sample(model: Model) -> Model:
     """Every so many-th type, at probabilities that sum to one."""
     # Copies, because a view would touch a line of the cache for each number.
-    step = max(1, min(instance.size // _SAMPLE, _SHARE))
-    sample = instance.types(np.arange(0, instance.size, step))
-    vars(sample)["probabilities"] = sample.probabilities / sample.probabilities.sum()
-    return sample
+    step = max(1, min(model.size // _SAMPLE, _SHARE))
+    sample = model.types(np.arange(0, model.size, step))
+    return sample.with_(probabilities=sample.probabilities / sample.probabilities.sum())

@@ -303,10 +303,10 @@ def test_bounds_of_cells_hold_for_every_choice(queue: Queue) -> None:
 def test_cells_reach_to_the_end_and_at_most_halve_or_double_the_idle_fraction(
     load: float, width: float
 ) -> None:
-    base = SimpleNamespace(idle=1.0 - load, rate=0.5)
+    base: Any = SimpleNamespace(idle=1.0 - load, rate=0.5)
     saturated = base.idle / base.rate
     for end in (0.1 * saturated, saturated * (1.0 - 1e-12), -2.0, -1e3):
-        edges = np.array(cover._edges(base, float(np.copysign(width, end)), end))
+        edges = np.array(partition._edges(base, float(np.copysign(width, end)), end))
         assert (edges[0], edges[-1]) == (0.0, end)
         widths = np.diff(edges) * np.sign(end)
         assert (widths > 0.0).all()
@@ -337,7 +337,7 @@ def test_an_idle_fraction_that_rounding_leaves_is_none() -> None:
     assert not choices.evaluate(full).is_stable
     assert base.gain(choices.shift(np.zeros(1), full).totals()) == -np.inf
     # Nor are there cells where no choice can be: at this weight nearly all is worth its wait.
-    _, last = cover._cells(Incumbent(base, 1.0, NEVER))
+    _, last = partition._cells(Incumbent(base, 1.0, NEVER))
     assert base.idle_at(last).min() >= 7.0 * epsilon
 
 
@@ -478,8 +478,8 @@ def second_opinion(
     for k, row in enumerate(lists):
         points = np.tile(choices.lowest, (row.size, 1))
         points[:, k] = row
-        data = choices.evaluate(points).instance
-        values.append(instance.accuracy_value[k] * data.accuracy.value(points)[:, k])
+        data = choices.evaluate(points).model
+        values.append(instance.model.accuracy_value[k] * data.accuracy.value(points)[:, k])
         means.append(np.asarray(data.service.mean(points))[:, k])
         roots.append(np.sqrt(np.asarray(data.service.second_moment(points))[:, k]))
     benefit = cp.sum([share[k] * (values[k] @ picks[k]) for k in range(instance.size)])

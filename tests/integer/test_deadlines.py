@@ -242,7 +242,7 @@ def test_no_cell_of_a_part_is_searched_any_more(
 def test_what_is_proven_is_kept_where_the_time_is_up_before_a_better_base(
     choices: Choices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, first = Hands(), cover._first_bounds
+    clock, first = Hands(), partition._first_bounds
     proven: list[Bounds] = []
 
     def last_in_time(incumbent: Incumbent) -> Bounds:
@@ -250,14 +250,14 @@ def test_what_is_proven_is_kept_where_the_time_is_up_before_a_better_base(
         clock.at = 1.0
         return proven[-1]
 
-    monkeypatch.setattr(cover, "_first_bounds", last_in_time)
+    monkeypatch.setattr(partition, "_first_bounds", last_in_time)
     deadline = Deadline(1.0, clock)
-    incumbent, bounds = cover.bounded(choices, choices.lowest, lambda base: 1e-6, deadline)
+    incumbent, bounds = partition.bounded(choices, choices.lowest, lambda base: 1e-6, deadline)
     # There is a much better choice, which would become the base.
-    assert incumbent.ahead > 0.1 * cover.worst(bounds, incumbent)
+    assert incumbent.ahead > 0.1 * partition.worst(bounds, incumbent)
     assert len(proven) == 1
     assert bounds.value.max() == proven[0].value.max() < np.inf
-    cover.bounded(choices, choices.lowest, lambda base: 1e-6, NEVER)
+    partition.bounded(choices, choices.lowest, lambda base: 1e-6, NEVER)
     assert len(proven) > 2
 
 
@@ -265,27 +265,27 @@ def test_a_part_gains_no_more_than_what_it_is_a_part_of(
     choices: Choices, start: FloatArray
 ) -> None:
     incumbent = incumbent_at(choices, start, NEVER)
-    bounds = cover._first_bounds(incumbent)
-    own = cover.worst(bounds, incumbent) - incumbent.ahead
-    assert exact._Node(incumbent, bounds, 2.0 * own).excess == own
-    assert exact._Node(incumbent, bounds, 0.5 * own).excess == 0.5 * own
+    bounds = partition._first_bounds(incumbent)
+    own = partition.worst(bounds, incumbent) - incumbent.ahead
+    assert branch_and_bound._Node(incumbent, bounds, 2.0 * own).excess == own
+    assert branch_and_bound._Node(incumbent, bounds, 0.5 * own).excess == 0.5 * own
 
 
 def test_a_cell_without_a_number_inside_is_not_cut(
     choices: Choices, start: FloatArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = Work()
-    work.count(monkeypatch, cover, "_cut")
+    work.count(monkeypatch, partition, "_cut")
     incumbent = incumbent_at(choices, start, NEVER)
     narrow = np.array([1.0])
     # Its width seems to be all that its bound suffers from.
     cell = Bounds(narrow, np.nextafter(narrow, 2.0), *np.ones((3, 1)), *np.full((4, 1), 5.0))
     cell = cell._replace(at_middle=np.zeros(1))
-    kept = cover._refined(incumbent, cell, cover.SETTLED)
+    kept = partition._refined(incumbent, cell, partition.SETTLED)
     assert work.done == 0
     assert (kept.first, kept.last) == (cell.first, cell.last)
     # A wider one is.
-    cover._refined(incumbent, cell._replace(last=np.array([1.5])), cover.SETTLED)
+    partition._refined(incumbent, cell._replace(last=np.array([1.5])), partition.SETTLED)
     assert work.done > 0
 
 
