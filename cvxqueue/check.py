@@ -243,13 +243,8 @@ def _step_size(found: StepSize, instance: Instance) -> Finding:
             "Method projected-gradient has no step that is proven to increase the objective. Use "
             "newton."
         )
-    numbers = {
-        "value": found.value,
-        "diagonal": found.diagonal,
-        "level": found.level,
-        "least_idle": found.least_idle,
-        "region": found.region,
-    }
+    names = "value", "diagonal", "level", "least_idle", "region"
+    numbers = {name: getattr(found, name) for name in names}
     return Finding("step size", found.holds, sentence, numbers)
 
 

@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cvxqueue.shown import printable
+
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table as RichTable
+    from rich.text import Text
 
 __all__ = ["Cell", "Part", "Report", "Table", "rendered"]
 
@@ -45,7 +48,6 @@ class Table:
     def __rich__(self) -> RichTable:
         from rich import box
         from rich.table import Table as RichTable
-        from rich.text import Text
 
         if self.headers:
             table = RichTable(
@@ -60,13 +62,13 @@ class Table:
         height = max((header.count("\n") for header in headers), default=0)
         for column, header in enumerate(headers):
             table.add_column(
-                Text("\n" * (height - header.count("\n")) + header),
+                _text("\n" * (height - header.count("\n")) + header),
                 justify="left" if column in left else "right",
                 no_wrap=column != wraps,
                 overflow="fold",
             )
         for row in self.rows:
-            table.add_row(*(Text.assemble(cell) for cell in row))
+            table.add_row(*map(_text, row))
         return table
 
     def __str__(self) -> str:
@@ -99,19 +101,21 @@ class Report(ABC):
 def rendered(parts: Iterable[Part | Report]) -> Group:
     """Return what rich prints one below the other."""
     from rich.console import Group
+
+    return Group(*(part if isinstance(part, Table | Report) else _text(part) for part in parts))
+
+
+def _text(line: Cell | list[Cell]) -> Text:
+    """Return what a terminal cannot take for its own: names are somebody's."""
     from rich.text import Text
 
-    return Group(
+    return Text.assemble(
         *(
-            part
-            if isinstance(part, Table | Report)
-            else Text.assemble(*(part if isinstance(part, list) else [part]))
-            for part in parts
+            printable(cell) if isinstance(cell, str) else (printable(cell[0]), cell[1])
+            for cell in (line if isinstance(line, list) else [line])
         )
     )
 
 
 def _plain(part: Part) -> str:
-    if isinstance(part, list):
-        return "".join(map(_plain, part))
-    return part[0] if isinstance(part, tuple) else str(part)
+    return str(part) if isinstance(part, Table) else _text(part).plain

@@ -10,16 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from threading import Timer
-from typing import TYPE_CHECKING, TextIO, TypeGuard
+from typing import TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.json_values import json_values
 from cvxqueue.shown import printable
 from cvxqueue.tables import Part, Report, rendered
-
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
 
 __all__ = ["prepare_streams", "progress", "show", "to_stdout", "write", "write_error", "write_json"]
 
@@ -65,21 +61,10 @@ def write(*parts: Part | Report) -> None:
             console = Console(highlight=False, width=_NARROWEST)
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
-            console.print(_Printable(rendered(parts)))
+            console.print(rendered(parts))
         # Tables are padded to the right; a pipe has no use for that.
         lines = (line.rstrip() for line in captured.get().splitlines())
         sys.stdout.write("\n".join(lines) + "\n")
-
-
-class _Printable:
-    """What is printed, with escapes for what a terminal would obey in somebody's names."""
-
-    def __init__(self, part: RenderableType) -> None:
-        self._part = part
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for segment in console.render(self._part, options):
-            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def write_json(data: object, indent: int | None = None) -> None:

@@ -348,7 +348,7 @@ def test_multipliers_are_nonnegative_and_one_for_each_constraint() -> None:
             "choice must be a number or have one entry for each of the 2 types",
         ),
         ("tolerance", 0.02, "tolerance = 0.02 must be at most 0.01"),
-        ("tolerance", -1.0, "tolerance = -1.0 must be ≥ 0"),
+        ("tolerance", -1.0, "tolerance = -1.0 must be > 0"),
     ],
 )
 def test_an_integer_answer_made_by_hand_is_checked(field: str, value: Any, words: str) -> None:
