@@ -131,11 +131,8 @@ class Stream:
 
     def __init__(self, plan: Plan, seed: np.random.SeedSequence) -> None:
         self._plan = plan
-        # The fastest bit generator of numpy.
         seeds = seed.spawn(5)
-        gaps, self._kinds, self._answers, self._samples = (
-            np.random.Generator(np.random.SFC64(child)) for child in seeds[:4]
-        )
+        gaps, self._kinds, self._answers, self._samples = (_generator(child) for child in seeds[:4])
         own, start, use = seeds[4].spawn(3)
         allocations = range(len(plan.allocations))
         self._use = [_generator(use) for _ in allocations]
@@ -280,6 +277,7 @@ class Stream:
 
 
 def _generator(seed: np.random.SeedSequence) -> np.random.Generator:
+    # The fastest bit generator of numpy.
     return np.random.Generator(np.random.SFC64(seed))
 
 
