@@ -16,14 +16,11 @@ from cvxqueue.certificates import (
 )
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
+from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import (
-    ArrayData,
-    FloatArray,
-    nonnegative_number,
-    positive_number,
-)
-from cvxqueue.model.plain import plain
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import nonnegative_number, positive_number
 from cvxqueue.shown import shown
 
 __all__ = [
@@ -356,7 +353,7 @@ class Solution(AllocationData):
             "setup_time": self.setup_time,
             "solve_time": self.solve_time,
         }
-        return plain(summary)
+        return json_values(summary)
 
     def __repr__(self) -> str:
         return (

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import cvxqueue as cq
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from tests import make_optima
 
 

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 
 import cvxqueue as cq
 from cvxqueue.certificates import step_size
-from cvxqueue.dcp.limits import waiting_tail_cap
+from cvxqueue.dcp.service_levels import waiting_tail_cap
 from cvxqueue.files import from_dict, to_dict
 from cvxqueue.fitting import fit_curve
 from cvxqueue.plots import style

@@ -14,11 +14,11 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.cli import main
 from cvxqueue.files import loads, storage, text, to_dict
-from cvxqueue.fitting import fit_arrivals, fit_curve, fit_service, read_requests, tables
+from cvxqueue.fitting import csv_tables, fit_arrivals, fit_curve, fit_service, read_requests
 from tests.measurements import vllm_result
+from tests.paths import SERVER as SERVER_FILE
 from tests.test_advice import SERVER, number_after
 
-FILE = str(Path(__file__).parents[1] / "examples" / "instances" / "qwen3-8b-h100.toml")
 TIMES = np.array([0.0, 2.31, 3.05, 11.72, 12.0, 19.43, 30.81, 31.2, 44.07, 47.5, 60.02, 61.11])
 TOKENS = np.array([64.0, 128.0, 512.0, 1024.0, 2048.0, 4096.0])
 SECONDS = 0.25 + 0.007 * TOKENS + np.array([0.01, -0.01, 0.02, 0.0, -0.02, 0.01])
@@ -53,7 +53,7 @@ def column_after(message: str) -> str:
 @pytest.mark.parametrize(("unit", "scale"), [("milliseconds", 1e5), ("hours", 1e-2 / 3600)])
 def test_a_unit_put_behind_the_name_is_read(unit: str, scale: float, capsys: Capture) -> None:
     name = table("t.csv", start=[f"{scale * t + 0.125:.12f}" for t in TIMES])
-    words = ["simulate", FILE, "--tokens", "100", "--match-rate", "--trace", name]
+    words = ["simulate", SERVER_FILE, "--tokens", "100", "--match-rate", "--trace", name]
     message = " ".join(error_of(capsys, *words).split())
     column = column_after(message)
     assert column == f"arrivals=NAME_{unit}"
@@ -65,7 +65,7 @@ def test_a_unit_put_behind_the_name_is_read(unit: str, scale: float, capsys: Cap
 
 def test_a_unit_of_whole_numbers_is_put_behind_the_name(capsys: Capture) -> None:
     name = table("t.csv", start=np.rint(1e3 * TIMES).astype(int))
-    words = ["simulate", FILE, "--tokens", "100", "--match-rate", "--trace", name]
+    words = ["simulate", SERVER_FILE, "--tokens", "100", "--match-rate", "--trace", name]
     column = column_after(error_of(capsys, *words))
     assert column == "arrivals=start_ms"
     assert main([*words, "--column", column]) == 0
@@ -267,7 +267,7 @@ accuracy = {kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 1e-
         cq.load(".")
 
 
-def plain(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
+def plain_instance(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
     return cq.Instance(
         arrival_rate=rate,
         accuracy_weight=1.0,
@@ -278,8 +278,8 @@ def plain(rate: float, mix: list[float], base: list[float]) -> cq.Instance:
     )
 
 
-CROWDED = plain(0.8, [1.0], [1.0])
-RARE = plain(0.1, [0.999, 0.001], [0.01, 30.0])
+CROWDED = plain_instance(0.8, [1.0], [1.0])
+RARE = plain_instance(0.1, [0.999, 0.001], [0.01, 30.0])
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_enough_queries_need_no_caution(given: cq.Instance, queries: int, words:
 
 
 def test_more_queries_need_no_caution_where_few_waited() -> None:
-    lightly = plain(1e-3, [1.0], [1.0])
+    lightly = plain_instance(1e-3, [1.0], [1.0])
     few = cq.simulate(lightly, 0.0, queries=3000, seed=1)
     assert "use more queries" in few.caution
     assert cq.simulate(lightly, 0.0, queries=300_000, seed=1).caution == ""
@@ -358,8 +358,8 @@ def test_budgets_that_are_not_used_up_are_modelled_as_the_finding_says() -> None
 
 
 def test_the_part_that_matters_is_given_of_a_long_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (tables._MOST_BYTES, storage.MOST_BYTES) == (200_000_000, 50_000_000)
-    monkeypatch.setattr(tables, "_MOST_BYTES", 2_000_000)
+    assert (csv_tables._MOST_BYTES, storage.MOST_BYTES) == (200_000_000, 50_000_000)
+    monkeypatch.setattr(csv_tables, "_MOST_BYTES", 2_000_000)
     monkeypatch.setattr(storage, "MOST_BYTES", 1_000_000)
     remark = "x" * 100_000
     wide = table("t.csv", tokens=np.tile(TOKENS, 4), seconds=np.tile(SECONDS, 4), log=[remark] * 24)
@@ -425,11 +425,13 @@ def test_all_tasks_have_a_name_or_none(tmp_path: Path) -> None:
 
 
 def test_commands_that_are_refused_are_given_as_the_error_says(capsys: Capture) -> None:
-    see = re.search(r"see cvxqueue (.+)$", error_of(capsys, "solve", FILE, "--metod", "x"), re.M)
+    see = re.search(
+        r"see cvxqueue (.+)$", error_of(capsys, "solve", SERVER_FILE, "--metod", "x"), re.M
+    )
     assert see is not None
     assert main(see[1].split()) == 0
     assert "usage: cvxqueue" in capsys.readouterr().out
-    plot = ["solve", FILE, "--method", "newton", "--plot"]
+    plot = ["solve", SERVER_FILE, "--method", "newton", "--plot"]
     Path("pictures.png").mkdir()
     assert "name a file in it" in error_of(capsys, *plot, "pictures.png")
     assert main([*plot, "pictures.png/a.png"]) == 0
@@ -559,7 +561,7 @@ def test_a_bent_line_has_a_quadratic_service() -> None:
     assert found.sentence.endswith("consider QuadraticService.")
     squared, linear, constant = np.polyfit(tokens, seconds, 2)
     service = cq.QuadraticService(base=constant, per_token=linear, per_squared_token=squared)
-    one = plain(0.05, [1.0], [1.0]).replace(service=service, max_tokens=4000.0)
+    one = plain_instance(0.05, [1.0], [1.0]).replace(service=service, max_tokens=4000.0)
     errors = np.array([float(service.mean(np.array([n]))[0]) for n in tokens]) - seconds
     line = straight.base.value + straight.per_token.value * tokens - seconds
     assert np.square(errors).mean() < 0.01 * np.square(line).mean()

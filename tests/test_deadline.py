@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.certificates import estimated_multipliers
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.integer import cells, exact
+from cvxqueue.integer import branch_and_bound, cells
 from cvxqueue.integer.cell_search import Searched
 from cvxqueue.integer.cells import Base, Bounds
 from cvxqueue.integer.choices import Choices
@@ -144,7 +145,7 @@ def test_the_multipliers_of_a_proposal_are_searched_within_the_time(
     cap = cq.MaxMeanSystemTime(0.9 * float(point.mean_system_time))
     capped = instance.replace(constraints=[cap])
     limits = Limits(1e-9, 100, Deadline.after(60.0), None)
-    given, original = [], driver.estimated_multipliers
+    given, original = [], estimated_multipliers
 
     def seen(moved: Any, deadline: Deadline = NEVER) -> Any:
         given.append(deadline)
@@ -165,7 +166,7 @@ def test_better_multipliers_than_those_of_the_method_are_looked_for_at_the_end()
     assert best.constraint_multipliers[0] > 0.0
     proposal = Proposal(capped.evaluate(best.tokens), multipliers=np.zeros(1))
     limits = Limits(1e-9, 100, NEVER, None)
-    assert cq.Certificate(capped, best.tokens, [0.0]).relative_gap > 1e-6
+    assert cq.Certificate(capped, best.tokens, np.zeros(1)).relative_gap > 1e-6
     assert drive(capped, "poor multipliers", iter([proposal]), limits).is_optimal
 
 
@@ -209,13 +210,15 @@ def test_a_cell_without_a_number_inside_is_not_halved_for_ever(
     base = Base(choices, choices.evaluate(choices.lowest))
     incumbent = Incumbent(base, 1e-12, Deadline(2000.0, Clock()))
     # Nothing is ever proven of the cell, and its width counts as what its bound suffers from.
-    monkeypatch.setattr(exact, "search_cell", lambda *_, **__: Searched(np.inf, is_complete=False))
-    monkeypatch.setattr(exact, "_look_around", lambda *_: None)
+    monkeypatch.setattr(
+        branch_and_bound, "search_cell", lambda *_, **__: Searched(np.inf, is_complete=False)
+    )
+    monkeypatch.setattr(branch_and_bound, "_look_around", lambda *_: None)
     first = np.array([1.0])
     cell = Bounds(first, np.nextafter(first, 2.0), *np.ones((3, 1)), *np.full((4, 1), 5.0))
     cell = cell._replace(at_middle=np.zeros(1))
     assert not cell.is_divisible.any()
-    assert exact._searched(choices, incumbent, cell) == 5.0
+    assert branch_and_bound._searched(choices, incumbent, cell) == 5.0
     assert not incumbent.is_over
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from tests.paths import EXAMPLES
 
 
 def example(name: str) -> ModuleType:

@@ -13,7 +13,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.driver import Proposal
 from cvxqueue.solvers.registry import METHODS, Method
 from tests.generator import planted_instance

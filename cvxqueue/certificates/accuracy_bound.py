@@ -25,10 +25,12 @@ from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, require
 from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.limits import Stability
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
 
 __all__ = ["AccuracyBound", "accuracy_model"]
@@ -88,7 +90,9 @@ def accuracy_model(instance: ModelData, worth: float) -> ModelData:
     """Return a model without floors, in which accuracy alone is worth so many seconds."""
     caps = tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
     ones = np.ones(instance.size)
-    return instance.altered(accuracy_weight=worth, importance=ones, charges=(), couplings=caps)
+    return instance.altered(
+        accuracy_weight=worth, importance=ones, separable_costs=(), couplings=caps
+    )
 
 
 class _Accuracy(ModelData):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, frozen, frozen_tuple
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple
 
 __all__ = ["Bracket", "order_bracket"]
 

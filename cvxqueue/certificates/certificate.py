@@ -26,18 +26,12 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import (
-    ArrayData,
-    FloatArray,
-    float_array,
-    frozen,
-    kept,
-    read_only,
-    require,
-)
-from cvxqueue.model.plain import plain
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
 
 __all__ = ["Certificate", "certify"]
@@ -296,7 +290,7 @@ class Certificate(ArrayData):
                     strict=True,
                 )
             ]
-        return plain(summary)
+        return json_values(summary)
 
     def __repr__(self) -> str:
         return (

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Contraction", "contraction"]
 

@@ -12,8 +12,10 @@ import numpy as np
 from cvxqueue.certificates.dual_step import nonnegative_step
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import bracketed_root
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = [
     "coupled_gap",
@@ -28,10 +30,6 @@ __all__ = [
 _ROUNDS = 30
 # Share of what a constraint shall fall by that rounding may leave.
 _SHORT = 1e-6
-# Of the way to the least tokens, where no step helps.
-_HALVINGS = 50
-# An allowance leaves out the rounding of the subtraction of a limit.
-_ONE_ROUNDING = float(np.finfo(np.float64).eps)
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
 _MARGIN = 2.0
 
@@ -78,7 +76,8 @@ def lagrangian_gap(point: Evaluation, multipliers: FloatArray) -> float:
     The point need not keep the constraints: then this may be negative.
     """
     values = excesses(point)
-    slack = _ONE_ROUNDING * np.abs(values) - values + _allowances(point)
+    # An allowance leaves out the rounding of the subtraction of a limit.
+    slack = EPSILON * np.abs(values) - values + _allowances(point)
     gap = float(certified_gap(lagrangian(point, multipliers))) + float(multipliers @ slack)
     return gap if np.isfinite(gap) else np.inf
 
@@ -141,14 +140,16 @@ def _drawn_back(point: Evaluation, side: float) -> Evaluation | None:
     found = instance.lowest
     if not keeps(found):
         return None
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        share = 0.5 * (low + high)
+
+    def side_of(share: FloatArray) -> FloatArray:
+        nonlocal found
         there = instance.evaluate(instance.boxed(least + share * (point.tokens - least)))
-        if keeps(there):
-            found, low = there, share
-        else:
-            high = share
+        if not keeps(there):
+            return np.ones(())
+        found = there
+        return -np.ones(())
+
+    bracketed_root(side_of, np.zeros(()), np.ones(()), EPSILON)
     return found
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["multiplier_step", "nonnegative_step"]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = [
     "certified_gap",

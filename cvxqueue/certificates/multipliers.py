@@ -19,13 +19,14 @@ from cvxqueue.certificates.coupled import excesses, is_satisfied, lagrangian, la
 from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
 
 __all__ = ["estimated_multipliers", "lowered_multipliers"]
 
-# Steps of Newton's method, and points on the way of one.
-_STEPS, _TRIALS = 30, 60
+# Steps of Newton's method.
+_STEPS = 30
 # So sharp a bound, relative to the scale, needs no second start and no other method.
 _SHARP = 1e-9
 # Where a step lowers the bound by no more than this share of it, no other will.
@@ -137,26 +138,16 @@ def _along(point: Evaluation, today: _Bound, step: FloatArray) -> _Bound:
     A type that soon reaches a bound of its own makes a step far too short, and one that leaves its
     bound makes it too long.
     """
-    start = float(today.excess @ step)
-    falling = step < 0.0
-    longest = float(np.min(-today.multipliers[falling] / step[falling], initial=np.inf))
-    best, below, above, length = today, 0.0, np.inf, min(1.0, longest)
-    for _ in range(_TRIALS):
+    start, best = float(today.excess @ step), today
+
+    def slope_at(length: float) -> float | None:
+        nonlocal best
         moved = _bound(point, np.maximum(today.multipliers + length * step, 0.0))
-        fall = float(moved.excess @ step)
-        is_flat = moved.gap < today.gap and abs(fall) <= _FLAT * start
-        if moved.gap < best.gap:
-            best = moved
-        if is_flat or (fall > 0.0 and length >= longest):
-            break
-        if fall > 0.0:
-            below = length
-        else:
-            above = length
-        is_open = above == np.inf
-        length = min(_LONGER * length, longest) if is_open else 0.5 * (below + above)
-        if not below < length < above:
-            break
+        best = min(best, moved, key=lambda bound: bound.gap)
+        slope = -float(moved.excess @ step)
+        return None if moved.gap < today.gap and abs(slope) <= _FLAT * start else slope
+
+    bracketed_minimum(slope_at, longest_step(today.multipliers, step), _LONGER)
     return best
 
 

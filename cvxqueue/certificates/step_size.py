@@ -17,9 +17,11 @@ from cvxqueue.certificates.gap import certified_objective, rounding_allowance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
 from cvxqueue.model import Instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray, float_array, require
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["StepSize", "step_size"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cvxqueue.model import Instance
-from cvxqueue.model.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import quiet
 
 __all__ = ["StrongConcavity", "strong_concavity"]
 

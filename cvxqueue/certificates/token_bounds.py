@@ -6,8 +6,8 @@ import numpy as np
 
 from cvxqueue.certificates.gap import certified_gap, marginal_error
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["token_bounds"]
 

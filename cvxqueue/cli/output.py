@@ -12,7 +12,7 @@ from threading import Timer
 from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.plain import plain
+from cvxqueue.json_values import json_values
 from cvxqueue.shown import printable
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class _Printable:
 def write_json(data: object, indent: int | None = None) -> None:
     """Write one JSON value on stdout; what is not finite becomes null."""
     with to_stdout():
-        sys.stdout.write(json.dumps(plain(data), indent=indent, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(json_values(data), indent=indent, allow_nan=False) + "\n")
 
 
 @contextmanager

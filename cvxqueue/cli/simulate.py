@@ -17,7 +17,7 @@ from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.formatting import plural
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation import Simulation, TheoryCheck, check_simulation, simulate
 from cvxqueue.simulation.simulate import STEPS
 from cvxqueue.solvers import solve

@@ -29,7 +29,7 @@ from cvxqueue.model import (
     PowerLaw,
     SaturatingExponential,
 )
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = [
     "GAIN",

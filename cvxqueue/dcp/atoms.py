@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import float_array, require
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
 
 __all__ = [

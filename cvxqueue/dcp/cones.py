@@ -24,7 +24,7 @@ from scipy import sparse
 
 from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.model import FIFO, AffineService, Instance, SaturatingExponential
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["ConeProgram", "Cones", "cone_program", "cone_unit", "has_cone_program"]
 
@@ -192,7 +192,7 @@ class _Rows(NamedTuple):
 def _load(
     data: Mapping[str, FloatArray], columns: _Columns, fixed: FloatArray, idle: float
 ) -> _Rows:
-    """Demand Σ load u + y = 1 − the load at u = 0, in units of the idle fraction."""
+    """PriceResponse Σ load u + y = 1 − the load at u = 0, in units of the idle fraction."""
     slope = data["load_slope"]
     return _Rows(
         entries=(
@@ -205,7 +205,7 @@ def _load(
 
 
 def _box(data: Mapping[str, FloatArray], columns: _Columns) -> _Rows:
-    """Demand u − lower ≥ 0 and upper − u ≥ 0."""
+    """PriceResponse u − lower ≥ 0 and upper − u ≥ 0."""
     free = columns.free
     row, column = np.arange(free.size), columns.exponent[free]
     return _Rows(
@@ -222,7 +222,7 @@ def _waiting(
     idle: float,
     block: int,
 ) -> _Rows:
-    """Demand ‖r‖² ≤ q y of each block: (q + y, q − y, 2 r) lies in the second-order cone."""
+    """PriceResponse ‖r‖² ≤ q y of each block: (q + y, q − y, 2 r) lies in the second-order cone."""
     slope = 2.0 / np.sqrt(idle) * data["scaled_root_slope"]
     base = 2.0 / np.sqrt(idle) * data["scaled_root_base"]
     types = np.arange(slope.size)
@@ -246,7 +246,7 @@ def _waiting(
 
 
 def _misses(data: Mapping[str, FloatArray], columns: _Columns) -> _Rows:
-    """Demand exp(ln g − u) ≤ e: (ln g − u, 1, e) lies in the exponential cone."""
+    """PriceResponse exp(ln g − u) ≤ e: (ln g − u, 1, e) lies in the exponential cone."""
     curved = columns.curved
     first = 3 * np.arange(curved.size)
     right = np.zeros(3 * curved.size)

@@ -46,7 +46,7 @@ from cvxqueue.dcp.queueing import (
     without_empty_rows,
 )
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["coefficients", "disciplined", "natural_scale", "program"]
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from cvxqueue.dcp.disciplined import disciplined
 from cvxqueue.dcp.formulation import Formulation
-from cvxqueue.dcp.limits import limited
 from cvxqueue.dcp.parametric import parametric
+from cvxqueue.dcp.service_levels import limited
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 

@@ -11,8 +11,8 @@ import cvxpy as cp
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
 __all__ = ["Expressions", "Filling", "Formulation"]

@@ -13,7 +13,7 @@ from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import CouplingConstraint, Instance, require_instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
 __all__ = ["parametric"]

@@ -25,8 +25,8 @@ import numpy as np
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AffineService, Instance, QuadraticService
-from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
+from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.shown import shown
 
 __all__ = [

@@ -10,7 +10,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED, Kind
 from cvxqueue.files.schema import FORMAT, VERSION
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
 __all__ = ["to_dict"]

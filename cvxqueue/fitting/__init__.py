@@ -4,10 +4,10 @@ from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
 from cvxqueue.fitting.fit import Fit, fit
+from cvxqueue.fitting.goodness import Goodness
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
-from cvxqueue.fitting.verdict import Goodness
 from cvxqueue.simulation.parameter import FittedParameter
 from cvxqueue.simulation.poisson import PoissonTest
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
-from cvxqueue.model.arrays import float_array
+from cvxqueue.numerics.checks import float_array
 from cvxqueue.simulation.estimate import wilson
 from cvxqueue.simulation.parameter import FittedParameter
 from cvxqueue.simulation.poisson import (

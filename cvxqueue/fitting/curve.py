@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.levels import merged
+from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
 from cvxqueue.fitting.likelihood import Counts
 from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.precision import intervals, standard_errors
+from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts
-from cvxqueue.fitting.verdict import Goodness, curve_warnings, goodness_of
 from cvxqueue.formatting import plural
+from cvxqueue.json_values import json_values
 from cvxqueue.model import SaturatingExponential
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, read_only, require
-from cvxqueue.model.plain import plain
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ReadOnlyArrays
+from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = ["CurveFit", "fit_curve"]
@@ -77,7 +79,7 @@ class CurveFit(ReadOnlyArrays):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``None`` for what is not finite."""
-        return plain(
+        return json_values(
             {
                 "floor": self.floor.to_dict(),
                 "gain": self.gain.to_dict(),

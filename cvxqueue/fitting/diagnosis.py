@@ -17,9 +17,9 @@ from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.plain import plain
+from cvxqueue.json_values import json_values
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -73,7 +73,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, by subject; ``None`` for what is not finite."""
-        return plain(
+        return json_values(
             {
                 "source": self.source,
                 "warnings": list(self.warnings),

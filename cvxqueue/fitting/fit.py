@@ -19,8 +19,8 @@ from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.model import Instance
-from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.queue import Queue
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.simulation.parameter import require_confidence
 
 __all__ = ["Fit", "fit"]

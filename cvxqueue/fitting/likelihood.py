@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
+from cvxqueue.numerics.array_data import ReadOnlyArrays
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["STEP", "Counts", "Peak"]
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray, float_array, read_only
+from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.numerics.checks import float_array
 
 __all__ = ["NEEDS_TOTAL", "right_answers", "total_of_marks"]
 

@@ -12,7 +12,8 @@ from cvxqueue.fitting.columns import ANSWER_FIELDS, REQUEST_FIELDS, Field
 from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.units import since_first
-from cvxqueue.model.arrays import FloatArray, float_array, read_only, require
+from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from cvxqueue.fitting.likelihood import STEP, Counts, Peak
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["free_directions", "intervals", "standard_errors"]
 

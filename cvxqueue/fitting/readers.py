@@ -20,11 +20,11 @@ from cvxqueue.fitting.columns import (
     clock_of,
     find_columns,
 )
+from cvxqueue.fitting.csv_tables import Row, Table, read_table
 from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
-from cvxqueue.fitting.tables import Row, Table, read_table
 from cvxqueue.fitting.units import require_unit, since_first
-from cvxqueue.model.arrays import FloatArray, read_only
+from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 

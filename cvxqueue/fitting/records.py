@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
-from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
+from cvxqueue.numerics.array_data import ReadOnlyArrays
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
 
 __all__ = ["Answers", "Requests", "Source"]

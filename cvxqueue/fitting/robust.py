@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["HUBER", "RobustLine", "robust_line"]
 

@@ -13,8 +13,10 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
-from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays, float_array, require
-from cvxqueue.model.plain import plain
+from cvxqueue.json_values import json_values
+from cvxqueue.numerics.array_data import ReadOnlyArrays
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
@@ -98,7 +100,7 @@ class ServiceFit(ReadOnlyArrays):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``None`` for what is not finite."""
-        return plain(
+        return json_values(
             {
                 "base": self.base.to_dict(),
                 "per_token": self.per_token.to_dict(),

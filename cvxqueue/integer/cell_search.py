@@ -10,11 +10,11 @@ import numpy as np
 
 from cvxqueue.deadline import TimeIsUp
 from cvxqueue.integer.cells import Base, Bounds
+from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, search
-from cvxqueue.integer.shift import Shift
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["Searched", "glance", "search_cell"]
 
@@ -132,7 +132,7 @@ class _Task:
             worth = shift.worth(float(cell.mean_price[0]), float(cell.start_price[0]))
             kept = np.sort(np.argsort(-worth, kind="stable")[:_GLIMPSE])
             self.lists[k] = self.lists[k][kept]
-            self.shifts[k] = Shift(*(part[kept] for part in shift))
+            self.shifts[k] = Increments(*(part[kept] for part in shift))
 
     def see(self, found: Found) -> None:
         """Note the best combination."""
@@ -208,11 +208,11 @@ def _lists(
     return {k: listed for k, listed in lists.items() if listed.size}, best[0]
 
 
-def _rest(moved: Shift, left_out: Iterable[int]) -> Shift:
+def _rest(moved: Increments, left_out: Iterable[int]) -> Increments:
     """What the types that are not left out change in all."""
     is_in = np.ones(moved.mean.size, dtype=bool)
     is_in[list(left_out)] = False
-    return Shift(*(accurate_sum(np.where(is_in, part, 0.0)) for part in moved))
+    return Increments(*(accurate_sum(np.where(is_in, part, 0.0)) for part in moved))
 
 
 class _PriceBox(NamedTuple):
@@ -229,7 +229,7 @@ class _PriceBox(NamedTuple):
 
 
 def _price_box(
-    incumbent: Incumbent, cell: Bounds, shifts: list[Shift], rest: Shift, level: float
+    incumbent: Incumbent, cell: Bounds, shifts: list[Increments], rest: Increments, level: float
 ) -> _PriceBox:
     """Range of the prices of all choices in a cell that exceed a level.
 
@@ -248,7 +248,7 @@ def _price_box(
             theta = sign * share * ends.second_prices
             top = rest.worth(nu, prices) + ends.constants[0]
             for shift in incumbent.deadline.each(shifts):
-                spread = Shift(*(part[:, np.newaxis] for part in shift))
+                spread = Increments(*(part[:, np.newaxis] for part in shift))
                 top = top + spread.worth(nu, prices).max(axis=0)
             limits = (level - top) / theta
             if sign > 0.0:
@@ -277,7 +277,7 @@ class _Fixed(NamedTuple):
 
 def _negligible(
     incumbent: Incumbent,
-    shifts: dict[int, Shift],
+    shifts: dict[int, Increments],
     settled: FloatArray,
     box: _PriceBox,
     share: float,
@@ -309,7 +309,7 @@ def _negligible(
 
 
 def _tangents(
-    base: Base, cell: Bounds, lists: list[Shift], ends: tuple[float, float], gap: float
+    base: Base, cell: Bounds, lists: list[Increments], ends: tuple[float, float], gap: float
 ) -> Tangents:
     """The bounds of a cell between other ends, at several prices around its own."""
     middle, at = 0.5 * (ends[0] + ends[1]), np.array(ends)

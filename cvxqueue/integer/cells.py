@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.shift import Shift
+from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.evaluation import LEAST_IDLE
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.model.queue import Prices
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
 __all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
@@ -83,7 +83,7 @@ class Base:
         self.mean_price, self.second_price = (float(price) for price in point.prices)
         self.benefit_size = float(point.benefit_size)
 
-    def gain(self, totals: Shift) -> FloatArray:
+    def gain(self, totals: Increments) -> FloatArray:
         """J less that of the base, exactly but for rounding; −inf where the queue is unstable.
 
         T is linear at the prices of the base but for h (y Δn + n h)/(y² y′), with h = λ Δm1 and
@@ -123,7 +123,7 @@ class Base:
         )
         return (self.share + bend) * mean, slope
 
-    def allowance(self, mean: FloatArray, totals: Shift) -> FloatArray:
+    def allowance(self, mean: FloatArray, totals: Increments) -> FloatArray:
         """What rounding can have done to a bound: as for the objective, at the choice found."""
         idle = self.idle_at(mean)
         second = self.second + np.maximum(totals.second, 0.0)
@@ -286,7 +286,9 @@ class _Block:
     def _take(self, rows: NDArray[np.intp]) -> _Block:
         return _Block(self.base, self.first[rows], self.last[rows], self.best, self.deadline)
 
-    def _sums(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> tuple[FloatArray, Shift]:
+    def _sums(
+        self, nu: FloatArray, p: FloatArray, start: FloatArray
+    ) -> tuple[FloatArray, Increments]:
         choices = self.base.choices
         points = choices.best(nu, p, start)
         totals = choices.shift(self.base.point.tokens, points).totals()

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError
+from cvxqueue.integer.increments import Alternatives, Increments
 from cvxqueue.integer.lattice import Lattice, Span
-from cvxqueue.integer.levels import level_data
-from cvxqueue.integer.shift import Rivals, Shift
-from cvxqueue.integer.tables import Tables
+from cvxqueue.integer.load_levels import level_data
+from cvxqueue.integer.value_tables import Tables
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import LARGEST_COUNT, FloatArray
 from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import (
     Domains,
@@ -32,6 +31,8 @@ from cvxqueue.model.domains import (
     Multiples,
     ZeroOrAtLeast,
 )
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.shown import shown
 
 __all__ = ["Choices"]
@@ -101,7 +102,7 @@ class Choices:
         self.is_tabled[self.tables.types] = True
         if self.tables:
             values = self._absolute(self.with_entries(low))
-            self.tables.values = Shift(*(part[:, self.tables.types] for part in values))
+            self.tables.values = Increments(*(part[:, self.tables.types] for part in values))
 
     def _refuse(self, k: int) -> None:
         instance, domain = self.instance, self.domains[k]
@@ -132,27 +133,27 @@ class Choices:
         """Return the closed forms at a point, levels included."""
         return Evaluation(self.data, np.asarray(point, dtype=np.float64))
 
-    def _absolute(self, point: FloatArray) -> Shift:
+    def _absolute(self, point: FloatArray) -> Increments:
         """α π w p, π E t and π E t² by type."""
         data, mix = self.data, self.data.probabilities
-        return Shift(
+        return Increments(
             mix * self.instance.accuracy_value * data.accuracy.value(point),
             mix * data.service.mean(point),
             mix * data.service.second_moment(point),
         )
 
-    def shift(self, start: FloatArray, to: FloatArray) -> Shift:
+    def shift(self, start: FloatArray, to: FloatArray) -> Increments:
         """What moving from one point to another changes, shape (..., N)."""
         return _shift(self.instance, self.data, self.is_level, start, to)
 
-    def shift_of(self, k: int, start: float, to: FloatArray) -> Shift:
+    def shift_of(self, k: int, start: float, to: FloatArray) -> Increments:
         """What moving one type from one choice to each of several changes, shape (J,)."""
         place = slice(k, k + 1)
         own = self.instance.types(place)
         data = own if self.data is self.instance else self.data.types(place)
         column = to[:, np.newaxis]
         shift = _shift(own, data, self.is_level[place], np.full(1, start), column)
-        return Shift(*(np.broadcast_to(part, column.shape)[:, 0] for part in shift))
+        return Increments(*(np.broadcast_to(part, column.shape)[:, 0] for part in shift))
 
     @property
     def lowest(self) -> FloatArray:
@@ -232,13 +233,15 @@ class Choices:
         """
         return self.lattice.span(best, mean_price, second_price, budget)
 
-    def rivals(self, mean_price: float, second_price: float) -> Rivals:
+    def alternatives(self, mean_price: float, second_price: float) -> Alternatives:
         """The best choice of each type at the prices, and what is on the other side of a hole."""
-        rivals = self.lattice.rivals(mean_price, second_price)
+        alternatives = self.lattice.alternatives(mean_price, second_price)
         if self.tables:
-            for part, own in zip(rivals, self.tables.rivals(mean_price, second_price), strict=True):
+            for part, own in zip(
+                alternatives, self.tables.alternatives(mean_price, second_price), strict=True
+            ):
                 part[self.tables.types] = own
-        return rivals
+        return alternatives
 
     def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
         """Two parts: one choice of a type, or what is up to it in steps, and all the others."""
@@ -270,13 +273,13 @@ def _shift(
     is_level: NDArray[np.bool_],
     start: FloatArray,
     to: FloatArray,
-) -> Shift:
+) -> Increments:
     mix, service = own.probabilities, data.service
     benefit = mix * own.benefit.difference(start, to)
     if is_level.any():
         there, here = data.accuracy.value(to), data.accuracy.value(start)
         benefit = np.where(is_level, mix * own.accuracy_value * (there - here), benefit)
-    return Shift(
+    return Increments(
         benefit,
         mix * (service.mean(to) - service.mean(start)),
         mix * (service.second_moment(to) - service.second_moment(start)),

@@ -6,7 +6,7 @@ import numpy as np
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["flip"]
 

@@ -8,7 +8,7 @@ from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cells import Base
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Incumbent", "target_of"]
 

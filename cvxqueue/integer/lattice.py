@@ -13,17 +13,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.integer.shift import Rivals
+from cvxqueue.integer.increments import Alternatives
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.demand import wanted_tokens
+from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import first_refused
 
 __all__ = ["Lattice", "Span"]
 
 _NEWTON_STEPS = 6
-# Bisection of 2^53 numbers, and some for galloping.
-_BISECTIONS = 120
 
 
 class Span(NamedTuple):
@@ -88,29 +87,15 @@ class Lattice:
         """Best number of each type, zero left out."""
         instance, low, step = self.instance, self.low, self.step
         prices = Prices(nu, p)
-        wanted = wanted_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
+        wanted = response_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
         wanted = np.where(np.isfinite(wanted), wanted, start)
-        first, last = np.zeros(start.shape), np.broadcast_to(self.count, start.shape)
-        probe = np.floor((wanted - low) / step)
-        stride = 1.0
-        has_risen = np.zeros(start.shape, dtype=bool)
-        has_fallen = np.zeros(start.shape, dtype=bool)
-        for _ in range(_BISECTIONS):
-            is_open = first < last
-            if not is_open.any():
-                break
-            probe = np.minimum(np.maximum(probe, first), np.maximum(last - 1.0, first))
-            at = low + step * probe
-            is_rising = self._worth(at, at + step, nu, p) > 0.0
-            has_risen |= is_rising
-            has_fallen |= ~is_rising
-            first = np.where(is_open & is_rising, probe + 1.0, first)
-            last = np.where(is_open & ~is_rising, probe, last)
-            beyond = np.where(is_rising, first + (stride - 1.0), last - stride)
-            # Between a rise and a fall close by the answer is found; far apart, it is bisected.
-            is_wide = has_risen & has_fallen & (last - first > 2.0)
-            probe = np.where(is_wide, np.floor(0.5 * (first + last)), beyond)
-            stride *= 2.0
+
+        def is_rising(place: FloatArray) -> NDArray[np.bool_]:
+            at = low + step * place
+            return self._worth(at, at + step, nu, p) > 0.0
+
+        near, last = np.floor((wanted - low) / step), np.broadcast_to(self.count, start.shape)
+        first = first_refused(is_rising, near, np.zeros(start.shape), last)
         top: FloatArray = low + step * first
         return top
 
@@ -200,35 +185,25 @@ class Lattice:
         budget: float,
     ) -> FloatArray:
         """Furthest position on one side whose loss is within the budget."""
+
+        def is_within(steps: FloatArray) -> NDArray[np.bool_]:
+            return loss(middle + sign * steps) <= budget
+
         room = self.count - middle if sign > 0 else middle
-        # `inside` is within the budget; `outside` is beyond it, or beyond the lattice.
-        inside, outside = np.zeros_like(middle), room + 1.0
-        stride = 1.0
-        for _ in range(_BISECTIONS):
-            is_open = outside - inside > 1.0
-            if not is_open.any():
-                break
-            probe = np.where(
-                outside > room, np.minimum(stride, room), np.floor(0.5 * (inside + outside))
-            )
-            probe = np.maximum(probe, inside + is_open)
-            is_inside = loss(middle + sign * probe) <= budget
-            inside = np.where(is_open & is_inside, probe, inside)
-            outside = np.where(is_open & ~is_inside, probe, outside)
-            stride *= 2.0
-        return middle + sign * inside
+        one = np.ones_like(middle)
+        return middle + sign * (first_refused(is_within, one, one, room + 1.0) - 1.0)
 
     def listed(self, k: int, span: Span) -> FloatArray:
         """The choices of one type in a span."""
         numbers = self.low[k] + self.step[k] * np.arange(span.first[k], span.last[k] + 1.0)
         return np.append(0.0, numbers) if span.has_zero[k] else numbers
 
-    def rivals(self, mean_price: float, second_price: float) -> Rivals:
+    def alternatives(self, mean_price: float, second_price: float) -> Alternatives:
         """Choices on both sides of zero tokens or of a coarse step, next to the best."""
         size, is_coarse = self.low.size, self.step > 1.0
-        rivals = Rivals(np.zeros(size), np.full(size, np.inf), np.zeros(size))
+        alternatives = Alternatives(np.zeros(size), np.full(size, np.inf), np.zeros(size))
         if not (self.has_zero | is_coarse).any():
-            return rivals
+            return alternatives
         top = self._top_at(mean_price, second_price)
         down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
         mix, service = self.instance.probabilities, self.instance.service
@@ -239,10 +214,10 @@ class Lattice:
         ):
             loss = np.abs(self._losses(lower, upper, mean_price, second_price))
             jump = mix * (service.mean(upper) - service.mean(lower))
-            is_nearer = which & (lower < upper) & (loss < rivals.losses)
-            for part, own in zip(rivals, (lower, loss, jump), strict=True):
+            is_nearer = which & (lower < upper) & (loss < alternatives.losses)
+            for part, own in zip(alternatives, (lower, loss, jump), strict=True):
                 part[is_nearer] = own[is_nearer]
-        return rivals
+        return alternatives
 
     def split(self, k: int, choice: float) -> tuple[Lattice, Lattice]:
         """Zero tokens alone for the type, or what is up to a choice, and all the others."""

@@ -13,7 +13,7 @@ from cvxqueue.integer.flips import flip
 from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Combination", "best_combination"]
 

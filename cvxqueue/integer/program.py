@@ -22,7 +22,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from cvxqueue.integer.silence import silent_stdout
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["FlipProgram", "Optimum"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from cvxqueue.errors import InfeasibleError, slow_down
 from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
 __all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]

@@ -28,10 +28,11 @@ from cvxqueue.formatting import at_most
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray
 from cvxqueue.model.domains import Domain, Domains
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["RoundingBound", "rounding_bound"]
 

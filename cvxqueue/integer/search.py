@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cells import Base
-from cvxqueue.integer.shift import Shift
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.integer.increments import Increments
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Corners", "Found", "Tangents", "enumerate_all", "search"]
 
@@ -42,9 +42,9 @@ class Tangents(NamedTuple):
     constants: FloatArray
     """Shape (P, 2), in seconds."""
 
-    def worth(self, shift: Shift) -> FloatArray:
+    def worth(self, shift: Increments) -> FloatArray:
         """Worth at each of the prices, shape (..., P, 2)."""
-        spread = Shift(*(np.asarray(part)[..., np.newaxis, np.newaxis] for part in shift))
+        spread = Increments(*(np.asarray(part)[..., np.newaxis, np.newaxis] for part in shift))
         return spread.worth(self.mean_prices, self.second_prices)
 
 
@@ -62,7 +62,7 @@ class Corners(NamedTuple):
 
     def worth(self, sums: FloatArray) -> FloatArray:
         """Worth of partial choices, shape (S, 3), at the corners, shape (S, 4)."""
-        return Shift(*sums.T[..., np.newaxis]).worth(self.mean_prices, self.second_prices)
+        return Increments(*sums.T[..., np.newaxis]).worth(self.mean_prices, self.second_prices)
 
 
 class Found(NamedTuple):
@@ -140,8 +140,8 @@ class _Layer(NamedTuple):
 
 def search(
     base: Base,
-    fixed: Shift,
-    lists: list[Shift],
+    fixed: Increments,
+    lists: list[Increments],
     tangents: Tangents,
     corners: Corners,
     level: float,
@@ -153,9 +153,9 @@ def search(
     Parameters
     ----------
     base : Base
-    fixed : Shift
+    fixed : Increments
         Sums over the types that have one choice left.
-    lists : list of Shift
+    lists : list of Increments
         For each other type, what each of its choices changes.
     tangents : Tangents
         Bounds of the cell.
@@ -232,15 +232,15 @@ def search(
     return Found(gain, picks_found, bound, dropped)
 
 
-def enumerate_all(base: Base, fixed: Shift, lists: list[Shift]) -> Found:
+def enumerate_all(base: Base, fixed: Increments, lists: list[Increments]) -> Found:
     """Look at every combination of the choices in the lists, each of at least two.
 
     Parameters
     ----------
     base : Base
-    fixed : Shift
+    fixed : Increments
         Sums over the other types.
-    lists : list of Shift
+    lists : list of Increments
         For each type, what each of its choices changes.
     """
     sums = np.array([float(part) for part in fixed])
@@ -253,9 +253,9 @@ def enumerate_all(base: Base, fixed: Shift, lists: list[Shift]) -> Found:
 
 def _judged(base: Base, sums: FloatArray) -> tuple[float, int, float]:
     """The largest gain, its row, and what no row exceeds, rounding included."""
-    totals = Shift(*sums.T)
+    totals = Increments(*sums.T)
     gains = base.gain(totals)
     row = int(np.argmax(gains))
     (stable,) = np.nonzero(gains > -np.inf)
-    totals = Shift(*sums[stable].T)
+    totals = Increments(*sums[stable].T)
     return float(gains[row]), row, _top(gains[stable] + base.allowance(totals.mean, totals))

@@ -14,14 +14,15 @@ from cvxqueue.certificates import certified_objective, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
+from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.exact import best_choice
-from cvxqueue.integer.levels import level_data
+from cvxqueue.integer.load_levels import level_data
+from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
-from cvxqueue.model.arrays import FloatArray, float_array, frozen, require
 from cvxqueue.model.domains import Domains, LevelMenu
-from cvxqueue.model.plain import plain
+from cvxqueue.numerics.arrays import FloatArray, frozen
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance, require_ended
 
 __all__ = ["IntegerSolution", "proven_answer"]
@@ -198,7 +199,7 @@ class IntegerSolution(AllocationData):
             **self._means(),
             "solve_time": self.solve_time,
         }
-        return plain(summary)
+        return json_values(summary)
 
     def __repr__(self) -> str:
         loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "

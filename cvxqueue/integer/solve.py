@@ -11,17 +11,18 @@ import numpy as np
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.climb import climb
-from cvxqueue.integer.cover import first_ceiling, upper_gain
-from cvxqueue.integer.exact import best_choice
+from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.neighbors import best_combination
+from cvxqueue.integer.partition import first_ceiling, upper_gain
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Evaluation, Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, positive_number
 from cvxqueue.model.domains import Domain, Domains
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import positive_number
 from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
@@ -157,7 +158,9 @@ def solve_within(
         # The last part of the time is for the bound.
         search = Deadline.after((1.0 - _BOUND_SHARE) * deadline.remaining, deadline.clock)
         if inner is None or method == "descent":
-            point = choices.evaluate(climb(choices, start, is_thorough=False, deadline=search))
+            point = choices.evaluate(
+                local_search(choices, start, is_thorough=False, deadline=search)
+            )
             is_done = not search.is_over
         elif method == "neighbors":
             relaxed = inner.certificate.evaluation

@@ -3,13 +3,6 @@
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine import AffineService
 from cvxqueue.model.constraints import Constraint, CouplingConstraint
-from cvxqueue.model.disciplines import (
-    FIFO,
-    BatchArrivals,
-    ProcessorSharing,
-    Setups,
-    Vacations,
-)
 from cvxqueue.model.domains import (
     Domains,
     Integers,
@@ -28,6 +21,13 @@ from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
 from cvxqueue.model.queue import Queue
+from cvxqueue.model.queues import (
+    FIFO,
+    BatchArrivals,
+    ProcessorSharing,
+    Setups,
+    Vacations,
+)
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.model.tail import WaitingTimeTail
 

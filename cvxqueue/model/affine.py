@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import FloatArray, kept, read_only
 from cvxqueue.model.polynomial import PolynomialService
 from cvxqueue.model.service import Moments
+from cvxqueue.numerics.arrays import FloatArray, kept, read_only
 
 __all__ = ["AffineService"]
 

@@ -2,8 +2,8 @@
 
 A constraint is kept in the form c(l) ≤ 0 with c convex. At a multiplier μ ≥ 0 the Lagrangian
 J − μ c is the objective of a model without the constraint: a price of time is one of the queue, a
-price of accuracy one of the types, and a sum over the types is a charge (`cvxqueue.model.charges`).
-So whatever solves and certifies models without constraints does it for those with constraints.
+price of accuracy one of the types, and a sum over the types a cost of each. So whatever solves and
+certifies models without constraints does it for those with constraints.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, positive_number
-from cvxqueue.model.charges import Charge
+from cvxqueue.model.separable_costs import SeparableCost
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import positive_number
 
 if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
@@ -45,7 +46,7 @@ class Terms(NamedTuple):
     """Seconds that a second of mean waiting time costs."""
     accuracy: float = 0.0
     """Further seconds that the accuracy of any query is worth."""
-    charges: tuple[Charge, ...] = ()
+    separable_costs: tuple[SeparableCost, ...] = ()
     """What the types pay besides."""
 
 

@@ -12,21 +12,15 @@ from numpy.typing import NDArray
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import (
-    ArrayData,
-    FloatArray,
-    first_place,
-    frozen,
-    kept,
-    require,
-    require_representable,
-)
-from cvxqueue.model.charges import Charge, charged_cost
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
+from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service import ServiceLaw
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray, frozen, kept
+from cvxqueue.numerics.checks import first_place, require, require_representable
+from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["BLOCK", "ModelData", "take_rows"]
 
@@ -60,7 +54,7 @@ class ModelData(ArrayData):
         Of the same types.
     queue : Queue
         Common to all.
-    charges : tuple of Charge
+    separable_costs : tuple of SeparableCost
         What the types pay for tokens besides, as in a Lagrangian; usually nothing.
     couplings : tuple of CouplingConstraint
         Constraints on all types together; each has a multiplier.
@@ -75,7 +69,7 @@ class ModelData(ArrayData):
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
-    charges: tuple[Charge, ...]
+    separable_costs: tuple[SeparableCost, ...]
     couplings: tuple[CouplingConstraint, ...]
 
     def __init__(
@@ -90,7 +84,7 @@ class ModelData(ArrayData):
         service: ServiceLaw,
         accuracy: AccuracyCurve,
         queue: Queue,
-        charges: tuple[Charge, ...],
+        separable_costs: tuple[SeparableCost, ...],
         couplings: tuple[CouplingConstraint, ...],
     ) -> None:
         vars(self).update(
@@ -103,7 +97,7 @@ class ModelData(ArrayData):
             service=service,
             accuracy=accuracy,
             queue=queue,
-            charges=charges,
+            separable_costs=separable_costs,
             couplings=couplings,
         )
         for value in vars(self).values():
@@ -205,7 +199,9 @@ class ModelData(ArrayData):
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Cost of one more token of each type at given prices, per π, and its derivative."""
-        return charged_cost(self.service, self.charges, tokens, mean_price, second_price)
+        return marginal_cost_at(
+            self.service, self.separable_costs, tokens, mean_price, second_price
+        )
 
     def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 1.0) -> ModelData:
         """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
@@ -229,7 +225,7 @@ class ModelData(ArrayData):
             accuracy_weight=1.0,
             importance=self.accuracy_value + sum(term.accuracy for term in terms),
             queue=self.queue.priced(time, waiting) if is_priced else self.queue,
-            charges=tuple(charge for term in terms for charge in term.charges),
+            separable_costs=tuple(cost for term in terms for cost in term.separable_costs),
             couplings=(),
         )
 

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import (
-    JENSEN_SLACK,
+from cvxqueue.numerics.array_data import InputData
+from cvxqueue.numerics.arrays import FloatArray, frozen
+from cvxqueue.numerics.checks import (
     LARGEST_COUNT,
     ROUNDING_OF_ONE,
-    FloatArray,
-    InputData,
     float_array,
-    frozen,
     require,
     whole_number,
 )
+from cvxqueue.numerics.rounding import JENSEN_SLACK
 from cvxqueue.shown import shown
 
 __all__ = [

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, frozen_tuple, kept
 from cvxqueue.model.queue import Prices, PriceSlopes
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray, frozen_tuple, kept
+from cvxqueue.numerics.summation import accurate_sum
 
 if TYPE_CHECKING:
     from cvxqueue.model.data import ModelData
@@ -193,8 +193,8 @@ class Evaluation:
     def magnification(self) -> FloatArray:
         """What the rounding of the utilization becomes in a marginal cost, shape (...)."""
         magnification: FloatArray = 1.0 / self.idle
-        for charge in self.instance.charges:
-            magnification = magnification + charge.magnification(self.instance.service, self.tokens)
+        for cost in self.instance.separable_costs:
+            magnification = magnification + cost.magnification(self.instance.service, self.tokens)
         return magnification
 
     @kept

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.saturating import SaturatingCurve
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["SaturatingExponential"]
 

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import at_least, at_most
-from cvxqueue.model.arrays import FloatArray, InputData, float_array
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     BoxConstraint,
@@ -18,6 +17,9 @@ from cvxqueue.model.constraints import (
     Terms,
     probability,
 )
+from cvxqueue.numerics.array_data import InputData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array
 from cvxqueue.shown import shown
 
 if TYPE_CHECKING:

@@ -13,24 +13,16 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve
-from cvxqueue.model.arrays import (
-    FloatArray,
-    InputData,
-    float_array,
-    frozen_tuple,
-    is_frozen,
-    number_array,
-    read_only,
-    real_number,
-    text_tuple,
-)
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.data import ModelData
-from cvxqueue.model.disciplines import FIFO
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.queue import Queue
+from cvxqueue.model.queues import FIFO
 from cvxqueue.model.service import ServiceLaw
+from cvxqueue.numerics.array_data import InputData
+from cvxqueue.numerics.arrays import FloatArray, frozen_tuple, is_frozen, read_only
+from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple
 from cvxqueue.shown import shown
 
 __all__ = ["Instance", "Metrics", "require_instance"]
@@ -142,7 +134,7 @@ class Instance(InputData, ModelData):
     description: str
     sources: tuple[str, ...]
     # Only a Lagrangian has any.
-    charges = ()
+    separable_costs = ()
 
     def __init__(
         self,

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cvxqueue.formatting import at_most
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.charges import ServiceCharge, TokenCharge
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     CouplingConstraint,
     Terms,
     positive,
 )
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.model.separable_costs import ServiceCost, TokenCost
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
 
 if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
@@ -163,7 +163,7 @@ class MaxTokenRate(CouplingConstraint):
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each token costs so much."""
-        return Terms(charges=(TokenCharge(multiplier),))
+        return Terms(separable_costs=(TokenCost(multiplier),))
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds for one token per second more."""
@@ -199,7 +199,7 @@ class Stability(CouplingConstraint):
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each second of service costs so much."""
-        return Terms(charges=(ServiceCharge(multiplier * arrival_rate),))
+        return Terms(separable_costs=(ServiceCost(multiplier * arrival_rate),))
 
     def remedy(self, point: Evaluation) -> str:
         """The arrival rate."""

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.queue import Curvature, Prices, PriceSlopes, RelativeSlopes
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["LinearFractionalQueue", "PricedQueue", "Weights"]
 

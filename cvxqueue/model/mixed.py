@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.arrays import FloatArray, LawData, float_array, frozen, kept, require
+from cvxqueue.model.law import LawData
+from cvxqueue.numerics.arrays import FloatArray, frozen, kept
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
 
 __all__ = ["MixedAccuracy"]

@@ -13,18 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
-from cvxqueue.model.arrays import (
-    FloatArray,
-    LawData,
-    first_place,
-    frozen,
-    kept,
-    read_only,
-    require,
-    require_representable,
-)
-from cvxqueue.model.points import Corners, concave_majorant, filled_points
-from cvxqueue.model.summation import two_sum
+from cvxqueue.model.concave_majorant import Corners, concave_majorant, filled_points
+from cvxqueue.model.law import LawData
+from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
+from cvxqueue.numerics.checks import first_place, require, require_representable
+from cvxqueue.numerics.summation import two_sum
 
 __all__ = ["PiecewiseLinear"]
 

@@ -7,13 +7,9 @@ from collections.abc import Mapping
 from numpy.typing import ArrayLike
 
 from cvxqueue.formatting import plural
-from cvxqueue.model.arrays import (
-    FloatArray,
-    LawData,
-    common_arrays,
-    require,
-    require_representable,
-)
+from cvxqueue.model.law import LawData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import common_arrays, require, require_representable
 
 __all__ = ["PolynomialService"]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import FloatArray, read_only
 from cvxqueue.model.saturating import SaturatingCurve
+from cvxqueue.numerics.arrays import FloatArray, read_only
 
 __all__ = ["MichaelisMenten", "PowerLaw"]
 

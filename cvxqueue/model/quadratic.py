@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.polynomial import PolynomialService
 from cvxqueue.model.service import Moments
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["QuadraticService"]
 

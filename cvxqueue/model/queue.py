@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Curvature", "PriceSlopes", "Prices", "Queue", "RelativeSlopes"]
 

@@ -16,18 +16,16 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
-from cvxqueue.model.arrays import (
+from cvxqueue.model.law import LawData
+from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
+from cvxqueue.numerics.checks import (
     ROUNDING_OF_ONE,
-    FloatArray,
-    LawData,
     common_arrays,
     first_place,
-    frozen,
-    read_only,
     require,
     require_representable,
 )
-from cvxqueue.model.summation import two_sum
+from cvxqueue.numerics.summation import two_sum
 
 __all__ = ["SaturatingCurve"]
 

@@ -9,15 +9,15 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.charges import TailCharge
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     CouplingConstraint,
     Terms,
     positive,
 )
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.model.separable_costs import TailCost
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
 
 if TYPE_CHECKING:
     from cvxqueue.model.evaluation import Evaluation
@@ -132,7 +132,9 @@ class WaitingTimeTail(CouplingConstraint):
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each query is charged for the exponential of its time."""
-        return Terms(charges=(TailCharge(multiplier * arrival_rate / self.decay, self.decay),))
+        return Terms(
+            separable_costs=(TailCost(multiplier * arrival_rate / self.decay, self.decay),)
+        )
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds of objective for a second more in the limit."""

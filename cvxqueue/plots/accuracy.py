@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots.style import GRAY, PALETTE, darker, label_positions, new_axes
 from cvxqueue.solution import Solution
 

@@ -10,7 +10,7 @@ import numpy as np
 from cvxqueue.certificates import relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots.style import GRAY, PALETTE, label_positions, new_axes, power_of_ten
 from cvxqueue.solution import Solution
 

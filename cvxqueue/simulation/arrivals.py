@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 
 __all__ = ["BatchGaps", "Gaps", "RenewalGaps", "TraceGaps"]

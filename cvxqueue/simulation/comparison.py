@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.formatting import plural
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.stream import Columns

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.model.arrays import FloatArray, frozen, read_only
-from cvxqueue.model.plain import plain
+from cvxqueue.json_values import json_values
+from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
 
 __all__ = ["FEWEST_SEEN", "BatchSums", "Estimate", "estimate_of", "spread_of", "wilson"]
 
@@ -89,7 +89,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        return plain(
+        return json_values(
             {
                 "value": self.value,
                 "interval": list(self.interval),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.estimate import FEWEST_SEEN, Estimate, estimate_of
 
 __all__ = ["Histogram", "quantile"]

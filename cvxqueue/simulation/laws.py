@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["GammaLaw", "SizeLaw"]
 

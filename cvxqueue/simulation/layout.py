@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cvxqueue.model import BatchArrivals, Instance, Setups, Vacations
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.options import Options
 from cvxqueue.simulation.stream import Plan, starts_stationary
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.plain import plain
+from cvxqueue.json_values import json_values
 from cvxqueue.shown import shown
 
 __all__ = ["FittedParameter", "require_confidence"]
@@ -39,7 +39,7 @@ class FittedParameter:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; what is not finite becomes ``None``."""
-        return plain(
+        return json_values(
             {
                 "value": self.value,
                 "standard_error": self.standard_error,

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
-from cvxqueue.model.arrays import FloatArray, float_array
-from cvxqueue.model.plain import plain
+from cvxqueue.json_values import json_values
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array
 from cvxqueue.simulation.estimate import estimate_of, spread_of
 from cvxqueue.simulation.parameter import FittedParameter, require_confidence
 
@@ -157,7 +158,7 @@ class PoissonTest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; ``None`` for what is not finite."""
-        return plain(
+        return json_values(
             {
                 "is_rejected": self.is_rejected,
                 "p_value": self.p_value,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw
 
 __all__ = ["Lindley", "Recursion", "Served", "SetupRecursion", "SharedServer", "VacationRecursion"]

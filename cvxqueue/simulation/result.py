@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
-from cvxqueue.model.arrays import FloatArray, ReadOnlyArrays
+from cvxqueue.numerics.array_data import ReadOnlyArrays
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.estimate import BatchSums, Estimate
+from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.simulation.stream import Columns
 from cvxqueue.simulation.theory import ENOUGH_TERMS, TheoryCheck, check_simulation
-from cvxqueue.simulation.types import ServiceTimes
 
 __all__ = ["Simulation"]
 

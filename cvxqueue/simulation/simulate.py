@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray, float_array, require
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.estimate import BatchSums, Estimate

@@ -19,7 +19,7 @@ from cvxqueue.model import (
     Setups,
     Vacations,
 )
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 from cvxqueue.simulation.arrivals import BatchGaps, Gaps, RenewalGaps, TraceGaps
 from cvxqueue.simulation.histogram import Histogram
@@ -32,7 +32,7 @@ from cvxqueue.simulation.recursions import (
     SharedServer,
     VacationRecursion,
 )
-from cvxqueue.simulation.types import ServiceTimes, TypeSampler
+from cvxqueue.simulation.sampling import ServiceTimes, TypeSampler
 
 __all__ = ["Columns", "Plan", "Stream", "check_queue", "starts_stationary", "stationary_workload"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
-from cvxqueue.simulation.types import ServiceTimes
+from cvxqueue.simulation.sampling import ServiceTimes
 
 if TYPE_CHECKING:
     from cvxqueue.simulation.result import Simulation

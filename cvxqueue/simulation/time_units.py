@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["date_unit", "require_dates", "units_between"]
 

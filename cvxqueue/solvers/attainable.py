@@ -15,8 +15,8 @@ from cvxqueue.certificates import AccuracyBound, accuracy_model, restored
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
 from cvxqueue.model.data import ModelData
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solvers.dual_search import dual_search
 
 __all__ = ["require_attainable"]

@@ -10,7 +10,7 @@ from cvxpy.constraints import SOC, ExpCone
 from cvxpy.reductions.solvers.defines import INSTALLED_CONIC_SOLVERS, SOLVER_MAP_CONIC
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 

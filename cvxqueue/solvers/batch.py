@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.certificates import certified_gap, relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw, require_instance
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import float_array, frozen
 from cvxqueue.model.data import ModelData
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import frozen
+from cvxqueue.numerics.checks import float_array
 from cvxqueue.shown import shown
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, BatchSolution, Claims, claims_of

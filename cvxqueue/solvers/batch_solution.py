@@ -13,9 +13,11 @@ from cvxqueue.certificates import certified_gap, certified_objective, relative_g
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import ArrayData, FloatArray, frozen, read_only, require
 from cvxqueue.model.data import ModelData
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
+from cvxqueue.numerics.checks import require
 from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE
 

@@ -31,11 +31,11 @@ from cvxqueue.certificates import (
 from cvxqueue.dcp import Formulation
 from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
 from cvxqueue.dcp.disciplined import disciplined, natural_scale
-from cvxqueue.dcp.limits import limited
+from cvxqueue.dcp.service_levels import limited
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.shown import shown
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.registry import find_method

@@ -19,7 +19,7 @@ from cvxqueue.certificates import (
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Ended, Iterate, Solution
 
 __all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]

@@ -21,15 +21,16 @@ import numpy as np
 from cvxqueue.certificates import excesses, multiplier_step
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.solvers.maximum import maximize
 
 __all__ = ["DualPoint", "dual_search"]
 
 # Share of the slope at the start that the line search leaves, of either sign.
 _CURVATURE = 0.5
-_EVALUATIONS = 80
 _SHORTEST = 1e-15
 # A multiplier this far above what the objective is worth stands for an infinite one.
 _INFINITE = 1e12
@@ -145,32 +146,22 @@ def _line_search(
     start = -float(today.excess @ direction)
     if start >= 0.0:
         return None
-    falling = direction < 0.0
-    longest = float(np.min(-today.multipliers[falling] / direction[falling], initial=np.inf))
-    below, above, length = 0.0, np.inf, min(1.0, longest)
     near, best, best_slope = today.point, None, -start
-    sides = [today, today]
-    shortest = _SHORTEST if instance.accuracy.is_smooth else _CLOSED
-    for _ in range(_EVALUATIONS):
-        if deadline.is_over:
-            break
+    sides, longest = [today, today], longest_step(today.multipliers, direction)
+
+    def slope_at(length: float) -> float | None:
+        nonlocal near, best, best_slope
         moved = at(np.maximum(today.multipliers + length * direction, 0.0), near)
         slope, near = -float(moved.excess @ direction), moved.point
-        if abs(slope) < best_slope:
+        sides[0 if slope < 0.0 else 1] = moved
+        if abs(slope) < best_slope or (slope < 0.0 and length >= longest):
             best, best_slope = moved, abs(slope)
-        if abs(slope) <= _CURVATURE * -start:
-            return moved
-        if slope < 0.0:
-            below, sides[0] = length, moved
-            if length >= longest:
-                return moved
-            length = min(2.0 * length, longest) if above == np.inf else 0.5 * (length + above)
-        else:
-            above, sides[1] = length, moved
-            length = 0.5 * (below + above)
-        if above < np.inf and above - below <= shortest * above:
-            break
-    if above < np.inf and not instance.accuracy.is_smooth:
+        is_over = abs(slope) <= _CURVATURE * -start or deadline.is_over
+        return None if is_over else slope
+
+    shortest = _SHORTEST if instance.accuracy.is_smooth else _CLOSED
+    below, above = bracketed_minimum(slope_at, longest, 2.0, shortest)
+    if below < above < np.inf and not instance.accuracy.is_smooth:
         return _between(instance, sides[0], sides[1], direction)
     return best
 
@@ -181,15 +172,16 @@ def _between(
     """The mixture of two maximisers, on the two sides of a kink, with no slope along a ray."""
     data, start = last.point.instance, first.point.tokens
     step = last.point.tokens - start
-    least, most, mixed = 0.0, 1.0, last
-    for _ in range(_EVALUATIONS):
-        share = 0.5 * (least + most)
-        if share in (least, most):
-            break
+    best, least = last, np.inf
+
+    def slope_at(share: FloatArray) -> FloatArray:
+        nonlocal best, least
         point = data.evaluate(data.boxed(start + share * step))
-        mixed = DualPoint(last.multipliers, point, excesses(instance.evaluate(point.tokens)), True)
-        if float(mixed.excess @ direction) > 0.0:
-            least = share
-        else:
-            most = share
-    return mixed
+        excess = excesses(instance.evaluate(point.tokens))
+        slope = -np.asarray(excess @ direction)
+        if abs(slope) < least:
+            best, least = DualPoint(last.multipliers, point, excess, True), abs(float(slope))
+        return slope
+
+    bracketed_root(slope_at, np.zeros(()), np.ones(()))
+    return best

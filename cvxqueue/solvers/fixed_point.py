@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
-from cvxqueue.model.arrays import FloatArray, real_number
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import real_number
 from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 from cvxqueue.solvers.line_search import backtrack

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["backtrack"]
 

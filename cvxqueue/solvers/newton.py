@@ -8,8 +8,8 @@ iterate lies strictly inside the stability region.
 from __future__ import annotations
 
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.dual_search import dual_search

@@ -1,8 +1,8 @@
 """Newton's method on the two prices, kept in a rectangle that shrinks around the answer.
 
 The unknowns are the idle fraction y and the price P1 of a second of service; the price P2 of a
-squared second follows from y. At given prices the types decouple (`cvxqueue.model.demand`), and two
-numbers are left to be made zero,
+squared second follows from y. At given prices the types decouple
+(`cvxqueue.model.price_response`), and two numbers are left to be made zero,
 
     φ1 = ln P1(m2, y) − ln P1     and     φ2 = 1 − λ m1 − y,
 
@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Evaluation
-from cvxqueue.model.arithmetic import quiet
-from cvxqueue.model.arrays import FloatArray
 from cvxqueue.model.data import ModelData, take_rows
-from cvxqueue.model.demand import SETTLED, Demand, demand, wanted_tokens
+from cvxqueue.model.price_response import SETTLED, PriceResponse, price_response, response_tokens
 from cvxqueue.model.queue import Prices
-from cvxqueue.solvers.between import best_between
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.solvers.kinks import best_between
 
 __all__ = ["STILL", "PriceSearch"]
 
@@ -148,7 +148,7 @@ class PriceSearch:
             prices = Prices(prices.mean[rows], prices.second_moment[rows])
         if not data.accuracy.is_smooth:
             return self._between(data, tokens, prices, idle)
-        tokens = wanted_tokens(data, tokens, prices, self._steps)
+        tokens = response_tokens(data, tokens, prices, self._steps)
         point = data.evaluate(tokens)
         return _inside(point, point.idle, idle)
 
@@ -160,7 +160,7 @@ class PriceSearch:
             Prices(factor * prices.mean, factor * prices.second_moment)
             for factor in (1.0 + _ACROSS, 1.0 - _ACROSS)
         )
-        point = data.evaluate(wanted_tokens(data, tokens.copy(), more, self._steps))
+        point = data.evaluate(response_tokens(data, tokens.copy(), more, self._steps))
         return best_between(_inside(point, point.idle, idle), less, self._steps)
 
     def advance(self) -> None:
@@ -171,11 +171,11 @@ class PriceSearch:
         """
         self.passes += 1
         prices = self.prices
-        wanted = demand(self.data, self.tokens, prices, self._steps)
+        wanted = price_response(self.data, self.tokens, prices, self._steps)
         self.tokens, self.mean, self.change = wanted.tokens, wanted.mean, wanted.change
         self._move(*self._newton_step(prices, wanted))
 
-    def _newton_step(self, prices: Prices, wanted: Demand) -> tuple[FloatArray, FloatArray]:
+    def _newton_step(self, prices: Prices, wanted: PriceResponse) -> tuple[FloatArray, FloatArray]:
         """Newton's step in (ln y, ln P1); on the way, the residuals cut the rectangle."""
         queue, rate, idle = self.data.queue, self.data.arrival_rate, self.idle
         moments = (rate, (1.0 - idle) / rate, wanted.second_moment, idle)

@@ -15,8 +15,8 @@ import numpy as np
 from cvxqueue.certificates import order_bracket, step_size
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.arrays import FloatArray
-from cvxqueue.model.summation import accurate_sum
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
 from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 

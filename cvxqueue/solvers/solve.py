@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import ConvergenceError, InvalidInputError
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.arithmetic import outside, quiet
-from cvxqueue.model.arrays import FloatArray, float_array, positive_number
+from cvxqueue.numerics.arithmetic import outside, quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, positive_number
 from cvxqueue.shown import shown
 from cvxqueue.solution import Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, Progress, drive

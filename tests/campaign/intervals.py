@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binom
 
 import cvxqueue as cq
-from cvxqueue.model.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation import poisson_test
 from tests.campaign.report import Report
 

@@ -1,0 +1,134 @@
+"""What to think of a fitted curve: the goodness of its fit, and the warnings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvxqueue.fitting.likelihood import Counts, Peak
+from cvxqueue.fitting.precision import free_directions
+from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.simulation.parameter import FittedParameter
+
+__all__ = ["Goodness", "curve_warnings", "goodness_of"]
+
+# Level of the tests behind the warnings.
+_SIGNIFICANCE = 0.05
+_PARAMETERS = 3
+# A saturating curve of exponent x at the most tokens is off its chord by about x/8 of its rise: by
+# 4 % where x is this, and nobody's data tell it from a straight line.
+_STRAIGHT = 0.3
+
+
+@dataclass(frozen=True)
+class Goodness:
+    """How far the data are from the model, against the model that fits every level exactly.
+
+    Attributes
+    ----------
+    deviance : float
+        Twice the difference of the log-likelihoods, over levels merged until χ² describes it.
+    degrees_of_freedom : int
+        Levels minus parameters; 0 where there are too few levels to judge.
+    p_value : float
+        Probability of such a deviance if the model holds; NaN where it cannot be judged.
+    """
+
+    deviance: float
+    degrees_of_freedom: int
+    p_value: float
+
+    @property
+    def verdict(self) -> str:
+        """``fits``, ``does not fit`` (at 5 %) or ``not tested``."""
+        if math.isnan(self.p_value):
+            return "not tested"
+        return "fits" if self.p_value >= _SIGNIFICANCE else "does not fit"
+
+
+def goodness_of(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
+    """Compare the deviance with χ², over levels merged until that describes it."""
+    from scipy.special import chdtrc, xlogy
+
+    k, n, expected = merged_for_test(counts.correct, counts.total, fitted)
+    # A parameter on its bound was not free to follow the data.
+    freedom = k.size - free_directions(peak).shape[1]
+    wrong, wrong_expected = n - k, n - expected
+    terms = np.where(k > 0, xlogy(k, k / expected), 0.0)
+    terms += np.where(wrong > 0, xlogy(wrong, wrong / wrong_expected), 0.0)
+    deviance = max(2.0 * float(terms.sum()), 0.0)
+    if freedom <= 0:
+        return Goodness(deviance, 0, math.nan)
+    return Goodness(deviance, freedom, float(chdtrc(freedom, deviance)))
+
+
+def curve_warnings(
+    counts: Counts,
+    peak: Peak,
+    rate: FittedParameter,
+    goodness: Goodness,
+    dispersion: float,
+    *,
+    is_counted: bool,
+) -> list[str]:
+    """Return what to know before a fitted curve is used, in plain sentences."""
+    found = []
+    # What an answer weighs where the number of answers is not known.
+    levels = counts.tokens, counts.correct / dispersion, counts.total / dispersion
+    dip = wrong_bend(levels, _SIGNIFICANCE)
+    if dip is not None:
+        found.append(
+            f"not concave: at {dip[1]:g} tokens the accuracy is {dip[3]:.3f} below the line from "
+            f"{dip[0]:g} to {dip[2]:g} tokens; a saturating curve cannot bend that way"
+        )
+    drop = fall(levels, _SIGNIFICANCE)
+    if drop is not None:
+        found.append(
+            f"falling: from {drop[0]:g} to {drop[1]:g} tokens the accuracy falls by "
+            f"{drop[2]:.3f}; a saturating curve never falls"
+        )
+    level = counts.correct.sum() / counts.total.sum()
+    rise = 2.0 * (peak.log_likelihood - counts.log_likelihood(level, 0.0, 1.0)) / dispersion
+    if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > _SIGNIFICANCE:
+        found.append(
+            "flat: the gain is not significantly above zero; the data do not show that thinking "
+            "helps, and do not say how fast"
+        )
+    else:
+        low, high = rate.interval
+        span = f"{counts.tokens[0]:g} to {counts.tokens[-1]:g} tokens"
+        is_straight = low * counts.tokens[-1] <= _STRAIGHT
+        if is_straight and math.isinf(high):
+            found.append(
+                f"not identified: from {span} accuracy rises, but every rate fits; measure at more "
+                "numbers of tokens, or more answers"
+            )
+        elif is_straight:
+            found.append(
+                f"not identified: from {span} the rise may as well be a straight line, so that "
+                "gain and rate are not told apart; measure at more tokens"
+            )
+        elif math.isinf(high):
+            found.append(
+                f"not identified: the curve may have saturated before {counts.tokens[1]:g} tokens, "
+                f"and every rate above {low:.3g} fits; measure at fewer tokens"
+            )
+    if goodness.verdict == "does not fit":
+        found.append(
+            f"poor fit: the deviance {goodness.deviance:.1f} on {goodness.degrees_of_freedom} "
+            f"degrees of freedom has p = {goodness.p_value:.2g}; the answers do not follow a "
+            "saturating curve"
+        )
+    return found
+
+
+def _no_gain(counts: Counts, rise: float, *, is_counted: bool) -> float:
+    """p-value of a flat curve: without a gain there is no rate either, two parameters fewer."""
+    from scipy.special import chdtrc, fdtrc
+
+    if is_counted:
+        return float(chdtrc(2, rise))
+    return float(fdtrc(2, counts.tokens.size - _PARAMETERS, rise / 2.0))

@@ -1,0 +1,41 @@
+"""What moving from one choice to another changes, and rival choices of a type."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.summation import accurate_sum
+
+__all__ = ["Alternatives", "Increments"]
+
+
+class Increments(NamedTuple):
+    """What moving from one choice to another changes, by type; π is in all of them."""
+
+    benefit: FloatArray
+    """α π w Δp, in seconds."""
+    mean: FloatArray
+    """π Δ(E t), in seconds."""
+    second: FloatArray
+    """π Δ(E t²), in seconds²."""
+
+    def worth(self, mean_price: FloatArray | float, second_price: FloatArray | float) -> FloatArray:
+        """Benefit less cost at given prices."""
+        worth: FloatArray = self.benefit - mean_price * self.mean - second_price * self.second
+        return worth
+
+    def totals(self) -> Increments:
+        """Return the sums over the types."""
+        return Increments(*(accurate_sum(part) for part in self))
+
+
+class Alternatives(NamedTuple):
+    """Choices of types with holes between them, shape (N,) each."""
+
+    choice: FloatArray
+    """The best of a table; the lower one of two steps; or zero, beside a lattice."""
+    losses: FloatArray
+    """Seconds lost by the worse of the two at the prices; ∞ for types without holes."""
+    jumps: FloatArray
+    """π |Δ(E t)| between the two, in seconds."""

@@ -1,0 +1,104 @@
+"""Separable costs: what a type pays for its tokens besides the time of the server.
+
+A constraint that is a sum over the types enters the Lagrangian as such a cost, at a price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cvxqueue.model.service import ServiceLaw
+from cvxqueue.numerics.arrays import FloatArray
+
+__all__ = ["SeparableCost", "ServiceCost", "TailCost", "TokenCost", "marginal_cost_at"]
+
+
+class SeparableCost(Protocol):
+    """A convex, nondecreasing cost of the tokens of a type, in seconds per query."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """First and second derivative with respect to the tokens, shape (..., N)."""
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """Relative error of the marginal cost, in units of that of its argument."""
+
+
+@dataclass(frozen=True)
+class TokenCost:
+    """So many seconds for each token."""
+
+    price: float
+    """Seconds per token, ≥ 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The price, and zero."""
+        return np.full_like(tokens, self.price), np.zeros_like(tokens)
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """One: a product."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ServiceCost:
+    """So many seconds for each second of service."""
+
+    price: float
+    """Dimensionless, ≥ 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The price times the derivatives of the mean service time."""
+        rise = np.broadcast_to(service.mean_curvature(tokens), tokens.shape)
+        return self.price * service.mean_slope(tokens), self.price * rise
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """One: a product."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class TailCost:
+    """So many seconds times exp(θ t), for a service time t that is not random."""
+
+    price: float
+    """Seconds, ≥ 0."""
+    decay: float
+    """θ, per second, > 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The derivatives price θ t′ exp(θ t) and price θ (t″ + θ t′²) exp(θ t)."""
+        slope = service.mean_slope(tokens)
+        # Far beyond its limit a tail costs more than any number.
+        size = self.price * self.decay * np.exp(self.decay * service.mean(tokens))
+        rise = service.mean_curvature(tokens) + self.decay * np.square(slope)
+        return size * slope, size * rise
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """The largest exponent: its rounding is the relative error of the exponential."""
+        return 1.0 + self.decay * float(np.max(service.mean(tokens)))
+
+
+def marginal_cost_at(
+    service: ServiceLaw,
+    separable_costs: tuple[SeparableCost, ...],
+    tokens: FloatArray,
+    mean_price: FloatArray,
+    second_price: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Cost of one more token of each type at given prices, per π, and its derivative."""
+    cost, rise = service.marginal_cost(tokens, mean_price, second_price)
+    for term in separable_costs:
+        more, more_rise = term.marginal_cost(service, tokens)
+        cost, rise = cost + more, rise + more_rise
+    return cost, rise

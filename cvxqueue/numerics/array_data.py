@@ -1,0 +1,107 @@
+"""Frozen dataclasses of arrays: read-only and comparable, and so are their copies."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Self
+
+import numpy as np
+
+from cvxqueue.errors import CvxqueueWarning, InvalidInputError
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import frozen, is_frozen
+from cvxqueue.shown import shown
+
+__all__ = ["ArrayData", "InputData", "ReadOnlyArrays"]
+
+
+class ReadOnlyArrays:
+    """Base of frozen dataclasses whose arrays nobody can write to, and neither in a copy."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray) and not is_frozen(value):
+                vars(self)[name] = frozen(value.copy())
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        quiet(cls)
+
+    def _fields(self) -> dict[str, Any]:
+        kind = type(self)
+        names: Any = getattr(kind, "__dataclass_fields__", kind.__annotations__)
+        return {name: getattr(self, name) for name in names}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _construct, (type(self), self._fields())
+
+
+class ArrayData(ReadOnlyArrays):
+    """Base of the frozen dataclasses that hold arrays, and are compared by them.
+
+    Two objects are equal when they are of one class and all their fields are equal; equal objects
+    have equal hashes. Copies and unpickled objects go through the constructor, so their fields are
+    checked as new data are, and what is computed from them is computed again.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        mine, theirs = self._fields(), other._fields()
+        return all(_equal(mine[name], theirs[name]) for name in mine)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *(_hashable(value) for value in self._fields().values())))
+
+    def __setstate__(self, state: object) -> None:
+        raise InvalidInputError(
+            f"a pickle sets the attributes of {type(self).__name__} past its constructor: nothing "
+            "is proven of those; make the object anew"
+        )
+
+
+class InputData(ArrayData):
+    """Base of what people make: a copy may have other data, checked like the first."""
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields replaced; everything is checked again.
+
+        Parameters
+        ----------
+        **changes
+            New values, by field name.
+
+        Raises
+        ------
+        InvalidInputError
+            If a name is not a field, or a new value is not allowed.
+        """
+        unknown = sorted(set(changes) - set(self._fields()))
+        if unknown:
+            raise InvalidInputError(
+                f"{type(self).__name__} has no field {shown(unknown[0])}; its fields are "
+                f"{', '.join(self._fields())}"
+            )
+        return type(self)(**{**self._fields(), **changes})
+
+
+def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        # What there is to warn of was said of the first.
+        warnings.simplefilter("ignore", CvxqueueWarning)
+        return kind(**fields)
+
+
+def _equal(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, np.ndarray):
+        return np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
+    return bool(mine == theirs)
+
+
+def _hashable(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind == "f":
+        # One zero and one NaN, whatever their signs.
+        value = np.where(np.isnan(value), np.nan, value + 0.0)
+    return value.shape, value.tobytes()

@@ -1,0 +1,82 @@
+"""Arrays that nobody can write to, and properties that are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.numerics.arithmetic import caller, quiet
+
+__all__ = ["FloatArray", "frozen", "frozen_tuple", "is_frozen", "kept", "read_only"]
+
+FloatArray = NDArray[np.float64]
+
+_Array = TypeVar("_Array")
+_Owner = TypeVar("_Owner")
+_Value = TypeVar("_Value")
+
+
+def frozen(array: _Array) -> _Array:
+    """Return the array itself, read-only from now on, and so is what it is a view of.
+
+    What is no array is left alone.
+    """
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        part.setflags(write=False)
+        part = part.base
+    return array
+
+
+def frozen_tuple(kind: Callable[..., Any], *parts: Any) -> Any:
+    """Return what a pickle brings back as it was: of arrays that nobody can write to."""
+    arrays = (frozen(part.copy()) if isinstance(part, np.ndarray) else part for part in parts)
+    return kind(*arrays)
+
+
+def is_frozen(array: NDArray[Any]) -> bool:
+    """Whether nobody can write to the array, not even through what it is a view of."""
+    part: Any = array
+    while isinstance(part, np.ndarray):
+        if part.flags.writeable:
+            return False
+        part = part.base
+    return part is None
+
+
+def read_only(array: FloatArray) -> FloatArray:
+    """Return a read-only copy of an array that need not be finite."""
+    return frozen(np.array(array, dtype=np.float64))
+
+
+class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
+    """Turn a method into a property that is computed once, and read-only where it is an array.
+
+    What two threads compute at a time is the same, so that there is no lock to pay for.
+    """
+
+    def __init__(self, function: Callable[[_Owner], _Value]) -> None:
+        self._function, self._quiet_function = function, quiet(function)
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type[_Owner], name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type[_Owner]) -> Self: ...
+
+    @overload
+    def __get__(self, owner: _Owner, kind: type[_Owner]) -> _Value: ...
+
+    def __get__(self, owner: _Owner | None, kind: type[_Owner]) -> Self | _Value:
+        if owner is None:
+            return self
+        # Inside, a call less: most of what is computed passes here.
+        value = (self._quiet_function if caller() is None else self._function)(owner)
+        for part in value if isinstance(value, tuple) else (value,):
+            frozen(part)
+        owner.__dict__[self._name] = value
+        return value

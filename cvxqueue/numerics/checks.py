@@ -1,0 +1,200 @@
+"""Numbers and texts from people: checked on the way in, with errors that name the entry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
+from cvxqueue.shown import shown
+
+__all__ = [
+    "LARGEST_COUNT",
+    "ROUNDING_OF_ONE",
+    "common_arrays",
+    "first_place",
+    "float_array",
+    "nonnegative_number",
+    "number_array",
+    "positive_number",
+    "real_number",
+    "require",
+    "require_representable",
+    "text_tuple",
+    "whole_number",
+]
+
+LARGEST_COUNT = 2.0**53
+"""From here on float64 skips whole numbers."""
+ROUNDING_OF_ONE = 1e-12
+"""What probabilities typed to a few digits, or their sum, may exceed one by."""
+# The tenth power of either end is within float64, and no formula has more factors.
+_LEAST, _MOST = 1e-30, 1e30
+
+
+def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
+    """Return whole or real numbers as the array that they are, or raise an error that names it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    value : array_like
+        The data, of any shape, finite or not.
+    wanted : str
+        What is allowed, for messages.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise InvalidInputError(
+            Entry(name), " must not be a masked array: fill in or drop its entries"
+        )
+    try:
+        raw = np.asarray(value)
+    except ValueError:
+        raise InvalidInputError(
+            Entry(name), f" must be {wanted}, got a ragged list: {shown(value)}"
+        ) from None
+    if raw.dtype.kind not in "iuf":
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {shown(value)}")
+    return raw
+
+
+def float_array(
+    name: str, value: ArrayLike, length: int | None = None, axes: int = 1, of: str = "types"
+) -> FloatArray:
+    """Return a checked, read-only copy of a scalar or of an array of finite numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    value : array_like, shape () or (N,), or (B, N) with two axes
+        The data.
+    length : int, optional
+        Broadcast a scalar to ``(length,)``, and refuse any other length of the last axis.
+    axes : int, default 1
+        Most axes that are allowed.
+    of : str, default "types"
+        What there is one entry for, for messages.
+
+    Raises
+    ------
+    InvalidInputError
+        If `value` is not numeric, not finite, has too many axes, is empty, or has another length.
+    """
+    numbers = "a number or a flat list of numbers" if axes else "one number"
+    raw = number_array(name, value, numbers)
+    if raw.ndim > axes:
+        wanted = numbers if axes <= 1 else f"of at most {axes} axes"
+        got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
+        raise InvalidInputError(Entry(name), f" must be {wanted}, got {got}")
+    if raw.size == 0:
+        raise InvalidInputError(Entry(name), " must have at least one entry, got an empty list")
+    if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
+        raw = raw[0]
+    # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
+    array = frozen(np.asarray(raw.astype(np.float64) + 0.0))
+    require(name, array, np.isfinite(array), "must be finite")
+    if length is not None:
+        if array.ndim and array.shape[-1] != length:
+            raise InvalidInputError(
+                Entry(name),
+                f" must be a number or have one entry for each of the {length} {of}, got "
+                f"{array.shape[-1]}",
+            )
+        if array.ndim == 0:
+            # One number, however many types there are.
+            return frozen(np.broadcast_to(array, (length,)))
+    return array
+
+
+def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition: str) -> None:
+    """Raise an error that names the first entry of `array` that is not allowed."""
+    if not np.all(allowed):
+        place = first_place(~np.asarray(allowed))
+        raise InvalidInputError(Entry(name, place), f" = {float(array[place])!r} {condition}")
+
+
+def require_representable(name: str, array: FloatArray) -> None:
+    """Raise an error where data ≥ 0 are so small or large that products of them may not be."""
+    is_within = (array <= _MOST) & ((array >= _LEAST) | (array == 0.0))
+    require(name, array, is_within, f"must be 0 or between {_LEAST:g} and {_MOST:g}")
+
+
+def first_place(found: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first true entry."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(found)), found.shape))
+
+
+def real_number(name: str, value: Any) -> float:
+    """Return one finite number as a float, or raise an error that names it."""
+    return float(float_array(name, value, axes=0))
+
+
+def positive_number(name: str, value: Any, unit: str = "") -> float:
+    """Return one number > 0 as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if number <= 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be > 0" + (f" ({unit})" if unit else ""))
+    return number
+
+
+def nonnegative_number(name: str, value: Any) -> float:
+    """Return one number ≥ 0 as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if number < 0.0:
+        raise InvalidInputError(f"{name} = {number!r} must be ≥ 0")
+    return number
+
+
+def whole_number(name: str, value: Any, *, least: int, unit: str = "") -> int:
+    """Return a whole number from `least` to 2^53 as an int, or raise an error that names it."""
+    number = real_number(name, value)
+    if number != np.floor(number) or not least <= number <= LARGEST_COUNT:
+        raise InvalidInputError(
+            f"{name} = {shown(value)} must be a whole number from {least} to 2^53"
+            + (f" ({unit})" if unit else "")
+        )
+    return int(number)
+
+
+def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
+    """Return a list of strings as a tuple, or raise an error that names the entry."""
+    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
+        raise InvalidInputError(f"{name} must be a list of strings, got {shown(value)}")
+    for position, entry in enumerate(value):
+        if not isinstance(entry, str):
+            raise InvalidInputError(
+                Entry(name, (position,)), f" must be a string, got {shown(entry)}"
+            )
+    return tuple(str(entry) for entry in value)
+
+
+def common_arrays(**values: ArrayLike) -> list[FloatArray]:
+    """Return arrays of data by type in their common shape: (), (N,), or (B, N) for a batch.
+
+    Raises
+    ------
+    InvalidInputError
+        If one is not what `float_array` takes, or if two have different lengths.
+    """
+    arrays = {
+        name.replace("__", "."): float_array(name.replace("__", "."), value, axes=2)
+        for name, value in values.items()
+    }
+    for axis, what in ((-1, "all types"), (-2, "all instances")):
+        lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
+        if len(set(lengths.values())) > 1:
+            listing: list[str | Entry] = []
+            for name, size in lengths.items():
+                listing += [", " if listing else "", Entry(name), f" has {size}"]
+            raise InvalidInputError(f"the lists must have one length for {what}: ", *listing)
+    shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    return [
+        array if array.shape == shape else read_only(np.broadcast_to(array, shape))
+        for array in arrays.values()
+    ]

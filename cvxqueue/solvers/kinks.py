@@ -1,0 +1,154 @@
+"""The best point between what the types want at two prices that are next to each other.
+
+Where curves have kinks, it may jump from one price to the other: some types then rest inside a
+straight piece, and only the whole tells where. The others stay where they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.model import Evaluation
+from cvxqueue.model.price_response import response_tokens
+from cvxqueue.model.queue import Prices
+from cvxqueue.numerics.arrays import FloatArray
+
+__all__ = ["best_between"]
+
+# A gain of less, in units of the scale, no certificate can tell from rounding.
+_NOTHING = 1e-15
+_ONE_ROUNDING = float(np.finfo(np.float64).eps)
+# One in three halves what is left of the way.
+_TRIALS = 160
+# Slopes of pieces that are this close may be of one.
+_SAME_SLOPE = 1e-9
+# What the certificate lets a marginal cost be off by, over the idle fraction.
+_UNSURE = 64.0 * float(np.finfo(np.float64).eps)
+
+
+def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluation:
+    """Return the best point on the way from a stable point to what is wanted at given prices.
+
+    Along the way the objective is concave, and its slope is looked at alone: until what is left of
+    the gradient is worth nothing, or one rounding of the tokens is left of the way. Of the points
+    tried, it is the one with the least gap.
+
+    Parameters
+    ----------
+    point : Evaluation
+        What the types want at higher prices, of one instance or of a batch; or less.
+    prices : Prices
+        Each of shape (...). What is wanted at them may be unstable.
+    most_steps : int
+        As in `price_response`.
+    """
+    way = _Way(point, prices, most_steps)
+    if not way.which.size:
+        return point
+    nothing, idle = _NOTHING * point.scale, point.idle
+    share, least, most = np.zeros_like(idle), np.zeros_like(idle), np.ones_like(idle)
+    best, best_left = share, np.full_like(idle, np.inf)
+    rise = fall = np.full_like(idle, np.nan)
+    is_found = np.zeros_like(idle, dtype=bool)
+    for trial in range(_TRIALS):
+        slope, left, unsure = way.slope(share)
+        is_better, rises = left + unsure < best_left, slope > 0.0
+        best, best_left = np.where(is_better, share, best), np.fmin(left + unsure, best_left)
+        last = np.where(rises, share - least, most - share)
+        least, rise = np.where(rises, share, least), np.where(rises, slope, rise)
+        most, fall = np.where(rises, most, share), np.where(rises, fall, slope)
+        width = most - least
+        is_found = is_found | (left <= nothing) | (width * way.length <= _ONE_ROUNDING)
+        if is_found.all():
+            break
+        # The other end; then by turns where the chord of the slope is zero, somewhat beyond, since
+        # chords come near from one side alone, and the middle.
+        following = 0.5 * (least + most)
+        if trial == 0:
+            following = most
+        elif trial % 3 == 1:
+            crossing = least + width * (rise / (rise - fall))
+            is_inside = (crossing > least) & (crossing < most)
+            following = np.where(is_inside, crossing, following)
+        elif trial % 3 == 2:
+            ahead = np.minimum(0.5 * width, np.sqrt(last * width))
+            following = np.where(rises, least + ahead, most - ahead)
+        share = np.where(is_found, share, following)
+    return way.point(best)
+
+
+class _Way:
+    """The way from a point to what is wanted at lower prices: the types that move, and how far."""
+
+    which: NDArray[np.intp]
+    """The types that move."""
+    length: FloatArray
+    """Longest relative change of their tokens, shape (...)."""
+
+    def __init__(self, start: Evaluation, prices: Prices, most_steps: int) -> None:
+        self._start, self.which = start, _dissatisfied(start, prices)
+        if not self.which.size:
+            return
+        self._data = start.instance.types(self.which)
+        self._tokens = start.tokens[..., self.which]
+        to = response_tokens(self._data, self._tokens.copy(), prices, most_steps)
+        self._step = to - self._tokens
+        largest = np.maximum(self._tokens, to)
+        self.length = np.max(np.abs(self._step) / np.where(largest > 0.0, largest, 1.0), axis=-1)
+        # The piece that a type is in, or enters.
+        here, benefit = self._data.evaluate(self._tokens), self._data.benefit
+        first, end = (
+            self._data.boxed(benefit.inverse_slope(factor * here.marginal_benefit))
+            for factor in (1.0 + _SAME_SLOPE, 1.0)
+        )
+        self._first, self._end = np.minimum(first, self._tokens), np.maximum(largest, end)
+        # Moments of the types that stay.
+        self._mean = start.mean_service_time - here.mean_service_time
+        self._second = start.service_time_second_moment - here.service_time_second_moment
+
+    def slope(self, share: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Slope of the objective, and two parts of the gap, all in seconds.
+
+        The certificate counts what is left of a gradient times the rest of the piece that a type
+        is in, however short its way; and where rounding may hide its sign, a share of the piece.
+        """
+        whole = self._start.instance
+        point = self._data.evaluate(self._tokens + share[..., np.newaxis] * self._step)
+        rate, mean = whole.arrival_rate, self._mean + point.mean_service_time
+        second = self._second + point.service_time_second_moment
+        idle = 1.0 - rate * mean
+        # Those of all types, not of these alone.
+        vars(point).update(idle=idle, prices=whole.queue.prices(rate, mean, second, idle))
+        error = np.asarray(_UNSURE / point.idle)[..., np.newaxis]
+        slope, left, unsure = (np.zeros_like(point.idle) for _ in range(3))
+        for (place, data), part in zip(self._data.blocks, point.parts, strict=True):
+            gradient, first, end = part.gradient, self._first[..., place], self._end[..., place]
+            slope = slope + np.vecdot(gradient, self._step[..., place])
+            rest = np.where(gradient > 0.0, end - part.tokens, first - part.tokens)
+            left = left + np.vecdot(gradient, rest)
+            noise = error * data.probabilities * part.marginal_cost
+            unsure = unsure + np.vecdot(noise * (np.abs(gradient) <= noise), end - first)
+        # Where the queue is unstable, any less is better, and nothing is proven.
+        is_stable = point.idle > 0.0
+        return np.where(is_stable, slope, -np.inf), np.where(is_stable, left, np.inf), unsure
+
+    def point(self, share: FloatArray) -> Evaluation:
+        """The closed forms of the whole after a share of the way."""
+        data, tokens = self._start.instance, self._start.tokens.copy()
+        found = self._tokens + share[..., np.newaxis] * self._step
+        tokens[..., self.which] = self._data.boxed(found)
+        return data.evaluate(tokens)
+
+
+def _dissatisfied(point: Evaluation, prices: Prices) -> NDArray[np.intp]:
+    """The types to which another token is worth more than its price, in one instance at least."""
+    mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
+    found = [np.zeros(0, dtype=np.intp)]
+    for place, part in point.instance.blocks:
+        tokens = point.tokens[..., place]
+        wants = part.benefit.slope(tokens) > part.marginal_cost(tokens, mean, second)[0]
+        wants &= tokens < part.upper
+        some = np.flatnonzero(wants.any(axis=tuple(range(wants.ndim - 1))))
+        found.append(some + (place.start or 0))
+    return np.concatenate(found)

@@ -1,0 +1,545 @@
+"""Whole tokens: stable always, the best combination of neighbors, and losses that are proven."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import json
+import os
+import pickle
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from cvxqueue.deadline import Deadline
+from cvxqueue.integer import program
+from cvxqueue.integer.program import FlipProgram, Optimum
+from cvxqueue.integer.silence import silent_stdout
+from cvxqueue.integer.solve import solve_within
+from cvxqueue.model import Evaluation
+from cvxqueue.model.domains import Domains, Integers
+from cvxqueue.numerics.arrays import FloatArray
+from tests.generator import PATTERNS, exact_prices, planted_instance
+from tests.instances import CATALOGUE, instance_of
+from tests.oracle import Problem
+from tests.tolerances import IMPROVEMENT
+
+METHODS = ("nearest", "floor", "descent", "neighbors", "exact")
+
+# The part of the loss that `solve_integer` may leave to a better combination by default.
+DEFAULT_TOLERANCE = 1e-6
+
+
+def whole_feasible(parameters: dict[str, Any]) -> cq.Instance:
+    """The instance with caps rounded up, and lower bounds down where whole tokens need it."""
+    instance = instance_of(parameters, max_tokens=np.ceil(parameters["max_tokens"]))
+    if instance.evaluate(np.ceil(instance.min_tokens)).is_stable:
+        return instance
+    return instance.replace(min_tokens=np.floor(instance.min_tokens))
+
+
+def small_instance(seed: int) -> cq.Instance:
+    """One to eight types of all loads, active sets and bounds; some of them twice."""
+    rng = np.random.default_rng(seed)
+    parameters, _ = planted_instance(
+        rng,
+        n=int(rng.integers(1, 9)),
+        utilization=float(rng.choice([0.01, 0.3, 0.6, 0.8, 0.95, 0.99, 0.999])),
+        pattern=str(rng.choice(PATTERNS)),
+    )
+    if seed % 4 == 0 and parameters["rate"].size <= 4:
+        twice = {
+            name: np.tile(value, 2)
+            for name, value in parameters.items()
+            if isinstance(value, np.ndarray)
+        }
+        twice["probabilities"] = twice["probabilities"] / 2
+        parameters = parameters | twice
+    return whole_feasible(parameters)
+
+
+def planted(tokens: list[float], utilization: float, *, base: float = 0.5) -> cq.Instance:
+    """Equally frequent types with one server speed and these tokens at the optimum."""
+    optimum = np.array(tokens)
+    size = optimum.size
+    parameters: dict[str, Any] = {
+        "probabilities": np.full(size, 1.0 / size),
+        "base": np.full(size, base),
+        "per_token": np.full(size, 0.01),
+        "min_tokens": np.zeros(size),
+        "max_tokens": np.full(size, 4096.0),
+        "importance": np.ones(size),
+        "floor": np.zeros(size),
+        "rate": np.full(size, 0.01),
+    }
+    times = base + 0.01 * optimum
+    parameters["arrival_rate"] = utilization / float(times.mean())
+    mean_price, second_price = exact_prices(parameters, optimum)
+    worth = 0.01 * (mean_price + 2 * second_price * times) * np.exp(0.01 * optimum) / 0.01
+    parameters["accuracy_weight"] = float(worth.max()) / 0.9
+    parameters["gain"] = worth / parameters["accuracy_weight"]
+    return instance_of(parameters)
+
+
+def neighbors(instance: cq.Instance) -> tuple[Evaluation, FloatArray, FloatArray, FloatArray]:
+    """The relaxation, floors, ceilings, and all stable combinations of these, shape (M, N)."""
+    relaxed = relaxation(instance)
+    lower, upper = np.floor(relaxed.tokens), np.ceil(relaxed.tokens)
+    every = grid([np.unique(pair) for pair in zip(lower, upper, strict=True)])
+    return relaxed, lower, upper, every[relaxed.instance.evaluate(every).idle > 0]
+
+
+def relaxation(instance: cq.Instance) -> Evaluation:
+    """The continuous optimum over the box from ⌈min_tokens⌉ to ⌊max_tokens⌋."""
+    whole = instance.replace(
+        min_tokens=np.ceil(instance.min_tokens), max_tokens=np.floor(instance.max_tokens)
+    )
+    return cq.solve(whole).certificate.evaluation
+
+
+def best_gain(point: Evaluation, candidates: FloatArray) -> float:
+    """What the best stable candidate gains over `point`, from J itself without cancellation."""
+    instance = point.instance
+    stable = instance.evaluate(candidates).idle > 0
+    return float(np.max(point.improvement(instance.evaluate(candidates[stable]))))
+
+
+def grid(values: list[FloatArray]) -> FloatArray:
+    return np.array(list(itertools.product(*values)))
+
+
+def check_answer(answer: cq.IntegerSolution) -> None:
+    """What holds for every answer of every method."""
+    instance = answer.instance
+    assert answer.tokens.dtype == np.int64
+    assert np.all(answer.tokens >= instance.min_tokens)
+    assert np.all(answer.tokens <= instance.max_tokens)
+    assert answer.utilization < 1.0
+    assert answer.evaluation.is_stable
+    assert answer.loss >= -answer.allowance
+    assert answer.loss <= answer.loss_bound
+    assert 0.0 <= answer.gap <= answer.loss_bound + 2.0 * answer.allowance
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_combination_of_neighbors_is_better(seed: int) -> None:
+    instance = small_instance(seed)
+    answer = cq.solve_integer(instance, "neighbors")
+    check_answer(answer)
+    relaxed, _, _, combinations = neighbors(instance)
+    gain = best_gain(answer.evaluation, combinations)
+    # HiGHS's tolerances can stop the proof, never the answer: on 500 instances none was beaten.
+    distance = float(answer.evaluation.improvement(relaxed))
+    assert gain <= max(DEFAULT_TOLERANCE * distance, answer.allowance)
+    assert answer.neighbors_gap is not None
+    assert gain <= answer.neighbors_gap + answer.allowance
+    assert answer.is_exact or answer.neighbors_gap <= 1e-4 * distance
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_whole_allocation_beats_the_upper_bound(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(1, 5))
+    lower = np.round(rng.uniform(0.0, 2.0, size), int(rng.integers(0, 2)))
+    instance = cq.Instance(
+        arrival_rate=rng.uniform(0.01, 0.1),
+        accuracy_weight=rng.uniform(10.0, 1e3),
+        min_tokens=lower,
+        max_tokens=np.ceil(lower) + rng.integers(0, 6, size) + rng.choice([0.0, 0.4]),
+        probabilities=rng.dirichlet(np.ones(size)),
+        service=cq.AffineService(base=rng.uniform(0.0, 1.0), per_token=rng.uniform(0.3, 2.0, size)),
+        accuracy=cq.SaturatingExponential(floor=0.0, gain=rng.random(size), rate=0.3),
+    )
+    box = [
+        np.arange(np.ceil(a), np.floor(b) + 1)
+        for a, b in zip(instance.min_tokens, instance.max_tokens, strict=True)
+    ]
+    for method in METHODS:
+        answer = cq.solve_integer(instance, method)
+        check_answer(answer)
+        assert best_gain(answer.evaluation, grid(box)) <= answer.gap
+
+
+def test_the_upper_bound_over_whole_allocations_bites() -> None:
+    answers = [cq.solve_integer(small_instance(seed), "nearest") for seed in range(24)]
+    lossy = [answer for answer in answers if answer.loss > 1e3 * answer.allowance]
+    assert len(lossy) >= 12
+    assert np.median([answer.gap / answer.loss_bound for answer in lossy]) < 0.9
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("utilization", [0.9, 0.999, 0.9995])
+def test_answers_are_stable_at_high_load(method: str, utilization: float) -> None:
+    for seed in range(8):
+        parameters, _ = planted_instance(
+            np.random.default_rng(seed), n=1 + 2 * seed, utilization=utilization, pattern="free"
+        )
+        check_answer(cq.solve_integer(whole_feasible(parameters), method, time_limit=0.2))
+
+
+def test_the_nearest_whole_numbers_need_not_be_the_best_neighbors() -> None:
+    instance = planted([100.49, 200.49, 300.49, 400.49], 0.95)
+    nearest, floor = (cq.solve_integer(instance, method) for method in ("nearest", "floor"))
+    best = cq.solve_integer(instance, "neighbors")
+    assert nearest.tokens.tolist() == floor.tokens.tolist() == [100, 200, 300, 400]
+    assert sorted(best.tokens - nearest.tokens) == [0, 0, 1, 1]
+    assert best.is_exact
+    assert best.loss < 0.5 * nearest.loss
+
+
+def test_an_unstable_nearest_rounding_becomes_the_floor() -> None:
+    instance = planted([10.6], 0.999, base=0.0)
+    assert not instance.evaluate([11.0]).is_stable
+    answer = cq.solve_integer(instance, "nearest")
+    assert answer.is_repaired
+    assert answer.tokens.tolist() == [10]
+    assert "unstable" in str(answer)
+    assert not cq.solve_integer(planted([10.6], 0.5), "nearest").is_repaired
+
+
+def test_the_real_server() -> None:
+    instance = CATALOGUE["qwen3-8b-h100"].instance
+    answers = {method: cq.solve_integer(instance, method) for method in METHODS}
+    assert answers["floor"].tokens.tolist() == [1047, 2147, 846, 1327, 947]
+    assert answers["nearest"].tokens.tolist() == [1048, 2147, 847, 1328, 947]
+    assert answers["neighbors"].tokens.tolist() == [1048, 2147, 847, 1328, 947]
+    assert answers["neighbors"].is_exact
+    assert answers["neighbors"].loss_bound < 1e-6
+    assert answers["neighbors"].upper_bound < cq.solve(instance).upper_bound
+    for method, words in (
+        ("floor", "rounded down"),
+        ("nearest", "rounded to the nearest"),
+        ("neighbors", "the best combination"),
+    ):
+        assert words in str(answers[method])
+
+
+def test_neighbors_lose_no_more_than_roundings() -> None:
+    for seed in range(20):
+        methods = ("nearest", "floor", "neighbors")
+        answers = {m: cq.solve_integer(small_instance(seed), m) for m in methods}
+        best = answers["neighbors"]
+        for answer in answers.values():
+            assert answer.evaluation.improvement(best.evaluation) >= -best.allowance
+
+
+def test_ties_are_settled() -> None:
+    answer = cq.solve_integer(planted([50.5] * 6, 0.9), "neighbors")
+    check_answer(answer)
+    assert answer.is_exact
+    assert sorted(answer.tokens) == [50, 50, 50, 51, 51, 51]
+
+
+def test_whole_lower_bounds_can_make_the_others_give_way() -> None:
+    # Rounding min_tokens up takes 0.98 of the server: far from the continuous optimum.
+    free = planted([30.2, 0.0], 0.6, base=0.1)
+    instance = free.replace(
+        min_tokens=[0.0, 0.02],
+        arrival_rate=1.9,
+        service=cq.AffineService(base=0.1, per_token=[0.01, 0.75]),
+    )
+    assert not instance.evaluate(np.ceil(cq.solve(instance).tokens)).is_stable
+    for method in METHODS:
+        answer = cq.solve_integer(instance, method)
+        check_answer(answer)
+        assert answer.tokens[1] == 1
+        assert answer.gap < 0.1 * answer.loss
+        box = [np.arange(0.0, 200.0), np.arange(1.0, 3.0)]
+        assert best_gain(answer.evaluation, grid(box)) <= answer.gap
+
+
+def test_a_box_without_a_whole_number_is_named() -> None:
+    instance = planted([30.0, 30.0], 0.5).replace(
+        min_tokens=[0.0, 7.25], max_tokens=[100.0, 7.75], names=["easy", "hard"]
+    )
+    with pytest.raises(cq.InfeasibleError, match=r"'hard'.*min_tokens\[1\] = 7\.25.*7\.75"):
+        cq.solve_integer(instance, "neighbors")
+
+
+def test_whole_numbers_can_make_every_allocation_unstable() -> None:
+    instance = planted([30.0, 30.0], 0.5).replace(
+        min_tokens=[0.5, 0.5], service=cq.AffineService(base=0.0, per_token=1.0), arrival_rate=1.5
+    )
+    assert cq.solve(instance).is_optimal
+    with pytest.raises(cq.InfeasibleError, match=r"whole tokens.*utilization is 1\.5"):
+        cq.solve_integer(instance, "neighbors")
+
+
+def test_an_unstable_instance_is_refused_before_anything_runs() -> None:
+    with pytest.raises(cq.UnstableQueueError, match="utilization"):
+        cq.solve_integer(planted([30.0], 0.5).replace(arrival_rate=100.0))
+
+
+def test_more_tokens_than_float64_can_count_are_refused() -> None:
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1e3,
+        max_tokens=1e18,
+        probabilities=[1.0],
+        service=cq.AffineService(base=1.0, per_token=1e-18),
+        accuracy=cq.SaturatingExponential(floor=0.0, gain=0.9, rate=1e-17),
+    )
+    with pytest.raises(cq.InvalidInputError, match="2\\^53"):
+        cq.solve_integer(instance, "neighbors")
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+def test_figures_against_exact_arithmetic(name: str) -> None:
+    reference = CATALOGUE[name]
+    parameters = dict(reference.parameters)
+    lower, upper = np.ceil(parameters["min_tokens"]), np.floor(parameters["max_tokens"])
+    if np.any(lower > upper) or not reference.instance.evaluate(lower).is_stable:
+        with pytest.raises(cq.InfeasibleError):
+            cq.solve_integer(reference.instance)
+        return
+    answer = cq.solve_integer(reference.instance, "neighbors", time_limit=0.3)
+    check_answer(answer)
+    with mpmath.workdps(50):
+        problem = Problem.of(parameters)
+        exact = problem.objective([mpmath.mpf(int(v)) for v in answer.tokens])
+        assert answer.continuous is not None
+        continuous = problem.objective([mpmath.mpf(float(v)) for v in answer.continuous.tokens])
+        optimum = mpmath.mpf(reference.objective.numerator) / reference.objective.denominator
+        assert answer.objective <= exact <= answer.objective + 2 * answer.allowance
+        assert exact <= answer.upper_bound
+        assert optimum - exact <= answer.loss_bound
+        error = float(abs(answer.loss - (continuous - exact)))
+    # Without cancellation the loss has digits of its own, whatever the size of J.
+    assert answer.continuous is not None
+    point, other = answer.evaluation, answer.continuous.certificate.evaluation
+    benefit = point.marginal_benefit * np.abs(other.tokens - point.tokens)
+    cost = point.marginal_cost * np.abs(other.tokens - point.tokens)
+    terms = float(np.sum(reference.instance.probabilities * (benefit + cost)))
+    assert error <= IMPROVEMENT.atol * terms / min(float(point.idle), float(other.idle))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_types_that_are_not_open_stay_in_every_better_combination(seed: int) -> None:
+    relaxed, lower, upper, combinations = neighbors(small_instance(seed))
+    rng = np.random.default_rng(seed)
+    for tokens in rng.permutation(combinations)[:10]:
+        base = relaxed.instance.evaluate(tokens)
+        flips = FlipProgram(base, lower, upper, slack=0.0)
+        gains = base.improvement(base.instance.evaluate(combinations))
+        changed = combinations[gains > 0] != tokens
+        assert set(np.flatnonzero(changed.any(axis=0))) <= set(flips.open)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_program_bounds_every_combination(seed: int) -> None:
+    relaxed, lower, upper, combinations = neighbors(small_instance(seed))
+    base = relaxed.instance.evaluate(lower)
+    flips = FlipProgram(base, lower, upper, slack=0.0)
+    if not flips.open.size:
+        return
+    points = [relaxed.instance.evaluate(tokens) for tokens in combinations]
+    best = max(float(base.improvement(point)) for point in points)
+    # HiGHS works to 1e-6 of the unit on each row; the integrality of each flip costs as much.
+    tolerance = 1e-5 * flips.unit
+    bounds: list[float] = []
+    for point in [relaxed, *points]:
+        flips.add_tangent(point)
+        if len(bounds) < 5:
+            bounds.append(flips.solve(whole=True, seconds=10.0).bound)
+            assert flips.solve(whole=False, seconds=10.0).bound >= bounds[-1] - tolerance
+    bounds.append(flips.solve(whole=True, seconds=10.0).bound)
+    assert np.all(np.diff(bounds) <= tolerance)
+    # With every tangent there is the program is exact.
+    assert bounds[-1] == pytest.approx(best, abs=tolerance)
+
+
+def test_tangents_are_raised_by_no_more_than_the_curvature() -> None:
+    # The second token of such a type takes three times as long as the first, and its load is small.
+    instance = cq.Instance(
+        arrival_rate=1.0,
+        accuracy_weight=15000.0,
+        max_tokens=[1.0, 0.0],
+        probabilities=[1e-6, 1.0 - 1e-6],
+        service=cq.QuadraticService(
+            base=[0.0, 0.1], per_token=1e-6, per_squared_token=[100.0, 1.0]
+        ),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=[0.5, 0.0], rate=5.0),
+    )
+    lower, upper = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
+    flips = FlipProgram(upper, lower.tokens, upper.tokens, slack=1.0)
+    flips.add_tangent(lower)
+    # Not to flip gains nothing, and must not be bounded by less.
+    assert float(upper.improvement(lower)) < 0.0
+    assert flips.solve(whole=True, seconds=10.0).bound >= -1e-5 * flips.unit
+
+
+def similar_types(size: int) -> cq.Instance:
+    """Types with much the same curvature: the program takes long to prove its answer."""
+    rng = np.random.default_rng(size)
+    weights = rng.random(size)
+    return cq.Instance(
+        arrival_rate=0.08,
+        accuracy_weight=300.0,
+        max_tokens=32768,
+        probabilities=weights / weights.sum(),
+        service=cq.AffineService(base=0.5, per_token=rng.uniform(0.5, 1.5, size) * 7e-3),
+        accuracy=cq.SaturatingExponential(
+            floor=0.0, gain=rng.random(size), rate=10 ** rng.uniform(-5.0, -2.5, size)
+        ),
+    )
+
+
+def test_a_time_limit_gives_the_best_so_far_with_its_bound() -> None:
+    instance = similar_types(200)
+    hasty = cq.solve_integer(instance, "neighbors", time_limit=1e-9)
+    patient = cq.solve_integer(instance, "neighbors", time_limit=2.0)
+    for answer in (hasty, patient):
+        check_answer(answer)
+        assert not answer.is_exact
+        assert "raise time_limit" in str(answer)
+    assert hasty.neighbors_gap is not None
+    assert patient.neighbors_gap is not None
+    assert 0.0 < patient.neighbors_gap < hasty.neighbors_gap
+    gain = float(hasty.evaluation.improvement(patient.evaluation))
+    assert -hasty.allowance <= gain <= hasty.neighbors_gap + hasty.allowance
+    assert patient.solve_time < 6.0
+
+
+@pytest.mark.usefixtures("inside")
+def test_a_thousand_types() -> None:
+    instance = similar_types(1000)
+    nearest, floor = (cq.solve_integer(instance, method) for method in ("nearest", "floor"))
+    # Ten looks at a clock of tenths of a second; HiGHS has what is left of them.
+    looks = itertools.count()
+    deadline = Deadline(1.0, lambda: 0.1 * next(looks))
+    domains = Domains.of(Integers(), instance.size)
+    best = solve_within(instance, "neighbors", domains, None, deadline)
+    check_answer(best)
+    assert best.loss <= nearest.loss < floor.loss
+    # The bound of whole choices, for which the others had all the time that it takes.
+    assert nearest.gap < 0.5 * nearest.loss
+
+
+def test_a_loose_tolerance_is_kept() -> None:
+    instance = similar_types(60)
+    answer = cq.solve_integer(instance, "neighbors", tolerance=0.01)
+    assert answer.is_exact
+    assert answer.neighbors_gap is not None
+    assert 0.0 < answer.neighbors_gap <= 0.01 * answer.loss
+
+
+def test_the_order_of_the_types_does_not_matter() -> None:
+    parameters, _ = planted_instance(
+        np.random.default_rng(3), n=8, utilization=0.8, pattern="free", single_point=False
+    )
+    order = np.random.default_rng(0).permutation(8)
+    permuted = {
+        name: value[order] if isinstance(value, np.ndarray) else value
+        for name, value in parameters.items()
+    }
+    answer, other = (
+        cq.solve_integer(whole_feasible(p), "neighbors") for p in (parameters, permuted)
+    )
+    np.testing.assert_array_equal(other.tokens, answer.tokens[order])
+
+
+def fake_backend(flips: float, bound: float) -> Callable[..., SimpleNamespace]:
+    """HiGHS gone wrong: it claims an optimum whatever it is asked."""
+
+    def milp(c: FloatArray, **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(x=np.full(c.size, flips), fun=bound, mip_dual_bound=bound, status=0)
+
+    return milp
+
+
+def test_a_repeated_answer_of_the_back_end_ends_the_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solve = FlipProgram.solve
+    calls: list[bool] = []
+
+    def optimistic(self: FlipProgram, *, whole: bool, seconds: float) -> Optimum:
+        calls.append(whole)
+        return solve(self, whole=whole, seconds=seconds)._replace(bound=np.inf)
+
+    monkeypatch.setattr(FlipProgram, "solve", optimistic)
+    answer = cq.solve_integer(planted([100.49, 200.49, 300.49, 400.49], 0.95), "neighbors")
+    check_answer(answer)
+    assert not answer.is_exact
+    assert sum(calls) <= 16
+
+
+@pytest.mark.parametrize("flips", [0.0, 1.0, np.nan])
+@pytest.mark.parametrize("bound", [-1e6, np.nan])
+def test_a_wrong_answer_of_the_back_end_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, flips: float, bound: float
+) -> None:
+    instance = planted([100.5, 200.5, 300.3, 400.3], 0.999, base=0.0)
+    nearest = cq.solve_integer(instance, "nearest")
+    monkeypatch.setattr(program, "milp", fake_backend(flips, bound))
+    answer = cq.solve_integer(instance, "neighbors")
+    check_answer(answer)
+    assert nearest.evaluation.improvement(answer.evaluation) >= 0
+    assert not answer.is_exact
+
+
+@pytest.fixture
+def c_output() -> Iterator[Callable[[bytes], None]]:
+    """Write to standard output as compiled code does."""
+    libc = ctypes.CDLL(None)
+
+    def write(text: bytes) -> None:
+        libc.puts(text)
+
+    yield write
+    libc.fflush(None)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the descriptor is redirected on POSIX only")
+def test_the_back_end_cannot_write_to_standard_output(
+    capfd: pytest.CaptureFixture[str], c_output: Callable[[bytes], None]
+) -> None:
+    c_output(b"before")
+    with silent_stdout():
+        c_output(b"chatter")
+    c_output(b"after")
+    ctypes.CDLL(None).fflush(None)
+    assert capfd.readouterr().out == "before\nafter\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "nearst"}, r"'nearst'.*did you mean 'nearest'"),
+        ({"method": None}, "unknown integer method None"),
+        ({"tolerance": -1e-3}, r"tolerance = -0\.001 must be ≥ 0"),
+        ({"tolerance": np.nan}, "tolerance = nan must be finite"),
+        ({"time_limit": 0}, r"time_limit = 0\.0 must be > 0"),
+        ({"time_limit": "soon"}, "time_limit must be one number"),
+        ({"instance": "file.toml"}, "instance must be an Instance"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match=message):
+        cq.solve_integer(**({"instance": planted([30.0], 0.5)} | arguments))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_answer_is_plain_data(method: str) -> None:
+    answer = cq.solve_integer(planted([100.4, 200.7], 0.7), method)
+    again = pickle.loads(pickle.dumps(answer))
+    assert again == answer
+    assert hash(again) == hash(answer)
+    assert not again.tokens.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        answer.tokens[0] = 0
+    written = json.loads(json.dumps(answer.to_dict()))
+    assert written["tokens"] == answer.tokens.tolist()
+    assert written["upper_bound"] - written["objective"] == pytest.approx(answer.gap, abs=1e-12)
+    assert (written["neighbors_gap"] is None) == (method != "neighbors")
+    assert repr(answer).startswith(f"IntegerSolution(method={method!r}")
+    assert answer.mean_system_time == answer.mean_service_time + answer.mean_waiting_time
+    assert answer.mean_accuracy == pytest.approx(float(answer.accuracies.mean()))
+    for word in ("task type", "loss", "utilization", str(answer.tokens[1])):
+        assert word in str(answer)
+    assert "more types" in str(cq.solve_integer(planted([30.5] * 25, 0.5), "floor"))
