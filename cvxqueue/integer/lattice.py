@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.integer.increments import Alternatives
-from cvxqueue.model import Instance
+from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
@@ -38,7 +38,7 @@ class Lattice:
 
     Parameters
     ----------
-    instance : Instance
+    model : Model
     low, high : ndarray, shape (N,)
         The least number, and one that the largest does not exceed.
     step : ndarray, shape (N,)
@@ -48,13 +48,13 @@ class Lattice:
 
     def __init__(
         self,
-        instance: Instance,
+        model: Model,
         low: FloatArray,
         high: FloatArray,
         step: FloatArray,
         has_zero: NDArray[np.bool_],
     ) -> None:
-        self.instance, self.low, self.step, self.has_zero = instance, low, step, has_zero
+        self.model, self.low, self.step, self.has_zero = model, low, step, has_zero
         self.count = np.floor((high - low) / step)
 
     @property
@@ -85,9 +85,9 @@ class Lattice:
 
     def _top(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> FloatArray:
         """Best number of each type, zero left out."""
-        instance, low, step = self.instance, self.low, self.step
+        model, low, step = self.model, self.low, self.step
         prices = Prices(nu, p)
-        wanted = response_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
+        wanted = response_tokens(model, model.boxed(start), prices, _NEWTON_STEPS)
         wanted = np.where(np.isfinite(wanted), wanted, start)
 
         def is_rising(place: FloatArray) -> NDArray[np.bool_]:
@@ -103,8 +103,8 @@ class Lattice:
         self, start: FloatArray, to: FloatArray, nu: FloatArray, p: FloatArray
     ) -> FloatArray:
         """What moves are worth at prices of shape (M,), per π, shape (M, N)."""
-        instance, service = self.instance, self.instance.service
-        worth: FloatArray = instance.benefit.difference(start, to) - (
+        model, service = self.model, self.model.service
+        worth: FloatArray = model.benefit.difference(start, to) - (
             nu[:, np.newaxis] * (service.mean(to) - service.mean(start))
             + p[:, np.newaxis] * (service.second_moment(to) - service.second_moment(start))
         )
@@ -115,7 +115,7 @@ class Lattice:
     ) -> FloatArray:
         """Seconds that moves lose at the prices, shape (N,)."""
         worth = self._worth(start, to, np.full(1, mean_price), np.full(1, second_price))
-        losses: FloatArray = -self.instance.probabilities * worth[0]
+        losses: FloatArray = -self.model.probabilities * worth[0]
         return losses
 
     def _top_at(self, mean_price: float, second_price: float) -> FloatArray:
@@ -206,7 +206,7 @@ class Lattice:
             return alternatives
         top = self._top_at(mean_price, second_price)
         down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
-        mix, service = self.instance.probabilities, self.instance.service
+        mix, service = self.model.probabilities, self.model.service
         for which, lower, upper in (
             (self.has_zero, np.zeros_like(top), top),
             (is_coarse, down, top),

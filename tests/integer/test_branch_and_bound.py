@@ -478,8 +478,8 @@ def second_opinion(
     for k, row in enumerate(lists):
         points = np.tile(choices.lowest, (row.size, 1))
         points[:, k] = row
-        data = choices.evaluate(points).instance
-        values.append(instance.accuracy_value[k] * data.accuracy.value(points)[:, k])
+        data = choices.evaluate(points).model
+        values.append(instance.model.accuracy_value[k] * data.accuracy.value(points)[:, k])
         means.append(np.asarray(data.service.mean(points))[:, k])
         roots.append(np.sqrt(np.asarray(data.service.second_moment(points))[:, k]))
     benefit = cp.sum([share[k] * (values[k] @ picks[k]) for k in range(instance.size)])

@@ -59,7 +59,7 @@ def server(rate: float = 0.5, **changes: Any) -> cq.Instance:
 
 
 def at_load(load: float, **changes: Any) -> cq.Instance:
-    mean = float(server(**changes).metrics(TOKENS).mean_service_time)
+    mean = float(server(**changes).evaluate(TOKENS).mean_service_time)
     return server(load / mean, **changes)
 
 
@@ -92,7 +92,7 @@ def markovian(load: float) -> cq.Instance:
 @pytest.mark.parametrize(("load", "queries"), [(0.3, 20_000), (0.7, 40_000), (0.9, 150_000)])
 def test_intervals_cover_pollaczek_khinchine(load: float, queries: int) -> None:
     instance = at_load(load)
-    mean = float(instance.metrics(TOKENS).mean_waiting_time)
+    mean = float(instance.evaluate(TOKENS).mean_waiting_time)
     runs = [
         cq.simulate(instance, TOKENS, queries=queries, batches=25, seed=seed).mean_waiting_time
         for seed in range(400)
@@ -481,7 +481,7 @@ def test_close_to_saturation_the_start_is_still_drawn_and_the_run_called_short()
         cq.simulate(instance, TOKENS, queries=2, seed=seed).mean_waiting_time.value
         for seed in range(20)
     ]
-    mean = float(instance.metrics(TOKENS).mean_waiting_time)
+    mean = float(instance.evaluate(TOKENS).mean_waiting_time)
     # Nearly exponential there: the mean of twenty is within a factor of two but rarely.
     assert mean / 3 < np.mean(starts) < 3 * mean
     renewal = cq.simulate(instance, TOKENS, queries=1000, arrivals=2.0)
@@ -526,7 +526,7 @@ def test_a_run_of_few_absences_is_called_short(queue: cq.Vacations | cq.Setups) 
 @pytest.mark.parametrize("queue", [cq.Vacations(1.0, 2.0), cq.Setups(1.0, 5.0)], ids=repr)
 def test_the_shortest_runs_without_caution_cover(queue: cq.Vacations | cq.Setups) -> None:
     instance = often_away(queue)
-    mean = float(instance.metrics([1.0]).mean_waiting_time)
+    mean = float(instance.evaluate([1.0]).mean_waiting_time)
     queries = math.ceil(1000 * cq.simulate(instance, 1.0, queries=2).relaxation)
     runs = [cq.simulate(instance, 1.0, queries=queries, seed=seed) for seed in range(100)]
     assert not any("The run is short" in run.caution for run in runs)
@@ -548,7 +548,7 @@ def test_short_runs_have_no_bias() -> None:
         for seed in range(600)
     ]
     values = np.array([run.mean_waiting_time.value for run in runs])
-    mean = float(instance.metrics(TOKENS).mean_waiting_time)
+    mean = float(instance.evaluate(TOKENS).mean_waiting_time)
     assert abs(values.mean() - mean) < 4.0 * values.std() / math.sqrt(len(values))
 
 
@@ -694,7 +694,7 @@ def test_allocations_meet_the_same_queries() -> None:
     instance = at_load(0.7)
     other = TOKENS + np.array([1.0, -2.0, 0.5])
     comparison = cq.compare(instance, [TOKENS, other, TOKENS], queries=300_000, seed=3)
-    first, second = (instance.metrics(it) for it in (TOKENS, other))
+    first, second = (instance.evaluate(it) for it in (TOKENS, other))
     for name in ("mean_waiting_time", "mean_system_time", "mean_accuracy", "objective"):
         same, changed, again = getattr(comparison, name)
         exact = float(getattr(second, name) - getattr(first, name))
