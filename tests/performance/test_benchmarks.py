@@ -31,12 +31,12 @@ from tests.performance.timing import Spread, Subject, interleave
 from tests.tolerances import CLOSED_FORM, DIFFERENCE_QUOTIENT, ROUNDING
 
 TINY: dict[str, Callable[[int], Sequence[Row]]] = {
-    "evaluations": partial(evaluations, sizes=((6, 1, 60.0), (20, 1, 25.0))),
+    "evaluations": partial(evaluations, sizes=((6, 1, 60.0), (50, 2, 25.0))),
     "memory": partial(memory, types=1000),
-    "baselines": partial(baselines, quasi_newton_types=8, conic_types=8, small_count=1),
-    "batch": partial(batch, count=4, resolved=2),
+    "baselines": partial(baselines, quasi_newton_types=20, conic_types=20, small_count=2),
+    "batch": partial(batch, count=10, resolved=3),
     "growth": partial(growth, sizes=(10, 30)),
-    "families": partial(families, types=5),
+    "families": partial(families, types=20),
     "iterations": partial(iterations, count=5),
     "integers": partial(integers, sizes=((4, 20.0),), largest=50),
     "contraction": partial(contraction, count=3, limit=5),
