@@ -360,6 +360,7 @@ def test_a_utilization_is_right_to_its_allowance_and_hardly_less_so() -> None:
 def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
     # W is 1.7e-16 s: 1 − W is rounded down by half an ulp, and W is known to far less.
     monkeypatch.setattr(coupled, "certified_gap", lambda lagrangian: 0.0)
+    cap = cq.MaxMeanWaitingTime(1.0)
     instance = cq.Instance(
         arrival_rate=3.4e-4,
         accuracy_weight=1.0,
@@ -367,11 +368,11 @@ def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.Mon
         probabilities=[1.0],
         service=cq.AffineService(base=1e-6, per_token=1e-6),
         accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=1e-3),
-        constraints=[cq.MaxMeanWaitingTime(1.0)],
+        constraints=[cap],
     )
     rate, base = Fraction(float(instance.arrival_rate)), Fraction(1e-6)
     waiting = rate * base**2 / (2 * (1 - rate * base))
-    room = Fraction(-instance.constraints[0].excess(instance.evaluate([0.0])))
+    room = Fraction(-cap.excess(instance.evaluate([0.0])))
     assert room < 1 - waiting
     gap = coupled.lagrangian_gap(instance.evaluate([0.0]), np.ones(1))
     assert 1 - waiting <= Fraction(gap) <= 1 - waiting + Fraction(4.0 * EPSILON)

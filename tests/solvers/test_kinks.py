@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,6 @@ import cvxqueue as cq
 from cvxqueue.model import Instance
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
-from cvxqueue.solvers import kinks
 from cvxqueue.solvers.kinks import best_between
 from tests.families import LAWS, QUEUES, planted
 from tests.tolerances import EPSILON
@@ -48,25 +45,6 @@ def test_no_point_on_the_way_is_better(queue: str, law: str, curve: str) -> None
             other = instance.evaluate(start.tokens + share * (to - start.tokens))
             noise = 64.0 * EPSILON * float(best.scale / best.idle)
             assert float(other.objective) <= float(best.objective) + noise
-
-
-def test_the_search_ends_where_one_rounding_of_the_tokens_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Whatever is left of the gradient counts.
-    monkeypatch.setattr(kinks, "_NOTHING", -1.0)
-    looks, slope = [0], kinks._Way.slope
-
-    def counted(*arguments: Any) -> Any:
-        looks[0] += 1
-        return slope(*arguments)
-
-    monkeypatch.setattr(kinks._Way, "slope", counted)
-    instance = instance_of("FIFO", "affine", "points", 3)
-    start = instance.evaluate(np.array(instance.lower))
-    with np.errstate(all="ignore"):
-        best_between(start, prices_below(instance, 0.7), _STEPS)
-    assert 10 < looks[0] <= 60
 
 
 def test_a_point_that_is_wanted_stays() -> None:
