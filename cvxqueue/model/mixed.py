@@ -62,12 +62,11 @@ class MixedAccuracy(LawData):
         order = np.argsort(firsts)
         kinds = [given[position] for position in order]
         places = np.argsort(order)[named]
-        object.__setattr__(self, "which", frozen(places))
         spread = tuple(
             _spread(f"accuracy.curves[{order[position]}]", curve, places == position)
             for position, curve in enumerate(kinds)
         )
-        object.__setattr__(self, "curves", spread)
+        vars(self).update(which=frozen(places), curves=spread)
         counts = {curve.shape[0] for curve in spread if len(curve.shape) > 1}
         if len(counts) > 1:
             raise InvalidInputError(

@@ -18,6 +18,7 @@ from cvxqueue.model.queue import Prices
 from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["SETTLED", "PriceResponse", "price_response", "response_tokens"]
 
@@ -29,7 +30,7 @@ SETTLED = 0.1
 _RESTING = 0.03
 # Affine times take one; the exponential cost of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
-_LAST_BITS = 4.0 * float(np.finfo(np.float64).eps)
+_LAST_BITS = 4.0 * EPSILON
 
 
 class PriceResponse(NamedTuple):

@@ -174,27 +174,24 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(entry) for entry in value)
 
 
-def common_arrays(**values: ArrayLike) -> list[FloatArray]:
-    """Return arrays of data by type in their common shape: (), (N,), or (B, N) for a batch.
+def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:
+    """Return data by type in their common shape: (), (N,), or (B, N) for a batch.
 
     Raises
     ------
     InvalidInputError
         If one is not what `float_array` takes, or if two have different lengths.
     """
-    arrays = {
-        name.replace("__", "."): float_array(name.replace("__", "."), value, axes=2)
-        for name, value in values.items()
-    }
+    arrays = {name: float_array(f"{part}.{name}", value, axes=2) for name, value in values.items()}
     for axis, what in ((-1, "all types"), (-2, "all instances")):
         lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
         if len(set(lengths.values())) > 1:
             listing: list[str | Entry] = []
             for name, size in lengths.items():
-                listing += [", " if listing else "", Entry(name), f" has {size}"]
+                listing += [", " if listing else "", Entry(f"{part}.{name}"), f" has {size}"]
             raise InvalidInputError(f"the lists must have one length for {what}: ", *listing)
     shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    return [
-        array if array.shape == shape else read_only(np.broadcast_to(array, shape))
-        for array in arrays.values()
-    ]
+    return {
+        name: array if array.shape == shape else read_only(np.broadcast_to(array, shape))
+        for name, array in arrays.items()
+    }
