@@ -13,18 +13,18 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["best_between"]
 
 # A gain of less, in units of the scale, no certificate can tell from rounding.
-_NOTHING = 1e-15
-_ONE_ROUNDING = float(np.finfo(np.float64).eps)
+_NO_GAIN = 1e-15
 # One in three halves what is left of the way.
 _TRIALS = 160
 # Slopes of pieces that are this close may be of one.
 _SAME_SLOPE = 1e-9
 # What the certificate lets a marginal cost be off by, over the idle fraction.
-_UNSURE = 64.0 * float(np.finfo(np.float64).eps)
+_UNSURE = 64.0 * EPSILON
 
 
 def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluation:
@@ -46,7 +46,7 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
     way = _Way(point, prices, most_steps)
     if not way.which.size:
         return point
-    nothing, idle = _NOTHING * point.scale, point.idle
+    nothing, idle = _NO_GAIN * point.scale, point.idle
     share, least, most = np.zeros_like(idle), np.zeros_like(idle), np.ones_like(idle)
     best, best_left = share, np.full_like(idle, np.inf)
     rise = fall = np.full_like(idle, np.nan)
@@ -59,7 +59,7 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
         least, rise = np.where(rises, share, least), np.where(rises, slope, rise)
         most, fall = np.where(rises, most, share), np.where(rises, fall, slope)
         width = most - least
-        is_found = is_found | (left <= nothing) | (width * way.length <= _ONE_ROUNDING)
+        is_found = is_found | (left <= nothing) | (width * way.length <= EPSILON)
         if is_found.all():
             break
         # The other end; then by turns where the chord of the slope is zero, somewhat beyond, since
