@@ -90,7 +90,7 @@ class SaturatingExponential(SaturatingCurve):
         return rounding
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 
@@ -99,7 +99,7 @@ class SaturatingExponential(SaturatingCurve):
         """
         # The logarithms in a response are at most some tens, and as many roundings.
         shift = (16.0 * error) * (1.0 / self.rate + response)
-        is_near = np.abs(wanted - response) <= shift
+        is_near = np.abs(unclipped - response) <= shift
         loss: FloatArray = np.square(shift)
         loss *= self.rate
         loss *= is_near

@@ -160,10 +160,10 @@ class MixedAccuracy(LawData):
         return self._gathered("inverse_slope_rounding", tokens)
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens."""
-        return self._gathered("response_loss", slope, wanted, response, error)
+        return self._gathered("response_loss", slope, unclipped, response, error)
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest ``|p″|`` on [lower, upper]; infinite where a kink is inside."""

@@ -251,13 +251,13 @@ class PiecewiseLinear(LawData):
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
-        wanted = np.asarray(accuracy, dtype=np.float64)
-        tokens = np.zeros(np.broadcast_shapes(wanted.shape, self.shape))
+        target = np.asarray(accuracy, dtype=np.float64)
+        tokens = np.zeros(np.broadcast_shapes(target.shape, self.shape))
         for (start, end, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
-            is_on = (wanted > value) & (slope > 0.0)
-            reached = start + (wanted - value) / np.where(is_on, slope, 1.0)
+            is_on = (target > value) & (slope > 0.0)
+            reached = start + (target - value) / np.where(is_on, slope, 1.0)
             tokens = np.where(is_on, np.minimum(reached, end), tokens)
-        return np.where(wanted > self.ceiling, np.inf, tokens)
+        return np.where(target > self.ceiling, np.inf, tokens)
 
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
         """Most tokens v that maximise p(v) − slope · v, for a slope > 0: a corner, or −1.
@@ -282,7 +282,7 @@ class PiecewiseLinear(LawData):
         return _ZERO
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 

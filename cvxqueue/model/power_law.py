@@ -87,7 +87,7 @@ class _PowerCurve(SaturatingCurve):
         return rounding
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 
@@ -100,7 +100,7 @@ class _PowerCurve(SaturatingCurve):
         # The logarithms in a response are at most some tens, and as many roundings; the power
         # that undoes them magnifies its own rounding by 1 + l/scale.
         shift = 16.0 * error * (sensitivity + scale + response)
-        is_near = np.abs(wanted - response) <= shift
+        is_near = np.abs(unclipped - response) <= shift
         # (1 − z)^(−exponent−2) ≤ 2 for the relative shift z, where z · (exponent + 2) ≤ 1/2.
         is_small = shift * (exponent + 2.0) <= 0.5 * (scale + response)
         loss: FloatArray = np.where(

@@ -100,9 +100,9 @@ class SaturatingCurve(LawData, ABC):
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
-        wanted = np.asarray(accuracy, dtype=np.float64)
+        target = np.asarray(accuracy, dtype=np.float64)
         # What the subtraction lost counts where little of the gain remains.
-        rise, lost = two_sum(wanted, -self.floor)
+        rise, lost = two_sum(target, -self.floor)
         remaining = (self.gain - rise) - lost
         share = rise / self.gain
         exponent = np.where(

@@ -36,7 +36,7 @@ ROUNDING_OF_ONE = 1e-12
 _LEAST, _MOST = 1e-30, 1e30
 
 
-def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
+def number_array(name: str, value: ArrayLike, allowed: str) -> NDArray[Any]:
     """Return whole or real numbers as the array that they are, or raise an error that names it.
 
     Parameters
@@ -45,7 +45,7 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         Name of the argument, for messages.
     value : array_like
         The data, of any shape, finite or not.
-    wanted : str
+    allowed : str
         What is allowed, for messages.
     """
     if isinstance(value, np.ma.MaskedArray):
@@ -56,10 +56,10 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         raw = np.asarray(value)
     except ValueError:
         raise InvalidInputError(
-            Entry(name), f" must be {wanted}, got a ragged list: {shown(value)}"
+            Entry(name), f" must be {allowed}, got a ragged list: {shown(value)}"
         ) from None
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(Entry(name), f" must be {wanted}, got {shown(value)}")
+        raise InvalidInputError(Entry(name), f" must be {allowed}, got {shown(value)}")
     return raw
 
 
@@ -89,9 +89,9 @@ def float_array(
     numbers = "a number or a flat list of numbers" if axes else "one number"
     raw = number_array(name, value, numbers)
     if raw.ndim > axes:
-        wanted = numbers if axes <= 1 else f"of at most {axes} axes"
+        allowed = numbers if axes <= 1 else f"of at most {axes} axes"
         got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
-        raise InvalidInputError(Entry(name), f" must be {wanted}, got {got}")
+        raise InvalidInputError(Entry(name), f" must be {allowed}, got {got}")
     if raw.size == 0:
         raise InvalidInputError(Entry(name), " must have at least one entry, got an empty list")
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
