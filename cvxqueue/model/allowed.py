@@ -16,10 +16,9 @@ _MIX_TOLERANCE = 1e-9
 
 
 def require_allowed(
-    *,
     arrival_rate: Numbers,
-    accuracy_weight: Numbers,
     probabilities: FloatArray,
+    accuracy_weight: Numbers,
     importance: FloatArray,
     lower: FloatArray,
     upper: FloatArray,
