@@ -8,8 +8,8 @@ from cvxqueue.fitting.goodness import Goodness
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
-from cvxqueue.simulation.parameter import FittedParameter
-from cvxqueue.simulation.poisson import PoissonTest
+from cvxqueue.statistics.estimate import FittedParameter
+from cvxqueue.statistics.poisson import PoissonTest
 
 __all__ = [
     "Answers",

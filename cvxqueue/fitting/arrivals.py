@@ -13,12 +13,10 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.simulation.estimate import wilson
-from cvxqueue.simulation.parameter import FittedParameter
-from cvxqueue.simulation.poisson import (
+from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
+from cvxqueue.statistics.poisson import (
     Observed,
     PoissonTest,
-    normal_quantile,
     observe,
     poisson_test,
 )

@@ -23,7 +23,7 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.simulation.parameter import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 
 __all__ = ["CurveFit", "fit_curve"]
 

@@ -21,7 +21,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.model import Instance
 from cvxqueue.model.queue import Queue
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.simulation.parameter import require_confidence
+from cvxqueue.statistics.estimate import require_confidence
 
 __all__ = ["Fit", "fit"]
 

@@ -11,7 +11,7 @@ from cvxqueue.fitting.likelihood import Counts, Peak
 from cvxqueue.fitting.precision import free_directions
 from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.parameter import FittedParameter
+from cvxqueue.statistics.estimate import FittedParameter
 
 __all__ = ["Goodness", "curve_warnings", "goodness_of"]
 

@@ -12,7 +12,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
 
 __all__ = ["Answers", "Requests", "Source"]
 

@@ -17,7 +17,7 @@ from cvxqueue.json_values import json_values
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.simulation.parameter import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 

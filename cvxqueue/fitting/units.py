@@ -9,8 +9,8 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.shown import shown
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
-from cvxqueue.simulation.time_units import date_unit, require_dates, units_between
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
+from cvxqueue.statistics.time_units import date_unit, require_dates, units_between
 
 __all__ = [
     "UNITS",

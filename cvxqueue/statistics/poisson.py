@@ -14,15 +14,18 @@ from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.simulation.estimate import estimate_of, spread_of
-from cvxqueue.simulation.parameter import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import (
+    FittedParameter,
+    estimate_of,
+    require_confidence,
+    spread_of,
+)
 
 __all__ = [
     "FEWEST_ARRIVALS",
     "Observed",
     "PoissonTest",
     "exponential_p_value",
-    "normal_quantile",
     "observe",
     "poisson_test",
 ]
@@ -329,10 +332,3 @@ def _scv(gaps: FloatArray, confidence: float) -> FittedParameter:
     low, high = estimate_of(1.0, error, degrees, confidence).interval
     ends = (scv / high, scv / low if low > 0.0 else math.inf)
     return FittedParameter(scv, error * scv, ends, confidence)
-
-
-def normal_quantile(confidence: float) -> float:
-    """Return how many standard deviations on each side hold so much of a normal variable."""
-    from scipy.special import ndtri
-
-    return float(ndtri((1.0 + confidence) / 2.0))
