@@ -5,8 +5,8 @@ from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
 from cvxqueue.fitting.fit import Fit, fit
 from cvxqueue.fitting.goodness import Goodness
+from cvxqueue.fitting.measurements import Answers, Requests, Source
 from cvxqueue.fitting.readers import read_answers, read_requests
-from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
 from cvxqueue.statistics.estimate import FittedParameter
 from cvxqueue.statistics.poisson import PoissonTest

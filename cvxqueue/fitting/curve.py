@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
 from cvxqueue.fitting.likelihood import Counts
-from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
+from cvxqueue.fitting.measurements import NEEDS_TOTAL, one_answer_each, right_answers
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts
@@ -197,7 +197,7 @@ def _counts(
     if correct is not None:
         right = np.atleast_1d(right_answers("correct", correct))
         require("correct", right, right >= 0, "must be ≥ 0")
-        total = total_of_marks(right) if total is None else total
+        total = one_answer_each(right) if total is None else total
         if total is None:
             raise InvalidInputError(NEEDS_TOTAL)
     is_counted = total is not None

@@ -11,9 +11,8 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import fit_arrivals
-from cvxqueue.fitting.memory import requests_from
+from cvxqueue.fitting.measurements import Requests, requests_from
 from cvxqueue.fitting.readers import read_requests
-from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
@@ -235,7 +234,7 @@ def _arrivals(requests: Requests) -> Finding:
     subject = "Poisson arrivals"
     if requests.arrivals is None:
         return Finding(subject, None, "It needs arrival times.", {})
-    if reason := requests.source.sends:
+    if reason := requests.source.not_arrivals:
         return Finding(subject, None, f"{reason[0].upper()}{reason[1:]}.", {})
     try:
         found = fit_arrivals(requests.arrivals)

@@ -13,9 +13,14 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import assemble
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.memory import answers_from, requests_from
+from cvxqueue.fitting.measurements import (
+    Answers,
+    Requests,
+    Source,
+    answers_from,
+    requests_from,
+)
 from cvxqueue.fitting.readers import read_answers, read_requests
-from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.model import Instance

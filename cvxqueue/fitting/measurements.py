@@ -1,22 +1,39 @@
-"""What was measured, as arrays: requests and answers, and the file that they come from."""
+"""What was measured, as arrays: requests and answers, from a file or in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.fields import ANSWER_FIELDS, REQUEST_FIELDS, Field, require_field
+from cvxqueue.fitting.units import since_first
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.array_data import ReadOnlyArrays
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.shown import shown
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
 
-__all__ = ["Answers", "Requests", "Source"]
+__all__ = [
+    "NEEDS_TOTAL",
+    "Answers",
+    "Requests",
+    "Source",
+    "answers_from",
+    "one_answer_each",
+    "requests_from",
+    "right_answers",
+]
 
-
+NEEDS_TOTAL = (
+    "correct needs total, the number of answers, unless each row is one answer that is right (1) "
+    "or wrong (0)"
+)
 # Times are printed to some digits; an overlap below this part of a service time is none.
 _ROUNDING_OF_CLOCKS = 0.01
 # The logs of three servers one after the other have a third.
@@ -43,7 +60,7 @@ class Source:
         Requests left out because they failed.
     selection : str
         The rows that were asked for; empty for all.
-    sends : str
+    not_arrivals : str
         Why the start times are a client's own, and no arrivals; empty where they are.
     """
 
@@ -54,7 +71,7 @@ class Source:
     first_malformed: str = ""
     failed: int = 0
     selection: str = ""
-    sends: str = ""
+    not_arrivals: str = ""
 
     @property
     def sentence(self) -> str:
@@ -119,8 +136,8 @@ class Requests(ReadOnlyArrays):
         InvalidInputError
             If it was not measured, or the start times are no arrivals.
         """
-        if name == "arrivals" and self.source.sends:
-            raise InvalidInputError(f"{self.source.name}: {self.source.sends}")
+        if name == "arrivals" and self.source.not_arrivals:
+            raise InvalidInputError(f"{self.source.name}: {self.source.not_arrivals}")
         value: FloatArray | None = getattr(self, name)
         if value is None:
             raise InvalidInputError(f"the requests of {self.source.name} have no {name}")
@@ -176,15 +193,12 @@ class Requests(ReadOnlyArrays):
     def of_type(self, name: str) -> Self:
         """Return the requests of one type."""
         chosen = np.array([kind == name for kind in self.types or ()], dtype=bool)
-        fields = {
-            field: None if value is None else value[chosen]
-            for field in _ARRAYS
-            for value in (getattr(self, field),)
+        arrays = {
+            field: value[chosen]
+            for field, value in vars(self).items()
+            if isinstance(value, np.ndarray)
         }
-        return type(self)(source=self.source, types=(name,) * int(chosen.sum()), **fields)
-
-
-_ARRAYS = ("tokens", "seconds", "arrivals", "prompt_tokens", "budgets", "concurrency")
+        return type(self)(source=self.source, types=(name,) * int(chosen.sum()), **arrays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,3 +230,96 @@ class Answers(ReadOnlyArrays):
         chosen: NDArray[np.bool_] = np.array([kind == name for kind in self.types or ()])
         total = None if self.total is None else self.total[chosen]
         return self.tokens[chosen], self.accuracy[chosen], total
+
+
+def requests_from(given: Mapping[str, Any], argument: str, needs: tuple[str, ...]) -> Requests:
+    """Return requests from columns in memory, by the names of the fields.
+
+    Raises
+    ------
+    InvalidInputError
+        If a field is unknown or missing, or a column holds what is not allowed.
+    """
+    arrays, types, source = _columns(given, argument, REQUEST_FIELDS, needs)
+    if "arrivals" in arrays:
+        arrays["arrivals"] = since_first(argument, arrays["arrivals"])
+    return Requests(source=source, types=types, **arrays)
+
+
+def answers_from(given: Mapping[str, Any]) -> Answers:
+    """Return answers from columns in memory, by the names of the fields.
+
+    Raises
+    ------
+    InvalidInputError
+        If a field is unknown or missing, or a column holds what is not allowed.
+    """
+    arrays, types, source = _columns(given, "accuracy", ANSWER_FIELDS, ("tokens",))
+    total, share = arrays.get("total"), arrays.get("accuracy")
+    if share is None:
+        correct = arrays["correct"]
+        total = one_answer_each(correct) if total is None else total
+        if total is None:
+            raise InvalidInputError(f"accuracy: {NEEDS_TOTAL}")
+        require("accuracy: correct", correct, correct <= total, "must be at most total")
+        share = read_only(correct / total)
+    return Answers(source, arrays["tokens"], share, total, types)
+
+
+def right_answers(name: str, given: Any) -> FloatArray:
+    """Return right answers as an array of numbers; true is one, false is none."""
+    if isinstance(given, list | tuple):
+        if all(isinstance(answer, bool | np.bool_) for answer in given):
+            given = [float(answer) for answer in given]
+    elif isinstance(given, np.ndarray) and given.dtype == np.bool_:
+        # A mask stays, for the check of numbers to refuse.
+        given = given.astype(np.float64)
+    return float_array(name, given)
+
+
+def one_answer_each(correct: FloatArray) -> FloatArray | None:
+    """Return one answer for each row; ``None`` where a row has other right answers than 1 or 0."""
+    if np.any((correct != 0.0) & (correct != 1.0)):
+        return None
+    return read_only(np.ones(correct.shape))
+
+
+def _columns(
+    given: Mapping[str, Any], argument: str, fields: Mapping[str, Field], needs: tuple[str, ...]
+) -> tuple[dict[str, FloatArray], tuple[str, ...] | None, Source]:
+    """Arrays of one length, in which a single number stands for all rows; and the types."""
+    for name in given:
+        require_field(argument, name, fields)
+    for name in needs:
+        if name not in given:
+            raise InvalidInputError(f"{argument}: {name} is missing; given: {', '.join(given)}")
+    if "correct" in fields and ("correct" in given) == ("accuracy" in given):
+        raise InvalidInputError(f"{argument}: give correct or accuracy, and not both")
+    types = None if given.get("types") is None else _names(given["types"], argument)
+    arrays = {}
+    for name, value in given.items():
+        if name != "types":
+            read = right_answers if name == "correct" else float_array
+            arrays[name] = read(f"{argument}: {name}", value)
+    lengths = {array.size for array in arrays.values() if array.ndim} or {1}
+    lengths |= set() if types is None else {len(types)}
+    if len(lengths) > 1:
+        raise InvalidInputError(
+            f"{argument}: the columns must be of one length, got "
+            f"{', '.join(str(length) for length in sorted(lengths))}"
+        )
+    rows = lengths.pop()
+    for name, array in arrays.items():
+        allowed = fields[name].allows(array)
+        require(f"{argument}: {name}", array, allowed, f"must be {fields[name].allowed}")
+        arrays[name] = read_only(np.broadcast_to(array, (rows,)))
+    return arrays, types, Source(name="data in memory", format=argument, rows=rows)
+
+
+def _names(types: Any, argument: str) -> tuple[str, ...]:
+    if isinstance(types, str) or not isinstance(types, Iterable):
+        raise InvalidInputError(f"{argument}: types must be a list of names, got {shown(types)}")
+    names = tuple(types)
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise InvalidInputError(f"{argument}: types must be names, none of them empty")
+    return names

@@ -1,4 +1,4 @@
-"""Columns of measurements: what they are called, what they may hold, and their units."""
+"""What may be measured: the usual names of its columns, what they may hold, and their units."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.units import UNITS, plain_name, spaced_name, stated_unit
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
+from cvxqueue.statistics.time_units import SECONDS_IN
 from cvxqueue.suggest import nearest
 
 __all__ = [
@@ -22,21 +23,24 @@ __all__ = [
     "Field",
     "clock_of",
     "find_columns",
+    "require_field",
 ]
 
-# What tells a time.
 NUMBER = "a number"
+"""What tells a time, where it is no date."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
-_TRUTH = {"true": 1.0, "false": 0.0}
+_TRUTH = {"true": "1", "false": "0"}
+
+_Numbers = TypeVar("_Numbers", float, FloatArray)
 
 
 @dataclass(frozen=True)
 class Field:
-    """Something that was measured."""
+    """Something that is measured: its usual names, and the numbers that it may be."""
 
     meaning: str
     names: tuple[str, ...]
-    allowed: str = ""
+    allowed: str = "finite"
     low: float = -math.inf
     high: float = math.inf
     is_open: bool = False
@@ -47,6 +51,12 @@ class Field:
     def is_moment(self) -> bool:
         """Whether it is a time since some beginning, and not one that something took."""
         return self.is_time and math.isinf(self.low)
+
+    def allows(self, values: _Numbers) -> Any:
+        """Whether numbers are within the ends of what is allowed."""
+        return ((self.low < values) if self.is_open else (self.low <= values)) & (
+            values <= self.high
+        )
 
     def parse(self, cell: Any, scale: float = 1.0) -> float | str:
         """Return the value of a cell, numbers multiplied by `scale`; a date has a unit of its own.
@@ -62,27 +72,32 @@ class Field:
                 raise ValueError("is empty")
             return text
         value = _number(cell, scale, is_moment=self.is_moment)
-        is_inside = self.low < value if self.is_open else self.low <= value
-        if not math.isfinite(value) or not is_inside or value > self.high:
-            raise ValueError(f"= {shown(cell)} must be {self.allowed or 'finite'}")
+        if not math.isfinite(value) or not self.allows(value):
+            raise ValueError(f"= {shown(cell)} must be {self.allowed}")
         return value
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column that holds a field; its numbers are multiplied by `scale`."""
+    """A column that holds a field; `scale` is the seconds in the unit that its name states."""
 
     name: str
     field: Field
-    scale: float = 1.0
-    has_unit: bool = False
-    """Whether its name ends in a unit of time, or the name that was given does."""
+    unit: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """What its numbers are multiplied by."""
+        return 1.0 if self.unit is None else self.unit
+
+    def is_empty(self, cells: Mapping[str, Any]) -> bool:
+        """Whether a row has nothing in it."""
+        cell = cells.get(self.name)
+        return cell is None or not str(cell).strip()
 
 
 _TYPE = Field(
-    "task type",
-    ("type", "task", "task_type", "category", "dataset", "benchmark"),
-    is_text=True,
+    "task type", ("type", "task", "task_type", "category", "dataset", "benchmark"), is_text=True
 )
 _TOKENS = (
     "tokens",
@@ -160,10 +175,14 @@ ANSWER_FIELDS = {
 }
 
 
+def require_field(where: str, name: str, fields: Mapping[str, Field]) -> None:
+    """Raise where a name is that of no field."""
+    if name not in fields:
+        raise InvalidInputError(f"{where}: {shown(name)} is no field: {nearest(name, fields)}")
+
+
 def find_columns(
-    fields: Mapping[str, Field],
-    present: Iterable[str],
-    given: Mapping[str, str] | None,
+    fields: Mapping[str, Field], present: Iterable[str], given: Mapping[str, str]
 ) -> dict[str, Column]:
     """Return the columns of the fields, by the names that were given and else by the usual ones.
 
@@ -178,36 +197,44 @@ def find_columns(
     """
     columns = list(present)
     chosen = {}
-    for name, column in (given or {}).items():
-        if name not in fields:
-            raise InvalidInputError(f"columns: {shown(name)} is no field: {nearest(name, fields)}")
+    for name, column in given.items():
+        require_field("columns", name, fields)
         bare, _, ending = str(column).rpartition("_")
         if column in columns:
             chosen[name] = _column(column, fields[name])
-        elif fields[name].is_time and f"_{ending}" in UNITS and bare in columns:
-            chosen[name] = Column(bare, fields[name], UNITS[f"_{ending}"], has_unit=True)
+        elif fields[name].is_time and ending in SECONDS_IN and bare in columns:
+            chosen[name] = Column(bare, fields[name], SECONDS_IN[ending])
         else:
             raise InvalidInputError(
                 f"columns: there is no column {shown(column)} for {name}: "
                 f"{nearest(column, columns)}"
             )
     usual = {
-        spell(column): column for spell in (spaced_name, plain_name) for column in reversed(columns)
+        spell(column): column for spell in (_by_capitals, _plain) for column in reversed(columns)
     }
     for name, field in fields.items():
-        if name in chosen:
-            continue
-        endings = ("", *UNITS) if field.is_time else ("",)
+        endings = ("", *(f"_{unit}" for unit in SECONDS_IN)) if field.is_time else ("",)
         known = (key + end for key in field.names for end in endings)
-        for column in (usual[key] for key in known if key in usual):
-            chosen[name] = _column(column, field)
-            break
+        found = next((usual[key] for key in known if key in usual), None)
+        if name not in chosen and found is not None:
+            chosen[name] = _column(found, field)
     return chosen
 
 
 def _column(column: str, field: Field) -> Column:
-    unit = stated_unit(column) if field.is_time else None
-    return Column(column, field, 1.0 if unit is None else unit, has_unit=unit is not None)
+    """Column with the unit that its name is or ends in."""
+    unit = SECONDS_IN.get(_by_capitals(column).rpartition("_")[2]) if field.is_time else None
+    return Column(column, field, unit)
+
+
+def _plain(column: str) -> str:
+    """Name in lower case, its unit as a suffix: ``Latency (ms)`` → latency_ms."""
+    return re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
+
+
+def _by_capitals(column: str) -> str:
+    """The same, words told apart by their capitals too: ``latencyMs`` → latency_ms."""
+    return _plain(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column))
 
 
 def clock_of(cell: Any) -> str:
@@ -221,37 +248,27 @@ def clock_of(cell: Any) -> str:
 
 
 def _number(cell: Any, scale: float, *, is_moment: bool) -> float:
-    if isinstance(cell, bool):
-        return scale * float(cell)
+    """Number in a cell; seconds of a date and time, which without a time zone is in UTC."""
     if isinstance(cell, int | float):
         try:
             return scale * float(cell)
         except OverflowError:
             return math.inf
-    text = str(cell).strip()
-    if not text or cell is None:
+    text = "" if cell is None else str(cell).strip()
+    if not text:
         raise ValueError("is empty")
-    if text.lower() in _TRUTH:
-        return scale * _TRUTH[text.lower()]
     try:
         # Python would read 1_000 as a number; other programs do not.
-        return math.nan if "_" in text else scale * float(text)
+        return math.nan if "_" in text else scale * float(_TRUTH.get(text.lower(), text))
     except ValueError:
         pass
     hint = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(text) else ""
     if not is_moment:
         raise ValueError(f"= {shown(text)} is not a number{hint}")
     try:
-        return _moment(text)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except ValueError as error:
         raise ValueError(
             f"= {shown(text)} is neither a number nor a date and time{hint}"
         ) from error
-
-
-def _moment(text: str) -> float:
-    """Seconds of a date and time; without a time zone it is taken for UTC."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp()
