@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
 from cvxqueue.statistics.poisson import (
@@ -25,7 +25,7 @@ __all__ = ["ArrivalFit", "fit_arrivals"]
 
 
 @dataclass(frozen=True)
-class ArrivalFit:
+class ArrivalFit(JsonRecord):
     """Arrival rate and mix of a trace.
 
     Attributes
@@ -51,17 +51,6 @@ class ArrivalFit:
     duration: float
     poisson: PoissonTest
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; ``None`` for what is not finite."""
-        return {
-            "rate": self.rate.to_dict(),
-            "mix": {name: share.to_dict() for name, share in self.mix.items()},
-            "arrivals": self.arrivals,
-            "duration": self.duration,
-            "poisson": self.poisson.to_dict(),
-            "warnings": list(self.warnings),
-        }
 
 
 def fit_arrivals(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +16,7 @@ from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
@@ -35,7 +34,7 @@ _MOST_ANSWERS = 2.0**53
 
 
 @dataclass(frozen=True, eq=False)
-class CurveFit(ReadOnlyArrays):
+class CurveFit(JsonRecord, ReadOnlyArrays):
     """A saturating curve p(l) = floor + gain (1 − exp(−rate l)) fitted to answers.
 
     Attributes
@@ -65,6 +64,8 @@ class CurveFit(ReadOnlyArrays):
     method: str
     warnings: tuple[str, ...]
 
+    _properties = ("residuals",)
+
     @property
     def residuals(self) -> FloatArray:
         """Accuracy seen minus that of the curve, by level."""
@@ -75,29 +76,6 @@ class CurveFit(ReadOnlyArrays):
         """The fitted curve, of one type."""
         return SaturatingExponential(
             floor=self.floor.value, gain=self.gain.value, rate=self.rate.value
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "floor": self.floor.to_dict(),
-                "gain": self.gain.to_dict(),
-                "rate": self.rate.to_dict(),
-                "goodness": {
-                    "deviance": self.goodness.deviance,
-                    "degrees_of_freedom": self.goodness.degrees_of_freedom,
-                    "p_value": self.goodness.p_value,
-                    "verdict": self.goodness.verdict,
-                },
-                "tokens": self.tokens.tolist(),
-                "observed": self.observed.tolist(),
-                "fitted": self.fitted.tolist(),
-                "residuals": self.residuals.tolist(),
-                "answers": self.answers,
-                "method": self.method,
-                "warnings": list(self.warnings),
-            }
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from cvxqueue.fitting.likelihood import Counts, Peak
 from cvxqueue.fitting.precision import free_directions
 from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import FittedParameter
 
@@ -24,7 +25,7 @@ _STRAIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Goodness:
+class Goodness(JsonRecord):
     """How far the data are from the model, against the model that fits every level exactly.
 
     Attributes
@@ -40,6 +41,8 @@ class Goodness:
     deviance: float
     degrees_of_freedom: int
     p_value: float
+
+    _properties = ("verdict",)
 
     @property
     def verdict(self) -> str:

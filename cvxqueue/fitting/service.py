@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +12,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
@@ -40,7 +39,7 @@ _FEW_ROWS = 10
 
 
 @dataclass(frozen=True)
-class Linearity:
+class Linearity(JsonRecord):
     """Whether a bend improves on the line.
 
     Attributes
@@ -54,6 +53,8 @@ class Linearity:
     bend: float
     p_value: float
 
+    _properties = ("holds",)
+
     @property
     def holds(self) -> bool | None:
         """Whether the line will do; ``None`` where the data cannot say."""
@@ -63,7 +64,7 @@ class Linearity:
 
 
 @dataclass(frozen=True, eq=False)
-class ServiceFit(ReadOnlyArrays):
+class ServiceFit(JsonRecord, ReadOnlyArrays):
     """A line t = base + per_token · tokens fitted to service times.
 
     Attributes
@@ -97,26 +98,6 @@ class ServiceFit(ReadOnlyArrays):
     linearity: Linearity
     method: str
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "base": self.base.to_dict(),
-                "per_token": self.per_token.to_dict(),
-                "rows": self.rows,
-                "residual_scale": self.residual_scale,
-                "largest_residual": self.largest_residual,
-                "r_squared": self.r_squared,
-                "linearity": {
-                    "bend": self.linearity.bend,
-                    "p_value": self.linearity.p_value,
-                    "holds": self.linearity.holds,
-                },
-                "method": self.method,
-                "warnings": list(self.warnings),
-            }
-        )
 
 
 def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> ServiceFit:

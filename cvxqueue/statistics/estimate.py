@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord, json_values
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
@@ -105,7 +105,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class FittedParameter:
+class FittedParameter(JsonRecord):
     """A number estimated from data.
 
     Attributes
@@ -128,17 +128,6 @@ class FittedParameter:
     def __str__(self) -> str:
         low, high = self.interval
         return f"{self.value:.4g} [{low:.4g}, {high:.4g}]"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; what is not finite becomes ``None``."""
-        return json_values(
-            {
-                "value": self.value,
-                "standard_error": self.standard_error,
-                "interval": list(self.interval),
-                "confidence": self.confidence,
-            }
-        )
 
 
 def require_confidence(confidence: float) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.statistics.estimate import (
@@ -82,7 +82,7 @@ class Observed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PoissonTest:
+class PoissonTest(JsonRecord):
     """Whether arrivals are Poisson, by their gaps and by their counts.
 
     Attributes
@@ -113,6 +113,8 @@ class PoissonTest:
     windows: int
     window: float
     count_p_value: float
+
+    _properties = ("p_value", "is_rejected", "caution", "sentence")
 
     @property
     def p_value(self) -> float:
@@ -157,24 +159,6 @@ class PoissonTest:
         return (
             f"Poisson arrivals are rejected by their {' and their '.join(ways)} ({p}): {scv}, "
             f"and {counts}"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "is_rejected": self.is_rejected,
-                "p_value": self.p_value,
-                "gap_statistic": self.gap_statistic,
-                "gap_p_value": self.gap_p_value,
-                "gap_scv": self.gap_scv.to_dict(),
-                "caution": self.caution,
-                "dispersion": self.dispersion,
-                "windows": self.windows,
-                "window": self.window,
-                "count_p_value": self.count_p_value,
-                "sentence": self.sentence,
-            }
         )
 
 
