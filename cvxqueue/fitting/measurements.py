@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.fields import ANSWER_FIELDS, REQUEST_FIELDS, Field, require_field
@@ -99,8 +98,31 @@ class Source:
         return tuple(found)
 
 
+class _Rows(ReadOnlyArrays):
+    """Base of arrays of rows, some of which name the type of each."""
+
+    types: tuple[str, ...] | None
+
+    def by_type(self) -> dict[str, Self]:
+        """Return the rows of each type, in order of appearance; under "" where none is named."""
+        if self.types is None:
+            return {"": self}
+        fields = self._fields()
+        parts = {}
+        for name in dict.fromkeys(self.types):
+            chosen = np.array([kind == name for kind in self.types])
+            arrays = {
+                field: value[chosen]
+                for field, value in fields.items()
+                if isinstance(value, np.ndarray)
+            }
+            names = (name,) * int(chosen.sum())
+            parts[name] = type(self)(**{**fields, **arrays, "types": names})
+        return parts
+
+
 @dataclass(frozen=True, eq=False)
-class Requests(ReadOnlyArrays):
+class Requests(_Rows):
     """Requests to a server, one a row; what was not measured is ``None``.
 
     Attributes
@@ -190,19 +212,9 @@ class Requests(ReadOnlyArrays):
             "times include waiting or sharing; use measurements at concurrency 1",
         )
 
-    def of_type(self, name: str) -> Self:
-        """Return the requests of one type."""
-        chosen = np.array([kind == name for kind in self.types or ()], dtype=bool)
-        arrays = {
-            field: value[chosen]
-            for field, value in vars(self).items()
-            if isinstance(value, np.ndarray)
-        }
-        return type(self)(source=self.source, types=(name,) * int(chosen.sum()), **arrays)
-
 
 @dataclass(frozen=True, eq=False)
-class Answers(ReadOnlyArrays):
+class Answers(_Rows):
     """Answers that were right or wrong, counted by tokens and type.
 
     Attributes
@@ -224,12 +236,6 @@ class Answers(ReadOnlyArrays):
     accuracy: FloatArray
     total: FloatArray | None = None
     types: tuple[str, ...] | None = None
-
-    def of_type(self, name: str) -> tuple[FloatArray, FloatArray, FloatArray | None]:
-        """Return tokens, accuracy and total of one type."""
-        chosen: NDArray[np.bool_] = np.array([kind == name for kind in self.types or ()])
-        total = None if self.total is None else self.total[chosen]
-        return self.tokens[chosen], self.accuracy[chosen], total
 
 
 def requests_from(given: Mapping[str, Any], argument: str, needs: tuple[str, ...]) -> Requests:

@@ -99,6 +99,9 @@ def test_one_type_without_a_name_needs_no_mix() -> None:
     assert instance.probabilities.tolist() == [1.0]
     assert found.arrivals is None
     assert found.to_dict()["arrivals"] is None
+    assert found.service_line is found.service[""]
+    with pytest.raises(cq.InvalidInputError, match="no service line: fit with service="):
+        _ = cq.fit(accuracy=answers).service_line
 
 
 def test_service_times_by_type() -> None:
@@ -108,6 +111,8 @@ def test_service_times_by_type() -> None:
         "types": ["math"] * 4 + ["code"] * 4,
     }
     found = cq.fit(service=service, accuracy=ANSWERS)
+    with pytest.raises(cq.InvalidInputError, match=r"a service line of its own.*\(math, code\)"):
+        _ = found.service_line
     assert found.service["code"].per_token.value == pytest.approx(0.02)
     law = found.instance(
         accuracy_weight=1.0, max_tokens=9, arrival_rate=0.01, mix={"math": 0.5, "code": 0.5}
@@ -124,7 +129,7 @@ def test_files_and_records_give_the_same(tmp_path: Path) -> None:
     records = cq.fit(service=read_requests(service), accuracy=read_answers(answers))
     assert files.to_dict() == records.to_dict()
     memory = cq.fit(service=SERVICE)
-    assert memory.service[""].per_token == files.service[""].per_token
+    assert memory.service_line.per_token == files.service[""].per_token
 
 
 def test_the_result_is_frozen_and_warnings_say_what_they_are_about(tmp_path: Path) -> None:
