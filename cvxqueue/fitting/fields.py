@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
@@ -31,19 +31,16 @@ NUMBER = "a number"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _TRUTH = {"true": "1", "false": "0"}
 
-_Numbers = TypeVar("_Numbers", float, FloatArray)
-
 
 @dataclass(frozen=True)
 class Field:
     """Something that is measured: its usual names, and the numbers that it may be."""
 
     meaning: str
-    names: tuple[str, ...]
+    names: str
     allowed: str = "finite"
     low: float = -math.inf
     high: float = math.inf
-    is_open: bool = False
     is_time: bool = False
     is_text: bool = False
 
@@ -52,11 +49,9 @@ class Field:
         """Whether it is a time since some beginning, and not one that something took."""
         return self.is_time and math.isinf(self.low)
 
-    def allows(self, values: _Numbers) -> Any:
+    def allows(self, values: float | FloatArray) -> Any:
         """Whether numbers are within the ends of what is allowed."""
-        return ((self.low < values) if self.is_open else (self.low <= values)) & (
-            values <= self.high
-        )
+        return (self.low <= values) & (values <= self.high)
 
     def parse(self, cell: Any, scale: float = 1.0) -> float | str:
         """Return the value of a cell, numbers multiplied by `scale`; a date has a unit of its own.
@@ -96,77 +91,56 @@ class Column:
         return cell is None or not str(cell).strip()
 
 
-_TYPE = Field(
-    "task type", ("type", "task", "task_type", "category", "dataset", "benchmark"), is_text=True
-)
+# The least number above zero.
+_POSITIVE = math.ulp(0.0)
+_TYPE = Field("task type", "type task task_type category dataset benchmark", is_text=True)
 _TOKENS = (
-    "tokens",
-    "output_tokens",
-    "generated_tokens",
-    "generatedtokens",
-    "completion_tokens",
-    "thinking_tokens",
-    "output_length",
-    "output_len",
+    "tokens output_tokens generated_tokens generatedtokens completion_tokens thinking_tokens "
+    "output_length output_len"
 )
 
 REQUEST_FIELDS = {
     "tokens": Field("tokens generated", _TOKENS, "≥ 0", 0.0),
     "seconds": Field(
         "time from start to end",
-        ("seconds", "service_time", "total_time", "latency", "e2e_latency", "e2el", "duration"),
+        "seconds service_time total_time latency e2e_latency e2el duration",
         "> 0 (a time)",
-        0.0,
-        is_open=True,
+        _POSITIVE,
         is_time=True,
     ),
     "arrivals": Field(
         "when the request arrived or was sent",
-        ("arrival", "arrivals", "arrival_time", "timestamp", "start", "start_time", "sent"),
+        "arrival arrivals arrival_time timestamp start start_time sent",
         "a finite number of seconds or a date and time",
         is_time=True,
     ),
     "prompt_tokens": Field(
         "tokens of the prompt",
-        ("prompt_tokens", "input_tokens", "contexttokens", "context_tokens", "input_length"),
+        "prompt_tokens input_tokens contexttokens context_tokens input_length",
         "≥ 0",
         0.0,
     ),
     "budgets": Field(
-        "tokens allowed",
-        ("budget", "budget_tokens", "token_budget", "max_tokens"),
-        "> 0",
-        0.0,
-        is_open=True,
+        "tokens allowed", "budget budget_tokens token_budget max_tokens", "> 0", _POSITIVE
     ),
     "concurrency": Field(
         "requests served at a time",
-        ("concurrency", "batch_or_concurrency", "concurrent_requests", "max_concurrency"),
+        "concurrency batch_or_concurrency concurrent_requests max_concurrency",
         "≥ 1",
         1.0,
     ),
     "types": _TYPE,
 }
 
+# What was used comes before what was allowed: the time of an answer follows the former.
+_USED = f"{_TOKENS} tokens_used mean_tokens_used budget_tokens budget token_budget"
 ANSWER_FIELDS = {
-    # What was used comes before what was allowed: the time of an answer follows the former.
-    "tokens": Field(
-        "tokens used",
-        (*_TOKENS, "tokens_used", "mean_tokens_used", "budget_tokens", "budget", "token_budget"),
-        "≥ 0",
-        0.0,
-    ),
-    "correct": Field("right answers", ("correct", "right", "n_correct", "is_correct"), "≥ 0", 0.0),
-    "total": Field(
-        "answers",
-        ("total", "n", "n_questions", "questions", "answers", "trials"),
-        "> 0",
-        0.0,
-        is_open=True,
-    ),
+    "tokens": Field("tokens used", _USED, "≥ 0", 0.0),
+    "correct": Field("right answers", "correct right n_correct is_correct", "≥ 0", 0.0),
+    "total": Field("answers", "total n n_questions questions answers trials", "> 0", _POSITIVE),
     "accuracy": Field(
         "fraction of right answers",
-        ("accuracy", "acc", "score"),
+        "accuracy acc score",
         "in [0, 1] (a fraction, not a percentage)",
         0.0,
         1.0,
@@ -214,7 +188,7 @@ def find_columns(
     }
     for name, field in fields.items():
         endings = ("", *(f"_{unit}" for unit in SECONDS_IN)) if field.is_time else ("",)
-        known = (key + end for key in field.names for end in endings)
+        known = (key + end for key in field.names.split() for end in endings)
         found = next((usual[key] for key in known if key in usual), None)
         if name not in chosen and found is not None:
             chosen[name] = _column(found, field)

@@ -195,7 +195,7 @@ def _require_rows(table: Table) -> None:
 def _missing(names: tuple[str, ...], fields: Mapping[str, Field], present: Iterable[str]) -> str:
     """What is wrong where the file has no column for a field, or for none of several."""
     missing = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
-    usual = [fields[name].names[0] for name in names]
+    usual = [fields[name].names.split()[0] for name in names]
     return (
         f"no column for {missing}; name it {' or '.join(map(repr, usual))}, or say which it is "
         f"(columns, --column): {nearest(usual[0], present)}"

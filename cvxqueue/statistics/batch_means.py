@@ -95,10 +95,12 @@ class BatchSums:
 
     def ratio(self, above: FloatArray | int, below: FloatArray | int) -> Estimate:
         """Estimate of the ratio of two sums, each a column or a number for each batch."""
-        top = self.rows[:, above] if isinstance(above, int) else above
-        bottom = self.rows[:, below] if isinstance(below, int) else below
+        top, bottom = self._column(above), self._column(below)
         # Batches without any query of a rare type say nothing of its spread.
         return self.estimate(*self.residuals(top, bottom), count=int(np.count_nonzero(bottom)))
+
+    def _column(self, given: FloatArray | int) -> FloatArray:
+        return self.rows[:, given] if isinstance(given, int) else given
 
     def fraction(
         self, above: FloatArray | int, below: int, *, clustering: float | None = None
@@ -113,8 +115,7 @@ class BatchSums:
             Queries that share their luck where too few batches have seen the event to tell; by
             default each has its own, and the fraction is binomial.
         """
-        top = self.rows[:, above] if isinstance(above, int) else above
-        bottom = self.rows[:, below]
+        top, bottom = self._column(above), self.rows[:, below]
         value, residuals = self.residuals(top, bottom)
         queries, count = float(bottom.sum()), self.count
         if queries <= 0 or count < 2:
@@ -133,19 +134,7 @@ class BatchSums:
     def estimate(
         self, value: float, residuals: FloatArray, *, count: int | None = None
     ) -> Estimate:
-        """Estimate from what each batch adds to the error of a value to first order.
-
-        The spread of few batches that differ from many is as uncertain as that of few.
-
-        Parameters
-        ----------
-        value : float
-            The estimate.
-        residuals : ndarray, shape (batches,)
-            What each batch adds to its error.
-        count : int, optional
-            Batches that say something of it; by default all.
-        """
+        """Estimate from what each batch adds to the error of a value, as `spread_of` takes it."""
         error, degrees, skewness = spread_of(residuals, value, count)
         return estimate_of(value, error, degrees, self.confidence, skewness=skewness)
 
