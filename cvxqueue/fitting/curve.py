@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
-from cvxqueue.fitting.likelihood import Counts
+from cvxqueue.fitting.likelihood import PARAMETERS, Counts
 from cvxqueue.fitting.measurements import NEEDS_TOTAL, one_answer_each, right_answers
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.token_levels import merged
@@ -26,9 +26,8 @@ from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 
 __all__ = ["CurveFit", "fit_curve"]
 
-_PARAMETERS = 3
 # Counts read from an accuracy of five decimals and a number of questions need not be whole.
-_ROUNDING = 1e-9
+_COUNT_ROUNDING = 1e-9
 # Beyond, a float64 no longer counts one by one.
 _MOST_ANSWERS = 2.0**53
 
@@ -132,7 +131,7 @@ def fit_curve(
     fitted = counts.probabilities(peak.floor, peak.gain, peak.rate)
     dispersion = 1.0 if is_counted else _dispersion(counts, fitted)
     errors = standard_errors(counts, peak) * math.sqrt(dispersion)
-    drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - _PARAMETERS)
+    drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - PARAMETERS)
     floor, gain, rate = (
         FittedParameter(value, float(error), interval, confidence)
         for value, error, interval in zip(
@@ -188,9 +187,9 @@ def _counts(
         right = share * n
     else:
         _same_length(tokens=at, correct=right, total=n)
-        require("correct", right, right <= n * (1.0 + _ROUNDING), "must be at most total")
+        require("correct", right, right <= n * (1.0 + _COUNT_ROUNDING), "must be at most total")
     levels, k, m = merged(at, right, n)
-    least = _PARAMETERS if is_counted else _PARAMETERS + 1
+    least = PARAMETERS if is_counted else PARAMETERS + 1
     if levels.size < least:
         raise InvalidInputError(
             f"tokens have {plural(levels.size, 'different value')}; a curve of "
@@ -213,7 +212,7 @@ def _dispersion(counts: Counts, fitted: FloatArray) -> float:
     square = (counts.correct - counts.total * fitted) ** 2
     pearson = np.divide(square, spread, out=np.zeros_like(square), where=spread > 0).sum()
     # Accuracies are printed to some digits; nobody's residuals are exactly zero.
-    return max(float(pearson) / (counts.tokens.size - _PARAMETERS), _ROUNDING)
+    return max(float(pearson) / (counts.tokens.size - PARAMETERS), _COUNT_ROUNDING)
 
 
 def _drop(confidence: float, dispersion: float, freedom: int | None) -> float:

@@ -19,10 +19,10 @@ from cvxqueue.fitting.units import UnitError
 from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.statistics.estimate import SIGNIFICANCE
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
-_SIGNIFICANCE = 0.05
 # A rank correlation smaller than this explains under one percent of the variation.
 _NEGLIGIBLE_CORRELATION = 0.1
 # Mean use so near to the budget, and a squared coefficient of variation so small, do not matter.
@@ -205,7 +205,7 @@ def _load(requests: Requests, line: ServiceFit | str) -> _Result:
         f"the rank correlation of the time above the line with the requests in flight is "
         f"{correlation:.2f} (p = {p_value:.2g})"
     )
-    if p_value >= _SIGNIFICANCE or abs(correlation) < _NEGLIGIBLE_CORRELATION:
+    if p_value >= SIGNIFICANCE or abs(correlation) < _NEGLIGIBLE_CORRELATION:
         return True, f"The time does not depend on the load: {measured}.", numbers
     sentence = (
         f"The time depends on the load: {measured}; with each further request it is "

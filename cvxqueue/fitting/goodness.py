@@ -7,18 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxqueue.fitting.likelihood import Counts, Peak
+from cvxqueue.fitting.likelihood import PARAMETERS, Counts, Peak
 from cvxqueue.fitting.precision import free_directions
 from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
 from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.statistics.estimate import FittedParameter
+from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter
 
 __all__ = ["Goodness", "curve_warnings", "goodness_of"]
 
-# Level of the tests behind the warnings.
-_SIGNIFICANCE = 0.05
-_PARAMETERS = 3
 # A saturating curve of exponent x at the most tokens is off its chord by about x/8 of its rise: by
 # 4 % where x is this, and nobody's data tell it from a straight line.
 _STRAIGHT = 0.3
@@ -49,7 +46,7 @@ class Goodness(JsonRecord):
         """``fits``, ``does not fit`` (at 5 %) or ``not tested``."""
         if math.isnan(self.p_value):
             return "not tested"
-        return "fits" if self.p_value >= _SIGNIFICANCE else "does not fit"
+        return "fits" if self.p_value >= SIGNIFICANCE else "does not fit"
 
 
 def goodness_of(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
@@ -81,13 +78,13 @@ def curve_warnings(
     found = []
     # What an answer weighs where the number of answers is not known.
     levels = counts.tokens, counts.correct / dispersion, counts.total / dispersion
-    dip = wrong_bend(levels, _SIGNIFICANCE)
+    dip = wrong_bend(levels, SIGNIFICANCE)
     if dip is not None:
         found.append(
             f"not concave: at {dip[1]:g} tokens the accuracy is {dip[3]:.3f} below the line from "
             f"{dip[0]:g} to {dip[2]:g} tokens; a saturating curve cannot bend that way"
         )
-    drop = fall(levels, _SIGNIFICANCE)
+    drop = fall(levels, SIGNIFICANCE)
     if drop is not None:
         found.append(
             f"falling: from {drop[0]:g} to {drop[1]:g} tokens the accuracy falls by "
@@ -95,7 +92,7 @@ def curve_warnings(
         )
     level = counts.correct.sum() / counts.total.sum()
     rise = 2.0 * (peak.log_likelihood - counts.log_likelihood(level, 0.0, 1.0)) / dispersion
-    if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > _SIGNIFICANCE:
+    if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > SIGNIFICANCE:
         found.append(
             "flat: the gain is not significantly above zero; the data do not show that thinking "
             "helps, and do not say how fast"
@@ -134,4 +131,4 @@ def _no_gain(counts: Counts, rise: float, *, is_counted: bool) -> float:
 
     if is_counted:
         return float(chdtrc(2, rise))
-    return float(fdtrc(2, counts.tokens.size - _PARAMETERS, rise / 2.0))
+    return float(fdtrc(2, counts.tokens.size - PARAMETERS, rise / 2.0))

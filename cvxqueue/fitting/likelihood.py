@@ -20,7 +20,10 @@ from scipy.special import xlogy
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["STEP", "Counts", "Peak"]
+__all__ = ["PARAMETERS", "STEP", "Counts", "Peak"]
+
+PARAMETERS = 3
+"""Floor, gain and rate."""
 
 # Rates between those that move the curve by a thousandth of its gain over all the measured tokens
 # and those that leave less than e^-40 of it at the fewest: beyond, nothing changes in the data.

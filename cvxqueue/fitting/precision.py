@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvxqueue.fitting.likelihood import STEP, Counts, Peak
+from cvxqueue.fitting.likelihood import PARAMETERS, STEP, Counts, Peak
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["free_directions", "intervals", "standard_errors"]
 
-_PARAMETERS = 3
 # A parameter so near to its bound is at the bound, where an observed information says nothing.
 _AT_BOUND = 1e-7
 # Ends of intervals are found to this part of their distance from the estimate, and in ln rate.
@@ -43,7 +42,7 @@ def standard_errors(counts: Counts, peak: Peak) -> FloatArray:
     information[2, 1] -= mixed
     information[2, 2] += (slope * peak.gain * exponent**2 * e).sum()
     directions = free_directions(peak)
-    errors = np.full(_PARAMETERS, math.nan)
+    errors = np.full(PARAMETERS, math.nan)
     reduced = directions.T @ information @ directions
     eigenvalues = np.linalg.eigvalsh(reduced)
     if eigenvalues[0] > _SINGULAR * eigenvalues[-1]:
@@ -55,7 +54,7 @@ def standard_errors(counts: Counts, peak: Peak) -> FloatArray:
 
 def free_directions(peak: Peak) -> FloatArray:
     """Directions in (floor, gain, rate) that the bounds leave free, as columns."""
-    directions = np.eye(_PARAMETERS)
+    directions = np.eye(PARAMETERS)
     if peak.gain <= _AT_BOUND:
         # A flat curve has a level and nothing else.
         return directions[:, :1]

@@ -14,6 +14,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
 __all__ = [
+    "SIGNIFICANCE",
     "Estimate",
     "FittedParameter",
     "estimate_of",
@@ -23,10 +24,12 @@ __all__ = [
     "wilson",
 ]
 
+SIGNIFICANCE = 0.05
+"""Of tests: how often they may reject what is true; the custom of the field."""
 # Fourth moment of a normal variable over the square of its second.
 _NORMAL_KURTOSIS = 3.0
 # A spread below this part of the value is rounding.
-_ROUNDING = 1e-13
+_STILL = 1e-13
 # So small a skewness moves an end by less than a millionth of the error.
 _SYMMETRIC = 1e-7
 
@@ -228,7 +231,7 @@ def spread_of(
     if math.isfinite(total):
         # Of normal residuals this is the number of batches.
         spread_over = _NORMAL_KURTOSIS * total * total / fourth if fourth > 0 else 0.0
-        is_still = math.sqrt(total) <= _ROUNDING * abs(value)
+        is_still = math.sqrt(total) <= _STILL * abs(value)
         used = 0 if is_still else min(used, math.floor(spread_over))
         if used > 1:
             skewness = float(squares @ residuals) / total**1.5

@@ -15,6 +15,7 @@ from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.statistics.estimate import (
+    SIGNIFICANCE,
     FittedParameter,
     estimate_of,
     require_confidence,
@@ -33,7 +34,6 @@ __all__ = [
 # Fewer arrivals tell too little by their gaps and counts.
 FEWEST_ARRIVALS = 10
 
-_SIGNIFICANCE = 0.05
 # Two tests share the significance (Bonferroni).
 _TESTS = 2
 # From so many gaps on, 95 % intervals of their squared coefficient of variation cover it in 93 to
@@ -121,7 +121,7 @@ class PoissonTest(JsonRecord):
     @property
     def is_rejected(self) -> bool:
         """Whether Poisson arrivals are ruled out at 5 %."""
-        return self.p_value < _SIGNIFICANCE
+        return self.p_value < SIGNIFICANCE
 
     @property
     def caution(self) -> str:
@@ -151,7 +151,7 @@ class PoissonTest(JsonRecord):
         ways = [
             name
             for name, value in (("gaps", self.gap_p_value), ("counts", self.count_p_value))
-            if _TESTS * value < _SIGNIFICANCE
+            if _TESTS * value < SIGNIFICANCE
         ]
         return (
             f"Poisson arrivals are rejected by their {' and their '.join(ways)} ({p}): {scv}, "
