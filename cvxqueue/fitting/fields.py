@@ -11,6 +11,7 @@ from typing import Any
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.shown import shown
 from cvxqueue.statistics.time_units import SECONDS_IN
 from cvxqueue.suggest import nearest
@@ -137,7 +138,13 @@ _USED = f"{_TOKENS} tokens_used mean_tokens_used budget_tokens budget token_budg
 ANSWER_FIELDS = {
     "tokens": Field("tokens used", _USED, "≥ 0", 0.0),
     "correct": Field("right answers", "correct right n_correct is_correct", "≥ 0", 0.0),
-    "total": Field("answers", "total n n_questions questions answers trials", "> 0", _POSITIVE),
+    "total": Field(
+        "answers",
+        "total n n_questions questions answers trials",
+        f"> 0 and ≤ {LARGEST_COUNT:g}",
+        _POSITIVE,
+        LARGEST_COUNT,
+    ),
     "accuracy": Field(
         "fraction of right answers",
         "accuracy acc score",
@@ -152,7 +159,7 @@ ANSWER_FIELDS = {
 def require_field(where: str, name: str, fields: Mapping[str, Field]) -> None:
     """Raise where a name is that of no field."""
     if name not in fields:
-        raise InvalidInputError(f"{where}: {shown(name)} is no field: {nearest(name, fields)}")
+        raise InvalidInputError(f"{where}{shown(name)} is no field: {nearest(name, fields)}")
 
 
 def find_columns(
@@ -172,7 +179,7 @@ def find_columns(
     columns = list(present)
     chosen = {}
     for name, column in given.items():
-        require_field("columns", name, fields)
+        require_field("columns: ", name, fields)
         bare, _, ending = str(column).rpartition("_")
         if column in columns:
             chosen[name] = _column(column, fields[name])

@@ -195,13 +195,16 @@ def test_parts_that_do_not_fit_together_are_refused(
         ({"service": SERVICE, "confidence": 95}, r"confidence = 95 must be in \(0, 1\)"),
         ({"service": {"tokens": [1, 2, 3]}}, "service: seconds is missing; given: tokens"),
         ({"service": {**SERVICE, "second": [1]}}, "'second' is no field: did you mean 'seconds'"),
-        ({"service": {"tokens": [1, 2, 3], "seconds": [1, 2]}}, "one length, got 2, 3"),
+        (
+            {"service": {"tokens": [1, 2, 3], "seconds": [1, 2]}},
+            "one length: tokens has 3, seconds has 2",
+        ),
         ({"service": {"tokens": [1, 2, 3], "seconds": [1, 2, 0]}}, "service: seconds.*> 0"),
         ({"service": {**SERVICE, "types": "math"}}, "types must be a list of names"),
         ({"service": {**SERVICE, "types": ["a", "", "b", "c"]}}, "none of them empty"),
         ({"service": {"tokens": [5, 5, 5], "seconds": [1, 2, 3]}}, r"service \(data in memory\)"),
         ({"accuracy": {"correct": [1]}}, "accuracy: tokens is missing"),
-        ({"accuracy": {"tokens": [1, 2, 3]}}, "give correct or accuracy, and not both"),
+        ({"accuracy": {"tokens": [1, 2, 3]}}, "give correct .* or accuracy .*, and not both"),
         (
             {"accuracy": {"tokens": [1, 2, 3], "correct": [1, 2, 1]}},
             "accuracy: correct needs total",
