@@ -15,13 +15,13 @@ __all__ = ["free_directions", "intervals", "standard_errors"]
 # A parameter so near to its bound is at the bound, where an observed information says nothing.
 _AT_BOUND = 1e-7
 # Ends of intervals are found to this part of their distance from the estimate, and in ln rate.
-_TOLERANCE = 1e-3
+_END_TOLERANCE = 1e-3
 _RATE_TOLERANCE = 1e-7
 # The profile is looked at in so many steps at least, across the interval of the rate.
 _LEAST_STEPS = 30
 # Lengths that are tried for an interval fall by this factor, down to what no counts can resolve.
 _SHRINK = 8.0
-_SHORTEST = 1e-10
+_LEAST_WIDTH = 1e-10
 # −∞ has no place in a secant.
 _FAR = 1e6
 # An information matrix of this condition determines nothing.
@@ -94,10 +94,10 @@ def _end(excess: Callable[[float], float], value: float, bound: float) -> float:
     # The interval of many answers is short: approach it from the estimate before the search.
     while excess(value + math.copysign(width / _SHRINK, bound - value)) > 0:
         width /= _SHRINK
-        if width < _SHORTEST:
+        if width < _LEAST_WIDTH:
             return value
     near, far = (value + math.copysign(w, bound - value) for w in (width / _SHRINK, width))
-    return float(brentq(excess, near, far, xtol=_TOLERANCE * width))
+    return float(brentq(excess, near, far, xtol=_END_TOLERANCE * width))
 
 
 def _excess(fall: float, drop: float) -> float:

@@ -16,12 +16,12 @@ HUBER = 1.345
 # Median absolute deviation of a standard normal variable.
 _NORMAL_MAD = 0.6744897501960817
 # The scale of the residuals is estimated and the line fitted in turn until neither moves by this
-# part of the scale: five to fifteen rounds.
+# part of the scale: 1 to 25 rounds in 300 data sets, 6 in the median.
 _MOST_ROUNDS, _SCALE_TOLERANCE = 30, 1e-6
 # Residuals below this part of the largest time are rounding.
 _LEAST_SCALE = 1e-12
 # Of the fit at a scale, in the units of the data over that scale.
-_TOLERANCE = 1e-12
+_SOLVER_TOLERANCE = 1e-12
 # Rows in the quadratic zone from which their own information is trusted. Of fewer, without the line
 # through it, noise of 15 % of the times at 20 rows is covered in 0.90 instead of 0.94.
 _MANY = 50
@@ -65,9 +65,9 @@ def robust_line(design: FloatArray, y: FloatArray) -> RobustLine:
 
     Notes
     -----
-    `scipy.stats.theilslopes` covers the slope of benign data as well, but in 0.88 at three levels of
-    three rows, and in 0.15 where one row of 21 is far from the others; this in 0.94 and 0.95 of the
-    same (docs/fitting.md).
+    `scipy.stats.theilslopes` covers the slope of benign data as well, but in 0.88 at three levels
+    of three rows, and in 0.15 where one row of 21 is far from the others; this in 0.94 and 0.95 of
+    the same (docs/fitting.md).
 
     The covariance is B (Σ c² x xᵀ) B. B inverts the information Σ p x xᵀ, where p is the
     probability that a row is within the quadratic zone: which rows are, where they are many, and a
@@ -106,9 +106,9 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
-            ftol=_TOLERANCE,
-            xtol=_TOLERANCE,
-            gtol=_TOLERANCE,
+            ftol=_SOLVER_TOLERANCE,
+            xtol=_SOLVER_TOLERANCE,
+            gtol=_SOLVER_TOLERANCE,
             args=(a, b),
         )
         moved = float(np.abs(design @ (found.x - theta)).max())
