@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -126,41 +127,34 @@ def _rate(observed: Observed, poisson: PoissonTest, confidence: float) -> Fitted
 def _mix(types: Sequence[str], confidence: float) -> dict[str, FittedParameter]:
     """Shares of the types with Wilson's intervals."""
     z, n = normal_quantile(confidence), len(types)
-    counts: dict[str, int] = {}
-    for name in types:
-        counts[name] = counts.get(name, 0) + 1
-    mix = {}
-    for name, count in counts.items():
-        p = count / n
-        error = math.sqrt(p * (1.0 - p) / n)
-        mix[name] = FittedParameter(p, error, wilson(p, n, z), confidence)
-    return mix
+    return {
+        name: FittedParameter(
+            count / n, math.sqrt(count * (n - count) / n**3), wilson(count / n, n, z), confidence
+        )
+        for name, count in Counter(types).items()
+    }
 
 
 def _warnings(poisson: PoissonTest, observed: Observed, ties: int, arrivals: int) -> list[str]:
     found = []
     if poisson.is_rejected:
-        scv = poisson.gap_scv.value
-        longer = "longer" if scv > 1 else "shorter"
         found.append(
             f"{poisson.sentence}. The model's waiting times are then a guide only: by its gaps "
-            f"alone (Kingman's approximation), the wait would be {longer} than the model says"
+            "alone (Kingman's approximation), the wait would be "
+            f"{'longer' if poisson.gap_scv.value > 1 else 'shorter'} than the model says"
         )
     if ties:
-        said = (
+        coarse = (
             f"{ties} of {arrivals} arrivals come at the same time as the one before: the clock is "
             "coarse, or queries come in batches (see BatchArrivals)"
         )
-        if observed.step:
-            said += (
-                "; Poisson arrivals are tested with the times spread over the steps of the clock, "
-            )
-            said += (
-                "and the first and last step, which may be seen in part, count neither there nor "
-                "for the rate"
-                if observed.is_whole_steps
-                else "and all of these count, as too few arrivals lie between the first and the "
-                "last; if those were seen in part, the rate is too low: measure for longer"
-            )
-        found.append(said)
+        spread = "; Poisson arrivals are tested with the times spread over the steps of the clock, "
+        ends = (
+            "and the first and last step, which may be seen in part, count neither there nor for "
+            "the rate"
+            if observed.is_whole_steps
+            else "and all of these count, as too few arrivals lie between the first and the last; "
+            "if those were seen in part, the rate is too low: measure for longer"
+        )
+        found.append(coarse + (spread + ends if observed.step else ""))
     return found

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.columns import answers_from
 from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
 from cvxqueue.fitting.likelihood import PARAMETERS, Counts
-from cvxqueue.fitting.measurements import Answers, answers_from
+from cvxqueue.fitting.measurements import Answers
 from cvxqueue.fitting.precision import intervals, standard_errors
 from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts

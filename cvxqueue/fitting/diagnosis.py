@@ -11,7 +11,8 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import fit_arrivals
-from cvxqueue.fitting.measurements import Requests, requests_from
+from cvxqueue.fitting.columns import requests_from
+from cvxqueue.fitting.measurements import Requests
 from cvxqueue.fitting.readers import read_requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service

@@ -13,14 +13,9 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
+from cvxqueue.fitting.columns import answers_from, requests_from
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.measurements import (
-    Answers,
-    Requests,
-    Source,
-    answers_from,
-    requests_from,
-)
+from cvxqueue.fitting.measurements import Answers, Requests, Source
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.formatting import plural
