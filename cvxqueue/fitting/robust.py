@@ -98,18 +98,17 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
     theta = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], dtype=np.float64)
     scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
-        a, b = design / scale, y / scale
         found = least_squares(
-            lambda at, a, b: a @ at - b,
+            _residuals,
             theta,
-            jac=lambda at, a, b: a,
+            jac=_jacobian,
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
             ftol=_SOLVER_TOLERANCE,
             xtol=_SOLVER_TOLERANCE,
             gtol=_SOLVER_TOLERANCE,
-            args=(a, b),
+            args=(design / scale, y / scale),
         )
         moved = float(np.abs(design @ (found.x - theta)).max())
         theta, before = found.x, scale
@@ -173,6 +172,15 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
     error: FloatArray = np.maximum(equal, np.square(share * y))
     return error
+
+
+def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
+    residuals: FloatArray = design @ theta - y
+    return residuals
+
+
+def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
+    return design
 
 
 def _scale(residuals: FloatArray, parameters: int) -> float:

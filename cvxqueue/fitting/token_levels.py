@@ -91,7 +91,7 @@ def _most_significant(
     for place in map(list, places):
         c = np.array(weights(tokens[place]))
         value = float(c @ p[place])
-        z = value / np.sqrt(c**2 @ variance[place])
+        z = value / float(np.sqrt(c**2 @ variance[place]))
         if z > threshold:
             threshold, found = z, (*tokens[place].tolist(), value)
     return found
