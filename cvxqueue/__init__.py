@@ -9,7 +9,6 @@ from cvxqueue.certificates import (
 )
 from cvxqueue.errors import (
     BackendError,
-    ConvergenceError,
     CvxqueueError,
     CvxqueueWarning,
     InfeasibleError,
@@ -22,6 +21,7 @@ from cvxqueue.model import (
     AffineService,
     BatchArrivals,
     Domains,
+    Evaluation,
     Instance,
     Integers,
     LevelMenu,
@@ -29,7 +29,6 @@ from cvxqueue.model import (
     MaxMeanWaitingTime,
     MaxTokenRate,
     Menu,
-    Metrics,
     MichaelisMenten,
     MinAccuracy,
     MinMeanAccuracy,
@@ -45,7 +44,7 @@ from cvxqueue.model import (
     WaitingTimeTail,
     ZeroOrAtLeast,
 )
-from cvxqueue.solution import Ended, Iterate, Solution, Status
+from cvxqueue.solution import ConvergenceError, Ended, Iterate, Solution, Status
 from cvxqueue.solvers import BatchSolution, Progress, cross_validate, methods, solve, solve_batch
 
 if TYPE_CHECKING:
@@ -105,6 +104,7 @@ __all__ = [
     "Domains",
     "Ended",
     "Estimate",
+    "Evaluation",
     "Fit",
     "Formulation",
     "InfeasibleError",
@@ -118,7 +118,6 @@ __all__ = [
     "MaxMeanWaitingTime",
     "MaxTokenRate",
     "Menu",
-    "Metrics",
     "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",

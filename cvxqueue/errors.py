@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least
 from cvxqueue.shown import printable
-
-if TYPE_CHECKING:
-    from cvxqueue.certificates import AccuracyBound
-    from cvxqueue.solution import Solution
 
 __all__ = [
     "BackendError",
-    "ConvergenceError",
     "CvxqueueError",
     "CvxqueueWarning",
     "Entry",
@@ -83,7 +78,7 @@ class InfeasibleError(CvxqueueError, ValueError):
         Where a floor on the mean accuracy is out of reach, what proves it.
     """
 
-    def __init__(self, message: str, bound: AccuracyBound | None = None) -> None:
+    def __init__(self, message: str, bound: Any = None) -> None:
         self.bound = bound
         super().__init__(message)
 
@@ -128,27 +123,6 @@ class UnstableQueueError(InfeasibleError):
 
     def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float, str]]:
         return type(self), (self.utilization, self.max_arrival_rate, self.bounds)
-
-
-class ConvergenceError(CvxqueueError, RuntimeError):
-    """A method stopped without a certified answer.
-
-    Attributes
-    ----------
-    solution : Solution
-        The best answer that the method reached, with its certificate.
-    """
-
-    def __init__(self, solution: Solution) -> None:
-        self.solution = solution
-        super().__init__(
-            f"method {solution.method!r} stopped with status {solution.status.value!r} "
-            f"({solution.advice}); best certified relative gap {at_most(solution.relative_gap)}, "
-            f"tolerance {solution.tolerance:.3g}"
-        )
-
-    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
-        return type(self), (self.solution,)
 
 
 class BackendError(CvxqueueError, RuntimeError):

@@ -14,18 +14,20 @@ from cvxqueue.certificates import (
     Certificate,
     relative_gap,
 )
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import at_least, at_most
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import nonnegative_number, positive_number
+from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.shown import shown
 
 __all__ = [
     "LARGEST_TOLERANCE",
     "AllocationData",
+    "ConvergenceError",
     "Ended",
     "Iterate",
     "Solution",
@@ -112,6 +114,8 @@ def require_ended(ended: object) -> None:
 
 # A table for people; the arrays hold the rest.
 _TYPES_SHOWN = 20
+# A relative gap of so much over the idle fraction is what rounding leaves, however long the search.
+_TOTAL_ROUNDING = 16.0 * EPSILON
 # What else may help where a method did not reach its tolerance.
 _OTHER_METHOD = {"newton": "conic"}
 
@@ -277,12 +281,20 @@ class Solution(AllocationData):
             return self.status.advice
         if self.objective == -np.inf and self.status is Status.STALLED:
             return "no feasible point was found, and none may exist; relax a constraint"
-        other = _OTHER_METHOD.get(self.method, "newton")
-        advice = self.status.advice
+        happened, _, remedy = self.status.advice.partition("; ")
+        if (
+            remedy.startswith("raise")
+            and self.relative_gap * self.evaluation.idle <= _TOTAL_ROUNDING
+        ):
+            remedy = "loosen the tolerance"
+        if remedy.startswith("loosen") and self.relative_gap > LARGEST_TOLERANCE:
+            # No tolerance is so loose: what float64 cannot tell apart there is to be avoided.
+            remedy = "lower accuracy_weight or arrival_rate"
         if self.status is Status.DIVERGED:
             # Other methods leave it only where the optimum is closer to its edge than a rounding.
-            advice += "; use damping" if self.method == "fixed-point" else "; lower accuracy_weight"
-        return f"{advice}, or use method {other!r}"
+            remedy = "use damping" if self.method == "fixed-point" else "lower accuracy_weight"
+        other = _OTHER_METHOD.get(self.method, "newton")
+        return f"{happened}; {remedy}, or use method {other!r}"
 
     @property
     def tokens(self) -> FloatArray:
@@ -355,7 +367,7 @@ class Solution(AllocationData):
         )
 
     def __str__(self) -> str:
-        prices = zip(self.instance.couplings, self.constraint_multipliers, strict=False)
+        prices = zip(self.instance.model.couplings, self.constraint_multipliers, strict=False)
         lines = [
             f"{self.method}: {self.status.value} ({self.advice})",
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
@@ -369,3 +381,24 @@ class Solution(AllocationData):
             *self._table(f"{'tokens':>12}", lambda k: f"{self.tokens[k]:>12.3f}"),
         ]
         return "\n".join(lines)
+
+
+class ConvergenceError(CvxqueueError, RuntimeError):
+    """A method stopped without a certified answer.
+
+    Attributes
+    ----------
+    solution : Solution
+        The best answer that the method reached, with its certificate.
+    """
+
+    def __init__(self, solution: Solution) -> None:
+        self.solution = solution
+        super().__init__(
+            f"method {solution.method!r} stopped with status {solution.status.value!r} "
+            f"({solution.advice}); best certified relative gap {at_most(solution.relative_gap)}, "
+            f"tolerance {solution.tolerance:.3g}"
+        )
+
+    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
+        return type(self), (self.solution,)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
+from dataclasses import fields
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 import cvxqueue as cq
 from cvxqueue.certificates import step_size
+from cvxqueue.dcp.service_levels import waiting_tail_cap
 from cvxqueue.files import from_dict, to_dict
 from cvxqueue.fitting import fit_curve
+from cvxqueue.plots import style
+from cvxqueue.solvers import registry
 from tests.generator import random_parameters
 from tests.instances import CATALOGUE, instance_of
 
@@ -97,6 +105,16 @@ def test_a_constraint_can_be_kept_at_the_limit_that_the_error_names(
             cq.solve(instance.replace(constraints=[constraint]))
         fields = {**vars(constraint), field: number_after(words, infeasible.value)}
         assert cq.solve(instance.replace(constraints=[type(constraint)(**fields)])).is_optimal
+
+
+def test_no_probability_is_advised_that_would_be_refused() -> None:
+    crowded = SERVER.replace(arrival_rate=SERVER.max_arrival_rate * (1.0 - 1e-6))
+    with pytest.raises(cq.InfeasibleError, match="raise seconds to") as infeasible:
+        cq.solve(crowded.replace(constraints=[cq.WaitingTimeTail(0.1, 0.01)]))
+    # To six digits it would be 1, from which on a tail demands nothing.
+    assert "probability to" not in str(infeasible.value)
+    long = cq.WaitingTimeTail(number_after("raise seconds to", infeasible.value), 0.01)
+    assert cq.solve(crowded.replace(constraints=[long]), tolerance=1e-3).is_optimal
 
 
 def test_floors_on_types_can_be_kept_where_the_errors_say() -> None:
@@ -236,6 +254,12 @@ NARROW = SERVER.replace(min_tokens=100.2, max_tokens=100.7)
 FLOORED = NARROW.replace(
     min_tokens=0.0, constraints=[cq.MinAccuracy(SERVER.accuracy.value(np.full(SERVER.size, 100.5)))]
 )
+LINE: Any = SERVER.service
+RANDOM = SERVER.replace(
+    service=cq.AffineService(base=LINE.base, per_token=LINE.per_token, token_scv=0.5)
+)
+CAPPED = SERVER.replace(constraints=[cq.MaxMeanSystemTime(20.0)])
+BUSY_BREAKS = SERVER.replace(queue=cq.Vacations(mean=1e-9, second_moment=1e-18))
 LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
 
 
@@ -311,10 +335,54 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
             "lower that, or widen the box",
             lambda: cq.solve_integer(FLOORED.replace(constraints=[cq.MinAccuracy(0.001)])),
         ),
+        (
+            lambda: waiting_tail_cap(cq.formulate(SERVER.replace(queue=cq.ProcessorSharing())), 1),
+            r"needs FIFO\(\)",
+            lambda: waiting_tail_cap(cq.formulate(SERVER.replace(queue=cq.FIFO())), 1),
+        ),
+        (
+            lambda: waiting_tail_cap(cq.formulate(RANDOM), 1),
+            "service.token_scv must be 0",
+            lambda: waiting_tail_cap(cq.formulate(RANDOM.replace(service=LINE)), 1),
+        ),
+        (
+            lambda: cq.solve_batch(CAPPED, arrival_rate=[0.05, 0.1]),
+            "solve the variants one by one",
+            lambda: [cq.solve(CAPPED.replace(arrival_rate=rate)) for rate in (0.05, 0.1)],
+        ),
+        (
+            lambda: cq.BatchSolution(
+                variants=SERVER.model,
+                tokens=SERVER.lower,
+                tolerance=np.array([1e-9]),
+                iterations=np.array([1]),
+                solve_time=0.0,
+            ),
+            "use certify for one instance",
+            lambda: cq.certify(SERVER, SERVER.lower),
+        ),
+        (
+            lambda: cq.simulate(BUSY_BREAKS, 100.0, queries=1000),
+            "simulate longer or steadier vacations, or cq.FIFO, .* they add E",
+            lambda: [
+                cq.simulate(
+                    SERVER.replace(queue=cq.Vacations(mean=0.1, second_moment=0.02)),
+                    100.0,
+                    queries=1000,
+                ),
+                cq.simulate(
+                    SERVER.replace(queue=cq.Vacations(mean=1e-3, second_moment=1e-6)),
+                    100.0,
+                    queries=1000,
+                ),
+                cq.simulate(SERVER.replace(queue=cq.FIFO()), 100.0, queries=1000),
+            ],
+        ),
     ],
     ids=[
         *("start", "no start", "update", "points", "levels", "levels to floor", "formulate"),
         *("step size", "masked", "batch", "uncountable", "narrow", "narrow by a floor"),
+        *("tail without FIFO", "tail at random", "batch with a cap", "batch of one", "vacations"),
     ],
 )
 def test_what_is_advised_is_taken(
@@ -323,3 +391,204 @@ def test_what_is_advised_is_taken(
     with pytest.raises((cq.InvalidInputError, cq.InfeasibleError), match=words):
         refused()
     advised()
+
+
+QUADRATIC = cq.QuadraticService(base=LINE.base, per_token=LINE.per_token, per_squared_token=1e-9)
+PIECES = cq.PiecewiseLinear(tokens=[0, 500, 4000], accuracy=[0.1, 0.5, 0.7])
+MORE_PIECES = cq.PiecewiseLinear(tokens=[0, 500, 1000, 4000], accuracy=[0.1, 0.5, 0.6, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("held", "new"),
+    [
+        (SERVER, SERVER.replace(queue=cq.ProcessorSharing())),
+        (SERVER, SERVER.replace(service=QUADRATIC)),
+        (SERVER, SERVER.replace(accuracy=PIECES)),
+        (SERVER.replace(accuracy=PIECES), SERVER.replace(accuracy=MORE_PIECES)),
+        (SERVER, SERVER.replace(constraints=[cq.MinMeanAccuracy(0.2)])),
+        (SERVER, CATALOGUE["two-types"].instance),
+    ],
+    ids=["queue", "service", "accuracy", "segments", "constraints", "size"],
+)
+def test_an_instance_that_a_form_cannot_take_is_formulated(
+    held: cq.Instance, new: cq.Instance
+) -> None:
+    with pytest.raises(cq.InvalidInputError, match="formulate the new instance"):
+        cq.formulate(held, "parametric").update(new)
+    form = cq.formulate(new, "parametric")
+    form.update(new)
+    form.problem.solve(solver="CLARABEL")
+    assert form.problem.status in ("optimal", "optimal_inaccurate")
+
+
+@pytest.mark.parametrize(
+    ("given", "method"),
+    [
+        (CAPPED, "fixed-point"),
+        (CAPPED, "projected-gradient"),
+        (
+            SERVER.replace(accuracy=PIECES),
+            "fixed-point",
+        ),
+    ],
+    ids=["constraint", "constraint of the gradient", "kinks"],
+)
+def test_each_method_that_can_take_an_instance_solves_it(given: cq.Instance, method: str) -> None:
+    with pytest.raises(cq.InvalidInputError, match="methods that can take") as refused:
+        cq.solve(given, method)
+    able = re.findall("'([a-z-]+)'", str(refused.value).split(":")[-1])
+    assert able == ["newton", "conic"]
+    for name in able:
+        assert cq.solve(given, name, tolerance=1e-6).is_optimal
+
+
+def test_each_conic_solver_that_is_named_solves_it() -> None:
+    for unable in ("ECOS", "HIGHS"):
+        with pytest.raises(cq.CvxqueueError, match=r"(installed|those that do):") as refused:
+            cq.solve(SERVER, "conic", solver=unable)
+        named = str(refused.value).rpartition(": ")[2].split(", ")
+        assert {"CLARABEL", "SCS"} <= set(named)
+        for name in ("CLARABEL", "SCS"):
+            assert cq.solve(SERVER, "conic", solver=name, tolerance=1e-5).is_optimal
+
+
+def is_lacking(name: str) -> Callable[[str], object]:
+    """A search for packages that finds all but one."""
+    return lambda package: None if package == name else package
+
+
+def plotted_and_solved() -> None:
+    style.require_matplotlib()
+    cq.solve(SERVER, "conic")
+
+
+@pytest.mark.parametrize("package", ["cvxpy", "clarabel", "scipy", "matplotlib"])
+def test_a_package_that_is_to_be_installed_is_what_the_call_lacks(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = style if package == "matplotlib" else registry
+    with monkeypatch.context() as without:
+        without.setattr(module, "find_spec", is_lacking(package))
+        with pytest.raises(cq.MissingDependencyError) as missing:
+            plotted_and_solved()
+    # With nothing else than what pip is told to install, the call succeeds.
+    command = re.search(r"pip install (\S+)", str(missing.value))
+    assert command is not None
+    assert Requirement(command[1]).name == package
+    plotted_and_solved()
+    required = [Requirement(line) for line in metadata.requires("cvxqueue") or ()]
+    named = re.search(r"the extra '(\w+)' has it", str(missing.value))
+    extra = "" if named is None else named[1]
+    assert extra in ["", *(metadata.metadata("cvxqueue").get_all("Provides-Extra") or ())]
+    assert (extra == "plot") == (package == "matplotlib")
+    (wanted,) = [
+        line
+        for line in required
+        if line.name == package and (line.marker is None) == (not extra)
+        if line.marker is None or line.marker.evaluate({"extra": extra})
+    ]
+    assert wanted.specifier.contains(metadata.version(package))
+    if extra:
+        # As the README writes it, in a clone.
+        readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+        (written,) = re.findall(r"pip --python \.venv install '\.(\[plot\])'", readme)
+        assert Requirement(f"cvxqueue{written}").extras == {extra}
+
+
+# What the status of an answer advises.
+
+
+def handmade(certificate: cq.Certificate, ended: cq.Ended, tolerance: float) -> cq.Solution:
+    """An answer of a method that is not the package's."""
+    return cq.Solution(
+        certificate=certificate,
+        method="mine",
+        ended=ended,
+        tolerance=tolerance,
+        backend_status="it broke down",
+        iterations=1,
+        setup_time=0.0,
+        solve_time=0.0,
+        history=(),
+    )
+
+
+@pytest.mark.parametrize("ended", cq.Ended)
+def test_what_the_end_of_a_method_advises_makes_it_optimal(ended: cq.Ended) -> None:
+    optimum = cq.solve(SERVER)
+    certificate = cq.certify(SERVER, optimum.tokens + 0.1)
+    answer = handmade(certificate, ended, 1e-12)
+    advice = str(cq.ConvergenceError(answer))
+    assert (answer.status.value, answer.is_optimal) == (ended.value, False)
+    followed = []
+    if "loosen" in advice:
+        reached = number_after("best certified relative gap", advice)
+        assert handmade(certificate, ended, reached).is_optimal
+        followed.append("loosen")
+    if "see backend_status" in advice:
+        assert answer.backend_status == "it broke down"
+        followed.append("see")
+    # The limits of a method that is not the package's are its own.
+    followed += [word for word in ("raise", "lower") if word in advice]
+    if ended is cq.Ended.STOPPED:
+        assert "the callback asked to stop)" in advice
+        assert cq.solve(SERVER, callback=lambda progress: False).is_optimal
+        return
+    other = re.search("or use method '(.+)'", advice)
+    assert other is not None
+    assert cq.solve(SERVER, other[1]).is_optimal
+    assert followed
+
+
+def test_newton_is_given_more_iterations_or_the_other_method() -> None:
+    with pytest.raises(cq.ConvergenceError, match=r"raise max_iterations, or use .*'conic'"):
+        cq.solve(SERVER, max_iterations=1)
+    assert cq.solve(SERVER, max_iterations=500).is_optimal
+    assert cq.solve(SERVER, "conic").is_optimal
+
+
+def test_a_gap_above_every_tolerance_is_not_said_to_need_a_looser_one() -> None:
+    heavy = SERVER.replace(accuracy_weight=1e30)
+    busy = SERVER.replace(arrival_rate=SERVER.max_arrival_rate * (1.0 - 1e-13))
+    for beyond, within in (
+        (heavy, heavy.replace(accuracy_weight=1e25)),
+        (busy, busy.replace(arrival_rate=SERVER.max_arrival_rate * (1.0 - 1e-9))),
+    ):
+        with pytest.raises(cq.ConvergenceError) as failed:
+            cq.solve(beyond)
+        assert failed.value.solution.relative_gap > 0.01
+        assert "; lower accuracy_weight or arrival_rate, or use" in str(failed.value)
+        assert cq.solve(within).is_optimal
+
+
+def test_more_iterations_are_not_advised_where_they_would_change_nothing() -> None:
+    busy = SERVER.replace(arrival_rate=SERVER.max_arrival_rate * (1.0 - 1e-11))
+    with pytest.raises(cq.ConvergenceError, match="reached; loosen the tolerance") as limited:
+        cq.solve(busy)
+    assert limited.value.solution.status is cq.Status.ITERATION_LIMIT
+    reached = number_after("best certified relative gap", limited.value)
+    assert cq.solve(busy, tolerance=reached).is_optimal
+
+
+def test_neighbors_are_given_time() -> None:
+    hasty = cq.solve_integer(SERVER, "neighbors", time_limit=1e-9)
+    assert "raise time_limit" in str(hasty)
+    assert "raise time_limit" not in str(cq.solve_integer(SERVER, "neighbors"))
+
+
+def test_what_cannot_be_changed_is_made_anew() -> None:
+    with pytest.raises(cq.InvalidInputError, match="make the object anew"):
+        SERVER.__setstate__(vars(SERVER))
+    anew = cq.Instance(
+        **{field.name: getattr(SERVER, field.name) for field in fields(SERVER) if field.init}
+    )
+    assert anew == SERVER == pickle.loads(pickle.dumps(SERVER))
+    point = SERVER.evaluate(SERVER.lower)
+    with pytest.raises(AttributeError, match="evaluate others"):
+        point.tokens = SERVER.upper
+    assert (SERVER.evaluate(SERVER.upper).tokens == SERVER.upper).all()
+    model = cq.solve_batch(SERVER, arrival_rate=[0.1, 0.2]).variants
+    with pytest.raises(AttributeError, match="cannot assign"):
+        model.arrival_rate = np.array([0.3, 0.4])  # type: ignore[misc]
+    anew_too = cq.solve_batch(SERVER, arrival_rate=[0.3, 0.4]).variants
+    np.testing.assert_array_equal(anew_too.arrival_rate, [0.3, 0.4])

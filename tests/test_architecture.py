@@ -6,7 +6,7 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -59,17 +59,8 @@ def room_of(module: Path) -> str:
 
 
 def imports(module: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of every import that runs, inside functions included."""
-    tree = ast.parse(module.read_text(encoding="utf-8"))
-    only_for_types = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in only_for_types:
-            continue
+    """Line and dotted name of every import, inside functions and for types alone included."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module == "cvxqueue":
@@ -93,6 +84,44 @@ def test_a_room_imports_only_from_rooms_before_it(module: Path) -> None:
             other = name.split(".")[1]
             assert other in ROOMS, f"{module}:{line} imports {name}, which is in no room"
             assert ROOMS.index(other) <= ROOMS.index(room), f"{module}:{line} imports {name}"
+
+
+def imported_files(module: Path) -> set[Path]:
+    """The files of the package that a file imports, by whatever names."""
+    found = set()
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "cvxqueue":
+            continue
+        room = PACKAGE.joinpath(*(node.module or "").split(".")[1:])
+        for name in (room / alias.name for alias in node.names):
+            # A name is a module itself, or is in one, or in the head of a room.
+            paths = name.with_suffix(".py"), room.with_suffix(".py"), room / "__init__.py"
+            found |= {next(path for path in paths if path.exists())}
+    return found - {module}
+
+
+def circles(graph: Mapping[Path, set[Path]]) -> list[list[str]]:
+    """Files that import each other, directly or by way of others."""
+    reached = {module: set(others) for module, others in graph.items()}
+    for middle in graph:
+        for others in reached.values():
+            if middle in others:
+                others |= reached[middle]
+    sets = {frozenset(n for n in reached[m] if m in reached[n]) for m in reached if m in reached[m]}
+    return [sorted(module.name for module in found) for found in sets]
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {module: imported_files(module) for module in MODULES if module.parent != PACKAGE}
+    graph |= {module: imported_files(module) for module in PACKAGE.glob("[!_]*.py")}
+    assert circles(graph) == []
+
+
+def test_this_test_can_see_a_circle() -> None:
+    a, b, c, d = map(Path, "abcd")
+    assert circles({a: {b}, b: {c}, c: {d}, d: {b}}) == [["b", "c", "d"]]
+    assert circles({a: {b, c}, b: {c}, c: set(), d: {a}}) == []
+    assert PACKAGE / "model" / "model.py" in imported_files(PACKAGE / "model" / "instance.py")
 
 
 def words(source: str) -> Iterator[tuple[int, str]]:
@@ -147,7 +176,9 @@ def test_this_test_can_see_a_concrete_class() -> None:
     kinds = {
         name
         for name in public
-        if any(hasattr(getattr(cq, name), marker) for marker in ("prices", "mean_slope", "slope"))
+        if any(
+            hasattr(getattr(cq, name), marker) for marker in ("least_idle", "mean_slope", "slope")
+        )
     }
     assert kinds == CONCRETE
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.certificates import estimated_multipliers
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.integer import branch_and_bound, cells
 from cvxqueue.integer.cell_search import Searched
@@ -20,7 +21,8 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model.domains import Domains, Menu, Multiples
-from cvxqueue.solvers.driver import Limits, drive
+from cvxqueue.solvers import driver
+from cvxqueue.solvers.driver import Limits, Proposal, drive
 from cvxqueue.solvers.registry import METHODS
 
 pytestmark = pytest.mark.usefixtures("inside")
@@ -126,6 +128,46 @@ def test_the_driver_ends_a_method_within_a_few_looks(method: str, late: int) -> 
     assert clock.looks <= late + MOST_LATE_LOOKS
     assert not solution.is_optimal
     assert cq.solve(instance).objective <= solution.upper_bound
+
+
+def test_a_method_that_gives_up_after_its_time_was_stopped_by_it() -> None:
+    instance = similar()
+    for at, ended in ((0.0, cq.Ended.TIME_LIMIT), (1.0, cq.Ended.STALLED)):
+        limits = Limits(1e-9, 100, Deadline(at, lambda: 0.5), None)
+        assert drive(instance, "gives up", iter(()), limits).ended is ended
+
+
+def test_the_multipliers_of_a_proposal_are_searched_within_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    instance = similar()
+    point = instance.evaluate(cq.solve(instance).tokens)
+    cap = cq.MaxMeanSystemTime(0.9 * float(point.mean_system_time))
+    capped = instance.replace(constraints=[cap])
+    limits = Limits(1e-9, 100, Deadline.after(60.0), None)
+    given, original = [], estimated_multipliers
+
+    def seen(moved: Any, deadline: Deadline = NEVER) -> Any:
+        given.append(deadline)
+        return original(moved, deadline)
+
+    monkeypatch.setattr(driver, "estimated_multipliers", seen)
+    proposals = iter([Proposal(capped.evaluate(point.tokens))])
+    drive(capped, "without multipliers", proposals, limits)
+    assert given
+    assert all(deadline is limits.deadline for deadline in given)
+
+
+def test_better_multipliers_than_those_of_the_method_are_looked_for_at_the_end() -> None:
+    instance = similar()
+    cap = cq.MaxMeanSystemTime(0.9 * cq.solve(instance).mean_system_time)
+    capped = instance.replace(constraints=[cap])
+    best = cq.solve(capped)
+    assert best.constraint_multipliers[0] > 0.0
+    proposal = Proposal(capped.evaluate(best.tokens), multipliers=np.zeros(1))
+    limits = Limits(1e-9, 100, NEVER, None)
+    assert cq.Certificate(capped, best.tokens, np.zeros(1)).relative_gap > 1e-6
+    assert drive(capped, "poor multipliers", iter([proposal]), limits).is_optimal
 
 
 @pytest.mark.parametrize("weight", [1e15, 1e17, 1e20])

@@ -24,7 +24,7 @@ OPTIMUM = cq.solve(SERVER).tokens
 
 
 def at(tokens: FloatArray) -> Proposal:
-    return Proposal(Evaluation(SERVER, tokens), backend_status="fake: optimal")
+    return Proposal(Evaluation(SERVER.model, tokens), backend_status="fake: optimal")
 
 
 def raises(instance: cq.Instance) -> Iterator[Proposal]:
@@ -70,7 +70,7 @@ def gets_worse(instance: cq.Instance) -> Iterator[Proposal]:
 
 def claims_tokens_above_the_cap(instance: cq.Instance) -> Iterator[Proposal]:
     capped = instance.max_tokens
-    yield Proposal(Evaluation(instance, capped * 1.5))
+    yield Proposal(Evaluation(instance.model, capped * 1.5))
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.constraints import ROUNDINGS
-from cvxqueue.model.data import ModelData
 from cvxqueue.model.limits import Stability
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
@@ -42,8 +42,8 @@ class AccuracyBound(ArrayData):
 
     Parameters
     ----------
-    instance : ModelData
-        The instance.
+    model : Model
+        That of the instance.
     tokens : ndarray, shape (N,)
         Stable tokens in the box.
     multipliers : ndarray
@@ -51,18 +51,18 @@ class AccuracyBound(ArrayData):
         that a unit of its limit is worth. Any prove a bound, and good ones make it sharp.
     """
 
-    instance: ModelData
+    model: Model
     tokens: FloatArray
     multipliers: FloatArray
 
     def __post_init__(self) -> None:
-        instance = self.instance
-        if not isinstance(instance, ModelData):
-            raise InvalidInputError(f"instance must be an Instance, got {shown(instance)}")
-        tokens = float_array("tokens", self.tokens, instance.size)
-        is_inside = (tokens >= instance.lower) & (tokens <= instance.upper)
+        model = self.model
+        if not isinstance(model, Model):
+            raise InvalidInputError(f"model must be a Model, got {shown(model)}")
+        tokens = float_array("tokens", self.tokens, model.size)
+        is_inside = (tokens >= model.lower) & (tokens <= model.upper)
         require("tokens", tokens, is_inside, "is not in the box, where the bound is one")
-        count = 1 + sum(not coupling.is_floor for coupling in instance.couplings)
+        count = 1 + sum(not coupling.is_floor for coupling in model.couplings)
         found = float_array("multipliers", self.multipliers, count, of="limits, stability first")
         require("multipliers", found, found >= 0.0, "must be ≥ 0: others prove nothing")
         vars(self).update(tokens=tokens, multipliers=found)
@@ -76,33 +76,31 @@ class AccuracyBound(ArrayData):
 
     @cached_property
     def _point(self) -> Evaluation:
-        return _Accuracy.of(self.instance).evaluate(self.tokens)
+        return _Accuracy.of(self.model).evaluate(self.tokens)
 
     def sharpened(self, deadline: Deadline) -> AccuracyBound:
         """Return the bound that better multipliers prove of the same tokens."""
         point = self._point
         scale = float(point.mean_accuracy)
         better = lowered_multipliers(point, self.multipliers, scale, deadline)
-        return AccuracyBound(self.instance, self.tokens, better)
+        return AccuracyBound(self.model, self.tokens, better)
 
 
-def accuracy_model(instance: ModelData, worth: float) -> ModelData:
+def accuracy_model(model: Model, worth: float) -> Model:
     """Return a model without floors, in which accuracy alone is worth so many seconds."""
-    caps = tuple(coupling for coupling in instance.couplings if not coupling.is_floor)
-    ones = np.ones(instance.size)
-    return instance.altered(
-        accuracy_weight=worth, importance=ones, separable_costs=(), couplings=caps
-    )
+    caps = tuple(coupling for coupling in model.couplings if not coupling.is_floor)
+    ones = np.ones(model.size)
+    return model.with_(accuracy_weight=worth, importance=ones, separable_costs=(), couplings=caps)
 
 
-class _Accuracy(ModelData):
+class _Accuracy(Model):
     """A model whose objective is the mean accuracy, and stability one of its constraints."""
 
     @classmethod
-    def of(cls, instance: ModelData) -> _Accuracy:
-        model = accuracy_model(instance, 1.0)
-        return cls(**vars(model.altered(couplings=(Stability(), *model.couplings))))
+    def of(cls, model: Model) -> _Accuracy:
+        model = accuracy_model(model, 1.0)
+        return cls(**vars(model.with_(couplings=(Stability(), *model.couplings))))
 
-    def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 0.0) -> ModelData:
+    def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 0.0) -> Model:
         """Return the Lagrangian, in which only constraints make time cost anything."""
         return super().priced(multipliers, of_time)

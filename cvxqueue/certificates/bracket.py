@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple
+from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
 
 __all__ = ["Bracket", "order_bracket"]
 
@@ -57,12 +58,12 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
     InfeasibleError
         If no allocation satisfies the constraints.
     """
-    instance.require_feasible()
+    require_feasible(instance)
     lower, upper = instance.lower, instance.upper
-    if instance.couplings:
+    if instance.model.couplings:
         # Their multipliers raise every marginal cost, and only a floor on the accuracy is a reason
         # for more tokens: the first half of the first round holds.
-        if not any(coupling.is_floor for coupling in instance.couplings):
+        if not any(coupling.is_floor for coupling in instance.model.couplings):
             upper = np.minimum(upper, _response(instance.evaluate(lower), direction=1.0))
         return Bracket(frozen(lower), frozen(upper))
     for _ in range(rounds):
@@ -76,14 +77,13 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
 
 def _response(point: Evaluation, direction: float) -> FloatArray:
     """Response, rounded outwards: up for direction 1, down for direction −1."""
-    instance = point.instance
-    epsilon = np.finfo(np.float64).eps
-    error = _COST_ROUNDINGS * epsilon / float(point.idle)
-    slope = point.marginal_cost * (1.0 - direction * error) / instance.accuracy_value
+    model = point.model
+    error = _COST_ROUNDINGS * EPSILON / float(point.idle)
+    slope = point.marginal_cost * (1.0 - direction * error) / model.accuracy_value
     if direction < 0:
         # A slope that is lost to underflow would put the lower end too high.
-        slope = np.maximum(slope, np.finfo(np.float64).tiny)
-    tokens = instance.accuracy.inverse_slope(slope)
-    tokens = np.clip(tokens, instance.lower, instance.upper)
-    tokens = tokens + direction * instance.accuracy.inverse_slope_rounding(tokens)
-    return np.clip(tokens, instance.lower, instance.upper)
+        slope = np.maximum(slope, SMALLEST_NORMAL)
+    tokens = model.accuracy.inverse_slope(slope)
+    tokens = np.clip(tokens, model.lower, model.upper)
+    tokens = tokens + direction * model.accuracy.inverse_slope_rounding(tokens)
+    return np.clip(tokens, model.lower, model.upper)

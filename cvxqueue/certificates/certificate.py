@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
@@ -29,7 +30,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
@@ -64,44 +65,37 @@ class Certificate(ArrayData):
     def __post_init__(self) -> None:
         require_instance(self.instance)
         vars(self)["allocation"] = _allocation(self.allocation, self.instance.size)
-        self._keep_multipliers()
-
-    def _keep_multipliers(self) -> None:
-        found, couplings = self.multipliers, self.instance.couplings
-        if found is not None:
-            found = float_array("multipliers", found, len(couplings))
-            require("multipliers", found, found >= 0.0, "must be ≥ 0: others prove nothing")
-        elif couplings:
-            found = estimated_multipliers(self.evaluation)
-        if found is not None:
-            vars(self)["multipliers"] = read_only(found)
+        vars(self)["multipliers"] = _multipliers(
+            self.multipliers, self.instance, lambda: self.evaluation
+        )
 
     @classmethod
-    def of(cls, point: Evaluation, multipliers: FloatArray | None = None) -> Certificate:
-        """Return the certificate of a point in the box whose closed forms are known.
+    def of(
+        cls, instance: Instance, point: Evaluation, multipliers: FloatArray | None = None
+    ) -> Certificate:
+        """Return the certificate of a point whose closed forms are known.
 
         Parameters
         ----------
+        instance : Instance
+            The instance.
         point : Evaluation
-            Of an `Instance`; a solver has moved it to where the constraints hold.
+            Of its model; a solver has moved it to where the constraints hold.
         multipliers : ndarray, optional
             As in `Certificate`.
         """
-        instance: Any = point.instance
         require_instance(instance)
-        if not ((point.tokens >= instance.lower) & (point.tokens <= instance.upper)).all():
-            return cls(instance, point.tokens, multipliers)
-        certificate = object.__new__(cls)
-        tokens = frozen(point.tokens)
-        vars(certificate).update(
+        tokens, model = point.tokens, instance.model
+        if point.model is not model or not model.contains(tokens):
+            return cls(instance, tokens, multipliers)
+        return unchecked(
+            cls,
             instance=instance,
             allocation=tokens,
-            multipliers=multipliers,
+            multipliers=_multipliers(multipliers, instance, lambda: point),
             tokens=tokens,
             evaluation=point,
         )
-        certificate._keep_multipliers()
-        return certificate
 
     @kept
     def tokens(self) -> FloatArray:
@@ -113,7 +107,7 @@ class Certificate(ArrayData):
         instance = self.instance
         inside = np.clip(self.allocation, instance.lower, instance.upper)
         inside = np.where(np.isfinite(self.allocation), inside, np.nan)
-        if not instance.couplings:
+        if not instance.model.couplings:
             return inside
         point = restored(instance.evaluate(inside))
         return inside if point is None else point.tokens
@@ -184,20 +178,20 @@ class Certificate(ArrayData):
     def constraint_multipliers(self) -> tuple[float, ...]:
         """What one unit more of each coupling constraint's limit gains at the optimum, in seconds.
 
-        In the order of ``instance.couplings``. The unit is that of the limit: a second, a
+        In the order of ``instance.model.couplings``. The unit is that of the limit: a second, a
         probability, a token per second; of a floor, one unit less. A limit on the tail of the
         waiting time is one of seconds, at its probability.
         """
         if self.multipliers is None or not self.is_stable:
             return ()
-        pairs = zip(self.instance.couplings, self.multipliers.tolist(), strict=True)
+        pairs = zip(self.instance.model.couplings, self.multipliers.tolist(), strict=True)
         return tuple(coupling.price(value, self.evaluation) for coupling, value in pairs)
 
     @property
     def excesses(self) -> FloatArray:
         """How far each coupling constraint is exceeded, negative where there is room."""
         if not self.is_stable:
-            return np.full(len(self.instance.couplings), np.inf)
+            return np.full(len(self.instance.model.couplings), np.inf)
         return excesses(self.evaluation)
 
     @property
@@ -237,7 +231,7 @@ class Certificate(ArrayData):
         mix, point = self.instance.probabilities, self.lagrangian
         if not self.instance.accuracy.is_smooth:
             # The gradient has the slope from the right; at a kink the one from the left is larger.
-            slope = point.instance.benefit.slope(np.nextafter(self.tokens, 0.0))
+            slope = point.model.benefit.slope(np.nextafter(self.tokens, 0.0))
             first = last + mix * (slope - point.marginal_benefit)
         residual = np.maximum(last, 0.0) + np.maximum(-first, 0.0)
         return float(np.max(residual / (mix * point.marginal_cost)))
@@ -280,13 +274,13 @@ class Certificate(ArrayData):
                 "lower_multipliers": self.lower_multipliers.tolist(),
                 "upper_multipliers": self.upper_multipliers.tolist(),
             }
-        if self.instance.couplings:
+        if self.instance.model.couplings:
             summary["constraints"] = [
                 {"constraint": coupling.label, "excess": excess, "multiplier": price}
                 for coupling, excess, price in zip(
-                    self.instance.couplings,
+                    self.instance.model.couplings,
                     self.excesses.tolist(),
-                    self.constraint_multipliers or [None] * len(self.instance.couplings),
+                    self.constraint_multipliers or [None] * len(self.instance.model.couplings),
                     strict=True,
                 )
             ]
@@ -335,6 +329,19 @@ def certify(instance: Instance, tokens: ArrayLike | None) -> Certificate:
     True
     """
     return Certificate(instance, tokens)  # type: ignore[arg-type]
+
+
+def _multipliers(
+    given: FloatArray | None, instance: Instance, point: Callable[[], Evaluation]
+) -> FloatArray | None:
+    """Multipliers as somebody gave them, or those that prove about the best bound of a point."""
+    couplings = instance.model.couplings
+    if given is not None:
+        given = float_array("multipliers", given, len(couplings))
+        require("multipliers", given, given >= 0.0, "must be ≥ 0: others prove nothing")
+    elif couplings:
+        given = estimated_multipliers(point())
+    return None if given is None else read_only(given)
 
 
 def _allocation(given: ArrayLike | None, size: int) -> FloatArray:

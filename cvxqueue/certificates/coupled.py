@@ -14,6 +14,8 @@ from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import bracketed_root
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = [
     "coupled_gap",
@@ -25,21 +27,17 @@ __all__ = [
 ]
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
-_ROUNDS = 30
+_RESTORING_STEPS = 30
 # Share of what a constraint shall fall by that rounding may leave.
-_SHORT = 1e-6
-# Of the way to the least tokens, where no step helps.
-_HALVINGS = 50
-# An allowance leaves out the rounding of the subtraction of a limit.
-_ONE_ROUNDING = float(np.finfo(np.float64).eps)
+_SHORTFALL = 1e-6
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
-_MARGIN = 2.0
+_FIRST_AIM = 2.0
 
 
 @quiet
 def excesses(point: Evaluation) -> FloatArray:
     """Value of c for each coupling constraint of the instance, positive where it is violated."""
-    return np.array([coupling.excess(point) for coupling in point.instance.couplings])
+    return np.array([coupling.excess(point) for coupling in point.model.couplings])
 
 
 def is_satisfied(point: Evaluation) -> bool:
@@ -50,7 +48,7 @@ def is_satisfied(point: Evaluation) -> bool:
 @quiet
 def lagrangian(point: Evaluation, multipliers: FloatArray) -> Evaluation:
     """The same point, as one of the Lagrangian at these multipliers."""
-    return point.instance.priced(multipliers).evaluate(point.tokens)
+    return point.model.priced(multipliers).evaluate(point.tokens)
 
 
 @quiet
@@ -78,7 +76,8 @@ def lagrangian_gap(point: Evaluation, multipliers: FloatArray) -> float:
     The point need not keep the constraints: then this may be negative.
     """
     values = excesses(point)
-    slack = _ONE_ROUNDING * np.abs(values) - values + _allowances(point)
+    # An allowance leaves out the rounding of the subtraction of a limit.
+    slack = EPSILON * np.abs(values) - values + _allowances(point)
     gap = float(certified_gap(lagrangian(point, multipliers))) + float(multipliers @ slack)
     return gap if np.isfinite(gap) else np.inf
 
@@ -107,9 +106,9 @@ def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation 
 
 def _stepped(point: Evaluation, side: float) -> Evaluation | None:
     """Where steps lead at which no constraint exceeds its allowance, taken with a sign."""
-    instance, couplings = point.instance, point.instance.couplings
-    wanted, found = np.zeros(len(couplings)), None
-    for _ in range(_ROUNDS):
+    model, couplings = point.model, point.model.couplings
+    aims, found = np.zeros(len(couplings)), None
+    for _ in range(_RESTORING_STEPS):
         values, allowances = excesses(point), _allowances(point)
         if found is None and (values <= allowances).all():
             found = point
@@ -117,14 +116,14 @@ def _stepped(point: Evaluation, side: float) -> Evaluation | None:
         if (values <= limits).all():
             return point
         is_violated = values > np.minimum(limits, 0.0)
-        is_wanted = is_violated | (wanted > 0.0)
-        wanted = np.where(is_violated, np.maximum(2.0 * wanted, _MARGIN * allowances), wanted)
-        gradients = np.stack([coupling.gradient(point) for coupling in couplings])[is_wanted]
-        metric = instance.probabilities * instance.service.mean_square_slope(point.tokens)
-        step = _least_step(point, gradients, metric, (values + wanted)[is_wanted])
+        is_aimed = is_violated | (aims > 0.0)
+        aims = np.where(is_violated, np.maximum(2.0 * aims, _FIRST_AIM * allowances), aims)
+        gradients = np.stack([coupling.gradient(point) for coupling in couplings])[is_aimed]
+        metric = model.probabilities * model.service.mean_square_slope(point.tokens)
+        step = _least_step(point, gradients, metric, (values + aims)[is_aimed])
         if step is None:
             return found
-        moved = instance.evaluate(instance.boxed(point.tokens + step))
+        moved = model.evaluate(model.boxed(point.tokens + step))
         if not moved.is_stable or np.array_equal(moved.tokens, point.tokens):
             return found
         point = moved
@@ -133,22 +132,24 @@ def _stepped(point: Evaluation, side: float) -> Evaluation | None:
 
 def _drawn_back(point: Evaluation, side: float) -> Evaluation | None:
     """The last point towards `point` from the least tokens, where these satisfy the constraints."""
-    instance, least = point.instance, point.instance.lower
+    model, least = point.model, point.model.lower
 
     def keeps(there: Evaluation) -> bool:
         return there.is_stable and bool((excesses(there) <= side * _allowances(there)).all())
 
-    found = instance.lowest
+    found = model.lowest
     if not keeps(found):
         return None
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        share = 0.5 * (low + high)
-        there = instance.evaluate(instance.boxed(least + share * (point.tokens - least)))
-        if keeps(there):
-            found, low = there, share
-        else:
-            high = share
+
+    def side_of(share: FloatArray) -> FloatArray:
+        nonlocal found
+        there = model.evaluate(model.boxed(least + share * (point.tokens - least)))
+        if not keeps(there):
+            return np.ones(())
+        found = there
+        return -np.ones(())
+
+    bracketed_root(side_of, np.zeros(()), np.ones(()), EPSILON)
     return found
 
 
@@ -161,8 +162,8 @@ def _least_step(
 
     A type at an end of the box that would leave it stays; what it does not do the others do.
     """
-    instance = point.instance
-    is_free = instance.upper > instance.lower
+    model = point.model
+    is_free = model.upper > model.lower
     step: FloatArray = np.zeros_like(point.tokens)
     for _ in range(len(gradients) + 2):
         scaled = np.where(is_free, gradients / metric, 0.0)
@@ -174,14 +175,14 @@ def _least_step(
         moves = np.flatnonzero(np.isfinite(unit))
         unit, columns = unit[moves], scaled[moves]
         system = system[np.ix_(moves, moves)] * unit * unit[:, np.newaxis]
-        wanted = amounts[moves] * unit
-        prices = nonnegative_step(system, wanted, np.zeros(moves.size))
-        if (system @ prices < (1.0 - _SHORT) * wanted).any():
+        falls = amounts[moves] * unit
+        prices = nonnegative_step(system, falls, np.zeros(moves.size))
+        if (system @ prices < (1.0 - _SHORTFALL) * falls).any():
             # No step does it all: one that comes nearest.
-            prices = np.asarray(np.linalg.lstsq(system, wanted, rcond=None)[0], dtype=np.float64)
+            prices = np.asarray(np.linalg.lstsq(system, falls, rcond=None)[0], dtype=np.float64)
         step = np.asarray(-(unit * prices) @ columns, dtype=np.float64)
-        leaves = ((step < 0.0) & (point.tokens <= instance.lower)) | (
-            (step > 0.0) & (point.tokens >= instance.upper)
+        leaves = ((step < 0.0) & (point.tokens <= model.lower)) | (
+            (step > 0.0) & (point.tokens >= model.upper)
         )
         if not (leaves & is_free).any():
             break
@@ -190,4 +191,4 @@ def _least_step(
 
 
 def _allowances(point: Evaluation) -> FloatArray:
-    return np.array([coupling.allowance(point) for coupling in point.instance.couplings])
+    return np.array([coupling.allowance(point) for coupling in point.model.couplings])

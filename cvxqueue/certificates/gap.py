@@ -12,8 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = [
     "certified_gap",
@@ -26,7 +28,7 @@ __all__ = [
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
-_ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
+_GAP_ROUNDINGS = 4.0 * EPSILON
 # The share of a marginal cost that it may be off by, in such errors: see `response_loss`.
 _COST_ERRORS = 16.0
 # Terms that are not negative, a few thousand at a time: every sum is right to 2^13 roundings.
@@ -36,7 +38,9 @@ _SUMMATION = 1.0 + 1e-11
 @quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = _ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    allowance: FloatArray = _GAP_ROUNDINGS * (
+        point.benefit_size + point.mean_system_time / point.idle
+    )
     return allowance
 
 
@@ -83,7 +87,7 @@ def type_gaps(point: Evaluation) -> FloatArray:
 
     Every term is ≥ 0 up to its own rounding, because the response maximises it.
     """
-    return np.maximum(point.separable_gains(point.reachable_response), 0.0)
+    return np.maximum(separable_gains(point, point.reachable_response), 0.0)
 
 
 @quiet
@@ -111,7 +115,7 @@ def certified_gap(point: Evaluation) -> FloatArray:
 
 def marginal_error(point: Evaluation) -> FloatArray:
     """Share of each of the two terms of a gap that it may be off by, shape (..., N) or (..., 1)."""
-    return np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
+    return np.asarray(_GAP_ROUNDINGS * point.magnification)[..., np.newaxis]
 
 
 def _part_gap(point: Evaluation) -> FloatArray:
@@ -120,15 +124,15 @@ def _part_gap(point: Evaluation) -> FloatArray:
     The two terms of a gap are rounded, and the response is: by its share of the interval, and by
     what the rounding of the marginal cost moves it, which the curve knows the price of.
     """
-    instance, response, cost = point.instance, point.reachable_response, point.marginal_cost
-    benefit = instance.benefit
+    model, response, cost = point.model, point.reachable_response, point.marginal_cost
+    benefit = model.benefit
     error = marginal_error(point)
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
-    if not instance.accuracy.is_smooth:
+    if not model.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.
-        loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - instance.lower))
+        loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - model.lower))
     # A type without a choice responds exactly.
-    loss *= np.where(instance.upper > instance.lower, cost, 0.0)
+    loss *= np.where(model.upper > model.lower, cost, 0.0)
     fall = response - point.tokens
     fall *= cost
     gaps = benefit.difference(point.tokens, response)
@@ -139,5 +143,5 @@ def _part_gap(point: Evaluation) -> FloatArray:
     np.maximum(gaps, 0.0, out=gaps)
     gaps += size
     gaps += loss
-    total: FloatArray = _SUMMATION * np.vecdot(instance.probabilities, gaps)
+    total: FloatArray = _SUMMATION * np.vecdot(model.probabilities, gaps)
     return total

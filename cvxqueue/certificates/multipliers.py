@@ -21,15 +21,16 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
 
-__all__ = ["estimated_multipliers", "lowered_multipliers"]
+__all__ = ["LEAST_STIFFNESS", "estimated_multipliers", "lowered_multipliers"]
 
-# Steps of Newton's method, and points on the way of one.
-_STEPS, _TRIALS = 30, 60
+# Steps of Newton's method.
+_STEPS = 30
 # So sharp a bound, relative to the scale, needs no second start and no other method.
-_SHARP = 1e-9
+_SHARP_BOUND = 1e-9
 # Where a step lowers the bound by no more than this share of it, no other will.
-_WORTHWHILE = 1e-6
+_LEAST_FALL = 1e-6
 # Share of the slope at the start of a step that may be left, and what one that is short grows by.
 _FLAT, _LONGER = 0.5, 4.0
 # Cuts of an ellipsoid that is so many times as wide as anything known of the multipliers, until no
@@ -40,7 +41,7 @@ _GREATEST = 1e100
 # Tokens this close to a kink, relatively, are at it.
 _BESIDE = 1e-6
 # What stands for a curvature of zero, relative to a marginal cost over the largest tokens, or one.
-_YIELDING = 1e-8
+LEAST_STIFFNESS = 1e-8
 
 
 class _Bound(NamedTuple):
@@ -61,17 +62,17 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
     Zeros where the tokens are unstable or violate a constraint, so that nothing is proven.
     Newton's method starts from those that balance the gradient best, or from none.
     """
-    none = np.zeros(len(point.instance.couplings))
+    none = np.zeros(len(point.model.couplings))
     if not is_satisfied(point):
         return none
     starts = [_bound(point, none), _bound(point, _balancing(point))]
     found = [*starts]
     for start in sorted(starts, key=lambda bound: bound.gap):
         found.append(_lowered(point, start, float(point.scale), deadline))
-        if found[-1].gap <= _SHARP * float(point.scale):
+        if found[-1].gap <= _SHARP_BOUND * float(point.scale):
             return found[-1].multipliers
     known = [bound for bound in found if bound.gap < np.inf]
-    if known and not point.instance.accuracy.is_smooth:
+    if known and not point.model.accuracy.is_smooth:
         return _enclosed(point, known, deadline).multipliers
     return min(found, key=lambda bound: bound.gap).multipliers
 
@@ -98,18 +99,18 @@ def lowered_multipliers(
 
 def _balancing(point: Evaluation) -> FloatArray:
     """Multipliers that balance ∇J best: least squares over the types that can move."""
-    instance = point.instance
-    gradients = np.stack([coupling.gradient(point) for coupling in instance.couplings])
-    curvature = -instance.probabilities * (
-        instance.benefit.curvature(point.tokens) - point.cost_curvature
+    model = point.model
+    gradients = np.stack([coupling.gradient(point) for coupling in model.couplings])
+    curvature = -model.probabilities * (
+        model.benefit.curvature(point.tokens) - point.cost_curvature
     )
-    is_free = (point.tokens > instance.lower) & (point.tokens < instance.upper)
-    if not instance.accuracy.is_smooth:
+    is_free = (point.tokens > model.lower) & (point.tokens < model.upper)
+    if not model.accuracy.is_smooth:
         # At a kink a type balances nothing; inside a straight piece it must, and may not bend.
         ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
-        is_free &= np.isfinite(instance.accuracy.curvature_range(*ends)[1])
-        stiffness = instance.probabilities * point.marginal_cost / np.maximum(instance.upper, 1.0)
-        curvature = np.maximum(curvature, _YIELDING * stiffness)
+        is_free &= np.isfinite(model.accuracy.curvature_range(*ends)[1])
+        stiffness = model.probabilities * point.marginal_cost / np.maximum(model.upper, 1.0)
+        curvature = np.maximum(curvature, LEAST_STIFFNESS * stiffness)
     weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
     columns, right = gradients * weights, point.gradient * weights
     normal, slopes = columns @ columns.T, columns @ right
@@ -125,7 +126,7 @@ def _lowered(point: Evaluation, today: _Bound, scale: float, deadline: Deadline)
             break
         step = multiplier_step(today.multipliers, today.excess, today.hessian, scale)
         moved = today if step is None else _along(point, today, step)
-        if not moved.gap < (1.0 - _WORTHWHILE) * today.gap:
+        if not moved.gap < (1.0 - _LEAST_FALL) * today.gap:
             return min(today, moved, key=lambda bound: bound.gap)
         today = moved
     return today
@@ -137,35 +138,25 @@ def _along(point: Evaluation, today: _Bound, step: FloatArray) -> _Bound:
     A type that soon reaches a bound of its own makes a step far too short, and one that leaves its
     bound makes it too long.
     """
-    start = float(today.excess @ step)
-    falling = step < 0.0
-    longest = float(np.min(-today.multipliers[falling] / step[falling], initial=np.inf))
-    best, below, above, length = today, 0.0, np.inf, min(1.0, longest)
-    for _ in range(_TRIALS):
+    start, best = float(today.excess @ step), today
+
+    def slope_at(length: float) -> float | None:
+        nonlocal best
         moved = _bound(point, np.maximum(today.multipliers + length * step, 0.0))
-        fall = float(moved.excess @ step)
-        is_flat = moved.gap < today.gap and abs(fall) <= _FLAT * start
-        if moved.gap < best.gap:
-            best = moved
-        if is_flat or (fall > 0.0 and length >= longest):
-            break
-        if fall > 0.0:
-            below = length
-        else:
-            above = length
-        is_open = above == np.inf
-        length = min(_LONGER * length, longest) if is_open else 0.5 * (below + above)
-        if not below < length < above:
-            break
+        best = min(best, moved, key=lambda bound: bound.gap)
+        slope = -float(moved.excess @ step)
+        return None if moved.gap < today.gap and abs(slope) <= _FLAT * start else slope
+
+    bracketed_minimum(slope_at, longest_step(today.multipliers, step), _LONGER)
     return best
 
 
 def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
-    priced, instance = lagrangian(point, multipliers), point.instance
+    priced, model = lagrangian(point, multipliers), point.model
     response = priced.response
-    there = instance.evaluate(response)
+    there = model.evaluate(response)
     values, gradients = excesses(point), []
-    for place, coupling in enumerate(instance.couplings):
+    for place, coupling in enumerate(model.couplings):
         # A floor is worth accuracy, which is not taken for linear.
         gradient = coupling.gradient(there if coupling.is_floor else point)
         gradients.append(gradient)
@@ -174,9 +165,9 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
         else:
             values[place] += gradient @ (response - point.tokens)
     slopes = np.stack(gradients)
-    bend = -priced.instance.benefit.curvature(response)
-    is_free = (response > instance.lower) & (response < instance.upper) & (bend > 0.0)
-    pliancy = np.where(is_free, 1.0 / (instance.probabilities * bend), 0.0)
+    bend = -priced.model.benefit.curvature(response)
+    is_free = (response > model.lower) & (response < model.upper) & (bend > 0.0)
+    pliancy = np.where(is_free, 1.0 / (model.probabilities * bend), 0.0)
     hessian = (slopes * pliancy) @ slopes.T
     return _Bound(multipliers, lagrangian_gap(point, multipliers), values, hessian)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 
 __all__ = ["StrongConcavity", "strong_concavity"]
@@ -61,11 +61,11 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
     InfeasibleError
         If no allocation satisfies the constraints.
     """
-    instance.require_feasible()
+    require_feasible(instance)
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     benefit = (
         _ROUNDED_DOWN
-        * instance.accuracy_value
+        * instance.model.accuracy_value
         * instance.accuracy.curvature_range(instance.lower, instance.upper)[0]
     )
     slopes = [instance.service.mean_slope(point.tokens) for point in (least, most)]

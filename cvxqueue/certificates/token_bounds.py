@@ -14,7 +14,7 @@ __all__ = ["token_bounds"]
 # Each step leaves a valid bound, so that stopping early only widens it. Every third one halves.
 _STEPS = 120
 # A bound this close to its limit, relative to the half-width of the interval, is sharp enough.
-_SHARP = 1e-9
+_SHARP_END = 1e-9
 
 
 @quiet
@@ -32,8 +32,8 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     slack : float, optional
         Bound on what the optimum gains over it, in seconds; by default the certified gap.
     """
-    instance = point.instance
-    lower, upper = instance.lower, instance.upper
+    model = point.model
+    lower, upper = model.lower, model.upper
     if not point.is_stable:
         return np.stack([lower, upper], axis=-1)
     slack = float(certified_gap(point)) if slack is None else slack
@@ -51,9 +51,9 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
     step may be carried past the root by its rounding: what counts as outside is checked and never
     inferred.
     """
-    instance = point.instance
-    benefit, cost = instance.benefit, point.marginal_cost
-    allowed = slack / instance.probabilities
+    model = point.model
+    benefit, cost = model.benefit, point.marginal_cost
+    allowed = slack / model.probabilities
     error = marginal_error(point)
 
     def loss(tokens: FloatArray) -> FloatArray:
@@ -78,7 +78,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
         is_halved = (step % 3 == 2) | ~((newton > inside) & (newton < outside))
         candidate = np.where(is_halved, halving, newton)
         is_outside = loss(best + towards * candidate) > allowed
-        is_sharp = np.abs(outside - candidate) <= _SHARP * outside
+        is_sharp = np.abs(outside - candidate) <= _SHARP_END * outside
         inside = np.where(is_open & ~is_outside, candidate, inside)
         outside = np.where(is_open & is_outside, candidate, outside)
         is_open = is_open & ~is_sharp

@@ -21,7 +21,8 @@ from cvxqueue.cli.output import write, write_error, write_json
 from cvxqueue.cli.reading import read_instance
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
 from cvxqueue.formatting import at_least, at_most, plural
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_feasible
+from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.registry import find_method
 
@@ -93,8 +94,8 @@ def run(options: argparse.Namespace) -> int:
 def _feasibility(instance: Instance) -> tuple[InfeasibleError | None, bool | None]:
     """Why no allocation satisfies the instance, and whether one does; ``None`` if unknown."""
     try:
-        instance.require_feasible()
-        return None, require_attainable(instance) or None
+        require_feasible(instance)
+        return None, require_attainable(instance.model) or None
     except InfeasibleError as error:
         return error, False
 
@@ -124,7 +125,7 @@ def _table(findings: list[_Finding]) -> Table:
 def _stability(instance: Instance) -> _Finding:
     least = instance.least_utilization
     greatest = float(instance.evaluate(instance.upper).utilization)
-    limit, bounds = instance.max_arrival_rate, instance.least_tokens_name
+    limit, bounds = instance.max_arrival_rate, least_tokens_name(instance)
     if instance.is_feasible:
         sentence = (
             f"At {bounds} the utilization is {least:.4g}, so stable allocations exist. They do "
@@ -195,7 +196,7 @@ def _contraction(found: Contraction, instance: Instance) -> _Finding:
         "value": found.value,
         "row_sum": found.row_sum,
         # With constraints on all types together the optimum may lie outside.
-        "region": None if instance.couplings else found.region,
+        "region": None if instance.model.couplings else found.region,
     }
     return _Finding("contraction", found.holds, sentence, numbers)
 
@@ -234,7 +235,7 @@ def _strong_concavity(found: StrongConcavity, step: StepSize, instance: Instance
             f"On {found.region}, the curvature is at least {at_least(found.value, 3)}/s in the "
             "metric of squared seconds of service: there is exactly one optimum."
         )
-        if step.holds and not instance.couplings:
+        if step.holds and not instance.model.couplings:
             # Both bounds hold, in the one metric, on the level set of the step; and where no
             # constraint couples the types, the step leads to the optimum.
             sentence += (

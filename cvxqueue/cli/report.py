@@ -81,7 +81,7 @@ def _operation(best: Solution) -> Table:
 def _constraints(best: Solution) -> list[tuple[str, str]]:
     """Each constraint on all types together, and what its limit costs."""
     rows = []
-    pairs = zip(best.instance.couplings, best.constraint_multipliers, strict=False)
+    pairs = zip(best.instance.model.couplings, best.constraint_multipliers, strict=False)
     for coupling, price in pairs:
         worth = f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"
         rows.append(("constraint", f"{coupling.label}: {worth}"))

@@ -84,7 +84,7 @@ def has_cone_program(instance: Instance) -> bool:
     service = instance.service
     # A random use of tokens adds a row to ‖r‖² that these cones do not have.
     return (
-        not instance.couplings
+        not instance.model.couplings
         and type(instance.queue) is FIFO
         and type(service) is AffineService
         and not service.is_random

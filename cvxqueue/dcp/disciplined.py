@@ -98,7 +98,7 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
     gain = gathered(groups, lambda group: group.form.gain(group.curve), size)
     ceiling = instance.accuracy.ceiling
     times = time_coefficients(instance, service_law(instance, tokens_per_unit), scale)
-    value = instance.accuracy_value * mix
+    value = instance.model.accuracy_value * mix
     weights = {GAIN: gain, MEAN: mix * gain, VALUE: value * gain, OBJECTIVE: value * gain / scale}
     data = times | {
         "tokens_per_unit": tokens_per_unit,

@@ -10,7 +10,7 @@ from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import Instance, require_instance
+from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
@@ -72,5 +72,5 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     require_instance(instance)
     if form not in _FORMS:
         raise InvalidInputError(f"unknown form {shown(form)}: {nearest(form, _FORMS)}")
-    instance.require_feasible()
+    require_feasible(instance)
     return limited(_FORMS[form](instance))

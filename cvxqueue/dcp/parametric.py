@@ -12,7 +12,7 @@ from cvxqueue.dcp.accuracy import curve_groups
 from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import CouplingConstraint, Instance, require_instance
+from cvxqueue.model import CouplingConstraint, Instance, require_feasible, require_instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
@@ -74,12 +74,14 @@ class _Parameters:
                 "accuracy has curves of other classes, or for other types, than the form; "
                 "formulate the new instance"
             )
-        if [_limit(c) for c in instance.couplings] != [_limit(c) for c in self.instance.couplings]:
+        if [_limit(c) for c in instance.model.couplings] != [
+            _limit(c) for c in self.instance.model.couplings
+        ]:
             raise InvalidInputError(
                 "constraints are of other kinds than those of the form, or bound a tail of another "
                 "decay; formulate the new instance"
             )
-        instance.require_feasible()
+        require_feasible(instance)
         scale = natural_scale(instance)
         data = coefficients(instance, scale)
         if data.keys() != self.parameters.keys():

@@ -193,7 +193,7 @@ def limited(form: Formulation) -> Formulation:
     InvalidInputError
         If a constraint is of a class that has no form here.
     """
-    couplings = form.instance.couplings
+    couplings = form.instance.model.couplings
     if not couplings:
         return form
     return form.with_constraints(
@@ -208,13 +208,13 @@ def _level(form: Formulation, place: int, name: str) -> FloatArray | cp.Paramete
     """A field of one of the couplings, refilled with the form."""
 
     def of(instance: Instance) -> FloatArray:
-        return np.asarray(getattr(instance.couplings[place], name), dtype=np.float64)
+        return np.asarray(getattr(instance.model.couplings[place], name), dtype=np.float64)
 
     return form.hold(of)
 
 
 def _tail_of(form: Formulation, place: int) -> cp.Constraint:
-    tail = form.instance.couplings[place]
+    tail = form.instance.model.couplings[place]
     if not isinstance(tail, WaitingTimeTail):
         raise InvalidInputError(f"constraints: {tail.label} is no bound on a tail")
     return waiting_tail_cap(form, tail.decay)

@@ -28,8 +28,8 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Evaluation
-from cvxqueue.model.evaluation import LEAST_IDLE
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
+from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from cvxqueue.errors import InfeasibleError, InvalidInputError
 from cvxqueue.integer.increments import Alternatives, Increments
 from cvxqueue.integer.lattice import Lattice, Span
-from cvxqueue.integer.load_levels import level_data
+from cvxqueue.integer.load_levels import level_model
 from cvxqueue.integer.value_tables import Tables
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import (
     Domains,
     Integers,
@@ -31,6 +30,7 @@ from cvxqueue.model.domains import (
     Multiples,
     ZeroOrAtLeast,
 )
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.shown import shown
@@ -62,7 +62,9 @@ class Choices:
         self.instance, self.domains = instance, domains
         size = instance.size
         self.is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
-        self.data: ModelData = level_data(instance, domains) if self.is_level.any() else instance
+        self.model: Model = (
+            level_model(instance, domains) if self.is_level.any() else instance.model
+        )
         low, high = np.ceil(instance.lower), np.floor(instance.upper)
         step, has_zero = np.ones(size), np.zeros(size, dtype=bool)
         tables: dict[int, FloatArray] = {}
@@ -97,7 +99,10 @@ class Choices:
                 f"max_tokens[{k}] = {float(instance.upper[k])!r} must be at most 2^53 for tokens "
                 "to be counted one by one; lower it"
             )
-        self.lattice, self.tables = Lattice(instance, low, high, step, has_zero), Tables(tables)
+        self.lattice, self.tables = (
+            Lattice(instance.model, low, high, step, has_zero),
+            Tables(tables),
+        )
         self.is_tabled = np.zeros(size, dtype=bool)
         self.is_tabled[self.tables.types] = True
         if self.tables:
@@ -131,28 +136,28 @@ class Choices:
 
     def evaluate(self, point: FloatArray) -> Evaluation:
         """Return the closed forms at a point, levels included."""
-        return Evaluation(self.data, np.asarray(point, dtype=np.float64))
+        return Evaluation(self.model, np.asarray(point, dtype=np.float64))
 
     def _absolute(self, point: FloatArray) -> Increments:
         """α π w p, π E t and π E t² by type."""
-        data, mix = self.data, self.data.probabilities
+        model, mix = self.model, self.model.probabilities
         return Increments(
-            mix * self.instance.accuracy_value * data.accuracy.value(point),
-            mix * data.service.mean(point),
-            mix * data.service.second_moment(point),
+            mix * self.instance.model.accuracy_value * model.accuracy.value(point),
+            mix * model.service.mean(point),
+            mix * model.service.second_moment(point),
         )
 
     def shift(self, start: FloatArray, to: FloatArray) -> Increments:
         """What moving from one point to another changes, shape (..., N)."""
-        return _shift(self.instance, self.data, self.is_level, start, to)
+        return _shift(self.instance.model, self.model, self.is_level, start, to)
 
     def shift_of(self, k: int, start: float, to: FloatArray) -> Increments:
         """What moving one type from one choice to each of several changes, shape (J,)."""
         place = slice(k, k + 1)
-        own = self.instance.types(place)
-        data = own if self.data is self.instance else self.data.types(place)
+        own = self.instance.model.types(place)
+        model = own if self.model is self.instance.model else self.model.types(place)
         column = to[:, np.newaxis]
-        shift = _shift(own, data, self.is_level[place], np.full(1, start), column)
+        shift = _shift(own, model, self.is_level[place], np.full(1, start), column)
         return Increments(*(np.broadcast_to(part, column.shape)[:, 0] for part in shift))
 
     @property
@@ -268,16 +273,16 @@ class Choices:
 
 
 def _shift(
-    own: ModelData,
-    data: ModelData,
+    own: Model,
+    model: Model,
     is_level: NDArray[np.bool_],
     start: FloatArray,
     to: FloatArray,
 ) -> Increments:
-    mix, service = own.probabilities, data.service
+    mix, service = own.probabilities, model.service
     benefit = mix * own.benefit.difference(start, to)
     if is_level.any():
-        there, here = data.accuracy.value(to), data.accuracy.value(start)
+        there, here = model.accuracy.value(to), model.accuracy.value(start)
         benefit = np.where(is_level, mix * own.accuracy_value * (there - here), benefit)
     return Increments(
         benefit,

@@ -6,6 +6,7 @@ import numpy as np
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["flip"]
@@ -37,8 +38,8 @@ def flip(point: Evaluation, lower: FloatArray, upper: FloatArray, deadline: Dead
             break
         other = np.where(point.tokens == lower, upper, lower)
         for changed in _proposals(point, other, deadline):
-            moved = point.instance.evaluate(np.where(changed, other, point.tokens))
-            if moved.is_stable and point.improvement(moved) > 0:
+            moved = point.model.evaluate(np.where(changed, other, point.tokens))
+            if moved.is_stable and improvement(point, moved) > 0:
                 point = moved
                 break
         else:
@@ -49,12 +50,12 @@ def flip(point: Evaluation, lower: FloatArray, upper: FloatArray, deadline: Dead
 def _proposals(point: Evaluation, other: FloatArray, deadline: Deadline) -> list[np.ndarray]:
     """Which types to change: all that the model wants, then the best one alone."""
     step = other - point.tokens
-    linear = point.separable_gains(other)
+    linear = separable_gains(point, other)
     mean, second = (slope * step for slope in point.moment_slopes)
     slopes = point.price_slopes
     coupling = (float(slopes.mean_mean), float(slopes.mean_second), float(slopes.second_second))
     own = 0.5 * (
-        point.instance.probabilities * point.cost_curvature * step**2
+        point.model.probabilities * point.cost_curvature * step**2
         + coupling[0] * mean**2
         + 2.0 * coupling[1] * mean * second
         + coupling[2] * second**2

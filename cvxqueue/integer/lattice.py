@@ -14,16 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.integer.increments import Alternatives
-from cvxqueue.model import Instance
+from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import first_refused
 
 __all__ = ["Lattice", "Span"]
 
 _NEWTON_STEPS = 6
-# Bisection of 2^53 numbers, and some for galloping.
-_BISECTIONS = 120
 
 
 class Span(NamedTuple):
@@ -39,7 +38,7 @@ class Lattice:
 
     Parameters
     ----------
-    instance : Instance
+    model : Model
     low, high : ndarray, shape (N,)
         The least number, and one that the largest does not exceed.
     step : ndarray, shape (N,)
@@ -49,13 +48,13 @@ class Lattice:
 
     def __init__(
         self,
-        instance: Instance,
+        model: Model,
         low: FloatArray,
         high: FloatArray,
         step: FloatArray,
         has_zero: NDArray[np.bool_],
     ) -> None:
-        self.instance, self.low, self.step, self.has_zero = instance, low, step, has_zero
+        self.model, self.low, self.step, self.has_zero = model, low, step, has_zero
         self.count = np.floor((high - low) / step)
 
     @property
@@ -86,31 +85,17 @@ class Lattice:
 
     def _top(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> FloatArray:
         """Best number of each type, zero left out."""
-        instance, low, step = self.instance, self.low, self.step
+        model, low, step = self.model, self.low, self.step
         prices = Prices(nu, p)
-        wanted = response_tokens(instance, instance.boxed(start), prices, _NEWTON_STEPS)
+        wanted = response_tokens(model, model.boxed(start), prices, _NEWTON_STEPS)
         wanted = np.where(np.isfinite(wanted), wanted, start)
-        first, last = np.zeros(start.shape), np.broadcast_to(self.count, start.shape)
-        probe = np.floor((wanted - low) / step)
-        stride = 1.0
-        has_risen = np.zeros(start.shape, dtype=bool)
-        has_fallen = np.zeros(start.shape, dtype=bool)
-        for _ in range(_BISECTIONS):
-            is_open = first < last
-            if not is_open.any():
-                break
-            probe = np.minimum(np.maximum(probe, first), np.maximum(last - 1.0, first))
-            at = low + step * probe
-            is_rising = self._worth(at, at + step, nu, p) > 0.0
-            has_risen |= is_rising
-            has_fallen |= ~is_rising
-            first = np.where(is_open & is_rising, probe + 1.0, first)
-            last = np.where(is_open & ~is_rising, probe, last)
-            beyond = np.where(is_rising, first + (stride - 1.0), last - stride)
-            # Between a rise and a fall close by the answer is found; far apart, it is bisected.
-            is_wide = has_risen & has_fallen & (last - first > 2.0)
-            probe = np.where(is_wide, np.floor(0.5 * (first + last)), beyond)
-            stride *= 2.0
+
+        def is_rising(place: FloatArray) -> NDArray[np.bool_]:
+            at = low + step * place
+            return self._worth(at, at + step, nu, p) > 0.0
+
+        near, last = np.floor((wanted - low) / step), np.broadcast_to(self.count, start.shape)
+        first = first_refused(is_rising, near, np.zeros(start.shape), last)
         top: FloatArray = low + step * first
         return top
 
@@ -118,8 +103,8 @@ class Lattice:
         self, start: FloatArray, to: FloatArray, nu: FloatArray, p: FloatArray
     ) -> FloatArray:
         """What moves are worth at prices of shape (M,), per π, shape (M, N)."""
-        instance, service = self.instance, self.instance.service
-        worth: FloatArray = instance.benefit.difference(start, to) - (
+        model, service = self.model, self.model.service
+        worth: FloatArray = model.benefit.difference(start, to) - (
             nu[:, np.newaxis] * (service.mean(to) - service.mean(start))
             + p[:, np.newaxis] * (service.second_moment(to) - service.second_moment(start))
         )
@@ -130,7 +115,7 @@ class Lattice:
     ) -> FloatArray:
         """Seconds that moves lose at the prices, shape (N,)."""
         worth = self._worth(start, to, np.full(1, mean_price), np.full(1, second_price))
-        losses: FloatArray = -self.instance.probabilities * worth[0]
+        losses: FloatArray = -self.model.probabilities * worth[0]
         return losses
 
     def _top_at(self, mean_price: float, second_price: float) -> FloatArray:
@@ -200,23 +185,13 @@ class Lattice:
         budget: float,
     ) -> FloatArray:
         """Furthest position on one side whose loss is within the budget."""
+
+        def is_within(steps: FloatArray) -> NDArray[np.bool_]:
+            return loss(middle + sign * steps) <= budget
+
         room = self.count - middle if sign > 0 else middle
-        # `inside` is within the budget; `outside` is beyond it, or beyond the lattice.
-        inside, outside = np.zeros_like(middle), room + 1.0
-        stride = 1.0
-        for _ in range(_BISECTIONS):
-            is_open = outside - inside > 1.0
-            if not is_open.any():
-                break
-            probe = np.where(
-                outside > room, np.minimum(stride, room), np.floor(0.5 * (inside + outside))
-            )
-            probe = np.maximum(probe, inside + is_open)
-            is_inside = loss(middle + sign * probe) <= budget
-            inside = np.where(is_open & is_inside, probe, inside)
-            outside = np.where(is_open & ~is_inside, probe, outside)
-            stride *= 2.0
-        return middle + sign * inside
+        one = np.ones_like(middle)
+        return middle + sign * (first_refused(is_within, one, one, room + 1.0) - 1.0)
 
     def listed(self, k: int, span: Span) -> FloatArray:
         """The choices of one type in a span."""
@@ -231,7 +206,7 @@ class Lattice:
             return alternatives
         top = self._top_at(mean_price, second_price)
         down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
-        mix, service = self.instance.probabilities, self.instance.service
+        mix, service = self.model.probabilities, self.model.service
         for which, lower, upper in (
             (self.has_zero, np.zeros_like(top), top),
             (is_coarse, down, top),

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
-from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import Domains, LevelMenu
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray, frozen
 
-__all__ = ["level_data"]
+__all__ = ["level_model"]
 
 
 class _Lookup:
@@ -64,8 +64,8 @@ class _LevelAccuracy(_Lookup):
         return self._of("value", self._law.value, tokens)
 
 
-def level_data(instance: Instance, domains: Domains) -> ModelData:
-    """Return the data in which a type with a `LevelMenu` has its table in place of its laws.
+def level_model(instance: Instance, domains: Domains) -> Model:
+    """Return the model in which a type with a `LevelMenu` has its table in place of its laws.
 
     An `Evaluation` of it has values, and no slopes.
     """
@@ -82,7 +82,7 @@ def level_data(instance: Instance, domains: Domains) -> ModelData:
         instance.service, is_level, mean=tables["mean"], second=tables["second"]
     )
     accuracy: Any = _LevelAccuracy(instance.accuracy, is_level, value=tables["value"])
-    return instance.altered(
+    return instance.model.with_(
         lower=np.where(is_level, 0.0, instance.lower),
         upper=np.where(is_level, last, instance.upper),
         service=service,

@@ -13,6 +13,7 @@ from cvxqueue.integer.flips import flip
 from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Combination", "best_combination"]
@@ -56,7 +57,7 @@ def best_combination(
     lower, upper = choices.around(relaxed.tokens)
     starts = [rounding(choices, relaxed.tokens).point for rounding in (nearest, floor)]
     found = [flip(start, lower, upper, deadline) for start in starts]
-    base = found[0] if found[1].improvement(found[0]) >= 0 else found[1]
+    base = found[0] if improvement(found[1], found[0]) >= 0 else found[1]
     slack = float(np.maximum(rounding_allowance(base), rounding_allowance(relaxed)))
     program = FlipProgram(base, lower, upper, slack)
 
@@ -65,7 +66,7 @@ def best_combination(
         _separable_bound(relaxed, base, lower, upper),
         _linear_bound(program, relaxed, deadline) if program.open.size else 0.0,
     )
-    allowed = max(tolerance * float(base.improvement(relaxed)), slack)
+    allowed = max(tolerance * float(improvement(base, relaxed)), slack)
     is_tractable = program.open.size <= _LARGEST_PROGRAM
     seen: set[bytes] = set()
     while is_tractable and bound - ahead > allowed and not deadline.is_over:
@@ -82,9 +83,9 @@ def best_combination(
         program.add_tangent(point)
         # HiGHS does not see flips that matter less than 1e-6 of the largest; single flips do.
         polished = flip(point, lower, upper, deadline)
-        if best.improvement(polished) > 0:
-            best, ahead = polished, float(base.improvement(polished))
-            allowed = max(tolerance * float(best.improvement(relaxed)), slack)
+        if improvement(best, polished) > 0:
+            best, ahead = polished, float(improvement(base, polished))
+            allowed = max(tolerance * float(improvement(best, relaxed)), slack)
     gap = max(bound - ahead, 0.0) + 0.0
     return Combination(best, gap, gap <= allowed)
 
@@ -93,8 +94,8 @@ def _separable_bound(
     relaxed: Evaluation, base: Evaluation, lower: FloatArray, upper: FloatArray
 ) -> float:
     """Bound on the gain of any combination over `base`, by the tangent of T at the relaxation."""
-    gains = np.maximum(relaxed.separable_gains(lower), relaxed.separable_gains(upper))
-    return max(float(gains.sum() - relaxed.improvement(base)), 0.0)
+    gains = np.maximum(separable_gains(relaxed, lower), separable_gains(relaxed, upper))
+    return max(float(gains.sum() - improvement(relaxed, base)), 0.0)
 
 
 def _linear_bound(program: FlipProgram, relaxed: Evaluation, deadline: Deadline) -> float:

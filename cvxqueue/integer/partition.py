@@ -13,7 +13,8 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Incumbent, target_of
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.model import Evaluation
-from cvxqueue.model.evaluation import LEAST_IDLE
+from cvxqueue.model.differences import improvement
+from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Solution
 
@@ -69,7 +70,7 @@ def first_ceiling(choices: Choices, point: Evaluation, relaxed: Solution | None)
     """
     if relaxed is not None:
         certificate = relaxed.certificate
-        return max(float(point.improvement(certificate.evaluation)), 0.0) + relaxed.gap
+        return max(float(improvement(point, certificate.evaluation)), 0.0) + relaxed.gap
     benefit = float(choices.evaluate(choices.best_accuracy).benefit)
     time = float(choices.evaluate(choices.lowest).mean_service_time)
     return (benefit - time - float(point.objective)) + _MARGIN * (benefit + time)

@@ -22,6 +22,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from cvxqueue.integer.silence import silent_stdout
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import divergence, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["FlipProgram", "Optimum"]
@@ -55,24 +56,22 @@ class FlipProgram:
     def __init__(
         self, base: Evaluation, lower: FloatArray, upper: FloatArray, slack: float
     ) -> None:
-        instance = base.instance
+        model = base.model
         self.base = base
         self.other = np.where(base.tokens == lower, upper, lower)
         self._step = self.other - base.tokens
-        fewest, most = instance.evaluate(lower), instance.evaluate(upper)
-        rate = instance.arrival_rate
+        fewest, most = model.evaluate(lower), model.evaluate(upper)
+        rate = model.arrival_rate
         m1, m2 = float(fewest.mean_service_time), float(fewest.service_time_second_moment)
         # A better combination has T = benefit − J below this, whatever its accuracies.
         longest = float(most.benefit - base.objective)
-        least_idle = float(instance.queue.least_idle(rate, longest, m1, m2))
-        curvature = instance.queue.curvature(
-            rate, float(most.service_time_second_moment), least_idle
-        )
+        least_idle = float(model.queue.least_idle(rate, longest, m1, m2))
+        curvature = model.queue.curvature(rate, float(most.service_time_second_moment), least_idle)
         # The least slope between the two values: service times are convex in the tokens.
-        slopes = instance.service.mean_slope(lower)
-        self._weights = 0.5 * curvature.least * instance.probabilities * np.square(slopes)
+        slopes = model.service.mean_slope(lower)
+        self._weights = 0.5 * curvature.least * model.probabilities * np.square(slopes)
 
-        gains = base.separable_gains(self.other)
+        gains = separable_gains(base, self.other)
         worth = gains - self._weights * np.square(self._step)
         # The sum of all positive worths bounds every gain: a type whose flip would bring that down
         # to nothing stays.
@@ -83,8 +82,8 @@ class FlipProgram:
         # All rows and the objective are in units of the largest gain: HiGHS works to 1e-6 of one.
         self.unit = float(np.max(np.abs(self._gains), initial=0.0)) or 1.0
 
-        mean_change = instance.service.mean(self.other) - base.times
-        load = rate * (instance.probabilities * mean_change)[self.open]
+        mean_change = model.service.mean(self.other) - base.times
+        load = rate * (model.probabilities * mean_change)[self.open]
         widest = float(np.max(np.abs(load), initial=0.0)) or 1.0
         room = max(float(base.idle) - least_idle, 0.0)
         self._rows: list[FloatArray] = [np.append(load / widest, 0.0)]
@@ -94,11 +93,11 @@ class FlipProgram:
 
     def add_tangent(self, at: Evaluation) -> None:
         """Hold D from below by its raised tangent at a stable point, between floor and ceiling."""
-        base, instance = self.base, self.base.instance
-        divergence = base.divergence(at)
-        slope = instance.probabilities * (at.marginal_cost - base.marginal_cost)
+        base, model = self.base, self.base.model
+        apart = divergence(base, at)
+        slope = model.probabilities * (at.marginal_cost - base.marginal_cost)
         away, across = base.tokens - at.tokens, self.other - at.tokens
-        level = float(divergence) + float(np.sum(slope * away + self._weights * np.square(away)))
+        level = float(apart) + float(np.sum(slope * away + self._weights * np.square(away)))
         change = slope * self._step + self._weights * (np.square(across) - np.square(away))
         row = np.append(-change[self.open] / self.unit, 1.0)
         # HiGHS allows 1e-6 on a row whatever its size.
@@ -131,4 +130,4 @@ class FlipProgram:
         """Return the allocation that has these flips, or fractions of them."""
         tokens = self.base.tokens.copy()
         tokens[self.open] += self._step[self.open] * flips
-        return self.base.instance.evaluate(tokens)
+        return self.base.model.evaluate(tokens)

@@ -27,7 +27,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable
-from cvxqueue.model import Instance, require_instance
+from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
@@ -104,12 +104,12 @@ def rounding_bound(
         types together: at the optimum under these the gradient of a free type is not zero.
     """
     require_instance(instance)
-    if instance.couplings:
+    if instance.model.couplings:
         raise InvalidInputError(
-            f"rounding_bound cannot keep {instance.couplings[0].label}: it takes no constraints on "
-            "all types together"
+            f"rounding_bound cannot keep {instance.model.couplings[0].label}: it takes no "
+            "constraints on all types together"
         )
-    instance.require_feasible()
+    require_feasible(instance)
     own = instance.domains if domains is None else domains
     choices = Choices(instance, Domains.of(own, instance.size))
     if choices.is_level.any():
@@ -126,7 +126,7 @@ def rounding_bound(
     top = samples[int(np.argmax(objectives))]
     best = RoundingBound(value=np.inf, first_order=np.inf, distances=distances, level=-np.inf)
     for share in _STARTS:
-        start = instance.boxed(instance.lower + share * (top - instance.lower))
+        start = instance.model.boxed(instance.lower + share * (top - instance.lower))
         region = step_size(instance, start)
         if not region.holds:
             continue
@@ -169,5 +169,5 @@ def _first_order(choices: Choices, region: StepSize) -> float:
         instance.lower, np.asarray(prices.mean), np.asarray(prices.second_moment)
     )[0]
     up = np.maximum(cost - least.marginal_benefit, 0.0) * below
-    down = instance.benefit.slope(np.asarray(instance.upper)) * above
+    down = instance.model.benefit.slope(np.asarray(instance.upper)) * above
     return float(accurate_sum(instance.probabilities * np.maximum(up, down)))

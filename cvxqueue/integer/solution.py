@@ -17,10 +17,12 @@ from cvxqueue.formatting import at_least, at_most
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.load_levels import level_data
+from cvxqueue.integer.load_levels import level_model
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
+from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance, require_ended
@@ -135,7 +137,7 @@ class IntegerSolution(AllocationData):
     def evaluation(self) -> Evaluation:  # type: ignore[override]
         """The closed forms at the allocation."""
         if self.domains.has_levels:
-            return Evaluation(level_data(self.instance, self.domains), self.choice)
+            return Evaluation(level_model(self.instance, self.domains), self.choice)
         return self.instance.evaluate(self.choice)
 
     @property
@@ -152,7 +154,7 @@ class IntegerSolution(AllocationData):
         """
         if self.continuous is None:
             return math.nan
-        return float(self.evaluation.improvement(self.continuous.certificate.evaluation))
+        return float(improvement(self.evaluation, self.continuous.certificate.evaluation))
 
     @property
     def loss_bound(self) -> float:
@@ -270,7 +272,6 @@ def proven_answer(point: Evaluation, domain_gap: float, **fields: Any) -> Intege
     **fields
         The other fields of an `IntegerSolution`.
     """
-    answer = object.__new__(IntegerSolution)
-    choice = frozen(point.tokens)
-    vars(answer).update(fields, choice=choice, evaluation=point, domain_gap=domain_gap)
-    return answer
+    return unchecked(
+        IntegerSolution, choice=point.tokens, evaluation=point, domain_gap=domain_gap, **fields
+    )

@@ -18,7 +18,7 @@ from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling, upper_gain
 from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
-from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model import Evaluation, Instance, require_feasible, require_instance
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
@@ -113,10 +113,10 @@ def solve_integer(
     [1695, 790]
     """
     require_instance(instance)
-    if instance.couplings:
+    if instance.model.couplings:
         raise InvalidInputError(
-            f"solve_integer cannot keep {instance.couplings[0].label}: it takes no constraints on "
-            "all types together"
+            f"solve_integer cannot keep {instance.model.couplings[0].label}: it takes no "
+            "constraints on all types together"
         )
     if method not in _METHODS:
         raise InvalidInputError(
@@ -134,7 +134,7 @@ def solve_integer(
             "effort: it takes no constraints then"
         )
     if not allowed.has_levels:
-        instance.require_feasible()
+        require_feasible(instance)
     return solve_within(instance, method, allowed, tolerance, deadline)
 
 

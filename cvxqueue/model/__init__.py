@@ -11,12 +11,13 @@ from cvxqueue.model.domains import (
     Multiples,
     ZeroOrAtLeast,
 )
-from cvxqueue.model.evaluation import Evaluation
 from cvxqueue.model.exponential import SaturatingExponential
+from cvxqueue.model.feasibility import require_feasible
 from cvxqueue.model.floors import MinAccuracy, MinMeanAccuracy
-from cvxqueue.model.instance import Instance, Metrics, require_instance
+from cvxqueue.model.instance import Instance, require_instance
 from cvxqueue.model.limits import MaxMeanSystemTime, MaxMeanWaitingTime, MaxTokenRate
 from cvxqueue.model.mixed import MixedAccuracy
+from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic import QuadraticService
@@ -47,11 +48,11 @@ __all__ = [
     "MaxMeanWaitingTime",
     "MaxTokenRate",
     "Menu",
-    "Metrics",
     "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",
     "MixedAccuracy",
+    "Model",
     "Multiples",
     "PiecewiseLinear",
     "PowerLaw",
@@ -64,5 +65,6 @@ __all__ = [
     "Vacations",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
+    "require_feasible",
     "require_instance",
 ]

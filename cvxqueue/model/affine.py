@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,17 +50,12 @@ class AffineService(PolynomialService):
     base: FloatArray
     per_token: FloatArray
     token_scv: FloatArray
+    _kept = ("is_random",)
 
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, token_scv: ArrayLike = 0.0
     ) -> None:
         self._keep(_UNITS, base=base, per_token=per_token, token_scv=token_scv)
-
-    def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
-        """Return the same law with `function` applied to every array by type, unchecked."""
-        law = super().mapped(function)
-        law.__dict__["is_random"] = self.is_random
-        return law
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Mean service time t(l), in seconds."""

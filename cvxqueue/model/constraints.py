@@ -4,12 +4,15 @@ A constraint is kept in the form c(l) ≤ 0 with c convex. At a multiplier μ �
 J − μ c is the objective of a model without the constraint: a price of time is one of the queue, a
 price of accuracy one of the types, and a sum over the types a cost of each. So whatever solves and
 certifies models without constraints does it for those with constraints.
+
+The model holds constraints, and instances check them: what is called `point` here is an
+`Evaluation`, `model` a `Model`, and `instance` an `Instance`, which the types cannot say.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,10 +21,6 @@ from cvxqueue.model.separable_costs import SeparableCost
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
-
-if TYPE_CHECKING:
-    from cvxqueue.model.evaluation import Evaluation
-    from cvxqueue.model.instance import Instance
 
 __all__ = [
     "ROUNDINGS",
@@ -57,7 +56,7 @@ class Constraint(ABC):
         super().__init_subclass__(**options)
         quiet(cls)
 
-    def require_allowed(self, instance: Instance) -> None:  # noqa: B027 - most fit every one
+    def require_allowed(self, instance: Any) -> None:  # noqa: B027 - most fit every one
         """Raise an error where the constraint does not fit the instance."""
 
     @property
@@ -70,11 +69,11 @@ class BoxConstraint(Constraint):
     """A constraint that is a lower bound on the tokens of some types."""
 
     @abstractmethod
-    def least_tokens(self, instance: Instance) -> FloatArray:
+    def least_tokens(self, instance: Any) -> FloatArray:
         """Tokens that satisfy the constraint and no fewer, shape (N,); infinite where none do."""
 
     @abstractmethod
-    def shortfall(self, instance: Instance, position: int) -> str:
+    def shortfall(self, instance: Any, position: int) -> str:
         """What no tokens of a type reach, and the value that would do."""
 
 
@@ -85,25 +84,25 @@ class CouplingConstraint(Constraint):
     """Whether more tokens satisfy it rather than fewer."""
 
     @abstractmethod
-    def excess(self, point: Evaluation) -> float:
+    def excess(self, point: Any) -> float:
         """Value of c at a stable point: positive where the constraint is violated."""
 
     @abstractmethod
-    def allowance(self, point: Evaluation) -> float:
+    def allowance(self, point: Any) -> float:
         """What rounding can have done to `excess`, but for that of the subtraction of the limit.
 
         The subtraction is right to one rounding of its result, and so in its sign.
         """
 
     @abstractmethod
-    def gradient(self, point: Evaluation) -> FloatArray:
+    def gradient(self, point: Any) -> FloatArray:
         """Gradient of c at a stable point, per token, shape (N,)."""
 
     @abstractmethod
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """What −μ c adds to the objective, up to a constant."""
 
-    def price(self, multiplier: float, point: Evaluation) -> float:
+    def price(self, multiplier: float, point: Any) -> float:
         """What relaxing the limit by one unit gains, in seconds, from the multiplier of c.
 
         The multiplier itself, where the limit is subtracted as it is.
@@ -111,10 +110,10 @@ class CouplingConstraint(Constraint):
         return multiplier
 
     @abstractmethod
-    def remedy(self, point: Evaluation) -> str:
+    def remedy(self, point: Any) -> str:
         """The limit that the given point would satisfy, as a message says it."""
 
-    def most_tokens(self, instance: Instance) -> FloatArray:
+    def most_tokens(self, instance: Any) -> FloatArray:
         """Upper bound on the tokens of each type where the constraint holds, shape (N,)."""
         return np.full(instance.size, np.inf)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,14 +17,12 @@ from cvxqueue.model.constraints import (
     Terms,
     probability,
 )
+from cvxqueue.model.instance import Instance
+from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.shown import shown
-
-if TYPE_CHECKING:
-    from cvxqueue.model.evaluation import Evaluation
-    from cvxqueue.model.instance import Instance
 
 __all__ = ["MinAccuracy", "MinMeanAccuracy"]
 
@@ -64,8 +62,8 @@ class MinMeanAccuracy(CouplingConstraint):
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """−π p′."""
-        instance = point.instance
-        slopes: FloatArray = -instance.probabilities * instance.accuracy.slope(point.tokens)
+        model = point.model
+        slopes: FloatArray = -model.probabilities * model.accuracy.slope(point.tokens)
         return slopes
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:

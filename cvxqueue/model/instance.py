@@ -5,57 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import Entry, InfeasibleError, InvalidInputError, UnstableQueueError
+from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve
+from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
-from cvxqueue.model.data import ModelData
 from cvxqueue.model.domains import Domain, Domains
-from cvxqueue.model.evaluation import Evaluation
+from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.queue import Queue
 from cvxqueue.model.queues import FIFO
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
-from cvxqueue.numerics.arrays import FloatArray, frozen_tuple, is_frozen, read_only
+from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
 from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple
 from cvxqueue.shown import shown
 
-__all__ = ["Instance", "Metrics", "require_instance"]
+__all__ = ["Instance", "require_instance"]
 
 _FLOAT64 = np.dtype(np.float64)
 
 
-class Metrics(NamedTuple):
-    """What an operator would measure at an allocation; times in seconds."""
-
-    objective: FloatArray
-    """α Σ π w p − T, in seconds."""
-    mean_accuracy: FloatArray
-    """Σ π p: importance does not enter."""
-    accuracies: FloatArray
-    """Probability of a correct answer of each type, shape (..., N)."""
-    utilization: FloatArray
-    """Fraction of time that the server works."""
-    mean_service_time: FloatArray
-    """Mean of the service-time mixture."""
-    service_time_second_moment: FloatArray
-    """Second moment of the service-time mixture, in seconds²."""
-    mean_waiting_time: FloatArray
-    """Mean time between arrival and start of service."""
-    mean_system_time: FloatArray
-    """Mean time between arrival and departure."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return frozen_tuple, (type(self), *self)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Instance(InputData, ModelData):
+class Instance(InputData):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
@@ -97,6 +73,8 @@ class Instance(InputData, ModelData):
 
     Attributes
     ----------
+    model : Model
+        What the formulas need of it.
     lower, upper : ndarray, shape (N,)
         The box that the constraints leave of ``[min_tokens, max_tokens]``: what methods work in.
 
@@ -133,8 +111,6 @@ class Instance(InputData, ModelData):
     name: str
     description: str
     sources: tuple[str, ...]
-    # Only a Lagrangian has any.
-    separable_costs = ()
 
     def __init__(
         self,
@@ -166,10 +142,14 @@ class Instance(InputData, ModelData):
         keep("min_tokens", float_array("min_tokens", min_tokens, length))
         keep("max_tokens", float_array("max_tokens", max_tokens, length))
         keep("importance", float_array("importance", importance, length))
-        keep("lower", self.min_tokens)
-        keep("upper", self.max_tokens)
-        self.require_allowed()
-
+        require_allowed(
+            arrival_rate=self.arrival_rate,
+            accuracy_weight=self.accuracy_weight,
+            probabilities=self.probabilities,
+            importance=self.importance,
+            lower=self.min_tokens,
+            upper=self.max_tokens,
+        )
         for field, law, kinds in (
             ("service", service, "a service law such as AffineService"),
             ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),
@@ -189,7 +169,7 @@ class Instance(InputData, ModelData):
 
         keep("names", None if names is None else _distinct_names(names, length))
         keep("domains", None if domains is None else Domains.of(domains, length))
-        self._keep_constraints(constraints)
+        keep("constraints", _checked_constraints(constraints, self))
         for field, text in (("name", name), ("description", description)):
             if not isinstance(text, str):
                 raise InvalidInputError(f"{field} must be a string, got {shown(text)}")
@@ -197,102 +177,82 @@ class Instance(InputData, ModelData):
         keep("sources", text_tuple("sources", sources))
 
     @cached_property
-    def least_utilization(self) -> float:
-        """Utilization at `lower`; some allocation is stable iff it is below 1."""
-        return float(self.lowest.utilization)
-
-    @cached_property
-    def max_arrival_rate(self) -> float:
-        """Supremum of the arrival rates at which some allocation is stable, per second."""
-        mean = float(self.lowest.mean_service_time)
-        return 1.0 / mean if mean > 0 else np.inf
-
-    @property
-    def least_tokens_name(self) -> str:
-        """What sets the fewest tokens, as a message says it."""
-        is_cut = bool((self.lower > self.min_tokens).any())
-        return "min_tokens and the accuracy floors" if is_cut else "min_tokens"
-
-    @property
-    def is_feasible(self) -> bool:
-        """Whether some allocation is stable."""
-        return self.lowest.is_stable
-
-    def require_feasible(self) -> None:
-        """Raise unless some allocation is stable.
-
-        Raises
-        ------
-        UnstableQueueError
-            If the utilization at `lower` is 1 or more.
-        InfeasibleError
-            If no allocation satisfies one of the constraints; combinations that only together
-            leave nothing are found by the methods.
-        """
-        for constraint in self.constraints:
-            if isinstance(constraint, BoxConstraint):
-                least = constraint.least_tokens(self)
-                if (least > self.max_tokens).any():
-                    shortfall = constraint.shortfall(self, int(np.argmax(least > self.max_tokens)))
-                    raise InfeasibleError(f"constraints: {shortfall}")
-        if not self.is_feasible:
-            rate = self.max_arrival_rate
-            raise UnstableQueueError(self.least_utilization, rate, self.least_tokens_name)
-        greatest = self.evaluate(self.upper)
-        others = [coupling for coupling in self.couplings if not coupling.is_floor]
-        for coupling in self.couplings:
-            # More tokens help a floor and nothing else.
-            best = greatest if coupling.is_floor else self.lowest
-            if coupling.excess(best) > coupling.allowance(best):
-                if coupling.is_floor and not _is_allocation(greatest, others):
-                    # How much less would do is for a method to say.
-                    continue
-                bound = "max_tokens" if coupling.is_floor else "the least tokens"
-                # What unstable tokens reach is out of reach as well.
-                more = "" if best.is_stable else ", and further, because these are unstable"
-                raise InfeasibleError(
-                    f"constraints: no allocation has {coupling.label}, not even at {bound}; "
-                    f"{coupling.remedy(best)}{more}"
-                )
-
-    def _keep_constraints(self, constraints: Sequence[Constraint]) -> None:
-        """Check the constraints and cut the box to what they leave of it."""
-        if isinstance(constraints, Constraint) or not isinstance(constraints, Sequence):
-            raise InvalidInputError(
-                f"constraints must be a list of constraints, got {shown(constraints)}"
-            )
+    def model(self) -> Model:
+        """What the formulas need of the instance: its box is what the constraints leave of it."""
         lower, upper = self.min_tokens, self.max_tokens
-        for place, constraint in enumerate(constraints):
-            if not isinstance(constraint, Constraint):
-                raise InvalidInputError(
-                    f"constraints[{place}] must be a constraint such as MaxMeanSystemTime(2.0), "
-                    f"got {shown(constraint)}"
-                )
-            constraint.require_allowed(self)
+        couplings = []
+        for constraint in self.constraints:
             if isinstance(constraint, BoxConstraint):
                 lower = np.maximum(lower, constraint.least_tokens(self))
             elif isinstance(constraint, CouplingConstraint):
                 upper = np.minimum(upper, constraint.most_tokens(self))
-        if constraints:
+                couplings.append(constraint)
+        if self.constraints:
             # Where they leave nothing, `require_feasible` says so.
             lower = np.minimum(lower, self.max_tokens)
-            for field, array in (("lower", lower), ("upper", np.maximum(lower, upper))):
-                object.__setattr__(self, field, read_only(array))
-        object.__setattr__(self, "constraints", tuple(constraints))
-        couplings = tuple(c for c in constraints if isinstance(c, CouplingConstraint))
-        object.__setattr__(self, "couplings", couplings)
+            upper = np.maximum(lower, upper)
+        return Model(
+            arrival_rate=self.arrival_rate,
+            accuracy_weight=self.accuracy_weight,
+            probabilities=self.probabilities,
+            importance=self.importance,
+            lower=lower,
+            upper=upper,
+            service=self.service,
+            accuracy=self.accuracy,
+            queue=self.queue,
+            separable_costs=(),
+            couplings=tuple(couplings),
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of task types, N."""
+        return int(self.probabilities.size)
+
+    @property
+    def lower(self) -> FloatArray:
+        """Least tokens that the constraints leave of the box: what methods work from, (N,)."""
+        return self.model.lower
+
+    @property
+    def upper(self) -> FloatArray:
+        """Most tokens that the constraints leave of the box, shape (N,)."""
+        return self.model.upper
+
+    @property
+    def least_utilization(self) -> float:
+        """Utilization at `lower`; some allocation is stable iff it is below 1."""
+        return float(self.model.lowest.utilization)
+
+    @property
+    def max_arrival_rate(self) -> float:
+        """Supremum of the arrival rates at which some allocation is stable, per second."""
+        mean = float(self.model.lowest.mean_service_time)
+        return 1.0 / mean if mean > 0 else np.inf
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether some allocation is stable."""
+        return self.model.lowest.is_stable
 
     def type_name(self, position: int) -> str:
         """Name of a type, or a numbered stand-in where the instance gives none."""
         return f"type {position + 1}" if self.names is None else self.names[position]
 
     def evaluate(self, tokens: ArrayLike) -> Evaluation:
-        """Return all closed forms at `tokens`, computed when asked for.
+        """Return accuracies, utilization, times and all else that the model says of `tokens`.
 
         Parameters
         ----------
         tokens : array_like, shape (..., N)
             Copied, unless it is an array of float64 that nobody can write to.
+
+        Returns
+        -------
+        Evaluation
+            Its properties are computed when asked for. Times are infinite, and the objective −inf,
+            where the queue is unstable.
 
         Raises
         ------
@@ -301,7 +261,7 @@ class Instance(InputData, ModelData):
         """
         array = self._numbers("tokens", tokens)
         is_safe = array.dtype == _FLOAT64 and is_frozen(array)
-        return Evaluation(self, array if is_safe else read_only(array))
+        return Evaluation(self.model, array if is_safe else read_only(array))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""
@@ -399,21 +359,6 @@ class Instance(InputData, ModelData):
         """
         return self._stable(tokens).response
 
-    def metrics(self, tokens: ArrayLike) -> Metrics:
-        """Return accuracies, utilization and times at `tokens`.
-
-        Parameters
-        ----------
-        tokens : array_like, shape (..., N)
-
-        Returns
-        -------
-        Metrics
-            Times are infinite, and the objective −inf, where the queue is unstable.
-        """
-        point = self.evaluate(tokens)
-        return Metrics(*(getattr(point, field) for field in Metrics._fields))
-
     def _stable(self, tokens: ArrayLike) -> Evaluation:
         point = self.evaluate(tokens)
         if not point.is_stable:
@@ -431,11 +376,20 @@ class Instance(InputData, ModelData):
         )
 
 
-def _is_allocation(point: Evaluation, couplings: Sequence[CouplingConstraint]) -> bool:
-    """Whether a point is stable and keeps some constraints."""
-    return point.is_stable and all(
-        coupling.excess(point) <= coupling.allowance(point) for coupling in couplings
-    )
+def _checked_constraints(constraints: Any, instance: Instance) -> tuple[Constraint, ...]:
+    """Return constraints that fit an instance whose other fields are known."""
+    if isinstance(constraints, Constraint) or not isinstance(constraints, Sequence):
+        raise InvalidInputError(
+            f"constraints must be a list of constraints, got {shown(constraints)}"
+        )
+    for place, constraint in enumerate(constraints):
+        if not isinstance(constraint, Constraint):
+            raise InvalidInputError(
+                f"constraints[{place}] must be a constraint such as MaxMeanSystemTime(2.0), "
+                f"got {shown(constraint)}"
+            )
+        constraint.require_allowed(instance)
+    return tuple(constraints)
 
 
 def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from cvxqueue.numerics.array_data import InputData
-from cvxqueue.numerics.arrays import FloatArray, frozen
+from cvxqueue.numerics.array_data import InputData, unchecked
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
 
 __all__ = ["LawData"]
@@ -19,6 +19,8 @@ class LawData(InputData):
 
     _part: ClassVar[str] = ""
     """What the law is of an instance, for messages."""
+    _kept: ClassVar[tuple[str, ...]] = ()
+    """What parts have in common with the whole, and need not compute again."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,9 +40,8 @@ class LawData(InputData):
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return an unchecked copy with `function` applied to every array."""
-        copied = object.__new__(type(self))
-        for name, value in self._fields().items():
-            copied.__dict__[name] = (
-                frozen(function(value)) if isinstance(value, np.ndarray) else value
-            )
-        return copied
+        fields = {
+            name: function(value) if isinstance(value, np.ndarray) else value
+            for name, value in self._fields().items()
+        }
+        return unchecked(type(self), **fields, **{name: getattr(self, name) for name in self._kept})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cvxqueue.formatting import at_most
 from cvxqueue.model.constraints import (
@@ -12,12 +11,10 @@ from cvxqueue.model.constraints import (
     Terms,
     positive,
 )
+from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
-
-if TYPE_CHECKING:
-    from cvxqueue.model.evaluation import Evaluation
 
 __all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate", "Stability"]
 
@@ -144,14 +141,14 @@ class MaxTokenRate(CouplingConstraint):
         return f"thinking tokens ≤ {self.tokens_per_second:g} per second"
 
     def _mean_tokens(self, point: Evaluation) -> float:
-        return float(accurate_sum(point.instance.probabilities * point.tokens))
+        return float(accurate_sum(point.model.probabilities * point.tokens))
 
     def excess(self, point: Evaluation) -> float:
         """Mean tokens of a query less what the limit leaves for each."""
         return self._mean_tokens(point) - self._most(point)
 
     def _most(self, point: Evaluation) -> float:
-        return self.tokens_per_second / float(point.instance.arrival_rate)
+        return self.tokens_per_second / float(point.model.arrival_rate)
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of a sum of products, and of the quotient that is the limit."""
@@ -159,7 +156,7 @@ class MaxTokenRate(CouplingConstraint):
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """The mix."""
-        return point.instance.probabilities
+        return point.model.probabilities
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each token costs so much."""
@@ -167,11 +164,11 @@ class MaxTokenRate(CouplingConstraint):
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds for one token per second more."""
-        return multiplier / float(point.instance.arrival_rate)
+        return multiplier / float(point.model.arrival_rate)
 
     def remedy(self, point: Evaluation) -> str:
         """The token rate at the point."""
-        rate = float(point.instance.arrival_rate) * self._mean_tokens(point)
+        rate = float(point.model.arrival_rate) * self._mean_tokens(point)
         return f"raise tokens_per_second to {at_most(_ROOM * rate, 6)} or more"
 
 
@@ -194,7 +191,7 @@ class Stability(CouplingConstraint):
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """λ ∇m1."""
-        gradient: FloatArray = point.instance.arrival_rate * point.moment_slopes[0]
+        gradient: FloatArray = point.model.arrival_rate * point.moment_slopes[0]
         return gradient
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:

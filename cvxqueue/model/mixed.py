@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.law import LawData
+from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown
@@ -116,23 +117,16 @@ class MixedAccuracy(LawData):
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curves with `function` applied to every array by type, unchecked."""
         which = function(self.which.astype(np.float64))
-        copied = object.__new__(type(self))
         # The curve of a type is the same in all instances of a batch.
         one = which if which.ndim == 1 else which[0] if which.shape[0] else self.which
-        copied.__dict__["which"] = frozen(one.astype(np.intp))
-        copied.__dict__["curves"] = tuple(curve.mapped(function) for curve in self.curves)
-        return copied
+        curves = tuple(curve.mapped(function) for curve in self.curves)
+        return unchecked(type(self), which=one.astype(np.intp), curves=curves)
 
     def weighted(self, value: FloatArray) -> Self:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
         worth = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), self.shape))
-        copied = object.__new__(type(self))
-        copied.__dict__["which"] = self.which
-        copied.__dict__["shape"] = worth.shape
-        copied.__dict__["groups"] = tuple(
-            (place, curve.weighted(worth[..., place])) for place, curve in self.groups
-        )
-        return copied
+        groups = tuple((place, curve.weighted(worth[..., place])) for place, curve in self.groups)
+        return unchecked(type(self), which=self.which, shape=worth.shape, groups=groups)
 
     def value(self, tokens: ArrayLike) -> FloatArray:
         """Probability p(l) of a correct answer."""

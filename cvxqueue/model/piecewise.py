@@ -15,6 +15,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.concave_majorant import Corners, concave_majorant, filled_points
 from cvxqueue.model.law import LawData
+from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import first_place, require, require_representable
 from cvxqueue.numerics.summation import two_sum
@@ -200,13 +201,12 @@ class PiecewiseLinear(LawData):
                 return function(array)
             return np.stack([first, *(function(row) for row in array[1:])])
 
-        copied = object.__new__(type(self))
-        for name in ("tokens", "accuracy"):
-            points = np.moveaxis(getattr(self, name), -1, 0)
-            copied.__dict__[name] = frozen(np.moveaxis(each(points), 0, -1))
-        corners = (frozen(each(part)) for part in self._corners)
-        copied.__dict__["_corners"] = Corners(*corners)
-        return copied
+        tokens, accuracy = (
+            np.moveaxis(each(np.moveaxis(points, -1, 0)), 0, -1)
+            for points in (self.tokens, self.accuracy)
+        )
+        corners = Corners(*(frozen(each(part)) for part in self._corners))
+        return unchecked(type(self), tokens=tokens, accuracy=accuracy, _corners=corners)
 
     def weighted(self, value: FloatArray) -> PiecewiseLinear:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.model.data import BLOCK, ModelData
+from cvxqueue.model.model import BLOCK, Model
 from cvxqueue.model.queue import Prices
 from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service import ServiceLaw
@@ -52,14 +52,14 @@ class PriceResponse(NamedTuple):
 
 
 def price_response(
-    data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
+    model: Model, tokens: FloatArray, prices: Prices, most_steps: int
 ) -> PriceResponse:
     """Return what the types want at given prices.
 
     Parameters
     ----------
-    data : ModelData
-        An instance or a batch.
+    model : Model
+        Of an instance or a batch.
     tokens : ndarray, shape (..., N)
         Where to start from, in the box. Overwritten where there are many types: a fresh array of
         a million entries costs as much as a pass.
@@ -68,11 +68,11 @@ def price_response(
     most_steps : int
         Limit on the steps that a type takes towards what it wants.
     """
-    if data.size <= BLOCK:
-        settled, answer, change = _settle(data, tokens, prices, most_steps)
-        return PriceResponse(settled, change, *_moments(data, settled, answer))
+    if model.size <= BLOCK:
+        settled, answer, change = _settle(model, tokens, prices, most_steps)
+        return PriceResponse(settled, change, *_moments(model, settled, answer))
     changes, totals = [], []
-    for place, part in data.blocks:
+    for place, part in model.blocks:
         settled, answer, change = _settle(part, tokens[..., place], prices, most_steps)
         tokens[..., place] = settled
         changes.append(change)
@@ -84,12 +84,12 @@ def price_response(
 
 
 def response_tokens(
-    data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
+    model: Model, tokens: FloatArray, prices: Prices, most_steps: int
 ) -> FloatArray:
     """Return the tokens of `price_response` alone."""
-    if data.size <= BLOCK:
-        return _settle(data, tokens, prices, most_steps).tokens
-    for place, part in data.blocks:
+    if model.size <= BLOCK:
+        return _settle(model, tokens, prices, most_steps).tokens
+    for place, part in model.blocks:
         tokens[..., place] = _settle(part, tokens[..., place], prices, most_steps).tokens
     return tokens
 
@@ -101,13 +101,13 @@ class _Step(NamedTuple):
     change: FloatArray
 
 
-def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int) -> _Step:
+def _settle(model: Model, tokens: FloatArray, prices: Prices, most_steps: int) -> _Step:
     """Let the types of every class of curves settle."""
     mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
-    if data.accuracy.is_smooth:
-        return _settle_smooth(data, tokens, mean, second, most_steps)
+    if model.accuracy.is_smooth:
+        return _settle_smooth(model, tokens, mean, second, most_steps)
     tokens, answer, change = tokens.copy(), np.zeros_like(tokens), np.zeros_like(prices.mean)
-    for place, part in data.groups:
+    for place, part in model.groups:
         if part.accuracy.is_smooth:
             step = _settle_smooth(part, tokens[..., place], mean, second, most_steps)
             change = np.maximum(change, step.change)
@@ -118,15 +118,15 @@ def _settle(data: ModelData, tokens: FloatArray, prices: Prices, most_steps: int
 
 
 def _settle_smooth(
-    data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray, most_steps: int
+    model: Model, tokens: FloatArray, mean: FloatArray, second: FloatArray, most_steps: int
 ) -> _Step:
     """Take steps until every instance has settled, each as if it were alone."""
-    step = _step(data, tokens, mean, second)
+    step = _step(model, tokens, mean, second)
     for _ in range(1, most_steps):
         is_moving = step.change > _RESTING
         if not is_moving.any():
             break
-        moved = _step(data, step.tokens, mean, second)
+        moved = _step(model, step.tokens, mean, second)
         if is_moving.all():
             step = moved
             continue
@@ -139,16 +139,16 @@ def _settle_smooth(
     return step
 
 
-def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
+def _step(model: Model, tokens: FloatArray, mean: FloatArray, second: FloatArray) -> _Step:
     """One step of Halley's method on l = R(cost(l)), and the relative change of the cost in it.
 
     Newton's step takes the logarithm of the cost for linear; its second derivative is known where
     the cost is affine and R logarithmic, and saves a step in three. It is not trusted beyond a
     change of the cost by its own size.
     """
-    cost, rise = data.marginal_cost(tokens, mean, second)
-    response = data.benefit.inverse_slope(cost)
-    sensitivity = data.benefit.inverse_slope_sensitivity(response, response)
+    cost, rise = model.marginal_cost(tokens, mean, second)
+    response = model.benefit.inverse_slope(cost)
+    sensitivity = model.benefit.inverse_slope_sensitivity(response, response)
     # In place, because arrays that are still in the cache are worth more than their names.
     response -= tokens
     bend = sensitivity * rise
@@ -162,7 +162,7 @@ def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatAr
     response *= cost
     response /= share
     response += tokens
-    moved = data.boxed(response)
+    moved = model.boxed(response)
     shift = np.subtract(moved, tokens, out=share)
     shift *= rise
     shift /= cost
@@ -172,19 +172,19 @@ def _step(data: ModelData, tokens: FloatArray, mean: FloatArray, second: FloatAr
     return _Step(moved, answer, change)
 
 
-def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> _Step:
+def _settle_by_pieces(model: Model, mean: FloatArray, second: FloatArray) -> _Step:
     """What types want whose benefit is made of straight pieces: exact, from anywhere.
 
     A type goes on over every piece whose slope exceeds its marginal cost at the end of the piece.
     It enters the next one where the slope of that exceeds the cost as well, and stops in it where
     the slope is the cost.
     """
-    curve: Any = data.benefit
-    slopes, stops = curve.segment_slopes, [data.boxed(corner) for corner in curve.breakpoints[1:]]
-    start, slope, end = data.lower, slopes[0], (*stops, data.upper)[0]
-    is_inside = slope > data.marginal_cost(start, mean, second)[0]
+    curve: Any = model.benefit
+    slopes, stops = curve.segment_slopes, [model.boxed(corner) for corner in curve.breakpoints[1:]]
+    start, slope, end = model.lower, slopes[0], (*stops, model.upper)[0]
+    is_inside = slope > model.marginal_cost(start, mean, second)[0]
     for place, stop in enumerate(stops):
-        cost = data.marginal_cost(stop, mean, second)[0]
+        cost = model.marginal_cost(stop, mean, second)[0]
         is_passed = slopes[place] > cost
         start = np.where(is_passed, stop, start)
         slope = np.where(is_passed, slopes[place + 1], slope)
@@ -196,11 +196,11 @@ def _settle_by_pieces(data: ModelData, mean: FloatArray, second: FloatArray) -> 
     # Few types are inside a piece, and to find where is as much work again.
     which = np.flatnonzero(is_inside.any(axis=tuple(range(is_inside.ndim - 1))))
     if which.size:
-        few = data.service.mapped(lambda array: array[..., which])
+        few = model.service.mapped(lambda array: array[..., which])
         ways = (np.broadcast_to(array, tokens.shape)[..., which] for array in (slope, start, end))
         slope, start, end = ways
         end = np.where(is_inside[..., which], end, start)
-        found, rise = _crossing(few, data.separable_costs, slope, start, end, mean, second)
+        found, rise = _crossing(few, model.separable_costs, slope, start, end, mean, second)
         tokens[..., which] = found
         is_free = (found > start) & (found < end)
         answer[..., which] = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
@@ -236,9 +236,9 @@ def _crossing(
     return tokens, rise
 
 
-def _moments(data: ModelData, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:
+def _moments(model: Model, tokens: FloatArray, answer: FloatArray) -> tuple[FloatArray, ...]:
     """The moments at `tokens`, and how they answer to the prices: all but the first two fields."""
-    mix, moments = data.probabilities, data.service.moments(tokens)
+    mix, moments = model.probabilities, model.service.moments(tokens)
     # dm = π m′ dl with dl = −answer (m1′ dP1 + m2′ dP2).
     weighted = mix * answer
     first, second = moments.mean_slope, moments.second_moment_slope

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,8 @@ from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.law import LawData
-from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
+from cvxqueue.numerics.array_data import unchecked
+from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import (
     ROUNDING_OF_ONE,
     common_arrays,
@@ -91,10 +92,9 @@ class SaturatingCurve(LawData, ABC):
 
     def weighted(self, value: FloatArray) -> Self:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
-        curve = object.__new__(type(self))
-        fields: dict[str, Any] = self._fields()
-        curve.__dict__.update(fields, floor=_ZERO, gain=frozen(value * self.gain))
-        return curve
+        return unchecked(
+            type(self), **{**self._fields(), "floor": _ZERO, "gain": value * self.gain}
+        )
 
     def value(self, tokens: ArrayLike) -> FloatArray:
         """Probability p(l) of a correct answer."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,13 +14,11 @@ from cvxqueue.model.constraints import (
     Terms,
     positive,
 )
+from cvxqueue.model.instance import Instance
+from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
-
-if TYPE_CHECKING:
-    from cvxqueue.model.evaluation import Evaluation
-    from cvxqueue.model.instance import Instance
 
 __all__ = ["WaitingTimeTail"]
 
@@ -97,12 +94,12 @@ class WaitingTimeTail(CouplingConstraint):
             )
 
     def _log_limit(self, point: Evaluation) -> float:
-        return float(np.log(self.decay) - np.log(point.instance.arrival_rate))
+        return float(np.log(self.decay) - np.log(point.model.arrival_rate))
 
     def _exponentials(self, point: Evaluation) -> FloatArray:
         """π exp(θ t) relative to the limit θ/λ, shape (N,)."""
         exponent = self.decay * point.times - self._log_limit(point)
-        terms: FloatArray = point.instance.probabilities * np.exp(exponent)
+        terms: FloatArray = point.model.probabilities * np.exp(exponent)
         return terms
 
     def _terms_of_sum(self, point: Evaluation) -> FloatArray:
@@ -119,14 +116,14 @@ class WaitingTimeTail(CouplingConstraint):
 
         Each logarithm in the limit is rounded by itself, however near each other they are.
         """
-        logarithms = np.abs(np.log([self.decay, float(point.instance.arrival_rate)])).sum()
+        logarithms = np.abs(np.log([self.decay, float(point.model.arrival_rate)])).sum()
         exponent = 1.5 * self.decay * float(np.max(point.times)) + float(logarithms)
         # Far beyond the limit the terms overflow, and no rounding is to blame.
         return min(ROUNDINGS * (3.0 + exponent), 0.5) * min(1.0 + self.excess(point), _MOST)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """π θ t′ exp(θ t), relative to the limit."""
-        slope = self.decay * point.instance.service.mean_slope(point.tokens)
+        slope = self.decay * point.model.service.mean_slope(point.tokens)
         gradient: FloatArray = slope * self._exponentials(point)
         return gradient
 
@@ -160,7 +157,7 @@ class WaitingTimeTail(CouplingConstraint):
 
 def _lundberg_exponent(point: Evaluation) -> float:
     """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point."""
-    mix, times, rate = point.instance.probabilities, point.times, float(point.instance.arrival_rate)
+    mix, times, rate = point.model.probabilities, point.times, float(point.model.arrival_rate)
     lower, upper = 0.0, 1.0 / float(np.max(times)) if np.max(times) > 0 else 1.0
     while float(accurate_sum(mix * np.expm1(upper * times))) < upper / rate:
         upper *= 2.0

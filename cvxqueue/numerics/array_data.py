@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
 from cvxqueue.shown import shown
 
-__all__ = ["ArrayData", "InputData", "ReadOnlyArrays"]
+__all__ = ["ArrayData", "InputData", "ReadOnlyArrays", "unchecked"]
+
+_Kind = TypeVar("_Kind", bound="ReadOnlyArrays")
 
 
 class ReadOnlyArrays:
@@ -83,6 +85,26 @@ class InputData(ArrayData):
                 f"{', '.join(self._fields())}"
             )
         return type(self)(**{**self._fields(), **changes})
+
+
+def unchecked(kind: type[_Kind], **values: Any) -> _Kind:
+    """Return an object past its constructor: the one way there is.
+
+    For parts of what was checked, and for answers that were just proven: to check or to prove them
+    again would take as long as the work itself.
+
+    Parameters
+    ----------
+    kind : type
+        Its class.
+    **values
+        Its fields, and what else is known of it; arrays become read-only.
+    """
+    made = object.__new__(kind)
+    for value in values.values():
+        frozen(value)
+    vars(made).update(values)
+    return made
 
 
 def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:

@@ -111,7 +111,7 @@ def simulate(
     ...     service=cq.AffineService(base=0.5, per_token=0.002),
     ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
     >>> simulation = cq.simulate(instance, [500.0, 300.0], queries=100_000, seed=1)
-    >>> simulation.mean_waiting_time.covers(instance.metrics([500.0, 300.0]).mean_waiting_time)
+    >>> simulation.mean_waiting_time.covers(instance.evaluate([500.0, 300.0]).mean_waiting_time)
     True
     """
     return _run(

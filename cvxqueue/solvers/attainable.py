@@ -15,7 +15,7 @@ from cvxqueue.certificates import AccuracyBound, accuracy_model, restored
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solvers.dual_search import dual_search
 
@@ -32,14 +32,14 @@ _SPARED = 4e-5
 
 
 @quiet
-def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> bool:
+def require_attainable(model: Model, deadline: Deadline = NEVER) -> bool:
     """Raise an error if the other constraints are proven to leave too little for a floor.
 
     Return whether a point was found that keeps them all; if not, neither is known.
 
     Parameters
     ----------
-    instance : ModelData
+    model : Model
         Whose constraints hold at the least tokens, but for floors.
     deadline : Deadline, optional
         When to give up what is not decided by then.
@@ -49,16 +49,16 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> bool:
     InfeasibleError
         With the floor that can be had, and the proof that this one cannot.
     """
-    best = instance.lowest
-    floors = [coupling for coupling in instance.couplings if coupling.is_floor]
+    best = model.lowest
+    floors = [coupling for coupling in model.couplings if coupling.is_floor]
     if not floors:
         return True
     floor = max(floors, key=lambda each: each.excess(best))
     proof, is_proven = None, False
-    for found, bound in _most_accurate(instance, deadline):
+    for found, bound in _most_accurate(model, deadline):
         inside = restored(found)
         if inside is not None and inside.mean_accuracy > best.mean_accuracy:
-            best = instance.evaluate(inside.tokens)
+            best = model.evaluate(inside.tokens)
         if floor.excess(best) <= floor.allowance(best):
             return True
         if proof is None or bound.value < proof.value:
@@ -70,12 +70,12 @@ def require_attainable(instance: ModelData, deadline: Deadline = NEVER) -> bool:
         if is_proven and beyond <= _KNOWN:
             break
     if is_proven:
-        raise InfeasibleError(_message(instance, floor.label, floor.remedy(_spared(best))), proof)
+        raise InfeasibleError(_message(model, floor.label, floor.remedy(_spared(best))), proof)
     return False
 
 
-def _message(instance: ModelData, label: str, remedy: str) -> str:
-    caps = [coupling.label for coupling in instance.couplings if not coupling.is_floor]
+def _message(model: Model, label: str, remedy: str) -> str:
+    caps = [coupling.label for coupling in model.couplings if not coupling.is_floor]
     others = "; ".join(caps) or "a stable queue"
     return (
         f"constraints: no allocation has {label} together with {others}; {remedy}, or relax the "
@@ -85,36 +85,34 @@ def _message(instance: ModelData, label: str, remedy: str) -> str:
 
 def _spared(best: Evaluation) -> Evaluation:
     """A point on the way from the best one to the least tokens that gives up a little accuracy."""
-    instance = best.instance
-    spare = _SPARED * (best.mean_accuracy - instance.lowest.mean_accuracy)
+    model = best.model
+    spare = _SPARED * (best.mean_accuracy - model.lowest.mean_accuracy)
     point, share = best, _SPARED
     while best.mean_accuracy - point.mean_accuracy < spare:
-        point = instance.evaluate(best.tokens + share * (instance.lower - best.tokens))
+        point = model.evaluate(best.tokens + share * (model.lower - best.tokens))
         share = min(2.0 * share, 1.0)
     return point
 
 
-def _most_accurate(
-    instance: ModelData, deadline: Deadline
-) -> Iterator[tuple[Evaluation, AccuracyBound]]:
+def _most_accurate(model: Model, deadline: Deadline) -> Iterator[tuple[Evaluation, AccuracyBound]]:
     """Yield stable points of ever more accuracy that all constraints but floors allow, or nearly.
 
     Next to each the bound that its multipliers prove. Of the accuracy that a second is worth, the
     price of a second of service becomes that of stability.
     """
-    rate = float(instance.arrival_rate)
-    time = min(float(instance.evaluate(instance.upper).mean_service_time), 1.0 / rate)
+    rate = float(model.arrival_rate)
+    time = min(float(model.evaluate(model.upper).mean_service_time), 1.0 / rate)
     # Multipliers of a search in which a unit of accuracy is worth one second.
     start = None
     for worth in _NEARLY_EVERYTHING:
         weight = worth * time
-        greedy = accuracy_model(instance, weight)
+        greedy = accuracy_model(model, weight)
         for found in dual_search(greedy, deadline, None if start is None else weight * start):
             point, start = greedy.evaluate(found.point.tokens), found.multipliers / weight
             stability = float(point.prices.mean) / (rate * weight)
-            bound = AccuracyBound(instance, point.tokens, np.append(stability, start))
+            bound = AccuracyBound(model, point.tokens, np.append(stability, start))
             # Where curves have kinks, Newton's method does not help.
-            if found.is_settled and instance.accuracy.is_smooth:
+            if found.is_settled and model.accuracy.is_smooth:
                 bound = bound.sharpened(deadline)
             yield point, bound
             if deadline.is_over:

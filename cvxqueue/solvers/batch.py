@@ -11,13 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.certificates import certified_gap, relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw, require_instance
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import frozen
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.shown import shown
 from cvxqueue.solution import allowed_tolerance
-from cvxqueue.solvers.batch_solution import ENTRIES, BatchSolution, Claims, claims_of
+from cvxqueue.solvers.batch_solution import (
+    ENTRIES,
+    BatchSolution,
+    Claims,
+    claims_of,
+    require_variants,
+)
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
@@ -26,8 +33,8 @@ from cvxqueue.solvers.solve import allowed_iterations
 __all__ = ["solve_batch"]
 
 # The variants that are solved are dropped once this share of the others is left.
-_WORTHWHILE = 0.75
-# Where the data of a variant has its token bounds.
+_THIN_OUT_AT = 0.75
+# Where the model of a variant has its token bounds.
 _FIELDS = {"min_tokens": "lower", "max_tokens": "upper"}
 
 
@@ -99,7 +106,7 @@ def solve_batch(
         )
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)
-    wanted = None if tolerance is None else allowed_tolerance(tolerance)
+    given = None if tolerance is None else allowed_tolerance(tolerance)
     whole, count = _stacked(
         instance,
         {"arrival_rate": arrival_rate, "accuracy_weight": accuracy_weight},
@@ -116,17 +123,15 @@ def solve_batch(
     for first in range(0, count, rows):
         places = slice(first, min(first + rows, count))
         part = {name: values[places] for name, values in answers.items()}
-        _solve_rows(whole.rows(np.arange(count)[places]), wanted, limit, part)
-    fields = {name: frozen(answers.pop(name)) for name in ("tokens", "tolerance", "iterations")}
-    batch = object.__new__(BatchSolution)
+        _solve_rows(whole.rows(np.arange(count)[places]), given, limit, part)
     # What has just been proven is not computed again.
-    vars(batch).update(
-        fields,
+    return unchecked(
+        BatchSolution,
         variants=whole,
+        **{name: answers.pop(name) for name in ("tokens", "tolerance", "iterations")},
         claims=Claims(**{name: frozen(values) for name, values in answers.items()}),
         solve_time=time.perf_counter() - started,
     )
-    return batch
 
 
 def _blank(count: int, size: int) -> dict[str, NDArray[Any]]:
@@ -149,8 +154,8 @@ def _stacked(
     by_instance: dict[str, ArrayLike | None],
     by_type: dict[str, ArrayLike | None],
     laws: dict[str, Any],
-) -> tuple[ModelData, int]:
-    """The data of all variants, checked, and their number."""
+) -> tuple[Model, int]:
+    """The model of all variants, checked, and their number."""
     size = instance.size
     fields: dict[str, Any] = {}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -178,22 +183,21 @@ def _stacked(
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
-    data = instance.altered(**fields)
-    data.require_allowed()
+    model = instance.model.with_(**fields)
+    require_variants(model)
     count = next(iter(counts.values()), 1)
-    vars(data)["arrival_rate"] = frozen(np.broadcast_to(data.arrival_rate, (count,)))
-    return data, count
+    return model.with_(arrival_rate=np.broadcast_to(model.arrival_rate, (count,))), count
 
 
 def _solve_rows(
-    data: ModelData, wanted: float | None, limit: int, answers: dict[str, NDArray[Any]]
+    model: Model, given: float | None, limit: int, answers: dict[str, NDArray[Any]]
 ) -> None:
     """Solve some variants, each as if it were alone, and write the answers in place."""
-    rows = np.flatnonzero(data.lowest.idle > 0.0)
-    answers["utilization"][:] = data.lowest.utilization
+    rows = np.flatnonzero(model.lowest.idle > 0.0)
+    answers["utilization"][:] = model.lowest.utilization
     if rows.size < answers["gap"].size:
-        data = data.rows(rows)
-    search = PriceSearch(data, data.lower)
+        model = model.rows(rows)
+    search = PriceSearch(model, model.lower)
     is_open = np.ones(rows.size, dtype=bool)
     while is_open.any():
         search.advance()
@@ -203,7 +207,7 @@ def _solve_rows(
             continue
         point = search.candidate(ready)
         gap = certified_gap(point)
-        tolerance = tightest_tolerance(point) if wanted is None else np.full(gap.shape, wanted)
+        tolerance = tightest_tolerance(point) if given is None else np.full(gap.shape, given)
         is_certified = relative_gap(gap, point.scale) <= tolerance
         is_over = is_certified | (search.step[ready] <= STILL) | is_last
         done = rows[ready[is_over]]
@@ -216,7 +220,7 @@ def _solve_rows(
             answers[name][done] = values[is_over]
         answers["iterations"][done] = search.passes
         is_open[ready[is_over]] = False
-        if np.count_nonzero(is_open) < _WORTHWHILE * rows.size:
+        if np.count_nonzero(is_open) < _THIN_OUT_AT * rows.size:
             search.keep(np.flatnonzero(is_open))
             rows = rows[is_open]
             is_open = np.ones(rows.size, dtype=bool)

@@ -13,7 +13,8 @@ from cvxqueue.certificates import certified_gap, certified_objective, relative_g
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.model import Evaluation
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.allowed import require_allowed
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
@@ -21,7 +22,7 @@ from cvxqueue.numerics.checks import require
 from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE
 
-__all__ = ["ENTRIES", "BatchSolution", "Claims", "claims_of"]
+__all__ = ["ENTRIES", "BatchSolution", "Claims", "claims_of", "require_variants"]
 
 # Entries of an array by type that are worked on at a time: enough to make light of the calls.
 ENTRIES = 1 << 16
@@ -49,16 +50,28 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     gap : ndarray, shape (B,), optional
         The certified gap, where it is known.
     """
-    data, tokens = point.instance, point.tokens
-    is_inside = ((tokens >= data.lower) & (tokens <= data.upper)).all(axis=-1)
+    model, tokens = point.model, point.tokens
+    is_inside = ((tokens >= model.lower) & (tokens <= model.upper)).all(axis=-1)
     gap = certified_gap(point) if gap is None else gap
     return Claims(
         np.where(is_inside, certified_objective(point), -np.inf),
         np.where(is_inside, gap, np.inf),
         np.where(is_inside, point.scale, np.nan),
-        np.where(is_inside, point.utilization, data.lowest.utilization),
+        np.where(is_inside, point.utilization, model.lowest.utilization),
         np.where(is_inside, point.mean_service_time, np.nan),
         np.where(is_inside, point.mean_waiting_time, np.inf),
+    )
+
+
+def require_variants(model: Model) -> None:
+    """Raise an error that names the first number of any variant that is out of range."""
+    require_allowed(
+        arrival_rate=model.arrival_rate,
+        accuracy_weight=model.accuracy_weight,
+        probabilities=model.probabilities,
+        importance=model.importance,
+        lower=model.lower,
+        upper=model.upper,
     )
 
 
@@ -72,7 +85,7 @@ class BatchSolution(ArrayData):
 
     Parameters
     ----------
-    variants : ModelData
+    variants : Model
         The data of all variants, with an arrival rate for each.
     tokens : ndarray, shape (B, N)
         Thinking tokens of each type.
@@ -84,21 +97,21 @@ class BatchSolution(ArrayData):
         Seconds for all of them.
     """
 
-    variants: ModelData
+    variants: Model
     tokens: FloatArray
     tolerance: FloatArray
     iterations: NDArray[np.int64]
     solve_time: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.variants, ModelData):
-            raise InvalidInputError(f"variants must be ModelData, got {shown(self.variants)}")
+        if not isinstance(self.variants, Model):
+            raise InvalidInputError(f"variants must be a Model, got {shown(self.variants)}")
         if self.variants.couplings or np.ndim(self.variants.arrival_rate) != 1:
             raise InvalidInputError(
                 "variants must have an arrival rate each and no constraints, which a batch does "
                 f"not keep, got {shown(self.variants)}; use certify for one instance"
             )
-        self.variants.require_allowed()
+        require_variants(self.variants)
         count, size = np.size(self.variants.arrival_rate), self.variants.size
         tokens, tolerance = read_only(self.tokens), read_only(self.tolerance)
         if tokens.shape != (count, size) or tolerance.shape != (count,):

@@ -106,7 +106,7 @@ def conic(
     if not isinstance(polish, bool):
         raise InvalidInputError(f"polish must be True or False, got {shown(polish)}")
     # A solver's word for an infeasible program does not say what would do.
-    require_attainable(instance, deadline)
+    require_attainable(instance.model, deadline)
     back_end = find_back_end(solver)
     options = checked_options(solver, back_end, solver_options)
     is_direct = bool(back_end.direct_ladder) and has_cone_program(instance)
@@ -119,7 +119,7 @@ def conic(
             rung.options[name] = min(most, limits.max_iterations)
     path = _DIRECT if is_direct else _COMPILED
     answers = _climb(instance, solver, path, rungs, back_end.time_limit, deadline)
-    yield from _each_polished(answers) if polish else answers
+    yield from _each_polished(instance, answers) if polish else answers
 
 
 def _written_form(instance: Instance, scaling: float) -> Formulation:
@@ -226,27 +226,27 @@ def _at_corners(point: Evaluation) -> Evaluation:
     Next to it they lose in proportion to their distance, and an interior point method stops there.
     """
     response = point.response
-    if point.instance.couplings:
+    if point.model.couplings:
         allowed = restored(point)
         if allowed is None:
             return point
         response = lagrangian(allowed, estimated_multipliers(allowed)).response
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
-    moved = point.instance.evaluate(np.where(is_next, response, point.tokens))
+    moved = point.model.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point
 
 
-def _each_polished(answers: Iterable[Proposal]) -> Iterator[Proposal]:
+def _each_polished(instance: Instance, answers: Iterable[Proposal]) -> Iterator[Proposal]:
     """Each answer after a few passes of newton, and as it was where these did not help enough."""
     for answer in answers:
-        yield _polished(answer)
+        yield _polished(instance, answer)
         yield answer._replace(iterations=0, setup_time=0.0)
 
 
-def _polished(answer: Proposal) -> Proposal:
+def _polished(instance: Instance, answer: Proposal) -> Proposal:
     """The answer after a few passes of newton, which its status names."""
     point, passes = answer.evaluate(), 0
-    for proposal in islice(newton(point.instance, point.tokens), _POLISH_PASSES):
+    for proposal in islice(newton(instance, point.tokens), _POLISH_PASSES):
         point, passes = proposal.evaluate(), passes + 1
         if proposal.is_candidate:
             break

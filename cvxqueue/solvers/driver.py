@@ -20,16 +20,16 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
 __all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]
 
 
-_EPSILON = float(np.finfo(np.float64).eps)
 # Relative gap that `newton` is held to at least where constraints couple the types.
 _COUPLED = 1e-9
 # What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.
-_WITH_KINKS = 16.0
+_KINKED_TOLERANCE = 16.0
 
 
 class Proposal(NamedTuple):
@@ -83,8 +83,8 @@ def tightest_tolerance(point: Evaluation) -> FloatArray:
     Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
     straight piece of its curve, any of the piece is nearly as good, to rounding.
     """
-    share = 1.0 if point.instance.accuracy.is_smooth else _WITH_KINKS
-    return share * np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
+    share = 1.0 if point.model.accuracy.is_smooth else _KINKED_TOLERANCE
+    return share * np.minimum(np.maximum(1e-12, 16.0 * EPSILON / point.idle), 1e-5)
 
 
 def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:
@@ -138,7 +138,7 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         if not point.is_stable:
             ended, backend_status = Ended.DIVERGED, proposal.backend_status
             break
-        found = _certified(point, proposal.multipliers, limits.deadline)
+        found = _certified(instance, point, proposal.multipliers, limits.deadline)
         history.append(Iterate(iterations, found.objective, found.gap, elapsed))
         if found.gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
@@ -160,10 +160,10 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             ended = Ended.TIME_LIMIT
             break
     if best is None:
-        best = _certified(instance.lowest, None, limits.deadline)
-    elif instance.couplings and ended is not Ended.CONVERGED:
+        best = _certified(instance, instance.model.lowest, None, limits.deadline)
+    elif instance.model.couplings and ended is not Ended.CONVERGED:
         # Other multipliers than the method's may prove more of its best point.
-        again = _certified(best.evaluation, None, limits.deadline)
+        again = _certified(instance, best.evaluation, None, limits.deadline)
         best = again if again.gap < best_gap else best
     return Solution(
         certificate=best,
@@ -180,33 +180,31 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
 
 def _in_box(point: Evaluation) -> Evaluation:
     """The point, moved into the box where a method proposed one outside."""
-    lower, upper = point.instance.lower, point.instance.upper
-    if ((point.tokens >= lower) & (point.tokens <= upper)).all():
-        return point
-    return point.instance.evaluate(np.clip(point.tokens, lower, upper))
+    model = point.model
+    return point if model.contains(point.tokens) else model.evaluate(model.boxed(point.tokens))
 
 
 def _certified(
-    point: Evaluation, multipliers: FloatArray | None, deadline: Deadline
+    instance: Instance, point: Evaluation, multipliers: FloatArray | None, deadline: Deadline
 ) -> Certificate:
     """The proof of a point, moved to where the constraints hold.
 
     By given multipliers, or by those that prove most.
     """
-    if not point.instance.couplings:
-        return Certificate.of(point)
+    if not instance.model.couplings:
+        return Certificate.of(instance, point)
     moved = restored(point, beyond_rounding=True)
     if moved is None:
-        return Certificate.of(point, np.zeros(len(point.instance.couplings)))
+        return Certificate.of(instance, point, np.zeros(len(instance.model.couplings)))
     found = estimated_multipliers(moved, deadline) if multipliers is None else multipliers
-    return Certificate.of(moved, found)
+    return Certificate.of(instance, moved, found)
 
 
 def _allowed(point: Evaluation, tolerance: float | None) -> float:
     if tolerance is not None:
         return tolerance
     # Multipliers magnify what rounding does to the constraints.
-    least = _COUPLED if point.instance.couplings else 0.0
+    least = _COUPLED if point.model.couplings else 0.0
     return max(float(tightest_tolerance(point)), least)
 
 

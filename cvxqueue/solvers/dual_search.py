@@ -19,26 +19,26 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.certificates import excesses, multiplier_step
+from cvxqueue.certificates.multipliers import LEAST_STIFFNESS
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.solvers.maximum import maximize
 
 __all__ = ["DualPoint", "dual_search"]
 
 # Share of the slope at the start that the line search leaves, of either sign.
 _CURVATURE = 0.5
-_EVALUATIONS = 80
-_SHORTEST = 1e-15
+_SHORTEST_RAY = 1e-15
 # A multiplier this far above what the objective is worth stands for an infinite one.
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
-_SETTLED = 1e-7
-# What stands for a stiffness of zero, relative to a marginal cost over the largest tokens, or one.
-_YIELDING = 1e-8
+_MULTIPLIERS_SETTLED = 1e-7
 # A kink of the maximum is found to so much of the step: wanted tokens are no surer beside a jump.
-_CLOSED = 1e-12
+_KINK_FOUND = 1e-12
 
 
 class DualPoint(NamedTuple):
@@ -55,7 +55,7 @@ class DualPoint(NamedTuple):
 
 
 def dual_search(
-    instance: ModelData, deadline: Deadline, start: FloatArray | None = None
+    model: Model, deadline: Deadline, start: FloatArray | None = None
 ) -> Iterator[DualPoint]:
     """Yield maximisers of Lagrangians whose multipliers approach the optimal ones.
 
@@ -63,7 +63,7 @@ def dual_search(
 
     Parameters
     ----------
-    instance : ModelData
+    model : Model
         With coupling constraints each of which can be satisfied.
     deadline : Deadline
         When to end.
@@ -72,49 +72,49 @@ def dual_search(
     """
 
     def at(multipliers: FloatArray, near: Evaluation | None) -> DualPoint:
-        point = maximize(instance.priced(multipliers), near, deadline)
-        return DualPoint(multipliers, point, excesses(instance.evaluate(point.tokens)))
+        point = maximize(model.priced(multipliers), near, deadline)
+        return DualPoint(multipliers, point, excesses(model.evaluate(point.tokens)))
 
-    today = at(np.zeros(len(instance.couplings)) if start is None else start, None)
+    today = at(np.zeros(len(model.couplings)) if start is None else start, None)
     while True:
         direction, moved = None, None
-        if instance.couplings:
-            hessian, worth = _dual_hessian(instance, today), _worth(instance, today)
+        if model.couplings:
+            hessian, worth = _dual_hessian(model, today), _worth(model, today)
             direction = multiplier_step(today.multipliers, today.excess, hessian, worth)
         if direction is not None:
-            is_small = np.abs(direction) <= _SETTLED * today.multipliers
+            is_small = np.abs(direction) <= _MULTIPLIERS_SETTLED * today.multipliers
             yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
-            if today.multipliers.max() <= _INFINITE * _worth(instance, today):
-                moved = _line_search(instance, today, direction, at, deadline)
+            if today.multipliers.max() <= _INFINITE * _worth(model, today):
+                moved = _line_search(model, today, direction, at, deadline)
         if moved is None or deadline.is_over:
             yield today._replace(is_settled=True)
             return
         today = moved
 
 
-def _worth(instance: ModelData, today: DualPoint) -> float:
+def _worth(model: Model, today: DualPoint) -> float:
     """Seconds that the objective is about; where it is about none, those that tokens can take."""
     scale = float(today.point.scale)
-    return scale if scale > 0.0 else float(instance.evaluate(instance.upper).mean_service_time)
+    return scale if scale > 0.0 else float(model.evaluate(model.upper).mean_service_time)
 
 
-def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
+def _dual_hessian(model: Model, today: DualPoint) -> FloatArray:
     """Σ ∇c_i (−∇²L)⁻¹ ∇c_j over the types that are free, by the formula of Woodbury."""
     point = today.point
-    mix, tokens = instance.probabilities, point.tokens
-    here = instance.evaluate(tokens)
-    is_free = (tokens > instance.lower) & (tokens < instance.upper)
-    bend = point.instance.benefit.curvature(tokens)
-    if not instance.accuracy.is_smooth:
+    mix, tokens = model.probabilities, point.tokens
+    here = model.evaluate(tokens)
+    is_free = (tokens > model.lower) & (tokens < model.upper)
+    bend = point.model.benefit.curvature(tokens)
+    if not model.accuracy.is_smooth:
         # At a corner a type answers its marginal cost with what it has, and stays.
         is_free = is_free & ((bend < 0.0) | (point.response != tokens))
     stiffness = point.cost_curvature - bend
     # Inside a straight piece a type may have none of its own, and gives way until the others do.
     stiffness = np.maximum(
-        stiffness, _YIELDING * point.marginal_cost / np.maximum(instance.upper, 1.0)
+        stiffness, LEAST_STIFFNESS * point.marginal_cost / np.maximum(model.upper, 1.0)
     )
     pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
-    gradients = np.stack([coupling.gradient(here) for coupling in instance.couplings])
+    gradients = np.stack([coupling.gradient(here) for coupling in model.couplings])
     slopes = np.stack(point.moment_slopes)
     price = point.price_slopes
     coupling = np.array(
@@ -131,7 +131,7 @@ def _dual_hessian(instance: ModelData, today: DualPoint) -> FloatArray:
 
 
 def _line_search(
-    instance: ModelData,
+    model: Model,
     today: DualPoint,
     direction: FloatArray,
     at: Callable[[FloatArray, Evaluation | None], DualPoint],
@@ -145,51 +145,40 @@ def _line_search(
     start = -float(today.excess @ direction)
     if start >= 0.0:
         return None
-    falling = direction < 0.0
-    longest = float(np.min(-today.multipliers[falling] / direction[falling], initial=np.inf))
-    below, above, length = 0.0, np.inf, min(1.0, longest)
     near, best, best_slope = today.point, None, -start
-    sides = [today, today]
-    shortest = _SHORTEST if instance.accuracy.is_smooth else _CLOSED
-    for _ in range(_EVALUATIONS):
-        if deadline.is_over:
-            break
+    sides, longest = [today, today], longest_step(today.multipliers, direction)
+
+    def slope_at(length: float) -> float | None:
+        nonlocal near, best, best_slope
         moved = at(np.maximum(today.multipliers + length * direction, 0.0), near)
         slope, near = -float(moved.excess @ direction), moved.point
-        if abs(slope) < best_slope:
+        sides[0 if slope < 0.0 else 1] = moved
+        if abs(slope) < best_slope or (slope < 0.0 and length >= longest):
             best, best_slope = moved, abs(slope)
-        if abs(slope) <= _CURVATURE * -start:
-            return moved
-        if slope < 0.0:
-            below, sides[0] = length, moved
-            if length >= longest:
-                return moved
-            length = min(2.0 * length, longest) if above == np.inf else 0.5 * (length + above)
-        else:
-            above, sides[1] = length, moved
-            length = 0.5 * (below + above)
-        if above < np.inf and above - below <= shortest * above:
-            break
-    if above < np.inf and not instance.accuracy.is_smooth:
-        return _between(instance, sides[0], sides[1], direction)
+        is_over = abs(slope) <= _CURVATURE * -start or deadline.is_over
+        return None if is_over else slope
+
+    shortest = _SHORTEST_RAY if model.accuracy.is_smooth else _KINK_FOUND
+    below, above = bracketed_minimum(slope_at, longest, 2.0, shortest)
+    if below < above < np.inf and not model.accuracy.is_smooth:
+        return _between(model, sides[0], sides[1], direction)
     return best
 
 
-def _between(
-    instance: ModelData, first: DualPoint, last: DualPoint, direction: FloatArray
-) -> DualPoint:
+def _between(model: Model, first: DualPoint, last: DualPoint, direction: FloatArray) -> DualPoint:
     """The mixture of two maximisers, on the two sides of a kink, with no slope along a ray."""
-    data, start = last.point.instance, first.point.tokens
+    priced, start = last.point.model, first.point.tokens
     step = last.point.tokens - start
-    least, most, mixed = 0.0, 1.0, last
-    for _ in range(_EVALUATIONS):
-        share = 0.5 * (least + most)
-        if share in (least, most):
-            break
-        point = data.evaluate(data.boxed(start + share * step))
-        mixed = DualPoint(last.multipliers, point, excesses(instance.evaluate(point.tokens)), True)
-        if float(mixed.excess @ direction) > 0.0:
-            least = share
-        else:
-            most = share
-    return mixed
+    best, least = last, np.inf
+
+    def slope_at(share: FloatArray) -> FloatArray:
+        nonlocal best, least
+        point = priced.evaluate(priced.boxed(start + share * step))
+        excess = excesses(model.evaluate(point.tokens))
+        slope = -np.asarray(excess @ direction)
+        if abs(slope) < least:
+            best, least = DualPoint(last.multipliers, point, excess, True), abs(float(slope))
+        return slope
+
+    bracketed_root(slope_at, np.zeros(()), np.ones(()))
+    return best

@@ -13,18 +13,18 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["best_between"]
 
 # A gain of less, in units of the scale, no certificate can tell from rounding.
-_NOTHING = 1e-15
-_ONE_ROUNDING = float(np.finfo(np.float64).eps)
+_NO_GAIN = 1e-15
 # One in three halves what is left of the way.
 _TRIALS = 160
 # Slopes of pieces that are this close may be of one.
 _SAME_SLOPE = 1e-9
 # What the certificate lets a marginal cost be off by, over the idle fraction.
-_UNSURE = 64.0 * float(np.finfo(np.float64).eps)
+_UNSURE = 64.0 * EPSILON
 
 
 def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluation:
@@ -46,7 +46,7 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
     way = _Way(point, prices, most_steps)
     if not way.which.size:
         return point
-    nothing, idle = _NOTHING * point.scale, point.idle
+    nothing, idle = _NO_GAIN * point.scale, point.idle
     share, least, most = np.zeros_like(idle), np.zeros_like(idle), np.ones_like(idle)
     best, best_left = share, np.full_like(idle, np.inf)
     rise = fall = np.full_like(idle, np.nan)
@@ -59,7 +59,7 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
         least, rise = np.where(rises, share, least), np.where(rises, slope, rise)
         most, fall = np.where(rises, most, share), np.where(rises, fall, slope)
         width = most - least
-        is_found = is_found | (left <= nothing) | (width * way.length <= _ONE_ROUNDING)
+        is_found = is_found | (left <= nothing) | (width * way.length <= EPSILON)
         if is_found.all():
             break
         # The other end; then by turns where the chord of the slope is zero, somewhat beyond, since
@@ -90,16 +90,16 @@ class _Way:
         self._start, self.which = start, _dissatisfied(start, prices)
         if not self.which.size:
             return
-        self._data = start.instance.types(self.which)
+        self._model = start.model.types(self.which)
         self._tokens = start.tokens[..., self.which]
-        to = response_tokens(self._data, self._tokens.copy(), prices, most_steps)
+        to = response_tokens(self._model, self._tokens.copy(), prices, most_steps)
         self._step = to - self._tokens
         largest = np.maximum(self._tokens, to)
         self.length = np.max(np.abs(self._step) / np.where(largest > 0.0, largest, 1.0), axis=-1)
         # The piece that a type is in, or enters.
-        here, benefit = self._data.evaluate(self._tokens), self._data.benefit
+        here, benefit = self._model.evaluate(self._tokens), self._model.benefit
         first, end = (
-            self._data.boxed(benefit.inverse_slope(factor * here.marginal_benefit))
+            self._model.boxed(benefit.inverse_slope(factor * here.marginal_benefit))
             for factor in (1.0 + _SAME_SLOPE, 1.0)
         )
         self._first, self._end = np.minimum(first, self._tokens), np.maximum(largest, end)
@@ -113,21 +113,22 @@ class _Way:
         The certificate counts what is left of a gradient times the rest of the piece that a type
         is in, however short its way; and where rounding may hide its sign, a share of the piece.
         """
-        whole = self._start.instance
-        point = self._data.evaluate(self._tokens + share[..., np.newaxis] * self._step)
-        rate, mean = whole.arrival_rate, self._mean + point.mean_service_time
-        second = self._second + point.service_time_second_moment
+        whole = self._start.model
+        alone = self._model.evaluate(self._tokens + share[..., np.newaxis] * self._step)
+        rate, mean = whole.arrival_rate, self._mean + alone.mean_service_time
+        second = self._second + alone.service_time_second_moment
         idle = 1.0 - rate * mean
         # Those of all types, not of these alone.
-        vars(point).update(idle=idle, prices=whole.queue.prices(rate, mean, second, idle))
+        prices = whole.queue.prices(rate, mean, second, idle)
+        point = Evaluation(self._model, alone.tokens, idle=idle, prices=prices)
         error = np.asarray(_UNSURE / point.idle)[..., np.newaxis]
         slope, left, unsure = (np.zeros_like(point.idle) for _ in range(3))
-        for (place, data), part in zip(self._data.blocks, point.parts, strict=True):
+        for (place, model), part in zip(self._model.blocks, point.parts, strict=True):
             gradient, first, end = part.gradient, self._first[..., place], self._end[..., place]
             slope = slope + np.vecdot(gradient, self._step[..., place])
             rest = np.where(gradient > 0.0, end - part.tokens, first - part.tokens)
             left = left + np.vecdot(gradient, rest)
-            noise = error * data.probabilities * part.marginal_cost
+            noise = error * model.probabilities * part.marginal_cost
             unsure = unsure + np.vecdot(noise * (np.abs(gradient) <= noise), end - first)
         # Where the queue is unstable, any less is better, and nothing is proven.
         is_stable = point.idle > 0.0
@@ -135,17 +136,17 @@ class _Way:
 
     def point(self, share: FloatArray) -> Evaluation:
         """The closed forms of the whole after a share of the way."""
-        data, tokens = self._start.instance, self._start.tokens.copy()
+        model, tokens = self._start.model, self._start.tokens.copy()
         found = self._tokens + share[..., np.newaxis] * self._step
-        tokens[..., self.which] = self._data.boxed(found)
-        return data.evaluate(tokens)
+        tokens[..., self.which] = self._model.boxed(found)
+        return model.evaluate(tokens)
 
 
 def _dissatisfied(point: Evaluation, prices: Prices) -> NDArray[np.intp]:
     """The types to which another token is worth more than its price, in one instance at least."""
     mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
     found = [np.zeros(0, dtype=np.intp)]
-    for place, part in point.instance.blocks:
+    for place, part in point.model.blocks:
         tokens = point.tokens[..., place]
         wants = part.benefit.slope(tokens) > part.marginal_cost(tokens, mean, second)[0]
         wants &= tokens < part.upper

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
@@ -18,7 +19,7 @@ _SUFFICIENT = 1e-4
 # a step far beyond the maximum, next to saturation, would cost many steps back.
 _OVERSHOOT = 0.5
 # Shorter steps than this change nothing that float64 can see.
-_SHORTEST = 2.0**-50
+_SHORTEST_STEP = 2.0**-50
 
 
 def backtrack(point: Evaluation, target: FloatArray) -> Evaluation | None:
@@ -43,20 +44,20 @@ def backtrack(point: Evaluation, target: FloatArray) -> Evaluation | None:
     ascent = float(accurate_sum(point.gradient * step))
     if ascent <= 0.0:
         return None
-    instance = point.instance
-    moved = instance.evaluate(target)
+    model = point.model
+    moved = model.evaluate(target)
     length = 1.0
     consumed = float(point.idle - moved.idle)
     if consumed > _TO_THE_BOUNDARY * point.idle:
         length = _TO_THE_BOUNDARY * float(point.idle) / consumed
-        moved = instance.evaluate(point.tokens + length * step)
-    while length > _SHORTEST:
+        moved = model.evaluate(point.tokens + length * step)
+    while length > _SHORTEST_STEP:
         if (
             moved.is_stable
-            and point.improvement(moved) >= _SUFFICIENT * length * ascent
+            and improvement(point, moved) >= _SUFFICIENT * length * ascent
             and accurate_sum(moved.gradient * step) >= -_OVERSHOOT * ascent
         ):
             return moved
         length *= 0.5
-        moved = instance.evaluate(point.tokens + length * step)
+        moved = model.evaluate(point.tokens + length * step)
     return None

@@ -11,61 +11,61 @@ import numpy as np
 from cvxqueue.certificates import certified_gap
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
-__all__ = ["begun", "maximize"]
+__all__ = ["maximize", "started_search"]
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY, _SAMPLE, _SHARE = 4096, 1024, 64
 # It is searched for so many passes at most.
 _MOST_PASSES = 100
 # At given multipliers, so many passes from a point that is good to 1e-4 reach rounding,
-_CLOSING = 3
+_FINAL_PASSES = 3
 # and if that is not reached by then it is not to be had.
 _LAST_PASS = 200
 # A maximiser that is no better proven than this, relative to the scale, was not found.
-_LOST = 1e-9
+_LOST_GAIN = 1e-9
 # A candidate costs as much as many passes there.
 _SELDOM = 10
 # Share of the tightest tolerance that is good enough where curves have kinks.
-_WITH_KINKS = 0.1
+_KINKED_SHARE = 0.1
 
 
-def begun(
-    instance: ModelData,
+def started_search(
+    model: Model,
     start: FloatArray | None = None,
     prices: tuple[float, float] | None = None,
 ) -> PriceSearch:
     """Return a search for the two prices, as `newton` describes its arguments."""
     if prices is not None:
-        tokens = instance.lower if start is None else start
+        tokens = model.lower if start is None else start
         idle, price = map(np.asarray, prices)
-        return PriceSearch(instance, tokens, idle, price)
+        return PriceSearch(model, tokens, idle, price)
     if start is not None:
-        point = instance.evaluate(start)
-        return PriceSearch(instance, start, point.idle, point.prices.mean)
-    if instance.size < _MANY:
-        return PriceSearch(instance, instance.lower)
-    sample = _sample(instance)
+        point = model.evaluate(start)
+        return PriceSearch(model, start, point.idle, point.prices.mean)
+    if model.size < _MANY:
+        return PriceSearch(model, model.lower)
+    sample = _sample(model)
     if not sample.lowest.is_stable:
-        return PriceSearch(instance, instance.lower)
+        return PriceSearch(model, model.lower)
     search = PriceSearch(sample, sample.lower)
     # A step leaves the square of it, and sampling one over the root of its size.
     rough = sample.size**-0.25
     while search.step > rough and search.passes < _MOST_PASSES:
         search.advance()
-    return PriceSearch(instance, instance.lower, search.idle, search.price)
+    return PriceSearch(model, model.lower, search.idle, search.price)
 
 
-def maximize(data: ModelData, near: Evaluation | None, deadline: Deadline) -> Evaluation:
+def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evaluation:
     """Return the maximiser of a model without couplings, to rounding.
 
     Parameters
     ----------
-    data : ModelData
+    model : Model
         Feasible.
     near : Evaluation or None
         A stable point to start from.
@@ -73,17 +73,17 @@ def maximize(data: ModelData, near: Evaluation | None, deadline: Deadline) -> Ev
         When to be content with what is found by then.
     """
     if near is None:
-        search = begun(data)
+        search = started_search(model)
     else:
-        point = data.evaluate(near.tokens)
-        search = PriceSearch(data, near.tokens, point.idle, point.prices.mean)
-    if not data.accuracy.is_smooth:
+        point = model.evaluate(near.tokens)
+        search = PriceSearch(model, near.tokens, point.idle, point.prices.mean)
+    if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
         # Across a jump of what is wanted, prices from the other side can mislead the search.
-        is_lost = near is not None and bool(certified_gap(found) > _LOST * found.scale)
-        return maximize(data, None, deadline) if is_lost else found
+        is_lost = near is not None and bool(certified_gap(found) > _LOST_GAIN * found.scale)
+        return maximize(model, None, deadline) if is_lost else found
     close = 0
-    while search.step > STILL and close < _CLOSING and search.passes < _LAST_PASS:
+    while search.step > STILL and close < _FINAL_PASSES and search.passes < _LAST_PASS:
         if deadline.is_over:
             break
         search.advance()
@@ -103,15 +103,14 @@ def _between_corners(search: PriceSearch, deadline: Deadline) -> Evaluation:
         gap = float(certified_gap(found))
         if gap < best_gap:
             best, best_gap = found, gap
-        if gap <= _WITH_KINKS * float(tightest_tolerance(found)) * float(found.scale):
+        if gap <= _KINKED_SHARE * float(tightest_tolerance(found)) * float(found.scale):
             break
     return search.candidate() if best is None else best
 
 
-def _sample(instance: ModelData) -> ModelData:
+def _sample(model: Model) -> Model:
     """Every so many-th type, at probabilities that sum to one."""
     # Copies, because a view would touch a line of the cache for each number.
-    step = max(1, min(instance.size // _SAMPLE, _SHARE))
-    sample = instance.types(np.arange(0, instance.size, step))
-    vars(sample)["probabilities"] = sample.probabilities / sample.probabilities.sum()
-    return sample
+    step = max(1, min(model.size // _SAMPLE, _SHARE))
+    sample = model.types(np.arange(0, model.size, step))
+    return sample.with_(probabilities=sample.probabilities / sample.probabilities.sum())

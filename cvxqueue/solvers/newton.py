@@ -8,19 +8,20 @@ iterate lies strictly inside the stability region.
 from __future__ import annotations
 
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.model.data import ModelData
+from cvxqueue.model import Instance
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.dual_search import dual_search
-from cvxqueue.solvers.maximum import begun
+from cvxqueue.solvers.maximum import started_search
 from cvxqueue.solvers.price_search import STILL
 
 __all__ = ["newton"]
 
 
 def newton(
-    instance: ModelData,
+    instance: Instance,
     start: FloatArray | None = None,
     prices: tuple[float, float] | None = None,
     limits: Limits | None = None,
@@ -29,7 +30,7 @@ def newton(
 
     Parameters
     ----------
-    instance : ModelData
+    instance : Instance
         Feasible.
     start : ndarray, shape (N,), optional
         Stable tokens in the box, whose prices are the first; by default those of the least tokens
@@ -39,10 +40,11 @@ def newton(
     limits : Limits, optional
         Those of the caller, which holds between two proposals.
     """
-    if instance.couplings:
-        yield from _with_couplings(instance, NEVER if limits is None else limits.deadline)
+    model = instance.model
+    if model.couplings:
+        yield from _with_couplings(model, NEVER if limits is None else limits.deadline)
         return
-    search = begun(instance, start, prices)
+    search = started_search(model, start, prices)
     # The prices can stand still before the types have settled, where hardly any load is theirs.
     while search.step > STILL or not search.is_close:
         search.advance()
@@ -54,9 +56,9 @@ def newton(
             yield Proposal(search.point, is_candidate=False)
 
 
-def _with_couplings(instance: ModelData, deadline: Deadline) -> Proposals:
-    for place, found in enumerate(dual_search(instance, deadline)):
+def _with_couplings(model: Model, deadline: Deadline) -> Proposals:
+    for place, found in enumerate(dual_search(model, deadline)):
         if place == 0 and (found.excess > 0.0).any():
-            require_attainable(instance, deadline)
-        point = instance.evaluate(found.point.tokens)
+            require_attainable(model, deadline)
+        point = model.evaluate(found.point.tokens)
         yield Proposal(point, is_candidate=found.is_settled, multipliers=found.multipliers)

@@ -15,6 +15,7 @@ import numpy as np
 from cvxqueue.certificates import order_bracket, step_size
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 from cvxqueue.shown import shown
@@ -63,17 +64,17 @@ def projected_gradient(
 
 
 def _plain(point: Evaluation, bound: float) -> Proposals:
-    instance = point.instance
+    model = point.model
     while True:
         yield Proposal(point)
         target = _ascend(point, bound)
         if np.array_equal(target, point.tokens):
             return
-        point = instance.evaluate(target)
+        point = model.evaluate(target)
 
 
 def _accelerated(point: Evaluation, certified: FloatArray) -> Proposals:
-    instance = point.instance
+    model = point.model
     previous, momentum, guess = point.tokens, 1.0, 1.0
     while True:
         yield Proposal(point)
@@ -82,14 +83,14 @@ def _accelerated(point: Evaluation, certified: FloatArray) -> Proposals:
         moved = None
         if inertia > 0.0:
             ahead = point.tokens + inertia * (point.tokens - previous)
-            leading = instance.evaluate(np.clip(ahead, instance.lower, instance.upper))
+            leading = model.evaluate(np.clip(ahead, model.lower, model.upper))
             if leading.is_stable:
                 moved, guess = _majorized_step(leading, certified, guess)
-        if moved is None or point.improvement(moved) <= 0.0:
+        if moved is None or improvement(point, moved) <= 0.0:
             # No momentum yet, or it overshot: start again from the last good point.
             faster = _FIRST_MOMENTUM
             moved, guess = _majorized_step(point, certified, guess)
-            if moved is None or point.improvement(moved) <= 0.0:
+            if moved is None or improvement(point, moved) <= 0.0:
                 return
         previous, point, momentum, guess = point.tokens, moved, faster, guess * _RELAX
 
@@ -98,22 +99,22 @@ def _majorized_step(
     point: Evaluation, certified: FloatArray, guess: float
 ) -> tuple[Evaluation | None, float]:
     """Step in the least multiple of today's metric whose quadratic model holds for the step."""
-    instance = point.instance
-    congestion = instance.queue.curvature(
-        instance.arrival_rate, float(point.service_time_second_moment), float(point.idle)
+    model = point.model
+    congestion = model.queue.curvature(
+        model.arrival_rate, float(point.service_time_second_moment), float(point.idle)
     ).greatest
-    benefit = -instance.accuracy_value * instance.accuracy.curvature(point.tokens)
-    unit = instance.service.mean_square_slope(point.tokens)
+    benefit = -model.accuracy_value * model.accuracy.curvature(point.tokens)
+    unit = model.service.mean_square_slope(point.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.
     bend = point.cost_curvature - 2.0 * point.prices.second_moment * unit
-    local = instance.probabilities * (benefit + bend + congestion * unit)
+    local = model.probabilities * (benefit + bend + congestion * unit)
     while True:
         metric = np.minimum(guess * local, certified)
-        moved = instance.evaluate(_ascend(point, metric))
+        moved = model.evaluate(_ascend(point, metric))
         if moved.is_stable:
             step = moved.tokens - point.tokens
-            model = point.gradient * step - 0.5 * metric * np.square(step)
-            if point.improvement(moved) >= float(accurate_sum(model)):
+            gain = point.gradient * step - 0.5 * metric * np.square(step)
+            if improvement(point, moved) >= float(accurate_sum(gain)):
                 return moved, guess
         # A guess that has overflowed is not below the certified bound either.
         if not np.any(metric < certified):
@@ -123,5 +124,5 @@ def _majorized_step(
 
 def _ascend(point: Evaluation, metric: FloatArray | float) -> FloatArray:
     """Maximiser over the box of the quadratic model with the given diagonal."""
-    instance = point.instance
-    return np.clip(point.tokens + point.gradient / metric, instance.lower, instance.upper)
+    model = point.model
+    return np.clip(point.tokens + point.gradient / metric, model.lower, model.upper)

@@ -89,13 +89,13 @@ class Method:
 
     def obstacle(self, instance: Instance) -> str | None:
         """Why the method cannot take an instance, or ``None``."""
-        if instance.couplings and not self.takes_couplings:
+        if instance.model.couplings and not self.takes_couplings:
             able = ", ".join(
                 repr(name) for name, method in METHODS.items() if method.takes_couplings
             )
             return (
-                f"method {self.name!r} cannot keep {instance.couplings[0].label}; methods that can "
-                f"take constraints on all types together: {able}"
+                f"method {self.name!r} cannot keep {instance.model.couplings[0].label}; methods "
+                f"that can take constraints on all types together: {able}"
             )
         if not instance.accuracy.is_smooth and not self.takes_kinks:
             able = ", ".join(repr(name) for name, method in METHODS.items() if method.takes_kinks)

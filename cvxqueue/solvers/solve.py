@@ -10,13 +10,13 @@ from typing import Any, Literal
 from numpy.typing import ArrayLike
 
 from cvxqueue.deadline import Deadline
-from cvxqueue.errors import ConvergenceError, InvalidInputError
-from cvxqueue.model import Instance, require_instance
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, positive_number
 from cvxqueue.shown import shown
-from cvxqueue.solution import Solution, allowed_tolerance
+from cvxqueue.solution import ConvergenceError, Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, Progress, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
@@ -120,7 +120,7 @@ def solve(
             raise InvalidInputError(
                 f"method {shown(method)} has no option {shown(option)}: {nearest(option, allowed)}"
             )
-    instance.require_feasible()
+    require_feasible(instance)
     obstacle = chosen.obstacle(instance)
     if obstacle is not None:
         raise InvalidInputError(obstacle)
@@ -159,7 +159,7 @@ def _warm_start(instance: Instance, solution: Solution, method: Method) -> dict[
             f"start is the solution of an instance with {solution.instance.size} types, and must "
             f"be of one with {instance.size}"
         )
-    tokens = instance.boxed(solution.tokens)
+    tokens = instance.model.boxed(solution.tokens)
     if "prices" in method.parameters:
         point = solution.certificate.evaluation
         return {"start": tokens, "prices": (float(point.idle), float(point.prices.mean))}

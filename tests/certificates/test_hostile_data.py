@@ -85,7 +85,7 @@ def test_claims_hold_to_their_allowance(curve: str, law: str, queue: str) -> Non
             answer = cq.solve(instance, on_failure="return").tokens
             away = answer * (1.0 + rng.normal(size=COUNT) * 10 ** rng.uniform(-9, -1))
             anywhere = instance.upper * rng.uniform(0, 1, COUNT) * 10 ** rng.uniform(-9, 0)
-            for tokens in (answer, instance.lower, instance.boxed(away), anywhere):
+            for tokens in (answer, instance.lower, instance.model.boxed(away), anywhere):
                 point = instance.evaluate(tokens)
                 if not point.is_stable:
                     continue

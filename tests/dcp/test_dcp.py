@@ -73,11 +73,11 @@ def test_expressions_are_the_model(form: str, name: str) -> None:
     made, given = cq.formulate(instance(name), form), instance(name)
     bracket = cq.certificates.order_bracket(given)
     tokens = 0.5 * (bracket.lower + np.minimum(bracket.upper, bracket.lower + 10.0))
-    metrics = given.metrics(tokens)
+    point = given.evaluate(tokens)
     values = {
         "tokens": tokens,
         "scaled_tokens": tokens * given.accuracy.rate,  # type: ignore[attr-defined]
-        "idle": 1.0 - metrics.utilization,
+        "idle": 1.0 - point.utilization,
     }
     for variable_name, variable in made.variables.items():
         variable.value = values[variable_name]
@@ -93,13 +93,13 @@ def test_expressions_are_the_model(form: str, name: str) -> None:
     ):
         np.testing.assert_allclose(
             value(getattr(made, field)),
-            getattr(metrics, field),
+            getattr(point, field),
             rtol=SAME_FORMULA,
-            atol=SAME_FORMULA * float(given.evaluate(tokens).scale),
+            atol=SAME_FORMULA * float(point.scale),
             err_msg=field,
         )
     assert made.problem.objective.value * made.scale == pytest.approx(
-        float(metrics.objective), abs=SAME_FORMULA * float(given.evaluate(tokens).scale)
+        float(point.objective), abs=SAME_FORMULA * float(point.scale)
     )
 
 

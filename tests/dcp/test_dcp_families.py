@@ -140,7 +140,7 @@ def filled(form: cq.Formulation, given: cq.Instance, tokens: FloatArray) -> None
         exact, _ = form.constraints["service_times"].args
         form.variables["scaled_times"].value = value(exact)
     if "idle" in form.variables:
-        form.variables["idle"].value = 1.0 - given.metrics(tokens).utilization
+        form.variables["idle"].value = 1.0 - given.evaluate(tokens).utilization
 
 
 def points(given: cq.Instance) -> FloatArray:
@@ -185,7 +185,7 @@ def test_expressions_are_the_model(queue: str, service: str, curve: str, form: s
     made = cq.formulate(given, form)
     for tokens in points(given):
         filled(made, given, tokens)
-        metrics, point = given.metrics(tokens), given.evaluate(tokens)
+        point = given.evaluate(tokens)
         np.testing.assert_allclose(value(made.tokens), tokens, rtol=SAME_FORMULA)
         np.testing.assert_allclose(value(made.service_times), point.times, rtol=SAME_FORMULA)
         assert value(made.token_rate) == pytest.approx(
@@ -194,7 +194,7 @@ def test_expressions_are_the_model(queue: str, service: str, curve: str, form: s
         for field in FIELDS:
             np.testing.assert_allclose(
                 value(getattr(made, field)),
-                getattr(metrics, field),
+                getattr(point, field),
                 rtol=SAME_FORMULA,
                 err_msg=field,
             )
@@ -439,6 +439,7 @@ def test_a_refill_with_other_moments_is_refused() -> None:
     form.update(given.replace(queue=Adjustable(0.25)))
     with pytest.raises(cq.InvalidInputError, match="weighs other moments than the form"):
         form.update(given.replace(queue=Adjustable(0.0)))
+    cq.formulate(given.replace(queue=Adjustable(0.0)), "parametric")
     with pytest.raises(cq.InvalidInputError, match="must be an Instance, got 3"):
         form.update(3)  # type: ignore[arg-type]
 
@@ -469,7 +470,7 @@ def test_limits_bind_where_they_say(queue: str, service: str, curve: str, kind: 
             form.mean_accuracy,
         )
     )
-    lowest = form.instance.lowest
+    lowest = form.instance.model.lowest
     least_waiting, least_system = lowest.mean_waiting_time, lowest.mean_system_time
     for constraint, expression, level in (
         (service_levels.waiting_time_cap, form.mean_waiting_time, 0.5 * (waiting + least_waiting)),

@@ -475,7 +475,7 @@ def test_a_teaching_example_has_the_optimum_that_it_derives(name: str) -> None:
     free = (np.array(known.tokens) > 0) & (known.tokens < instance.max_tokens)
     # Of marginal worths of 0.004 to 0.01 s per token, to their rounding.
     assert gradient[free] == pytest.approx(0.0, abs=1e-16)
-    assert instance.metrics(known.tokens).utilization == pytest.approx(0.5, rel=1e-15)
+    assert instance.evaluate(known.tokens).utilization == pytest.approx(0.5, rel=1e-15)
 
 
 # arXiv 2608.13315, tables I and II: D, A, b, t0 in s, c in s per token and answer tokens, in the

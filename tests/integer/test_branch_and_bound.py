@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any
 
 import cvxpy as cp
@@ -297,6 +298,49 @@ def test_bounds_of_cells_hold_for_every_choice(queue: Queue) -> None:
         assert np.all(bounds.at_middle[np.isfinite(bounds.at_middle)] <= bounds.value.max() + 1e-9)
 
 
+@pytest.mark.parametrize("load", [0.0, 0.3, 0.9, 1.0 - 1e-9])
+@pytest.mark.parametrize("width", [1e-9, 1e-3, 1.0, 1e3])
+def test_cells_reach_to_the_end_and_at_most_halve_or_double_the_idle_fraction(
+    load: float, width: float
+) -> None:
+    base: Any = SimpleNamespace(idle=1.0 - load, rate=0.5)
+    saturated = base.idle / base.rate
+    for end in (0.1 * saturated, saturated * (1.0 - 1e-12), -2.0, -1e3):
+        edges = np.array(partition._edges(base, float(np.copysign(width, end)), end))
+        assert (edges[0], edges[-1]) == (0.0, end)
+        widths = np.diff(edges) * np.sign(end)
+        assert (widths > 0.0).all()
+        idle = base.idle - base.rate * edges
+        ratios = np.maximum(idle[1:] / idle[:-1], idle[:-1] / idle[1:])
+        # Rounding has a part in what little is left of the idle fraction.
+        assert (ratios[idle[1:] > 1e-9 * base.idle] <= 2.0 + 1e-6).all()
+        # As few as that allows: each is four times as wide as the one before, or at that limit.
+        by_growth = np.log(max(abs(end) / width, 1.0)) / np.log(4.0)
+        by_idle = abs(np.log2(idle[-1] / base.idle))
+        assert len(edges) <= 4.0 + by_growth + by_idle
+
+
+def test_an_idle_fraction_that_rounding_leaves_is_none() -> None:
+    epsilon = np.finfo(np.float64).eps
+    instance = simple(
+        arrival_rate=1.0,
+        accuracy_weight=1e25,
+        max_tokens=1000.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.0, per_token=(1.0 - 4.0 * epsilon) / 1000.0),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=1e-3),
+        names=None,
+    )
+    choices = Choices(instance, Domains.of(Integers(), 1))
+    base = Base(choices, choices.evaluate(np.zeros(1)))
+    full = np.array([1000.0])
+    assert not choices.evaluate(full).is_stable
+    assert base.gain(choices.shift(np.zeros(1), full).totals()) == -np.inf
+    # Nor are there cells where no choice can be: at this weight nearly all is worth its wait.
+    _, last = partition._cells(Incumbent(base, 1.0, NEVER))
+    assert base.idle_at(last).min() >= 7.0 * epsilon
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_larger_instances_are_certified(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -434,8 +478,8 @@ def second_opinion(
     for k, row in enumerate(lists):
         points = np.tile(choices.lowest, (row.size, 1))
         points[:, k] = row
-        data = choices.evaluate(points).instance
-        values.append(instance.accuracy_value[k] * data.accuracy.value(points)[:, k])
+        data = choices.evaluate(points).model
+        values.append(instance.model.accuracy_value[k] * data.accuracy.value(points)[:, k])
         means.append(np.asarray(data.service.mean(points))[:, k])
         roots.append(np.sqrt(np.asarray(data.service.second_moment(points))[:, k]))
     benefit = cp.sum([share[k] * (values[k] @ picks[k]) for k in range(instance.size)])

@@ -239,6 +239,56 @@ def test_no_cell_of_a_part_is_searched_any_more(
     assert partition.halved(incumbent, bounds) is bounds
 
 
+def test_what_is_proven_is_kept_where_the_time_is_up_before_a_better_base(
+    choices: Choices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, first = Hands(), partition._first_bounds
+    proven: list[Bounds] = []
+
+    def last_in_time(incumbent: Incumbent) -> Bounds:
+        proven.append(first(incumbent))
+        clock.at = 1.0
+        return proven[-1]
+
+    monkeypatch.setattr(partition, "_first_bounds", last_in_time)
+    deadline = Deadline(1.0, clock)
+    incumbent, bounds = partition.bounded(choices, choices.lowest, lambda base: 1e-6, deadline)
+    # There is a much better choice, which would become the base.
+    assert incumbent.ahead > 0.1 * partition.worst(bounds, incumbent)
+    assert len(proven) == 1
+    assert bounds.value.max() == proven[0].value.max() < np.inf
+    partition.bounded(choices, choices.lowest, lambda base: 1e-6, NEVER)
+    assert len(proven) > 2
+
+
+def test_a_part_gains_no_more_than_what_it_is_a_part_of(
+    choices: Choices, start: FloatArray
+) -> None:
+    incumbent = incumbent_at(choices, start, NEVER)
+    bounds = partition._first_bounds(incumbent)
+    own = partition.worst(bounds, incumbent) - incumbent.ahead
+    assert branch_and_bound._Node(incumbent, bounds, 2.0 * own).excess == own
+    assert branch_and_bound._Node(incumbent, bounds, 0.5 * own).excess == 0.5 * own
+
+
+def test_a_cell_without_a_number_inside_is_not_cut(
+    choices: Choices, start: FloatArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+    work.count(monkeypatch, partition, "_cut")
+    incumbent = incumbent_at(choices, start, NEVER)
+    narrow = np.array([1.0])
+    # Its width seems to be all that its bound suffers from.
+    cell = Bounds(narrow, np.nextafter(narrow, 2.0), *np.ones((3, 1)), *np.full((4, 1), 5.0))
+    cell = cell._replace(at_middle=np.zeros(1))
+    kept = partition._refined(incumbent, cell, partition.SETTLED)
+    assert work.done == 0
+    assert (kept.first, kept.last) == (cell.first, cell.last)
+    # A wider one is.
+    partition._refined(incumbent, cell._replace(last=np.array([1.5])), partition.SETTLED)
+    assert work.done > 0
+
+
 def test_no_program_is_solved_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     choices = Choices(similar(), Domains.of(Integers(), SIZE))
     relaxed = cq.solve(choices.instance).certificate.evaluation
@@ -268,4 +318,4 @@ def test_a_part_of_the_time_is_left_for_the_bound(
     clock = Hands()
     solve_within(similar(), method, Domains.of(Multiples(4096), SIZE), None, Deadline(100.0, clock))
     assert given[0].clock is clock
-    assert given[0].at == 100.0 * (1.0 - methods._BOUND_SHARE)
+    assert given[0].at == 75.0

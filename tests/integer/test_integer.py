@@ -22,6 +22,7 @@ from cvxqueue.integer.program import FlipProgram, Optimum
 from cvxqueue.integer.silence import silent_stdout
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, Integers
 from cvxqueue.numerics.arrays import FloatArray
 from tests.generator import PATTERNS, exact_prices, planted_instance
@@ -91,7 +92,7 @@ def neighbors(instance: cq.Instance) -> tuple[Evaluation, FloatArray, FloatArray
     relaxed = relaxation(instance)
     lower, upper = np.floor(relaxed.tokens), np.ceil(relaxed.tokens)
     every = grid([np.unique(pair) for pair in zip(lower, upper, strict=True)])
-    return relaxed, lower, upper, every[relaxed.instance.evaluate(every).idle > 0]
+    return relaxed, lower, upper, every[relaxed.model.evaluate(every).idle > 0]
 
 
 def relaxation(instance: cq.Instance) -> Evaluation:
@@ -104,9 +105,9 @@ def relaxation(instance: cq.Instance) -> Evaluation:
 
 def best_gain(point: Evaluation, candidates: FloatArray) -> float:
     """What the best stable candidate gains over `point`, from J itself without cancellation."""
-    instance = point.instance
+    instance = point.model
     stable = instance.evaluate(candidates).idle > 0
-    return float(np.max(point.improvement(instance.evaluate(candidates[stable]))))
+    return float(np.max(improvement(point, instance.evaluate(candidates[stable]))))
 
 
 def grid(values: list[FloatArray]) -> FloatArray:
@@ -134,7 +135,7 @@ def test_no_combination_of_neighbors_is_better(seed: int) -> None:
     relaxed, _, _, combinations = neighbors(instance)
     gain = best_gain(answer.evaluation, combinations)
     # HiGHS's tolerances can stop the proof, never the answer: on 500 instances none was beaten.
-    distance = float(answer.evaluation.improvement(relaxed))
+    distance = float(improvement(answer.evaluation, relaxed))
     assert gain <= max(DEFAULT_TOLERANCE * distance, answer.allowance)
     assert answer.neighbors_gap is not None
     assert gain <= answer.neighbors_gap + answer.allowance
@@ -225,7 +226,7 @@ def test_neighbors_lose_no_more_than_roundings() -> None:
         answers = {m: cq.solve_integer(small_instance(seed), m) for m in methods}
         best = answers["neighbors"]
         for answer in answers.values():
-            assert answer.evaluation.improvement(best.evaluation) >= -best.allowance
+            assert improvement(answer.evaluation, best.evaluation) >= -best.allowance
 
 
 def test_ties_are_settled() -> None:
@@ -323,9 +324,9 @@ def test_types_that_are_not_open_stay_in_every_better_combination(seed: int) -> 
     relaxed, lower, upper, combinations = neighbors(small_instance(seed))
     rng = np.random.default_rng(seed)
     for tokens in rng.permutation(combinations)[:10]:
-        base = relaxed.instance.evaluate(tokens)
+        base = relaxed.model.evaluate(tokens)
         flips = FlipProgram(base, lower, upper, slack=0.0)
-        gains = base.improvement(base.instance.evaluate(combinations))
+        gains = improvement(base, base.model.evaluate(combinations))
         changed = combinations[gains > 0] != tokens
         assert set(np.flatnonzero(changed.any(axis=0))) <= set(flips.open)
 
@@ -333,12 +334,12 @@ def test_types_that_are_not_open_stay_in_every_better_combination(seed: int) -> 
 @pytest.mark.parametrize("seed", range(20))
 def test_the_program_bounds_every_combination(seed: int) -> None:
     relaxed, lower, upper, combinations = neighbors(small_instance(seed))
-    base = relaxed.instance.evaluate(lower)
+    base = relaxed.model.evaluate(lower)
     flips = FlipProgram(base, lower, upper, slack=0.0)
     if not flips.open.size:
         return
-    points = [relaxed.instance.evaluate(tokens) for tokens in combinations]
-    best = max(float(base.improvement(point)) for point in points)
+    points = [relaxed.model.evaluate(tokens) for tokens in combinations]
+    best = max(float(improvement(base, point)) for point in points)
     # HiGHS works to 1e-6 of the unit on each row; the integrality of each flip costs as much.
     tolerance = 1e-5 * flips.unit
     bounds: list[float] = []
@@ -369,7 +370,7 @@ def test_tangents_are_raised_by_no_more_than_the_curvature() -> None:
     flips = FlipProgram(upper, lower.tokens, upper.tokens, slack=1.0)
     flips.add_tangent(lower)
     # Not to flip gains nothing, and must not be bounded by less.
-    assert float(upper.improvement(lower)) < 0.0
+    assert float(improvement(upper, lower)) < 0.0
     assert flips.solve(whole=True, seconds=10.0).bound >= -1e-5 * flips.unit
 
 
@@ -400,7 +401,7 @@ def test_a_time_limit_gives_the_best_so_far_with_its_bound() -> None:
     assert hasty.neighbors_gap is not None
     assert patient.neighbors_gap is not None
     assert 0.0 < patient.neighbors_gap < hasty.neighbors_gap
-    gain = float(hasty.evaluation.improvement(patient.evaluation))
+    gain = float(improvement(hasty.evaluation, patient.evaluation))
     assert -hasty.allowance <= gain <= hasty.neighbors_gap + hasty.allowance
     assert patient.solve_time < 6.0
 
@@ -479,7 +480,7 @@ def test_a_wrong_answer_of_the_back_end_costs_nothing(
     monkeypatch.setattr(program, "milp", fake_backend(flips, bound))
     answer = cq.solve_integer(instance, "neighbors")
     check_answer(answer)
-    assert nearest.evaluation.improvement(answer.evaluation) >= 0
+    assert improvement(nearest.evaluation, answer.evaluation) >= 0
     assert not answer.is_exact
 
 

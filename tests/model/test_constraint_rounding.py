@@ -312,3 +312,23 @@ def test_a_floor_on_a_type_is_out_of_reach_where_rounding_does_not_explain_it(
     else:
         with pytest.raises(cq.InfeasibleError, match="lower the floor to"):
             cq.solve(instance.replace(constraints=[floors]))
+
+
+def test_a_tail_is_allowed_one_ulp_in_each_step() -> None:
+    # θ = λ = 1 and θ t = ln 2: both logarithms vanish, and the exponent is as small as it can be.
+    tail = cq.WaitingTimeTail(seconds=1.0, probability=float(np.exp(-1.0)))
+    instance = cq.Instance(
+        arrival_rate=1.0,
+        accuracy_weight=1.0,
+        max_tokens=1000.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.0, per_token=float(np.log(2.0)) / 1000.0),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=1e-3),
+    )
+    point = instance.evaluate([1000.0])
+    assert abs(tail.excess(point)) < 4.0 * EPSILON
+    # The time has two roundings, θ an ulp and a rounding, their product one; of e^x − 1 = 1 the
+    # slope is 2. Two functions of an ulp each and three roundings follow.
+    exponent = np.log(2.0) * (1.0 + 1.0 + 0.5 + 0.5) * EPSILON
+    worst = 2.0 * exponent + (1.0 + 1.0 + 3.0 * 0.5) * EPSILON
+    assert worst <= tail.allowance(point) <= 3.0 * worst

@@ -17,7 +17,7 @@ from cvxqueue.certificates.contraction import contraction
 from cvxqueue.certificates.gap import certified_gap, certified_objective
 from cvxqueue.certificates.step_size import step_size
 from cvxqueue.certificates.token_bounds import token_bounds
-from cvxqueue.model.data import take_rows
+from cvxqueue.model.model import take_rows
 from cvxqueue.numerics.arrays import FloatArray
 from tests.tolerances import EPSILON
 

@@ -10,6 +10,7 @@ from mpmath import mp, mpf, workdps
 
 import cvxqueue as cq
 from cvxqueue.model import FIFO, Evaluation
+from cvxqueue.model.differences import divergence, improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 from tests.instances import CATALOGUE, allocations, rates
 from tests.oracle import Problem
@@ -124,7 +125,7 @@ def test_divergence_is_the_exact_difference_of_system_times(name: str) -> None:
             - rate * second / (2 * idle)
             - sum(p * s * (u - t) for p, s, t, u in zip(mix, slopes, times, times_to, strict=True))
         )
-        found = start.divergence(end)
+        found = divergence(start, end)
         error = 30 * EPSILON / min(float(idle), float(idle_to))
         # The square of a difference: relative to the squares that it is a difference of.
         size = float(rate * (second_to + (idle_to / idle) ** 2 * second) / idle_to)
@@ -154,9 +155,9 @@ def test_improvement_keeps_its_digits_near_the_optimum(name: str, distance: floa
             [mpf(v) for v in near.tolist()]
         )
         expected = float(exact)
-    found = float(start.improvement(end))
+    found = float(improvement(start, end))
     moved = instance.probabilities * start.marginal_cost * (nearer - near)
-    terms = np.sum(np.abs(start.separable_gains(nearer)) + np.abs(moved))
+    terms = np.sum(np.abs(separable_gains(start, nearer)) + np.abs(moved))
     size = float(terms) / float(min(start.idle, end.idle))
     assert abs(found - expected) <= IMPROVEMENT.atol * size
     # Where the objectives themselves agree in all their digits it still has the sign, and more.

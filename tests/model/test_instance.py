@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import cvxqueue as cq
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.array_data import ArrayData
 
 COPIES: dict[str, Callable[[Any], Any]] = {
@@ -97,7 +98,7 @@ def test_changing_the_caller_s_array_changes_nothing() -> None:
 def test_changing_tokens_changes_no_evaluation_of_them() -> None:
     instance = cq.Instance(**arguments())
     tokens = np.array([500.0, 300.0])
-    before = instance.metrics(tokens.tolist())
+    before = instance.evaluate(tokens.tolist())
     point = instance.evaluate(tokens)
     assert point.utilization == before.utilization
     tokens += 100.0
@@ -111,14 +112,23 @@ def test_tokens_that_do_not_change_are_not_copied() -> None:
     assert instance.evaluate(instance.upper).tokens is instance.upper
 
 
+def test_an_instance_shows_few_names_besides_its_data() -> None:
+    fields = {field.name for field in dataclasses.fields(cq.Instance)}
+    instance = cq.Instance(**arguments())
+    assert len(instance.model.lowest.tokens) == instance.size
+    public = {name for name in dir(instance) if not name.startswith("_")} - fields
+    assert {"model", "evaluate", "replace"} <= public
+    assert len(public) <= 15
+
+
 @pytest.mark.parametrize("forgotten", ["separable_costs", "couplings"])
 def test_the_data_of_a_model_have_no_defaults(forgotten: str) -> None:
-    instance = cq.Instance(**arguments())
-    every = {name: getattr(instance, name) for name in ModelData.__annotations__}
-    assert ModelData(**every).lowest.objective == instance.lowest.objective
+    model = cq.Instance(**arguments()).model
+    every = {name: getattr(model, name) for name in Model.__annotations__}
+    assert Model(**every).lowest.objective == model.lowest.objective
     del every[forgotten]
     with pytest.raises(TypeError, match=forgotten):
-        ModelData(**every)
+        Model(**every)
 
 
 def test_fields_cannot_be_assigned() -> None:

@@ -11,6 +11,7 @@ import pytest
 from mpmath import mpf, workdps
 
 import cvxqueue as cq
+from cvxqueue.model import require_feasible
 from cvxqueue.numerics.arrays import FloatArray
 from tests.instances import CATALOGUE, allocations
 from tests.oracle import Problem
@@ -40,12 +41,19 @@ def test_types_have_names() -> None:
     assert small_instance(names=None).type_name(1) == "type 2"
 
 
+# What an operator would measure.
+METRICS = (
+    *("objective", "mean_accuracy", "accuracies", "utilization", "mean_service_time"),
+    *("service_time_second_moment", "mean_waiting_time", "mean_system_time"),
+)
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_metrics_agree_with_exact_arithmetic(name: str) -> None:
+def test_evaluations_agree_with_exact_arithmetic(name: str) -> None:
     instance, parameters = CATALOGUE[name].instance, CATALOGUE[name].parameters
     problem = Problem.of(parameters)
     for tokens in allocations(instance, np.random.default_rng(SEED), 4):
-        found = instance.metrics(tokens)
+        found = instance.evaluate(tokens)
         with workdps(40):
             exact = [mpf(value) for value in tokens.tolist()]
             times = problem.service_times(exact)
@@ -80,8 +88,8 @@ def test_importance_enters_the_objective_only() -> None:
     instance = small_instance()
     weighted = instance.replace(importance=[0.0, 3.0])
     tokens = np.array([100.0, 200.0])
-    before, after = instance.metrics(tokens), weighted.metrics(tokens)
-    for field in set(before._fields) - {"objective"}:
+    before, after = instance.evaluate(tokens), weighted.evaluate(tokens)
+    for field in set(METRICS) - {"objective"}:
         np.testing.assert_array_equal(getattr(before, field), getattr(after, field))
     worth = instance.accuracy.value(tokens) * instance.probabilities * instance.accuracy_weight
     ROUNDING.check(after.objective - before.objective, worth @ np.array([-1.0, 2.0]))
@@ -94,11 +102,11 @@ UNSTABLE = [[4096.0, 512.0], [1e9, 0.0], [0.0, 1e100]]
 def test_outside_stability(tokens: list[float]) -> None:
     instance = small_instance(arrival_rate=0.9)
     assert instance.objective(tokens) == -np.inf
-    metrics = instance.metrics(tokens)
-    assert metrics.mean_waiting_time == np.inf
-    assert metrics.mean_system_time == np.inf
-    assert metrics.utilization > 1
-    assert 0 <= metrics.mean_accuracy <= 1
+    point = instance.evaluate(tokens)
+    assert point.mean_waiting_time == np.inf
+    assert point.mean_system_time == np.inf
+    assert point.utilization > 1
+    assert 0 <= point.mean_accuracy <= 1
     for call in (
         instance.gradient,
         instance.response,
@@ -136,11 +144,11 @@ def test_feasibility_is_decided_in_closed_form() -> None:
     CLOSED_FORM.check(instance.least_utilization, 0.2 * (0.25 * 2.5 + 0.75 * 0.9))
     CLOSED_FORM.check(instance.max_arrival_rate, 1 / 1.3)
     assert instance.is_feasible
-    instance.require_feasible()
+    require_feasible(instance)
     heavier = instance.replace(arrival_rate=instance.max_arrival_rate * (1 + 1e-12))
     assert not heavier.is_feasible
     with pytest.raises(cq.UnstableQueueError) as caught:
-        heavier.require_feasible()
+        require_feasible(heavier)
     assert caught.value.utilization >= 1
     assert caught.value.max_arrival_rate == heavier.max_arrival_rate
     twin = pickle.loads(pickle.dumps(caught.value))
@@ -168,8 +176,11 @@ def test_leading_axes(shape: tuple[int, ...]) -> None:
             ],
         ),
         *(
-            (together, [getattr(instance.metrics(row), field) for row in rows])
-            for field, together in instance.metrics(grid)._asdict().items()
+            (
+                getattr(instance.evaluate(grid), field),
+                [getattr(instance.evaluate(row), field) for row in rows],
+            )
+            for field in METRICS
         ),
     ]
     for together, one_by_one in pairs:
@@ -192,7 +203,7 @@ def test_one_direction_for_many_allocations() -> None:
 @pytest.mark.parametrize("shape", [(), (4,), (6,), (5, 1), (5, 4)])
 def test_a_wrong_last_axis_is_refused(shape: tuple[int, ...]) -> None:
     instance = CATALOGUE["five-types"].instance
-    for call in (instance.objective, instance.gradient, instance.metrics, instance.response):
+    for call in (instance.objective, instance.gradient, instance.evaluate, instance.response):
         with pytest.raises(cq.InvalidInputError, match=r"tokens must have shape \(\.\.\., 5\)"):
             call(np.zeros(shape))
 
@@ -215,14 +226,14 @@ def test_a_million_types() -> None:
     times = base + 1e-3 * tokens
     mean, second = math.fsum(mix * times), math.fsum(mix * times**2)
     idle = math.fsum([1.0, *(-0.9 * mix * times)])
-    metrics = instance.metrics(tokens)
-    CLOSED_FORM.check(metrics.mean_service_time, mean)
-    CLOSED_FORM.check(metrics.service_time_second_moment, second)
+    point = instance.evaluate(tokens)
+    CLOSED_FORM.check(point.mean_service_time, mean)
+    CLOSED_FORM.check(point.service_time_second_moment, second)
     CLOSED_FORM._replace(rtol=CLOSED_FORM.rtol / idle).check(
-        metrics.mean_waiting_time, 0.9 * second / (2 * idle)
+        point.mean_waiting_time, 0.9 * second / (2 * idle)
     )
     accuracy = math.fsum(mix * (0.1 - 0.5 * np.expm1(-rate * tokens)))
-    CLOSED_FORM.check(metrics.mean_accuracy, accuracy)
+    CLOSED_FORM.check(point.mean_accuracy, accuracy)
     assert instance.gradient(tokens).shape == (count,)
     assert instance.hessian_product(tokens, tokens).shape == (count,)
     assert instance.objective(tokens).shape == ()

@@ -79,7 +79,6 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "levels": lambda: cq.solve_integer(instance(domains=LIMITED.domains)),
     "rounding bound": lambda: cq.rounding_bound(instance()),
     "evaluation": lambda: instance().evaluate(np.array([[10.0, 20.0], [500.0, 30.0]])),
-    "metrics": lambda: instance().metrics(np.array([[10.0, 20.0], [500.0, 30.0]])),
     "bracket": lambda: order_bracket(instance()),
     "contraction": lambda: contraction(instance()),
     "step size": lambda: step_size(instance()),

@@ -37,7 +37,7 @@ class QuasiNewton:
         self.base, self.per_token = instance.service.base, instance.service.per_token
         self.rate = instance.accuracy.rate
         self.floor, self.gain = instance.accuracy.floor, instance.accuracy.gain
-        self.value = instance.accuracy_value * instance.probabilities
+        self.value = instance.model.accuracy_value * instance.probabilities
         bracket = order_bracket(instance, rounds=2)
         certified = step_size(instance, bracket.lower)
         self.least_idle = certified.least_idle

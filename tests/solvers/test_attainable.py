@@ -123,7 +123,7 @@ def test_infeasible_is_said_beyond_the_most_accuracy_in_fifty_digits_alone(seed:
     assert solution.is_optimal
     # Next to the most, answers may be hard to certify, and are not called infeasible.
     for below in ("1e-6", "1e-10", "1e-14"):
-        require_attainable(floored(instance, most * (1 - mp.mpf(below))))
+        require_attainable(floored(instance, most * (1 - mp.mpf(below))).model)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -138,7 +138,7 @@ def test_any_multipliers_at_any_stable_tokens_prove_a_bound(seed: int) -> None:
         heights = 0.2 + np.concatenate([np.zeros((instance.size, 1)), rises], axis=1)
         points[:, 0] = 0.0
         instance = instance.replace(accuracy=cq.PiecewiseLinear(tokens=points, accuracy=heights))
-    hidden = instance.boxed(rng.uniform(0.0, 1.0, instance.size) * instance.upper)
+    hidden = instance.model.boxed(rng.uniform(0.0, 1.0, instance.size) * instance.upper)
     while not instance.evaluate(hidden).idle > 1e-3:
         hidden = 0.7 * hidden
     there = instance.evaluate(hidden)
@@ -153,15 +153,15 @@ def test_any_multipliers_at_any_stable_tokens_prove_a_bound(seed: int) -> None:
         ),
         cq.WaitingTimeTail(1e3, 1.0 - 1e-9),
     )
-    scales = [1.0, *(0.1 / abs(float(c.excess(there)) + 1.0) for c in limited.couplings[1:])]
+    scales = [1.0, *(0.1 / abs(float(c.excess(there)) + 1.0) for c in limited.model.couplings[1:])]
     for _ in range(10):
         tokens = hidden * rng.uniform(0.0, 1.3, instance.size)
-        point = limited.evaluate(limited.boxed(tokens))
+        point = limited.evaluate(limited.model.boxed(tokens))
         if not point.is_stable:
             continue
         multipliers = np.array(scales) * 10.0 ** rng.uniform(-6.0, 1.0, 5) * (rng.random(5) < 0.5)
         multipliers[4] = 0.0
-        bound = AccuracyBound(limited, point.tokens, multipliers)
+        bound = AccuracyBound(limited.model, point.tokens, multipliers)
         assert float(there.mean_accuracy) <= bound.value
         if limited.accuracy.is_smooth:
             assert float(there.mean_accuracy) <= bound.sharpened(NEVER).value <= bound.value
@@ -216,7 +216,7 @@ def test_straight_pieces_fill_up_a_token_rate_exactly(seed: int) -> None:
     assert most <= Fraction(proof.value) < most * (1 + Fraction(1, 10**5))
     for below in (0, 15, 9, 5):
         close = most * (1 - Fraction(below > 0, 10**below))
-        require_attainable(floored(instance, close, *instance.constraints))
+        require_attainable(floored(instance, close, *instance.constraints).model)
     assert cq.solve(
         floored(instance, most * (1 - Fraction(1, 10**5)), *instance.constraints)
     ).is_optimal
@@ -281,8 +281,8 @@ def test_the_searches_end_at_their_deadline(most_looks: float) -> None:
     """Each of them looks at the clock a few times more, on the way out."""
     instance = slow_instance()
     for search in (
-        lambda deadline: list(dual_search(instance, deadline)),
-        lambda deadline: require_attainable(instance, deadline),
+        lambda deadline: list(dual_search(instance.model, deadline)),
+        lambda deadline: require_attainable(instance.model, deadline),
     ):
         clock = Clock()
         with contextlib.suppress(cq.InfeasibleError):
@@ -292,7 +292,7 @@ def test_the_searches_end_at_their_deadline(most_looks: float) -> None:
 
 def test_without_a_deadline_they_look_far_more_often() -> None:
     clock = Clock()
-    list(dual_search(slow_instance(), Deadline(1e9, clock)))
+    list(dual_search(slow_instance().model, Deadline(1e9, clock)))
     assert clock.looks > 60
 
 
@@ -312,7 +312,7 @@ def test_a_bound_made_by_hand_proves_what_holds_or_is_refused(
     # Negative multipliers would "prove" less accuracy than there is.
     limited = smooth(1, 2).replace(constraints=[cq.MaxMeanSystemTime(1e3)])
     with pytest.raises(cq.InvalidInputError, match=name):
-        AccuracyBound(limited, limited.lower + np.array(tokens), np.array(multipliers))
+        AccuracyBound(limited.model, limited.lower + np.array(tokens), np.array(multipliers))
 
 
 @pytest.mark.parametrize(("deadline", "searches"), [(Deadline(0.0, Clock()), 1), (NEVER, 3)])
@@ -329,5 +329,5 @@ def test_a_floor_that_is_not_decided_is_given_up_when_the_time_is_up(
     monkeypatch.setattr(attainable, "dual_search", seen)
     # Nothing that is reached or proven decides it.
     monkeypatch.setattr(attainable, "restored", lambda _: None)
-    require_attainable(floored(SERVER, 0.6), deadline)
+    require_attainable(floored(SERVER, 0.6).model, deadline)
     assert given == [deadline] * searches

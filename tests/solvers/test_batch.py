@@ -69,7 +69,7 @@ def test_every_row_carries_its_own_certificate() -> None:
         assert batch.relative_gap[row] <= batch.tolerance[row]
         assert batch.upper_bound[row] == batch.objective[row] + batch.gap[row]
         assert batch.mean_system_time[row] == pytest.approx(
-            float(instance.metrics(batch.tokens[row]).mean_system_time), rel=1e-9
+            float(instance.evaluate(batch.tokens[row]).mean_system_time), rel=1e-9
         )
 
 
@@ -226,10 +226,10 @@ def test_laws_of_a_batch_make_no_instance() -> None:
 def test_answers_made_by_hand_are_of_variants_without_constraints(has_rates: bool) -> None:
     # What a batch says of tokens would be said as if there were no constraint.
     instance = planted_batch(3, 2)[0][0].replace(constraints=[cq.MaxTokenRate(1e-3)])
-    variants: Any = instance
+    variants = instance.model
     if has_rates:
         variants = cq.solve_batch(instance.replace(constraints=[])).variants
-        vars(variants)["couplings"] = instance.couplings
+        variants = variants.with_(couplings=instance.model.couplings)
     with pytest.raises(cq.InvalidInputError, match="no constraints"):
         cq.BatchSolution(
             variants=variants,

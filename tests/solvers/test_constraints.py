@@ -228,7 +228,8 @@ def random_limits(rng: np.random.Generator, instance: cq.Instance) -> list[Any]:
 @pytest.mark.slow
 def test_random_constraints_are_certified_or_told_apart() -> None:
     outcomes = {"optimal": 0, "infeasible": 0}
-    for seed in range(240):
+    # The campaign named constrained has thousands.
+    for seed in range(120):
         rng = np.random.default_rng(seed)
         parameters = planted_instance(rng)[0] if seed % 2 else random_parameters(rng)
         queue = (cq.FIFO(), cq.ProcessorSharing(), cq.BatchArrivals(2.0, 6.0))[seed % 3]
@@ -242,8 +243,8 @@ def test_random_constraints_are_certified_or_told_apart() -> None:
         outcomes["optimal"] += 1
         assert solution.relative_gap <= max(1e-9, solution.tolerance)
         assert solution.certificate.is_feasible
-    assert outcomes["optimal"] >= 150
-    assert outcomes["infeasible"] >= 10
+    assert outcomes["optimal"] >= 75
+    assert outcomes["infeasible"] >= 5
 
 
 def test_the_bound_holds_for_any_multipliers() -> None:
@@ -335,7 +336,7 @@ def test_the_multipliers_of_the_optimum_prove_no_more(stream: tuple[int, int]) -
     except cq.InfeasibleError:
         return
     noise = 10.0 ** rng.uniform(-8.0, -0.3) * rng.standard_normal(instance.size)
-    tokens = instance.boxed(best.tokens * (1.0 + noise))
+    tokens = instance.model.boxed(best.tokens * (1.0 + noise))
     found = cq.certify(instance, tokens if instance.evaluate(tokens).is_stable else best.tokens)
     if not found.gap < math.inf:
         return
@@ -424,7 +425,7 @@ def test_no_objective_is_claimed_that_the_constraints_do_not_allow(seed: int) ->
         best = cq.solve(instance)
     except cq.InfeasibleError:
         return
-    has_floor = any(limit.is_floor for limit in instance.couplings)
+    has_floor = any(limit.is_floor for limit in instance.model.couplings)
     for share in (0.1, 0.5, 1.0):
         tokens = best.tokens + share * rng.random(instance.size) * (instance.upper - best.tokens)
         if not instance.evaluate(tokens).is_stable:
@@ -707,7 +708,7 @@ def test_the_exact_optimum_at_a_cap_lies_between_the_bounds(seed: int) -> None:
         service=cq.AffineService(base=base, per_token=per_token),
         accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=decay),
     )
-    least = float(instance.lowest.mean_system_time)
+    least = float(instance.model.lowest.mean_system_time)
     most = cq.solve(instance, on_failure="return").mean_system_time
     seconds = least + (most - least) * rng.choice([0.01, 0.3, 0.9])
     solution = cq.solve(instance.replace(constraints=[cq.MaxMeanSystemTime(seconds)]))

@@ -350,9 +350,9 @@ def test_what_is_impossible_says_what_would_do(names: Names, kind: str) -> None:
 def test_the_tail_is_not_available_where_its_law_is_not_known(queue: str, law: str) -> None:
     names = (queue, law, "exponential")
     instance = case_of(names, 0).family.instance()
-    tail = cq.WaitingTimeTail(1e3 * float(instance.lowest.mean_system_time), CHANCE)
+    tail = cq.WaitingTimeTail(1e3 * float(instance.model.lowest.mean_system_time), CHANCE)
     if takes_tail(names):
-        assert instance.replace(constraints=[tail]).couplings == (tail,)
+        assert instance.replace(constraints=[tail]).model.couplings == (tail,)
         return
     reason = "random use" if queue == "FIFO" else queue
     with pytest.raises(cq.InvalidInputError, match=f"not available (for|with) {reason}"):

@@ -12,6 +12,7 @@ from mpmath import mpf, workdps
 
 import cvxqueue as cq
 from cvxqueue.certificates import contraction, order_bracket, step_size, strong_concavity
+from cvxqueue.model.differences import divergence, improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 from tests import make_family_optima
 from tests.families import FAMILIES, Family, Planted, pairwise, planted
@@ -139,9 +140,10 @@ def stable_points(instance: cq.Instance, rng: np.random.Generator, count: int) -
     """Stable points of the box, shape (count, N), of all loads up to 1 − 1e-3 of what is idle."""
     lower, span = instance.lower, instance.upper - instance.lower
     points = []
+    least = float(instance.model.lowest.idle)
     for _ in range(count):
         step = rng.random(instance.size) ** rng.choice([1.0, 4.0]) * span
-        while float(instance.evaluate(lower + step).idle) < 1e-3 * float(instance.lowest.idle):
+        while float(instance.evaluate(lower + step).idle) < 1e-3 * least:
             step *= rng.uniform(0.2, 0.99)
         points.append(np.minimum(lower + step, instance.upper))
     return np.array(points)
@@ -208,16 +210,16 @@ def test_differences_keep_their_digits(names: Names, distance: float) -> None:
             time = problem.mean_system_time(second) - problem.mean_system_time(first)
             expected = time - sum(a * b for a, b in zip(slopes, changes, strict=True))
             gained = problem.objective(second) - problem.objective(first)
-        divergence, improvement = float(start.divergence(end)), float(start.improvement(end))
+        apart, gain = float(divergence(start, end)), float(improvement(start, end))
         idle = float(min(start.idle, end.idle))
         times = float(max(start.mean_system_time, end.mean_system_time))
         # A square of differences: of times that are rounded by themselves.
         share = (CLOSED / idle) * (math.sqrt(abs(float(expected)) / times) + CLOSED / idle)
-        assert abs(divergence - float(expected)) <= 10.0 * share * times / idle
-        assert divergence >= 0.0
+        assert abs(apart - float(expected)) <= 10.0 * share * times / idle
+        assert apart >= 0.0
         moved = instance.probabilities * start.marginal_cost * (there - here)
-        size = float(np.sum(np.abs(start.separable_gains(there)) + np.abs(moved))) / idle
-        assert abs(improvement - float(gained)) <= 4.0 * IMPROVEMENT.atol * size
+        size = float(np.sum(np.abs(separable_gains(start, there)) + np.abs(moved))) / idle
+        assert abs(gain - float(gained)) <= 4.0 * IMPROVEMENT.atol * size
 
 
 def gradient_of_time(problem: Exact, tokens: Sequence[mpf]) -> list[mpf]:

@@ -39,7 +39,7 @@ def test_no_point_on_the_way_is_better(queue: str, law: str, curve: str) -> None
         start = instance.evaluate(np.array(instance.lower))
         with np.errstate(all="ignore"):
             best = best_between(start, prices, _STEPS)
-            to = response_tokens(instance, start.tokens.copy(), prices, _STEPS)
+            to = response_tokens(instance.model, start.tokens.copy(), prices, _STEPS)
         assert best.is_stable
         for share in np.linspace(0.0, 1.0, _POINTS + 1):
             other = instance.evaluate(start.tokens + share * (to - start.tokens))
@@ -147,9 +147,9 @@ def test_the_reach_is_where_a_type_alone_makes_the_queue_unstable(
 ) -> None:
     instance = instance_of("FIFO", law, "points", 2)
     instance = instance.replace(
-        arrival_rate=0.9 * instance.arrival_rate / float(instance.lowest.utilization)
+        arrival_rate=0.9 * instance.arrival_rate / float(instance.model.lowest.utilization)
     )
-    lower, reach = np.array(instance.lower), instance.lowest.reach
+    lower, reach = np.array(instance.lower), instance.model.lowest.reach
     is_short = reach < instance.upper
     assert is_short.any()
     for place in range(instance.size):
@@ -160,8 +160,8 @@ def test_the_reach_is_where_a_type_alone_makes_the_queue_unstable(
             assert 1.0 <= load <= 1.0 + 1e-11
         else:
             assert load <= 1.0
-    monkeypatch.setattr("cvxqueue.model.data.BLOCK", 4)
-    parts = [part.reach for part in instance.replace().lowest.parts]
+    monkeypatch.setattr("cvxqueue.model.model.BLOCK", 4)
+    parts = [part.reach for part in instance.replace().model.lowest.parts]
     np.testing.assert_array_equal(np.concatenate(parts), reach)
 
 
@@ -218,5 +218,5 @@ def test_a_type_that_hardly_ever_comes_has_room_without_end() -> None:
         service=cq.QuadraticService(base=1.0, per_token=1e-3, per_squared_token=1e-9),
         accuracy=cq.PiecewiseLinear(tokens=[0.0, 100.0, 1000.0], accuracy=[0.1, 0.6, 0.7]),
     )
-    assert instance.lowest.reach.tolist() == [1e4, 1e4]
+    assert instance.model.lowest.reach.tolist() == [1e4, 1e4]
     assert cq.solve(instance).is_optimal

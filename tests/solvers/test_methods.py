@@ -16,6 +16,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.certificates import step_size
+from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Status
 from cvxqueue.solvers.registry import METHODS, find_method
@@ -285,7 +286,7 @@ def test_every_step_of_a_safeguarded_method_ascends(name: str, how: str) -> None
     )
     for before, after in itertools.pairwise(seen):
         start, end = instance.evaluate(before.tokens), instance.evaluate(after.tokens)
-        assert start.improvement(end) > 0
+        assert improvement(start, end) > 0
 
 
 # What each method promises
@@ -436,12 +437,12 @@ SUMMARIES: dict[str, Callable[[cq.Solution], FloatArray | float]] = {
     "gap": lambda s: s.upper_bound - s.objective,
     "relative_gap": lambda s: s.gap / s.certificate.scale,
     "objective": lambda s: s.instance.objective(s.tokens),
-    "utilization": lambda s: s.instance.metrics(s.tokens).utilization,
-    "mean_accuracy": lambda s: s.instance.metrics(s.tokens).mean_accuracy,
-    "accuracies": lambda s: s.instance.metrics(s.tokens).accuracies,
-    "mean_service_time": lambda s: s.instance.metrics(s.tokens).mean_service_time,
-    "mean_waiting_time": lambda s: s.instance.metrics(s.tokens).mean_waiting_time,
-    "mean_system_time": lambda s: s.instance.metrics(s.tokens).mean_system_time,
+    "utilization": lambda s: s.instance.evaluate(s.tokens).utilization,
+    "mean_accuracy": lambda s: s.instance.evaluate(s.tokens).mean_accuracy,
+    "accuracies": lambda s: s.instance.evaluate(s.tokens).accuracies,
+    "mean_service_time": lambda s: s.instance.evaluate(s.tokens).mean_service_time,
+    "mean_waiting_time": lambda s: s.instance.evaluate(s.tokens).mean_waiting_time,
+    "mean_system_time": lambda s: s.instance.evaluate(s.tokens).mean_system_time,
 }
 
 

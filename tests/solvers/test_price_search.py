@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 import cvxqueue as cq
 from cvxqueue.model import Instance
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import PriceResponse, price_response
 from cvxqueue.model.queue import Prices
 from cvxqueue.solvers.price_search import PriceSearch
@@ -24,7 +24,7 @@ SERVER = CATALOGUE["qwen3-8b-h100"].instance
 
 def settled(instance: Instance, prices: Prices) -> PriceResponse:
     """What the types want, from the least tokens."""
-    return price_response(instance, np.array(instance.min_tokens), prices, 40)
+    return price_response(instance.model, np.array(instance.min_tokens), prices, 40)
 
 
 def prices_at(instance: Instance, idle: float, price: float) -> Prices:
@@ -46,16 +46,16 @@ def test_what_a_type_wants_is_the_root_of_its_own_equation(seed: int) -> None:
     instance = instance_of(random_parameters(rng, n=8))
     prices = prices_at(instance, 10 ** rng.uniform(-6, 0), 10 ** rng.uniform(0, 9))
     with np.errstate(all="ignore"):
-        found = price_response(instance, np.array(instance.min_tokens), prices, 40).tokens
+        found = price_response(instance.model, np.array(instance.min_tokens), prices, 40).tokens
         # From wherever a type starts, it wants the same; what has settled is off by little.
-        again = price_response(instance, np.array(instance.max_tokens), prices, 40).tokens
+        again = price_response(instance.model, np.array(instance.max_tokens), prices, 40).tokens
     service, curve = instance.service, instance.accuracy
     assert isinstance(curve, cq.SaturatingExponential)
     for k in range(instance.size):
 
         def excess(tokens: float, k: int = k) -> float:
             everywhere = np.full(instance.size, tokens)
-            benefit = instance.accuracy_value * curve.slope(everywhere)
+            benefit = instance.model.accuracy_value * curve.slope(everywhere)
             cost = prices.mean * service.mean_slope(everywhere)
             cost = cost + prices.second_moment * service.second_moment_slope(everywhere)
             return float(benefit[k] - cost[k])
@@ -114,10 +114,10 @@ def test_every_type_settles_from_anywhere(law: str, curve: str) -> None:
             tokens = start.copy()
             with np.errstate(all="ignore"):
                 for _ in range(3):
-                    tokens = price_response(instance, tokens, prices, 40).tokens
+                    tokens = price_response(instance.model, tokens, prices, 40).tokens
             assert np.isfinite(tokens).all()
-            cost = instance.marginal_cost(tokens, prices.mean, prices.second_moment)[0]
-            excess = instance.benefit.slope(tokens) / cost - 1.0
+            cost = instance.model.marginal_cost(tokens, prices.mean, prices.second_moment)[0]
+            excess = instance.model.benefit.slope(tokens) / cost - 1.0
             assert (np.abs(excess[(tokens > lower) & (tokens < upper)]) <= 1e-9).all()
             assert (excess[tokens == lower] <= 1e-9).all()
             assert (excess[tokens == upper] >= -1e-9).all()
@@ -133,11 +133,11 @@ def test_the_moments_of_the_demand_answer_to_the_prices(name: str) -> None:
         tokens = np.array(instance.min_tokens)
         moved = Prices(prices.mean * mean_factor, prices.second_moment * second_factor)
         for _ in range(5):
-            found = price_response(instance, tokens, moved, 40)
+            found = price_response(instance.model, tokens, moved, 40)
             tokens = found.tokens
         return float(found.mean), float(found.second_moment)
 
-    exact = price_response(instance, settled(instance, prices).tokens, prices, 40)
+    exact = price_response(instance.model, settled(instance, prices).tokens, prices, 40)
     by_mean = np.subtract(moments(1 + h, 1), moments(1 - h, 1)) / (2 * h * prices.mean)
     by_second = np.subtract(moments(1, 1 + h), moments(1, 1 - h)) / (2 * h * prices.second_moment)
     near = DIFFERENCE_QUOTIENT._replace(rtol=1e-4)
@@ -150,11 +150,11 @@ def test_the_moments_of_the_demand_answer_to_the_prices(name: str) -> None:
 def test_types_are_worked_on_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     instance = CATALOGUE["fifty-types"].instance
     whole, certificate = cq.solve(instance), cq.solve(instance).certificate
-    monkeypatch.setattr("cvxqueue.model.data.BLOCK", 7)
+    monkeypatch.setattr("cvxqueue.model.model.BLOCK", 7)
     monkeypatch.setattr("cvxqueue.model.price_response.BLOCK", 7)
-    places = [place for place, _ in instance.blocks]
+    places = [place for place, _ in instance.model.blocks]
     assert [(p.start, p.stop) for p in places[:2]] == [(0, 7), (7, 14)]
-    assert sum(part.size for _, part in instance.blocks) == 50
+    assert sum(part.size for _, part in instance.model.blocks) == 50
     blocked = cq.solve(instance.replace())
     assert blocked.iterations == whole.iterations
     np.testing.assert_allclose(blocked.tokens, whole.tokens, rtol=1e-9, atol=1e-9)
@@ -177,7 +177,7 @@ def random_instance(seed: int) -> Instance:
 def test_the_rectangle_keeps_the_answer(seed: int) -> None:
     instance = random_instance(seed)
     idle, price = optimal_prices(instance)
-    search = PriceSearch(instance, instance.min_tokens)
+    search = PriceSearch(instance.model, instance.min_tokens)
     for _ in range(60):
         # To the rounding of the answer itself.
         near = 1e-6
@@ -199,14 +199,14 @@ def test_signs_tell_on_which_side_the_answer_lies(seed: int) -> None:
     instance = random_instance(1000 + seed)
     idle, price = optimal_prices(instance)
     rng = np.random.default_rng(seed)
-    highest, rate = float(instance.lowest.idle), instance.arrival_rate
+    highest, rate = float(instance.model.lowest.idle), instance.arrival_rate
     for _ in range(50):
         y = min(idle * 10 ** rng.uniform(-1.5, 1.5), highest)
         a = max(price * 10 ** rng.uniform(-1.5, 1.5), 1.0)
         prices, tokens = prices_at(instance, y, a), np.array(instance.min_tokens)
         with np.errstate(all="ignore"):
             for _ in range(6):
-                found = price_response(instance, tokens, prices, 40)
+                found = price_response(instance.model, tokens, prices, 40)
                 tokens = found.tokens
         first = float(1.0 + 0.5 * found.second_moment * (rate / y) ** 2) / a - 1.0
         second = float(1.0 - rate * found.mean - y)
@@ -223,7 +223,7 @@ def test_signs_tell_on_which_side_the_answer_lies(seed: int) -> None:
 
 
 def test_a_rectangle_that_has_lost_the_answer_is_opened_again() -> None:
-    search = PriceSearch(SERVER, SERVER.min_tokens)
+    search = PriceSearch(SERVER.model, SERVER.min_tokens)
     search.advance()
     idle, price = optimal_prices(SERVER)
     search.most_price = search.price = np.asarray(0.5 * (1.0 + price))
@@ -239,7 +239,7 @@ def test_a_rectangle_that_has_lost_the_answer_is_opened_again() -> None:
 def test_the_search_finds_the_answer_from_any_prices(shift: float) -> None:
     idle, price = optimal_prices(SERVER)
     search = PriceSearch(
-        SERVER,
+        SERVER.model,
         SERVER.max_tokens,
         np.asarray(idle * np.exp(shift)),
         np.asarray(price * np.exp(-2 * shift)),
@@ -301,7 +301,7 @@ def test_newton_proposes_what_is_worth_certifying() -> None:
 @pytest.mark.slow
 def test_newton_on_a_wide_random_suite() -> None:
     iterations, worst = [], 0.0
-    for seed in range(1500):
+    for seed in range(600):
         rng = np.random.default_rng(seed)
         load = 10 ** rng.uniform(-3, np.log10(0.9995))
         if seed % 2:
@@ -393,5 +393,5 @@ def test_a_sample_that_says_nothing_of_the_rest() -> None:
     odd = instance.replace(
         probabilities=mix, service=cq.AffineService(base=base, per_token=0.007), arrival_rate=0.05
     )
-    assert not ModelData.types(odd, slice(None, None, 64)).lowest.utilization > 1.0
+    assert not Model.types(odd.model, slice(None, None, 64)).lowest.utilization > 1.0
     assert cq.solve(odd).is_optimal

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.model.data import ModelData
+from cvxqueue.model.model import Model
 from cvxqueue.solvers import batch_solution as batch_module
 
 INSTANCE = cq.Instance(
@@ -198,7 +198,7 @@ def test_nothing_is_proven_of_tokens_outside_the_box() -> None:
     certificate = cq.Certificate(narrow, wide.tokens)
     assert certificate.tokens.tolist() == [100.0, 100.0]
     assert certificate.violation == pytest.approx(float(wide.tokens.max()) - 100.0)
-    assert cq.Certificate.of(narrow.evaluate(wide.tokens)) == certificate
+    assert cq.Certificate.of(narrow, narrow.evaluate(wide.tokens)) == certificate
     batch = cq.solve_batch(narrow, arrival_rate=[0.1, 0.2])
     moved = dataclasses.replace(batch, tokens=np.stack([batch.tokens[0], wide.tokens]))
     assert moved.is_optimal.tolist() == [True, False]
@@ -228,9 +228,9 @@ def test_the_bound_of_an_integer_answer_is_searched_again(method: str) -> None:
 
 def test_the_closed_forms_of_a_point_cannot_be_assigned() -> None:
     certificate = unfinished().certificate
-    with pytest.raises(AttributeError, match="follows from the instance and the tokens"):
+    with pytest.raises(AttributeError, match="follows from the model and the tokens"):
         certificate.evaluation.scale = np.array(1e9)
-    with pytest.raises(AttributeError, match="make another model"):
+    with pytest.raises(AttributeError, match="cannot assign"):
         RESULTS["batch"]().variants.arrival_rate = 0.1
 
 
@@ -251,20 +251,20 @@ def test_a_result_is_made_of_what_it_needs() -> None:
     with pytest.raises(cq.InvalidInputError, match="certificate must be a Certificate"):
         changed(unfinished(), certificate="optimal")
     batch = RESULTS["batch"]()
-    with pytest.raises(cq.InvalidInputError, match="variants must be ModelData"):
+    with pytest.raises(cq.InvalidInputError, match="variants must be a Model"):
         changed(batch, variants=None)
     with pytest.raises(cq.InvalidInputError, match="must have shapes"):
         changed(batch, tokens=batch.tokens[:2])
     with pytest.raises(cq.InvalidInputError, match="must have shapes"):
         changed(batch, tolerance=batch.tolerance[:2])
-    fields = {name: getattr(batch.variants, name) for name in ModelData.__annotations__}
-    upside_down = ModelData(**{**fields, "lower": fields["upper"], "upper": fields["lower"]})
+    fields = {name: getattr(batch.variants, name) for name in Model.__annotations__}
+    upside_down = Model(**{**fields, "lower": fields["upper"], "upper": fields["lower"]})
     with pytest.raises(cq.InvalidInputError, match="min_tokens"):
         changed(batch, variants=upside_down)
     with pytest.raises(cq.InvalidInputError, match="instance must be an Instance"):
         changed(cq.solve_integer(INSTANCE), instance=batch.variants)
     with pytest.raises(cq.InvalidInputError, match="instance must be an Instance"):
-        cq.Certificate.of(batch.variants.evaluate(batch.tokens))
+        cq.Certificate.of(batch.variants, INSTANCE.evaluate(batch.tokens))
     with pytest.raises(cq.InvalidInputError, match="instance must be an Instance"):
         cq.Certificate(batch.variants, [1.0, 2.0])  # type: ignore[arg-type]
 
@@ -281,7 +281,7 @@ def test_nothing_is_claimed_of_a_variant_outside_its_box(outside: float) -> None
     least = INSTANCE.evaluate(INSTANCE.lower).utilization
     assert moved.utilization[1] == pytest.approx(float(least), rel=1e-15)
     point = INSTANCE.evaluate(np.array([outside, 10.0]))
-    certificate = cq.Certificate.of(point)
+    certificate = cq.Certificate.of(INSTANCE, point)
     assert certificate == cq.Certificate(INSTANCE, point.tokens)
     assert not certificate.is_feasible
 
@@ -328,10 +328,34 @@ def test_multipliers_are_nonnegative_and_one_for_each_constraint() -> None:
     point = CAPPED.evaluate([900.0, 500.0])
     makes: list[Callable[[Any], Any]] = [
         lambda given: cq.Certificate(CAPPED, point.tokens, given),
-        lambda given: cq.Certificate.of(point, given),
+        lambda given: cq.Certificate.of(CAPPED, point, given),
     ]
     for multipliers in ([-1e-9], [1.0, 1.0], [np.nan]):
         for make in makes:
             with pytest.raises(cq.InvalidInputError, match="multipliers"):
                 make(np.array(multipliers))
-    assert cq.Certificate.of(point).multipliers is not None
+    assert cq.Certificate.of(CAPPED, point).multipliers is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("instance", 3, "must be an Instance, got 3"),
+        ("ended", "converged", "ended must be one of Ended.CONVERGED"),
+        ("choice", np.array([64.0, 65.0]), r"choice\[1\] = 65.0 is not allowed by the domain"),
+        ("choice", np.array([4096.0, 4096.0]), "choice makes the queue unstable"),
+        (
+            "choice",
+            np.array([64.0]),
+            "choice must be a number or have one entry for each of the 2 types",
+        ),
+        ("tolerance", 0.02, "tolerance = 0.02 must be at most 0.01"),
+        ("tolerance", -1.0, "tolerance = -1.0 must be ≥ 0"),
+    ],
+)
+def test_an_integer_answer_made_by_hand_is_checked(field: str, value: Any, words: str) -> None:
+    answer = cq.solve_integer(INSTANCE, "descent", domains=cq.Multiples(64))
+    given = {each.name: getattr(answer, each.name) for each in dataclasses.fields(answer)}
+    assert cq.IntegerSolution(**given).objective == answer.objective
+    with pytest.raises(cq.InvalidInputError, match=words):
+        cq.IntegerSolution(**{**given, field: value})

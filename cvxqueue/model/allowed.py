@@ -1,0 +1,64 @@
+"""What the numbers of a model may be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import first_place, require, require_representable
+from cvxqueue.numerics.summation import accurate_sum
+
+__all__ = ["require_allowed"]
+
+# Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
+_MIX_TOLERANCE = 1e-9
+
+
+def require_allowed(
+    *,
+    arrival_rate: float | FloatArray,
+    accuracy_weight: float | FloatArray,
+    probabilities: FloatArray,
+    importance: FloatArray,
+    lower: FloatArray,
+    upper: FloatArray,
+) -> None:
+    """Raise an error that names the first number of a model that is out of range.
+
+    Raises
+    ------
+    InvalidInputError
+        If a probability is not > 0, a mix does not sum to 1 within 1e-9, the arrival rate is
+        not > 0, a weight or a bound is < 0, a lower bound exceeds the upper one, or a number is
+        neither 0 nor between 1e-30 and 1e30.
+    """
+    rate, weight = np.asarray(arrival_rate), np.asarray(accuracy_weight)
+    require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")
+    require("accuracy_weight", weight, weight >= 0, "must be ≥ 0 (seconds)")
+    require("probabilities", probabilities, probabilities > 0, "must be > 0")
+    total = np.asarray(accurate_sum(probabilities))
+    is_off = np.abs(total - 1.0) > _MIX_TOLERANCE
+    if is_off.any():
+        place = first_place(is_off)
+        raise InvalidInputError(
+            Entry("probabilities", place),
+            f" sum to {float(total[place])!r}, and must sum to 1 within {_MIX_TOLERANCE:g}",
+        )
+    require("min_tokens", lower, lower >= 0, "must be ≥ 0")
+    require("max_tokens", upper, upper >= 0, "must be ≥ 0")
+    is_above = np.asarray(lower > upper)
+    if is_above.any():
+        place = first_place(is_above)
+        lowest, highest = (np.broadcast_to(a, is_above.shape)[place] for a in (lower, upper))
+        raise InvalidInputError(
+            Entry("min_tokens", place),
+            f" = {float(lowest)!r} must be ≤ ",
+            Entry("max_tokens", place),
+            f" = {float(highest)!r}",
+        )
+    require("importance", importance, importance >= 0, "must be ≥ 0")
+    arrays = {"arrival_rate": rate, "accuracy_weight": weight, "probabilities": probabilities}
+    arrays |= {"min_tokens": lower, "max_tokens": upper, "importance": importance}
+    for name, array in arrays.items():
+        require_representable(name, array)

@@ -1,0 +1,68 @@
+"""Whether any allocation is stable and keeps the constraints, before any method runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cvxqueue.errors import InfeasibleError, UnstableQueueError
+from cvxqueue.model.constraints import BoxConstraint, CouplingConstraint
+from cvxqueue.model.instance import Instance
+from cvxqueue.model.model import Evaluation
+from cvxqueue.numerics.arithmetic import quiet
+
+__all__ = ["least_tokens_name", "require_feasible"]
+
+
+def least_tokens_name(instance: Instance) -> str:
+    """What sets the fewest tokens, as a message says it."""
+    is_cut = bool((instance.lower > instance.min_tokens).any())
+    return "min_tokens and the accuracy floors" if is_cut else "min_tokens"
+
+
+@quiet
+def require_feasible(instance: Instance) -> None:
+    """Raise unless some allocation is stable.
+
+    Raises
+    ------
+    UnstableQueueError
+        If the utilization at `lower` is 1 or more.
+    InfeasibleError
+        If no allocation satisfies one of the constraints; combinations that only together
+        leave nothing are found by the methods.
+    """
+    model = instance.model
+    for constraint in instance.constraints:
+        if isinstance(constraint, BoxConstraint):
+            least = constraint.least_tokens(instance)
+            if (least > instance.max_tokens).any():
+                position = int(np.argmax(least > instance.max_tokens))
+                raise InfeasibleError(f"constraints: {constraint.shortfall(instance, position)}")
+    if not instance.is_feasible:
+        rate = instance.max_arrival_rate
+        raise UnstableQueueError(instance.least_utilization, rate, least_tokens_name(instance))
+    greatest = model.evaluate(model.upper)
+    others = [coupling for coupling in model.couplings if not coupling.is_floor]
+    for coupling in model.couplings:
+        # More tokens help a floor and nothing else.
+        best = greatest if coupling.is_floor else model.lowest
+        if coupling.excess(best) > coupling.allowance(best):
+            if coupling.is_floor and not _is_allocation(greatest, others):
+                # How much less would do is for a method to say.
+                continue
+            bound = "max_tokens" if coupling.is_floor else "the least tokens"
+            # What unstable tokens reach is out of reach as well.
+            more = "" if best.is_stable else ", and further, because these are unstable"
+            raise InfeasibleError(
+                f"constraints: no allocation has {coupling.label}, not even at {bound}; "
+                f"{coupling.remedy(best)}{more}"
+            )
+
+
+def _is_allocation(point: Evaluation, couplings: Sequence[CouplingConstraint]) -> bool:
+    """Whether a point is stable and keeps some constraints."""
+    return point.is_stable and all(
+        coupling.excess(point) <= coupling.allowance(point) for coupling in couplings
+    )

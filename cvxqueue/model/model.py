@@ -1,0 +1,523 @@
+"""The model: what the formulas need of an instance, of some of its types, or of a batch.
+
+And everything that it says about one allocation, each quantity computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.formatting import plural
+from cvxqueue.model.accuracy import AccuracyCurve, Place
+from cvxqueue.model.constraints import CouplingConstraint
+from cvxqueue.model.queue import Prices, PriceSlopes, Queue
+from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
+from cvxqueue.model.service import ServiceLaw
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.array_data import ArrayData
+from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple, kept
+from cvxqueue.numerics.summation import accurate_sum
+
+__all__ = ["BLOCK", "LEAST_IDLE", "Evaluation", "Model", "take_rows"]
+
+# Types that are worked on at a time: a dozen arrays of so many floats stay in the cache, and a dot
+# product of more of them would wake the threads of OpenBLAS.
+BLOCK = 10_000
+LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
+"""What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
+# Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of
+# what a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
+_LEAST_SCALE = 0.01
+# More than rounding takes from a service time, or from the tokens that it leaves.
+_ROUNDED_UP = 1.0 + 1e-12
+
+
+def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
+    """Return some rows of an array, laid out by columns: sums over a few types are fast then."""
+    rows: FloatArray = np.take(array.T, which, axis=-1).T
+    return rows
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Model(ArrayData):
+    """The data of the formulas, unchecked; `Instance` is what people make, and has one.
+
+    Nothing has a default here, so that nothing is forgotten.
+
+    Parameters
+    ----------
+    arrival_rate, accuracy_weight : float or ndarray, shape (...)
+        One for each instance of a batch.
+    probabilities, importance : ndarray, shape (..., N)
+        One for each type.
+    lower, upper : ndarray, shape (..., N)
+        The box that the tokens must lie in.
+    service, accuracy : ServiceLaw, AccuracyCurve
+        Of the same types.
+    queue : Queue
+        Common to all.
+    separable_costs : tuple of SeparableCost
+        What the types pay for tokens besides, as in a Lagrangian; usually nothing.
+    couplings : tuple of CouplingConstraint
+        Constraints on all types together; each has a multiplier.
+    """
+
+    arrival_rate: float | FloatArray
+    accuracy_weight: float | FloatArray
+    probabilities: FloatArray
+    importance: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+    service: ServiceLaw
+    accuracy: AccuracyCurve
+    queue: Queue
+    separable_costs: tuple[SeparableCost, ...]
+    couplings: tuple[CouplingConstraint, ...]
+
+    def __post_init__(self) -> None:
+        # In place: what the formulas hand on is theirs, and may be large.
+        for value in vars(self).values():
+            frozen(value)
+
+    @property
+    def size(self) -> int:
+        """Number of task types, N."""
+        return int(self.probabilities.shape[-1])
+
+    @property
+    def accuracy_value(self) -> FloatArray:
+        """α w_k: seconds that one unit of type k's accuracy is worth, shape (..., N)."""
+        weight = np.asarray(self.accuracy_weight)[..., np.newaxis]
+        value: FloatArray = weight * self.importance
+        return value
+
+    @kept
+    def benefit(self) -> AccuracyCurve:
+        """α w (p − p(0)): what the thinking of each type is worth, in seconds."""
+        return self.accuracy.weighted(self.accuracy_value)
+
+    def __repr__(self) -> str:
+        many = f"{np.size(self.arrival_rate)} instances of " if np.ndim(self.arrival_rate) else ""
+        return f"Model({many}{plural(self.size, 'type')})"
+
+    @kept
+    def most_benefit(self) -> FloatArray:
+        """α Σ π w, in seconds, shape (...): more than tokens can add to the benefit."""
+        most: FloatArray = np.vecdot(self.probabilities, self.accuracy_value)
+        return most
+
+    @cached_property
+    def added_benefit(self) -> FloatArray:
+        """What the most tokens add to the benefit of the least, in seconds, shape (...)."""
+        return self.evaluate(self.upper).benefit - self.lowest.benefit
+
+    @kept
+    def shortfall(self) -> FloatArray:
+        """What accuracies below zero cost, α Σ π w max(−p(0), 0), in seconds, shape (...).
+
+        Only a curve that is continued to 0 tokens may have them, by rounding.
+        """
+        if self.accuracy.is_smooth:
+            return np.zeros(())
+        below = np.maximum(-self.accuracy.value(np.zeros(self.size)), 0.0)
+        shortfall: FloatArray = np.vecdot(self.probabilities * self.accuracy_value, below)
+        return shortfall
+
+    def contains(self, tokens: FloatArray) -> bool:
+        """Whether all tokens lie in the box."""
+        return bool(((tokens >= self.lower) & (tokens <= self.upper)).all())
+
+    def boxed(self, tokens: FloatArray) -> FloatArray:
+        """Return the nearest tokens in the box; NaN stays."""
+        return tokens.clip(self.lower, self.upper)
+
+    def marginal_cost(
+        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Cost of one more token of each type at given prices, per π, and its derivative."""
+        return marginal_cost_at(
+            self.service, self.separable_costs, tokens, mean_price, second_price
+        )
+
+    def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 1.0) -> Model:
+        """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
+
+        Its objective is J less the multipliers times the excesses, up to a constant.
+
+        Parameters
+        ----------
+        multipliers : array_like, one for each of `couplings`
+        of_time : float, default 1
+            What a second of mean system time counts in J.
+        """
+        pairs = zip(self.couplings, multipliers, strict=True)
+        rate = float(self.arrival_rate)
+        terms = [coupling.terms(float(multiplier), rate) for coupling, multiplier in pairs]
+        time = of_time + sum(term.time for term in terms)
+        waiting = sum(term.waiting for term in terms)
+        is_priced = time != 1.0 or waiting != 0.0
+        return self.with_(
+            # The prices of accuracy are seconds already.
+            accuracy_weight=1.0,
+            importance=self.accuracy_value + sum(term.accuracy for term in terms),
+            queue=self.queue.priced(time, waiting) if is_priced else self.queue,
+            separable_costs=tuple(cost for term in terms for cost in term.separable_costs),
+            couplings=(),
+        )
+
+    def with_(self, **changes: Any) -> Model:
+        """Return the model with some of its data replaced, unchecked."""
+        return Model(**{name: getattr(self, name) for name in _FIELDS} | changes)
+
+    def evaluate(self, tokens: FloatArray) -> Evaluation:
+        """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
+        return Evaluation(self, tokens)
+
+    @cached_property
+    def lowest(self) -> Evaluation:
+        """The closed forms at the least tokens: some allocation is stable iff this one is."""
+        return Evaluation(self, self.lower)
+
+    @property
+    def blocks(self) -> tuple[tuple[slice, Model], ...]:
+        """The types, some thousand at a time: where they are, and their data."""
+        return ((slice(None), self),) if self.size <= BLOCK else self._views
+
+    @kept
+    def _views(self) -> tuple[tuple[slice, Model], ...]:
+        """Kept, because what every pass needs of them is computed in the first."""
+        places = [slice(start, start + BLOCK) for start in range(0, self.size, BLOCK)]
+        return tuple((place, self.types(place)) for place in places)
+
+    @property
+    def groups(self) -> tuple[tuple[Place, Model], ...]:
+        """The types of each class of curves: where they are, and their data."""
+        (_, curve), *others = self.accuracy.groups
+        is_one = curve is self.accuracy and not others
+        return ((slice(None), self),) if is_one else self._groups
+
+    @kept
+    def _groups(self) -> tuple[tuple[Place, Model], ...]:
+        groups = self.accuracy.groups
+        return tuple((place, self.types(place, curve)) for place, curve in groups)
+
+    def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> Model:
+        """Return the data of some types, whose probabilities do not sum to one.
+
+        Parameters
+        ----------
+        place : slice or ndarray of int
+            Which types; a slice gives views.
+        accuracy : AccuracyCurve, optional
+            Their curves, where these are at hand.
+        """
+        return self._view(lambda array: array[..., place], lambda value: value, accuracy)
+
+    def rows(self, which: NDArray[np.intp]) -> Model:
+        """Return the data of some instances of a batch, which has an arrival rate for each."""
+        shape = np.shape(self.arrival_rate)
+        types = (*shape, self.size)
+        return self._view(
+            lambda array: take_rows(np.broadcast_to(array, types), which),
+            lambda value: np.broadcast_to(value, shape)[which],
+        )
+
+    def _view(
+        self,
+        each_type: Callable[[FloatArray], FloatArray],
+        each_instance: Callable[[Any], Any],
+        accuracy: AccuracyCurve | None = None,
+    ) -> Model:
+        """Return the data with one function applied to arrays by type, another to those without.
+
+        The couplings are left out, because they are constraints on the whole.
+        """
+        return self.with_(
+            arrival_rate=each_instance(self.arrival_rate),
+            accuracy_weight=each_instance(self.accuracy_weight),
+            probabilities=each_type(self.probabilities),
+            importance=each_type(self.importance),
+            lower=each_type(self.lower),
+            upper=each_type(self.upper),
+            service=self.service.mapped(each_type),
+            accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
+            couplings=(),
+        )
+
+
+_FIELDS = tuple(field.name for field in fields(Model))
+
+
+@quiet
+class Evaluation:
+    """The closed forms of a model at given tokens, computed when asked for and kept.
+
+    Parameters
+    ----------
+    model : Model
+        Of one instance, or of a batch.
+    tokens : ndarray, shape (..., N)
+        Thinking tokens. Quantities that exist only inside the stability region are not checked
+        here: ask `is_stable` first.
+    idle : ndarray, shape (...), optional
+        Idle fraction, where the types are a part of a whole that has another.
+    prices : Prices, optional
+        Those of the whole.
+    reach : ndarray, shape (..., N), optional
+        That in the whole.
+    """
+
+    model: Model
+    tokens: FloatArray
+
+    def __init__(
+        self,
+        model: Model,
+        tokens: FloatArray,
+        *,
+        idle: FloatArray | None = None,
+        prices: Prices | None = None,
+        reach: FloatArray | None = None,
+    ) -> None:
+        vars(self).update(model=model, tokens=tokens)
+        if prices is not None:
+            vars(self).update(idle=idle, prices=prices)
+        if reach is not None:
+            vars(self).update(reach=reach)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return frozen_tuple, (Evaluation, self.model, self.tokens)
+
+    def __setstate__(self, state: object) -> None:
+        self.__setattr__("state", state)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} follows from the model and the tokens: evaluate others")
+
+    def __repr__(self) -> str:
+        return f"Evaluation(tokens of shape {self.tokens.shape})"
+
+    @property
+    def parts(self) -> Iterator[Evaluation]:
+        """The same point, a few thousand types at a time, at the prices of the whole."""
+        for place, data in self.model.blocks:
+            if data is self.model:
+                yield self
+            else:
+                own = self.tokens[..., place], self.reach[..., place]
+                yield Evaluation(data, own[0], idle=self.idle, prices=self.prices, reach=own[1])
+
+    def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
+        """Σ π of what `values` says by type, without a whole array of it where there are many."""
+        sums = []
+        for place, data in self.model.blocks:
+            part = self if data is self.model else Evaluation(data, self.tokens[..., place])
+            sums.append(accurate_sum(data.probabilities * values(part)))
+        return sums[0] if len(sums) == 1 else accurate_sum(np.stack(sums, axis=-1))
+
+    @kept
+    def times(self) -> FloatArray:
+        """Mean service time of each type, in seconds, shape (..., N)."""
+        return self.model.service.mean(self.tokens)
+
+    @kept
+    def mean_service_time(self) -> FloatArray:
+        """First moment m1 of the service time of the mixture, in seconds, shape (...)."""
+        return self._mix(lambda part: part.model.service.mean(part.tokens))
+
+    @kept
+    def service_time_second_moment(self) -> FloatArray:
+        """Second moment m2 of the service time of the mixture, in seconds², shape (...)."""
+        return self._mix(lambda part: part.model.service.second_moment(part.tokens))
+
+    @kept
+    def utilization(self) -> FloatArray:
+        """Utilization ρ = λ m1, shape (...)."""
+        utilization: FloatArray = self.model.arrival_rate * self.mean_service_time
+        return utilization
+
+    @kept
+    def idle(self) -> FloatArray:
+        """Idle fraction 1 − ρ, shape (...); the queue is stable where it is positive.
+
+        What rounding cannot tell from zero counts as zero: a stable queue is proven to be one.
+        """
+        idle = 1.0 - self.utilization
+        idle *= np.abs(idle) > LEAST_IDLE
+        return idle
+
+    @kept
+    def is_stable(self) -> bool:
+        """Whether every allocation lies strictly inside the stability region."""
+        return bool((self.idle > 0).all())
+
+    @kept
+    def mean_waiting_time(self) -> FloatArray:
+        """Mean waiting time W, in seconds, shape (...); infinite outside the stability region."""
+        is_stable = self.idle > 0
+        waiting = self.model.queue.mean_waiting_time(
+            self.model.arrival_rate,
+            self.mean_service_time,
+            self.service_time_second_moment,
+            self.idle if self.is_stable else np.where(is_stable, self.idle, 1.0),
+        )
+        return waiting if self.is_stable else np.where(is_stable, waiting, np.inf)
+
+    @kept
+    def mean_system_time(self) -> FloatArray:
+        """Mean system time T = m1 + W, in seconds, shape (...)."""
+        return self.mean_service_time + self.mean_waiting_time
+
+    @kept
+    def accuracies(self) -> FloatArray:
+        """Probability of a correct answer of each type, shape (..., N)."""
+        return self.model.accuracy.value(self.tokens)
+
+    @kept
+    def mean_accuracy(self) -> FloatArray:
+        """Plain mean accuracy Σ π p, importance left out, shape (...)."""
+        return self._mix(lambda part: part.accuracies)
+
+    @kept
+    def benefit(self) -> FloatArray:
+        """What accuracy is worth, α Σ π w p, in seconds, shape (...)."""
+        return self._mix(lambda part: part.model.accuracy_value * part.accuracies)
+
+    @kept
+    def objective(self) -> FloatArray:
+        """Objective J = α Σ π w p − T, in seconds, shape (...); −inf outside stability."""
+        return self.benefit - self.mean_system_time
+
+    @property
+    def benefit_size(self) -> FloatArray:
+        """α Σ π w |p|, in seconds, shape (...): what the benefit is rounded in proportion to.
+
+        Where a line continued to 0 tokens misses it by rounding, both parts of p count.
+        """
+        return self.benefit + 2.0 * self.model.shortfall
+
+    @kept
+    def scale(self) -> FloatArray:
+        """α Σ π w p + T, in seconds: the size of what the objective is a difference of.
+
+        Without base times and without accuracy at no tokens both are zero there, and next to zero
+        nearby, while rounding still moves a marginal cost by its share, and a response by that
+        share of what tokens bring. So the scale is no less than a hundredth of what the box can add
+        to the benefit, which changes with the units as the objective does.
+        """
+        size = self.benefit_size + self.mean_system_time
+        if (size >= _LEAST_SCALE * self.model.most_benefit).all():
+            return size
+        return np.maximum(size, _LEAST_SCALE * self.model.added_benefit)
+
+    @kept
+    def prices(self) -> Prices:
+        """Prices of a second and of a squared second of service."""
+        return self.model.queue.prices(
+            self.model.arrival_rate,
+            self.mean_service_time,
+            self.service_time_second_moment,
+            self.idle,
+        )
+
+    @kept
+    def marginal_cost(self) -> FloatArray:
+        """∂T/∂l_k / π_k, in seconds per token, shape (..., N)."""
+        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        return self.model.marginal_cost(self.tokens, *prices)[0]
+
+    @kept
+    def magnification(self) -> FloatArray:
+        """What the rounding of the utilization becomes in a marginal cost, shape (...)."""
+        magnification: FloatArray = 1.0 / self.idle
+        for cost in self.model.separable_costs:
+            magnification = magnification + cost.magnification(self.model.service, self.tokens)
+        return magnification
+
+    @kept
+    def marginal_benefit(self) -> FloatArray:
+        """α w_k p_k′(l_k), in seconds per token, shape (..., N)."""
+        return self.model.benefit.slope(self.tokens)
+
+    @kept
+    def gradient(self) -> FloatArray:
+        """Gradient of the objective, in seconds per token, shape (..., N)."""
+        return self.model.probabilities * (self.marginal_benefit - self.marginal_cost)
+
+    @kept
+    def unclipped_response(self) -> FloatArray:
+        """Tokens at which the marginal benefit meets today's marginal cost, box left out."""
+        return self.model.benefit.inverse_slope(self.marginal_cost)
+
+    @kept
+    def response(self) -> FloatArray:
+        """Best answer of each type to today's marginal cost, in its box, shape (..., N)."""
+        return self.model.boxed(self.unclipped_response)
+
+    @kept
+    def reach(self) -> FloatArray:
+        """Most tokens that a type needs to be allowed in a bound over all, shape (..., N).
+
+        Those of the box, and of curves with kinks none beyond what stability leaves to one type. A
+        straight piece may be far longer than that, and as a whole is what rounding of a marginal
+        cost moves a response by.
+        """
+        model = self.model
+        if model.accuracy.is_smooth:
+            return model.upper
+        rate = np.asarray(model.arrival_rate)[..., np.newaxis]
+        idle = np.asarray(model.lowest.idle)[..., np.newaxis] + LEAST_IDLE
+        service = model.service
+        longest = service.mean(model.lower) + idle / (rate * model.probabilities)
+        tokens = service.inverse_mean(longest * _ROUNDED_UP) * _ROUNDED_UP
+        return np.minimum(model.upper, tokens)
+
+    @property
+    def reachable_response(self) -> FloatArray:
+        """The response, no further than `reach`, shape (..., N)."""
+        if self.model.accuracy.is_smooth:
+            return self.response
+        return np.minimum(self.response, self.reach)
+
+    @property
+    def moment_slopes(self) -> tuple[FloatArray, FloatArray]:
+        """Derivatives of m1 and m2 with respect to the tokens, s and s² per token, (..., N)."""
+        service, mix = self.model.service, self.model.probabilities
+        return mix * service.mean_slope(self.tokens), mix * service.second_moment_slope(self.tokens)
+
+    @property
+    def cost_curvature(self) -> FloatArray:
+        """Second derivative of each type's cost at fixed prices, per π, shape (..., N)."""
+        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
+        return self.model.marginal_cost(self.tokens, *prices)[1]
+
+    @property
+    def price_slopes(self) -> PriceSlopes:
+        """Second derivatives of the mean system time as a function of the two moments."""
+        return self.model.queue.price_slopes(
+            self.model.arrival_rate,
+            self.mean_service_time,
+            self.service_time_second_moment,
+            self.idle,
+        )
+
+    def hessian_product(self, direction: FloatArray) -> FloatArray:
+        """Hessian of the objective times a direction, shape (..., N)."""
+        model, slopes = self.model, self.price_slopes
+        mean, second = self.moment_slopes
+        along_mean, along_second = accurate_sum(mean * direction), accurate_sum(second * direction)
+        mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
+        second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
+        benefit_curvature = model.benefit.curvature(self.tokens)
+        product: FloatArray = (
+            model.probabilities * (benefit_curvature - self.cost_curvature) * direction
+            - mean * np.asarray(mean_price)[..., np.newaxis]
+            - second * np.asarray(second_price)[..., np.newaxis]
+        )
+        return product

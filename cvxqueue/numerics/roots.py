@@ -1,0 +1,126 @@
+"""Where a function changes its sign: of real numbers, and of whole ones; many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
+
+__all__ = ["bracketed_root", "first_refused"]
+
+# Bisection alone takes 53 rounds from ends within a factor of two, and one more for each factor.
+_ROUNDS = 200
+# Bisection of 2^53 numbers, and some for galloping.
+_WHOLE_ROUNDS = 120
+
+
+@quiet
+def bracketed_root(
+    function: Callable[[FloatArray], FloatArray],
+    low: FloatArray,
+    high: FloatArray,
+    xtol: FloatArray | float = 0.0,
+) -> tuple[FloatArray, FloatArray]:
+    """Enclose where a function changes its sign between two ends, ever more closely.
+
+    Inverse quadratic interpolation where three points say that it can be trusted, and bisection
+    where not, until the ends are neighbors to the rounding of float64 or nearer than `xtol`.
+
+    Parameters
+    ----------
+    function : callable
+        Maps shape (...) to shape (...), elementwise.
+        Infinite values have a sign and no size; zero counts as negative.
+    low, high : ndarray, shape (...)
+        Ends with values of opposite signs; one that is no bracket stays as it is.
+    xtol : array_like, optional
+        Distance of the ends that is good enough.
+
+    Returns
+    -------
+    low, high : ndarray, shape (...)
+        The ends of what is left, each with the sign that it had.
+
+    References
+    ----------
+    Chandrupatla, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear
+    function without using derivatives", Advances in Engineering Software 28(3), 1997.
+    """
+    first, other = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
+    at_first, at_other = np.asarray(function(first)), np.asarray(function(other))
+    is_high = at_other > 0.0
+    is_rising = np.copy(is_high)
+    is_open = (at_first > 0.0) != is_high
+    share: Any = 0.5
+    for _ in range(_ROUNDS):
+        width = other - first
+        tolerance = np.maximum(xtol, 2.0 * EPSILON * np.maximum(np.abs(first), np.abs(other)))
+        is_open = is_open & (np.abs(width) > tolerance)
+        if not is_open.any():
+            break
+        least = 0.5 * tolerance / np.where(is_open, np.abs(width), np.inf)
+        probe = np.where(is_open, first + np.clip(share, least, 1.0 - least) * width, first)
+        found = np.asarray(function(probe))
+        stays = (found > 0.0) == (at_first > 0.0)
+        old, at_old = np.where(stays, first, other), np.where(stays, at_first, at_other)
+        other = np.where(is_open & ~stays, first, other)
+        at_other = np.where(is_open & ~stays, at_first, at_other)
+        first, at_first = np.where(is_open, probe, first), np.where(is_open, found, at_first)
+        share = _interpolated(first, other, old, at_first, at_other, at_old)
+    swapped = (at_first > 0.0) == is_rising
+    return np.where(swapped, other, first), np.where(swapped, first, other)
+
+
+def _interpolated(
+    x1: FloatArray, x2: FloatArray, x3: FloatArray, f1: FloatArray, f2: FloatArray, f3: FloatArray
+) -> FloatArray:
+    """Share of the way from x1 to x2 at which the inverse parabola through three points is zero."""
+    place, height = (x1 - x2) / (x3 - x2), (f1 - f2) / (f3 - f2)
+    is_trusted = (height**2 < place) & ((1.0 - height) ** 2 < 1.0 - place)
+    share = f1 / (f2 - f1) * f3 / (f2 - f3)
+    share = share + (x3 - x1) / (x2 - x1) * f1 / (f3 - f1) * f2 / (f3 - f2)
+    return np.where(is_trusted & np.isfinite(share), share, 0.5)
+
+
+def first_refused(
+    is_accepted: Callable[[FloatArray], NDArray[np.bool_]],
+    start: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
+) -> FloatArray:
+    """Return the first whole number from `low` on that is not accepted, or `high` if there is none.
+
+    Parameters
+    ----------
+    is_accepted : callable
+        Maps whole numbers of shape (...) to bool, elementwise: true up to some number of each, and
+        false from there on. It is not asked about `high`.
+    start : ndarray, shape (...)
+        Where the search begins, with strides that double while the answers stay the same.
+    low, high : ndarray, shape (...)
+        Whole numbers, low ≤ high.
+    """
+    first, last = np.broadcast_arrays(low, high)
+    probe, stride = start, 1.0
+    was_accepted = was_refused = np.zeros(first.shape, dtype=bool)
+    for _ in range(_WHOLE_ROUNDS):
+        is_open = first < last
+        if not is_open.any():
+            break
+        probe = np.minimum(np.maximum(probe, first), np.maximum(last - 1.0, first))
+        accepted = np.asarray(is_accepted(probe))
+        was_accepted, was_refused = was_accepted | accepted, was_refused | ~accepted
+        first = np.where(is_open & accepted, probe + 1.0, first)
+        last = np.where(is_open & ~accepted, probe, last)
+        beyond = np.where(accepted, first + (stride - 1.0), last - stride)
+        # Between an answer of each kind close by there is nothing to ask; far apart, bisection.
+        is_wide = was_accepted & was_refused & (last - first > 2.0)
+        probe = np.where(is_wide, np.floor(0.5 * (first + last)), beyond)
+        stride *= 2.0
+    return np.asarray(first, dtype=np.float64)
