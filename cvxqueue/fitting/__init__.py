@@ -9,7 +9,6 @@ from cvxqueue.fitting.measurements import Answers, Requests, Source
 from cvxqueue.fitting.readers import read_answers, read_requests
 from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
 from cvxqueue.statistics.estimate import FittedParameter
-from cvxqueue.statistics.poisson import PoissonTest
 
 __all__ = [
     "Answers",
@@ -21,7 +20,6 @@ __all__ = [
     "FittedParameter",
     "Goodness",
     "Linearity",
-    "PoissonTest",
     "Requests",
     "ServiceFit",
     "Source",

@@ -182,7 +182,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     Examples
     --------
     >>> import numpy as np
-    >>> from cvxqueue.simulation import poisson_test
+    >>> from cvxqueue.statistics import poisson_test
     >>> gaps = np.random.default_rng(1).gamma(0.4, 2.5, 2000)
     >>> poisson_test(np.cumsum(gaps)).is_rejected
     True
