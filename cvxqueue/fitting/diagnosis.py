@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +9,8 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import fit_arrivals
-from cvxqueue.fitting.columns import requests_from
 from cvxqueue.fitting.measurements import Requests
-from cvxqueue.fitting.readers import read_requests
+from cvxqueue.fitting.readers import Requestlike, as_requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
@@ -93,11 +90,7 @@ class Diagnosis:
 
 
 @quiet
-def diagnose(
-    requests: str | os.PathLike[str] | Requests | Mapping[str, Any],
-    *,
-    max_malformed: float = 0.01,
-) -> Diagnosis:
+def diagnose(requests: Requestlike, *, max_malformed: float = 0.01) -> Diagnosis:
     """Test the assumptions of the model on the requests of a server.
 
     Parameters
@@ -116,10 +109,7 @@ def diagnose(
         If the data cannot be read or hold what is not allowed, are in no unit that is stated or can
         be, or nothing in it can be tested.
     """
-    if isinstance(requests, Mapping):
-        requests = requests_from(requests, "requests", ())
-    elif not isinstance(requests, Requests):
-        requests = read_requests(requests, needs=(), max_malformed=max_malformed)
+    requests = as_requests(requests, "requests", (), max_malformed)
     try:
         line = _line(requests)
         tested = {

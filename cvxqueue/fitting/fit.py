@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
-from cvxqueue.fitting.columns import answers_from, requests_from
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.measurements import Answers, Requests, Source
-from cvxqueue.fitting.readers import read_answers, read_requests
+from cvxqueue.fitting.measurements import Source
+from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
 from cvxqueue.fitting.service import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_values
@@ -26,10 +24,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.statistics.estimate import require_confidence
 
 __all__ = ["Fit", "fit"]
-
-# A file, what a reader made of one, or columns in memory.
-_Measurements = str | os.PathLike[str] | Requests | Mapping[str, Any]
-_Answers = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 
 @quiet
@@ -166,9 +160,9 @@ class Fit:
 @quiet
 def fit(
     *,
-    service: _Measurements | None = None,
-    accuracy: _Answers | None = None,
-    trace: _Measurements | None = None,
+    service: Requestlike | None = None,
+    accuracy: Answerlike | None = None,
+    trace: Requestlike | None = None,
     confidence: float = 0.95,
     max_malformed: float = 0.01,
 ) -> Fit:
@@ -219,7 +213,7 @@ def fit(
     curves: dict[str, CurveFit] = {}
     arrivals = None
     if service is not None:
-        requests = _requests(service, "service", ("tokens", "seconds"), max_malformed)
+        requests = as_requests(service, "service", ("tokens", "seconds"), max_malformed)
         for name, part in requests.by_type().items():
             with _naming("service", name, requests.source):
                 tokens, seconds = part.column("tokens"), part.column("seconds")
@@ -228,7 +222,7 @@ def fit(
         method = next(iter(lines.values())).method
         sources.append(f"service: {requests.source.sentence}; {method}")
     if accuracy is not None:
-        answers = _answers(accuracy, max_malformed)
+        answers = as_answers(accuracy, max_malformed)
         for name, rows in answers.by_type().items():
             with _naming("accuracy", name, answers.source):
                 curves[name] = fit_curve(
@@ -238,7 +232,7 @@ def fit(
         method = next(iter(curves.values())).method
         sources.append(f"accuracy: {answers.source.sentence}; {method}")
     if trace is not None:
-        found = _requests(trace, "trace", ("arrivals",), max_malformed)
+        found = as_requests(trace, "trace", ("arrivals",), max_malformed)
         times = found.column("arrivals")
         with _naming("trace", "", found.source):
             arrivals = fit_arrivals(times, found.types, confidence=confidence)
@@ -247,29 +241,6 @@ def fit(
         kind = "with the mix of its types" if arrivals.mix else "without types"
         sources.append(f"trace: {found.source.sentence}; {kind}")
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
-
-
-def _requests(
-    given: _Measurements, argument: str, needs: tuple[str, ...], max_malformed: float
-) -> Requests:
-    if isinstance(given, Mapping):
-        return requests_from(given, argument, needs)
-    if not isinstance(given, Requests):
-        return read_requests(given, needs=needs, max_malformed=max_malformed)
-    try:
-        for name in needs:
-            given.column(name)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{argument}: {error}") from error
-    return given
-
-
-def _answers(given: _Answers, max_malformed: float) -> Answers:
-    if isinstance(given, Mapping):
-        return answers_from(given)
-    if isinstance(given, Answers):
-        return given
-    return read_answers(given, max_malformed=max_malformed)
 
 
 @contextmanager

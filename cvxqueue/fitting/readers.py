@@ -11,6 +11,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.opening import as_path
+from cvxqueue.fitting.columns import answers_from, requests_from
 from cvxqueue.fitting.fields import (
     ANSWER_FIELDS,
     NUMBER,
@@ -27,7 +28,18 @@ from cvxqueue.numerics.arrays import read_only
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["read_answers", "read_requests"]
+__all__ = [
+    "Answerlike",
+    "Requestlike",
+    "as_answers",
+    "as_requests",
+    "read_answers",
+    "read_requests",
+]
+
+# A file, what a reader made of one, or columns in memory.
+Requestlike = str | os.PathLike[str] | Requests | Mapping[str, Any]
+Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 # More malformed rows than this part are an error unless they are allowed.
 _MOST_MALFORMED = 0.01
@@ -116,6 +128,31 @@ def read_answers(
         missing = _missing(("correct", "accuracy"), ANSWER_FIELDS, present)
         raise InvalidInputError(f"{path}: {missing}")
     return Answers(source, values["tokens"], share, total, values.get("types"))
+
+
+def as_requests(
+    given: Requestlike, argument: str, needs: tuple[str, ...], max_malformed: float
+) -> Requests:
+    """Return requests that have what is needed, wherever they are."""
+    if isinstance(given, Mapping):
+        return requests_from(given, argument, needs)
+    if not isinstance(given, Requests):
+        return read_requests(given, needs=needs, max_malformed=max_malformed)
+    try:
+        for name in needs:
+            given.column(name)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{argument}: {error}") from error
+    return given
+
+
+def as_answers(given: Answerlike, max_malformed: float) -> Answers:
+    """Return answers, wherever they are."""
+    if isinstance(given, Mapping):
+        return answers_from(given)
+    if isinstance(given, Answers):
+        return given
+    return read_answers(given, max_malformed=max_malformed)
 
 
 def _read(
