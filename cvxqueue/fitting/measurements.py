@@ -89,17 +89,15 @@ class _Rows(ReadOnlyArrays):
         """Return the rows of each type, in order of appearance; under "" where none is named."""
         if self.types is None:
             return {"": self}
-        fields = self._fields()
         parts = {}
         for name in dict.fromkeys(self.types):
             chosen = np.array([kind == name for kind in self.types])
-            arrays = {
-                field: value[chosen]
-                for field, value in fields.items()
-                if isinstance(value, np.ndarray)
+            fields = {
+                field: value[chosen] if isinstance(value, np.ndarray) else value
+                for field, value in self._fields().items()
             }
-            names = (name,) * int(chosen.sum())
-            parts[name] = type(self)(**{**fields, **arrays, "types": names})
+            fields["types"] = (name,) * int(chosen.sum())
+            parts[name] = type(self)(**fields)
         return parts
 
 

@@ -234,8 +234,8 @@ def _warnings(
     away = np.square(x - x.mean())
     heavy = int(np.count_nonzero(1.0 / x.size + away / away.sum() > _MOST_LEVERAGE))
     found = {
-        f"uneven: {heavy} of {x.size} rows, far from the others in tokens, set the slope; how much "
-        "such times vary is hardly seen, and the interval may be too narrow; measure more of "
+        f"leverage: {heavy} of {x.size} rows, far from the others in tokens, set the slope; how "
+        "much such times vary is hardly seen, and the interval may be too narrow; measure more of "
         "them": heavy > 0 and x.size >= _FEW_ROWS,
         "not linear: a quadratic term changes the fitted times by up to "
         f"{100 * linearity.bend:.1f} % of their mean (p = {linearity.p_value:.2g}); consider "

@@ -124,7 +124,7 @@ def test_rows_that_set_the_slope_alone_do_not_make_it_certain(high: int) -> None
         found = fit_service(x, y)
         low, highest = found.per_token.interval
         hits += low <= 0.007 <= highest
-        assert "uneven" in starts(found)
+        assert "leverage" in starts(found)
     assert hits >= 80
 
 
