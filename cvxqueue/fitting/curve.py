@@ -88,9 +88,8 @@ def fit_curve(
     """Fit a saturating curve to answers that were right or wrong.
 
     Counted answers have a binomial likelihood. Where `accuracy` comes without `total` nobody knows
-    how precise it is:
-    all rows then weigh the same, and their precision is estimated from their residuals
-    (quasi-likelihood).
+    how precise it is: all rows then weigh the same, and their precision is estimated from their
+    residuals (quasi-likelihood).
 
     Parameters
     ----------
@@ -98,7 +97,7 @@ def fit_curve(
         Tokens used, ≥ 0, with at least three different values.
     correct : array_like, shape (M,), optional
         Right answers, at most `total`; without it one answer a row, right (1) or wrong (0).
-    total : array_like, shape (M,), optional
+    total : array_like, shape () or (M,), optional
         Answers, > 0.
     accuracy : array_like, shape (M,), optional
         Instead of `correct`: the fraction of right answers, in [0, 1].

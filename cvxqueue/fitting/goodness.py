@@ -98,24 +98,7 @@ def curve_warnings(
             "helps, and do not say how fast"
         )
     else:
-        low, high = rate.interval
-        span = f"{counts.tokens[0]:g} to {counts.tokens[-1]:g} tokens"
-        is_straight = low * counts.tokens[-1] <= _STRAIGHT
-        if is_straight and math.isinf(high):
-            found.append(
-                f"not identified: from {span} accuracy rises, but every rate fits; measure at more "
-                "numbers of tokens, or more answers"
-            )
-        elif is_straight:
-            found.append(
-                f"not identified: from {span} the rise may as well be a straight line, so that "
-                "gain and rate are not told apart; measure at more tokens"
-            )
-        elif math.isinf(high):
-            found.append(
-                f"not identified: the curve may have saturated before {counts.tokens[1]:g} tokens, "
-                f"and every rate above {low:.3g} fits; measure at fewer tokens"
-            )
+        found += _not_identified(counts.tokens, *rate.interval)
     if goodness.verdict == "does not fit":
         found.append(
             f"poor fit: the deviance {goodness.deviance:.1f} on {goodness.degrees_of_freedom} "
@@ -123,6 +106,27 @@ def curve_warnings(
             "saturating curve"
         )
     return found
+
+
+def _not_identified(tokens: FloatArray, low: float, high: float) -> list[str]:
+    """What the interval of the rate leaves open."""
+    span = f"from {tokens[0]:g} to {tokens[-1]:g} tokens"
+    if low * tokens[-1] <= _STRAIGHT:
+        what = (
+            f"{span} accuracy rises, but every rate fits; measure at more numbers of tokens, or "
+            "more answers"
+            if math.isinf(high)
+            else f"{span} the rise may as well be a straight line, so that gain and rate are not "
+            "told apart; measure at more tokens"
+        )
+    elif math.isinf(high):
+        what = (
+            f"the curve may have saturated before {tokens[1]:g} tokens, and every rate above "
+            f"{low:.3g} fits; measure at fewer tokens"
+        )
+    else:
+        return []
+    return [f"not identified: {what}"]
 
 
 def _no_gain(counts: Counts, rise: float, *, is_counted: bool) -> float:

@@ -195,14 +195,7 @@ def _read(
             )
         if not count:
             raise InvalidInputError("no row is left; measurements were expected below the header")
-        values: dict[str, Any] = {
-            name: tuple(entries) if used[name].field.is_text else read_only(np.array(entries))
-            for name, entries in lists.items()
-        }
-        for name, column in used.items():
-            is_number = column.field.is_time and clocks.get(name, NUMBER) == NUMBER
-            if is_number and column.unit is None:
-                require_unit(name, column.name, values[name], is_moment=column.field.is_moment)
+        values = _arrays(lists, used, clocks)
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error}") from error
     source = Source(
@@ -216,6 +209,22 @@ def _read(
         selection=", ".join(f"{name} = {value}" for name, value in where.items()),
     )
     return values, source, table.columns
+
+
+def _arrays(
+    lists: Mapping[str, list[Any]], columns: Mapping[str, Column], clocks: Mapping[str, str]
+) -> dict[str, Any]:
+    """Arrays of numbers, whose unit is stated or can be told, and tuples of text."""
+    values: dict[str, Any] = {}
+    for name, column in columns.items():
+        if column.field.is_text:
+            values[name] = tuple(lists[name])
+            continue
+        values[name] = read_only(np.array(lists[name]))
+        is_number = column.field.is_time and clocks.get(name, NUMBER) == NUMBER
+        if is_number and column.unit is None:
+            require_unit(name, column.name, values[name], is_moment=column.field.is_moment)
+    return values
 
 
 def _require_rows(table: Table) -> None:
