@@ -150,7 +150,7 @@ def instance(**changes: Any) -> cq.Instance:
         ),
         (
             lambda: cq.fit(accuracy={**ANSWERS, "accuracy": np.divide(CORRECT, 100)}),
-            "give correct or accuracy, and not both",
+            r"give correct .* or accuracy .*, and not both",
             lambda: cq.fit(accuracy=ANSWERS),
         ),
         (
