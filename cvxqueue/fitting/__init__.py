@@ -1,13 +1,13 @@
 """From measurements to an instance: service line, accuracy curves, arrivals, and their readers."""
 
-from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
+from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
 from cvxqueue.fitting.fit import Fit, fit
 from cvxqueue.fitting.goodness import Goodness
-from cvxqueue.fitting.measurements import Answers, Requests, Source
 from cvxqueue.fitting.readers import read_answers, read_requests
-from cvxqueue.fitting.service import Linearity, ServiceFit, fit_service
+from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.service_line import Linearity, ServiceFit, fit_service
 from cvxqueue.statistics.estimate import FittedParameter
 
 __all__ = [

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.arrivals import ArrivalFit
-from cvxqueue.fitting.service import ServiceFit
+from cvxqueue.fitting.arrival_rate import ArrivalFit
+from cvxqueue.fitting.service_line import ServiceFit
 from cvxqueue.model import AffineService
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.shown import shown

@@ -12,8 +12,8 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import answers_from
 from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
 from cvxqueue.fitting.likelihood import PARAMETERS, Counts
-from cvxqueue.fitting.measurements import Answers
 from cvxqueue.fitting.precision import intervals, standard_errors
+from cvxqueue.fitting.records import Answers
 from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.formatting import plural

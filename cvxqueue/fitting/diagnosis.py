@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.arrivals import fit_arrivals
-from cvxqueue.fitting.measurements import Requests
+from cvxqueue.fitting.arrival_rate import fit_arrivals
 from cvxqueue.fitting.readers import Requestlike, as_requests
+from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
-from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
 from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arithmetic import quiet

@@ -10,12 +10,12 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
+from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.measurements import Source
 from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
-from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.fitting.records import Source
+from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, SaturatingExponential

@@ -22,7 +22,7 @@ from cvxqueue.fitting.fields import (
     find_columns,
 )
 from cvxqueue.fitting.formats import Row, Table, read_table
-from cvxqueue.fitting.measurements import Answers, Requests, Source, one_answer_each
+from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import require_unit, since_first
 from cvxqueue.numerics.arrays import read_only
 from cvxqueue.shown import shown
