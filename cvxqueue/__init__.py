@@ -60,12 +60,12 @@ if _TYPE_CHECKING:
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
     from cvxqueue.simulation import (
-        Estimate,
         Simulation,
         check_simulation,
         compare_allocations,
         simulate,
     )
+    from cvxqueue.statistics import Estimate
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _ROOMS = {
@@ -73,9 +73,8 @@ _ROOMS = {
     "files": ("from_dict", "load", "save", "to_dict"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
-    "simulation": (
-        *("Estimate", "Simulation", "check_simulation", "compare_allocations", "simulate"),
-    ),
+    "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
+    "statistics": ("Estimate",),
 }
 _LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in names}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from cvxqueue.fitting.arrivals import ArrivalFit
+from cvxqueue.fitting.arrival_rate import ArrivalFit
 from cvxqueue.fitting.curve import CurveFit
-from cvxqueue.fitting.service import ServiceFit
+from cvxqueue.fitting.service_line import ServiceFit
 from cvxqueue.formatting import significant
-from cvxqueue.simulation.parameter import FittedParameter
+from cvxqueue.statistics.estimate import FittedParameter
 from cvxqueue.tables import Part, Table
 
 __all__ = ["fit_report"]

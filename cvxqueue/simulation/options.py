@@ -19,7 +19,7 @@ from cvxqueue.numerics.checks import (
     whole_number,
 )
 from cvxqueue.shown import shown
-from cvxqueue.simulation.time_units import require_dates
+from cvxqueue.statistics.time_units import require_dates
 
 __all__ = ["Options", "ProgressCallback"]
 

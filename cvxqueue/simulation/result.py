@@ -15,9 +15,10 @@ from cvxqueue.formatting import plural
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.simulation.stream import Columns
+from cvxqueue.statistics.batch_means import BatchSums
+from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
 __all__ = ["ARRIVALS", "ENOUGH_TERMS", "Simulation", "cells"]

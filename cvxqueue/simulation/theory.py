@@ -12,10 +12,10 @@ import numpy as np
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
 from cvxqueue.simulation.sampling import ServiceTimes
+from cvxqueue.statistics.estimate import Estimate
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 from cvxqueue.tables import Part, Report, Table
 
 __all__ = ["CheckRow", "TheoryCheck", "check_simulation"]
