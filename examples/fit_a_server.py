@@ -88,7 +88,7 @@ def main() -> None:
     for kind, curve in found.curves.items():
         worst = max(abs(curve.residuals))
         print(f"{kind}: floor {curve.floor}, gain {curve.gain}, rate {curve.rate}; ", end="")
-        print(f"largest residual {worst:.3f}, {curve.goodness.verdict}")
+        print(f"largest residual {worst:.3f}, {curve.goodness.outcome}")
     if found.arrivals is not None:
         print(f"{found.arrivals.rate} arrivals per second. {found.arrivals.poisson.sentence}.")
     for warning in found.warnings:

@@ -45,7 +45,7 @@ def fit_report(
                     _shown(curve.gain),
                     _shown(curve.rate, 1e3),
                     f"{max(abs(curve.residuals)):.3f}",
-                    curve.goodness.verdict,
+                    curve.goodness.outcome,
                 )
                 for name, curve in curves.items()
             ],

@@ -210,7 +210,7 @@ class IntegerSolution(AllocationData):
             f"{loss}gap={self.gap:.3g})"
         )
 
-    def _verdict(self) -> str:
+    def _outcome(self) -> str:
         if self.method == "exact":
             if self.is_exact:
                 return "no allocation in the domains is better"
@@ -241,7 +241,7 @@ class IntegerSolution(AllocationData):
 
     def __str__(self) -> str:
         lines = [
-            f"{self.method}: {self._verdict()}",
+            f"{self.method}: {self._outcome()}",
             self._loss_line(),
             f"no allocation in the domains gains more than {at_most(self.gap)} s",
             self._means_line(),
