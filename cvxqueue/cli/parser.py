@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, NoReturn
 from cvxqueue.cli.arguments import add_diagnose, add_file, add_fit, add_simulate, add_solve
 from cvxqueue.cli.output import to_stdout
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.shown import shown
+from cvxqueue.suggest import nearest
 
 __all__ = ["build_parser"]
 
@@ -33,6 +35,23 @@ class _Parser(argparse.ArgumentParser):
             sys.stdout.write(message)
 
 
+class _CommandParser(_Parser):
+    """One command, which refuses what it does not know itself, and so names its own help."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse, and name the nearest option to the first that is unknown."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            first, *_ = unknown
+            known = (
+                f": {nearest(first, self._option_string_actions)}" if first.startswith("-") else ""
+            )
+            self.error(f"unrecognized argument {shown(first)}{known}")
+        return options, unknown
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; the parsed options hold the command to run as ``run``."""
     layout: dict[str, Any] = {
@@ -46,7 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
         **layout,
     )
     parser.add_argument("--version", action="version", version=f"cvxqueue {version('cvxqueue')}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
+    )
     for name, command in _COMMANDS.items():
         own = commands.add_parser(
             name,
