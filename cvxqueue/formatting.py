@@ -8,9 +8,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decima
 __all__ = ["at_least", "at_most", "duration", "fixed", "plural", "significant", "token_decimals"]
 
 # Longer numbers are shown with an exponent.
-_LONG = 1e12
+_EXPONENT_FROM = 1e12
 # Numbers of more digits than this are compared digit by digit, and keep their zeros.
-_SHORT = 7
+_MOST_COMPARED_DIGITS = 7
 
 
 def at_most(value: float, digits: int = 2) -> str:
@@ -28,14 +28,14 @@ def significant(value: float, digits: int, rounding: str = ROUND_HALF_EVEN) -> s
     if not math.isfinite(value):
         return str(value)
     rounded = Context(prec=digits, rounding=rounding).create_decimal_from_float(value)
-    keep_zeros = "#" if digits > _SHORT else ""
+    keep_zeros = "#" if digits > _MOST_COMPARED_DIGITS else ""
     return f"{float(rounded):{keep_zeros}.{digits}g}".rstrip(".")
 
 
 def fixed(value: float, decimals: int, rounding: str | None = None) -> str:
     """Return a number with so many decimals, rounded to nearest unless told otherwise."""
-    if abs(value) >= _LONG:
-        return significant(value, _SHORT, rounding or ROUND_HALF_EVEN)
+    if abs(value) >= _EXPONENT_FROM:
+        return significant(value, _MOST_COMPARED_DIGITS, rounding or ROUND_HALF_EVEN)
     if rounding is None:
         return f"{value:.{decimals}f}"
     return f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), rounding):f}"

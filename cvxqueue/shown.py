@@ -8,7 +8,7 @@ from reprlib import Repr
 __all__ = ["clipped", "printable", "shown"]
 
 # Characters of a value that a message has room for.
-_ROOM = 80
+_MOST_CHARACTERS = 80
 # Of lists in lists six entries each are looked at; three levels of them fill the room.
 _DEEPEST = 3
 # Python may be set to print no whole number of more than 640 digits; this has 617.
@@ -21,7 +21,7 @@ class _Bounded(Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel = _DEEPEST
-        self.maxstring = self.maxother = self.maxlong = _ROOM
+        self.maxstring = self.maxother = self.maxlong = _MOST_CHARACTERS
 
     def repr_int(self, x: int, level: int) -> str:
         """Show a number, or how long it is."""
@@ -31,7 +31,7 @@ class _Bounded(Repr):
 
     def repr_bytes(self, x: bytes, level: int) -> str:
         """Show the first bytes alone."""
-        return self.repr_instance(x[:_ROOM], level)
+        return self.repr_instance(x[:_MOST_CHARACTERS], level)
 
 
 _BOUNDED = _Bounded()
@@ -51,7 +51,7 @@ def shown(value: object) -> str:
 
 def clipped(text: str) -> str:
     """Return text, or its beginning where it has more than 80 characters."""
-    return text if len(text) <= _ROOM else f"{text[: _ROOM - 3]}..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 3]}..."
 
 
 def printable(text: str) -> str:

@@ -108,15 +108,15 @@ def _any_of(tables: Mapping[str, type[BaseModel]]) -> Any:
     return Annotated[Union[tuple(tables.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
-_QUEUES = _tables("queue", "", float)
-_CURVES = _tables("accuracy", "", _PerType, _ListPerType)
+_QUEUE_TABLES = _tables("queue", "", float)
+_CURVE_TABLES = _tables("accuracy", "", _PerType, _ListPerType)
 
 # A name or a position.
 _TypeKey = Annotated[
     Annotated[int, Tag("<number>")] | Annotated[_Text, Tag("<name>")],
     Discriminator(lambda value: "<number>" if isinstance(value, int) else "<name>"),
 ]
-_Queue = _any_of(_QUEUES)
+_Queue = _any_of(_QUEUE_TABLES)
 _Constraint = _any_of(_tables("constraint", "", float, _PerType, type=_TypeKey))
 _Domain = _any_of(_tables("domain", "", float, _List))
 
@@ -128,7 +128,7 @@ class _Mixed(_Table):
     which: Annotated[list[int], _FIRST] = Field(
         min_length=1, description="for each type the number of its curve, counted from 0"
     )
-    curves: Annotated[list[_any_of(_CURVES)], _FIRST] = Field(  # type: ignore[valid-type]
+    curves: Annotated[list[_any_of(_CURVE_TABLES)], _FIRST] = Field(  # type: ignore[valid-type]
         min_length=1,
         description="tables of the other kinds, each with an entry for each of its own types",
     )
@@ -154,7 +154,8 @@ class _Document(_Table):
         description="seconds of mean system time worth one unit of accuracy, ≥ 0"
     )
     queue: _Queue = Field(  # type: ignore[valid-type]
-        default=_QUEUES["fifo"](kind="fifo"), description="how waiting depends on service times"
+        default=_QUEUE_TABLES["fifo"](kind="fifo"),
+        description="how waiting depends on service times",
     )
     domain: _Domain = _optional(  # type: ignore[valid-type]
         "what integer methods may choose from, for types without a domain of their own"
@@ -210,7 +211,7 @@ class ArrayDocument(_Document):
     service: _any_of(_tables("service", "", _PerType)) = Field(  # type: ignore[valid-type]
         description="service times by type"
     )
-    accuracy: _any_of({**_CURVES, MIXED: _Mixed}) = Field(  # type: ignore[valid-type]
+    accuracy: _any_of({**_CURVE_TABLES, MIXED: _Mixed}) = Field(  # type: ignore[valid-type]
         description="accuracy curves by type"
     )
     domains: Annotated[list[_Domain], _FIRST] = _optional(  # type: ignore[valid-type]

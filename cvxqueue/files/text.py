@@ -26,7 +26,7 @@ _ROW_OF_NUMBERS = re.compile(r"(.{1,96})(?: |$)")
 # key of an instance has four names.
 _MOST_KEYS = 200_000
 _MOST_LISTS = 1_000_000
-_MOST_NAMES = 8
+_MOST_DOTTED_NAMES = 8
 # Python cannot print a whole number of more than 4,300 digits, which hexadecimal ones may have.
 _LONGEST_WORD = 1000
 
@@ -41,7 +41,9 @@ _TOML_TEXT = re.compile(
 )
 _TOML_HEADER = re.compile(r"^[ \t]*+\[[^,\n]*+$", re.MULTILINE)
 _TOML_NAME = r'(?:[\w-]++|"")[ \t]*+'
-_TOML_LONG_KEY = re.compile(rf"(?<![\w-]){_TOML_NAME}(?:\.[ \t]*+{_TOML_NAME}){{{_MOST_NAMES}}}")
+_TOML_LONG_KEY = re.compile(
+    rf"(?<![\w-]){_TOML_NAME}(?:\.[ \t]*+{_TOML_NAME}){{{_MOST_DOTTED_NAMES}}}"
+)
 
 _TOML_LONG_WORD = re.compile(rf"(?<!\w)\w{{{_LONGEST_WORD + 1}}}")
 
@@ -72,7 +74,7 @@ def _require_moderate_toml(text: str) -> None:
     long_key = _TOML_LONG_KEY.search(bare)
     if long_key:
         raise InvalidInputError(
-            f"the key {shown(long_key[0].strip())} has more than {_MOST_NAMES} names with dots "
+            f"the key {shown(long_key[0].strip())} has more than {_MOST_DOTTED_NAMES} names with dots "
             "between them, which no key of an instance has"
         )
     long_word = _TOML_LONG_WORD.search(bare)
