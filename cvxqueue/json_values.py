@@ -13,12 +13,11 @@ _Value = TypeVar("_Value")
 
 def json_values(value: _Value) -> _Value:
     """Return plain Python values with ``None`` for every number that is not finite."""
-    return cast(_Value, _finite(value))
-
-
-def _finite(value: Any) -> Any:
+    plain: Any = value
     if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        plain = {key: json_values(entry) for key, entry in value.items()}
+    elif isinstance(value, (list, tuple)):
+        plain = [json_values(entry) for entry in value]
+    elif isinstance(value, float) and not math.isfinite(value):
+        plain = None
+    return cast(_Value, plain)

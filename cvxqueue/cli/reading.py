@@ -6,8 +6,7 @@ import sys
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import load, loads
-from cvxqueue.files.opening import read_bytes
-from cvxqueue.files.storage import MOST_BYTES
+from cvxqueue.files.storage import MOST_BYTES, read_bytes
 from cvxqueue.model import Instance
 
 __all__ = ["read_instance"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -69,16 +69,15 @@ def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
 def _unknown_key(location: Sequence[Any], document: type[BaseModel]) -> str:
     *table, name = location
     place = _place(table, document)
-    known = _keys(place.table)
+    known: Iterable[str] = place.table.model_fields
     if not table:
-        both = [*_keys(TaskDocument), *_keys(ArrayDocument)]
-        if name in both and document is TaskDocument:
-            in_task = ", ".join(_keys(_place(["task"], document).table))
+        known = {**TaskDocument.model_fields, **ArrayDocument.model_fields}
+        if name in known and document is TaskDocument:
+            in_task = ", ".join(_place(["task"], document).table.model_fields)
             return (
                 f"{name} and task do not go together: give arrays for all types or [[task]] "
                 f"tables, whose keys are {in_task}"
             )
-        known = list(dict.fromkeys(both))
     return f"{_joined(place.key, clipped(name))} is no known key: {nearest(name, known)}"
 
 
@@ -118,10 +117,6 @@ def _place(location: Sequence[Any], document: type[BaseModel]) -> _Place:
 
 def _joined(key: str, step: str) -> str:
     return f"{key}.{step}" if key else step
-
-
-def _keys(table: type[BaseModel]) -> list[str]:
-    return list(table.model_fields)
 
 
 def _tables_in(annotation: Any) -> list[type[BaseModel]]:

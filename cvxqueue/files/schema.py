@@ -22,13 +22,7 @@ from pydantic import (
 
 from cvxqueue.files.kinds import KINDS, MIXED
 
-__all__ = [
-    "FORMAT",
-    "VERSION",
-    "ArrayDocument",
-    "TaskDocument",
-    "json_schema",
-]
+__all__ = ["FORMAT", "VERSION", "ArrayDocument", "TaskDocument", "json_schema"]
 
 FORMAT = "cvxqueue-instance"
 VERSION = 1
@@ -74,14 +68,9 @@ _ListPerType = Annotated[
 ]
 
 
-def _absent() -> Any:
-    """Stand for a key that a file leaves out; ``null`` in a file is refused all the same."""
-    return None
-
-
 def _optional(meaning: str, **limits: Any) -> Any:
-    """A key without a default that a file could state."""
-    return Field(default_factory=_absent, description=meaning, **limits)
+    """A key that a file may leave out, and then it is None; ``null`` in a file is refused."""
+    return Field(default_factory=lambda: None, description=meaning, **limits)
 
 
 def _tables(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import starmap
 from typing import Any, Literal, NoReturn
@@ -74,8 +75,8 @@ def _require_moderate_toml(text: str) -> None:
     long_key = _TOML_LONG_KEY.search(bare)
     if long_key:
         raise InvalidInputError(
-            f"the key {shown(long_key[0].strip())} has more than {_MOST_DOTTED_NAMES} names with dots "
-            "between them, which no key of an instance has"
+            f"the key {shown(long_key[0].strip())} has more than {_MOST_DOTTED_NAMES} names with "
+            "dots between them, which no key of an instance has"
         )
     long_word = _TOML_LONG_WORD.search(bare)
     if long_word:
@@ -103,8 +104,8 @@ def render(data: Mapping[str, Any], format: Format) -> str:
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
         raise InvalidInputError(
             f"key {shown(repeated)} occurs more than once in one object; keep one"
         )
@@ -164,19 +165,12 @@ def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def _json(data: Mapping[str, Any]) -> str:
     """Return JSON with one line for each entry of the lists of strings and of tables."""
-
-    def listed(value: Any) -> str:
-        entries = ",\n    ".join(map(dumps, value))
-        return f"[\n    {entries}\n  ]"
-
     dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    lines = [
-        f"  {dumps(key)}: "
-        + (
-            listed(value)
-            if isinstance(value, list) and isinstance(value[0], str | Mapping)
-            else dumps(value)
-        )
-        for key, value in data.items()
-    ]
+    lines = []
+    for key, value in data.items():
+        if isinstance(value, list) and isinstance(value[0], str | Mapping):
+            entries = ",\n    ".join(map(dumps, value))
+            lines.append(f"  {dumps(key)}: [\n    {entries}\n  ]")
+        else:
+            lines.append(f"  {dumps(key)}: {dumps(value)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"

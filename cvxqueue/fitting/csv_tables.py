@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.opening import decode, read_bytes
+from cvxqueue.files.storage import decode, read_bytes
 from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.opening import as_path
+from cvxqueue.files.storage import as_path
 from cvxqueue.fitting.columns import (
     ANSWER_FIELDS,
     NUMBER,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import cvxqueue as cq
 from cvxqueue import files
-from cvxqueue.files.opening import decode
+from cvxqueue.files.storage import decode
 from cvxqueue.files.text import render
 from tests.model.test_instance import arguments, arrays_of
 from tests.paths import INSTANCES

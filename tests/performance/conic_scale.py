@@ -27,7 +27,7 @@ import scipy
 
 import cvxqueue as cq
 from cvxqueue.certificates import certified_gap, order_bracket
-from cvxqueue.dcp.cones import TYPES_PER_CONE, NO_INTERIOR, cone_program, cone_unit
+from cvxqueue.dcp.cones import NO_INTERIOR, TYPES_PER_CONE, cone_program, cone_unit
 from cvxqueue.dcp.disciplined import natural_scale
 from cvxqueue.solvers.back_ends import find_back_end
 from cvxqueue.solvers.direct import solve_cones
