@@ -21,6 +21,7 @@ from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import nonnegative_number, positive_number
+from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.shown import shown
 
 __all__ = [
@@ -114,7 +115,7 @@ def require_ended(ended: object) -> None:
 # A table for people; the arrays hold the rest.
 _TYPES_SHOWN = 20
 # A relative gap of so much over the idle fraction is what rounding leaves, however long the search.
-_ROUNDING = 16.0 * float(np.finfo(np.float64).eps)
+_TOTAL_ROUNDING = 16.0 * EPSILON
 # What else may help where a method did not reach its tolerance.
 _OTHER_METHOD = {"newton": "conic"}
 
@@ -281,7 +282,10 @@ class Solution(AllocationData):
         if self.objective == -np.inf and self.status is Status.STALLED:
             return "no feasible point was found, and none may exist; relax a constraint"
         happened, _, remedy = self.status.advice.partition("; ")
-        if remedy.startswith("raise") and self.relative_gap * self.evaluation.idle <= _ROUNDING:
+        if (
+            remedy.startswith("raise")
+            and self.relative_gap * self.evaluation.idle <= _TOTAL_ROUNDING
+        ):
             remedy = "loosen the tolerance"
         if remedy.startswith("loosen") and self.relative_gap > LARGEST_TOLERANCE:
             # No tolerance is so loose: what float64 cannot tell apart there is to be avoided.

@@ -133,12 +133,24 @@ def test_a_floor_on_the_mix_can_be_kept_where_the_error_says(limit: Any) -> None
         cq.solve(instance.replace(constraints=[limit, cq.MinMeanAccuracy(0.999)]))
     floor = cq.MinMeanAccuracy(number_after("lower accuracy to", infeasible.value))
     assert cq.solve(instance.replace(constraints=[limit, floor])).is_optimal
+    # Hardly less than could be had.
+    with pytest.raises(cq.InfeasibleError):
+        cq.solve(instance.replace(constraints=[limit, cq.MinMeanAccuracy(floor.accuracy + 1e-3)]))
     # The other way: a limit that leaves room.
     relaxed = type(limit)(1e6)
     reached = float(instance.evaluate(instance.upper).mean_accuracy)
     rarely = instance.replace(arrival_rate=1e-3)
     floor = cq.MinMeanAccuracy(0.9 * reached)
     assert cq.solve(rarely.replace(constraints=[relaxed, floor])).is_optimal
+
+
+def test_the_mean_accuracy_of_a_point_is_rounded_to_a_floor_that_it_keeps() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        point = SERVER.evaluate(rng.uniform(0.0, 500.0, SERVER.size))
+        remedy = cq.MinMeanAccuracy(0.9).remedy(point)
+        floor = cq.MinMeanAccuracy(number_after("lower accuracy to", remedy))
+        assert floor.excess(point) <= 0.0
 
 
 def test_a_floor_that_no_answer_keeps_is_removed() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from cvxqueue.model import Evaluation, Instance, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple
+from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
 
 __all__ = ["Bracket", "order_bracket"]
 
@@ -77,12 +78,11 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
 def _response(point: Evaluation, direction: float) -> FloatArray:
     """Response, rounded outwards: up for direction 1, down for direction −1."""
     model = point.model
-    epsilon = np.finfo(np.float64).eps
-    error = _COST_ROUNDINGS * epsilon / float(point.idle)
+    error = _COST_ROUNDINGS * EPSILON / float(point.idle)
     slope = point.marginal_cost * (1.0 - direction * error) / model.accuracy_value
     if direction < 0:
         # A slope that is lost to underflow would put the lower end too high.
-        slope = np.maximum(slope, np.finfo(np.float64).tiny)
+        slope = np.maximum(slope, SMALLEST_NORMAL)
     tokens = model.accuracy.inverse_slope(slope)
     tokens = np.clip(tokens, model.lower, model.upper)
     tokens = tokens + direction * model.accuracy.inverse_slope_rounding(tokens)

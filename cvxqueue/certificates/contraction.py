@@ -18,14 +18,15 @@ from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["Contraction", "contraction"]
 
 _POWER_ITERATIONS = 200
 # Rounds after which the order bracket has stopped shrinking, or the certificate holds anyway.
-_ROUNDS = 50
+_CONTRACTION_ROUNDS = 50
 # Three factors of 1/(1−ρ) and some dozen others reach the slope, each with a few roundings of ρ.
-_ROUNDINGS = 32.0 * float(np.finfo(np.float64).eps)
+_MAJORANT_ROUNDINGS = 32.0 * EPSILON
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -91,7 +92,9 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
     InfeasibleError
         If no allocation satisfies the constraints.
     """
-    lower, upper = order_bracket(instance, rounds=_ROUNDS) if bracket is None else bracket
+    lower, upper = (
+        order_bracket(instance, rounds=_CONTRACTION_ROUNDS) if bracket is None else bracket
+    )
     low, high = instance.evaluate(lower), instance.evaluate(upper)
     weights = np.ones(instance.size)
     value = row_sum = np.inf
@@ -115,7 +118,7 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
         columns = sensitivity * np.stack([slopes.mean, slopes.second_moment])
         rows = np.where(is_moving, np.stack(high.moment_slopes), 0.0)
 
-        upward = 1.0 + _ROUNDINGS / float(high.idle)
+        upward = 1.0 + _MAJORANT_ROUNDINGS / float(high.idle)
 
         def apply(vector: FloatArray) -> FloatArray:
             image: FloatArray = own * vector + (rows @ vector) @ columns

@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
-_ROUNDS = 30
+_RESTORING_STEPS = 30
 # Share of what a constraint shall fall by that rounding may leave.
-_SHORT = 1e-6
+_SHORTFALL = 1e-6
 # The first round aims at so many times what rounding can do to the constraint, the next at more.
-_MARGIN = 2.0
+_FIRST_AIM = 2.0
 
 
 @quiet
@@ -107,8 +107,8 @@ def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation 
 def _stepped(point: Evaluation, side: float) -> Evaluation | None:
     """Where steps lead at which no constraint exceeds its allowance, taken with a sign."""
     model, couplings = point.model, point.model.couplings
-    wanted, found = np.zeros(len(couplings)), None
-    for _ in range(_ROUNDS):
+    aims, found = np.zeros(len(couplings)), None
+    for _ in range(_RESTORING_STEPS):
         values, allowances = excesses(point), _allowances(point)
         if found is None and (values <= allowances).all():
             found = point
@@ -116,11 +116,11 @@ def _stepped(point: Evaluation, side: float) -> Evaluation | None:
         if (values <= limits).all():
             return point
         is_violated = values > np.minimum(limits, 0.0)
-        is_wanted = is_violated | (wanted > 0.0)
-        wanted = np.where(is_violated, np.maximum(2.0 * wanted, _MARGIN * allowances), wanted)
-        gradients = np.stack([coupling.gradient(point) for coupling in couplings])[is_wanted]
+        is_aimed = is_violated | (aims > 0.0)
+        aims = np.where(is_violated, np.maximum(2.0 * aims, _FIRST_AIM * allowances), aims)
+        gradients = np.stack([coupling.gradient(point) for coupling in couplings])[is_aimed]
         metric = model.probabilities * model.service.mean_square_slope(point.tokens)
-        step = _least_step(point, gradients, metric, (values + wanted)[is_wanted])
+        step = _least_step(point, gradients, metric, (values + aims)[is_aimed])
         if step is None:
             return found
         moved = model.evaluate(model.boxed(point.tokens + step))
@@ -175,11 +175,11 @@ def _least_step(
         moves = np.flatnonzero(np.isfinite(unit))
         unit, columns = unit[moves], scaled[moves]
         system = system[np.ix_(moves, moves)] * unit * unit[:, np.newaxis]
-        wanted = amounts[moves] * unit
-        prices = nonnegative_step(system, wanted, np.zeros(moves.size))
-        if (system @ prices < (1.0 - _SHORT) * wanted).any():
+        falls = amounts[moves] * unit
+        prices = nonnegative_step(system, falls, np.zeros(moves.size))
+        if (system @ prices < (1.0 - _SHORTFALL) * falls).any():
             # No step does it all: one that comes nearest.
-            prices = np.asarray(np.linalg.lstsq(system, wanted, rcond=None)[0], dtype=np.float64)
+            prices = np.asarray(np.linalg.lstsq(system, falls, rcond=None)[0], dtype=np.float64)
         step = np.asarray(-(unit * prices) @ columns, dtype=np.float64)
         leaves = ((step < 0.0) & (point.tokens <= model.lower)) | (
             (step > 0.0) & (point.tokens >= model.upper)

@@ -7,12 +7,13 @@ from itertools import combinations
 import numpy as np
 
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["multiplier_step", "nonnegative_step"]
 
 # The Hessian is zero where every type is at a bound; this share of the natural one stands in.
 _REGULARIZATION = 1e-12
-_ROUNDING = 4.0 * float(np.finfo(np.float64).eps)
+_NO_STEP = 4.0 * EPSILON
 
 
 def multiplier_step(
@@ -53,7 +54,7 @@ def multiplier_step(
     step[active] = unit * nonnegative_step(
         scaled, excess[active] * unit, multipliers[active] / unit
     )
-    is_nothing = np.abs(step) <= _ROUNDING * multipliers
+    is_nothing = np.abs(step) <= _NO_STEP * multipliers
     return step if np.isfinite(step).all() and not is_nothing.all() else None
 
 

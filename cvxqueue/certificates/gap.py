@@ -15,6 +15,7 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = [
     "certified_gap",
@@ -27,7 +28,7 @@ __all__ = [
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
-_ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
+_GAP_ROUNDINGS = 4.0 * EPSILON
 # The share of a marginal cost that it may be off by, in such errors: see `response_loss`.
 _COST_ERRORS = 16.0
 # Terms that are not negative, a few thousand at a time: every sum is right to 2^13 roundings.
@@ -37,7 +38,9 @@ _SUMMATION = 1.0 + 1e-11
 @quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = _ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    allowance: FloatArray = _GAP_ROUNDINGS * (
+        point.benefit_size + point.mean_system_time / point.idle
+    )
     return allowance
 
 
@@ -112,7 +115,7 @@ def certified_gap(point: Evaluation) -> FloatArray:
 
 def marginal_error(point: Evaluation) -> FloatArray:
     """Share of each of the two terms of a gap that it may be off by, shape (..., N) or (..., 1)."""
-    return np.asarray(_ROUNDINGS * point.magnification)[..., np.newaxis]
+    return np.asarray(_GAP_ROUNDINGS * point.magnification)[..., np.newaxis]
 
 
 def _part_gap(point: Evaluation) -> FloatArray:

@@ -23,14 +23,14 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
 
-__all__ = ["estimated_multipliers", "lowered_multipliers"]
+__all__ = ["LEAST_STIFFNESS", "estimated_multipliers", "lowered_multipliers"]
 
 # Steps of Newton's method.
 _STEPS = 30
 # So sharp a bound, relative to the scale, needs no second start and no other method.
-_SHARP = 1e-9
+_SHARP_BOUND = 1e-9
 # Where a step lowers the bound by no more than this share of it, no other will.
-_WORTHWHILE = 1e-6
+_LEAST_FALL = 1e-6
 # Share of the slope at the start of a step that may be left, and what one that is short grows by.
 _FLAT, _LONGER = 0.5, 4.0
 # Cuts of an ellipsoid that is so many times as wide as anything known of the multipliers, until no
@@ -41,7 +41,7 @@ _GREATEST = 1e100
 # Tokens this close to a kink, relatively, are at it.
 _BESIDE = 1e-6
 # What stands for a curvature of zero, relative to a marginal cost over the largest tokens, or one.
-_YIELDING = 1e-8
+LEAST_STIFFNESS = 1e-8
 
 
 class _Bound(NamedTuple):
@@ -69,7 +69,7 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
     found = [*starts]
     for start in sorted(starts, key=lambda bound: bound.gap):
         found.append(_lowered(point, start, float(point.scale), deadline))
-        if found[-1].gap <= _SHARP * float(point.scale):
+        if found[-1].gap <= _SHARP_BOUND * float(point.scale):
             return found[-1].multipliers
     known = [bound for bound in found if bound.gap < np.inf]
     if known and not point.model.accuracy.is_smooth:
@@ -110,7 +110,7 @@ def _balancing(point: Evaluation) -> FloatArray:
         ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
         is_free &= np.isfinite(model.accuracy.curvature_range(*ends)[1])
         stiffness = model.probabilities * point.marginal_cost / np.maximum(model.upper, 1.0)
-        curvature = np.maximum(curvature, _YIELDING * stiffness)
+        curvature = np.maximum(curvature, LEAST_STIFFNESS * stiffness)
     weights = np.where(is_free & (curvature > 0.0), 1.0 / np.sqrt(curvature), 0.0)
     columns, right = gradients * weights, point.gradient * weights
     normal, slopes = columns @ columns.T, columns @ right
@@ -126,7 +126,7 @@ def _lowered(point: Evaluation, today: _Bound, scale: float, deadline: Deadline)
             break
         step = multiplier_step(today.multipliers, today.excess, today.hessian, scale)
         moved = today if step is None else _along(point, today, step)
-        if not moved.gap < (1.0 - _WORTHWHILE) * today.gap:
+        if not moved.gap < (1.0 - _LEAST_FALL) * today.gap:
             return min(today, moved, key=lambda bound: bound.gap)
         today = moved
     return today

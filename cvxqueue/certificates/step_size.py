@@ -26,7 +26,7 @@ from cvxqueue.numerics.summation import accurate_sum
 __all__ = ["StepSize", "step_size"]
 
 # Mixes sum to one within 1e-9; more than enough for roundings too.
-_MIX_SLACK = 1.0 + 1e-8
+_SUM_SLACK = 1.0 + 1e-8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -108,7 +108,7 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     rise = instance.model.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
     spread = accurate_sum(instance.probabilities * rise)
     longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
-    system_time = float(longest) * _MIX_SLACK
+    system_time = float(longest) * _SUM_SLACK
     rate = instance.arrival_rate
     queue = instance.queue
     shortest = float(least.mean_service_time)
@@ -122,21 +122,21 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         float(queue.greatest_second_moment(rate, system_time, shortest, idle)),
     )
     # The bounds hold for a mix that sums to one; an instance's does within 1e-9.
-    idle /= _MIX_SLACK
-    second_moment *= _MIX_SLACK
-    congestion = queue.curvature(rate, second_moment, idle).greatest * _MIX_SLACK
+    idle /= _SUM_SLACK
+    second_moment *= _SUM_SLACK
+    congestion = queue.curvature(rate, second_moment, idle).greatest * _SUM_SLACK
     prices = queue.prices(
         rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
     )
     bent = instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
     is_valued = instance.model.accuracy_value > 0.0
     # A kink in what is worth nothing does no harm.
-    benefit = _MIX_SLACK * instance.model.accuracy_value * np.where(is_valued, bent, 0.0)
+    benefit = _SUM_SLACK * instance.model.accuracy_value * np.where(is_valued, bent, 0.0)
     is_kinked = np.isinf(benefit)
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.
     rise = instance.service.marginal_cost(most.tokens, *prices)[1]
-    bend = _MIX_SLACK * np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
+    bend = _SUM_SLACK * np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
     mix = instance.probabilities
     metric = mix * (benefit + bend + congestion * unit)
     return StepSize(

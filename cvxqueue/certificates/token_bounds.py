@@ -14,7 +14,7 @@ __all__ = ["token_bounds"]
 # Each step leaves a valid bound, so that stopping early only widens it. Every third one halves.
 _STEPS = 120
 # A bound this close to its limit, relative to the half-width of the interval, is sharp enough.
-_SHARP = 1e-9
+_SHARP_END = 1e-9
 
 
 @quiet
@@ -78,7 +78,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
         is_halved = (step % 3 == 2) | ~((newton > inside) & (newton < outside))
         candidate = np.where(is_halved, halving, newton)
         is_outside = loss(best + towards * candidate) > allowed
-        is_sharp = np.abs(outside - candidate) <= _SHARP * outside
+        is_sharp = np.abs(outside - candidate) <= _SHARP_END * outside
         inside = np.where(is_open & ~is_outside, candidate, inside)
         outside = np.where(is_open & is_outside, candidate, outside)
         is_open = is_open & ~is_sharp

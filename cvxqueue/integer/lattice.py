@@ -87,14 +87,14 @@ class Lattice:
         """Best number of each type, zero left out."""
         model, low, step = self.model, self.low, self.step
         prices = Prices(nu, p)
-        wanted = response_tokens(model, model.boxed(start), prices, _NEWTON_STEPS)
-        wanted = np.where(np.isfinite(wanted), wanted, start)
+        response = response_tokens(model, model.boxed(start), prices, _NEWTON_STEPS)
+        response = np.where(np.isfinite(response), response, start)
 
         def is_rising(place: FloatArray) -> NDArray[np.bool_]:
             at = low + step * place
             return self._worth(at, at + step, nu, p) > 0.0
 
-        near, last = np.floor((wanted - low) / step), np.broadcast_to(self.count, start.shape)
+        near, last = np.floor((response - low) / step), np.broadcast_to(self.count, start.shape)
         first = first_refused(is_rising, near, np.zeros(start.shape), last)
         top: FloatArray = low + step * first
         return top

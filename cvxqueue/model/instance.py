@@ -142,14 +142,9 @@ class Instance(InputData):
         keep("min_tokens", float_array("min_tokens", min_tokens, length))
         keep("max_tokens", float_array("max_tokens", max_tokens, length))
         keep("importance", float_array("importance", importance, length))
-        require_allowed(
-            arrival_rate=self.arrival_rate,
-            accuracy_weight=self.accuracy_weight,
-            probabilities=self.probabilities,
-            importance=self.importance,
-            lower=self.min_tokens,
-            upper=self.max_tokens,
-        )
+        weights = self.accuracy_weight, self.importance
+        box = self.min_tokens, self.max_tokens
+        require_allowed(self.arrival_rate, self.probabilities, *weights, *box)
         for field, law, kinds in (
             ("service", service, "a service law such as AffineService"),
             ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),

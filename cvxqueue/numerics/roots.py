@@ -30,13 +30,14 @@ def bracketed_root(
     """Enclose where a function changes its sign between two ends, ever more closely.
 
     Inverse quadratic interpolation where three points say that it can be trusted, and bisection
-    where not, until the ends are neighbors to the rounding of float64 or nearer than `xtol`.
+    where not, until the ends are neighbors to the rounding of float64 or nearer than `xtol`. A
+    value of zero ends the search: both ends are there.
 
     Parameters
     ----------
     function : callable
         Maps shape (...) to shape (...), elementwise.
-        Infinite values have a sign and no size; zero counts as negative.
+        Infinite values have a sign and no size.
     low, high : ndarray, shape (...)
         Ends with values of opposite signs; one that is no bracket stays as it is.
     xtol : array_like, optional
@@ -52,13 +53,14 @@ def bracketed_root(
     Chandrupatla, "A new hybrid quadratic/bisection algorithm for finding the zero of a nonlinear
     function without using derivatives", Advances in Engineering Software 28(3), 1997.
     """
-    first, other = np.asarray(low, dtype=np.float64), np.asarray(high, dtype=np.float64)
-    at_first, at_other = np.asarray(function(first)), np.asarray(function(other))
-    is_high = at_other > 0.0
-    is_rising = np.copy(is_high)
-    is_open = (at_first > 0.0) != is_high
+    first, other = (np.array(end, dtype=np.float64) for end in (high, low))
+    at_other, at_first = np.asarray(function(other)), np.asarray(function(first))
+    is_rising = at_first > 0.0
+    is_open = is_rising != (at_other > 0.0)
     share: Any = 0.5
     for _ in range(_ROUNDS):
+        other = np.where(at_first == 0.0, first, other)
+        first = np.where(at_other == 0.0, other, first)
         width = other - first
         tolerance = np.maximum(xtol, 2.0 * EPSILON * np.maximum(np.abs(first), np.abs(other)))
         is_open = is_open & (np.abs(width) > tolerance)

@@ -33,7 +33,7 @@ from cvxqueue.solvers.solve import allowed_iterations
 __all__ = ["solve_batch"]
 
 # The variants that are solved are dropped once this share of the others is left.
-_WORTHWHILE = 0.75
+_THIN_OUT_AT = 0.75
 # Where the model of a variant has its token bounds.
 _FIELDS = {"min_tokens": "lower", "max_tokens": "upper"}
 
@@ -106,7 +106,7 @@ def solve_batch(
         )
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)
-    wanted = None if tolerance is None else allowed_tolerance(tolerance)
+    given = None if tolerance is None else allowed_tolerance(tolerance)
     whole, count = _stacked(
         instance,
         {"arrival_rate": arrival_rate, "accuracy_weight": accuracy_weight},
@@ -123,7 +123,7 @@ def solve_batch(
     for first in range(0, count, rows):
         places = slice(first, min(first + rows, count))
         part = {name: values[places] for name, values in answers.items()}
-        _solve_rows(whole.rows(np.arange(count)[places]), wanted, limit, part)
+        _solve_rows(whole.rows(np.arange(count)[places]), given, limit, part)
     # What has just been proven is not computed again.
     return unchecked(
         BatchSolution,
@@ -190,7 +190,7 @@ def _stacked(
 
 
 def _solve_rows(
-    model: Model, wanted: float | None, limit: int, answers: dict[str, NDArray[Any]]
+    model: Model, given: float | None, limit: int, answers: dict[str, NDArray[Any]]
 ) -> None:
     """Solve some variants, each as if it were alone, and write the answers in place."""
     rows = np.flatnonzero(model.lowest.idle > 0.0)
@@ -207,7 +207,7 @@ def _solve_rows(
             continue
         point = search.candidate(ready)
         gap = certified_gap(point)
-        tolerance = tightest_tolerance(point) if wanted is None else np.full(gap.shape, wanted)
+        tolerance = tightest_tolerance(point) if given is None else np.full(gap.shape, given)
         is_certified = relative_gap(gap, point.scale) <= tolerance
         is_over = is_certified | (search.step[ready] <= STILL) | is_last
         done = rows[ready[is_over]]
@@ -220,7 +220,7 @@ def _solve_rows(
             answers[name][done] = values[is_over]
         answers["iterations"][done] = search.passes
         is_open[ready[is_over]] = False
-        if np.count_nonzero(is_open) < _WORTHWHILE * rows.size:
+        if np.count_nonzero(is_open) < _THIN_OUT_AT * rows.size:
             search.keep(np.flatnonzero(is_open))
             rows = rows[is_open]
             is_open = np.ones(rows.size, dtype=bool)

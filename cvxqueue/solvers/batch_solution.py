@@ -65,14 +65,8 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
 
 def require_variants(model: Model) -> None:
     """Raise an error that names the first number of any variant that is out of range."""
-    require_allowed(
-        arrival_rate=model.arrival_rate,
-        accuracy_weight=model.accuracy_weight,
-        probabilities=model.probabilities,
-        importance=model.importance,
-        lower=model.lower,
-        upper=model.upper,
-    )
+    weights = model.accuracy_weight, model.importance
+    require_allowed(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

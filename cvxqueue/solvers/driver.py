@@ -20,16 +20,16 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
 __all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]
 
 
-_EPSILON = float(np.finfo(np.float64).eps)
 # Relative gap that `newton` is held to at least where constraints couple the types.
 _COUPLED = 1e-9
 # What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.
-_WITH_KINKS = 16.0
+_KINKED_TOLERANCE = 16.0
 
 
 class Proposal(NamedTuple):
@@ -83,8 +83,8 @@ def tightest_tolerance(point: Evaluation) -> FloatArray:
     Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
     straight piece of its curve, any of the piece is nearly as good, to rounding.
     """
-    share = 1.0 if point.model.accuracy.is_smooth else _WITH_KINKS
-    return share * np.minimum(np.maximum(1e-12, 16.0 * _EPSILON / point.idle), 1e-5)
+    share = 1.0 if point.model.accuracy.is_smooth else _KINKED_TOLERANCE
+    return share * np.minimum(np.maximum(1e-12, 16.0 * EPSILON / point.idle), 1e-5)
 
 
 def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:

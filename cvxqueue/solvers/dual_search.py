@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.certificates import excesses, multiplier_step
+from cvxqueue.certificates.multipliers import LEAST_STIFFNESS
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model
@@ -31,15 +32,13 @@ __all__ = ["DualPoint", "dual_search"]
 
 # Share of the slope at the start that the line search leaves, of either sign.
 _CURVATURE = 0.5
-_SHORTEST = 1e-15
+_SHORTEST_RAY = 1e-15
 # A multiplier this far above what the objective is worth stands for an infinite one.
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
-_SETTLED = 1e-7
-# What stands for a stiffness of zero, relative to a marginal cost over the largest tokens, or one.
-_YIELDING = 1e-8
+_MULTIPLIERS_SETTLED = 1e-7
 # A kink of the maximum is found to so much of the step: wanted tokens are no surer beside a jump.
-_CLOSED = 1e-12
+_KINK_FOUND = 1e-12
 
 
 class DualPoint(NamedTuple):
@@ -83,7 +82,7 @@ def dual_search(
             hessian, worth = _dual_hessian(model, today), _worth(model, today)
             direction = multiplier_step(today.multipliers, today.excess, hessian, worth)
         if direction is not None:
-            is_small = np.abs(direction) <= _SETTLED * today.multipliers
+            is_small = np.abs(direction) <= _MULTIPLIERS_SETTLED * today.multipliers
             yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
             if today.multipliers.max() <= _INFINITE * _worth(model, today):
                 moved = _line_search(model, today, direction, at, deadline)
@@ -112,7 +111,7 @@ def _dual_hessian(model: Model, today: DualPoint) -> FloatArray:
     stiffness = point.cost_curvature - bend
     # Inside a straight piece a type may have none of its own, and gives way until the others do.
     stiffness = np.maximum(
-        stiffness, _YIELDING * point.marginal_cost / np.maximum(model.upper, 1.0)
+        stiffness, LEAST_STIFFNESS * point.marginal_cost / np.maximum(model.upper, 1.0)
     )
     pliancy = np.where(is_free & (stiffness > 0.0), 1.0 / (mix * stiffness), 0.0)
     gradients = np.stack([coupling.gradient(here) for coupling in model.couplings])
@@ -159,7 +158,7 @@ def _line_search(
         is_over = abs(slope) <= _CURVATURE * -start or deadline.is_over
         return None if is_over else slope
 
-    shortest = _SHORTEST if model.accuracy.is_smooth else _CLOSED
+    shortest = _SHORTEST_RAY if model.accuracy.is_smooth else _KINK_FOUND
     below, above = bracketed_minimum(slope_at, longest, 2.0, shortest)
     if below < above < np.inf and not model.accuracy.is_smooth:
         return _between(model, sides[0], sides[1], direction)

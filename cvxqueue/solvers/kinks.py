@@ -13,18 +13,17 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import bracketed_root
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["best_between"]
 
 # A gain of less, in units of the scale, no certificate can tell from rounding.
-_NOTHING = 1e-15
-_ONE_ROUNDING = float(np.finfo(np.float64).eps)
-# One in three halves what is left of the way.
-_TRIALS = 160
+_NO_GAIN = 1e-15
 # Slopes of pieces that are this close may be of one.
 _SAME_SLOPE = 1e-9
 # What the certificate lets a marginal cost be off by, over the idle fraction.
-_UNSURE = 64.0 * float(np.finfo(np.float64).eps)
+_UNSURE = 64.0 * EPSILON
 
 
 def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluation:
@@ -46,35 +45,17 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
     way = _Way(point, prices, most_steps)
     if not way.which.size:
         return point
-    nothing, idle = _NOTHING * point.scale, point.idle
-    share, least, most = np.zeros_like(idle), np.zeros_like(idle), np.ones_like(idle)
-    best, best_left = share, np.full_like(idle, np.inf)
-    rise = fall = np.full_like(idle, np.nan)
-    is_found = np.zeros_like(idle, dtype=bool)
-    for trial in range(_TRIALS):
+    nothing, idle = _NO_GAIN * point.scale, point.idle
+    best, best_left = np.zeros_like(idle), np.full_like(idle, np.inf)
+
+    def slope_at(share: FloatArray) -> FloatArray:
+        nonlocal best, best_left
         slope, left, unsure = way.slope(share)
-        is_better, rises = left + unsure < best_left, slope > 0.0
+        is_better = left + unsure < best_left
         best, best_left = np.where(is_better, share, best), np.fmin(left + unsure, best_left)
-        last = np.where(rises, share - least, most - share)
-        least, rise = np.where(rises, share, least), np.where(rises, slope, rise)
-        most, fall = np.where(rises, most, share), np.where(rises, fall, slope)
-        width = most - least
-        is_found = is_found | (left <= nothing) | (width * way.length <= _ONE_ROUNDING)
-        if is_found.all():
-            break
-        # The other end; then by turns where the chord of the slope is zero, somewhat beyond, since
-        # chords come near from one side alone, and the middle.
-        following = 0.5 * (least + most)
-        if trial == 0:
-            following = most
-        elif trial % 3 == 1:
-            crossing = least + width * (rise / (rise - fall))
-            is_inside = (crossing > least) & (crossing < most)
-            following = np.where(is_inside, crossing, following)
-        elif trial % 3 == 2:
-            ahead = np.minimum(0.5 * width, np.sqrt(last * width))
-            following = np.where(rises, least + ahead, most - ahead)
-        share = np.where(is_found, share, following)
+        return np.where(left <= nothing, 0.0, slope)
+
+    bracketed_root(slope_at, np.zeros_like(idle), np.ones_like(idle), EPSILON / way.length)
     return way.point(best)
 
 

@@ -19,7 +19,7 @@ _SUFFICIENT = 1e-4
 # a step far beyond the maximum, next to saturation, would cost many steps back.
 _OVERSHOOT = 0.5
 # Shorter steps than this change nothing that float64 can see.
-_SHORTEST = 2.0**-50
+_SHORTEST_STEP = 2.0**-50
 
 
 def backtrack(point: Evaluation, target: FloatArray) -> Evaluation | None:
@@ -51,7 +51,7 @@ def backtrack(point: Evaluation, target: FloatArray) -> Evaluation | None:
     if consumed > _TO_THE_BOUNDARY * point.idle:
         length = _TO_THE_BOUNDARY * float(point.idle) / consumed
         moved = model.evaluate(point.tokens + length * step)
-    while length > _SHORTEST:
+    while length > _SHORTEST_STEP:
         if (
             moved.is_stable
             and improvement(point, moved) >= _SUFFICIENT * length * ascent

@@ -16,25 +16,25 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
-__all__ = ["begun", "maximize"]
+__all__ = ["maximize", "started_search"]
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY, _SAMPLE, _SHARE = 4096, 1024, 64
 # It is searched for so many passes at most.
 _MOST_PASSES = 100
 # At given multipliers, so many passes from a point that is good to 1e-4 reach rounding,
-_CLOSING = 3
+_FINAL_PASSES = 3
 # and if that is not reached by then it is not to be had.
 _LAST_PASS = 200
 # A maximiser that is no better proven than this, relative to the scale, was not found.
-_LOST = 1e-9
+_LOST_GAIN = 1e-9
 # A candidate costs as much as many passes there.
 _SELDOM = 10
 # Share of the tightest tolerance that is good enough where curves have kinks.
-_WITH_KINKS = 0.1
+_KINKED_SHARE = 0.1
 
 
-def begun(
+def started_search(
     model: Model,
     start: FloatArray | None = None,
     prices: tuple[float, float] | None = None,
@@ -73,17 +73,17 @@ def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evalu
         When to be content with what is found by then.
     """
     if near is None:
-        search = begun(model)
+        search = started_search(model)
     else:
         point = model.evaluate(near.tokens)
         search = PriceSearch(model, near.tokens, point.idle, point.prices.mean)
     if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
         # Across a jump of what is wanted, prices from the other side can mislead the search.
-        is_lost = near is not None and bool(certified_gap(found) > _LOST * found.scale)
+        is_lost = near is not None and bool(certified_gap(found) > _LOST_GAIN * found.scale)
         return maximize(model, None, deadline) if is_lost else found
     close = 0
-    while search.step > STILL and close < _CLOSING and search.passes < _LAST_PASS:
+    while search.step > STILL and close < _FINAL_PASSES and search.passes < _LAST_PASS:
         if deadline.is_over:
             break
         search.advance()
@@ -103,7 +103,7 @@ def _between_corners(search: PriceSearch, deadline: Deadline) -> Evaluation:
         gap = float(certified_gap(found))
         if gap < best_gap:
             best, best_gap = found, gap
-        if gap <= _WITH_KINKS * float(tightest_tolerance(found)) * float(found.scale):
+        if gap <= _KINKED_SHARE * float(tightest_tolerance(found)) * float(found.scale):
             break
     return search.candidate() if best is None else best
 

@@ -14,7 +14,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.dual_search import dual_search
-from cvxqueue.solvers.maximum import begun
+from cvxqueue.solvers.maximum import started_search
 from cvxqueue.solvers.price_search import STILL
 
 __all__ = ["newton"]
@@ -44,7 +44,7 @@ def newton(
     if model.couplings:
         yield from _with_couplings(model, NEVER if limits is None else limits.deadline)
         return
-    search = begun(model, start, prices)
+    search = started_search(model, start, prices)
     # The prices can stand still before the types have settled, where hardly any load is theirs.
     while search.step > STILL or not search.is_close:
         search.advance()

@@ -45,17 +45,17 @@ _CLOSE_TYPES = 0.015
 STILL = 1e-14
 
 # Longest step in ln y, and half of that in ln P1: the model of a step is good for a few factors e.
-_LONGEST = 4.0
+_LONGEST_STEP = 4.0
 # Across a bound at which a type stops answering, steps can turn to and fro. One that turns back and
 # is hardly shorter than the last is halved.
-_STUBBORN, _HALF = 0.7, 0.5
+_BARELY_SHORTER, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
-_PATIENCE = 5
-_LOST = 1e-8
+_REVIEW_EVERY = 5
+_LOST_RECTANGLE = 1e-8
 # Where curves have kinks, demand may jump between two prices: the rectangle closes on the jump, and
 # what is wanted on its two sides, this far apart, encloses the answer.
 _ACROSS = 1e-10
-_CLOSED = 1e-9
+_CLOSED_RECTANGLE = 1e-9
 _LOST_AT_A_JUMP = 1e-13
 _LEVEL = 1e-15
 # From anywhere a handful of steps settles a type.
@@ -63,7 +63,7 @@ _MANY_STEPS = 40
 # What is proposed keeps this share of the idle fraction that the prices stand for.
 _DRAWN_BACK = 0.5
 # A mix sums to one within 1e-9; the bounds of the rectangle rest on it.
-_MIX_SLACK = 1.0 - 1e-6
+_RECTANGLE_SLACK = 1.0 - 1e-6
 
 
 @quiet
@@ -110,7 +110,7 @@ class PriceSearch:
         close: NDArray[np.bool_] = self.step <= _CLOSE
         if not self.model.accuracy.is_smooth:
             # One side may shut, and soon be taken for lost, long before the other.
-            close = close | (np.minimum(*self._rooms) <= _CLOSED)
+            close = close | (np.minimum(*self._rooms) <= _CLOSED_RECTANGLE)
         return close & (self.change <= _CLOSE_TYPES)
 
     @property
@@ -132,7 +132,7 @@ class PriceSearch:
     def _steps(self) -> int:
         # The first passes are far off, wherever the types settle at their prices.
         if self._is_from_nothing:
-            return 1 if self.passes < _PATIENCE else _MANY_STEPS
+            return 1 if self.passes < _REVIEW_EVERY else _MANY_STEPS
         return 2 if self.passes == 1 else _MANY_STEPS
 
     def point(self) -> Evaluation:
@@ -171,39 +171,41 @@ class PriceSearch:
         """
         self.passes += 1
         prices = self.prices
-        wanted = price_response(self.model, self.tokens, prices, self._steps)
-        self.tokens, self.mean, self.change = wanted.tokens, wanted.mean, wanted.change
-        self._move(*self._newton_step(prices, wanted))
+        response = price_response(self.model, self.tokens, prices, self._steps)
+        self.tokens, self.mean, self.change = response.tokens, response.mean, response.change
+        self._move(*self._newton_step(prices, response))
 
-    def _newton_step(self, prices: Prices, wanted: PriceResponse) -> tuple[FloatArray, FloatArray]:
+    def _newton_step(
+        self, prices: Prices, response: PriceResponse
+    ) -> tuple[FloatArray, FloatArray]:
         """Newton's step in (ln y, ln P1); on the way, the residuals cut the rectangle."""
         queue, rate, idle = self.model.queue, self.model.arrival_rate, self.idle
-        moments = (rate, (1.0 - idle) / rate, wanted.second_moment, idle)
+        moments = (rate, (1.0 - idle) / rate, response.second_moment, idle)
         implied, slopes = queue.prices(*moments).mean, queue.price_slopes(*moments)
         first = np.log(implied / prices.mean)
-        second = 1.0 - rate * wanted.mean - idle
+        second = 1.0 - rate * response.mean - idle
         # How ln P1 answers to the second moment, and P2 to ln y; how the moments answer to ln P1.
         pull, fall = slopes.mean_second / implied, slopes.mean_second * idle / rate
-        mean_by_price = prices.mean * wanted.mean_by_mean
-        second_by_price = prices.mean * wanted.mean_by_second
+        mean_by_price = prices.mean * response.mean_by_mean
+        second_by_price = prices.mean * response.mean_by_second
         # A type that has not quite settled is off by less than the square of its last change.
-        error = wanted.change * wanted.change
+        error = response.change * response.change
         noise = (
-            error * pull * (second_by_price + prices.second_moment * wanted.second_by_second),
-            error * rate * (mean_by_price + prices.second_moment * wanted.mean_by_second),
+            error * pull * (second_by_price + prices.second_moment * response.second_by_second),
+            error * rate * (mean_by_price + prices.second_moment * response.mean_by_second),
         )
         is_sure = (np.abs(first) > noise[0]) & (np.abs(second) > noise[1])
-        is_sure &= wanted.change <= SETTLED
+        is_sure &= response.change <= SETTLED
         if is_sure.any():
             self._cut(first, second, is_sure)
         if not self.model.accuracy.is_smooth:
             self._cut_along(second, (np.abs(first) <= _LEVEL) & (np.abs(second) > noise[1]))
         first_by_price = -1.0 - pull * second_by_price
-        first_by_idle = pull * fall * wanted.second_by_second - slopes.mean_mean * idle / (
+        first_by_idle = pull * fall * response.second_by_second - slopes.mean_mean * idle / (
             rate * implied
         )
         second_by_price = rate * mean_by_price
-        second_by_idle = -rate * fall * wanted.mean_by_second - idle
+        second_by_idle = -rate * fall * response.mean_by_second - idle
         determinant = first_by_price * second_by_idle - first_by_idle * second_by_price
         return (
             (first * second_by_price - second * first_by_price) / determinant,
@@ -232,9 +234,9 @@ class PriceSearch:
         """Move the prices by the step, at most half of the way to a side of the rectangle."""
         idle_length, price_length = np.abs(idle_step), np.abs(price_step)
         length = np.maximum(idle_length, price_length)
-        scale = np.minimum(1.0, _LONGEST / np.maximum(idle_length, 0.5 * price_length))
+        scale = np.minimum(1.0, _LONGEST_STEP / np.maximum(idle_length, 0.5 * price_length))
         has_turned = idle_step * self._idle_step + price_step * self._price_step < 0.0
-        scale = scale * (1.0 - _HALF * (has_turned & (length > _STUBBORN * self.step)))
+        scale = scale * (1.0 - _HALF * (has_turned & (length > _BARELY_SHORTER * self.step)))
         self.step, self._idle_step, self._price_step = length, idle_step, price_step
         idle = self.idle * np.exp(scale * idle_step)
         price = self.price * np.exp(scale * price_step)
@@ -242,8 +244,8 @@ class PriceSearch:
         self.idle = np.minimum(idle, np.sqrt(self.idle * self.most_idle))
         price = np.maximum(price, np.sqrt(self.price * self.least_price))
         self.price = np.minimum(price, np.sqrt(self.price * self.most_price))
-        patience = _PATIENCE if self.model.accuracy.is_smooth else 1
-        if self.passes % patience == 0 and not self.is_close.all():
+        period = _REVIEW_EVERY if self.model.accuracy.is_smooth else 1
+        if self.passes % period == 0 and not self.is_close.all():
             self._review()
 
     def _review(self) -> None:
@@ -253,7 +255,7 @@ class PriceSearch:
         misjudged before the types had settled: it is opened again.
         """
         idle_room, price_room = self._rooms
-        lost = _LOST if self.model.accuracy.is_smooth else _LOST_AT_A_JUMP
+        lost = _LOST_RECTANGLE if self.model.accuracy.is_smooth else _LOST_AT_A_JUMP
         # Where demand jumps, the step can be of any length.
         is_lost = np.minimum(idle_room, price_room) < lost * np.minimum(self.step, 1.0)
         sides = (self.least_idle, self.most_idle, self.least_price, self.most_price)
@@ -284,14 +286,14 @@ _STATE = (
 )
 
 
-def _inside(point: Evaluation, idle: FloatArray, wanted_idle: FloatArray) -> Evaluation:
+def _inside(point: Evaluation, idle: FloatArray, aimed_idle: FloatArray) -> Evaluation:
     """The point, drawn back towards the least tokens where it leaves too little time idle."""
-    is_out = idle < _DRAWN_BACK * wanted_idle
+    is_out = idle < _DRAWN_BACK * aimed_idle
     if not is_out.any():
         return point
     model, lowest = point.model, point.model.lowest
     # The mean service time is convex in the tokens: the load falls at least in proportion.
-    kept = (lowest.idle - _DRAWN_BACK * wanted_idle) / (lowest.idle - idle)
+    kept = (lowest.idle - _DRAWN_BACK * aimed_idle) / (lowest.idle - idle)
     drawn = lowest.tokens + kept[..., np.newaxis] * (point.tokens - lowest.tokens)
     return model.evaluate(np.where(is_out[..., np.newaxis], drawn, point.tokens))
 
@@ -309,7 +311,7 @@ def _rectangle(model: Model) -> tuple[FloatArray, FloatArray, FloatArray, FloatA
     most_time = point.mean_system_time + worth
     mean, second = point.mean_service_time, point.service_time_second_moment
     least_idle = queue.least_idle(rate, most_time, mean, second)
-    least_idle = np.minimum(least_idle, point.idle) * _MIX_SLACK
+    least_idle = np.minimum(least_idle, point.idle) * _RECTANGLE_SLACK
     most_second = queue.greatest_second_moment(rate, most_time, mean, least_idle)
     most_price = queue.prices(rate, (1.0 - least_idle) / rate, most_second, least_idle).mean
     return least_idle, point.idle, point.prices.mean, most_price

@@ -302,6 +302,21 @@ def test_no_program_is_solved_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert work.done == 1
 
 
+def test_a_program_is_given_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = Choices(similar(), Domains.of(Integers(), SIZE))
+    relaxed = cq.solve(choices.instance).certificate.evaluation
+    given: dict[bool, float] = {}
+    solve = FlipProgram.solve
+
+    def seen(self: FlipProgram, *, whole: bool, seconds: float) -> Any:
+        given[whole] = seconds
+        return solve(self, whole=whole, seconds=seconds)
+
+    monkeypatch.setattr(FlipProgram, "solve", seen)
+    best_combination(choices, relaxed, 1e-9, Deadline(100.0, lambda: 40.0))
+    assert given == {False: 60.0, True: 60.0}
+
+
 @pytest.mark.parametrize("method", ["descent", "neighbors"])
 def test_a_part_of_the_time_is_left_for_the_bound(
     method: str, monkeypatch: pytest.MonkeyPatch

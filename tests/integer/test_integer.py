@@ -422,7 +422,7 @@ def test_a_thousand_types() -> None:
 
 
 def test_a_loose_tolerance_is_kept() -> None:
-    instance = similar_types(60)
+    instance = similar_types(40)
     answer = cq.solve_integer(instance, "neighbors", tolerance=0.01)
     assert answer.is_exact
     assert answer.neighbors_gap is not None

@@ -94,3 +94,16 @@ def test_near_its_answer_a_search_asks_little() -> None:
     found = first_refused(is_accepted, start, np.zeros(3), np.full(3, 2.0**53))
     np.testing.assert_array_equal(found, answers)
     assert len(asked) <= 5
+
+
+def test_a_value_of_zero_ends_the_search() -> None:
+    asked = []
+
+    def function(x: FloatArray) -> FloatArray:
+        asked.append(x)
+        return np.where(np.abs(x - 0.5) < 0.1, 0.0, 0.5 - x)
+
+    low, high = bracketed_root(function, np.array([0.0, 0.5, 0.2]), np.array([1.0, 3.0, 0.55]))
+    assert (low == high).all()
+    assert (np.abs(low - 0.5) < 0.1).all()
+    assert len(asked) == 3
