@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 
 __all__ = ["confidence", "fraction", "not_negative", "numbers", "positive", "whole"]
 

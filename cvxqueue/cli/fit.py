@@ -12,9 +12,8 @@ from cvxqueue.cli.output import progress, write, write_json
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict
 from cvxqueue.fitting import Fit, FittedParameter, fit, read_answers, read_requests
-from cvxqueue.formatting import significant
+from cvxqueue.formatting import shown, significant
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 if TYPE_CHECKING:

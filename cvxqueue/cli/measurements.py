@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cvxqueue.cli.argument_types import confidence, fraction, not_negative, positive
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 
 if TYPE_CHECKING:
     from cvxqueue.fitting import Requests

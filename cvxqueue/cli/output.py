@@ -12,8 +12,8 @@ from threading import Timer
 from typing import TYPE_CHECKING, TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
-from cvxqueue.shown import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.checks import float_array, positive_number, require
-from cvxqueue.shown import shown
 
 __all__ = [
     "batch_waiting_time",

@@ -9,10 +9,10 @@ from types import MappingProxyType
 import cvxpy as cp
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["FixedData", "Formulation"]
 

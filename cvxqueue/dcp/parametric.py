@@ -12,9 +12,9 @@ from cvxqueue.dcp.accuracy_forms import curve_groups
 from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
 from cvxqueue.dcp.formulation import FixedData, Formulation
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["parametric"]
 

@@ -24,10 +24,10 @@ import numpy as np
 
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance, QuadraticService
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = [
     "SCALED",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.schema import ArrayDocument, TaskDocument
-from cvxqueue.shown import clipped, shown
+from cvxqueue.formatting import clipped, shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["document_error"]

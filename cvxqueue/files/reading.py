@@ -12,8 +12,8 @@ from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED
 from cvxqueue.files.messages import document_error
 from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
-from cvxqueue.shown import shown
 
 __all__ = ["from_dict"]
 

@@ -13,8 +13,8 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
 from cvxqueue.files.writing import to_dict
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["MOST_BYTES", "as_path", "decode", "load", "loads", "read_bytes", "save", "write_whole"]

@@ -13,7 +13,7 @@ from typing import Any, Literal, NoReturn
 import tomli_w
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 
 __all__ = ["Format", "parse", "render"]
 

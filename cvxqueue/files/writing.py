@@ -11,10 +11,10 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED, Kind
 from cvxqueue.files.reading import IN_TASK
 from cvxqueue.files.schema import FORMAT, VERSION
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
-from cvxqueue.shown import shown
 
 __all__ = ["to_dict"]
 

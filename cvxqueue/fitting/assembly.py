@@ -11,10 +11,10 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrivals import ArrivalFit
 from cvxqueue.fitting.curve import CurveFit
 from cvxqueue.fitting.service import ServiceFit
+from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance, SaturatingExponential
 from cvxqueue.model.queue import Queue
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["assemble"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import UNITS, plain_name, spaced_name, stated_unit
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.storage import decode, read_bytes
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["FORMATS", "Row", "Table", "read_table", "read_text"]

@@ -12,9 +12,9 @@ from cvxqueue.fitting.columns import ANSWER_FIELDS, REQUEST_FIELDS, Field
 from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.units import since_first
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["answers_from", "requests_from"]

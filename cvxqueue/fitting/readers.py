@@ -24,8 +24,8 @@ from cvxqueue.fitting.csv_tables import Row, Table, read_table
 from cvxqueue.fitting.marks import total_of_marks
 from cvxqueue.fitting.records import Answers, Requests, Source
 from cvxqueue.fitting.units import require_unit, since_first
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["read_answers", "read_requests"]

@@ -7,8 +7,8 @@ import re
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.shown import shown
 from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
 from cvxqueue.simulation.time_units import date_unit, require_dates, units_between
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import outside
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import first_place, float_array, real_number, whole_number
-from cvxqueue.shown import shown
 from cvxqueue.simulation.time_units import require_dates
 
 __all__ = ["Options", "Progress"]

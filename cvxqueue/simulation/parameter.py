@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.json_values import json_values
-from cvxqueue.shown import shown
 
 __all__ = ["FittedParameter", "require_confidence"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.shown import shown
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
