@@ -380,7 +380,7 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
     ids=[
         *("start", "no start", "update", "points", "levels", "levels to floor", "formulate"),
         *("step size", "masked", "batch", "uncountable", "narrow", "narrow by a floor"),
-        *("tail without FIFO", "tail at random", "batch with a cap", "batch of one", "vacations"),
+        *("batch with a cap", "batch of one", "vacations"),
     ],
 )
 def test_what_is_advised_is_taken(
