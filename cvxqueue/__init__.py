@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from cvxqueue.integer import IntegerSolution, RoundingBound, rounding_bound, solve_integer
     from cvxqueue.simulation import (
         Comparison,
-        Estimate,
         Simulation,
         TheoryCheck,
         check_simulation,
@@ -62,6 +61,7 @@ if TYPE_CHECKING:
         simulate,
         waiting_tail,
     )
+    from cvxqueue.statistics import Estimate
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _LAZY = {
@@ -80,7 +80,7 @@ _LAZY = {
     "rounding_bound": "cvxqueue.integer",
     "solve_integer": "cvxqueue.integer",
     "Comparison": "cvxqueue.simulation",
-    "Estimate": "cvxqueue.simulation",
+    "Estimate": "cvxqueue.statistics",
     "Simulation": "cvxqueue.simulation",
     "TheoryCheck": "cvxqueue.simulation",
     "check_simulation": "cvxqueue.simulation",

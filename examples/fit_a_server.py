@@ -83,7 +83,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write_measurements(Path(name))
         found, checked, solution = fit_and_solve(Path(name))
-    line = found.service[""]
+    line = found.service_line
     print(f"{1e3 * line.per_token.value:.2f} ms per token, from {line.rows} rows")
     for kind, curve in found.curves.items():
         worst = max(abs(curve.residuals))

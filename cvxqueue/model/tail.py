@@ -158,9 +158,13 @@ def _lundberg_exponent(point: Evaluation) -> float:
     def above(theta: FloatArray) -> FloatArray:
         return np.asarray(accurate_sum(mix * np.expm1(theta * times)) - theta / rate)
 
-    upper = 1.0 / float(np.max(times)) if np.max(times) > 0 else 1.0
-    while above(np.asarray(upper)) < 0.0:
-        upper *= 2.0
+    upper = np.asarray(1.0 / np.max(times) if np.max(times) > 0 else 1.0)
+    while above(upper) < 0.0:
+        upper = 2.0 * upper
         if upper == np.inf:
-            return upper
-    return float(bracketed_root(above, np.zeros(()), np.asarray(upper))[0])
+            return np.inf
+    # Both sides are zero at zero, next to which the left one is the smaller.
+    lower = 0.5 * upper
+    while above(lower) >= 0.0 and lower > 0.0:
+        lower = 0.5 * lower
+    return float(bracketed_root(above, lower, upper)[0])

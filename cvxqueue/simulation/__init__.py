@@ -1,21 +1,16 @@
 """The simulated server: what an allocation does, with intervals, and whether theory agrees."""
 
 from cvxqueue.simulation.comparison import Comparison
-from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.poisson import PoissonTest, poisson_test
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.simulate import compare, simulate, waiting_tail
 from cvxqueue.simulation.theory import TheoryCheck, check_simulation
 
 __all__ = [
     "Comparison",
-    "Estimate",
-    "PoissonTest",
     "Simulation",
     "TheoryCheck",
     "check_simulation",
     "compare",
-    "poisson_test",
     "simulate",
     "waiting_tail",
 ]

@@ -12,9 +12,9 @@ import numpy as np
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import Estimate
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.stream import Columns
+from cvxqueue.statistics.estimate import Estimate
 
 __all__ = ["Comparison"]
 

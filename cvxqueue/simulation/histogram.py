@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import FEWEST_SEEN, Estimate, estimate_of
+from cvxqueue.statistics.batch_means import FEWEST_SEEN
+from cvxqueue.statistics.estimate import Estimate, estimate_of
 
 __all__ = ["Histogram", "quantile"]
 

@@ -14,7 +14,7 @@ from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import outside
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import first_place, float_array, real_number, whole_number
-from cvxqueue.simulation.time_units import require_dates
+from cvxqueue.statistics.time_units import require_dates
 
 __all__ = ["Options", "Progress"]
 

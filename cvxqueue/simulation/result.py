@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.simulation.stream import Columns
 from cvxqueue.simulation.theory import ENOUGH_TERMS, TheoryCheck, check_simulation
+from cvxqueue.statistics.batch_means import BatchSums
+from cvxqueue.statistics.estimate import Estimate
 
 __all__ = ["Simulation"]
 

@@ -16,12 +16,13 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.simulation.comparison import Comparison
-from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.histogram import quantile
 from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options, Progress
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.stream import Columns, Stream, check_queue
+from cvxqueue.statistics.batch_means import BatchSums
+from cvxqueue.statistics.estimate import Estimate
 
 __all__ = ["Progress", "compare", "simulate", "waiting_tail"]
 

@@ -11,9 +11,9 @@ import numpy as np
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 from cvxqueue.simulation.sampling import ServiceTimes
+from cvxqueue.statistics.estimate import Estimate
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 
 if TYPE_CHECKING:
     from cvxqueue.simulation.result import Simulation

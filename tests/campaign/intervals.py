@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 import cvxqueue as cq
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation import poisson_test
+from cvxqueue.statistics import poisson_test
 from tests.campaign.report import Report
 
 # What 95 % intervals may cover, and how often the comparison may say that a right theory differs.

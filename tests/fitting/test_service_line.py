@@ -124,7 +124,7 @@ def test_rows_that_set_the_slope_alone_do_not_make_it_certain(high: int) -> None
         found = fit_service(x, y)
         low, highest = found.per_token.interval
         hits += low <= 0.007 <= highest
-        assert "uneven" in starts(found)
+        assert "leverage" in starts(found)
     assert hits >= 80
 
 
@@ -147,14 +147,14 @@ def test_the_robust_line_solves_hubers_equations() -> None:
     y = 1.0 + 2.0 * x + rng.standard_t(2, 80)
     design = np.stack([np.ones(80), x], axis=1)
     theta, errors, _, scale = robust_line(design, y)
-    pulled = np.clip(y - design @ theta, -HUBER * scale, HUBER * scale)
-    np.testing.assert_allclose(design.T @ pulled, 0.0, atol=1e-4 * scale * 80)
+    winsorized = np.clip(y - design @ theta, -HUBER * scale, HUBER * scale)
+    np.testing.assert_allclose(design.T @ winsorized, 0.0, atol=1e-4 * scale * 80)
     residuals = np.sort(np.abs(y - design @ theta))[2:]
     assert scale == pytest.approx(np.median(residuals) / 0.6744897501960817, rel=1e-4)
     assert np.all(errors > 0)
 
 
-def test_the_standard_errors_are_hc3_of_the_pulled_residuals() -> None:
+def test_the_standard_errors_are_hc3_of_the_winsorized_residuals() -> None:
     rng = np.random.default_rng(8)
     x = rng.uniform(0, 1, 90)
     y = 1.0 + 2.0 * x + rng.uniform(-0.5, 0.5, 90)
@@ -168,9 +168,9 @@ def test_the_standard_errors_are_hc3_of_the_pulled_residuals() -> None:
     information, meat = np.zeros((2, 2)), np.zeros((2, 2))
     for row, residual in zip(design, residuals, strict=True):
         outer = np.outer(row, row)
-        pulled = min(max(residual, -HUBER * scale), HUBER * scale)
+        winsorized = min(max(residual, -HUBER * scale), HUBER * scale)
         information += outer * (abs(residual) <= HUBER * scale)
-        meat += outer * (pulled / (1.0 - row @ gram @ row)) ** 2
+        meat += outer * (winsorized / (1.0 - row @ gram @ row)) ** 2
     bread = np.linalg.inv(information)
     np.testing.assert_allclose(errors, np.sqrt(np.diag(bread @ meat @ bread)), rtol=1e-9)
 
