@@ -5,7 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cvxqueue import model
+from cvxqueue.model import (
+    FIFO,
+    AffineService,
+    BatchArrivals,
+    Integers,
+    LevelMenu,
+    MaxMeanSystemTime,
+    MaxMeanWaitingTime,
+    MaxTokenRate,
+    Menu,
+    MichaelisMenten,
+    MinAccuracy,
+    MinMeanAccuracy,
+    Multiples,
+    PiecewiseLinear,
+    PowerLaw,
+    ProcessorSharing,
+    QuadraticService,
+    SaturatingExponential,
+    Setups,
+    Vacations,
+    WaitingTimeTail,
+    ZeroOrAtLeast,
+)
 
 __all__ = ["KINDS", "MIXED", "Kind"]
 
@@ -41,21 +64,21 @@ _CURVE = {
 
 KINDS: dict[str, dict[str, Kind]] = {
     "queue": {
-        "fifo": Kind(model.FIFO),
-        "processor-sharing": Kind(model.ProcessorSharing),
+        "fifo": Kind(FIFO),
+        "processor-sharing": Kind(ProcessorSharing),
         "batch-arrivals": Kind(
-            model.BatchArrivals,
+            BatchArrivals,
             {
                 "mean_size": "mean number of queries in a batch, ≥ 1",
                 "size_second_moment": "mean square of that number, ≥ mean_size²",
             },
         ),
-        "vacations": Kind(model.Vacations, _pause("vacation")),
-        "setups": Kind(model.Setups, _pause("setup")),
+        "vacations": Kind(Vacations, _pause("vacation")),
+        "setups": Kind(Setups, _pause("setup")),
     },
     "service": {
         "affine": Kind(
-            model.AffineService,
+            AffineService,
             {
                 "base": _BASE,
                 "per_token": "seconds per thinking token, > 0",
@@ -64,7 +87,7 @@ KINDS: dict[str, dict[str, Kind]] = {
             defaults={"token_scv": 0.0},
         ),
         "quadratic": Kind(
-            model.QuadraticService,
+            QuadraticService,
             {
                 "base": _BASE,
                 "per_token": "seconds of the first thinking token, > 0",
@@ -74,10 +97,10 @@ KINDS: dict[str, dict[str, Kind]] = {
     },
     "accuracy": {
         "saturating-exponential": Kind(
-            model.SaturatingExponential, {**_CURVE, "rate": "rate of saturation per token, > 0"}
+            SaturatingExponential, {**_CURVE, "rate": "rate of saturation per token, > 0"}
         ),
         "power-law": Kind(
-            model.PowerLaw,
+            PowerLaw,
             {
                 **_CURVE,
                 "scale": "tokens until the gain begins to saturate, > 0",
@@ -85,11 +108,11 @@ KINDS: dict[str, dict[str, Kind]] = {
             },
         ),
         "michaelis-menten": Kind(
-            model.MichaelisMenten,
+            MichaelisMenten,
             {**_CURVE, "half_saturation": "tokens that add half of the gain, > 0"},
         ),
         "piecewise-linear": Kind(
-            model.PiecewiseLinear,
+            PiecewiseLinear,
             {
                 "tokens": "tokens of the measured points, ≥ 0 and increasing",
                 "accuracy": "probability of a correct answer at each of them, from 0 to 1",
@@ -98,18 +121,18 @@ KINDS: dict[str, dict[str, Kind]] = {
         ),
     },
     "domain": {
-        "integers": Kind(model.Integers),
-        "multiples": Kind(model.Multiples, {"step": "tokens in a step, a whole number ≥ 1"}),
+        "integers": Kind(Integers),
+        "multiples": Kind(Multiples, {"step": "tokens in a step, a whole number ≥ 1"}),
         "zero-or-at-least": Kind(
-            model.ZeroOrAtLeast, {"minimum": "fewest tokens beside none, a whole number ≥ 1"}
+            ZeroOrAtLeast, {"minimum": "fewest tokens beside none, a whole number ≥ 1"}
         ),
         "menu": Kind(
-            model.Menu,
+            Menu,
             {"tokens": "token counts to choose from, whole numbers ≥ 0"},
             lists=frozenset({"tokens"}),
         ),
         "levels": Kind(
-            model.LevelMenu,
+            LevelMenu,
             {
                 "accuracy": "probability of a correct answer at each level, from 0 to 1",
                 "mean_service_time": "mean service time at each level in seconds, ≥ 0",
@@ -122,13 +145,13 @@ KINDS: dict[str, dict[str, Kind]] = {
     },
     "constraint": {
         "max-mean-system-time": Kind(
-            model.MaxMeanSystemTime, {"seconds": "most seconds of mean system time, > 0"}
+            MaxMeanSystemTime, {"seconds": "most seconds of mean system time, > 0"}
         ),
         "max-mean-waiting-time": Kind(
-            model.MaxMeanWaitingTime, {"seconds": "most seconds of mean waiting time, > 0"}
+            MaxMeanWaitingTime, {"seconds": "most seconds of mean waiting time, > 0"}
         ),
         "min-accuracy": Kind(
-            model.MinAccuracy,
+            MinAccuracy,
             {
                 "accuracy": "least probability of a correct answer of the type, from 0 to 1",
                 "type": "name of the one type that it is for, or its number, counted from 0; by "
@@ -138,14 +161,14 @@ KINDS: dict[str, dict[str, Kind]] = {
             lists=frozenset({"accuracy"}),
         ),
         "min-mean-accuracy": Kind(
-            model.MinMeanAccuracy, {"accuracy": "least mean accuracy of the mix, > 0 and ≤ 1"}
+            MinMeanAccuracy, {"accuracy": "least mean accuracy of the mix, > 0 and ≤ 1"}
         ),
         "max-token-rate": Kind(
-            model.MaxTokenRate,
+            MaxTokenRate,
             {"tokens_per_second": "most thinking tokens of all types per second, > 0"},
         ),
         "waiting-time-tail": Kind(
-            model.WaitingTimeTail,
+            WaitingTimeTail,
             {
                 "seconds": "waiting time in seconds that is to be exceeded rarely, > 0",
                 "probability": "most probability of that, > 0 and < 1",
