@@ -26,12 +26,15 @@ ROOMS = (
     "numerics",
     "statistics",
     "model",
+    "tables",
+    "findings",
     "files",
     "certificates",
     "solution",
     "dcp",
     "solvers",
     "integer",
+    "check",
     "simulation",
     "fitting",
     "plots",
@@ -172,6 +175,8 @@ def test_this_test_can_see_a_concrete_class() -> None:
     assert concrete_classes('"""FIFO in a docstring."""') == []
     # Every class that people can use is on the list.
     public = {name for name in cq.__all__ if isinstance(getattr(cq, name), type)}
+    # The closed forms at one allocation have prices, too.
+    public -= {"Evaluation"}
     kinds = {
         name
         for name in public
@@ -186,7 +191,7 @@ def test_this_test_can_see_a_concrete_class() -> None:
 @pytest.mark.parametrize(
     "room",
     [
-        *(room for room in ROOMS[: ROOMS.index("files")] if room != "statistics"),
+        *(room for room in ROOMS[: ROOMS.index("tables")] if room != "statistics"),
         "certificates",
         "solution",
     ],

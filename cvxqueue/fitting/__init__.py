@@ -2,7 +2,7 @@
 
 from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.diagnosis import Diagnosis, Finding, diagnose
+from cvxqueue.fitting.diagnosis import Diagnosis, diagnose
 from cvxqueue.fitting.fit import Fit, fit
 from cvxqueue.fitting.goodness import Goodness
 from cvxqueue.fitting.readers import read_answers, read_requests
@@ -15,7 +15,6 @@ __all__ = [
     "ArrivalFit",
     "CurveFit",
     "Diagnosis",
-    "Finding",
     "Fit",
     "FittedParameter",
     "Goodness",

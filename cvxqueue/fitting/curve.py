@@ -119,7 +119,7 @@ def fit_curve(
     --------
     >>> from cvxqueue.fitting import fit_curve
     >>> found = fit_curve([0, 250, 500, 1000, 2000], [200, 288, 357, 453, 546], [1000] * 5)
-    >>> round(found.gain.value, 2), found.goodness.verdict
+    >>> round(found.gain.value, 2), found.goodness.outcome
     (0.4, 'fits')
     """
     confidence = require_confidence(confidence)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.findings import Finding, findings_table
 from cvxqueue.fitting.arrival_rate import fit_arrivals
 from cvxqueue.fitting.readers import Requestlike, as_requests
 from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
-from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import SIGNIFICANCE
+from cvxqueue.tables import Cell, Part, Report
 
-__all__ = ["Diagnosis", "Finding", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
+_MARKS: dict[bool | None, Cell] = {
+    True: ("holds", "green"),
+    False: ("does not hold", "red"),
+    None: ("not tested", "yellow"),
+}
 # A rank correlation smaller than this explains under one percent of the variation.
 _NEGLIGIBLE_CORRELATION = 0.1
 # Mean use so near to the budget, and a squared coefficient of variation so small, do not matter.
@@ -32,29 +39,7 @@ _Result = tuple[bool | None, str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One assumption of the model and what the data say of it.
-
-    Attributes
-    ----------
-    subject : str
-        The assumption.
-    holds : bool or None
-        Whether the data agree; ``None`` where they cannot say.
-    sentence : str
-        The outcome in plain words, with its number.
-    numbers : dict of str to float
-        The numbers behind it.
-    """
-
-    subject: str
-    holds: bool | None
-    sentence: str
-    numbers: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Report):
     """What the data say of each assumption of the model.
 
     Attributes
@@ -73,20 +58,17 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, by subject; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "source": self.source,
-                "warnings": list(self.warnings),
-                **{
-                    found.subject.replace(" ", "_"): {
-                        "holds": found.holds,
-                        "meaning": found.sentence,
-                        **found.numbers,
-                    }
-                    for found in self.findings
-                },
-            }
-        )
+        return {
+            "source": self.source,
+            "warnings": list(self.warnings),
+            **{found.key: found.to_dict() for found in self.findings},
+        }
+
+    def _parts(self) -> Iterable[Part]:
+        yield (self.source, "bold")
+        yield ""
+        yield findings_table(self.findings, lambda found: _MARKS[found.holds])
+        yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
 
 @quiet

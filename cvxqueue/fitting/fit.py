@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
 from cvxqueue.fitting.records import Source
+from cvxqueue.fitting.report import fit_report
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_values
@@ -22,13 +23,14 @@ from cvxqueue.model import Instance, SaturatingExponential
 from cvxqueue.model.queue import Queue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.statistics.estimate import require_confidence
+from cvxqueue.tables import Part, Report
 
 __all__ = ["Fit", "fit"]
 
 
 @quiet
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Report):
     """What was fitted to measurements; parts without measurements are empty.
 
     Attributes
@@ -141,6 +143,10 @@ class Fit:
             description=description,
             sources=[*kept, rate_note, mix_note, *law_notes, given],
         )
+
+    def _parts(self) -> Iterable[Part]:
+        yield from fit_report(self.service, self.curves, self.arrivals)
+        yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
     def __repr__(self) -> str:
         parts = [

@@ -39,10 +39,10 @@ class Goodness(JsonRecord):
     degrees_of_freedom: int
     p_value: float
 
-    _properties = ("verdict",)
+    _properties = ("outcome",)
 
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """``fits``, ``does not fit`` (at 5 %) or ``not tested``."""
         if math.isnan(self.p_value):
             return "not tested"
@@ -99,7 +99,7 @@ def curve_warnings(
         )
     else:
         found += _not_identified(counts.tokens, *rate.interval)
-    if goodness.verdict == "does not fit":
+    if goodness.outcome == "does not fit":
         found.append(
             f"poor fit: the deviance {goodness.deviance:.1f} on {goodness.degrees_of_freedom} "
             f"degrees of freedom has p = {goodness.p_value:.2g}; the answers do not follow a "

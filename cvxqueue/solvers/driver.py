@@ -23,7 +23,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
-__all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]
+__all__ = ["Limits", "Proposal", "Proposals", "drive", "tightest_tolerance"]
 
 
 # Relative gap that `newton` is held to at least where constraints couple the types.
@@ -56,17 +56,6 @@ class Proposal(NamedTuple):
 Proposals = Iterator[Proposal]
 
 
-class Progress(NamedTuple):
-    """What a callback is shown after each proposal."""
-
-    iteration: int
-    tokens: FloatArray
-    objective: float
-    gap: float
-    relative_gap: float
-    seconds: float
-
-
 class Limits(NamedTuple):
     """When the driver stops a method."""
 
@@ -74,7 +63,7 @@ class Limits(NamedTuple):
     """Relative gap to certify; ``None`` for `tightest_tolerance`."""
     max_iterations: int
     deadline: Deadline
-    callback: Callable[[Progress], bool] | None
+    callback: Callable[[Iterate], bool] | None
 
 
 def tightest_tolerance(point: Evaluation) -> FloatArray:
@@ -139,12 +128,15 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
             ended, backend_status = Ended.DIVERGED, proposal.backend_status
             break
         found = _certified(instance, point, proposal.multipliers, limits.deadline)
-        history.append(Iterate(iterations, found.objective, found.gap, elapsed))
+        row = Iterate(iterations, found.objective, found.gap, found.relative_gap, elapsed)
+        history.append(row)
         if found.gap < best_gap or not backend_status:
             backend_status = proposal.backend_status
         if found.gap < best_gap:
             best, best_gap = found, found.gap
-        is_stopped = limits.callback is not None and limits.callback(_progress(found, history[-1]))
+        is_stopped = limits.callback is not None and limits.callback(
+            row._replace(tokens=found.tokens)
+        )
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
         if may_end and best is not None and _is_certified(best, limits.tolerance):
@@ -210,9 +202,3 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
 
 def _is_certified(found: Certificate, tolerance: float | None) -> bool:
     return found.relative_gap <= _allowed(found.evaluation, tolerance)
-
-
-def _progress(found: Certificate, row: Iterate) -> Progress:
-    return Progress(
-        row.iteration, found.tokens, row.objective, row.gap, found.relative_gap, row.seconds
-    )

@@ -127,7 +127,7 @@ def test_the_published_curves_of_s1(
     assert found.gain.value == pytest.approx(gain, abs=1e-3)
     assert found.rate.value == pytest.approx(rate, rel=2e-3)
     assert np.abs(found.residuals).max() < residual
-    assert found.goodness.verdict == "fits"
+    assert found.goodness.outcome == "fits"
     assert found.warnings == ()
     np.testing.assert_allclose(found.observed, accuracy)
     assert found.method == "binomial maximum likelihood"
@@ -149,7 +149,7 @@ def coverage(
             hits[i] += low <= truth <= high
         for kind in kinds(found):
             warned[kind] = warned.get(kind, 0) + 1
-        rejected += found.goodness.verdict == "does not fit"
+        rejected += found.goodness.outcome == "does not fit"
     return hits / sets, warned, rejected
 
 
@@ -219,7 +219,7 @@ def test_each_warning_comes_when_it_should(kind: str, accuracy: list[float]) -> 
 
 def test_a_poor_fit_is_called_one() -> None:
     bad = fit_curve(TOKENS, accuracy=[0.2, 0.2, 0.21, 0.22, 0.5, 0.79, 0.8], total=[400] * 7)
-    assert bad.goodness.verdict == "does not fit"
+    assert bad.goodness.outcome == "does not fit"
     assert "poor fit" in kinds(bad)
 
 
@@ -241,7 +241,7 @@ def test_without_counts_rows_weigh_the_same_and_residuals_say_how_precise_they_a
     _, tokens, accuracy = S1_CURVES["AIME24"]
     found = fit_curve(tokens, accuracy=accuracy)
     assert found.method == "binomial quasi-likelihood, rows of equal weight"
-    assert found.goodness.verdict == "not tested"
+    assert found.goodness.outcome == "not tested"
     assert math.isnan(found.answers)
     counted = fit_curve(tokens, accuracy=accuracy, total=[30] * len(tokens))
     assert found.gain.value == pytest.approx(counted.gain.value, rel=1e-4)
@@ -264,7 +264,7 @@ def test_single_answers_are_judged_in_groups() -> None:
     right = rng.random(600) < curve(0.2, 0.6, 1 / 800, tokens)
     found = fit_curve(tokens, right.astype(float), np.ones(600))
     assert found.rate.interval[0] < 1 / 800 < found.rate.interval[1]
-    assert found.goodness.verdict == "fits"
+    assert found.goodness.outcome == "fits"
     assert 0 < found.goodness.degrees_of_freedom < 120
 
 

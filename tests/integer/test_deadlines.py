@@ -331,6 +331,6 @@ def test_a_part_of_the_time_is_left_for_the_bound(
 
     monkeypatch.setattr(methods, name, seen)
     clock = Hands()
-    solve_within(similar(), method, Domains.of(Multiples(4096), SIZE), None, Deadline(100.0, clock))
+    solve_within(similar(), method, Domains.of(Multiples(4096), SIZE), 1e-9, Deadline(100.0, clock))
     assert given[0].clock is clock
     assert given[0].at == 75.0
