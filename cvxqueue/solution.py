@@ -15,14 +15,13 @@ from cvxqueue.certificates import (
     relative_gap,
 )
 from cvxqueue.errors import CvxqueueError, InvalidInputError
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.rounding import EPSILON
-from cvxqueue.shown import shown
 
 __all__ = [
     "LARGEST_TOLERANCE",

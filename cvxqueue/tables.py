@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cvxqueue.shown import printable
+from cvxqueue.formatting import printable
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -18,7 +18,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports only from those before it.
 ROOMS = (
-    "shown",
     "formatting",
     "errors",
     "suggest",

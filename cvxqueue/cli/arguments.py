@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import TypeVar
 
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 from cvxqueue.solvers import methods
 
 __all__ = ["add_diagnose", "add_file", "add_fit", "add_simulate", "add_solve"]

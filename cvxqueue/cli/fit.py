@@ -12,8 +12,8 @@ from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict
 from cvxqueue.fitting import Fit, fit, read_answers, read_requests
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["run"]

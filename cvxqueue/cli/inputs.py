@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import load, loads
-from cvxqueue.files.opening import read_bytes
-from cvxqueue.files.storage import MOST_BYTES
+from cvxqueue.files.storage import MOST_BYTES, read_bytes
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 
 if TYPE_CHECKING:
     from cvxqueue.fitting import Requests

@@ -13,8 +13,8 @@ from threading import Timer
 from typing import TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
-from cvxqueue.shown import printable
 from cvxqueue.tables import Part, Report, rendered
 
 __all__ = ["prepare_streams", "progress", "show", "to_stdout", "write", "write_error", "write_json"]

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.arrival_rate import ArrivalFit
 from cvxqueue.fitting.service_line import ServiceFit
+from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["FROM_TRACE", "mix_of", "rate_of", "service_law"]

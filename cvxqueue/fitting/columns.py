@@ -11,9 +11,9 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.fields import ANSWER_FIELDS, REQUEST_FIELDS, Field, require_field
 from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import since_first
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 
 __all__ = ["answers_from", "requests_from"]
 

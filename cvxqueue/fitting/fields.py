@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
-from cvxqueue.shown import shown
 from cvxqueue.statistics.time_units import SECONDS_IN
 from cvxqueue.suggest import nearest
 

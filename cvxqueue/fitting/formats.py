@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.opening import decode, read_bytes
-from cvxqueue.shown import shown
+from cvxqueue.files.storage import decode, read_bytes
+from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["Row", "Table", "read_table"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.opening import as_path
+from cvxqueue.files.storage import as_path
 from cvxqueue.fitting.columns import answers_from, requests_from
 from cvxqueue.fitting.fields import (
     ANSWER_FIELDS,
@@ -24,8 +24,8 @@ from cvxqueue.fitting.fields import (
 from cvxqueue.fitting.formats import Row, Table, read_table
 from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import require_unit, since_first
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import read_only
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = [

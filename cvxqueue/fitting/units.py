@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.shown import shown
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
 from cvxqueue.statistics.time_units import date_unit, require_dates, units_between
 

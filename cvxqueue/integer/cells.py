@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Evaluation
@@ -32,7 +33,6 @@ from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.increments import Alternatives, Increments
 from cvxqueue.integer.lattice import Lattice, Span
 from cvxqueue.integer.load_levels import level_model
@@ -33,7 +34,6 @@ from cvxqueue.model.domains import (
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
-from cvxqueue.shown import shown
 
 __all__ = ["Choices"]
 

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.errors import InfeasibleError, slow_down
+from cvxqueue.formatting import shown
 from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]
 

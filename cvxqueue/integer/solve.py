@@ -11,6 +11,7 @@ import numpy as np
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
@@ -22,7 +23,6 @@ from cvxqueue.model import Evaluation, Instance, require_feasible, require_insta
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
 from cvxqueue.solvers.solve import deadline_after

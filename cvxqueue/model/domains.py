@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import (
@@ -20,7 +21,6 @@ from cvxqueue.numerics.checks import (
     whole_number,
 )
 from cvxqueue.numerics.rounding import JENSEN_SLACK
-from cvxqueue.shown import shown
 
 __all__ = [
     "Domain",

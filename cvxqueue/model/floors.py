@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     BoxConstraint,
@@ -22,7 +22,6 @@ from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.shown import shown
 
 __all__ = ["MinAccuracy", "MinMeanAccuracy"]
 

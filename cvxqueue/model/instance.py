@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.formatting import plural
+from cvxqueue.formatting import plural, shown
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
@@ -23,7 +23,6 @@ from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
 from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple
-from cvxqueue.shown import shown
 
 __all__ = ["Instance", "require_instance"]
 

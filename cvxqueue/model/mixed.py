@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 
 __all__ = ["MixedAccuracy"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
-from cvxqueue.shown import shown
 
 __all__ = [
     "LARGEST_COUNT",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import outside
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import (
@@ -18,7 +19,6 @@ from cvxqueue.numerics.checks import (
     real_number,
     whole_number,
 )
-from cvxqueue.shown import shown
 from cvxqueue.statistics.time_units import require_dates
 
 __all__ = ["Options", "ProgressCallback"]

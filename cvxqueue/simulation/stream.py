@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import (
     FIFO,
     BatchArrivals,
@@ -20,7 +21,6 @@ from cvxqueue.model import (
     Vacations,
 )
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 from cvxqueue.simulation.gaps import BatchGaps, Gaps, RenewalGaps, TraceGaps
 from cvxqueue.simulation.histogram import Histogram
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import at_most, duration, significant
+from cvxqueue.formatting import at_most, duration, shown, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.shown import shown
 from cvxqueue.solution import Iterate, Solution, Status
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods

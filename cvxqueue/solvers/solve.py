@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, positive_number
-from cvxqueue.shown import shown
 from cvxqueue.solution import ConvergenceError, Iterate, Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.registry import Method, find_method

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.json_values import JsonRecord, json_values
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = [
     "SIGNIFICANCE",
