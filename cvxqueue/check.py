@@ -24,8 +24,6 @@ from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.tables import Cell, Part, Report
 
-__all__ = ["InstanceCheck", "check"]
-
 # Word and style of a finding. A certificate that does not hold leaves a question open; stability
 # is decided either way, and constraints are but for the last digits of a floor.
 _CERTIFIED: dict[bool | None, Cell] = {True: ("holds", "green"), False: ("not proven", "yellow")}

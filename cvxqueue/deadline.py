@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["NEVER", "Deadline", "TimeIsUp"]
-
 _Item = TypeVar("_Item")
 
 

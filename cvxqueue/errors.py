@@ -7,18 +7,6 @@ from typing import Any, NamedTuple
 
 from cvxqueue.formatting import at_least, printable
 
-__all__ = [
-    "BackendError",
-    "CvxqueueError",
-    "CvxqueueWarning",
-    "Entry",
-    "InfeasibleError",
-    "InvalidInputError",
-    "MissingDependencyError",
-    "UnstableQueueError",
-    "slow_down",
-]
-
 
 class CvxqueueError(Exception):
     """Base of every error that cvxqueue raises on purpose.

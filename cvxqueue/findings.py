@@ -10,8 +10,6 @@ from typing import Any
 from cvxqueue.json_values import json_values
 from cvxqueue.tables import Cell, Table
 
-__all__ = ["Finding", "findings_table"]
-
 # Columns of the subjects.
 _WIDTH = 16
 

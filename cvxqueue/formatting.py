@@ -10,20 +10,6 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from reprlib import Repr
 
-__all__ = [
-    "MOST_CHARACTERS",
-    "at_least",
-    "at_most",
-    "clipped",
-    "duration",
-    "fixed",
-    "plural",
-    "printable",
-    "shown",
-    "significant",
-    "token_decimals",
-]
-
 MOST_CHARACTERS = 80
 """Characters of a value that a message has room for: a line of a terminal."""
 # Of lists in lists six entries each are looked at; three levels of them fill the room.

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, TypeVar, cast
 
-__all__ = ["JsonRecord", "json_values"]
-
 _Value = TypeVar("_Value")
 
 

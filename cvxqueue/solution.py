@@ -23,19 +23,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = [
-    "LARGEST_TOLERANCE",
-    "AllocationData",
-    "ConvergenceError",
-    "Ended",
-    "Iterate",
-    "Solution",
-    "Status",
-    "allowed_tolerance",
-    "require_ended",
-]
-
-
 LARGEST_TOLERANCE = 0.01
 """A gap of more than one part in a hundred certifies nothing that deserves the word optimal."""
 

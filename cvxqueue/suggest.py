@@ -8,8 +8,6 @@ from itertools import islice
 
 from cvxqueue.formatting import MOST_CHARACTERS, clipped, shown
 
-__all__ = ["nearest"]
-
 # Names that a message has room for.
 _MOST_LISTED = 40
 # Names that a near miss is looked for among: of 80 characters each, it takes 0.4 s.

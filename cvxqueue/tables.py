@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-__all__ = ["Cell", "Part", "Report", "Table", "rendered"]
-
 Cell = str | tuple[str, str]
 """Text, or text with its style. Nothing in it is markup."""
 

@@ -33,8 +33,6 @@ from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 
-__all__ = ["AccuracyBound", "accuracy_model"]
-
 
 @dataclass(frozen=True, eq=False)
 class AccuracyBound(ArrayData):

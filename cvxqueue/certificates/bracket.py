@@ -16,8 +16,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple
 from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
 
-__all__ = ["Bracket", "order_bracket"]
-
 # Relative error of a marginal cost: a few roundings, magnified by 1/(1−ρ).
 _COST_ROUNDINGS = 16.0
 

@@ -35,8 +35,6 @@ from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import float_array, require
 
-__all__ = ["Certificate", "certify"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Certificate(ArrayData):

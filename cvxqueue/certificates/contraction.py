@@ -20,8 +20,6 @@ from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = ["Contraction", "contraction"]
-
 _POWER_ITERATIONS = 200
 # Rounds after which the order bracket has stopped shrinking, or the certificate holds anyway.
 _CONTRACTION_ROUNDS = 50

@@ -17,15 +17,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = [
-    "coupled_gap",
-    "excesses",
-    "is_satisfied",
-    "lagrangian",
-    "lagrangian_gap",
-    "restored",
-]
-
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _RESTORING_STEPS = 30
 # Share of what a constraint shall fall by that rounding may leave.

@@ -9,8 +9,6 @@ import numpy as np
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = ["multiplier_step", "nonnegative_step"]
-
 # The Hessian is zero where every type is at a bound; this share of the natural one stands in.
 _REGULARIZATION = 1e-12
 _NO_STEP = 4.0 * EPSILON

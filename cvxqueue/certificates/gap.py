@@ -17,15 +17,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = [
-    "certified_gap",
-    "certified_objective",
-    "marginal_error",
-    "relative_gap",
-    "rounding_allowance",
-    "type_gaps",
-]
-
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
 _GAP_ROUNDINGS = 4.0 * EPSILON

@@ -23,8 +23,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
 
-__all__ = ["LEAST_STIFFNESS", "estimated_multipliers", "lowered_multipliers"]
-
 # Steps of Newton's method.
 _STEPS = 30
 # So sharp a bound, relative to the scale, needs no second start and no other method.

@@ -23,8 +23,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["StepSize", "step_size"]
-
 # Mixes sum to one within 1e-9; more than enough for roundings too.
 _SUM_SLACK = 1.0 + 1e-8
 

@@ -9,8 +9,6 @@ import numpy as np
 from cvxqueue.model import Instance, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 
-__all__ = ["StrongConcavity", "strong_concavity"]
-
 # A curvature has the rounding of its exponent, which is at most 745, and half a dozen others.
 _ROUNDED_DOWN = 1.0 - 1e-12
 

@@ -9,8 +9,6 @@ from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["token_bounds"]
-
 # Each step leaves a valid bound, so that stopping early only widens it. Every third one halves.
 _STEPS = 120
 # A bound this close to its limit, relative to the half-width of the interval, is sharp enough.

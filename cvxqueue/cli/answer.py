@@ -13,8 +13,6 @@ from cvxqueue.solution import Solution
 from cvxqueue.solvers import CrossValidation
 from cvxqueue.tables import Part, Report, Table
 
-__all__ = ["answer_report"]
-
 # Up to so many types a table can be read; of more, so many of the most frequent are shown.
 _ALL_SHOWN = 40
 _SHOWN = 20

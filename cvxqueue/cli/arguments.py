@@ -10,8 +10,6 @@ from typing import TypeVar
 from cvxqueue.formatting import shown
 from cvxqueue.solvers import methods
 
-__all__ = ["add_diagnose", "add_file", "add_fit", "add_simulate", "add_solve"]
-
 _Number = TypeVar("_Number", int, float)
 
 

@@ -8,8 +8,6 @@ from cvxqueue.check import check
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import show, write_error
 
-__all__ = ["run"]
-
 
 def run(options: argparse.Namespace) -> int:
     """Check an instance and print what was found."""

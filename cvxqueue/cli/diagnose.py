@@ -8,8 +8,6 @@ from cvxqueue.cli.inputs import read_measurements
 from cvxqueue.cli.output import show
 from cvxqueue.fitting import diagnose
 
-__all__ = ["run"]
-
 
 def run(options: argparse.Namespace) -> int:
     """Diagnose and print what was found."""

@@ -16,8 +16,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
-__all__ = ["run"]
-
 _PARTS = ("service", "accuracy", "trace")
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from cvxqueue.cli.output import show
 from cvxqueue.tables import Table
 
-__all__ = ["run"]
-
 _PACKAGES = (
     "cvxqueue",
     "numpy",

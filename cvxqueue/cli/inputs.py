@@ -16,8 +16,6 @@ from cvxqueue.model import Instance
 if TYPE_CHECKING:
     from cvxqueue.fitting import Requests
 
-__all__ = ["pairs", "read_instance", "read_measurements"]
-
 
 def read_instance(name: str) -> Instance:
     """Read a file, or stdin where its name is ``-``.

@@ -17,8 +17,6 @@ from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
 from cvxqueue.tables import Part, Report, rendered
 
-__all__ = ["prepare_streams", "progress", "show", "to_stdout", "write", "write_error", "write_json"]
-
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
 # it trusts to have come from there.
 _RAISING = ("strict", "surrogateescape", "surrogatepass")

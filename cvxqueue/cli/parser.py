@@ -15,8 +15,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["build_parser"]
-
 _DONE_OR_REFUSED = """\
 exit status:
   0  done

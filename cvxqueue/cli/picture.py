@@ -14,8 +14,6 @@ from cvxqueue.plots.style import require_matplotlib
 from cvxqueue.solvers import CrossValidation
 from cvxqueue.suggest import nearest
 
-__all__ = ["check_picture", "save_picture"]
-
 _SUFFIXES = (".pdf", ".png", ".svg")
 
 

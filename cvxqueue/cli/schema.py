@@ -7,8 +7,6 @@ import argparse
 from cvxqueue.cli.output import write_json
 from cvxqueue.files import json_schema
 
-__all__ = ["run"]
-
 
 def run(options: argparse.Namespace) -> int:
     """Print the schema."""

@@ -20,8 +20,6 @@ from cvxqueue.simulation.simulate import STEPS
 from cvxqueue.solvers import solve
 from cvxqueue.tables import Part
 
-__all__ = ["run"]
-
 # Seconds for the best whole tokens.
 _INTEGER_LIMIT = 60.0
 

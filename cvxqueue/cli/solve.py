@@ -16,8 +16,6 @@ from cvxqueue.model import Instance
 from cvxqueue.solvers import CrossValidation, cross_validate, methods
 from cvxqueue.solvers.registry import find_method
 
-__all__ = ["run"]
-
 # Seconds for the integers: instances at moderate load need a fraction of one.
 _INTEGER_LIMIT = 3.0
 

@@ -31,20 +31,6 @@ from cvxqueue.model import (
 )
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = [
-    "GAIN",
-    "MEAN",
-    "OBJECTIVE",
-    "VALUE",
-    "CurveForm",
-    "Group",
-    "curve_groups",
-    "gathered",
-    "group_coefficients",
-    "in_place",
-    "missed_accuracies",
-]
-
 # Names of the weights of what is missed.
 GAIN, MEAN, VALUE, OBJECTIVE = "gain", "mean_gain", "value_gain", "scaled_gain"
 

@@ -22,16 +22,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.checks import float_array, positive_number, require
 
-__all__ = [
-    "batch_waiting_time",
-    "congestion_time",
-    "lundberg_moment",
-    "mg1_system_time",
-    "mg1_waiting_time",
-    "mm1_system_time",
-    "processor_sharing_system_time",
-]
-
 ExpressionLike: TypeAlias = cp.Expression | ArrayLike
 
 

@@ -26,8 +26,6 @@ from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.model import FIFO, AffineService, Instance, SaturatingExponential
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["ConeProgram", "Cones", "cone_program", "cone_unit", "has_cone_program"]
-
 # Types to one second-order cone: 16 to 256 are as good. A cone for each takes up to twice the time,
 # and one for all stops short on some instances of 100 000 types near saturation.
 TYPES_PER_CONE = 64

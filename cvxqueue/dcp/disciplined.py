@@ -45,8 +45,6 @@ from cvxqueue.dcp.queueing import (
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["coefficients", "disciplined", "natural_scale", "program"]
-
 
 def disciplined(instance: Instance, scale: float | None = None) -> Formulation:
     """Return the disciplined form with the data as constants.

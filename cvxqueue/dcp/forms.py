@@ -15,8 +15,6 @@ from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.suggest import nearest
 
-__all__ = ["formulate"]
-
 _FORMS: dict[str, Callable[[Instance], Formulation]] = {
     "textbook": textbook,
     "dcp": disciplined,

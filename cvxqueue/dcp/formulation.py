@@ -14,8 +14,6 @@ from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["FixedData", "Formulation"]
-
 
 @dataclass
 class FixedData:

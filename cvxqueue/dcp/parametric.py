@@ -16,8 +16,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["parametric"]
-
 # Any other coefficient is ≥ 0, and the rules must know: it may multiply a convex function.
 _SIGNED = ("log_gain", "log_mean_gain", "log_value_gain", "log_scaled_gain", "scaled_constant")
 

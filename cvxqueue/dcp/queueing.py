@@ -29,19 +29,6 @@ from cvxqueue.model import AffineService, Instance, QuadraticService
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = [
-    "SCALED",
-    "Times",
-    "by_type",
-    "in_total",
-    "linear_fractional_queue",
-    "named_coefficients",
-    "quotient_time",
-    "service_times",
-    "table_entry",
-    "time_coefficients",
-]
-
 _Entry = TypeVar("_Entry")
 
 # Prefix of the coefficients of the objective, in its unit.

@@ -27,8 +27,6 @@ from cvxqueue.model import (
 )
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["limited", "service_level"]
-
 _Level = Callable[[str], float | FloatArray | cp.Parameter]
 
 

@@ -18,8 +18,6 @@ from cvxqueue.dcp.queueing import (
 )
 from cvxqueue.model import Instance
 
-__all__ = ["textbook"]
-
 
 def textbook(instance: Instance) -> Formulation:
     """Return the problem in the tokens, with the formula of Pollaczek and Khinchine as it stands.

@@ -30,8 +30,6 @@ from cvxqueue.model import (
     ZeroOrAtLeast,
 )
 
-__all__ = ["KINDS", "MIXED", "Kind"]
-
 MIXED = "mixed"
 """The kind of an accuracy whose types have curves of several kinds, in the form of arrays."""
 

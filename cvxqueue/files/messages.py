@@ -12,8 +12,6 @@ from cvxqueue.files.schema import ArrayDocument, TaskDocument
 from cvxqueue.formatting import clipped, shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["document_error"]
-
 # What pydantic found, by its name for it, and what a file must have there.
 _REQUIREMENTS = {
     "finite_number": "must be finite",

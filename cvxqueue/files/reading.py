@@ -15,8 +15,6 @@ from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
 
-__all__ = ["from_dict"]
-
 
 def from_dict(data: Mapping[str, Any]) -> Instance:
     """Return the instance that plain values describe.

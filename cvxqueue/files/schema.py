@@ -22,8 +22,6 @@ from pydantic import (
 
 from cvxqueue.files.kinds import KINDS, MIXED
 
-__all__ = ["FORMAT", "VERSION", "ArrayDocument", "TaskDocument", "json_schema"]
-
 FORMAT = "cvxqueue-instance"
 VERSION = 1
 

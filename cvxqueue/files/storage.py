@@ -17,8 +17,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
-__all__ = ["MOST_BYTES", "as_path", "decode", "load", "loads", "read_bytes", "save", "write_whole"]
-
 MOST_BYTES = 50_000_000
 """Longest instance file: 10^5 types take 12 MB. Plain values take up to fifteen times the room."""
 

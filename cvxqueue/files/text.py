@@ -15,8 +15,6 @@ import tomli_w
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 
-__all__ = ["Format", "parse", "render"]
-
 Format = Literal["toml", "json"]
 
 # As many numbers as fit in a line of a hundred characters, as wide as those of the examples.

@@ -16,8 +16,6 @@ from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 
-__all__ = ["to_dict"]
-
 # Tables while a person may still read them all; a table is about five lines.
 _MOST_TASK_TABLES = 50
 

@@ -22,8 +22,6 @@ from cvxqueue.statistics.poisson import (
     poisson_test,
 )
 
-__all__ = ["ArrivalFit", "fit_arrivals"]
-
 
 @dataclass(frozen=True)
 class ArrivalFit(JsonRecord):

@@ -15,8 +15,6 @@ from cvxqueue.model import AffineService
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.suggest import nearest
 
-__all__ = ["FROM_TRACE", "mix_of", "rate_of", "service_law"]
-
 FROM_TRACE = "of the trace"
 """In a note of where a number comes from."""
 

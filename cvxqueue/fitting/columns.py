@@ -15,8 +15,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import float_array, require
 
-__all__ = ["answers_from", "requests_from"]
-
 _NAME = "data in memory"
 # Counts read from an accuracy of five decimals and a number of questions need not be whole.
 _COUNT_ROUNDING = 1e-9

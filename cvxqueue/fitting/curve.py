@@ -24,8 +24,6 @@ from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 
-__all__ = ["CurveFit", "fit_curve"]
-
 # Accuracies are printed to some digits; nobody's residuals are exactly zero.
 _LEAST_DISPERSION = 1e-9
 

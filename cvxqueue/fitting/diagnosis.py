@@ -21,8 +21,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import SIGNIFICANCE
 from cvxqueue.tables import Cell, Part, Report
 
-__all__ = ["Diagnosis", "diagnose"]
-
 _MARKS: dict[bool | None, Cell] = {
     True: ("holds", "green"),
     False: ("does not hold", "red"),

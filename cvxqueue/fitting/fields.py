@@ -16,17 +16,6 @@ from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.statistics.time_units import SECONDS_IN
 from cvxqueue.suggest import nearest
 
-__all__ = [
-    "ANSWER_FIELDS",
-    "NUMBER",
-    "REQUEST_FIELDS",
-    "Column",
-    "Field",
-    "clock_of",
-    "find_columns",
-    "require_field",
-]
-
 NUMBER = "a number"
 """What tells a time, where it is no date."""
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)

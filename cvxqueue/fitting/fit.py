@@ -25,8 +25,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.statistics.estimate import require_confidence
 from cvxqueue.tables import Part, Report
 
-__all__ = ["Fit", "fit"]
-
 
 @quiet
 @dataclass(frozen=True, eq=False, repr=False)

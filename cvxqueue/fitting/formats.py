@@ -16,8 +16,6 @@ from cvxqueue.files.storage import decode, read_bytes
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["Row", "Table", "read_table"]
-
 # A row is a dictionary, of fifty times the size of a short line.
 _MOST_BYTES = 200_000_000
 # A log has tens of columns; what knows no bound took 8 s for a header of 30,000.

@@ -14,8 +14,6 @@ from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter
 
-__all__ = ["Goodness", "curve_warnings", "goodness_of"]
-
 # A saturating curve of exponent x at the most tokens is off its chord by about x/8 of its rise: by
 # 4 % where x is this, and nobody's data tell it from a straight line.
 _STRAIGHT = 0.3

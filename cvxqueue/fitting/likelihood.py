@@ -20,8 +20,6 @@ from scipy.special import xlogy
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["PARAMETERS", "STEP", "Counts", "Peak"]
-
 PARAMETERS = 3
 """Floor, gain and rate."""
 

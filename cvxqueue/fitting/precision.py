@@ -10,8 +10,6 @@ import numpy as np
 from cvxqueue.fitting.likelihood import PARAMETERS, STEP, Counts, Peak
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["free_directions", "intervals", "standard_errors"]
-
 # A parameter so near to its bound is at the bound, where an observed information says nothing.
 _AT_BOUND = 1e-7
 # Ends of intervals are found to this, which is a tenth of the interval of 1e16 answers.

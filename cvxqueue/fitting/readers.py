@@ -28,15 +28,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import read_only
 from cvxqueue.suggest import nearest
 
-__all__ = [
-    "Answerlike",
-    "Requestlike",
-    "as_answers",
-    "as_requests",
-    "read_answers",
-    "read_requests",
-]
-
 # A file, what a reader made of one, or columns in memory.
 Requestlike = str | os.PathLike[str] | Requests | Mapping[str, Any]
 Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any]

@@ -13,8 +13,6 @@ from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
 
-__all__ = ["Answers", "Requests", "Source", "one_answer_each"]
-
 # Times are printed to some digits; an overlap below this part of a service time is none.
 _ROUNDING_OF_CLOCKS = 0.01
 # The logs of three servers one after the other have a third.

@@ -11,8 +11,6 @@ from cvxqueue.formatting import significant
 from cvxqueue.statistics.estimate import FittedParameter
 from cvxqueue.tables import Part, Table
 
-__all__ = ["fit_report"]
-
 
 def fit_report(
     service: Mapping[str, ServiceFit], curves: Mapping[str, CurveFit], arrivals: ArrivalFit | None

@@ -8,8 +8,6 @@ import numpy as np
 
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["HUBER", "RobustLine", "robust_line"]
-
 # Huber's loss is quadratic within so many standard deviations: 95 % as efficient as least squares
 # on normal residuals (Huber, Robust Statistics, 1981).
 HUBER = 1.345

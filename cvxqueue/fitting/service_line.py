@@ -18,8 +18,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, require_confidence
 
-__all__ = ["Linearity", "ServiceFit", "fit_service"]
-
 # A nanosecond to thirty years: the squares of any two compare without overflow.
 _SECONDS = (1e-9, 1e9)
 # Of times exactly on a line, a bend below this part of the mean time is rounding.

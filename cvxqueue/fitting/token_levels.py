@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import SIGNIFICANCE
 
-__all__ = ["fall", "merged", "merged_for_test", "wrong_bend"]
-
 # A fit of so many takes under half a second; pooled ones move it by hundredths of its errors.
 _MOST_LEVELS = 500
 # Contrasts are made between at most so many groups of neighbouring levels.

@@ -10,15 +10,6 @@ from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
 from cvxqueue.statistics.time_units import date_unit, require_dates, units_between
 
-__all__ = [
-    "UnitError",
-    "require_arrivals",
-    "require_per_token",
-    "require_token_counts",
-    "require_unit",
-    "since_first",
-]
-
 # The model's server takes one query at a time: from one or two a day to a thousand a second. The
 # largest public trace, of all servers of a cloud together (Azure LLM inference, May 2024: 44
 # million in a week), has 73 on average.

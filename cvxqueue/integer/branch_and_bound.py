@@ -18,8 +18,6 @@ from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Solution
 
-__all__ = ["Proof", "best_choice"]
-
 # One whose bound exceeds that of its middle by less than this part of the gap is not worth cutting
 # when its search fails.
 _NARROW = 0.005

@@ -16,8 +16,6 @@ from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, sea
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["Searched", "glance", "search_cell"]
-
 # Logarithm of the number of combinations that are looked at one by one.
 _EASY_LOGARITHM = 9.0
 # Partial choices kept by the first search, and by the last.

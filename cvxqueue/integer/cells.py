@@ -34,8 +34,6 @@ from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Base", "Bounds", "cell_bounds", "price_guesses"]
-
 _EPS = float(np.finfo(np.float64).eps)
 # As in the gap certificate: four roundings of relative size ε, and twice that for the rest.
 _ROUNDINGS = 8.0 * _EPS

@@ -35,8 +35,6 @@ from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 
-__all__ = ["Choices"]
-
 
 class Choices:
     """The choices of every type: a domain within the box.

@@ -9,8 +9,6 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["flip"]
-
 # Each round changes as many types as help; two or three rounds are usual.
 _ROUNDS = 50
 _PASSES = 10

@@ -7,8 +7,6 @@ from typing import NamedTuple
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["Alternatives", "Increments"]
-
 
 class Increments(NamedTuple):
     """What moving from one choice to another changes, by type; π is in all of them."""

@@ -10,8 +10,6 @@ from cvxqueue.integer.cells import Base
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Incumbent", "target_of"]
-
 
 def target_of(point: Evaluation, tolerance: float) -> float:
     """Seconds within which a choice is as good as the best.

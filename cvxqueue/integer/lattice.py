@@ -20,8 +20,6 @@ from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import first_refused
 
-__all__ = ["Lattice", "Span"]
-
 _NEWTON_STEPS = 6
 
 

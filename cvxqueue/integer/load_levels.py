@@ -18,8 +18,6 @@ from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray, frozen
 
-__all__ = ["level_model"]
-
 
 class _Lookup:
     """A law by type, of which some types have a table of values, shape (J, N)."""

@@ -13,8 +13,6 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.increments import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["local_search"]
-
 _ROUNDS = 200
 # Pairs are made of so many of the single changes that lose least at the prices.
 _PAIRED = 120

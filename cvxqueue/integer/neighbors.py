@@ -16,8 +16,6 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Combination", "best_combination"]
-
 # Tangents at the optima of the linear relaxation cost milliseconds each and spare whole programs;
 # they end when the bound falls by less than a tenth.
 _LINEAR_ROUNDS = 20

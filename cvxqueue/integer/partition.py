@@ -18,8 +18,6 @@ from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Solution
 
-__all__ = ["SETTLED", "bounded", "first_ceiling", "halved", "upper_gain", "worst"]
-
 _ROUNDS = 40
 # Rounds of cuts where so few types are left that a search is soon done.
 _FEW_ROUNDS, _SMALL = 4, 8

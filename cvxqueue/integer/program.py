@@ -25,8 +25,6 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import divergence, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["FlipProgram", "Optimum"]
-
 # The status of `milp` for an optimum.
 _OPTIMAL = 0
 

@@ -12,8 +12,6 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]
-
 # Types that a message names.
 _NAMED = 3
 

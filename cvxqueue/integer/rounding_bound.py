@@ -34,8 +34,6 @@ from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["RoundingBound", "rounding_bound"]
-
 # Points of the segment across the bracket of the optimum, of which the best shows the slack.
 _SAMPLES = 33
 # Levels tried: parts of the way from the lower end of the box to the best sample.

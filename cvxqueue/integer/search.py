@@ -18,8 +18,6 @@ from cvxqueue.integer.cells import Base
 from cvxqueue.integer.increments import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Corners", "Found", "Tangents", "enumerate_all", "search"]
-
 # Extensions of partial choices that are looked at at a time.
 _CHUNK = 200_000
 # Nor are more than so many looked at in all for each that may be kept.

@@ -8,9 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["silent_stdout"]
-
-
 # A second thread would save the redirected descriptor, and restore that.
 _DESCRIPTOR = threading.Lock()
 

@@ -27,8 +27,6 @@ from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance, require_ended
 
-__all__ = ["IntegerSolution", "proven_answer"]
-
 # For the bound of an answer that comes without its search.
 _SECONDS = 60.0
 

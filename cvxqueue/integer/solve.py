@@ -28,8 +28,6 @@ from cvxqueue.solvers import solve
 from cvxqueue.solvers.solve import deadline_after
 from cvxqueue.suggest import nearest as nearest_name
 
-__all__ = ["plain_rounding", "solve_integer"]
-
 _ROUNDINGS = {"nearest": nearest, "floor": floor}
 _METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
 # Relative to `scale`.

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from cvxqueue.integer.increments import Alternatives, Increments
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Tables"]
-
 
 class Tables:
     """The tables of some types, with what each entry is worth.

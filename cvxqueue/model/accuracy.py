@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["AccuracyCurve", "Place"]
-
 Place = slice | NDArray[np.intp] | EllipsisType
 """Where in the last axis some types are."""
 

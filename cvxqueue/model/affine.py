@@ -11,8 +11,6 @@ from cvxqueue.model.law import LawData
 from cvxqueue.model.service import Moments
 from cvxqueue.numerics.arrays import FloatArray, kept, read_only
 
-__all__ = ["AffineService"]
-
 _ZERO = read_only(np.zeros(()))
 _CONDITIONS = {"base": "≥ 0 (seconds)", "per_token": "> 0 (seconds/token)"}
 

@@ -9,8 +9,6 @@ from cvxqueue.numerics.arrays import FloatArray, Numbers
 from cvxqueue.numerics.checks import first_place, require, require_representable
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["require_allowed"]
-
 # Mixes are typed by hand to a few digits; more than this is a mistake, not a rounding.
 _MIX_TOLERANCE = 1e-9
 

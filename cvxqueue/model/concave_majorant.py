@@ -14,8 +14,6 @@ from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import first_place, float_array
 from cvxqueue.numerics.summation import Twofold, quotient, two_product, two_sum
 
-__all__ = ["Corners", "concave_majorant", "filled_points"]
-
 # Slopes that agree to so many digits are those of one line.
 _SAME_LINE = 1.0 - 1e-12
 

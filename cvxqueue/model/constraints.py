@@ -23,16 +23,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = [
-    "ROUNDINGS",
-    "BoxConstraint",
-    "Constraint",
-    "CouplingConstraint",
-    "Terms",
-    "positive",
-    "probability",
-]
-
 ROUNDINGS = 4.0 * EPSILON
 """As in the certificates: no more than eight roundings reach the utilization, or a sum."""
 

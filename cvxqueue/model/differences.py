@@ -9,8 +9,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["divergence", "improvement", "separable_gains"]
-
 
 @quiet
 def separable_gains(point: Evaluation, to: FloatArray) -> FloatArray:

@@ -22,16 +22,6 @@ from cvxqueue.numerics.checks import (
 )
 from cvxqueue.numerics.rounding import JENSEN_SLACK
 
-__all__ = [
-    "Domain",
-    "Domains",
-    "Integers",
-    "LevelMenu",
-    "Menu",
-    "Multiples",
-    "ZeroOrAtLeast",
-]
-
 
 @dataclass(frozen=True)
 class Integers:

@@ -11,8 +11,6 @@ from cvxqueue.model.saturating import SaturatingCurve
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
 
-__all__ = ["SaturatingExponential"]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SaturatingExponential(SaturatingCurve):

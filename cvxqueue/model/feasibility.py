@@ -12,8 +12,6 @@ from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 
-__all__ = ["least_tokens_name", "require_feasible"]
-
 
 def least_tokens_name(instance: Instance) -> str:
     """What sets the fewest tokens, as a message says it."""

@@ -23,8 +23,6 @@ from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
 
-__all__ = ["MinAccuracy", "MinMeanAccuracy"]
-
 # A curve is a sum of terms ≥ 0, each with an exponential or two of at most two ulp and two or three
 # products: seven ε at most, and the mean adds one.
 _ACCURACY = 2.0 * ROUNDINGS

@@ -24,8 +24,6 @@ from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
 from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple
 
-__all__ = ["Instance", "require_instance"]
-
 _FLOAT64 = np.dtype(np.float64)
 
 

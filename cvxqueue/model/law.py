@@ -14,8 +14,6 @@ from cvxqueue.numerics.array_data import InputData, unchecked
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import common_arrays, float_array, require, require_representable
 
-__all__ = ["LawData"]
-
 
 class LawData(InputData):
     """Base of laws by type, of which the formulas take parts."""

@@ -16,9 +16,6 @@ from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["MaxMeanSystemTime", "MaxMeanWaitingTime", "MaxTokenRate", "Stability"]
-
-
 # What is advised leaves this much room. Of 64 solves under caps on times from 0 to 1e-4 above the
 # least that there is, 6 stalled at relative gaps of 2e-9 to 6e-7; of 16 at 1e-3, none.
 _ROOM = 1.001

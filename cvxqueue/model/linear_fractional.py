@@ -26,8 +26,6 @@ from cvxqueue.model.queue import Curvature, Prices, PriceSlopes, RelativeSlopes
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, Numbers
 
-__all__ = ["LinearFractionalQueue", "PricedQueue", "Weights"]
-
 
 class Weights(NamedTuple):
     """What the mean waiting time is made of, times 1/(1 − ρ)."""

@@ -17,8 +17,6 @@ from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
 from cvxqueue.numerics.checks import float_array, require
 
-__all__ = ["MixedAccuracy"]
-
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MixedAccuracy(LawData):

@@ -25,8 +25,6 @@ from cvxqueue.numerics.arrays import FloatArray, Numbers, frozen, frozen_tuple, 
 from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["BLOCK", "LEAST_IDLE", "Evaluation", "Model", "take_rows"]
-
 # Types that are worked on at a time: a dozen arrays of so many floats stay in the cache, and a dot
 # product of more of them would wake the threads of OpenBLAS.
 BLOCK = 10_000

@@ -21,8 +21,6 @@ from cvxqueue.numerics.checks import first_place, require, require_representable
 from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.numerics.summation import two_sum
 
-__all__ = ["PiecewiseLinear"]
-
 _ZERO = read_only(np.zeros(()))
 # A line between two probabilities is right to some roundings of one.
 _ROUNDING = 8.0 * EPSILON

@@ -12,8 +12,6 @@ from cvxqueue.model.saturating import SaturatingCurve
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.rounding import EPSILON, LARGEST
 
-__all__ = ["MichaelisMenten", "PowerLaw"]
-
 _ONE = read_only(np.ones(()))
 
 

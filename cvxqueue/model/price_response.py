@@ -20,8 +20,6 @@ from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = ["SETTLED", "PriceResponse", "price_response", "response_tokens"]
-
 # A type has settled when its last step changed its marginal cost by no more than this share: what
 # remains is less than the square of it,
 SETTLED = 0.1

@@ -11,8 +11,6 @@ from cvxqueue.model.law import LawData
 from cvxqueue.model.service import Moments
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["QuadraticService"]
-
 _CONDITIONS = {
     "base": "≥ 0 (seconds)",
     "per_token": "> 0 (seconds/token)",

@@ -10,8 +10,6 @@ from typing import NamedTuple, Protocol
 
 from cvxqueue.numerics.arrays import FloatArray, Numbers
 
-__all__ = ["Curvature", "PriceSlopes", "Prices", "Queue", "RelativeSlopes"]
-
 
 class Prices(NamedTuple):
     """Partial derivatives of the mean system time T(m1, m2)."""

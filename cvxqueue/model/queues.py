@@ -12,8 +12,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import real_number, require_representable
 from cvxqueue.numerics.rounding import JENSEN_SLACK
 
-__all__ = ["FIFO", "BatchArrivals", "ProcessorSharing", "Setups", "Vacations"]
-
 
 @dataclass(frozen=True)
 class FIFO(LinearFractionalQueue):

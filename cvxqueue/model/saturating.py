@@ -21,8 +21,6 @@ from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import ROUNDING_OF_ONE, first_place
 from cvxqueue.numerics.summation import two_sum
 
-__all__ = ["SaturatingCurve"]
-
 _ZERO = read_only(np.zeros(()))
 _PROBABILITY = "≥ 0 (a probability)"
 

@@ -13,8 +13,6 @@ import numpy as np
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["SeparableCost", "ServiceCost", "TailCost", "TokenCost", "marginal_cost_at"]
-
 
 class SeparableCost(Protocol):
     """A convex, nondecreasing cost of the tokens of a type, in seconds per query."""

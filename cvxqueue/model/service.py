@@ -7,8 +7,6 @@ from typing import NamedTuple, Protocol, Self
 
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Moments", "ServiceLaw"]
-
 
 class Moments(NamedTuple):
     """Moments of the service time by type, and what one more token adds to them."""

@@ -22,8 +22,6 @@ from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.numerics.rounding import LARGEST
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["WaitingTimeTail"]
-
 
 @dataclass(frozen=True)
 class WaitingTimeTail(CouplingConstraint):

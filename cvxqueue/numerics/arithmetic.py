@@ -15,8 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["caller", "outside", "quiet"]
-
 _Any = TypeVar("_Any", bound=Callable[..., Any])
 # The caller's context, numpy's settings among it. Entering another costs a microsecond: what is
 # called from inside need not.

@@ -12,8 +12,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
 
-__all__ = ["ArrayData", "InputData", "ReadOnlyArrays", "unchecked"]
-
 _Kind = TypeVar("_Kind", bound="ReadOnlyArrays")
 
 

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from cvxqueue.numerics.arithmetic import caller, quiet
 
-__all__ = ["FloatArray", "Numbers", "frozen", "frozen_tuple", "is_frozen", "kept", "read_only"]
-
 FloatArray = NDArray[np.float64]
 Numbers = float | FloatArray
 

@@ -12,22 +12,6 @@ from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
 
-__all__ = [
-    "LARGEST_COUNT",
-    "ROUNDING_OF_ONE",
-    "common_arrays",
-    "first_place",
-    "float_array",
-    "nonnegative_number",
-    "number_array",
-    "positive_number",
-    "real_number",
-    "require",
-    "require_representable",
-    "text_tuple",
-    "whole_number",
-]
-
 LARGEST_COUNT = 2.0**53
 """From here on float64 skips whole numbers."""
 ROUNDING_OF_ONE = 1e-12

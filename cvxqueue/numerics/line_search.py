@@ -8,8 +8,6 @@ import numpy as np
 
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["bracketed_minimum", "longest_step"]
-
 # Doublings from one step to the largest number, or halvings to the least change of one, are fewer.
 _TRIALS = 80
 

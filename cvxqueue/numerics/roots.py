@@ -12,8 +12,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = ["bracketed_root", "first_refused"]
-
 # Bisection alone takes 53 rounds from ends within a factor of two, and one more for each factor.
 _ROUNDS = 200
 # Bisection of 2^53 numbers, and some for galloping.

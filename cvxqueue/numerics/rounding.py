@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["EPSILON", "JENSEN_SLACK", "LARGEST", "SMALLEST_NORMAL"]
-
 EPSILON = float(np.finfo(np.float64).eps)
 """ε: twice what rounding takes from a number, relatively."""
 LARGEST = float(np.finfo(np.float64).max)

@@ -7,8 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Twofold", "accurate_sum", "quotient", "two_product", "two_sum"]
-
 Twofold = tuple[NDArray[np.float64], NDArray[np.float64]]
 """A number in two parts, of which the second is less than a rounding of the first."""
 

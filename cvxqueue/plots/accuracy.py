@@ -16,8 +16,6 @@ from cvxqueue.solution import Solution
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_accuracy"]
-
 # More curves than this cannot be told apart: the most frequent types keep a colour and a name.
 _NAMED = 10
 # More gray curves than this only blacken the picture.

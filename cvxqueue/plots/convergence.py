@@ -18,8 +18,6 @@ from cvxqueue.solution import Solution
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["plot_convergence"]
-
 # Below half of float64's resolution a certified gap is zero but for its place on a log axis.
 _FLOOR = 1e-17
 # Longer paths are thinned: more points than pixels only swell the file.

@@ -13,8 +13,6 @@ from cvxqueue.solvers import CrossValidation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure"]
-
 
 def figure(cross_validation: CrossValidation) -> Figure:
     """Return a figure of the best answer and of the path of each method.

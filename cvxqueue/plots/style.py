@@ -14,21 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = [
-    "FONT_SIZE",
-    "GRAY",
-    "PALETTE",
-    "darker",
-    "finish",
-    "label_positions",
-    "new_axes",
-    "new_figure",
-    "note",
-    "power_of_ten",
-    "require_matplotlib",
-    "show_plain_numbers",
-]
-
 # Okabe and Ito, "Color universal design", 2008: told apart with every kind of colour vision. Their
 # yellow is left out, because it is hard to see on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

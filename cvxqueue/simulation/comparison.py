@@ -17,8 +17,6 @@ from cvxqueue.simulation.stream import Columns
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
-__all__ = ["Comparison"]
-
 
 @quiet
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

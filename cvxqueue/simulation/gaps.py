@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 
-__all__ = ["BatchGaps", "Gaps", "RenewalGaps", "TraceGaps"]
-
 
 class Gaps(ABC):
     """A stream of times between one arrival and the next.

@@ -12,8 +12,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate, estimate_of
 
-__all__ = ["Histogram", "quantile"]
-
 # Leading bits of the fraction of a float64 that tell bins apart: 2^10 bins to each factor of two.
 _FRACTION_BITS = 10
 _SHIFT = 52 - _FRACTION_BITS

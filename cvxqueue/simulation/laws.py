@@ -10,8 +10,6 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["GammaLaw", "SizeLaw"]
-
 # A second moment that misses the least possible one by rounding is that one.
 _SLACK = 1e-9
 

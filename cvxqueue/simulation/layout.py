@@ -12,8 +12,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.options import Options
 from cvxqueue.simulation.stream import Plan, starts_stationary
 
-__all__ = ["layout"]
-
 # Where nothing is said: enough for three digits of the mean wait at ordinary loads.
 _QUERIES = 1_000_000
 # Replications keep the cores busy; more than these do not shorten the intervals.

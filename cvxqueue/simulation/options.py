@@ -21,8 +21,6 @@ from cvxqueue.numerics.checks import (
 )
 from cvxqueue.statistics.time_units import require_dates
 
-__all__ = ["Options", "ProgressCallback"]
-
 ProgressCallback = Callable[[float], object]
 """Called with the fraction of the queries that are done."""
 

@@ -13,16 +13,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw
 
-__all__ = [
-    "Block",
-    "Lindley",
-    "Recursion",
-    "Served",
-    "SetupRecursion",
-    "SharedServer",
-    "VacationRecursion",
-]
-
 
 class Block(NamedTuple):
     """The next queries, with one entry for each."""

@@ -21,8 +21,6 @@ from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
-__all__ = ["ARRIVALS", "ENOUGH_TERMS", "Simulation", "cells"]
-
 # A table for people; `to_dict` holds the rest.
 _TYPES_SHOWN = 20
 # Relaxation times in a run whose intervals can be believed: twenty batches of fifty.

@@ -12,8 +12,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["ServiceTimes", "TypeSampler"]
-
 # A table of so many cells fits the first cache, and few cells hold a boundary between two types.
 _CELL_BITS = 12
 # Relative difference of the second moment from the square of the mean that is rounding.

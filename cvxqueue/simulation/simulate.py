@@ -24,8 +24,6 @@ from cvxqueue.simulation.stream import Columns, Stream, check_queue
 from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
 
-__all__ = ["STEPS", "compare_allocations", "simulate"]
-
 # Steps at which progress is told, and those at which the precision is looked at. Looking often
 # would stop at lucky moments, and the intervals would cover less often than they say.
 STEPS = 32

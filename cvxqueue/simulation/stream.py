@@ -36,8 +36,6 @@ from cvxqueue.simulation.recursions import (
 )
 from cvxqueue.simulation.sampling import ServiceTimes, TypeSampler
 
-__all__ = ["Columns", "Plan", "Stream", "check_queue", "starts_stationary", "stationary_workload"]
-
 # Queries that are worked on at a time: a dozen arrays of so many floats stay in the cache.
 _BLOCK = 8192
 # Queries for each time at which those in the system are counted.

@@ -18,8 +18,6 @@ from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 from cvxqueue.tables import Part, Report, Table
 
-__all__ = ["CheckRow", "TheoryCheck", "check_simulation"]
-
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
 # A type that fewer batches have seen has an interval of little worth.

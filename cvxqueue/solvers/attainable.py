@@ -19,8 +19,6 @@ from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solvers.dual_search import dual_search
 
-__all__ = ["require_attainable"]
-
 # What a unit of accuracy is worth, in mean service times. Where nothing but stability limits it,
 # the idle fraction that is left falls with the root of it.
 _NEARLY_EVERYTHING = (1e4, 1e7, 1e10)

@@ -14,8 +14,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.suggest import nearest
 
-__all__ = ["Answer", "BackEnd", "Rung", "checked_options", "find_back_end"]
-
 
 class Rung(NamedTuple):
     """One attempt."""

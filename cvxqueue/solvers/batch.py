@@ -30,8 +30,6 @@ from cvxqueue.solvers.price_search import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.solve import allowed_iterations
 
-__all__ = ["solve_batch"]
-
 # The variants that are solved are dropped once this share of the others is left.
 _THIN_OUT_AT = 0.75
 # Where the model of a variant has its token bounds.

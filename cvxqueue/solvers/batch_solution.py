@@ -21,8 +21,6 @@ from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
 from cvxqueue.numerics.checks import require
 from cvxqueue.solution import LARGEST_TOLERANCE
 
-__all__ = ["ENTRIES", "BatchSolution", "Claims", "claims_of", "require_variants"]
-
 # Entries of an array by type that are worked on at a time: enough to make light of the calls.
 ENTRIES = 1 << 16
 

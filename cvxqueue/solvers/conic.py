@@ -43,8 +43,6 @@ from cvxqueue.solvers.direct import solve_cones
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.newton import newton
 
-__all__ = ["conic"]
-
 # What a back end may raise when an instance is too much for it; anything else is a defect.
 _FAILURES = (
     cp.SolverError,

@@ -20,8 +20,6 @@ from cvxqueue.solvers.registry import methods as able_methods
 from cvxqueue.solvers.solve import solve
 from cvxqueue.tables import Part, Report, Table
 
-__all__ = ["CrossValidation", "cross_validate"]
-
 # Seconds for each method that is only there for comparison.
 _OTHERS_LIMIT = 10.0
 # A gap has the allowance for rounding in it twice, and hardly more where it is all rounding.

@@ -12,8 +12,6 @@ from scipy import sparse
 from cvxqueue.dcp.cones import ConeProgram, Cones
 from cvxqueue.solvers.back_ends import Answer
 
-__all__ = ["solve_cones"]
-
 _KINDS = {
     "zero": clarabel.ZeroConeT,
     "nonnegative": clarabel.NonnegativeConeT,

@@ -24,9 +24,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
-__all__ = ["Limits", "Proposal", "Proposals", "drive", "tightest_tolerance"]
-
-
 # Relative gap that `newton` is held to at least where constraints couple the types.
 _COUPLED = 1e-9
 # What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.

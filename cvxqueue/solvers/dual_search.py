@@ -28,8 +28,6 @@ from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
 from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.solvers.maximum import maximize
 
-__all__ = ["DualPoint", "dual_search"]
-
 # Share of the slope at the start that the line search leaves, of either sign.
 _CURVATURE = 0.5
 _SHORTEST_RAY = 1e-15

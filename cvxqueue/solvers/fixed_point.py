@@ -16,8 +16,6 @@ from cvxqueue.numerics.checks import real_number
 from cvxqueue.solvers.driver import Proposal, Proposals
 from cvxqueue.solvers.line_search import backtrack
 
-__all__ = ["fixed_point"]
-
 
 def fixed_point(
     instance: Instance, start: FloatArray | None = None, damping: float | None = None

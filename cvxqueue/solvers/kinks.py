@@ -16,8 +16,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.numerics.rounding import EPSILON
 
-__all__ = ["best_between"]
-
 # A gain of less, in units of the scale, no certificate can tell from rounding.
 _NO_GAIN = 1e-15
 # Slopes of pieces that are this close may be of one.

@@ -9,8 +9,6 @@ from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 
-__all__ = ["backtrack"]
-
 # Largest part of the idle fraction that one step may consume.
 _TO_THE_BOUNDARY = 0.99
 # Share of the increase predicted by the slope that a step must achieve (Armijo).

@@ -17,8 +17,6 @@ from cvxqueue.solvers.dual_search import dual_search
 from cvxqueue.solvers.maximum import started_search
 from cvxqueue.solvers.price_search import STILL
 
-__all__ = ["newton"]
-
 
 def newton(
     instance: Instance,

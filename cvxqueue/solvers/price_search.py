@@ -34,8 +34,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.kinks import best_between
 
-__all__ = ["STILL", "PriceSearch"]
-
 # When the prices moved by no more, what is left is about the square of it.
 _CLOSE = 2e-4
 # Of a change of a marginal cost a tenth of the cube is left, and the largest counts, though few are

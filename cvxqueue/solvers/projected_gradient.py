@@ -21,8 +21,6 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 from cvxqueue.solvers.driver import Proposal, Proposals
 
-__all__ = ["projected_gradient"]
-
 # The guess may fall by this factor from one step to the next, and is doubled where it fails.
 _RELAX = 0.9
 # What Nesterov's recursion gives after one step without momentum. With the 1 that it starts from,

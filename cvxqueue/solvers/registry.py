@@ -15,9 +15,6 @@ from cvxqueue.model import Instance
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.suggest import nearest
 
-__all__ = ["METHODS", "Method", "find_method", "methods"]
-
-
 # Parameters that a method may have and that `solve` fills in by itself.
 _COMMON = frozenset({"start", "prices", "limits"})
 

@@ -21,8 +21,6 @@ from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
 
-__all__ = ["allowed_iterations", "deadline_after", "solve"]
-
 
 @quiet
 def solve(

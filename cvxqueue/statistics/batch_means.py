@@ -11,8 +11,6 @@ import numpy as np
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
 from cvxqueue.statistics.estimate import Estimate, estimate_of, spread_of
 
-__all__ = ["FEWEST_SEEN", "BatchSums"]
-
 # Fewer batches make Student's t wide and the standard error itself uncertain.
 _FEWEST = 10
 # Quantile of the normal distribution at which a correlation of neighbours counts as found: 95 %.

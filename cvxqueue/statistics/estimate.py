@@ -13,17 +13,6 @@ from cvxqueue.formatting import shown
 from cvxqueue.json_values import JsonRecord, json_values
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = [
-    "SIGNIFICANCE",
-    "Estimate",
-    "FittedParameter",
-    "estimate_of",
-    "normal_quantile",
-    "require_confidence",
-    "spread_of",
-    "wilson",
-]
-
 SIGNIFICANCE = 0.05
 """Of tests: how often they may reject what is true; the custom of the field."""
 # Fourth moment of a normal variable over the square of its second.

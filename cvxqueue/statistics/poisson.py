@@ -22,15 +22,6 @@ from cvxqueue.statistics.estimate import (
     spread_of,
 )
 
-__all__ = [
-    "FEWEST_ARRIVALS",
-    "Observed",
-    "PoissonTest",
-    "exponential_p_value",
-    "observe",
-    "poisson_test",
-]
-
 # Fewer arrivals tell too little by their gaps and counts.
 FEWEST_ARRIVALS = 10
 

@@ -7,8 +7,6 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["SECONDS_IN", "date_unit", "require_dates", "units_between"]
-
 _SPELLINGS = {
     "seconds": (1.0, "s sec secs second seconds"),
     "milliseconds": (1e-3, "ms msec msecs milli millis millisecond milliseconds"),
