@@ -11,7 +11,7 @@ from cvxqueue.json_values import json_values
 from cvxqueue.tables import Cell, Table
 
 # Columns of the subjects.
-_WIDTH = 16
+_SUBJECT_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,11 @@ def findings_table(findings: Iterable[Finding], mark: Callable[[Finding], Cell])
     return Table(
         (),
         [
-            ((textwrap.fill(found.subject, _WIDTH), "bold"), mark(found), f"{found.sentence}\n")
+            (
+                (textwrap.fill(found.subject, _SUBJECT_WIDTH), "bold"),
+                mark(found),
+                f"{found.sentence}\n",
+            )
             for found in findings
         ],
     )

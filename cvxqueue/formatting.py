@@ -12,6 +12,8 @@ from reprlib import Repr
 
 MOST_CHARACTERS = 80
 """Characters of a value that a message has room for: a line of a terminal."""
+TYPES_SHOWN = 20
+"""Lines of a table for people; the arrays hold the rest."""
 # Of lists in lists six entries each are looked at; three levels of them fill the room.
 _DEEPEST = 3
 # Python may be set to print no whole number of more than 640 digits; this has 617.

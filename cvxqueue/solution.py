@@ -15,13 +15,13 @@ from cvxqueue.certificates import (
     relative_gap,
 )
 from cvxqueue.errors import CvxqueueError, InvalidInputError
-from cvxqueue.formatting import at_least, at_most, shown
+from cvxqueue.formatting import TYPES_SHOWN, at_least, at_most, shown
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 LARGEST_TOLERANCE = 0.01
 """A gap of more than one part in a hundred certifies nothing that deserves the word optimal."""
@@ -90,8 +90,6 @@ def require_ended(ended: object) -> None:
         )
 
 
-# A table for people; the arrays hold the rest.
-_TYPES_SHOWN = 20
 # A relative gap of so much over the idle fraction is what rounding leaves, however long the search.
 _TOTAL_ROUNDING = 16.0 * EPSILON
 # What else may help where a method did not reach its tolerance.
@@ -187,7 +185,7 @@ class AllocationData(ArrayData):
 
     def _table(self, header: str, cells: Callable[[int], str]) -> list[str]:
         """A line for each type, between those of all: its name, its mix, and what is said of it."""
-        shown = range(min(self.instance.size, _TYPES_SHOWN))
+        shown = range(min(self.instance.size, TYPES_SHOWN))
         names = [self.instance.type_name(k) for k in shown]
         width = max(9, *(len(name) for name in names))
         lines = ["", f"{'task type':<{width}}  {'mix':>9}  {header}  {'accuracy':>9}"]
@@ -196,8 +194,8 @@ class AllocationData(ArrayData):
             f"{self.accuracies[k]:>9.4f}"
             for k, name in zip(shown, names, strict=True)
         ]
-        if self.instance.size > _TYPES_SHOWN:
-            lines.append(f"... and {self.instance.size - _TYPES_SHOWN} more types")
+        if self.instance.size > TYPES_SHOWN:
+            lines.append(f"... and {self.instance.size - TYPES_SHOWN} more types")
         return lines
 
 

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -261,3 +262,43 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     from importlib.metadata import version
 
     assert cq.__version__ == version("cvxqueue")
+
+
+def constants(source: str) -> Iterator[str]:
+    """Names in capitals that a module gives a value."""
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        for target in targets:
+            for part in ast.walk(target):
+                if isinstance(part, ast.Name) and part.id.lstrip("_").isupper():
+                    yield part.id
+
+
+def test_a_constant_has_one_name_and_one_value() -> None:
+    assert list(constants("A, _B = 1, 2\nC: int = 3\nd = 4\n")) == ["A", "_B", "C"]
+    places = defaultdict(list)
+    for module in MODULES:
+        for name in constants(module.read_text(encoding="utf-8")):
+            places[name].append(str(module.relative_to(PACKAGE)))
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+# One idea with a part in several rooms: a command is called as what it calls.
+SHARED = {
+    "accuracy": {"model", "plots"},
+    "check": {"check", "cli"},
+    "fit": {"fitting", "cli"},
+    "schema": {"files", "cli"},
+    "simulate": {"simulation", "cli"},
+    "solution": {"solution", "integer"},
+    "solve": {"solvers", "integer", "cli"},
+}
+
+
+def test_no_file_name_means_two_ideas_in_two_rooms() -> None:
+    rooms = defaultdict(set)
+    for module in MODULES:
+        if module.stem != "__init__":
+            rooms[module.stem].add(room_of(module))
+    assert {name: where for name, where in rooms.items() if len(where) > 1} == SHARED

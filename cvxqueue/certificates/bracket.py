@@ -14,7 +14,7 @@ import numpy as np
 from cvxqueue.model import Evaluation, Instance, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple
-from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
+from cvxqueue.numerics.float64 import EPSILON, SMALLEST_NORMAL
 
 # Relative error of a marginal cost: a few roundings, magnified by 1/(1−ρ).
 _COST_ROUNDINGS = 16.0

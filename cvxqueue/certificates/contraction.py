@@ -18,7 +18,7 @@ from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 _POWER_ITERATIONS = 200
 # Rounds after which the order bracket has stopped shrinking, or the certificate holds anyway.

@@ -14,8 +14,8 @@ from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.roots import bracketed_root
-from cvxqueue.numerics.rounding import EPSILON
 
 # A violation that no step of Gauss and Newton mends in so many rounds is not a matter of rounding.
 _RESTORING_STEPS = 30

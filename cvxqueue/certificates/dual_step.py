@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 # The Hessian is zero where every type is at a bound; this share of the natural one stands in.
 _REGULARIZATION = 1e-12

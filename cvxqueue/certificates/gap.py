@@ -15,7 +15,7 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.

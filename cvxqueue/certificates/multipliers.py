@@ -24,7 +24,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
 
 # Steps of Newton's method.
-_STEPS = 30
+_NEWTON_LIMIT = 30
 # So sharp a bound, relative to the scale, needs no second start and no other method.
 _SHARP_BOUND = 1e-9
 # Where a step lowers the bound by no more than this share of it, no other will.
@@ -33,7 +33,7 @@ _LEAST_FALL = 1e-6
 _FLAT, _LONGER = 0.5, 4.0
 # Cuts of an ellipsoid that is so many times as wide as anything known of the multipliers, until no
 # more than this share of the bound can be gained.
-_CUTS, _WIDE, _CLOSE = 2000, 8.0, 0.01
+_CUTS, _WIDE, _CLOSE_ENOUGH = 2000, 8.0, 0.01
 # Multipliers beyond this stand for none.
 _GREATEST = 1e100
 # Tokens this close to a kink, relatively, are at it.
@@ -119,7 +119,7 @@ def _balancing(point: Evaluation) -> FloatArray:
 
 def _lowered(point: Evaluation, today: _Bound, scale: float, deadline: Deadline) -> _Bound:
     """The least bound that Newton's method finds from another."""
-    for _ in range(_STEPS):
+    for _ in range(_NEWTON_LIMIT):
         if deadline.is_over:
             break
         step = multiplier_step(today.multipliers, today.excess, today.hessian, scale)
@@ -198,7 +198,7 @@ def _enclosed(point: Evaluation, starts: list[_Bound], deadline: Deadline) -> _B
                 best = here
             excess = here.gap - best.gap
             # Nowhere in the ellipsoid is the bound lower than this.
-            if here.gap - np.linalg.norm(cut) >= (1.0 - _CLOSE) * best.gap:
+            if here.gap - np.linalg.norm(cut) >= (1.0 - _CLOSE_ENOUGH) * best.gap:
                 break
         size = float(np.linalg.norm(cut))
         depth = excess / size if size > 0.0 else 1.0

@@ -21,7 +21,7 @@ from cvxqueue.solvers import solve
 from cvxqueue.tables import Part
 
 # Seconds for the best whole tokens.
-_INTEGER_LIMIT = 60.0
+_ROUNDING_SECONDS = 60.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,7 +77,7 @@ def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[ArrayLike,
                 f"--integer: {instance.type_name(k)} has measured levels of effort, which have no "
                 "token counts to simulate; give --tokens, or neither for the continuous optimum"
             )
-    return solve_integer(instance, time_limit=_INTEGER_LIMIT).tokens, "best whole tokens"
+    return solve_integer(instance, time_limit=_ROUNDING_SECONDS).tokens, "best whole tokens"
 
 
 def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray, tuple[str, ...]]:

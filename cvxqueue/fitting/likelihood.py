@@ -32,7 +32,7 @@ _GREATEST_EXPONENT = 40.0
 STEP = 0.08
 # Newton takes 1 to 8 steps in 97 % of its searches over 40 data sets, and at most 32.
 _MOST_STEPS = 60
-_SHORTEST_STEP = 1e-10
+_SHORTEST_HALVING = 1e-10
 # A probability below this divides no count to infinity, and no quotient above that one overflows
 # when it is squared.
 _LEAST_CHANCE, _MOST_QUOTIENT = 1e-290, 1e150
@@ -159,7 +159,7 @@ class Counts(ReadOnlyArrays):
                 moving &= ~better
                 size[moving] /= 2.0
                 # Where even a tiny step gains nothing, rounding has the last word.
-                exhausted = moving & (size < _SHORTEST_STEP)
+                exhausted = moving & (size < _SHORTEST_HALVING)
                 active &= ~exhausted
                 moving &= ~exhausted
         return value, x

@@ -17,12 +17,12 @@ _NORMAL_MAD = 0.6744897501960817
 # part of the scale: 1 to 25 rounds in 300 data sets, 6 in the median.
 _MOST_ROUNDS, _SCALE_TOLERANCE = 30, 1e-6
 # Residuals below this part of the largest time are rounding.
-_LEAST_SCALE = 1e-12
+_LEAST_SPREAD = 1e-12
 # Of the fit at a scale, in the units of the data over that scale.
 _SOLVER_TOLERANCE = 1e-12
 # Rows in the quadratic zone from which their own information is trusted. Of fewer, without the line
 # through it, noise of 15 % of the times at 20 rows is covered in 0.90 instead of 0.94.
-_MANY = 50
+_MANY_ROWS = 50
 # Of few rows, the least probability of the quadratic zone: a line through zeros and ones falls
 # below zero where the tokens of some rows are several times those of most.
 _LEAST_INSIDE = 0.2
@@ -128,7 +128,7 @@ def _precision(
     inside = (np.abs(y - fitted) <= HUBER * scale).astype(np.float64)
     squares = np.square(winsorized)
     smooth_inside, smooth_squares = _smoothed(fitted, np.stack([inside, squares], axis=1)).T
-    if np.count_nonzero(inside) < _MANY:
+    if np.count_nonzero(inside) < _MANY_ROWS:
         inside = np.clip(smooth_inside, _LEAST_INSIDE, 1.0)
     bread = np.linalg.pinv((design.T * inside) @ design)
     leverage = np.einsum("ij,jk,ik->i", design, np.linalg.pinv(design.T @ design), design)
@@ -184,4 +184,4 @@ def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArra
 def _scale(residuals: FloatArray, parameters: int) -> float:
     """Robust standard deviation; `parameters` of the residuals are zero by the fit alone."""
     absolute = np.sort(np.abs(residuals))[min(parameters, residuals.size - 1) :]
-    return max(float(np.median(absolute)) / _NORMAL_MAD, _LEAST_SCALE)
+    return max(float(np.median(absolute)) / _NORMAL_MAD, _LEAST_SPREAD)

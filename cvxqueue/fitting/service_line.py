@@ -19,7 +19,7 @@ from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, require_confidence
 
 # A nanosecond to thirty years: the squares of any two compare without overflow.
-_SECONDS = (1e-9, 1e9)
+_ALLOWED_SECONDS = (1e-9, 1e9)
 # Of times exactly on a line, a bend below this part of the mean time is rounding.
 _EXACT = 1e-6
 # A rise from the fewest to the most tokens below this part of the largest time is rounding.
@@ -176,7 +176,7 @@ def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatAr
     x = np.atleast_1d(float_array("tokens", tokens))
     y = np.atleast_1d(float_array("seconds", seconds))
     require("tokens", x, x >= 0, "must be ≥ 0")
-    shortest, longest = _SECONDS
+    shortest, longest = _ALLOWED_SECONDS
     allowed = f"must be > 0 (a service time), from {shortest:g} to {longest:g}"
     require("seconds", y, (shortest <= y) & (y <= longest), allowed)
     if x.size != y.size:

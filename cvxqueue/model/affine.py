@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.model.law import LawData
 from cvxqueue.model.service import Moments
-from cvxqueue.numerics.arrays import FloatArray, kept, read_only
+from cvxqueue.numerics.arrays import ZERO, FloatArray, kept
 
-_ZERO = read_only(np.zeros(()))
-_CONDITIONS = {"base": "≥ 0 (seconds)", "per_token": "> 0 (seconds/token)"}
+AFFINE_CONDITIONS = {"base": "≥ 0 (seconds)", "per_token": "> 0 (seconds/token)"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -54,7 +53,7 @@ class AffineService(LawData):
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, token_scv: ArrayLike = 0.0
     ) -> None:
-        self._keep(_CONDITIONS, base=base, per_token=per_token, token_scv=token_scv)
+        self._keep(AFFINE_CONDITIONS, base=base, per_token=per_token, token_scv=token_scv)
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Mean service time t(l), in seconds."""
@@ -73,7 +72,7 @@ class AffineService(LawData):
 
     def mean_curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative of the mean: zero."""
-        return _ZERO
+        return ZERO
 
     def second_moment(self, tokens: ArrayLike) -> FloatArray:
         """Second moment t² + token_scv · (per_token · l)², in seconds squared."""
@@ -121,7 +120,7 @@ class AffineService(LawData):
         self, tokens: FloatArray, to: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> FloatArray:
         """Zero: the service time is affine in the tokens."""
-        return _ZERO
+        return ZERO
 
     def marginal_time(self, tokens: ArrayLike) -> FloatArray:
         """Half the ratio of the slopes of the two moments, τ = t + token_scv · per_token · l."""

@@ -21,7 +21,7 @@ from cvxqueue.model.separable_costs import SeparableCost
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 ROUNDINGS = 4.0 * EPSILON
 """As in the certificates: no more than eight roundings reach the utilization, or a sum."""

@@ -20,7 +20,7 @@ from cvxqueue.numerics.checks import (
     require,
     whole_number,
 )
-from cvxqueue.numerics.rounding import JENSEN_SLACK
+from cvxqueue.numerics.float64 import JENSEN_SLACK
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.model.saturating import SaturatingCurve
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
+from cvxqueue.numerics.float64 import EPSILON, SMALLEST_NORMAL
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

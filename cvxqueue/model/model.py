@@ -22,7 +22,7 @@ from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, Numbers, frozen, frozen_tuple, kept
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.summation import accurate_sum
 
 # Types that are worked on at a time: a dozen arrays of so many floats stay in the cache, and a dot
@@ -172,7 +172,7 @@ class Model(ArrayData):
 
     def with_(self, **changes: Any) -> Model:
         """Return the model with some of its data replaced, unchecked."""
-        return Model(**{name: getattr(self, name) for name in _FIELDS} | changes)
+        return Model(**{name: getattr(self, name) for name in _MODEL_FIELDS} | changes)
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
@@ -250,7 +250,7 @@ class Model(ArrayData):
         )
 
 
-_FIELDS = tuple(field.name for field in fields(Model))
+_MODEL_FIELDS = tuple(field.name for field in fields(Model))
 
 
 @quiet

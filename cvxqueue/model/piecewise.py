@@ -16,12 +16,11 @@ from cvxqueue.model.accuracy import Place
 from cvxqueue.model.concave_majorant import Corners, concave_majorant, filled_points
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
-from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
+from cvxqueue.numerics.arrays import ZERO, FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import first_place, require, require_representable
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.summation import two_sum
 
-_ZERO = read_only(np.zeros(()))
 # A line between two probabilities is right to some roundings of one.
 _ROUNDING = 8.0 * EPSILON
 # Accuracies are printed to a few digits: a line may miss zero by rounding alone.
@@ -277,7 +276,7 @@ class PiecewiseLinear(LawData):
 
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
         """Zero: what `inverse_slope` answers is a corner to its last bit."""
-        return _ZERO
+        return ZERO
 
     def response_loss(
         self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.model.saturating import SaturatingCurve
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.numerics.rounding import EPSILON, LARGEST
+from cvxqueue.numerics.float64 import EPSILON, LARGEST
 
 _ONE = read_only(np.ones(()))
 

@@ -18,7 +18,7 @@ from cvxqueue.model.queue import Prices
 from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 # A type has settled when its last step changed its marginal cost by no more than this share: what
 # remains is less than the square of it,

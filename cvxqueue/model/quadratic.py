@@ -7,15 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cvxqueue.model.affine import AFFINE_CONDITIONS
 from cvxqueue.model.law import LawData
 from cvxqueue.model.service import Moments
 from cvxqueue.numerics.arrays import FloatArray
 
-_CONDITIONS = {
-    "base": "≥ 0 (seconds)",
-    "per_token": "> 0 (seconds/token)",
-    "per_squared_token": "≥ 0 (seconds/token²)",
-}
+_QUADRATIC_CONDITIONS = AFFINE_CONDITIONS | {"per_squared_token": "≥ 0 (seconds/token²)"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -54,7 +51,12 @@ class QuadraticService(LawData):
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, per_squared_token: ArrayLike
     ) -> None:
-        self._keep(_CONDITIONS, base=base, per_token=per_token, per_squared_token=per_squared_token)
+        self._keep(
+            _QUADRATIC_CONDITIONS,
+            base=base,
+            per_token=per_token,
+            per_squared_token=per_squared_token,
+        )
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Service time t(l), in seconds."""

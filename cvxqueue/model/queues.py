@@ -10,7 +10,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import real_number, require_representable
-from cvxqueue.numerics.rounding import JENSEN_SLACK
+from cvxqueue.numerics.float64 import JENSEN_SLACK
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
-from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.numerics.arrays import ZERO, FloatArray
 from cvxqueue.numerics.checks import ROUNDING_OF_ONE, first_place
 from cvxqueue.numerics.summation import two_sum
 
-_ZERO = read_only(np.zeros(()))
 _PROBABILITY = "≥ 0 (a probability)"
 
 
@@ -75,9 +74,7 @@ class SaturatingCurve(LawData, ABC):
 
     def weighted(self, value: FloatArray) -> Self:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
-        return unchecked(
-            type(self), **{**self._fields(), "floor": _ZERO, "gain": value * self.gain}
-        )
+        return unchecked(type(self), **{**self._fields(), "floor": ZERO, "gain": value * self.gain})
 
     def value(self, tokens: ArrayLike) -> FloatArray:
         """Probability p(l) of a correct answer."""

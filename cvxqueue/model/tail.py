@@ -18,8 +18,8 @@ from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.float64 import LARGEST
 from cvxqueue.numerics.roots import bracketed_root
-from cvxqueue.numerics.rounding import LARGEST
 from cvxqueue.numerics.summation import accurate_sum
 
 

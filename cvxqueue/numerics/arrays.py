@@ -51,6 +51,10 @@ def read_only(array: FloatArray) -> FloatArray:
     return frozen(np.array(array, dtype=np.float64))
 
 
+ZERO = read_only(np.zeros(()))
+"""For what is zero everywhere."""
+
+
 class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
     """Turn a method into a property that is computed once, and read-only where it is an array.
 

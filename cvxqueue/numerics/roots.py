@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 
 # Bisection alone takes 53 rounds from ends within a factor of two, and one more for each factor.
-_ROUNDS = 200
+_BRACKETINGS = 200
 # Bisection of 2^53 numbers, and some for galloping.
 _WHOLE_ROUNDS = 120
 
@@ -56,7 +56,7 @@ def bracketed_root(
     is_rising = at_first > 0.0
     is_open = is_rising != (at_other > 0.0)
     share: Any = 0.5
-    for _ in range(_ROUNDS):
+    for _ in range(_BRACKETINGS):
         other = np.where(at_first == 0.0, first, other)
         first = np.where(at_other == 0.0, other, first)
         width = other - first

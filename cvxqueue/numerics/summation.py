@@ -12,7 +12,7 @@ Twofold = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 # So few terms are sooner added one by one than by a dozen calls of numpy.
-_FEW = 64
+_FEW_TERMS = 64
 
 
 def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -36,7 +36,7 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     Rump, Ogita and Oishi, "Accurate floating-point summation part I: faithful rounding", SIAM
     Journal on Scientific Computing 31(1), 2008: ExtractVector (algorithm 3.3), applied once.
     """
-    if values.ndim == 1 and values.size <= _FEW:
+    if values.ndim == 1 and values.size <= _FEW_TERMS:
         try:
             return np.float64(math.fsum(values.tolist()))  # type: ignore[return-value]
         except (OverflowError, ValueError):

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # More curves than this cannot be told apart: the most frequent types keep a colour and a name.
-_NAMED = 10
+_NAMED_CURVES = 10
 # More gray curves than this only blacken the picture.
-_DRAWN = 200
+_DRAWN_POINTS = 200
 _GRID = 160
 _NAME_LENGTH = 24
 # Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
@@ -50,10 +50,10 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     ax = style.new_axes() if ax is None else ax
     instance = solution.instance
     by_frequency = np.argsort(-instance.probabilities, kind="stable")
-    named = np.sort(by_frequency[:_NAMED])
-    others = by_frequency[_NAMED:]
+    named = np.sort(by_frequency[:_NAMED_CURVES])
+    others = by_frequency[_NAMED_CURVES:]
     # Of very many types an even sample, from the frequent to the rare.
-    unnamed = others[:: -(-others.size // _DRAWN)] if others.size else others
+    unnamed = others[:: -(-others.size // _DRAWN_POINTS)] if others.size else others
     shown = np.concatenate([unnamed, named])
 
     right = _set_token_axis(ax, solution, shown)

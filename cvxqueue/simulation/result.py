@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.formatting import plural
+from cvxqueue.formatting import TYPES_SHOWN, plural
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
@@ -22,7 +22,6 @@ from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
 # A table for people; `to_dict` holds the rest.
-_TYPES_SHOWN = 20
 # Relaxation times in a run whose intervals can be believed: twenty batches of fifty.
 _LONG_ENOUGH = 1000.0
 # Independent terms of equal weight that make the mean of so skewed ones nearly normal: the relative
@@ -288,7 +287,7 @@ class Simulation(ReadOnlyArrays, Report):
             f"{100 * self.confidence:g} %"
         )
         yield ""
-        shown = range(min(self.instance.size, _TYPES_SHOWN))
+        shown = range(min(self.instance.size, TYPES_SHOWN))
         rows = [(label, getattr(self, name)) for name, label in _ESTIMATES.items()]
         rows += [(f"  {self.instance.type_name(k)} (s)", self.system_times[k]) for k in shown]
         rows += [(f"P(waiting > {x:g} s)", it) for x, it in self.waiting_tail.items()]
@@ -298,8 +297,8 @@ class Simulation(ReadOnlyArrays, Report):
         ):
             rows += [(f"{what}, {100 * q:g} % quantile (s)", it) for q, it in quantiles.items()]
         yield Table(("", "estimate", "interval"), [(label, *cells(it)) for label, it in rows])
-        if self.instance.size > _TYPES_SHOWN:
-            yield f"... and {plural(self.instance.size - _TYPES_SHOWN, 'more type')}"
+        if self.instance.size > TYPES_SHOWN:
+            yield f"... and {plural(self.instance.size - TYPES_SHOWN, 'more type')}"
         if self.caution:
             yield f"\n{self.caution}"
 

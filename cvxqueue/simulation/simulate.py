@@ -27,7 +27,7 @@ from cvxqueue.statistics.estimate import Estimate
 # Steps at which progress is told, and those at which the precision is looked at. Looking often
 # would stop at lucky moments, and the intervals would cover less often than they say.
 STEPS = 32
-_LOOKS = (2, 4, 8, 16)
+_QUANTILE_LOOKS = (2, 4, 8, 16)
 # Of fewer batches the spread itself is too uncertain to stop by.
 _FEWEST_TO_STOP = 10
 
@@ -277,7 +277,7 @@ def _advance(streams: Sequence[Stream], sizes: Sequence[Sequence[int]], options:
                 done = end
             if options.progress is not None:
                 options.progress(step / STEPS)
-            if step in _LOOKS and _is_precise(streams, options):
+            if step in _QUANTILE_LOOKS and _is_precise(streams, options):
                 break
     return done
 

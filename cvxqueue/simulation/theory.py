@@ -21,7 +21,7 @@ from cvxqueue.tables import Part, Report, Table
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
 # A type that fewer batches have seen has an interval of little worth.
-_FEWEST_BATCHES = 10
+_FEWEST_COMPARED = 10
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
                 simulation.system_times[k],
             )
             for k in shown.tolist()
-            if simulation.batches_with[k] >= _FEWEST_BATCHES and terms[k] >= ENOUGH_TERMS
+            if simulation.batches_with[k] >= _FEWEST_COMPARED and terms[k] >= ENOUGH_TERMS
         ]
     return found
 

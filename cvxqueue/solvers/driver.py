@@ -21,7 +21,7 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.rounding import EPSILON
+from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
 # Relative gap that `newton` is held to at least where constraints couple the types.

@@ -13,8 +13,8 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import real_number
+from cvxqueue.solvers.backtracking import backtrack
 from cvxqueue.solvers.driver import Proposal, Proposals
-from cvxqueue.solvers.line_search import backtrack
 
 
 def fixed_point(

@@ -13,8 +13,8 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.roots import bracketed_root
-from cvxqueue.numerics.rounding import EPSILON
 
 # A gain of less, in units of the scale, no certificate can tell from rounding.
 _NO_GAIN = 1e-15

@@ -17,7 +17,7 @@ from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.price_search import STILL, PriceSearch
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
-_MANY, _SAMPLE, _SHARE = 4096, 1024, 64
+_MANY_TYPES, _SAMPLE, _SHARE = 4096, 1024, 64
 # It is searched for so many passes at most.
 _MOST_PASSES = 100
 # At given multipliers, so many passes from a point that is good to 1e-4 reach rounding,
@@ -45,7 +45,7 @@ def started_search(
     if start is not None:
         point = model.evaluate(start)
         return PriceSearch(model, start, point.idle, point.prices.mean)
-    if model.size < _MANY:
+    if model.size < _MANY_TYPES:
         return PriceSearch(model, model.lower)
     sample = _sample(model)
     if not sample.lowest.is_stable:
