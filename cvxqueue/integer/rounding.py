@@ -15,7 +15,7 @@ from cvxqueue.shown import shown
 __all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]
 
 # Types that a message names.
-_NAMED = 3
+_TYPES_NAMED = 3
 
 
 class Rounding(NamedTuple):
@@ -39,7 +39,7 @@ def require_stable(choices: Choices) -> None:
     if least.is_stable:
         return
     loads = choices.instance.arrival_rate * choices.instance.probabilities * least.times
-    heaviest = np.argsort(-loads, kind="stable")[:_NAMED].tolist()
+    heaviest = np.argsort(-loads, kind="stable")[:_TYPES_NAMED].tolist()
     names = ", ".join(
         f"{shown(choices.instance.type_name(k))} takes {float(loads[k]):.6g}" for k in heaviest
     )

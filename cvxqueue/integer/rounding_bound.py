@@ -112,8 +112,7 @@ def rounding_bound(
     require_feasible(instance)
     own = instance.domains if domains is None else domains
     choices = Choices(instance, Domains.of(own, instance.size))
-    if choices.is_level.any():
-        choices.refuse_levels()
+    choices.refuse_levels()
     require_stable(choices)
     distances = _distances(choices)
     ends = np.maximum(choices.lowest - instance.lower, instance.upper - choices.highest)
@@ -143,9 +142,8 @@ def rounding_bound(
 
 def _distances(choices: Choices) -> FloatArray:
     """Half of the widest gap between neighboring choices of each type, in tokens."""
-    lattice = choices.lattice
-    distances = np.where(lattice.count > 0, 0.5 * lattice.step, 0.0)
-    distances = np.maximum(distances, np.where(lattice.has_zero, 0.5 * lattice.low, 0.0))
+    distances = np.where(choices.count > 0, 0.5 * choices.step, 0.0)
+    distances = np.maximum(distances, np.where(choices.has_zero, 0.5 * choices.low, 0.0))
     for k in choices.tables.types.tolist():
         row = choices.tables.listed(k)
         distances[k] = 0.5 * float(np.max(np.diff(row), initial=0.0))

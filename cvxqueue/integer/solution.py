@@ -15,9 +15,9 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
 from cvxqueue.integer.branch_and_bound import best_choice
-from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.load_levels import level_model
+from cvxqueue.integer.incumbent import Base
+from cvxqueue.integer.level_model import level_model
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.differences import improvement
@@ -29,8 +29,8 @@ from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance
 
 __all__ = ["IntegerSolution", "proven_answer"]
 
-# For the bound of an answer that comes without its search.
-_SECONDS = 60.0
+# For the bound of an answer that comes without its search: as long as a search may take by default.
+_BOUND_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -84,9 +84,8 @@ class IntegerSolution(AllocationData):
         require_ended(self.ended)
         choice = float_array("choice", self.choice, self.instance.size)
         choices = self._choices
-        below, _ = choices.lattice.around(choice)
-        inside = np.where(choices.is_tabled, choices.moved_into(choice), below)
-        require("choice", choice, choice == inside, "is not allowed by the domain of its type")
+        below, _ = choices.around(choice)
+        require("choice", choice, choice == below, "is not allowed by the domain of its type")
         if not choices.evaluate(choice).is_stable:
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
         if self.continuous is not None and self.continuous.instance != self.instance:
@@ -102,11 +101,11 @@ class IntegerSolution(AllocationData):
     def domain_gap(self) -> float:
         """Bound on what any allocation that the domains allow gains, in seconds, with rounding."""
         choices = self._choices
-        deadline = Deadline.after(_SECONDS)
+        deadline = Deadline.after(_BOUND_SECONDS)
         proof = best_choice(choices, self.choice, self.continuous, self.tolerance, deadline)
-        moved = choices.shift(self.choice, proof.point.tokens).totals()
-        ahead = float(Base(choices, choices.evaluate(self.choice)).gain(moved))
-        return proof.gap + max(ahead, 0.0)
+        moved = choices.increments(self.choice, proof.point.tokens).totals()
+        gain = float(Base(choices, choices.evaluate(self.choice)).gain(moved))
+        return proof.gap + max(gain, 0.0)
 
     @property
     def is_exact(self) -> bool:

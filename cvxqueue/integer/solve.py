@@ -30,12 +30,10 @@ from cvxqueue.suggest import nearest as nearest_name
 
 __all__ = ["plain_rounding", "solve_integer"]
 
-_ROUNDINGS = {"nearest": nearest, "floor": floor}
-_METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
-# Relative to `scale`.
-_TOLERANCE = 1e-9
-# Relative to the loss, of the combinations of neighbors.
-_OF_LOSS = 1e-6
+_ROUNDING_METHODS = {"nearest": nearest, "floor": floor}
+_METHODS = ("exact", "neighbors", "descent", *_ROUNDING_METHODS)
+# Relative to `scale`, and for the combinations of neighbors relative to the loss.
+_GAP_TOLERANCE, _LOSS_TOLERANCE = 1e-9, 1e-6
 # What bounds and their rounding may come to, in allowances: see `target_of`.
 _ALLOWANCES = 5.0
 # What is proven of a heuristic may be wider than what could be by this share.
@@ -143,32 +141,30 @@ def solve_within(
 ) -> IntegerSolution:
     """Solve what has been checked, as `solve_integer` does, until a moment on any clock."""
     started = deadline.clock()
-    wanted = (_OF_LOSS if method == "neighbors" else _TOLERANCE) if tolerance is None else tolerance
+    of_gap, of_loss = (_GAP_TOLERANCE, _LOSS_TOLERANCE) if tolerance is None else (tolerance,) * 2
     choices = Choices(instance, domains)
     require_stable(choices)
     continuous, inner = _relaxation(choices)
-    if inner is None and method not in ("exact", "descent"):
+    if method not in ("exact", "descent"):
         choices.refuse_levels()
     start = choices.lowest if inner is None else _start(choices, inner.tokens)
     neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
-        proof = best_choice(choices, start, inner, wanted, deadline)
+        proof = best_choice(choices, start, inner, of_gap, deadline)
         point, gap, is_done = proof.point, proof.gap, proof.is_exact
     else:
         # The last part of the time is for the bound.
         search = Deadline.after((1.0 - _BOUND_SHARE) * deadline.remaining, deadline.clock)
         if inner is None or method == "descent":
-            point = choices.evaluate(
-                local_search(choices, start, is_thorough=False, deadline=search)
-            )
+            point = choices.evaluate(local_search(choices, start, search))
             is_done = not search.is_over
         elif method == "neighbors":
             relaxed = inner.certificate.evaluation
-            combination = best_combination(choices, relaxed, wanted, search)
+            combination = best_combination(choices, relaxed, of_loss, search)
             point, neighbors_gap = combination.point, combination.gap
             is_done = combination.is_exact
         else:
-            point, is_repaired = _ROUNDINGS[method](choices, inner.tokens)
+            point, is_repaired = _ROUNDING_METHODS[method](choices, inner.tokens)
         ceiling = first_ceiling(choices, point, inner)
         gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
     unfinished = Ended.TIME_LIMIT if deadline.is_over else Ended.STALLED
@@ -180,7 +176,7 @@ def solve_within(
         continuous=continuous,
         method=method,
         ended=Ended.CONVERGED if is_done else unfinished,
-        tolerance=_held_to(point, _TOLERANCE if tolerance is None else tolerance),
+        tolerance=_held_to(point, of_gap),
         neighbors_gap=neighbors_gap,
         is_repaired=is_repaired,
         solve_time=deadline.clock() - started,

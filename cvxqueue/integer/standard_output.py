@@ -1,4 +1,4 @@
-"""Keep standard output clean while compiled code runs."""
+"""Redirect standard output while compiled code runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["silent_stdout"]
+__all__ = ["standard_output_discarded"]
 
 
 # A second thread would save the redirected descriptor, and restore that.
-_DESCRIPTOR = threading.Lock()
+_REDIRECTING = threading.Lock()
 
 
 @contextmanager
-def silent_stdout() -> Iterator[None]:
+def standard_output_discarded() -> Iterator[None]:
     """Discard what compiled code writes to standard output.
 
     HiGHS 1.8 to 1.12 print a line for their developers whenever they repair a solution, whatever
@@ -27,7 +27,7 @@ def silent_stdout() -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    with _DESCRIPTOR:
+    with _REDIRECTING:
         yield from _redirect()
 
 
