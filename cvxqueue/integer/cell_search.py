@@ -1,4 +1,4 @@
-"""Search of one cell: lists, fixing, then every combination or partial choices in order."""
+"""Search of one cell: lists, then every combination or partial choices in order."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _LONGEST_LIST = 1_000_000
 # Prices of mean service that bound a partial choice are off by the gap over the largest step,
 # and so many times as far in turn, until a choice brings less than the gap at the next cell.
 _OFFSET_RATIO, _MOST_OFFSETS = 5.0, 7
-# Parts of the tolerance that fixing and comparing may cost each: of a few types next to nothing.
+# Parts of the tolerance that comparisons may cost: of a few types next to nothing.
 _SMALL_SHARE, _LARGE_SHARE, _EASY = 0.02, 0.2, 8
 # Shares of the price of a squared second by which it is changed to bound the second moment.
 _PRICE_SHARES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-# Part of the width of a cell that fixed types may move m1 by, and comparisons as much again.
+# Part of the width of a cell that comparisons may move m1 by.
 _REACH = 0.1
 # Parts of the gap that lists are cut to where they are too long.
 _LIST_SHARES = (1.0, 1e-2, 1e-4, 1e-6)
@@ -138,54 +138,24 @@ class _Problem:
         return found.bound
 
     def solved(self, most: int, *, is_last: bool) -> float:
-        """Fix types that hardly matter, search the others, and return the bound."""
+        """Search partial choices, and return the bound."""
         incumbent, cell, base = self.incumbent, self.cell, self.base
         first, last = float(cell.first[0]), float(cell.last[0])
         # What cannot exceed the level is not looked for.
         level = incumbent.gain + (0.5 * incumbent.target if is_last else 0.0)
         share = _LARGE_SHARE if is_last or len(self.lists) > _EASY else _SMALL_SHARE
-        box = _price_box(incumbent, cell, [*self.increments.values()], self._rest(), level)
-        cost = self._fix(box, share * incumbent.target)
-        listed = [*self.increments.values()]
+        listed, rest = [*self.increments.values()], self._rest()
+        corners = _price_corners(incumbent, cell, listed, rest, level, share * incumbent.target)
         reach = _REACH * (last - first)
-        layers = max(len(listed), 1)
-        widths = reach / layers, box.second_reach / layers
-        corners = PriceCorners(box.mean_prices, box.second_prices, widths, share * incumbent.target)
-        ends = first - 2.0 * reach, last + 2.0 * reach
         gap = float(cell.value[0]) - incumbent.gain
-        tangents = _tangents(base, cell, listed, ends, gap)
+        tangents = _tangents(base, cell, listed, (first - reach, last + reach), gap)
         found = enumerate_bounded(
-            base, self._rest(), listed, tangents, corners, level, most, incumbent.deadline
+            base, rest, listed, tangents, corners, level, most, incumbent.deadline
         )
         self._update(found)
         rounding = float(base.allowance(np.asarray(last), self.moved.totals()))
         reached = max(max(level, found.dropped) + rounding, found.bound)
-        return reached + cost + corners.cost
-
-    def _fix(self, box: _PriceBox, most: float) -> float:
-        """Fix types at their best choice, as many as cost no more than that; return the cost.
-
-        By the mean value theorem along the segment from the moments of any choice to those with
-        these types fixed, J falls by no more than what the types lose at some prices on that
-        segment, the same for all. A loss is convex in the prices: it is largest at a corner of
-        their range.
-        """
-        choices = self.base.choices
-        best = choices.best(box.mean_prices, box.second_prices, self.fixed)
-        net = choices.increments(self.fixed, best).net_benefit(
-            box.mean_prices[:, np.newaxis], box.second_prices[:, np.newaxis]
-        )
-        losses = np.maximum(net.max(axis=0), 0.0)
-        cost = mean = second = 0.0
-        for k in sorted(self.lists, key=lambda k: float(losses[k])):
-            mean += float(np.ptp(self.increments[k].mean))
-            second += float(np.ptp(self.increments[k].second))
-            is_far = mean > box.reach or second > box.second_reach
-            if is_far or cost + float(losses[k]) > most:
-                break
-            cost += float(losses[k])
-            del self.lists[k], self.increments[k]
-        return cost
+        return reached + corners.cost
 
 
 def _lists(
@@ -217,23 +187,15 @@ def _lists(
     return lists, best[0]
 
 
-class _PriceBox(NamedTuple):
-    """Range of the prices near a cell, for choices better than a level and those near them."""
-
-    mean_prices: FloatArray
-    """∂T/∂m1 at the four corners."""
-    second_prices: FloatArray
-    """∂T/∂m2 at the four corners."""
-    reach: float
-    """How far beyond the cell the prices may be used, in seconds: twice."""
-    second_reach: float
-    """The same for the second moment, in seconds²."""
-
-
-def _price_box(
-    incumbent: Incumbent, cell: Bounds, listed: list[Increments], rest: Increments, level: float
-) -> _PriceBox:
-    """Range of the prices of all choices in a cell that exceed a level.
+def _price_corners(
+    incumbent: Incumbent,
+    cell: Bounds,
+    listed: list[Increments],
+    rest: Increments,
+    level: float,
+    cost: float,
+) -> PriceCorners:
+    """Range of the prices of all choices in a cell that exceed a level, and of those near them.
 
     The bound of the cell with p ± θ in place of p says how far m2 can be off: if Σ is the largest
     sum at p − θ, then level < Σ − θ Δm2.
@@ -241,12 +203,9 @@ def _price_box(
     base, nu = incumbent.base, float(cell.mean_price[0])
     first, last = float(cell.first[0]), float(cell.last[0])
     ends = _tangents(base, cell, [], (first, last), 0.0)
-    fewest = least = float(rest.second) + sum(
-        float(increments.second.min()) for increments in listed
-    )
-    largest = most = float(rest.second) + sum(
-        float(increments.second.max()) for increments in listed
-    )
+    second, of_rest = [increments.second for increments in listed], float(rest.second)
+    fewest = least = of_rest + sum(float(part.min()) for part in second)
+    largest = most = of_rest + sum(float(part.max()) for part in second)
     for share in _PRICE_SHARES:
         for sign in (1.0, -1.0):
             # (2,): one for each end.
@@ -263,16 +222,18 @@ def _price_box(
                 most = np.fmin(most, np.max(limits))
     # Where nothing exceeds the level any range will do, and at a price of zero it has no end.
     least, most = min(float(least), largest), max(float(most), fewest)
-    reach = _REACH * (last - first)
-    spread_second = max(most - least, 0.0)
-    corners = []
-    for at, second in (
-        (first - 2.0 * reach, least - 2.0 * spread_second),
-        (last + 2.0 * reach, most + 2.0 * spread_second),
-    ):
-        corners.append(base.prices_at(at, max(second, -base.second)))
+    reach, second_reach = _REACH * (last - first), max(most - least, 0.0)
+    corners = [
+        base.prices_at(at, max(at_second, -base.second))
+        for at, at_second in (
+            (first - reach, least - second_reach),
+            (last + reach, most + second_reach),
+        )
+    ]
     means, seconds = (np.array(part) for part in zip(*corners, strict=True))
-    return _PriceBox(np.repeat(means, 2), np.tile(seconds, 2), reach, spread_second)
+    layers = max(len(listed), 1)
+    widths = reach / layers, second_reach / layers
+    return PriceCorners(np.repeat(means, 2), np.tile(seconds, 2), widths, cost)
 
 
 def _tangents(

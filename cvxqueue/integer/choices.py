@@ -129,7 +129,7 @@ class Choices:
         """The point of the largest benefit."""
         return self._with(self.high, self.tables.most_benefit())
 
-    def _with(self, point: FloatArray, entries: FloatArray) -> FloatArray:
+    def _with(self, point: FloatArray, entries: FloatArray | NDArray[np.intp]) -> FloatArray:
         """A point with these entries of the tables."""
         if self.tables:
             point = point.copy()
@@ -174,7 +174,7 @@ class Choices:
     def _best_number_at(self, mean_price: float, second_price: float) -> FloatArray:
         """Best number of each lattice at one pair of prices, shape (N,)."""
         prices = np.full(1, mean_price), np.full(1, second_price)
-        return self._best_number(*prices, self.low[np.newaxis])[0]
+        return np.asarray(self._best_number(*prices, self.low[np.newaxis])[0])
 
     def _net_benefits(
         self, start: FloatArray, to: FloatArray, nu: FloatArray, p: FloatArray

@@ -91,7 +91,7 @@ class _Partial(NamedTuple):
     @property
     def bound(self) -> FloatArray:
         """The least bound of all prices, of the worse end of the cell."""
-        return self.reach.max(axis=-1).min(axis=-1)
+        return np.asarray(self.reach.max(axis=-1).min(axis=-1))
 
     def take(self, which: NDArray[np.generic]) -> _Partial:
         return _Partial(*(part[which] for part in self))
@@ -206,9 +206,8 @@ def enumerate_bounded(
             together = sums[kept.parent] + steps[kept.pick]
             kept = kept.take(_undominated(corners, together, corners.cost / len(order)))
         if kept.pick.size > most:
-            bound = kept.bound
-            ranked = np.argpartition(-bound, most)
-            dropped = max(dropped, _largest(bound[ranked[most:]]))
+            ranked = np.argpartition(-kept.bound, most)
+            dropped = max(dropped, _largest(kept.bound[ranked[most:]]))
             kept = kept.take(np.sort(ranked[:most]))
         if not kept.pick.size:
             return Enumerated(dropped=dropped)
