@@ -117,18 +117,9 @@ def cell_bounds(
 ) -> Bounds:
     """Bound what choices gain over the base, cell by cell; the best one come across is noted.
 
-    Parameters
-    ----------
-    incumbent : Incumbent
-    first, last : ndarray, shape (M,)
-        Ends of the cells: changes of m1 with a positive idle fraction.
-    mean_price : ndarray, shape (M,)
-        Guesses of ν > 0; a cell that they bring to the cutoff or below needs no better ones.
-
-    Returns
-    -------
-    Bounds
-        Infinite for cells that were not reached in time.
+    The ends of the cells are changes of m1 with a positive idle fraction. A cell that the guesses
+    of ν > 0 bring to the cutoff or below needs no better ones; what was not reached in time has an
+    infinite bound.
     """
     cutoff = incumbent.cutoff
     parts: list[Bounds] = []

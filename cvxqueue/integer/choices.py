@@ -50,20 +50,7 @@ class Choices:
 
     A point is an array of shape (..., N): tokens, or the position of a level where a type has
     levels. A type has the numbers low + step · i for 0 ≤ i ≤ count, and zero where that is
-    allowed; or a table, whose columns of the lattice say nothing.
-
-    Parameters
-    ----------
-    instance : Instance
-    domains : Domains
-        One for each type.
-
-    Raises
-    ------
-    InfeasibleError
-        If a type has no choice in its box.
-    InvalidInputError
-        If tokens cannot be counted in float64.
+    allowed; or a table, and then its lattice says nothing.
     """
 
     def __init__(self, instance: Instance, domains: Domains) -> None:
@@ -141,11 +128,7 @@ class Choices:
     ) -> FloatArray:
         """Best choice of each type at prices ν ≥ 0 and p ≥ 0 of shape (M,): a point (M, N).
 
-        Parameters
-        ----------
-        mean_price, second_price : ndarray, shape (M,)
-        start : ndarray, shape (N,) or (M, N)
-            Where the search begins.
+        The search begins at `start`, shape (N,) or (M, N).
         """
         point = np.broadcast_to(start, (mean_price.size, self.instance.size))
         if not self.is_tabled.all():

@@ -149,30 +149,11 @@ def enumerate_bounded(
     most: int,
     deadline: Deadline,
 ) -> Enumerated:
-    """Find the best choice that gains more than `level` over the base.
+    """Find the best choice that gains more than `level` seconds over the base.
 
-    Parameters
-    ----------
-    base : Base
-    fixed : Increments
-        Sums over the types that have one choice left.
-    lists : list of Increments
-        For each other type, what each of its choices changes.
-    tangents : Tangents
-        Bounds of the cell.
-    corners : PriceCorners
-        Range of the prices, by which partial choices are compared with each other.
-    level : float
-        Seconds over the base; what cannot exceed it is left out.
-    most : int
-        Partial choices kept at a time; of more, those with the smallest bounds are dropped.
-    deadline : Deadline
-        When it is over, what is left is bounded as it is.
-
-    Raises
-    ------
-    TimeIsUp
-        If it is over before anything is bounded.
+    `fixed` sums over the types that are not listed. Of more partial choices than `most`, those with
+    the smallest bounds are dropped. When the time is up, what is left is bounded as it is, and
+    `TimeIsUp` raised if nothing is bounded yet.
     """
     order = sorted(range(len(lists)), key=lambda k: -float(np.ptp(lists[k].mean)))
     benefits = [tangents.net_benefit(lists[k]) for k in deadline.each(order)]

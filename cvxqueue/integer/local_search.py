@@ -37,16 +37,8 @@ def local_search(
 ) -> FloatArray:
     """Return a choice that no change of one type to a neighboring choice improves, given the time.
 
-    Parameters
-    ----------
-    choices : Choices
-    point : ndarray, shape (N,)
-        A stable choice.
-    deadline : Deadline
-    is_thorough : bool, default False
-        Whether to try longer changes of one type, and changes of two at once, as well.
-    between : pair of ndarray, shape (N,), optional
-        The only two choices of each type, where there are no more.
+    It begins at a stable point. A thorough search tries longer changes of one type, and changes of
+    two at once, as well. `between` has the only two choices of each type, where there are no more.
     """
     for _ in range(_MOST_MOVES):
         if deadline.is_over:

@@ -44,15 +44,7 @@ def best_combination(
 ) -> Combination:
     """Search until no combination gains more than `tolerance` times the loss, or than rounding.
 
-    Parameters
-    ----------
-    choices : Choices
-        What each type may choose from.
-    relaxed : Evaluation
-        The continuous optimum between the least and the largest choice of each type.
-    tolerance : float
-        Relative to the loss of the best combination against `relaxed`.
-    deadline : Deadline
+    The loss is against the continuous optimum between the least and the largest choices.
     """
     lower, upper = choices.around(relaxed.tokens)
 

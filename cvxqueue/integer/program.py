@@ -41,16 +41,9 @@ class Optimum(NamedTuple):
 
 
 class FlipProgram:
-    """Outer approximation of the best combination, relative to one of them.
+    """Outer approximation of the best combination, relative to one of them that is stable.
 
-    Parameters
-    ----------
-    base : Evaluation
-        The combination l⁰ that flips are counted from; stable.
-    lower, upper : ndarray, shape (N,)
-        Floor and ceiling of each type.
-    slack : float
-        Seconds that rounding may have cost a bound.
+    Each type is at `lower` or `upper`; rounding may have cost a bound `slack` seconds.
     """
 
     def __init__(

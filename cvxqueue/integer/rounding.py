@@ -28,13 +28,7 @@ class Rounding(NamedTuple):
 
 
 def require_stable(choices: Choices) -> None:
-    """Raise unless some choice is stable.
-
-    Raises
-    ------
-    InfeasibleError
-        If none is; the message names the types that take most of the server.
-    """
+    """Raise `InfeasibleError` unless some choice is stable; name the types that take most."""
     least = choices.evaluate(choices.lowest)
     if least.is_stable:
         return
@@ -52,10 +46,7 @@ def require_stable(choices: Choices) -> None:
 
 
 def hull(choices: Choices) -> Instance:
-    """Return the instance with its box shrunk to the least and the largest choice of each type.
-
-    It is the instance itself where these are its bounds already.
-    """
+    """Return the instance, its box shrunk to the least and the largest choice where it is wider."""
     instance = choices.instance
     lower, upper = choices.lowest, choices.highest
     if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
@@ -64,14 +55,9 @@ def hull(choices: Choices) -> Instance:
 
 
 def floor(choices: Choices, relaxed: FloatArray) -> Rounding:
-    """Round every type down to the next lower choice.
+    """Round stable tokens down to the next lower choice of each type.
 
-    Parameters
-    ----------
-    choices : Choices
-    relaxed : ndarray, shape (N,)
-        Stable tokens between the least and the largest choice. The answer is stable, because it
-        asks no more of the server.
+    The answer is stable, because it asks no more of the server.
     """
     lower, _ = choices.around(relaxed)
     return Rounding(choices.evaluate(lower), is_repaired=False)

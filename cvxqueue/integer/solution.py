@@ -260,17 +260,7 @@ class IntegerSolution(AllocationData):
 
 
 def proven_answer(point: Evaluation, domain_gap: float, **fields: Any) -> IntegerSolution:
-    """Return the answer of a method that has just proven its bound: it is not searched again.
-
-    Parameters
-    ----------
-    point : Evaluation
-        The closed forms at the choice.
-    domain_gap : float
-        `IntegerSolution.domain_gap`.
-    **fields
-        The other fields of an `IntegerSolution`.
-    """
+    """Return the answer of a method that has just proven its bound: it is not searched again."""
     return unchecked(
         IntegerSolution, choice=point.tokens, evaluation=point, domain_gap=domain_gap, **fields
     )
