@@ -11,14 +11,13 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.integer.cell_search import primal_heuristic, search_cell
 from cvxqueue.integer.cells import Bounds
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.incumbent import Base, Incumbent, target_of
+from cvxqueue.integer.incumbent import Base, Incumbent, Proof, target_of
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.partition import NARROW_SHARE, bounded, first_ceiling, halved, worst
-from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Solution
 
-__all__ = ["Proof", "best_choice"]
+__all__ = ["best_choice"]
 
 # One whose bound exceeds that of its middle by less than this part of the gap is not worth cutting
 # when its search fails.
@@ -27,16 +26,6 @@ _NARROW = 0.005
 _HEURISTIC_CELLS = 3
 # Part of the tolerance that proofs are sought to: the scale may fall before the best is found.
 _SOUGHT = 0.97
-
-
-class Proof(NamedTuple):
-    """A choice and what is proven of it."""
-
-    point: Evaluation
-    gap: float
-    """Bound on what any choice gains over it, in seconds, rounding included."""
-    is_exact: bool
-    """Whether that is within the tolerance, or within what rounding can do to the objective."""
 
 
 def best_choice(

@@ -17,7 +17,7 @@ from cvxqueue.integer.enumeration import (
     enumerate_bounded,
 )
 from cvxqueue.integer.increments import Increments
-from cvxqueue.integer.incumbent import Base, Incumbent
+from cvxqueue.integer.incumbent import Incumbent
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["Proven", "primal_heuristic", "search_cell"]
@@ -25,7 +25,7 @@ __all__ = ["Proven", "primal_heuristic", "search_cell"]
 # Logarithm of the number of combinations that are looked at one by one.
 _EASY_LOGARITHM = 9.0
 # Partial choices kept by the first search, and by the last.
-_FEW, _MANY = 20_000, 300_000
+_FIRST_KEPT, _LAST_KEPT = 20_000, 300_000
 # The same where nothing is to be proven, with lists cut to so many choices.
 _HEURISTIC_KEPT, _HEURISTIC_LIST = 1_000, 9
 # Choices of all open types together that are listed.
@@ -65,14 +65,15 @@ def search_cell(
         if lists is None:
             return Proven()
         combinations = sum(float(np.log(listed.size)) for listed in lists.values())
-        if combinations <= _EASY_LOGARITHM:
+        is_easy = combinations <= _EASY_LOGARITHM
+        if is_easy or not only_easy:
+            problem = _Problem(incumbent, cell, lists, best)
+            if not is_easy:
+                return Proven(problem.solved(_LAST_KEPT if is_last else _FIRST_KEPT, is_last=is_last))
+            found = enumerate_all(incumbent.base, problem.rest, [*problem.increments.values()])
+            problem.update(found)
             # Every choice in the cell is listed, or gains no more than the best so far.
-            problem = _Problem(incumbent, cell, lists, best)
-            bound = problem.solved_by_enumeration()
-            return Proven(max(incumbent.gain, bound), is_complete=True)
-        if not only_easy:
-            problem = _Problem(incumbent, cell, lists, best)
-            return Proven(problem.solved(_MANY if is_last else _FEW, is_last=is_last))
+            return Proven(max(incumbent.gain, found.bound), is_complete=True)
     return Proven()
 
 
@@ -107,6 +108,10 @@ class _Problem:
             for k, listed in incumbent.deadline.each(self.lists.items())
         }
         self.moved = choices.increments(origin, self.fixed)
+        # What the types that are not searched change in all.
+        is_in = np.ones(self.fixed.size, dtype=bool)
+        is_in[list(self.lists)] = False
+        self.rest = Increments(*(np.where(is_in, part, 0.0) for part in self.moved)).totals()
 
     def shorten(self) -> None:
         """Leave the best choices of each type."""
@@ -116,13 +121,7 @@ class _Problem:
             kept = np.sort(np.argsort(-net, kind="stable")[:_HEURISTIC_LIST])
             self.lists[k], self.increments[k] = self.lists[k][kept], increments.take(kept)
 
-    def _rest(self) -> Increments:
-        """What the types that are not searched change in all."""
-        is_in = np.ones(self.fixed.size, dtype=bool)
-        is_in[list(self.lists)] = False
-        return Increments(*(np.where(is_in, part, 0.0) for part in self.moved)).totals()
-
-    def _update(self, found: Enumerated) -> None:
+    def update(self, found: Enumerated) -> None:
         """Note the best combination."""
         if found.picks is None:
             return
@@ -131,12 +130,6 @@ class _Problem:
             point[k] = listed[pick]
         self.incumbent.update_with(point)
 
-    def solved_by_enumeration(self) -> float:
-        """Look at every combination, and return the bound."""
-        found = enumerate_all(self.base, self._rest(), [*self.increments.values()])
-        self._update(found)
-        return found.bound
-
     def solved(self, most: int, *, is_last: bool) -> float:
         """Search partial choices, and return the bound."""
         incumbent, cell, base = self.incumbent, self.cell, self.base
@@ -144,18 +137,76 @@ class _Problem:
         # What cannot exceed the level is not looked for.
         level = incumbent.gain + (0.5 * incumbent.target if is_last else 0.0)
         share = _LARGE_SHARE if is_last or len(self.lists) > _EASY else _SMALL_SHARE
-        listed, rest = [*self.increments.values()], self._rest()
-        corners = _price_corners(incumbent, cell, listed, rest, level, share * incumbent.target)
+        listed = [*self.increments.values()]
+        corners = self._price_corners(level, share * incumbent.target)
         reach = _REACH * (last - first)
-        gap = float(cell.value[0]) - incumbent.gain
-        tangents = _tangents(base, cell, listed, (first - reach, last + reach), gap)
+        widest = max((float(np.ptp(increments.mean)) for increments in listed), default=0.0)
+        tangents = self._tangents((first - reach, last + reach), widest)
         found = enumerate_bounded(
-            base, rest, listed, tangents, corners, level, most, incumbent.deadline
+            base, self.rest, listed, tangents, corners, level, most, incumbent.deadline
         )
-        self._update(found)
+        self.update(found)
         rounding = float(base.allowance(np.asarray(last), self.moved.totals()))
         reached = max(max(level, found.dropped) + rounding, found.bound)
         return reached + corners.cost
+
+    def _price_corners(self, level: float, cost: float) -> PriceCorners:
+        """Range of the prices of all choices that exceed a level, and of those near them.
+
+        The bound of the cell with p ± θ in place of p says how far m2 can be off: if Σ is the
+        largest sum at p − θ, then level < Σ − θ Δm2.
+        """
+        base, cell, listed = self.base, self.cell, [*self.increments.values()]
+        first, last, nu = float(cell.first[0]), float(cell.last[0]), float(cell.mean_price[0])
+        ends = self._tangents((first, last), 0.0)
+        second, of_rest = [increments.second for increments in listed], float(self.rest.second)
+        fewest = least = of_rest + sum(float(part.min()) for part in second)
+        largest = most = of_rest + sum(float(part.max()) for part in second)
+        shares = np.array([*_PRICE_SHARES, *(-share for share in _PRICE_SHARES)])[:, np.newaxis]
+        # One row for each share, one column for each end.
+        prices = ends.second_prices * (1.0 + shares)
+        top = self.rest.net_benefit(nu, prices) + ends.constants[0]
+        for increments in self.incumbent.deadline.each(listed):
+            spread = increments.take((slice(None), np.newaxis, np.newaxis))
+            top = top + spread.net_benefit(nu, prices).max(axis=0)
+        above, below = np.split((level - top) / (shares * ends.second_prices), 2)
+        least = np.fmax.reduce(above.min(axis=1), initial=least)
+        most = np.fmin.reduce(below.max(axis=1), initial=most)
+        # Where nothing exceeds the level any range will do, and at a price of zero it has no end.
+        least, most = min(float(least), largest), max(float(most), fewest)
+        reach, second_reach = _REACH * (last - first), max(most - least, 0.0)
+        corners = [
+            base.prices_at(at, max(at_second, -base.second))
+            for at, at_second in (
+                (first - reach, least - second_reach),
+                (last + reach, most + second_reach),
+            )
+        ]
+        means, seconds = (np.array(part) for part in zip(*corners, strict=True))
+        layers = max(len(listed), 1)
+        widths = reach / layers, second_reach / layers
+        return PriceCorners(np.repeat(means, 2), np.tile(seconds, 2), widths, cost)
+
+    def _tangents(self, ends: tuple[float, float], widest: float) -> Tangents:
+        """The bounds of the cell between other ends, at several prices around its own.
+
+        No choice of one type changes the mean by more than the widest.
+        """
+        middle, at = 0.5 * (ends[0] + ends[1]), np.array(ends)
+        price, price_slope = self.base.second_price_at(np.asarray(middle))
+        cost, slope = self.base.cost(np.asarray(middle))
+        nu, offsets = float(self.cell.mean_price[0]), np.zeros(1)
+        if widest > 0.0:
+            decades = np.log(max(widest / (ends[1] - ends[0]), 1.0)) / np.log(_OFFSET_RATIO)
+            ladder = _OFFSET_RATIO ** np.arange(min(np.ceil(decades) + 1.0, _MOST_OFFSETS))
+            gap = float(self.cell.value[0]) - self.incumbent.gain
+            offsets = gap / widest * np.concatenate([-ladder[::-1], [0.0], ladder])
+        prices = np.unique(np.maximum(nu + offsets, 0.0))[:, np.newaxis]
+        return Tangents(
+            prices,
+            price + price_slope * (at - middle),
+            prices * at - (cost + slope * (at - middle)),
+        )
 
 
 def _lists(
@@ -185,73 +236,3 @@ def _lists(
         if is_good.any():
             lists[k] = listed[is_good]
     return lists, best[0]
-
-
-def _price_corners(
-    incumbent: Incumbent,
-    cell: Bounds,
-    listed: list[Increments],
-    rest: Increments,
-    level: float,
-    cost: float,
-) -> PriceCorners:
-    """Range of the prices of all choices in a cell that exceed a level, and of those near them.
-
-    The bound of the cell with p ± θ in place of p says how far m2 can be off: if Σ is the largest
-    sum at p − θ, then level < Σ − θ Δm2.
-    """
-    base, nu = incumbent.base, float(cell.mean_price[0])
-    first, last = float(cell.first[0]), float(cell.last[0])
-    ends = _tangents(base, cell, [], (first, last), 0.0)
-    second, of_rest = [increments.second for increments in listed], float(rest.second)
-    fewest = least = of_rest + sum(float(part.min()) for part in second)
-    largest = most = of_rest + sum(float(part.max()) for part in second)
-    for share in _PRICE_SHARES:
-        for sign in (1.0, -1.0):
-            # (2,): one for each end.
-            prices = ends.second_prices * (1.0 + sign * share)
-            theta = sign * share * ends.second_prices
-            top = rest.net_benefit(nu, prices) + ends.constants[0]
-            for increments in incumbent.deadline.each(listed):
-                spread = increments.take((slice(None), np.newaxis))
-                top = top + spread.net_benefit(nu, prices).max(axis=0)
-            limits = (level - top) / theta
-            if sign > 0.0:
-                least = np.fmax(least, np.min(limits))
-            else:
-                most = np.fmin(most, np.max(limits))
-    # Where nothing exceeds the level any range will do, and at a price of zero it has no end.
-    least, most = min(float(least), largest), max(float(most), fewest)
-    reach, second_reach = _REACH * (last - first), max(most - least, 0.0)
-    corners = [
-        base.prices_at(at, max(at_second, -base.second))
-        for at, at_second in (
-            (first - reach, least - second_reach),
-            (last + reach, most + second_reach),
-        )
-    ]
-    means, seconds = (np.array(part) for part in zip(*corners, strict=True))
-    layers = max(len(listed), 1)
-    widths = reach / layers, second_reach / layers
-    return PriceCorners(np.repeat(means, 2), np.tile(seconds, 2), widths, cost)
-
-
-def _tangents(
-    base: Base, cell: Bounds, listed: list[Increments], ends: tuple[float, float], gap: float
-) -> Tangents:
-    """The bounds of a cell between other ends, at several prices around its own."""
-    middle, at = 0.5 * (ends[0] + ends[1]), np.array(ends)
-    price, price_slope = base.second_price_at(np.asarray(middle))
-    cost, slope = base.cost(np.asarray(middle))
-    widest = max((float(np.ptp(increments.mean)) for increments in listed), default=0.0)
-    nu, offsets = float(cell.mean_price[0]), np.zeros(1)
-    if widest > 0.0:
-        decades = np.log(max(widest / (ends[1] - ends[0]), 1.0)) / np.log(_OFFSET_RATIO)
-        ladder = _OFFSET_RATIO ** np.arange(min(np.ceil(decades) + 1.0, _MOST_OFFSETS))
-        offsets = gap / widest * np.concatenate([-ladder[::-1], [0.0], ladder])
-    prices = np.unique(np.maximum(nu + offsets, 0.0))[:, np.newaxis]
-    return Tangents(
-        prices,
-        price + price_slope * (at - middle),
-        prices * at - (cost + slope * (at - middle)),
-    )

@@ -179,29 +179,18 @@ class _Block:
 
     def _ends(self, nu: FloatArray, points: FloatArray, at_middle: FloatArray) -> Bounds:
         """Bounds at the two ends of each cell."""
-        tangents: list[FloatArray] = []
-        values: list[FloatArray] = []
-        errors: list[FloatArray] = []
-        for at in (self.first, self.last):
-            tangent = np.maximum(self.price + self.price_slope * (at - self.middle), 0.0)
+        ends = np.stack([self.first, self.last])
+        tangents = np.maximum(self.price + self.price_slope * (ends - self.middle), 0.0)
+        costs = self.cost + self.slope * (ends - self.middle)
+        values, errors = [], []
+        for at, tangent, cost in zip(ends, tangents, costs, strict=True):
             points, totals = self._sums(nu, tangent, points)
-            cost = self.cost + self.slope * (at - self.middle)
             value = totals.net_benefit(nu, tangent) + nu * at - cost
-            tangents.append(tangent)
             values.append(value + self.base.allowance(self.last, totals))
             price, exact = self.base.second_price_at(at)[0], self.base.cost(at)[0]
             errors.append(exact - cost + (price - tangent) * totals.second)
-        return Bounds(
-            first=self.first,
-            last=self.last,
-            mean_price=nu.copy(),
-            start_price=tangents[0],
-            end_price=tangents[1],
-            at_first=values[0],
-            at_last=values[1],
-            at_middle=at_middle,
-            error=np.maximum(*errors),
-        )
+        error = np.maximum(*errors)
+        return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle, error)
 
     def _centered(self, nu: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Prices that make the bound of the middle small, the points that they lead to, that bound.

@@ -104,17 +104,18 @@ class Choices:
     @property
     def lowest(self) -> FloatArray:
         """The point that asks least of the server: some point is stable iff this one is."""
-        return self._with(np.where(self.has_zero, 0.0, self.low), self.tables.least_mean())
+        shortest = self.tables.at(np.argmin(self.tables.values.mean, axis=0))
+        return self._with(np.where(self.has_zero, 0.0, self.low), shortest)
 
     @property
     def highest(self) -> FloatArray:
         """The point that asks most of the server."""
-        return self._with(self.high, self.tables.most_mean())
+        return self._with(self.high, self.tables.at(np.argmax(self.tables.values.mean, axis=0)))
 
     @property
     def best_accuracy(self) -> FloatArray:
         """The point of the largest benefit."""
-        return self._with(self.high, self.tables.most_benefit())
+        return self._with(self.high, self.tables.at(np.argmax(self.tables.values.benefit, axis=0)))
 
     def _with(self, point: FloatArray, entries: FloatArray | NDArray[np.intp]) -> FloatArray:
         """A point with these entries of the tables."""

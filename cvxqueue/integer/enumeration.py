@@ -111,14 +111,9 @@ def _good_enough(losses: FloatArray, room: FloatArray) -> tuple[NDArray[np.intp]
 
 def _chunks(counts: NDArray[np.intp]) -> Iterator[slice]:
     """Runs of partial choices with so many extensions that arrays over these stay small."""
-    total = np.cumsum(counts)
-    start = 0
-    while start < counts.size:
-        done = total[start - 1] if start else 0
-        found = np.searchsorted(total, done + _EXTENSIONS_AT_A_TIME, side="right")
-        stop = max(int(found), start + 1)
-        yield slice(start, stop)
-        start = stop
+    groups = np.cumsum(counts) // _EXTENSIONS_AT_A_TIME
+    edges = [0, *(np.flatnonzero(np.diff(groups)) + 1).tolist(), counts.size]
+    return map(slice, edges[:-1], edges[1:])
 
 
 def _undominated(corners: PriceCorners, sums: FloatArray, cost: float) -> NDArray[np.intp]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
@@ -17,10 +19,20 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.shown import shown
 
-__all__ = ["Base", "Incumbent", "target_of"]
+__all__ = ["Base", "Incumbent", "Proof", "target_of"]
 
 # As in the gap certificate: four roundings of relative size ε, and twice that for the rest.
 _SUM_ROUNDING = 8.0 * EPSILON
+
+
+class Proof(NamedTuple):
+    """A choice and what is proven of it."""
+
+    point: Evaluation
+    gap: float
+    """Bound on what any other choice gains over it, in seconds."""
+    is_exact: bool
+    """Whether that is within the tolerance, or within what rounding can do to the objective."""
 
 
 def target_of(point: Evaluation, tolerance: float) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.incumbent import Proof
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.rounding import floor, nearest
@@ -16,7 +15,7 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
-__all__ = ["Combination", "best_combination"]
+__all__ = ["best_combination"]
 
 # Tangents at the optima of the linear relaxation cost milliseconds each and spare whole programs;
 # they end when the bound falls by less than a tenth.
@@ -28,20 +27,9 @@ _STALLED_BOUND = 0.9
 _LARGEST_PROGRAM = 10_000
 
 
-class Combination(NamedTuple):
-    """A combination of floors and ceilings."""
-
-    point: Evaluation
-    """The closed forms at the combination."""
-    gap: float
-    """Bound on what any other combination gains over it, in seconds."""
-    is_exact: bool
-    """Whether that is within the tolerance, or within what rounding can do to the objective."""
-
-
 def best_combination(
     choices: Choices, relaxed: Evaluation, tolerance: float, deadline: Deadline
-) -> Combination:
+) -> Proof:
     """Search until no combination gains more than `tolerance` times the loss, or than rounding.
 
     The loss is against the continuous optimum between the least and the largest choices.
@@ -85,7 +73,7 @@ def best_combination(
             best, gain = point, float(improvement(base, point))
             allowed = max(tolerance * float(improvement(best, relaxed)), slack)
     gap = max(bound - gain, 0.0) + 0.0
-    return Combination(best, gap, gap <= allowed)
+    return Proof(best, gap, gap <= allowed)
 
 
 def _separable_bound(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.errors import InfeasibleError, slow_down
+from cvxqueue.errors import InfeasibleError, InvalidInputError, slow_down
 from cvxqueue.integer.choices import Choices
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.shown import shown
 
-__all__ = ["Rounding", "floor", "hull", "nearest", "require_stable"]
+__all__ = ["Rounding", "floor", "hull", "nearest", "require_stable", "uncoupled_domains"]
 
 # Types that a message names.
 _TYPES_NAMED = 3
@@ -25,6 +27,19 @@ class Rounding(NamedTuple):
     """The closed forms at the choice."""
     is_repaired: bool
     """Whether the rounding asked for was unstable, and the floor took its place."""
+
+
+def uncoupled_domains(
+    caller: str, instance: Instance, domains: Domains | Domain | Sequence[Domain] | None
+) -> Domains:
+    """Check that types are coupled by the queue alone; return the domains, by default its own."""
+    require_instance(instance)
+    if instance.model.couplings:
+        raise InvalidInputError(
+            f"{caller} cannot keep {instance.model.couplings[0].label}: it takes no constraints "
+            "on all types together"
+        )
+    return Domains.of(instance.domains if domains is None else domains, instance.size)
 
 
 def require_stable(choices: Choices) -> None:

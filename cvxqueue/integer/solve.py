@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
@@ -16,12 +14,11 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling, upper_gain
-from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
+from cvxqueue.integer.rounding import floor, hull, nearest, require_stable, uncoupled_domains
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
-from cvxqueue.model import Evaluation, Instance, require_feasible, require_instance
+from cvxqueue.model import Evaluation, Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
@@ -110,12 +107,7 @@ def solve_integer(
     >>> cq.solve_integer(instance).tokens.tolist()
     [1695, 790]
     """
-    require_instance(instance)
-    if instance.model.couplings:
-        raise InvalidInputError(
-            f"solve_integer cannot keep {instance.model.couplings[0].label}: it takes no "
-            "constraints on all types together"
-        )
+    allowed = uncoupled_domains("solve_integer", instance, domains)
     if method not in _METHODS:
         raise InvalidInputError(
             f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
@@ -125,7 +117,6 @@ def solve_integer(
     if time_limit != math.inf:
         time_limit = positive_number("time_limit", time_limit, "seconds")
     deadline = Deadline.after(time_limit)
-    allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
     if allowed.has_levels and instance.constraints:
         raise InvalidInputError(
             f"solve_integer cannot keep {instance.constraints[0].label} where types have levels of "
@@ -144,10 +135,14 @@ def solve_within(
     of_gap, of_loss = (_GAP_TOLERANCE, _LOSS_TOLERANCE) if tolerance is None else (tolerance,) * 2
     choices = Choices(instance, domains)
     require_stable(choices)
-    continuous, inner = _relaxation(choices)
     if method not in ("exact", "descent"):
         choices.refuse_levels()
-    start = choices.lowest if inner is None else _start(choices, inner.tokens)
+    continuous = None if domains.has_levels else solve(instance)
+    inner, start = None, choices.lowest
+    if continuous is not None:
+        inner = _between(choices, continuous)
+        roundings = [rounding(choices, inner.tokens).point for rounding in (nearest, floor)]
+        start = max(roundings, key=lambda point: float(point.objective)).tokens
     neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
         proof = best_choice(choices, start, inner, of_gap, deadline)
@@ -202,9 +197,7 @@ def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
     if solution.continuous is None:
         return None
     choices = Choices(solution.instance, solution.domains)
-    inner = hull(choices)
-    relaxed = solution.continuous if inner is solution.instance else solve(inner)
-    point, is_repaired = nearest(choices, relaxed.tokens)
+    point, is_repaired = nearest(choices, _between(choices, solution.continuous).tokens)
     return proven_answer(
         point,
         solution.upper_bound - float(certified_objective(point)),
@@ -226,17 +219,7 @@ def _held_to(point: Evaluation, tolerance: float) -> float:
     return min(max(tolerance, float(relative_gap(rounding, point.scale))), LARGEST_TOLERANCE)
 
 
-def _relaxation(choices: Choices) -> tuple[Solution | None, Solution | None]:
-    """The continuous answer, and that between the least and the largest choices."""
-    if choices.is_level.any():
-        return None, None
-    continuous = solve(choices.instance)
+def _between(choices: Choices, continuous: Solution) -> Solution:
+    """The continuous answer between the least and the largest choices."""
     inner = hull(choices)
-    return continuous, continuous if inner is choices.instance else solve(inner)
-
-
-def _start(choices: Choices, relaxed: FloatArray) -> FloatArray:
-    """The better one of floor and nearest."""
-    roundings: list[Rounding] = [nearest(choices, relaxed), floor(choices, relaxed)]
-    objectives = [float(rounding.point.objective) for rounding in roundings]
-    return roundings[int(np.argmax(objectives))].point.tokens
+    return continuous if inner is choices.instance else solve(inner)

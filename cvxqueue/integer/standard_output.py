@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 __all__ = ["standard_output_discarded"]
 
-
 # A second thread would save the redirected descriptor, and restore that.
 _REDIRECTING = threading.Lock()
 
@@ -27,24 +26,20 @@ def standard_output_discarded() -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    with _REDIRECTING:
-        yield from _redirect()
-
-
-def _redirect() -> Iterator[None]:
     flush = ctypes.CDLL(None).fflush
-    flush(None)
-    try:
-        kept = os.dup(1)
-    except OSError:  # there is no standard output
-        yield
-        return
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 1)
-        yield
-    finally:
+    with _REDIRECTING:
         flush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(sink)
+        try:
+            kept = os.dup(1)
+        except OSError:  # there is no standard output
+            yield
+            return
+        sink = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(sink, 1)
+            yield
+        finally:
+            flush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
+            os.close(sink)

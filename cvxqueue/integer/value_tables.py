@@ -32,7 +32,8 @@ class Tables:
     def __bool__(self) -> bool:
         return bool(self.types.size)
 
-    def _at(self, place: NDArray[np.intp]) -> FloatArray:
+    def at(self, place: NDArray[np.intp]) -> FloatArray:
+        """One entry of each table, by position."""
         return np.asarray(self.entries[place, np.arange(self.types.size)])
 
     def best(self, mean_price: FloatArray, second_price: FloatArray) -> FloatArray:
@@ -43,29 +44,17 @@ class Tables:
         best: FloatArray = self.entries[np.argmax(net, axis=1), np.arange(self.types.size)]
         return best
 
-    def least_mean(self) -> FloatArray:
-        """The entries with the shortest mean service time."""
-        return self._at(np.argmin(self.values.mean, axis=0))
-
-    def most_mean(self) -> FloatArray:
-        """The entries with the longest mean service time."""
-        return self._at(np.argmax(self.values.mean, axis=0))
-
-    def most_benefit(self) -> FloatArray:
-        """The entries with the largest benefit."""
-        return self._at(np.argmax(self.values.benefit, axis=0))
-
     def neighbors(self, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The entries before and after the chosen ones; themselves where there are none."""
         place = np.argmax(self.entries == chosen, axis=0)
-        return self._at(np.maximum(place - 1, 0)), self._at(np.minimum(place + 1, self.sizes - 1))
+        return self.at(np.maximum(place - 1, 0)), self.at(np.minimum(place + 1, self.sizes - 1))
 
     def around(self, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The next entries at or below some numbers, and the next at or above."""
         below = np.maximum(np.sum(self.entries <= tokens, axis=0) - 1, 0)
         above = np.minimum(np.sum(self.entries < tokens, axis=0), self.sizes - 1)
         # A padded table repeats its last entry, so that a count may run into the padding.
-        return self._at(np.minimum(below, self.sizes - 1)), self._at(above)
+        return self.at(np.minimum(below, self.sizes - 1)), self.at(above)
 
     def listed(self, k: int) -> FloatArray:
         """All entries of one type."""
@@ -74,13 +63,13 @@ class Tables:
 
     def nearest(self, tokens: FloatArray) -> FloatArray:
         """The entries nearest to some numbers."""
-        return self._at(np.argmin(np.abs(self.entries - tokens), axis=0))
+        return self.at(np.argmin(np.abs(self.entries - tokens), axis=0))
 
     def alternatives(self, mean_price: float, second_price: float) -> Alternatives:
         """The best entry of each table at the prices, and the next best."""
         net = self.values.net_benefit(mean_price, second_price)
         best = np.argmax(net, axis=0)
-        choice, columns = self._at(best), np.arange(self.types.size)
+        choice, columns = self.at(best), np.arange(self.types.size)
         others = np.where(self.entries == choice, -np.inf, net)
         second = np.argmax(others, axis=0)
         mean = self.values.mean

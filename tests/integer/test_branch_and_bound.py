@@ -813,8 +813,8 @@ def test_enumeration_counts_the_rounding_of_each_combination() -> None:
 
 
 def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell_search, "_FEW", 3)
-    monkeypatch.setattr(cell_search, "_MANY", 5)
+    monkeypatch.setattr(cell_search, "_FIRST_KEPT", 3)
+    monkeypatch.setattr(cell_search, "_LAST_KEPT", 5)
     monkeypatch.setattr(cell_search, "_EASY_LOGARITHM", -1.0)
     for seed in range(20):
         instance, domains = random_small(seed)

@@ -96,7 +96,7 @@ def test_no_loop_over_the_types_of_a_cell_goes_on(
     run = getattr(cell_search, name)
     run(incumbent_at(choices, start, NEVER), crowded)
     everything = work.done
-    assert everything > 200
+    assert everything > 8 * SIZE
     for late in range(0, everything, 4):
         work.done = 0
         incumbent = incumbent_at(choices, start, Deadline(float(late), work))
