@@ -1,12 +1,11 @@
 """Token allocation for LLM servers that are M/G/1 queues, as a disciplined convex program."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-from cvxqueue.certificates import (
-    Certificate,
-    certify,
-)
+from cvxqueue.certificates import Certificate, certify
+from cvxqueue.check import check
 from cvxqueue.errors import (
     BackendError,
     CvxqueueError,
@@ -45,49 +44,39 @@ from cvxqueue.model import (
     ZeroOrAtLeast,
 )
 from cvxqueue.solution import ConvergenceError, Ended, Iterate, Solution, Status
-from cvxqueue.solvers import BatchSolution, Progress, cross_validate, methods, solve, solve_batch
+from cvxqueue.solvers import (
+    BatchSolution,
+    CrossValidation,
+    Method,
+    cross_validate,
+    methods,
+    solve,
+    solve_batch,
+)
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
-    from cvxqueue.fitting import Diagnosis, Fit, diagnose, fit
-    from cvxqueue.integer import IntegerSolution, RoundingBound, rounding_bound, solve_integer
+    from cvxqueue.fitting import Fit, diagnose, fit
+    from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
     from cvxqueue.simulation import (
-        Comparison,
-        Estimate,
         Simulation,
-        TheoryCheck,
         check_simulation,
-        compare,
+        compare_allocations,
         simulate,
-        waiting_tail,
     )
+    from cvxqueue.statistics import Estimate
 
 # Loaded when first used, so that importing the package brings in numpy alone.
-_LAZY = {
-    "Diagnosis": "cvxqueue.fitting",
-    "Fit": "cvxqueue.fitting",
-    "Formulation": "cvxqueue.dcp",
-    "diagnose": "cvxqueue.fitting",
-    "fit": "cvxqueue.fitting",
-    "formulate": "cvxqueue.dcp",
-    "from_dict": "cvxqueue.files",
-    "load": "cvxqueue.files",
-    "save": "cvxqueue.files",
-    "to_dict": "cvxqueue.files",
-    "IntegerSolution": "cvxqueue.integer",
-    "RoundingBound": "cvxqueue.integer",
-    "rounding_bound": "cvxqueue.integer",
-    "solve_integer": "cvxqueue.integer",
-    "Comparison": "cvxqueue.simulation",
-    "Estimate": "cvxqueue.simulation",
-    "Simulation": "cvxqueue.simulation",
-    "TheoryCheck": "cvxqueue.simulation",
-    "check_simulation": "cvxqueue.simulation",
-    "compare": "cvxqueue.simulation",
-    "simulate": "cvxqueue.simulation",
-    "waiting_tail": "cvxqueue.simulation",
+_ROOMS = {
+    "dcp": ("Formulation", "formulate"),
+    "files": ("from_dict", "load", "save", "to_dict"),
+    "fitting": ("Fit", "diagnose", "fit"),
+    "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
+    "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
+    "statistics": ("Estimate",),
 }
+_LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "FIFO",
@@ -96,11 +85,10 @@ __all__ = [
     "BatchArrivals",
     "BatchSolution",
     "Certificate",
-    "Comparison",
     "ConvergenceError",
+    "CrossValidation",
     "CvxqueueError",
     "CvxqueueWarning",
-    "Diagnosis",
     "Domains",
     "Ended",
     "Estimate",
@@ -118,6 +106,7 @@ __all__ = [
     "MaxMeanWaitingTime",
     "MaxTokenRate",
     "Menu",
+    "Method",
     "MichaelisMenten",
     "MinAccuracy",
     "MinMeanAccuracy",
@@ -127,22 +116,20 @@ __all__ = [
     "PiecewiseLinear",
     "PowerLaw",
     "ProcessorSharing",
-    "Progress",
     "QuadraticService",
-    "RoundingBound",
     "SaturatingExponential",
     "Setups",
     "Simulation",
     "Solution",
     "Status",
-    "TheoryCheck",
     "UnstableQueueError",
     "Vacations",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
     "certify",
+    "check",
     "check_simulation",
-    "compare",
+    "compare_allocations",
     "cross_validate",
     "diagnose",
     "fit",
@@ -157,19 +144,18 @@ __all__ = [
     "solve_batch",
     "solve_integer",
     "to_dict",
-    "waiting_tail",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     if name == "__version__":
-        return import_module("importlib.metadata").version("cvxqueue")
+        return _import_module("importlib.metadata").version("cvxqueue")
     if name in _LAZY:
-        value = getattr(import_module(_LAZY[name]), name)
+        value = getattr(_import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "__version__"})
+    return sorted([*__all__, "__version__"])

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from cvxqueue.formatting import at_least
-from cvxqueue.shown import printable
+from cvxqueue.formatting import at_least, printable
 
 __all__ = [
     "BackendError",

@@ -1,16 +1,39 @@
-"""Numbers as people read them, rounded so that what is printed still holds."""
+"""Values as people read them.
+
+Of any value a bounded text that is harmless to a terminal; numbers rounded so that what is printed
+still holds.
+"""
 
 from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from reprlib import Repr
 
-__all__ = ["at_least", "at_most", "duration", "fixed", "plural", "significant", "token_decimals"]
+__all__ = [
+    "MOST_CHARACTERS",
+    "at_least",
+    "at_most",
+    "clipped",
+    "duration",
+    "fixed",
+    "plural",
+    "printable",
+    "shown",
+    "significant",
+    "token_decimals",
+]
 
-# Longer numbers are shown with an exponent.
-_LONG = 1e12
-# Numbers of more digits than this are compared digit by digit, and keep their zeros.
-_SHORT = 7
+MOST_CHARACTERS = 80
+"""Characters of a value that a message has room for: a line of a terminal."""
+# Of lists in lists six entries each are looked at; three levels of them fill the room.
+_DEEPEST = 3
+# Python may be set to print no whole number of more than 640 digits; this has 617.
+_LONGEST_BITS = 2048
+# Longer numbers are shown with an exponent: with four decimals this has the 17 digits of float64.
+_EXPONENT_FROM = 1e12
+# Digits that tokens are shown with; longer numbers are compared digit by digit, and keep zeros.
+_TOKEN_DIGITS = 7
 
 
 def at_most(value: float, digits: int = 2) -> str:
@@ -28,14 +51,14 @@ def significant(value: float, digits: int, rounding: str = ROUND_HALF_EVEN) -> s
     if not math.isfinite(value):
         return str(value)
     rounded = Context(prec=digits, rounding=rounding).create_decimal_from_float(value)
-    keep_zeros = "#" if digits > _SHORT else ""
+    keep_zeros = "#" if digits > _TOKEN_DIGITS else ""
     return f"{float(rounded):{keep_zeros}.{digits}g}".rstrip(".")
 
 
 def fixed(value: float, decimals: int, rounding: str | None = None) -> str:
     """Return a number with so many decimals, rounded to nearest unless told otherwise."""
-    if abs(value) >= _LONG:
-        return significant(value, _SHORT, rounding or ROUND_HALF_EVEN)
+    if abs(value) >= _EXPONENT_FROM:
+        return significant(value, _TOKEN_DIGITS, rounding or ROUND_HALF_EVEN)
     if rounding is None:
         return f"{value:.{decimals}f}"
     return f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), rounding):f}"
@@ -43,7 +66,7 @@ def fixed(value: float, decimals: int, rounding: str | None = None) -> str:
 
 def token_decimals(largest: float) -> int:
     """Return how many decimals show tokens up to `largest` with seven digits, at most four."""
-    return max(0, min(4, 7 - len(str(int(largest)))))
+    return max(0, min(4, _TOKEN_DIGITS - len(str(int(largest)))))
 
 
 def duration(seconds: float) -> str:
@@ -56,3 +79,60 @@ def duration(seconds: float) -> str:
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+class _Bounded(Repr):
+    """``repr`` that looks at the beginning of a value only, however long or deeply nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = _DEEPEST
+        self.maxstring = self.maxother = self.maxlong = MOST_CHARACTERS
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Show a number, or how long it is."""
+        if x.bit_length() > _LONGEST_BITS:
+            return f"<a whole number of about {int(x.bit_length() * math.log10(2)) + 1} digits>"
+        return super().repr_int(x, level)
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        """Show the first bytes alone."""
+        return self.repr_instance(x[:MOST_CHARACTERS], level)
+
+
+_BOUNDED = _Bounded()
+
+
+def shown(value: object) -> str:
+    r"""Return a value as an error message shows it: like ``repr``, in at most 80 characters.
+
+    Examples
+    --------
+    >>> from cvxqueue.formatting import shown
+    >>> shown("thirty\x1b[31m"), shown(16**4000)
+    ("'thirty\\x1b[31m'", '<a whole number of about 4817 digits>')
+    """
+    return clipped(printable(_BOUNDED.repr(value)))
+
+
+def clipped(text: str) -> str:
+    """Return text, or its beginning where it has more than 80 characters."""
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+
+
+def printable(text: str) -> str:
+    r"""Return text with escapes for what moves a cursor, hides text, or has no bytes in UTF-8.
+
+    Line breaks stay as they are.
+
+    Examples
+    --------
+    >>> from cvxqueue.formatting import printable
+    >>> printable("red \x1b[31m"), printable("λ ≤ 1")
+    ('red \\x1b[31m', 'λ ≤ 1')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from dataclasses import fields
+from typing import Any, ClassVar, TypeVar, cast
 
-__all__ = ["json_values"]
+__all__ = ["JsonRecord", "json_values"]
 
 _Value = TypeVar("_Value")
 
@@ -16,9 +17,25 @@ def json_values(value: _Value) -> _Value:
     return cast(_Value, _finite(value))
 
 
+class JsonRecord:
+    """Base of dataclasses that are written as their fields, and some of their properties."""
+
+    _properties: ClassVar[tuple[str, ...]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON; ``None`` for what is not finite."""
+        record: Any = self
+        names = [*(field.name for field in fields(record)), *self._properties]
+        return json_values({name: getattr(self, name) for name in names})
+
+
 def _finite(value: Any) -> Any:
+    if isinstance(value, JsonRecord):
+        return value.to_dict()
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,14 +15,13 @@ from cvxqueue.certificates import (
     relative_gap,
 )
 from cvxqueue.errors import CvxqueueError, InvalidInputError
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import nonnegative_number, positive_number
+from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.rounding import EPSILON
-from cvxqueue.shown import shown
 
 __all__ = [
     "LARGEST_TOLERANCE",
@@ -83,17 +82,9 @@ _ADVICE = {
 }
 
 
-def allowed_tolerance(value: Any, *, zero: bool = False) -> float:
-    """Return a tolerance on a certified relative gap, or raise an error that says what may be one.
-
-    Parameters
-    ----------
-    value : float
-        More than 0, at most 0.01.
-    zero : bool, default False
-        Whether 0 is allowed as well, for what rounding alone can keep from it.
-    """
-    number = nonnegative_number("tolerance", value) if zero else positive_number("tolerance", value)
+def allowed_tolerance(value: Any) -> float:
+    """Return a tolerance on a certified relative gap, more than 0 and at most 0.01, or raise."""
+    number = positive_number("tolerance", value)
     if number > LARGEST_TOLERANCE:
         raise InvalidInputError(
             f"tolerance = {number!r} must be at most {LARGEST_TOLERANCE}: a larger relative gap "
@@ -121,12 +112,15 @@ _OTHER_METHOD = {"newton": "conic"}
 
 
 class Iterate(NamedTuple):
-    """One row of the history of a solve."""
+    """What was proven after so many iterations: shown to a callback, and kept in the history."""
 
     iteration: int
     objective: float
     gap: float
+    relative_gap: float
     seconds: float
+    tokens: FloatArray | None = None
+    """Of each type, shape (N,): for a callback; a history of all of them could fill the memory."""
 
 
 class AllocationData(ArrayData):
@@ -241,8 +235,8 @@ class Solution(AllocationData):
     setup_time, solve_time : float
         Seconds spent on building the problem, and on everything after.
     history : tuple of Iterate
-        Objective, certified gap (s) and elapsed time (s) of the iterates that were certified: of
-        ``"newton"`` those that it proposed as the answer, and all where there was a callback.
+        The iterates that were certified, without their tokens: of ``"newton"`` those that it
+        proposed as the answer, and all where there was a callback. Gaps and seconds as here.
     """
 
     certificate: Certificate
@@ -261,7 +255,10 @@ class Solution(AllocationData):
                 f"certificate must be a Certificate, got {shown(self.certificate)}"
             )
         require_ended(self.ended)
-        history = tuple(Iterate(int(row[0]), *map(float, row[1:])) for row in self.history)
+        history = tuple(
+            Iterate(int(row[0]), float(row[1]), float(row[2]), float(row[3]), float(row[4]))
+            for row in self.history
+        )
         vars(self).update(tolerance=allowed_tolerance(self.tolerance), history=history)
 
     @property

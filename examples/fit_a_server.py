@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import cvxqueue as cq
-from cvxqueue.fitting import read_requests
+from cvxqueue.fitting import Diagnosis, read_requests
 
 # Qwen3-8B in bf16 under vLLM on one H100-80GB, one request at a time: output tokens and mean
 # end-to-end seconds. github.com/tgarg01/silybench-data (commit 93e4887,
@@ -66,7 +66,7 @@ def write_measurements(folder: Path) -> None:
             csv.writer(file).writerows(rows)
 
 
-def fit_and_solve(folder: Path) -> tuple[cq.Fit, cq.Diagnosis, cq.Solution]:
+def fit_and_solve(folder: Path) -> tuple[cq.Fit, Diagnosis, cq.Solution]:
     """Fit the measurements of a folder, write the instance beside them, and solve it."""
     found = cq.fit(
         service=folder / "times.csv",
@@ -83,12 +83,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write_measurements(Path(name))
         found, checked, solution = fit_and_solve(Path(name))
-    line = found.service[""]
+    line = found.service_line
     print(f"{1e3 * line.per_token.value:.2f} ms per token, from {line.rows} rows")
     for kind, curve in found.curves.items():
         worst = max(abs(curve.residuals))
         print(f"{kind}: floor {curve.floor}, gain {curve.gain}, rate {curve.rate}; ", end="")
-        print(f"largest residual {worst:.3f}, {curve.goodness.verdict}")
+        print(f"largest residual {worst:.3f}, {curve.goodness.outcome}")
     if found.arrivals is not None:
         print(f"{found.arrivals.rate} arrivals per second. {found.arrivals.poisson.sentence}.")
     for warning in found.warnings:

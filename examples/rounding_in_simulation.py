@@ -67,7 +67,7 @@ def rounding_loss(instance: cq.Instance, chunk: int, queries: int, seed: int) ->
     """Measure the loss of rounding with the same queries before and after."""
     counted = in_chunks(instance, chunk)
     rounded = cq.solve_integer(counted)
-    comparison = cq.compare(
+    comparison = cq.compare_allocations(
         counted, [rounded.tokens, rounded.continuous.tokens], queries=queries, seed=seed
     )
     return Loss(
@@ -93,7 +93,9 @@ def uniform_budgets(
     found = []
     for budget in stable:
         same = np.full(instance.size, float(budget))
-        comparison = cq.compare(instance, [same, best.tokens], queries=queries, seed=seed)
+        comparison = cq.compare_allocations(
+            instance, [same, best.tokens], queries=queries, seed=seed
+        )
         exact = best.objective - float(instance.objective(same))
         found.append(Budget(budget, exact, comparison.objective[1]))
     return found

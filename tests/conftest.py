@@ -1,5 +1,6 @@
 """What holds for every test: one thread for each worker, no display, repeatable examples."""
 
+import gc
 import os
 
 # The workers already fill the cores, and a second thread in each makes timed tests unsteady. Set
@@ -39,3 +40,12 @@ def inside() -> Iterator[None]:
     """As inside the package, for tests of what is called from there alone: numpy is silent."""
     with np.errstate(all="ignore"):
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later look for garbage.
+
+    There are a million objects of it, and a look at them all takes half a second.
+    """
+    gc.collect()
+    gc.freeze()

@@ -16,7 +16,6 @@ from packaging.requirements import Requirement
 
 import cvxqueue as cq
 from cvxqueue.certificates import step_size
-from cvxqueue.dcp.service_levels import waiting_tail_cap
 from cvxqueue.files import from_dict, to_dict
 from cvxqueue.fitting import fit_curve
 from cvxqueue.plots import style
@@ -134,12 +133,24 @@ def test_a_floor_on_the_mix_can_be_kept_where_the_error_says(limit: Any) -> None
         cq.solve(instance.replace(constraints=[limit, cq.MinMeanAccuracy(0.999)]))
     floor = cq.MinMeanAccuracy(number_after("lower accuracy to", infeasible.value))
     assert cq.solve(instance.replace(constraints=[limit, floor])).is_optimal
+    # Hardly less than could be had.
+    with pytest.raises(cq.InfeasibleError):
+        cq.solve(instance.replace(constraints=[limit, cq.MinMeanAccuracy(floor.accuracy + 1e-3)]))
     # The other way: a limit that leaves room.
     relaxed = type(limit)(1e6)
     reached = float(instance.evaluate(instance.upper).mean_accuracy)
     rarely = instance.replace(arrival_rate=1e-3)
     floor = cq.MinMeanAccuracy(0.9 * reached)
     assert cq.solve(rarely.replace(constraints=[relaxed, floor])).is_optimal
+
+
+def test_the_mean_accuracy_of_a_point_is_rounded_to_a_floor_that_it_keeps() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        point = SERVER.evaluate(rng.uniform(0.0, 500.0, SERVER.size))
+        remedy = cq.MinMeanAccuracy(0.9).remedy(point)
+        floor = cq.MinMeanAccuracy(number_after("lower accuracy to", remedy))
+        assert floor.excess(point) <= 0.0
 
 
 def test_a_floor_that_no_answer_keeps_is_removed() -> None:
@@ -255,9 +266,6 @@ FLOORED = NARROW.replace(
     min_tokens=0.0, constraints=[cq.MinAccuracy(SERVER.accuracy.value(np.full(SERVER.size, 100.5)))]
 )
 LINE: Any = SERVER.service
-RANDOM = SERVER.replace(
-    service=cq.AffineService(base=LINE.base, per_token=LINE.per_token, token_scv=0.5)
-)
 CAPPED = SERVER.replace(constraints=[cq.MaxMeanSystemTime(20.0)])
 BUSY_BREAKS = SERVER.replace(queue=cq.Vacations(mean=1e-9, second_moment=1e-18))
 LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
@@ -336,16 +344,6 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
             lambda: cq.solve_integer(FLOORED.replace(constraints=[cq.MinAccuracy(0.001)])),
         ),
         (
-            lambda: waiting_tail_cap(cq.formulate(SERVER.replace(queue=cq.ProcessorSharing())), 1),
-            r"needs FIFO\(\)",
-            lambda: waiting_tail_cap(cq.formulate(SERVER.replace(queue=cq.FIFO())), 1),
-        ),
-        (
-            lambda: waiting_tail_cap(cq.formulate(RANDOM), 1),
-            "service.token_scv must be 0",
-            lambda: waiting_tail_cap(cq.formulate(RANDOM.replace(service=LINE)), 1),
-        ),
-        (
             lambda: cq.solve_batch(CAPPED, arrival_rate=[0.05, 0.1]),
             "solve the variants one by one",
             lambda: [cq.solve(CAPPED.replace(arrival_rate=rate)) for rate in (0.05, 0.1)],
@@ -382,7 +380,7 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
     ids=[
         *("start", "no start", "update", "points", "levels", "levels to floor", "formulate"),
         *("step size", "masked", "batch", "uncountable", "narrow", "narrow by a floor"),
-        *("tail without FIFO", "tail at random", "batch with a cap", "batch of one", "vacations"),
+        *("batch with a cap", "batch of one", "vacations"),
     ],
 )
 def test_what_is_advised_is_taken(

@@ -14,7 +14,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.cli import main
 from cvxqueue.files import loads, storage, text, to_dict
-from cvxqueue.fitting import csv_tables, fit_arrivals, fit_curve, fit_service, read_requests
+from cvxqueue.fitting import fit_arrivals, fit_curve, fit_service, formats, read_requests
 from tests.measurements import vllm_result
 from tests.paths import SERVER as SERVER_FILE
 from tests.test_advice import SERVER, number_after
@@ -150,7 +150,7 @@ def instance(**changes: Any) -> cq.Instance:
         ),
         (
             lambda: cq.fit(accuracy={**ANSWERS, "accuracy": np.divide(CORRECT, 100)}),
-            "give correct or accuracy, and not both",
+            r"give correct .* or accuracy .*, and not both",
             lambda: cq.fit(accuracy=ANSWERS),
         ),
         (
@@ -358,8 +358,8 @@ def test_budgets_that_are_not_used_up_are_modelled_as_the_finding_says() -> None
 
 
 def test_the_part_that_matters_is_given_of_a_long_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (csv_tables._MOST_BYTES, storage.MOST_BYTES) == (200_000_000, 50_000_000)
-    monkeypatch.setattr(csv_tables, "_MOST_BYTES", 2_000_000)
+    assert (formats._MOST_BYTES, storage.MOST_BYTES) == (200_000_000, 50_000_000)
+    monkeypatch.setattr(formats, "_MOST_BYTES", 2_000_000)
     monkeypatch.setattr(storage, "MOST_BYTES", 1_000_000)
     remark = "x" * 100_000
     wide = table("t.csv", tokens=np.tile(TOKENS, 4), seconds=np.tile(SECONDS, 4), log=[remark] * 24)

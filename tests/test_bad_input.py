@@ -551,10 +551,6 @@ def test_bad_input_is_refused_by_name(folder: Path, case: Case) -> None:
     } == before
 
 
-def test_there_are_enough_cases() -> None:
-    assert len(CASES) >= 40
-
-
 def test_without_the_mistake_all_of_it_is_accepted(folder: Path) -> None:
     good = instance(max_tokens=4096)
     cq.solve(good, tolerance=1e-9, time_limit=60, max_iterations=50, start=[1.0, 2.0])

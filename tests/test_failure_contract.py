@@ -191,9 +191,10 @@ def test_next_to_saturation_the_answer_is_certified_or_refused(margin: float) ->
 
 
 def test_a_callback_cannot_touch_the_answer() -> None:
-    def meddle(progress: cq.Progress) -> bool:
+    def meddle(iterate: cq.Iterate) -> bool:
+        assert iterate.tokens is not None
         with pytest.raises(ValueError, match="read-only"):
-            progress.tokens[:] = -5000.0
+            iterate.tokens[:] = -5000.0
         return False
 
     for method in cq.methods():

@@ -24,6 +24,7 @@ from cvxqueue.certificates.coupled import lagrangian_gap
 from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation
 from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.limits import Stability
@@ -31,7 +32,6 @@ from cvxqueue.model.model import Model
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 
 __all__ = ["AccuracyBound", "accuracy_model"]
 

@@ -27,13 +27,13 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 
 __all__ = ["Certificate", "certify"]
 

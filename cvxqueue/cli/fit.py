@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cvxqueue.cli.measurements import pairs
-from cvxqueue.cli.output import progress, write, write_json
+from cvxqueue.cli.inputs import pairs
+from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files import save, to_dict
-from cvxqueue.fitting import Fit, FittedParameter, fit, read_answers, read_requests
-from cvxqueue.formatting import significant
+from cvxqueue.fitting import Fit, fit, read_answers, read_requests
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
 
 __all__ = ["run"]
 
@@ -33,17 +28,13 @@ def run(options: argparse.Namespace) -> int:
     columns = _by_part("--column", options.column, "FIELD=NAME")
     where = _by_part("--where", options.where, "NAME=VALUE")
     found = _fit(options, columns, where)
-    instance = None
+    summary, wrote = {"status": "fitted", **found.to_dict()}, []
     if options.output is not None:
         instance = _instance(options, found)
         save(instance, options.output)
-    if options.json:
-        summary = {"status": "fitted", **found.to_dict()}
-        if instance is not None:
-            summary |= {"output": str(options.output), "instance": to_dict(instance)}
-        write_json(summary)
-    else:
-        write(*_report(found, options.output))
+        summary |= {"output": str(options.output), "instance": to_dict(instance)}
+        wrote = [f"\nWrote {options.output}; next: cvxqueue solve {options.output}"]
+    show(options, summary, found, *wrote)
     return 0
 
 
@@ -133,102 +124,3 @@ def _mix(texts: Sequence[str]) -> dict[str, float] | None:
         if not (equals and name):
             raise InvalidInputError(f"--mix {shown(text)} must have the form TYPE=PROBABILITY")
     return mix or None
-
-
-def _report(found: Fit, output: str | None) -> list[RenderableType]:
-    from rich.text import Text
-
-    parts: list[RenderableType] = []
-    if found.service:
-        parts += [_heading("Service time: base + per token × tokens"), _service_table(found)]
-    if found.curves:
-        parts += [
-            _heading("Accuracy: floor + gain (1 − exp(−rate × tokens))"),
-            _curve_table(found),
-        ]
-    if found.arrivals is not None:
-        arrivals = found.arrivals
-        parts += [
-            _heading("Arrivals"),
-            Text(
-                f"{arrivals.arrivals:,} in {arrivals.duration:.6g} s: "
-                f"{_shown(arrivals.rate, between=' ')} per second."
-                # A rejection is among the warnings.
-                + ("" if arrivals.poisson.is_rejected else f"\n{arrivals.poisson.sentence}.")
-            ),
-        ]
-        parts += [
-            Text(f"{name}: {_shown(share, between=' ')} of the arrivals")
-            for name, share in arrivals.mix.items()
-        ]
-    parts.append(Text(f"\nIntervals hold with probability {_confidence(found):g}."))
-    parts += [Text(f"warning: {warning}", "yellow") for warning in found.warnings]
-    if output is not None:
-        parts.append(Text(f"\nWrote {output}; next: cvxqueue solve {output}"))
-    return parts
-
-
-def _heading(text: str) -> RenderableType:
-    from rich.text import Text
-
-    return Text(f"\n{text}", "bold")
-
-
-def _confidence(found: Fit) -> float:
-    fits = [
-        *(line.base for line in found.service.values()),
-        *(curve.floor for curve in found.curves.values()),
-        *([] if found.arrivals is None else [found.arrivals.rate]),
-    ]
-    return fits[0].confidence
-
-
-def _service_table(found: Fit) -> Table:
-    table = _table("task type", "rows", "base (s)", "per token (ms)", "residual (s)", "R²")
-    for name, line in found.service.items():
-        table.add_row(
-            _name(name),
-            f"{line.rows:,}",
-            _shown(line.base),
-            _shown(line.per_token, 1e3),
-            significant(line.residual_scale, 3),
-            f"{line.r_squared:.4f}",
-        )
-    return table
-
-
-def _curve_table(found: Fit) -> Table:
-    table = _table("task type", "floor", "gain", "rate × 1000", "residual", "verdict")
-    for name, curve in found.curves.items():
-        table.add_row(
-            _name(name),
-            _shown(curve.floor),
-            _shown(curve.gain),
-            _shown(curve.rate, 1e3),
-            f"{max(abs(curve.residuals)):.3f}",
-            curve.goodness.verdict,
-        )
-    return table
-
-
-def _table(*headers: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(headers[0], overflow="fold")
-    for header in headers[1:]:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
-
-
-def _name(name: str) -> RenderableType:
-    from rich.text import Text
-
-    return Text(name or "all")
-
-
-def _shown(parameter: FittedParameter, factor: float = 1.0, between: str = "\n") -> str:
-    """Return a value with its interval, on two lines: side by side they need too many columns."""
-    low, high = (significant(factor * end, 3) for end in parameter.interval)
-    return f"{significant(factor * parameter.value, 4)}{between}[{low}, {high}]"

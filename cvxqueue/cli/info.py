@@ -7,9 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from rich.table import Table
-
-from cvxqueue.cli.output import write, write_json
+from cvxqueue.cli.output import show
+from cvxqueue.tables import Table
 
 __all__ = ["run"]
 
@@ -34,16 +33,12 @@ def run(options: argparse.Namespace) -> int:
         **{package: _version(package) for package in _PACKAGES},
         "conic solvers": _conic_solvers(),
     }
-    if options.json:
-        write_json({key.replace(" ", "_"): value for key, value in found.items()})
-        return 0
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in found.items():
-        text = ", ".join(value) if isinstance(value, list) else value
-        table.add_row(key, text or "not installed")
-    write(table)
+    rows = [
+        (key, ", ".join(value) if isinstance(value, list) else value or "not installed")
+        for key, value in found.items()
+    ]
+    summary = {key.replace(" ", "_"): value for key, value in found.items()}
+    show(options, summary, Table((), rows))
     return 0
 
 

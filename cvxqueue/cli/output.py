@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -9,17 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from threading import Timer
-from typing import TYPE_CHECKING, TextIO, TypeGuard
+from typing import TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
-from cvxqueue.shown import printable
+from cvxqueue.tables import Part, Report, rendered
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.segment import Segment
-
-__all__ = ["prepare_streams", "progress", "to_stdout", "write", "write_error", "write_json"]
+__all__ = ["prepare_streams", "progress", "show", "to_stdout", "write", "write_error", "write_json"]
 
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
 # it trusts to have come from there.
@@ -44,7 +42,15 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def write(*parts: RenderableType) -> None:
+def show(options: argparse.Namespace, summary: object, *parts: Part | Report) -> None:
+    """Write what a command found: one JSON object if asked for, and tables and text otherwise."""
+    if options.json:
+        write_json(summary)
+    else:
+        write(*parts)
+
+
+def write(*parts: Part | Report) -> None:
     """Write tables and text on stdout, in colour on a terminal that has it."""
     from rich.console import Console
 
@@ -55,22 +61,10 @@ def write(*parts: RenderableType) -> None:
             console = Console(highlight=False, width=_NARROWEST)
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
-            for part in parts:
-                console.print(_Printable(part))
+            console.print(rendered(parts))
         # Tables are padded to the right; a pipe has no use for that.
         lines = (line.rstrip() for line in captured.get().splitlines())
         sys.stdout.write("\n".join(lines) + "\n")
-
-
-class _Printable:
-    """What is printed, with escapes for what a terminal would obey in somebody's names."""
-
-    def __init__(self, part: RenderableType) -> None:
-        self._part = part
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
-        for segment in console.render(self._part, options):
-            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 def write_json(data: object, indent: int | None = None) -> None:

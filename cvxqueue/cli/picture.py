@@ -9,8 +9,8 @@ from pathlib import Path
 from cvxqueue import plots
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.storage import write_whole
+from cvxqueue.formatting import shown
 from cvxqueue.plots.style import require_matplotlib
-from cvxqueue.shown import shown
 from cvxqueue.solvers import CrossValidation
 from cvxqueue.suggest import nearest
 

@@ -5,33 +5,25 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from numpy.typing import ArrayLike
 
-from cvxqueue.cli.measurements import read
-from cvxqueue.cli.output import progress, write, write_json
-from cvxqueue.cli.reading import read_instance
+from cvxqueue.cli.inputs import read_instance, read_measurements
+from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
-from cvxqueue.formatting import plural
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation import Simulation, TheoryCheck, check_simulation, simulate
+from cvxqueue.simulation import check_simulation, simulate
+from cvxqueue.simulation.result import ARRIVALS
 from cvxqueue.simulation.simulate import STEPS
 from cvxqueue.solvers import solve
+from cvxqueue.tables import Part
 
 __all__ = ["run"]
 
-_ARRIVALS = {
-    "poisson": "Poisson arrivals",
-    "renewal": "renewal arrivals",
-    "trace": "replayed arrivals",
-}
-
-
-_STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}
+# Seconds for the best whole tokens.
+_INTEGER_LIMIT = 60.0
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,59 +48,44 @@ def run(options: argparse.Namespace) -> int:
             progress=lambda _: step("simulating"),
         )
     check = check_simulation(simulation)
-    if options.json:
-        write_json(
-            {
-                "status": "simulated",
-                "instance": instance.name,
-                "allocation": origin,
-                "warnings": list(warnings),
-                **simulation.to_dict(),
-                "theory": check.to_dict(),
-            }
-        )
-    else:
-        write(
-            _heading(simulation, origin),
-            "",
-            _table(check),
-            "",
-            *(Text(sentence) for sentence in check.sentences),
-            *(Text(f"warning: {warning}", "yellow") for warning in warnings),
-        )
+    summary = {
+        "status": "simulated",
+        "instance": instance.name,
+        "allocation": origin,
+        "warnings": list(warnings),
+        **simulation.to_dict(),
+        "theory": check.to_dict(),
+    }
+    heading: Part = [
+        (f"{instance.name}: " if instance.name else "", "bold"),
+        f"{origin}, {simulation.queries:,} queries, {ARRIVALS[simulation.arrivals]}, "
+        f"{simulation.batches} batches\n",
+    ]
+    notes = [(f"warning: {warning}", "yellow") for warning in warnings]
+    show(options, summary, heading, check, *notes)
     return 0
 
 
-def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[FloatArray, str]:
+def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[ArrayLike, str]:
     """Return the tokens to simulate, and where they come from."""
     if options.tokens is not None:
         given = options.tokens
-        tokens = np.full(instance.size, given[0]) if len(given) == 1 else np.array(given)
-        if len(tokens) != instance.size:
-            raise InvalidInputError(
-                f"--tokens must be one number, or one for each of the "
-                f"{plural(instance.size, 'task type')}, got {len(tokens)}"
-            )
-        return tokens, "given tokens"
-    if options.integer:
-        _require_token_counts(instance)
-        return solve_integer(instance).tokens.astype(np.float64), "best whole tokens"
-    return solve(instance).tokens, "optimal tokens"
-
-
-def _require_token_counts(instance: Instance) -> None:
+        return given[0] if len(given) == 1 else given, "given tokens"
+    if not options.integer:
+        return solve(instance).tokens, "optimal tokens"
     for k, domain in enumerate(instance.domains or ()):
         if isinstance(domain, LevelMenu):
             raise InvalidInputError(
                 f"--integer: {instance.type_name(k)} has measured levels of effort, which have no "
                 "token counts to simulate; give --tokens, or neither for the continuous optimum"
             )
+    return solve_integer(instance, time_limit=_INTEGER_LIMIT).tokens, "best whole tokens"
 
 
 def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray, tuple[str, ...]]:
     """Return the arrival times of a file, from zero on, as `fit` reads them; and its warnings."""
     try:
-        requests = read(options, options.trace, ("arrivals",))
+        requests = read_measurements(options, options.trace, ("arrivals",))
         times = np.sort(requests.column("arrivals"))
         if len(times) < 2 or times[-1] == 0:
             raise InvalidInputError(f"{options.trace}: must have two different arrival times")
@@ -118,37 +95,3 @@ def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray,
     if rate is not None:
         times *= (len(times) - 1) / (times[-1] * rate)
     return times, (*requests.source.warnings, *requests.disorder)
-
-
-def _heading(simulation: Simulation, origin: str) -> Text:
-    instance = simulation.instance
-    name = f"{instance.name}: " if instance.name else ""
-    return Text.assemble(
-        (name, "bold"),
-        f"{origin}, {simulation.queries:,} queries, {_ARRIVALS[simulation.arrivals]}, "
-        f"{simulation.batches} batches",
-    )
-
-
-def _table(check: TheoryCheck) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
-    table.add_column("quantity", overflow="fold")
-    for header in ("theory", "simulated", "interval"):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for row in check.rows:
-        low, high = row.estimate.interval
-        table.add_row(
-            Text(row.quantity),
-            f"{row.theory:.5g}",
-            f"{row.estimate.value:.5g}",
-            f"[{low:.5g}, {high:.5g}]",
-            Text(row.verdict, _STYLES[row.verdict]),
-        )
-    return table

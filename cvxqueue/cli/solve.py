@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
-from cvxqueue.cli.output import progress, write, write_error, write_json
+from cvxqueue.cli.answer import answer_report
+from cvxqueue.cli.inputs import read_instance
+from cvxqueue.cli.output import progress, show, write_error
 from cvxqueue.cli.picture import check_picture, save_picture
-from cvxqueue.cli.reading import read_instance
-from cvxqueue.cli.report import answer_report
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
 from cvxqueue.model import Instance
-from cvxqueue.solvers import CrossValidation, Progress, methods, solve
+from cvxqueue.solvers import CrossValidation, cross_validate, methods
 from cvxqueue.solvers.registry import find_method
 
 __all__ = ["run"]
 
-# Seconds for each method that is only there for comparison: the first has the answer by then.
-_COMPARISON_LIMIT = 10.0
 # Seconds for the integers: instances at moderate load need a fraction of one.
 _INTEGER_LIMIT = 3.0
 
@@ -32,43 +29,31 @@ def run(options: argparse.Namespace) -> int:
     if options.plot is not None:
         check_picture(options.plot)
     instance = read_instance(options.file)
-    names = [method.name for method in methods(instance)]
-    if options.method is not None:
-        names = [options.method]
+    names = [options.method] if options.method else [each.name for each in methods(instance)]
     with progress(len(names) + 1) as step:
-        solutions = []
-        for position, name in enumerate(names):
-            step(name)
-            limit = options.time_limit or (math.inf if position == 0 else _COMPARISON_LIMIT)
-            solutions.append(
-                solve(
-                    instance,
-                    name,
-                    tolerance=options.tolerance,
-                    time_limit=limit,
-                    # With a callback every iterate is certified, and the picture shows them all.
-                    callback=None if options.plot is None else _go_on,
-                    on_failure="return",
-                )
-            )
-        comparison = CrossValidation(tuple(solutions))
+        comparison = cross_validate(
+            instance,
+            names,
+            tolerance=options.tolerance,
+            time_limit=options.time_limit,
+            # With a callback every iterate is certified, and the picture shows them all.
+            callback=None if options.plot is None else lambda _: False,
+            progress=step,
+        )
         step("integers")
         integer = _integers(instance, options.time_limit or _INTEGER_LIMIT)
         rounded = None if isinstance(integer, str) else plain_rounding(integer)
     if options.plot is not None:
         save_picture(comparison, options.plot)
     failure = _failure(comparison)
-    if options.json:
-        write_json(_summary(comparison, integer, rounded, failure))
-    else:
-        write(*answer_report(comparison, integer, rounded))
+    show(
+        options,
+        _summary(comparison, integer, rounded, failure),
+        *answer_report(comparison, integer, rounded),
+    )
     if failure is not None:
         write_error(failure)
     return 0 if failure is None else 1
-
-
-def _go_on(_: Progress) -> bool:
-    return False
 
 
 def _integers(instance: Instance, time_limit: float) -> IntegerSolution | str:
@@ -79,18 +64,9 @@ def _integers(instance: Instance, time_limit: float) -> IntegerSolution | str:
         return str(error)
 
 
-def _integer_summary(
-    integer: IntegerSolution | str, rounded: IntegerSolution | None
-) -> dict[str, Any]:
-    if isinstance(integer, str):
-        return {"error": integer}
-    rounding_loss = None if rounded is None else max(rounded.loss, 0.0)
-    return {**integer.to_dict(), "rounding_loss": rounding_loss}
-
-
 def _failure(comparison: CrossValidation) -> str | None:
     """Why the answer is not to be believed, or ``None``."""
-    if comparison.verdict == "disagree":
+    if comparison.outcome == "disagree":
         return (
             "two methods prove contradictory intervals: please report this instance and the "
             "output of `cvxqueue info`"
@@ -98,18 +74,13 @@ def _failure(comparison: CrossValidation) -> str | None:
     if any(solution.is_optimal for solution in comparison.solutions):
         return None
     best = comparison.best
+    # Where the other methods have been tried, none of them is recommended.
+    advice = best.advice if len(comparison.solutions) == 1 else best.status.advice
     return (
         f"no certified answer: method {best.method!r} came nearest, with a relative gap of "
         f"{at_most(best.relative_gap)} for a tolerance of {best.tolerance:.3g}, and ended with "
-        f"status {best.status.value!r} ({_advice(comparison)})"
+        f"status {best.status.value!r} ({advice.replace('time_limit', '--time-limit')})"
     )
-
-
-def _advice(comparison: CrossValidation) -> str:
-    """What to do next at the command line, where the other methods may have been tried."""
-    best = comparison.best
-    advice = best.advice if len(comparison.solutions) == 1 else best.status.advice
-    return advice.replace("time_limit", "--time-limit")
 
 
 def _summary(
@@ -120,16 +91,21 @@ def _summary(
 ) -> dict[str, Any]:
     best = comparison.best
     instance = best.instance
+    whole: dict[str, Any]
+    if isinstance(integer, str):
+        whole = {"error": integer}
+    else:
+        loss = None if rounded is None else max(rounded.loss, 0.0)
+        whole = {**integer.to_dict(), "rounding_loss": loss}
     summary: dict[str, Any] = {
         "instance": instance.name,
         **best.to_dict(),
         "names": [instance.type_name(k) for k in range(instance.size)],
-        "integer": _integer_summary(integer, rounded),
-        "methods": comparison.rows(),
-        "verdict": comparison.verdict,
+        "integer": whole,
+        **comparison.to_dict(),
     }
     if failure is not None:
         summary["error"] = failure
-        if comparison.verdict == "disagree":
-            summary["status"] = comparison.verdict
+        if comparison.outcome == "disagree":
+            summary["status"] = comparison.outcome
     return summary

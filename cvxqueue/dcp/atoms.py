@@ -12,16 +12,15 @@ own, and use `congestion_time`.
 
 from __future__ import annotations
 
-from numbers import Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cvxpy as cp
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
+from cvxqueue.numerics.checks import float_array, positive_number, require
 
 __all__ = [
     "batch_waiting_time",
@@ -321,15 +320,11 @@ def _rates(name: str, value: ExpressionLike) -> cp.Expression:
     return cp.Constant(numbers)
 
 
-def _positive(name: str, value: object) -> float:
+def _positive(name: str, value: Any) -> float:
     """The value as a float, or an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
-        hint = (
-            "; an expression or a parameter here would break the rules"
-            if isinstance(value, cp.Expression)
-            else ""
+    if isinstance(value, cp.Expression):
+        raise InvalidInputError(
+            f"{name} must be one number, got {shown(value)}; an expression or a parameter here "
+            "would break the rules"
         )
-        raise InvalidInputError(f"{name} must be a finite number, got {shown(value)}{hint}")
-    if float(value) <= 0.0:
-        raise InvalidInputError(f"{name} = {float(value)!r} must be > 0")
-    return float(value)
+    return positive_number(name, value)

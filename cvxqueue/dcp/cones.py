@@ -30,9 +30,9 @@ __all__ = ["ConeProgram", "Cones", "cone_program", "cone_unit", "has_cone_progra
 
 # Types to one second-order cone: 16 to 256 are as good. A cone for each takes up to twice the time,
 # and one for all stops short on some instances of 100 000 types near saturation.
-BLOCK = 64
+TYPES_PER_CONE = 64
 # A box this narrow, relative to its end and to one, has no interior in float64.
-NARROW = 1e-12
+NO_INTERIOR = 1e-12
 
 _Indices = NDArray[np.intp]
 
@@ -111,7 +111,7 @@ def cone_unit(instance: Instance) -> float:
 
 
 def cone_program(
-    instance: Instance, unit: float, *, block: int = BLOCK, narrow: float = NARROW
+    instance: Instance, unit: float, *, block: int = TYPES_PER_CONE, narrow: float = NO_INTERIOR
 ) -> ConeProgram:
     """Write an instance as cone data.
 
@@ -192,7 +192,7 @@ class _Rows(NamedTuple):
 def _load(
     data: Mapping[str, FloatArray], columns: _Columns, fixed: FloatArray, idle: float
 ) -> _Rows:
-    """PriceResponse Σ load u + y = 1 − the load at u = 0, in units of the idle fraction."""
+    """State that Σ load u + y = 1 − the load at u = 0, in units of the idle fraction."""
     slope = data["load_slope"]
     return _Rows(
         entries=(
@@ -205,7 +205,7 @@ def _load(
 
 
 def _box(data: Mapping[str, FloatArray], columns: _Columns) -> _Rows:
-    """PriceResponse u − lower ≥ 0 and upper − u ≥ 0."""
+    """State that u − lower ≥ 0 and upper − u ≥ 0."""
     free = columns.free
     row, column = np.arange(free.size), columns.exponent[free]
     return _Rows(
@@ -222,7 +222,7 @@ def _waiting(
     idle: float,
     block: int,
 ) -> _Rows:
-    """PriceResponse ‖r‖² ≤ q y of each block: (q + y, q − y, 2 r) lies in the second-order cone."""
+    """State that ‖r‖² ≤ q y for each block: (q + y, q − y, 2 r) lies in the second-order cone."""
     slope = 2.0 / np.sqrt(idle) * data["scaled_root_slope"]
     base = 2.0 / np.sqrt(idle) * data["scaled_root_base"]
     types = np.arange(slope.size)
@@ -246,7 +246,7 @@ def _waiting(
 
 
 def _misses(data: Mapping[str, FloatArray], columns: _Columns) -> _Rows:
-    """PriceResponse exp(ln g − u) ≤ e: (ln g − u, 1, e) lies in the exponential cone."""
+    """State that exp(ln g − u) ≤ e: (ln g − u, 1, e) lies in the exponential cone."""
     curved = columns.curved
     first = 3 * np.arange(curved.size)
     right = np.zeros(3 * curved.size)

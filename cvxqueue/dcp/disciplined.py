@@ -22,28 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates import order_bracket
-from cvxqueue.dcp.accuracy import (
+from cvxqueue.dcp.accuracy_forms import (
     GAIN,
     MEAN,
     OBJECTIVE,
     VALUE,
     Group,
-    Loss,
     curve_groups,
     gathered,
     group_coefficients,
     in_place,
     missed_accuracies,
 )
-from cvxqueue.dcp.formulation import Expressions, Filling, Fixed, Formulation, named_problem
+from cvxqueue.dcp.formulation import FixedData, Formulation
 from cvxqueue.dcp.queueing import (
     SCALED,
     by_type,
     in_total,
     quotient_time,
-    service_law,
     time_coefficients,
-    without_empty_rows,
 )
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
@@ -62,10 +59,10 @@ def disciplined(instance: Instance, scale: float | None = None) -> Formulation:
         Seconds in one unit of the problem's objective; by default `natural_scale`.
     """
     scale = natural_scale(instance) if scale is None else scale
-    data = without_empty_rows(coefficients(instance, scale))
+    data = coefficients(instance, scale)
     # A type whose accuracy is worth nothing only costs time, and needs no cone.
     is_curved = data["value_gain"] > 0.0
-    return program("dcp", instance, data, is_curved, Fixed(instance, scale))
+    return program("dcp", instance, data, is_curved, FixedData(instance, scale))
 
 
 def natural_scale(instance: Instance) -> float:
@@ -97,7 +94,7 @@ def coefficients(instance: Instance, scale: float) -> dict[str, FloatArray]:
     tokens_per_unit = gathered(groups, lambda group: group.form.tokens_per_unit(group.curve), size)
     gain = gathered(groups, lambda group: group.form.gain(group.curve), size)
     ceiling = instance.accuracy.ceiling
-    times = time_coefficients(instance, service_law(instance, tokens_per_unit), scale)
+    times = time_coefficients(instance, tokens_per_unit, scale)
     value = instance.model.accuracy_value * mix
     weights = {GAIN: gain, MEAN: mix * gain, VALUE: value * gain, OBJECTIVE: value * gain / scale}
     data = times | {
@@ -124,7 +121,7 @@ def program(
     instance: Instance,
     data: Mapping[str, Any],
     is_curved: NDArray[np.bool_],
-    filling: Filling,
+    held: FixedData,
     idle: cp.Variable | None = None,
 ) -> Formulation:
     """Return the disciplined program over `data`: `coefficients`, or parameters of their names.
@@ -139,53 +136,53 @@ def program(
         What `coefficients` returns, or cvxpy parameters in its place.
     is_curved : ndarray of bool, shape (N,)
         Types whose accuracy enters the objective through a cone.
-    filling : Filling
+    held : FixedData
         The data behind it.
     idle : cvxpy.Variable, optional
         Stands for 1 − ρ where this may not be written out: the rules for parameters keep them out
         of a denominator.
     """
-    is_bowed = "bow_square" in data
+    is_convex = "time_bound_square" in data
     # A convex time that is not known to be positive has no convex square.
-    variable = cp.Variable(instance.size, name="scaled_tokens", nonneg=is_bowed)
+    variable = cp.Variable(instance.size, name="scaled_tokens", nonneg=is_convex)
     variables = {"scaled_tokens": variable}
     constraints = {
         "min_tokens": variable >= data["lower"],
         "max_tokens": variable <= data["upper"],
     }
     time: cp.Expression = variable
-    if is_bowed:
+    if is_convex:
         time = variables["scaled_times"] = cp.Variable(instance.size, name="scaled_times")
-        constraints["service_times"] = time >= by_type(data, "bow", variable)
+        constraints["service_times"] = time >= by_type(data, "time_bound", variable)
     if idle is not None:
         variables["idle"] = idle
         constraints["idle"] = idle == 1 - in_total(data, SCALED + "load", time)
 
-    loss = _loss(curve_groups(instance), data, variable, is_curved)
-    variables |= loss.variables
-    constraints |= loss.constraints
+    missed = _missed(curve_groups(instance), data, variable, is_curved, variables, constraints)
     seen_idle = 1 - in_total(data, SCALED + "load", time) if idle is None else idle
     quotient = quotient_time(data, time, seen_idle, SCALED)
     scaled_time = data[SCALED + "time_slope"] @ time + quotient
-    problem, named = named_problem(data["scaled_constant"] - scaled_time - loss.total, constraints)
+    objective = cp.Maximize(data["scaled_constant"] - scaled_time - missed)
     return Formulation(
         form=form,
-        problem=problem,
+        problem=cp.Problem(objective, list(constraints.values())),
         variables=MappingProxyType(variables),
-        constraints=named,
-        expressions=_expressions(instance, data, variable, idle),
-        filling=filling,
+        constraints=MappingProxyType(constraints),
+        data=held,
+        **_expressions(instance, data, variable, idle),
     )
 
 
-def _loss(
+def _missed(
     groups: Sequence[Group],
     data: Mapping[str, Any],
     variable: cp.Variable,
     is_curved: NDArray[np.bool_],
-) -> Loss:
-    """Σ g miss(u) over the types that have something to gain."""
-    whole = Loss(cp.Constant(0.0), {}, {})
+    variables: dict[str, cp.Variable],
+    constraints: dict[str, cp.Constraint],
+) -> cp.Expression:
+    """Σ g miss(u) over the types that have something to gain; what it needs goes to the others."""
+    total: cp.Expression = cp.Constant(0.0)
     for group in groups:
         is_kept = is_curved[group.types]
         if not is_kept.any():
@@ -194,14 +191,16 @@ def _loss(
         if not is_kept.all():
             parts = {name: part[..., is_kept] for name, part in parts.items()}
         chosen = group.types[is_kept]
-        own = group.form.loss(parts, variable if chosen.size == variable.size else variable[chosen])
-        prefix = group.name if len(groups) > 1 else ""
-        whole = Loss(
-            whole.total + own.total,
-            whole.variables | {prefix + name: made for name, made in own.variables.items()},
-            whole.constraints | {prefix + name: made for name, made in own.constraints.items()},
-        )
-    return whole
+        own = variable if chosen.size == variable.size else variable[chosen]
+        above = cp.Variable(chosen.size, name="missed")
+        cone = group.form.cone(parts, own, above)
+        if cone is None:
+            total = total + cp.sum(group.form.missed(parts, OBJECTIVE, own))
+        else:
+            name = f"{group.name if len(groups) > 1 else ''}missed"
+            variables[name], constraints[name] = above, cone
+            total = total + cp.sum(above)
+    return total
 
 
 def _expressions(
@@ -209,7 +208,8 @@ def _expressions(
     data: Mapping[str, Any],
     variable: cp.Variable,
     idle: cp.Variable | None,
-) -> Expressions:
+) -> dict[str, cp.Expression]:
+    """The named expressions, in seconds."""
     utilization = in_total(data, "load", variable)
     quotient = quotient_time(data, variable, 1 - utilization if idle is None else idle)
     mean_service_time = in_total(data, "mean", variable)
@@ -221,15 +221,15 @@ def _expressions(
         return missed_accuracies(groups, data, weight, variable)
 
     worth = data["value_ceiling"] - sum(cp.sum(part) for part in missed(VALUE))
-    return Expressions(
-        tokens=cp.multiply(data["tokens_per_unit"], variable),
-        accuracies=data["ceiling"] - in_place(groups, missed(GAIN), instance.size),
-        mean_accuracy=data["mean_ceiling"] - sum(cp.sum(part) for part in missed(MEAN)),
-        service_times=by_type(data, "service", variable),
-        token_rate=data["token_rate_slope"] @ variable,
-        mean_service_time=mean_service_time,
-        mean_waiting_time=mean_waiting_time,
-        mean_system_time=mean_system_time,
-        utilization=utilization,
-        objective=worth - mean_system_time,
-    )
+    return {
+        "tokens": cp.multiply(data["tokens_per_unit"], variable),
+        "accuracies": data["ceiling"] - in_place(groups, missed(GAIN), instance.size),
+        "mean_accuracy": data["mean_ceiling"] - sum(cp.sum(part) for part in missed(MEAN)),
+        "service_times": by_type(data, "service", variable),
+        "token_rate": data["token_rate_slope"] @ variable,
+        "mean_service_time": mean_service_time,
+        "mean_waiting_time": mean_waiting_time,
+        "mean_system_time": mean_system_time,
+        "utilization": utilization,
+        "objective": worth - mean_system_time,
+    }

@@ -10,9 +10,9 @@ from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["formulate"]

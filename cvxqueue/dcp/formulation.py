@@ -5,72 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
 
 import cvxpy as cp
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
-__all__ = ["Expressions", "Filling", "Formulation"]
-
-
-class Expressions(NamedTuple):
-    """What an operator would measure, as cvxpy expressions of the decision; times in seconds."""
-
-    tokens: cp.Expression
-    accuracies: cp.Expression
-    mean_accuracy: cp.Expression
-    service_times: cp.Expression
-    token_rate: cp.Expression
-    mean_service_time: cp.Expression
-    mean_waiting_time: cp.Expression
-    mean_system_time: cp.Expression
-    utilization: cp.Expression
-    objective: cp.Expression
-
-
-class Filling(Protocol):
-    """The data that a program holds."""
-
-    instance: Instance
-    """The instance that the program states now."""
-    scale: float
-    """Seconds in one unit of the problem's objective."""
-
-    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray | cp.Parameter:
-        """Return a function of the instance that stays true when another is put in its place."""
-
-    def refill(self, instance: Instance) -> None:
-        """Put another instance in its place."""
+__all__ = ["FixedData", "Formulation"]
 
 
 @dataclass
-class Fixed:
-    """Data written into the program as constants."""
+class FixedData:
+    """The data of a program, written into it as constants."""
 
     instance: Instance
     scale: float
 
-    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray:
-        """Return the value: the instance stays."""
+    def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray | cp.Parameter:
+        """Return a function of the instance that stays true when another is put in its place."""
         return function(self.instance)
 
     def refill(self, instance: Instance) -> None:
-        """Refuse: constants stay.
+        """Put another instance in its place.
 
         Raises
         ------
         InvalidInputError
-            Always.
+            Always: constants stay.
         """
         raise InvalidInputError(
             "only the parametric form can be updated; use formulate(instance, 'parametric'), or "
             "formulate the new instance"
         )
+
+
+# How the names of further constraints begin.
+_ADDED = "added "
 
 
 @quiet
@@ -92,78 +65,50 @@ class Formulation:
         The decision.
     constraints : mapping of str to cvxpy.Constraint
         The constraints of `problem`, in its order.
-    expressions : Expressions
-        The named expressions, which are attributes of the formulation as well.
-    filling : Filling
+    data : FixedData
         The data behind it, shared with every formulation derived by `with_constraints`.
+    tokens, accuracies, service_times : cvxpy.Expression, shape (N,)
+        Thinking tokens of each type, affine; its probability of a correct answer, concave; and its
+        mean service time in seconds, affine or convex.
+    mean_accuracy : cvxpy.Expression
+        Plain mean accuracy Σ π p; concave.
+    token_rate : cvxpy.Expression
+        Thinking tokens that the server makes per second, λ Σ π l; affine.
+    mean_service_time : cvxpy.Expression
+        Mean service time, in seconds; affine, or convex as the service times.
+    mean_waiting_time, mean_system_time : cvxpy.Expression
+        Means in seconds; convex.
+    utilization : cvxpy.Expression
+        Fraction of time that the server works; affine, or convex as the service times.
+    objective : cvxpy.Expression
+        Objective J, in seconds; concave.
     """
 
     form: str
     problem: cp.Problem
     variables: Mapping[str, cp.Variable]
     constraints: Mapping[str, cp.Constraint]
-    expressions: Expressions
-    filling: Filling
+    data: FixedData
+    tokens: cp.Expression
+    accuracies: cp.Expression
+    mean_accuracy: cp.Expression
+    service_times: cp.Expression
+    token_rate: cp.Expression
+    mean_service_time: cp.Expression
+    mean_waiting_time: cp.Expression
+    mean_system_time: cp.Expression
+    utilization: cp.Expression
+    objective: cp.Expression
 
     @property
     def instance(self) -> Instance:
         """The instance that the problem states."""
-        return self.filling.instance
+        return self.data.instance
 
     @property
     def scale(self) -> float:
         """Seconds in one unit of the objective of `problem`: a power of ten."""
-        return self.filling.scale
-
-    @property
-    def tokens(self) -> cp.Expression:
-        """Thinking tokens of each type, shape (N,); affine."""
-        return self.expressions.tokens
-
-    @property
-    def accuracies(self) -> cp.Expression:
-        """Probability of a correct answer of each type, shape (N,); concave."""
-        return self.expressions.accuracies
-
-    @property
-    def mean_accuracy(self) -> cp.Expression:
-        """Plain mean accuracy Σ π p; concave."""
-        return self.expressions.mean_accuracy
-
-    @property
-    def service_times(self) -> cp.Expression:
-        """Mean service time of each type, in seconds, shape (N,); affine, or convex."""
-        return self.expressions.service_times
-
-    @property
-    def token_rate(self) -> cp.Expression:
-        """Thinking tokens that the server makes per second, λ Σ π l; affine."""
-        return self.expressions.token_rate
-
-    @property
-    def mean_service_time(self) -> cp.Expression:
-        """Mean service time, in seconds; affine, or convex as the service times."""
-        return self.expressions.mean_service_time
-
-    @property
-    def mean_waiting_time(self) -> cp.Expression:
-        """Mean waiting time, in seconds; convex."""
-        return self.expressions.mean_waiting_time
-
-    @property
-    def mean_system_time(self) -> cp.Expression:
-        """Mean system time, in seconds; convex."""
-        return self.expressions.mean_system_time
-
-    @property
-    def utilization(self) -> cp.Expression:
-        """Fraction of time that the server works; affine, or convex as the service times."""
-        return self.expressions.utilization
-
-    @property
-    def objective(self) -> cp.Expression:
-        """Objective J, in seconds; concave."""
-        return self.expressions.objective
+        return self.data.scale
 
     @property
     def is_dcp(self) -> bool:
@@ -231,7 +176,7 @@ class Formulation:
         ndarray or cvxpy.Parameter
             A parameter in the parametric form: `update` refills it too.
         """
-        return self.filling.hold(function)
+        return self.data.hold(function)
 
     def update(self, instance: Instance) -> None:
         """Refill a parametric form with another instance, without a new canonicalisation.
@@ -253,18 +198,7 @@ class Formulation:
         InfeasibleError
             If no allocation satisfies the constraints; nothing is changed.
         """
-        self.filling.refill(instance)
+        self.data.refill(instance)
 
     def __repr__(self) -> str:
         return f"Formulation(form={self.form!r}, {self.instance!r})"
-
-
-_ADDED = "added "
-
-
-def named_problem(
-    objective: cp.Expression, constraints: dict[str, cp.Constraint]
-) -> tuple[cp.Problem, Mapping[str, Any]]:
-    """Return the problem that maximises `objective`, and its constraints by name."""
-    problem = cp.Problem(cp.Maximize(objective), list(constraints.values()))
-    return problem, MappingProxyType(constraints)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cvxpy as cp
 import numpy as np
 
-from cvxqueue.dcp.accuracy import curve_groups
+from cvxqueue.dcp.accuracy_forms import curve_groups
 from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
-from cvxqueue.dcp.formulation import Formulation
+from cvxqueue.dcp.formulation import FixedData, Formulation
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import CouplingConstraint, Instance, require_feasible, require_instance
+from cvxqueue.formatting import shown
+from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["parametric"]
 
@@ -35,19 +35,17 @@ def parametric(instance: Instance) -> Formulation:
         name: cp.Parameter(value.shape, name=name, value=value, nonneg=not name.endswith(_SIGNED))
         for name, value in data.items()
     }
-    filling = _Parameters(instance, scale, parameters, [])
+    held = _ParameterData(instance, scale, parameters)
     every = np.ones(instance.size, dtype=np.bool_)
-    return program("parametric", instance, parameters, every, filling, cp.Variable(name="idle"))
+    return program("parametric", instance, parameters, every, held, cp.Variable(name="idle"))
 
 
 @dataclass
-class _Parameters:
+class _ParameterData(FixedData):
     """Data held in the parameters of a program."""
 
-    instance: Instance
-    scale: float
     parameters: Mapping[str, cp.Parameter]
-    held: list[tuple[cp.Parameter, Callable[[Instance], FloatArray]]]
+    held: list[tuple[cp.Parameter, Callable[[Instance], FloatArray]]] = field(default_factory=list)
 
     def hold(self, function: Callable[[Instance], FloatArray]) -> cp.Parameter:
         value = function(self.instance)
@@ -62,11 +60,11 @@ class _Parameters:
                 f"instance has {instance.size} types and the form has {self.instance.size}; "
                 "formulate the new instance"
             )
-        for field in ("queue", "service", "accuracy"):
-            new, held = type(getattr(instance, field)), type(getattr(self.instance, field))
+        for part in ("queue", "service", "accuracy"):
+            new, held = type(getattr(instance, part)), type(getattr(self.instance, part))
             if new is not held:
                 raise InvalidInputError(
-                    f"{field} is {new.__name__} and the form has {held.__name__}; formulate the "
+                    f"{part} is {new.__name__} and the form has {held.__name__}; formulate the "
                     "new instance"
                 )
         if _classes(instance) != _classes(self.instance):
@@ -74,9 +72,7 @@ class _Parameters:
                 "accuracy has curves of other classes, or for other types, than the form; "
                 "formulate the new instance"
             )
-        if [_limit(c) for c in instance.model.couplings] != [
-            _limit(c) for c in self.instance.model.couplings
-        ]:
+        if _limits(instance) != _limits(self.instance):
             raise InvalidInputError(
                 "constraints are of other kinds than those of the form, or bound a tail of another "
                 "decay; formulate the new instance"
@@ -89,28 +85,24 @@ class _Parameters:
                 f"queue = {shown(instance.queue)} weighs other moments than the form; formulate "
                 "the new instance"
             )
-        values = {
-            name: _fitted(name, data[name], parameter.shape)
-            for name, parameter in self.parameters.items()
-        }
-        further = [function(instance) for _, function in self.held]
-        for name, parameter in self.parameters.items():
-            parameter.value = values[name]
-        for (parameter, _), value in zip(self.held, further, strict=True):
+        values = [_fitted(data[name], held.shape) for name, held in self.parameters.items()]
+        values += [function(instance) for _, function in self.held]
+        parameters = [*self.parameters.values(), *(parameter for parameter, _ in self.held)]
+        for parameter, value in zip(parameters, values, strict=True):
             parameter.value = value
         self.instance, self.scale = instance, scale
 
 
-def _limit(coupling: CouplingConstraint) -> tuple[type, float]:
-    """What of a constraint is written into the form."""
-    return type(coupling), getattr(coupling, "decay", 0.0)
+def _limits(instance: Instance) -> list[tuple[type, float]]:
+    """What of each constraint is written into the form."""
+    return [(type(limit), getattr(limit, "decay", 0.0)) for limit in instance.model.couplings]
 
 
 def _classes(instance: Instance) -> list[tuple[type, list[int]]]:
     return [(type(group.curve), group.types.tolist()) for group in curve_groups(instance)]
 
 
-def _fitted(name: str, value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+def _fitted(value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     """The value with its last line repeated until it has the shape of its parameter."""
     if value.shape == shape:
         return value

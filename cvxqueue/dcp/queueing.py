@@ -24,29 +24,26 @@ import numpy as np
 
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance, QuadraticService
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
-from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.shown import shown
+from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = [
     "SCALED",
-    "Service",
     "Times",
     "by_type",
     "in_total",
     "linear_fractional_queue",
+    "named_coefficients",
     "quotient_time",
-    "service_law",
+    "service_times",
     "table_entry",
-    "textbook_waiting_time",
     "time_coefficients",
-    "without_empty_rows",
 ]
 
 _Entry = TypeVar("_Entry")
 
-_ZERO = read_only(np.zeros(()))
 # Prefix of the coefficients of the objective, in its unit.
 SCALED = "scaled_"
 
@@ -60,41 +57,19 @@ class Times(NamedTuple):
     """Seconds in one unit of v, shape (N,), ≥ 0."""
     square: FloatArray | None = None
     """Of the same shape, ≥ 0; ``None`` where the times are affine."""
-    scv: FloatArray = _ZERO
+    scv: FloatArray | float = 0.0
     """The second moment is t² + scv ∘ (slope ∘ v)²; zero where they are not affine."""
 
 
-class Service(NamedTuple):
-    """Service times as a function of the decision, and how the objective sees them."""
-
-    times: Times
-    """Of u = tokens / tokens_per_unit."""
-    unit: FloatArray | None
-    """Seconds, shape (N,), in one unit of a variable that is ≥ the times and stands for them in the
-    objective; ``None`` where they are affine, and stand for themselves."""
-
-
-def _affine_service(law: AffineService, tokens_per_unit: FloatArray) -> Service:
-    return Service(Times(law.base, law.per_token * tokens_per_unit, None, law.token_scv), None)
-
-
-def _quadratic_service(law: QuadraticService, tokens_per_unit: FloatArray) -> Service:
-    times = Times(
-        law.base,
-        law.per_token * tokens_per_unit,
-        law.per_squared_token * np.square(tokens_per_unit),
-    )
-    # The time at u = 1: the variable is of order one, and the coefficients of its bound add to one.
-    return Service(times, law.mean(tokens_per_unit))
-
-
-_SERVICE: dict[type, Callable[[Any, FloatArray], Service]] = {
-    AffineService: _affine_service,
-    QuadraticService: _quadratic_service,
+_SERVICE_TIMES: dict[type, Callable[[Any, FloatArray], Times]] = {
+    AffineService: lambda law, unit: Times(law.base, law.per_token * unit, None, law.token_scv),
+    QuadraticService: lambda law, unit: Times(
+        law.base, law.per_token * unit, law.per_squared_token * np.square(unit)
+    ),
 }
 
 
-def service_law(instance: Instance, tokens_per_unit: FloatArray) -> Service:
+def service_times(instance: Instance, tokens_per_unit: FloatArray) -> Times:
     """Return the service times of the instance as functions of u = tokens / tokens_per_unit.
 
     Raises
@@ -102,7 +77,8 @@ def service_law(instance: Instance, tokens_per_unit: FloatArray) -> Service:
     InvalidInputError
         If the disciplined forms do not know the class of service law.
     """
-    return table_entry("service", instance.service, _SERVICE)(instance.service, tokens_per_unit)
+    law = instance.service
+    return table_entry("service", law, _SERVICE_TIMES)(law, tokens_per_unit)
 
 
 def linear_fractional_queue(instance: Instance) -> LinearFractionalQueue:
@@ -122,27 +98,33 @@ def linear_fractional_queue(instance: Instance) -> LinearFractionalQueue:
     return queue
 
 
-def time_coefficients(instance: Instance, service: Service, scale: float) -> dict[str, FloatArray]:
+def time_coefficients(
+    instance: Instance, tokens_per_unit: FloatArray, scale: float
+) -> dict[str, FloatArray]:
     """Return what the mean times multiply and add.
 
     Those of the named expressions are in seconds, and of the decision. Those of the objective start
-    with ``SCALED``, and are of the variable that stands for the times, where there is one.
+    with ``SCALED``, and are of the variable that stands for the times, where these are not affine.
 
     Parameters
     ----------
     instance : Instance
         The instance.
-    service : Service
-        Its service times.
+    tokens_per_unit : ndarray, shape (N,)
+        Tokens in one unit of the decision.
     scale : float
         Seconds in one unit of the objective.
     """
     queue, mix = linear_fractional_queue(instance), instance.probabilities
     share, constant = queue.weights.mean, queue.constant(instance.arrival_rate)
-    exact, unit = service
-    seen = exact if unit is None else Times(np.zeros_like(unit), unit)
+    exact = seen = service_times(instance, tokens_per_unit)
+    if exact.square is not None:
+        # In units of the time at u = 1: the variable is of order one, and the coefficients of its
+        # bound add to one.
+        unit = instance.service.mean(tokens_per_unit)
+        seen = Times(np.zeros_like(unit), unit)
     data = (
-        _named("service", exact)
+        named_coefficients("service", exact)
         | _mixed("mean", _weighted(exact, mix))
         | _mixed("waiting", _weighted(exact, share * mix), constant)
         | _quotient_coefficients(instance, exact, 1.0)
@@ -151,8 +133,8 @@ def time_coefficients(instance: Instance, service: Service, scale: float) -> dic
         "time", _weighted(seen, (1.0 + share) / scale * mix), constant / scale
     )
     data |= {SCALED + name: part for name, part in scaled.items()}
-    if unit is not None:
-        data |= _named("bow", _weighted(exact, 1.0 / unit))
+    if exact.square is not None:
+        data |= named_coefficients("time_bound", _weighted(exact, 1.0 / seen.slope))
     return data
 
 
@@ -167,7 +149,9 @@ def _quotient_coefficients(instance: Instance, times: Times, unit: float) -> dic
         # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v).
         share, spread = by_second * rate * mix / (2.0 * unit), 1.0 + times.scv
         root = np.sqrt(share / spread)
-        data |= _named("root", _weighted(times._replace(slope=spread * times.slope), root))
+        data |= named_coefficients(
+            "root", _weighted(times._replace(slope=spread * times.slope), root)
+        )
         excess = share @ (np.square(times.base) * times.scv / spread)
         data["spread"] = np.sqrt(np.asarray(excess))
     return data
@@ -178,14 +162,17 @@ def _weighted(times: Times, weight: FloatArray) -> Times:
     return Times(weight * times.base, weight * times.slope, square)
 
 
-def _named(name: str, times: Times) -> dict[str, FloatArray]:
+def named_coefficients(name: str, times: Times) -> dict[str, FloatArray]:
+    """Return the coefficients of times by name, as `by_type` and `in_total` take them."""
     parts = {"base": times.base, "slope": times.slope, "square": times.square}
     return {f"{name}_{key}": part for key, part in parts.items() if part is not None}
 
 
 def _mixed(name: str, times: Times, constant: float | FloatArray = 0.0) -> dict[str, FloatArray]:
     """A sum over the types, and a constant."""
-    return _named(name, times) | {f"{name}_base": np.asarray(times.base.sum() + constant)}
+    return named_coefficients(name, times) | {
+        f"{name}_base": np.asarray(times.base.sum() + constant)
+    }
 
 
 def by_type(data: Mapping[str, Any], name: str, variable: cp.Expression) -> cp.Expression:
@@ -212,7 +199,7 @@ def quotient_time(
     Parameters
     ----------
     data : mapping
-        What `time_coefficients` returns, or parameters in its place; rows may be left out.
+        What `time_coefficients` returns, or parameters in its place.
     variable : cvxpy.Expression, shape (N,)
         What these are the coefficients of.
     idle : cvxpy.Expression
@@ -220,50 +207,19 @@ def quotient_time(
     prefix : str
         ``SCALED`` for the objective's coefficients; seconds by default.
     """
-    rows = []
-    if prefix + "root_slope" in data:
-        rows.append(by_type(data, prefix + "root", variable))
-    if prefix + "spread" in data:
+    rows = [by_type(data, prefix + "root", variable)] if prefix + "root_slope" in data else []
+    if _is_needed(data, prefix + "spread"):
         rows.append(data[prefix + "spread"])
-    if prefix + "congestion_slope" in data:
+    # One is always there, as it has the stability region for its domain.
+    if not rows or _is_needed(data, prefix + "congestion"):
         rows.append(in_total(data, prefix + "congestion", variable))
     return congestion_time(rows[0] if len(rows) == 1 else cp.hstack(rows), idle)
 
 
-def without_empty_rows(data: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-    """Return the coefficients less the rows of ‖r‖² that are zero.
-
-    One is always kept, as it has the stability region for its domain.
-    """
-    empty = []
-    if "root_slope" in data:
-        empty = [name for name in ("spread", "congestion") if _is_zero(data, name)]
-    return {
-        name: part
-        for name, part in data.items()
-        if not any(name.removeprefix(SCALED).startswith(start) for start in empty)
-    }
-
-
-def _is_zero(data: Mapping[str, FloatArray], row: str) -> bool:
-    return not any(np.any(part) for name, part in data.items() if name.startswith(row))
-
-
-def textbook_waiting_time(
-    instance: Instance, mean: cp.Expression, second_moment: cp.Expression
-) -> cp.Expression:
-    """Return the mean waiting time as a quotient of the two moments."""
-    queue, rate = linear_fractional_queue(instance), instance.arrival_rate
-    by_mean, by_load, by_second = queue.weights
-    work = cp.Constant(0.0)
-    if by_mean:
-        work = work + by_mean * mean
-    if by_load:
-        work = work + by_load * rate * cp.square(mean)
-    if by_second:
-        work = work + by_second * rate * second_moment / 2
-    waiting: cp.Expression = work / (1 - rate * mean) + queue.constant(rate)
-    return waiting
+def _is_needed(data: Mapping[str, Any], row: str) -> bool:
+    """Whether a row of r is not zero, or may become so."""
+    parts = [part for name, part in data.items() if name.startswith(row)]
+    return any(isinstance(part, cp.Parameter) or np.any(part) for part in parts)
 
 
 def table_entry(field: str, held: object, table: Mapping[type, _Entry]) -> _Entry:

@@ -41,18 +41,22 @@ class Kind(NamedTuple):
 
     type: type[Any]
     """The class; its constructor takes the fields below by name."""
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = {}
     """What each field means, with its unit and range; one number for each task type."""
     defaults: Mapping[str, float | None] = {}
     """What stands for fields that a file leaves out; ``None`` leaves it to the class."""
     lists: frozenset[str] = frozenset()
-    """Fields that hold a list of numbers for each task type."""
+    """Fields that hold a list of numbers where the others of their section hold one."""
 
 
-_SERVICE = {
-    "base": "seconds that a query takes without thinking, ≥ 0",
-    "per_token": "seconds per thinking token, > 0",
-}
+def _pause(what: str) -> dict[str, str]:
+    return {
+        "mean": f"mean length of a {what} in seconds, > 0",
+        "second_moment": "mean square of the length in seconds², ≥ mean²",
+    }
+
+
+_BASE = "seconds that a query takes without thinking, ≥ 0"
 _CURVE = {
     "floor": "probability of a correct answer without thinking, ≥ 0",
     "gain": "what unlimited thinking adds, ≥ 0, with floor + gain ≤ 1",
@@ -60,8 +64,8 @@ _CURVE = {
 
 KINDS: dict[str, dict[str, Kind]] = {
     "queue": {
-        "fifo": Kind(FIFO, {}),
-        "processor-sharing": Kind(ProcessorSharing, {}),
+        "fifo": Kind(FIFO),
+        "processor-sharing": Kind(ProcessorSharing),
         "batch-arrivals": Kind(
             BatchArrivals,
             {
@@ -69,26 +73,15 @@ KINDS: dict[str, dict[str, Kind]] = {
                 "size_second_moment": "mean square of that number, ≥ mean_size²",
             },
         ),
-        "vacations": Kind(
-            Vacations,
-            {
-                "mean": "mean length of a vacation in seconds, > 0",
-                "second_moment": "mean square of the length in seconds², ≥ mean²",
-            },
-        ),
-        "setups": Kind(
-            Setups,
-            {
-                "mean": "mean length of a setup in seconds, > 0",
-                "second_moment": "mean square of the length in seconds², ≥ mean²",
-            },
-        ),
+        "vacations": Kind(Vacations, _pause("vacation")),
+        "setups": Kind(Setups, _pause("setup")),
     },
     "service": {
         "affine": Kind(
             AffineService,
             {
-                **_SERVICE,
+                "base": _BASE,
+                "per_token": "seconds per thinking token, > 0",
                 "token_scv": "squared coefficient of variation of the tokens used, ≥ 0",
             },
             defaults={"token_scv": 0.0},
@@ -96,7 +89,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         "quadratic": Kind(
             QuadraticService,
             {
-                "base": _SERVICE["base"],
+                "base": _BASE,
                 "per_token": "seconds of the first thinking token, > 0",
                 "per_squared_token": "seconds per squared thinking token, ≥ 0",
             },
@@ -128,7 +121,7 @@ KINDS: dict[str, dict[str, Kind]] = {
         ),
     },
     "domain": {
-        "integers": Kind(Integers, {}),
+        "integers": Kind(Integers),
         "multiples": Kind(Multiples, {"step": "tokens in a step, a whole number ≥ 1"}),
         "zero-or-at-least": Kind(
             ZeroOrAtLeast, {"minimum": "fewest tokens beside none, a whole number ≥ 1"}
@@ -164,12 +157,15 @@ KINDS: dict[str, dict[str, Kind]] = {
                 "type": "name of the one type that it is for, or its number, counted from 0; by "
                 "default every type",
             },
+            defaults={"type": None},
+            lists=frozenset({"accuracy"}),
         ),
         "min-mean-accuracy": Kind(
             MinMeanAccuracy, {"accuracy": "least mean accuracy of the mix, > 0 and ≤ 1"}
         ),
         "max-token-rate": Kind(
-            MaxTokenRate, {"tokens_per_second": "most thinking tokens of all types per second, > 0"}
+            MaxTokenRate,
+            {"tokens_per_second": "most thinking tokens of all types per second, > 0"},
         ),
         "waiting-time-tail": Kind(
             WaitingTimeTail,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.files.schema import ArrayDocument, TaskDocument, fields_at, kinds_at
-from cvxqueue.shown import clipped, shown
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.schema import ArrayDocument, TaskDocument
+from cvxqueue.formatting import clipped, shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["document_error", "task_error"]
+__all__ = ["document_error"]
 
 # What pydantic found, by its name for it, and what a file must have there.
 _REQUIREMENTS = {
@@ -25,8 +26,6 @@ _REQUIREMENTS = {
     "too_short": "must have at least one entry",
     "value_error": "must be valid Unicode, without lone surrogates",
 }
-# What an array by type is called where it is a key of each task.
-_OF_ONE = {"probabilities": "probability", "names": "name"}
 
 
 def document_error(error: ValidationError, document: type[BaseModel]) -> InvalidInputError:
@@ -38,23 +37,12 @@ def document_error(error: ValidationError, document: type[BaseModel]) -> Invalid
     return InvalidInputError(_message(dict(problem), document))
 
 
-def task_error(error: InvalidInputError) -> InvalidInputError:
-    """Translate what a constructor says about its arrays into the keys of [[task]] tables."""
-    return error.renamed(_in_task)
-
-
-def _in_task(entry: Entry) -> Entry:
-    if not entry.place:
-        return entry
-    task, *point = entry.place
-    return Entry(f"task[{task}].{_OF_ONE.get(entry.name, entry.name)}", tuple(point))
-
-
 def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
     location, kind, value = problem["loc"], problem["type"], problem["input"]
-    key = _key(location, document)
     if kind == "extra_forbidden":
         return _unknown_key(location, document)
+    place = _place(location, document)
+    key, meaning = place.key, f" ({place.meaning})" if place.meaning else ""
     if kind == "invalid_key":
         return f"key {shown(location[-1])} must be a string"
     if kind == "string_unicode":
@@ -62,13 +50,10 @@ def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
         table = f" of {key}" if key else ""
         return f"key {shown(value)}{table} {_REQUIREMENTS['value_error']}"
     if kind == "union_tag_not_found":
-        return f"{key}.kind is missing; known: {', '.join(kinds_at(document, location))}"
+        return f"{key}.kind is missing; known: {', '.join(place.kinds)}"
     if kind == "union_tag_invalid":
         given = value["kind"]
-        hint = nearest(given, kinds_at(document, location))
-        return f"{key}.kind = {shown(given)} is unknown: {hint}"
-    names = [step for step in location if isinstance(step, str) and not step.startswith("<")]
-    meaning = _meaning(location, names[-1], document)
+        return f"{key}.kind = {shown(given)} is unknown: {nearest(given, place.kinds)}"
     if kind == "missing":
         return f"{key} is missing{meaning}"
     requirement = _REQUIREMENTS.get(kind, f"is not allowed: {problem['msg']}")
@@ -81,34 +66,60 @@ def _message(problem: dict[str, Any], document: type[BaseModel]) -> str:
     return f"{key} = {shown(value)} {requirement}{meaning}"
 
 
-def _key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
-    """Return a location as a reader of the file would write it: ``task[2].service.base``."""
-    key = ""
-    for place, step in enumerate(location):
-        is_kind = step in kinds_at(document, location[:place])
-        if isinstance(step, int):
-            key += f"[{step}]"
-        elif not is_kind and not step.startswith("<"):
-            key += f".{clipped(step)}" if key else clipped(step)
-    return key
-
-
-def _meaning(location: tuple[str | int, ...], name: str, document: type[BaseModel]) -> str:
-    table = location[: location.index(name)] if name in location else location
-    meaning = fields_at(document, table).get(name, "")
-    return f" ({meaning})" if meaning else ""
-
-
-def _unknown_key(location: tuple[str | int, ...], document: type[BaseModel]) -> str:
-    name = str(location[-1])
-    known = fields_at(document, location[:-1])
-    if len(location) == 1:
-        both = {**fields_at(TaskDocument, ()), **fields_at(ArrayDocument, ())}
-        if name in both and document is TaskDocument:
-            in_task = ", ".join(fields_at(document, ["task"]))
+def _unknown_key(location: Sequence[Any], document: type[BaseModel]) -> str:
+    *table, name = location
+    place = _place(table, document)
+    known: Iterable[str] = place.table.model_fields
+    if not table:
+        known = {**TaskDocument.model_fields, **ArrayDocument.model_fields}
+        if name in known and document is TaskDocument:
+            in_task = ", ".join(_place(["task"], document).table.model_fields)
             return (
                 f"{name} and task do not go together: give arrays for all types or [[task]] "
                 f"tables, whose keys are {in_task}"
             )
-        known = both
-    return f"{_key(location, document)} is no known key: {nearest(name, known)}"
+    return f"{_joined(place.key, clipped(name))} is no known key: {nearest(name, known)}"
+
+
+class _Place(NamedTuple):
+    """Where in a document a mistake is."""
+
+    key: str
+    """As a reader of the file would write it: ``task[2].service.base``."""
+    meaning: str
+    """Of the last key."""
+    table: type[BaseModel]
+    """The table that the location leads to, or that its last key is in."""
+    kinds: Mapping[str, type[BaseModel]]
+    """The tables that the last key may hold, by their kinds."""
+
+
+def _place(location: Sequence[Any], document: type[BaseModel]) -> _Place:
+    """Follow a location of pydantic's, in which the kind of a table comes after its key."""
+    place = _Place("", "", document, {})
+    for step in location:
+        if isinstance(step, int):
+            place = place._replace(key=f"{place.key}[{step}]")
+        elif step in place.kinds:
+            place = place._replace(table=place.kinds[step], kinds={})
+        elif step in place.table.model_fields:
+            field = place.table.model_fields[step]
+            tables = _tables_in(field.annotation)
+            kinds = {
+                get_args(table.model_fields["kind"].annotation)[0]: table
+                for table in tables
+                if "kind" in table.model_fields
+            }
+            table = tables[0] if tables and not kinds else place.table
+            place = _Place(_joined(place.key, step), field.description or "", table, kinds)
+    return place
+
+
+def _joined(key: str, step: str) -> str:
+    return f"{key}.{step}" if key else step
+
+
+def _tables_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for part in get_args(annotation) for table in _tables_in(part)]

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED
-from cvxqueue.files.messages import document_error, task_error
+from cvxqueue.files.messages import document_error
 from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
-from cvxqueue.model import Constraint, Instance, Integers, MixedAccuracy
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
+from cvxqueue.model import Instance, Integers, MixedAccuracy
 
 __all__ = ["from_dict"]
 
@@ -51,12 +51,14 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
         document = form.model_validate(dict(data))
     except ValidationError as error:
         raise document_error(error, form) from error
-    if isinstance(document, TaskDocument):
-        try:
-            return _instance(document, _task_columns(document))
-        except InvalidInputError as error:
-            raise task_error(error) from error
-    return _instance(document, _array_columns(document))
+    # The warnings would be of the keys that were left out: they hold None, which no file may.
+    fields = document.model_dump(exclude={"format", "version"}, warnings=False)
+    if form is ArrayDocument:
+        return _of_arrays(fields)
+    try:
+        return _of_tasks(fields)
+    except InvalidInputError as error:
+        raise error.renamed(_in_task) from error
 
 
 def _require_header(data: Mapping[str, Any]) -> None:
@@ -72,119 +74,93 @@ def _require_header(data: Mapping[str, Any]) -> None:
             raise InvalidInputError(f"{field} = {shown(value)} must be {expected!r}")
 
 
-def _instance(document: TaskDocument | ArrayDocument, columns: dict[str, Any]) -> Instance:
-    queue = document.queue.model_dump()
-    return Instance(
-        name=document.name,
-        description=document.description,
-        sources=document.sources,
-        arrival_rate=document.arrival_rate,
-        accuracy_weight=document.accuracy_weight,
-        queue=KINDS["queue"][queue.pop("kind")].type(**queue),
-        constraints=[_constraint(*entry) for entry in enumerate(document.constraint)],
-        domains=_domains(document),
-        **columns,
-    )
-
-
-def _constraint(position: int, table: Any) -> Constraint:
-    fields = table.model_dump()
-    kind = KINDS["constraint"][fields.pop("kind")]
-    try:
-        constraint: Constraint = kind.type(**fields)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"constraint[{position}]: {error}") from error
-    return constraint
-
-
-def _domains(document: TaskDocument | ArrayDocument) -> Any:
-    """Return the domains that a document has: one for all types, one for each, or ``None``."""
-    common: Any = document.domain
-    shared = None if common is None else _domain("domain", common)
-    if isinstance(document, ArrayDocument):
-        listed: Any = document.domains
-        if listed is None:
-            return shared
-        if shared is not None:
-            raise InvalidInputError("domain and domains do not go together: keep one")
-        return [_domain(f"domains[{k}]", table) for k, table in enumerate(listed)]
-    own: list[Any] = [task.domain for task in document.task]
-    if all(table is None for table in own):
-        return shared
-    everything = Integers() if shared is None else shared
-    return [
-        everything if table is None else _domain(f"task[{k}].domain", table)
-        for k, table in enumerate(own)
-    ]
-
-
-def _domain(key: str, table: Any) -> Any:
-    fields = table.model_dump()
-    kind = KINDS["domain"][fields.pop("kind")]
-    try:
-        return kind.type(**fields)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{key}: {error}") from error
-
-
-def _array_columns(document: ArrayDocument) -> dict[str, Any]:
-    columns = {
-        field: getattr(document, field)
-        for field in ("names", "probabilities", "min_tokens", "max_tokens", "importance")
-    }
+def _of_arrays(fields: dict[str, Any]) -> Instance:
     for section in ("service", "accuracy"):
-        columns[section] = _law(section, getattr(document, section).model_dump())
-    return columns
+        fields[section] = _object(section, fields[section])
+    if fields["domain"] is not None and fields["domains"] is not None:
+        raise InvalidInputError("domain and domains do not go together: keep one")
+    return _instance(fields, "domains[{}]")
 
 
-def _law(section: str, table: dict[str, Any]) -> Any:
-    """Return the law of all types that a table describes."""
-    name = table.pop("kind")
-    if name != MIXED:
-        return KINDS[section][name].type(**table)
-    curves = []
-    for position, curve in enumerate(table["curves"]):
-        try:
-            curves.append(_law(section, curve))
-        except InvalidInputError as error:
-            raise error.renamed(partial(_in_curve, position)) from error
-    return MixedAccuracy(curves=curves, which=table["which"])
-
-
-def _in_curve(position: int, entry: Entry) -> Entry:
-    return Entry(entry.name.replace("accuracy.", f"accuracy.curves[{position}].", 1), entry.place)
-
-
-def _task_columns(document: TaskDocument) -> dict[str, Any]:
-    tasks = document.task
-    columns: dict[str, Any] = {
-        "probabilities": [task.probability for task in tasks],
-        "importance": [task.importance for task in tasks],
-    }
+def _of_tasks(fields: dict[str, Any]) -> Instance:
+    tasks = fields.pop("task")
+    columns = {field: [task[field] for task in tasks] for field in tasks[0]}
     for bound in ("min_tokens", "max_tokens"):
-        shared = getattr(document, bound)
-        values = [getattr(task, bound) for task in tasks]
-        columns[bound] = [shared if value is None else value for value in values]
+        columns[bound] = [fields[bound] if own is None else own for own in columns[bound]]
         if None in columns[bound]:
             raise InvalidInputError(
                 f"task[{columns[bound].index(None)}].{bound} is missing (most thinking tokens, ≥ "
                 f"min_tokens); give it there, or above the first [[task]] for all that have none"
             )
-    names: list[str | None] = [task.name for task in tasks]
+    names = columns.pop("name")
     if any(name is not None for name in names):
         if None in names:
             raise InvalidInputError(
                 f"task[{names.index(None)}].name is missing; name all tasks or none"
             )
         columns["names"] = names
-    for section in ("service", "accuracy"):
-        columns[section] = _gathered(section, [getattr(task, section) for task in tasks])
-    return columns
+    domains = columns.pop("domain")
+    if any(domain is not None for domain in domains):
+        columns["domains"] = domains
+    columns["probabilities"] = columns.pop("probability")
+    laws = {section: _gathered(section, columns[section]) for section in ("service", "accuracy")}
+    return _instance(fields | columns | laws, "task[{}].domain")
 
 
-def _gathered(section: str, tables: list[Any]) -> Any:
+def _instance(fields: dict[str, Any], domain_key: str) -> Instance:
+    """Return the instance; queue, constraints and domains are still tables."""
+    tables = enumerate(fields.pop("constraint"))
+    return Instance(
+        **fields
+        | {
+            "queue": _object("queue", fields["queue"]),
+            "constraints": [
+                _object("constraint", table, f"constraint[{k}]") for k, table in tables
+            ],
+            "domains": _domains(fields.pop("domain"), fields.pop("domains", None), domain_key),
+        }
+    )
+
+
+def _domains(shared: dict[str, Any] | None, own: list[Any] | None, key: str) -> Any:
+    """Return the domain of all types, a list of one for each, or ``None``."""
+    domain = None if shared is None else _object("domain", shared, "domain")
+    if own is None:
+        return domain
+    return [
+        domain or Integers() if table is None else _object("domain", table, key.format(position))
+        for position, table in enumerate(own)
+    ]
+
+
+def _object(section: str, table: dict[str, Any], key: str = "") -> Any:
+    """Return what a table describes; where there are several, a mistake is told with the key."""
+    name = table.pop("kind")
+    try:
+        return _mixture(**table) if name == MIXED else KINDS[section][name].type(**table)
+    except InvalidInputError as error:
+        if not key:
+            raise
+        raise InvalidInputError(f"{key}: {error}") from error
+
+
+def _mixture(curves: list[dict[str, Any]], which: list[int]) -> MixedAccuracy:
+    made = []
+    for position, curve in enumerate(curves):
+        try:
+            made.append(_object("accuracy", curve))
+        except InvalidInputError as error:
+            raise error.renamed(partial(_in_curve, position)) from error
+    return MixedAccuracy(curves=made, which=which)
+
+
+def _in_curve(position: int, entry: Entry) -> Entry:
+    return Entry(entry.name.replace("accuracy.", f"accuracy.curves[{position}].", 1), entry.place)
+
+
+def _gathered(section: str, tables: list[dict[str, Any]]) -> Any:
     """Return the law of all types, from one table for each type."""
-    names = [table.kind for table in tables]
+    names = [table["kind"] for table in tables]
     kinds = list(dict.fromkeys(names))
     if len(kinds) > 1 and section != "accuracy":
         other = next(position for position, name in enumerate(names) if name != names[0])
@@ -195,7 +171,7 @@ def _gathered(section: str, tables: list[Any]) -> Any:
     laws = []
     for name in kinds:
         kind, own = KINDS[section][name], [at for at, other in enumerate(names) if other == name]
-        columns = {field: [getattr(tables[at], field) for at in own] for field in kind.fields}
+        columns = {field: [tables[at][field] for at in own] for field in kind.fields}
         try:
             laws.append(kind.type(**columns))
         except InvalidInputError as error:
@@ -203,6 +179,17 @@ def _gathered(section: str, tables: list[Any]) -> Any:
     if len(laws) == 1:
         return laws[0]
     return MixedAccuracy(curves=laws, which=[kinds.index(name) for name in names])
+
+
+# What an array by type is called where it is a key of each task.
+IN_TASK = {"probabilities": "probability", "names": "name"}
+
+
+def _in_task(entry: Entry) -> Entry:
+    if not entry.place:
+        return entry
+    task, *point = entry.place
+    return Entry(f"task[{task}].{IN_TASK.get(entry.name, entry.name)}", tuple(point))
 
 
 def _of_all(own: list[int], entry: Entry) -> Entry:

@@ -6,8 +6,7 @@ in the shape of the constructors are for many types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import (
@@ -23,15 +22,7 @@ from pydantic import (
 
 from cvxqueue.files.kinds import KINDS, MIXED
 
-__all__ = [
-    "FORMAT",
-    "VERSION",
-    "ArrayDocument",
-    "TaskDocument",
-    "fields_at",
-    "json_schema",
-    "kinds_at",
-]
+__all__ = ["FORMAT", "VERSION", "ArrayDocument", "TaskDocument", "json_schema"]
 
 FORMAT = "cvxqueue-instance"
 VERSION = 1
@@ -77,26 +68,26 @@ _ListPerType = Annotated[
 ]
 
 
-def _absent() -> Any:
-    """Stand for a key that a file leaves out; ``null`` in a file is refused all the same."""
-    return None
+def _optional(meaning: str, **limits: Any) -> Any:
+    """A key that a file may leave out, and then it is None; ``null`` in a file is refused."""
+    return Field(default_factory=lambda: None, description=meaning, **limits)
 
 
 def _tables(
-    section: str, form: str, number: Any, numbers: Any = None
+    section: str, form: str, number: Any, numbers: Any = None, **special: Any
 ) -> dict[str, type[BaseModel]]:
     """Return the models of a section's kinds; fields hold what `number` or `numbers` allows."""
     models: dict[str, type[BaseModel]] = {}
     for name, kind in KINDS[section].items():
-        fields: dict[str, Any] = {}
+        fields: dict[str, Any] = {
+            "kind": (Literal[name], Field(description=f"which {section} the table describes"))
+        }
         for field, meaning in kind.fields.items():
             default = kind.defaults.get(field, ...)
-            given = {"default_factory": _absent} if default is None else {"default": default}
             fields[field] = (
-                numbers if field in kind.lists else number,
-                Field(description=meaning, **given),
+                special.get(field, numbers if field in kind.lists else number),
+                _optional(meaning) if default is None else Field(default, description=meaning),
             )
-        fields["kind"] = (Literal[name], Field(description=f"which {section} the table describes"))
         title = f"{section} {name.replace('-', ' ')} {form}".title().replace(" ", "")
         models[name] = create_model(title, __base__=_Table, **fields)
     return models
@@ -106,11 +97,17 @@ def _any_of(tables: Mapping[str, type[BaseModel]]) -> Any:
     return Annotated[Union[tuple(tables.values())], Field(discriminator="kind")]  # noqa: UP007
 
 
-_QUEUES = _tables("queue", "", float)
-_TASK_TABLES = {
-    section: _tables(section, "task", float, _List) for section in ("service", "accuracy")
-}
-_CURVES = _tables("accuracy", "", _PerType, _ListPerType)
+_QUEUE_TABLES = _tables("queue", "", float)
+_CURVE_TABLES = _tables("accuracy", "", _PerType, _ListPerType)
+
+# A name or a position.
+_TypeKey = Annotated[
+    Annotated[int, Tag("<number>")] | Annotated[_Text, Tag("<name>")],
+    Discriminator(lambda value: "<number>" if isinstance(value, int) else "<name>"),
+]
+_Queue = _any_of(_QUEUE_TABLES)
+_Constraint = _any_of(_tables("constraint", "", float, _PerType, type=_TypeKey))
+_Domain = _any_of(_tables("domain", "", float, _List))
 
 
 class _Mixed(_Table):
@@ -120,49 +117,11 @@ class _Mixed(_Table):
     which: Annotated[list[int], _FIRST] = Field(
         min_length=1, description="for each type the number of its curve, counted from 0"
     )
-    curves: Annotated[list[_any_of(_CURVES)], _FIRST] = Field(  # type: ignore[valid-type]
+    curves: Annotated[list[_any_of(_CURVE_TABLES)], _FIRST] = Field(  # type: ignore[valid-type]
         min_length=1,
         description="tables of the other kinds, each with an entry for each of its own types",
     )
 
-
-_ARRAY_TABLES: dict[str, dict[str, type[BaseModel]]] = {
-    "service": _tables("service", "", _PerType),
-    "accuracy": {**_CURVES, MIXED: _Mixed},
-}
-
-
-# A name or a position.
-_TypeKey = Annotated[
-    Annotated[int, Tag("<number>")] | Annotated[_Text, Tag("<name>")],
-    Discriminator(lambda value: "<number>" if isinstance(value, int) else "<name>"),
-]
-
-# Numbers, but for the floors of the types and the type that one is for.
-_OF_CONSTRAINTS: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
-    ("min-accuracy", "accuracy"): (_PerType, {}),
-    ("min-accuracy", "type"): (_TypeKey, {"default_factory": _absent}),
-}
-
-
-def _constraint_tables() -> dict[str, type[BaseModel]]:
-    """Return the models of the kinds of constraints."""
-    models: dict[str, type[BaseModel]] = {}
-    for name, kind in KINDS["constraint"].items():
-        fields: dict[str, Any] = {
-            "kind": (Literal[name], Field(description="which constraint the table describes"))
-        }
-        for field, meaning in kind.fields.items():
-            number, more = _OF_CONSTRAINTS.get((name, field), (float, {}))
-            fields[field] = (number, Field(description=meaning, **more))
-        title = f"constraint {name.replace('-', ' ')}".title().replace(" ", "")
-        models[name] = create_model(title, __base__=_Table, **fields)
-    return models
-
-
-_CONSTRAINTS = _constraint_tables()
-_DOMAINS = _tables("domain", "", float, _List)
-_Domain = _any_of(_DOMAINS)
 
 _MIN_TOKENS = "fewest thinking tokens, ≥ 0"
 _MAX_TOKENS = "most thinking tokens, ≥ min_tokens"
@@ -183,14 +142,14 @@ class _Document(_Table):
     accuracy_weight: float = Field(
         description="seconds of mean system time worth one unit of accuracy, ≥ 0"
     )
-    queue: _any_of(_QUEUES) = Field(  # type: ignore[valid-type]
-        default=_QUEUES["fifo"](kind="fifo"), description="how waiting depends on service times"
+    queue: _Queue = Field(  # type: ignore[valid-type]
+        default=_QUEUE_TABLES["fifo"](kind="fifo"),
+        description="how waiting depends on service times",
     )
-    domain: _Domain = Field(  # type: ignore[valid-type]
-        default_factory=_absent,
-        description="what integer methods may choose from, for types without a domain of their own",
+    domain: _Domain = _optional(  # type: ignore[valid-type]
+        "what integer methods may choose from, for types without a domain of their own"
     )
-    constraint: Annotated[list[_any_of(_CONSTRAINTS)], _FIRST] = Field(  # type: ignore[valid-type]
+    constraint: Annotated[list[_Constraint], _FIRST] = Field(  # type: ignore[valid-type]
         default=[], description="what an allocation must satisfy besides its bounds and stability"
     )
 
@@ -198,28 +157,21 @@ class _Document(_Table):
 class _Task(_Table):
     """One task type."""
 
-    name: _Text = Field(
-        default_factory=_absent, description="distinct name; given for all tasks or for none"
-    )
+    name: _Text = _optional("distinct name; given for all tasks or for none")
     probability: float = Field(
         description="probability that a query is of this type, > 0; they sum to 1"
     )
-    min_tokens: float = Field(
-        default_factory=_absent, description=f"{_MIN_TOKENS}; by default the file's own"
-    )
-    max_tokens: float = Field(
-        default_factory=_absent, description=f"{_MAX_TOKENS}; by default the file's own"
-    )
+    min_tokens: float = _optional(f"{_MIN_TOKENS}; by default the file's own")
+    max_tokens: float = _optional(f"{_MAX_TOKENS}; by default the file's own")
     importance: float = Field(default=1.0, description=_IMPORTANCE)
-    service: _any_of(_TASK_TABLES["service"]) = Field(  # type: ignore[valid-type]
+    service: _any_of(_tables("service", "task", float)) = Field(  # type: ignore[valid-type]
         description="service time of this type"
     )
-    accuracy: _any_of(_TASK_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
+    accuracy: _any_of(_tables("accuracy", "task", float, _List)) = Field(  # type: ignore[valid-type]
         description="accuracy curve of this type"
     )
-    domain: _Domain = Field(  # type: ignore[valid-type]
-        default_factory=_absent,
-        description="what integer methods may choose from; by default the file's own domain",
+    domain: _Domain = _optional(  # type: ignore[valid-type]
+        "what integer methods may choose from; by default the file's own domain"
     )
 
 
@@ -229,10 +181,7 @@ class TaskDocument(_Document):
     min_tokens: float = Field(
         default=0.0, description=f"{_MIN_TOKENS}, for the tasks that have no min_tokens"
     )
-    max_tokens: float = Field(
-        default_factory=_absent,
-        description=f"{_MAX_TOKENS}, for the tasks that have no max_tokens",
-    )
+    max_tokens: float = _optional(f"{_MAX_TOKENS}, for the tasks that have no max_tokens")
     task: Annotated[list[_Task], _FIRST] = Field(
         min_length=1, description="the task types, at least one"
     )
@@ -241,69 +190,22 @@ class TaskDocument(_Document):
 class ArrayDocument(_Document):
     """An instance with an array for each quantity; one number stands for all types."""
 
-    names: Annotated[list[_Text], _FIRST] = Field(
-        default_factory=_absent, description="distinct names of the types, one for each"
-    )
+    names: Annotated[list[_Text], _FIRST] = _optional("distinct names of the types, one for each")
     probabilities: Annotated[list[float], _FIRST] = Field(
         min_length=1, description="probability of each type, > 0; they sum to 1"
     )
     min_tokens: _PerType = Field(default=0.0, description=_MIN_TOKENS)
     max_tokens: _PerType = Field(description=_MAX_TOKENS)
     importance: _PerType = Field(default=1.0, description=_IMPORTANCE)
-    service: _any_of(_ARRAY_TABLES["service"]) = Field(  # type: ignore[valid-type]
+    service: _any_of(_tables("service", "", _PerType)) = Field(  # type: ignore[valid-type]
         description="service times by type"
     )
-    accuracy: _any_of(_ARRAY_TABLES["accuracy"]) = Field(  # type: ignore[valid-type]
+    accuracy: _any_of({**_CURVE_TABLES, MIXED: _Mixed}) = Field(  # type: ignore[valid-type]
         description="accuracy curves by type"
     )
-    domains: Annotated[list[_Domain], _FIRST] = Field(  # type: ignore[valid-type]
-        default_factory=_absent,
-        min_length=1,
-        description="what integer methods may choose from, one table for each type",
+    domains: Annotated[list[_Domain], _FIRST] = _optional(  # type: ignore[valid-type]
+        "what integer methods may choose from, one table for each type", min_length=1
     )
-
-
-def fields_at(document: type[BaseModel], path: Sequence[str | int]) -> dict[str, str]:
-    """Return the keys of one table of a document, each with its meaning.
-
-    Parameters
-    ----------
-    document : type
-        `TaskDocument` or `ArrayDocument`.
-    path : sequence of str and int
-        Where pydantic locates the table: after the name of a section comes the kind.
-    """
-    model = document
-    by_form = _TASK_TABLES if "task" in path else _ARRAY_TABLES
-    tables = {
-        "queue": _QUEUES,
-        "constraint": _CONSTRAINTS,
-        "domain": _DOMAINS,
-        "domains": _DOMAINS,
-        "curves": _CURVES,
-        **by_form,
-    }
-    steps = [step for step in path if isinstance(step, str)]
-    for step, following in pairwise([*steps, ""]):
-        if step == "task":
-            model = _Task
-        elif step in tables and following:
-            model = tables[step][following]
-    return {name: field.description or "" for name, field in model.model_fields.items()}
-
-
-# Sections whose tables stand in a list.
-_LISTED = {"curves": "accuracy", "domains": "domain"}
-
-
-def kinds_at(document: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Return the kinds that the table at `path` may have, none where it is no table of a kind."""
-    steps = [step for step in path if isinstance(step, str)]
-    section = steps[-1] if steps else ""
-    if section in _LISTED:
-        return list(KINDS[_LISTED[section]])
-    mixed = [MIXED] if section == "accuracy" and document is ArrayDocument else []
-    return [*KINDS.get(section, {}), *mixed]
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Reading and writing instance files."""
+"""Files and streams, read and written whole, or one error that says why not."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import secrets
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.opening import as_path, decode, read_bytes, reason
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
 from cvxqueue.files.writing import to_dict
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["MOST_BYTES", "load", "loads", "save", "write_whole"]
+__all__ = ["MOST_BYTES", "as_path", "decode", "load", "loads", "read_bytes", "save", "write_whole"]
 
 MOST_BYTES = 50_000_000
 """Longest instance file: 10^5 types take 12 MB. Plain values take up to fifteen times the room."""
@@ -105,7 +105,7 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
     try:
         write_whole(file, content)
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot write {file}: {reason(error)}") from error
+        raise InvalidInputError(f"cannot write {file}: {_reason(error)}") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -145,3 +145,55 @@ def _format(file: Path) -> Format:
             f"{file}: the suffix is {shown(file.suffix)}, and must be one of {', '.join(_FORMATS)}"
         )
     return _FORMATS[suffix]
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path, or say that it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInputError(f"path must be a string or a path, got {shown(path)}")
+    return Path(path)
+
+
+def read_bytes(source: Path | BinaryIO, most: int) -> bytes:
+    """Return the content of a file or of a stream, of at most so many bytes.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be read, or is longer: a device has no end. The message names the path.
+    """
+    name = str(source) if isinstance(source, Path) else "the stream"
+    try:
+        if isinstance(source, Path):
+            with source.open("rb") as stream:
+                content = stream.read(most + 1)
+        else:
+            content = source.read(most + 1)
+    except IsADirectoryError as error:
+        raise InvalidInputError(f"{name} is a directory; give a file in it") from error
+    # A ValueError says that no file can have this name.
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot read {name}: {_reason(error)}") from error
+    if len(content) > most:
+        raise InvalidInputError(
+            f"{name} has more than {most // 10**6} MB, the most that is read; give the part that "
+            "matters"
+        )
+    return content
+
+
+def decode(content: bytes) -> str:
+    """Return UTF-8 as text; a byte order mark is dropped."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InvalidInputError(
+            f"byte {content[error.start]:#04x} in line {line} is not UTF-8; save the file as UTF-8 "
+            "text"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system says went wrong, without the name that the message has anyway."""
+    return getattr(error, "strerror", None) or str(error)

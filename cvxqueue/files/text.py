@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import starmap
 from typing import Any, Literal, NoReturn
 
 import tomli_w
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 
 __all__ = ["Format", "parse", "render"]
 
 Format = Literal["toml", "json"]
 
-_WIDTH = 100
+# As many numbers as fit in a line of a hundred characters, as wide as those of the examples.
+_ROW_OF_NUMBERS = re.compile(r"(.{1,96})(?: |$)")
 
 # What a parser takes for a file grows with its tables, keys and lists by up to a kilobyte each, and
 # with the square of the names that dots join: with these limits 5 s and 1 GB suffice. The deepest
 # key of an instance has four names.
 _MOST_KEYS = 200_000
 _MOST_LISTS = 1_000_000
-_MOST_NAMES = 8
+_MOST_DOTTED_NAMES = 8
 # Python cannot print a whole number of more than 4,300 digits, which hexadecimal ones may have.
 _LONGEST_WORD = 1000
 
@@ -39,7 +42,9 @@ _TOML_TEXT = re.compile(
 )
 _TOML_HEADER = re.compile(r"^[ \t]*+\[[^,\n]*+$", re.MULTILINE)
 _TOML_NAME = r'(?:[\w-]++|"")[ \t]*+'
-_TOML_LONG_KEY = re.compile(rf"(?<![\w-]){_TOML_NAME}(?:\.[ \t]*+{_TOML_NAME}){{{_MOST_NAMES}}}")
+_TOML_LONG_KEY = re.compile(
+    rf"(?<![\w-]){_TOML_NAME}(?:\.[ \t]*+{_TOML_NAME}){{{_MOST_DOTTED_NAMES}}}"
+)
 
 _TOML_LONG_WORD = re.compile(rf"(?<!\w)\w{{{_LONGEST_WORD + 1}}}")
 
@@ -70,8 +75,8 @@ def _require_moderate_toml(text: str) -> None:
     long_key = _TOML_LONG_KEY.search(bare)
     if long_key:
         raise InvalidInputError(
-            f"the key {shown(long_key[0].strip())} has more than {_MOST_NAMES} names with dots "
-            "between them, which no key of an instance has"
+            f"the key {shown(long_key[0].strip())} has more than {_MOST_DOTTED_NAMES} names with "
+            "dots between them, which no key of an instance has"
         )
     long_word = _TOML_LONG_WORD.search(bare)
     if long_word:
@@ -99,8 +104,8 @@ def render(data: Mapping[str, Any], format: Format) -> str:
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key, count in counts.items() if count > 1)
         raise InvalidInputError(
             f"key {shown(repeated)} occurs more than once in one object; keep one"
         )
@@ -111,86 +116,61 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidInputError(f"{name} is no JSON number; all numbers must be finite")
 
 
-def _toml(data: Mapping[str, Any]) -> str:
-    """Return TOML with short tables inside a task on one line each and numbers in rows."""
-    blocks = ["".join(_toml_entry(key, value) for key, value in data.items() if _is_plain(value))]
-    for key, value in data.items():
+def _toml(table: Mapping[str, Any], header: str = "", prefix: str = "") -> str:
+    """Return TOML with the tables inside listed ones on one line each and numbers in rows."""
+    plain = _plain(table)
+    blocks = [header + "".join(starmap(_toml_entry, plain.items()))]
+    for key, value in table.items():
         if isinstance(value, Mapping):
-            blocks += _toml_section(key, value)
-        elif not _is_plain(value):
-            blocks += [
-                f"[[{key}]]\n" + "".join(_toml_entry(*entry) for entry in table.items())
-                for table in value
-            ]
+            blocks.append(_toml(value, f"[{prefix}{key}]\n", f"{prefix}{key}."))
+        elif key not in plain:
+            header = f"[[{prefix}{key}]]\n"
+            blocks += [header + "".join(starmap(_toml_entry, each.items())) for each in value]
     return "\n".join(blocks)
-
-
-def _toml_section(key: str, table: Mapping[str, Any]) -> list[str]:
-    """Return a table as blocks of lines, with the tables that it lists after it."""
-    plain = {name: value for name, value in table.items() if _is_plain(value)}
-    blocks = [f"[{key}]\n" + "".join(_toml_entry(*entry) for entry in plain.items())]
-    for name, value in table.items():
-        if name not in plain:
-            blocks += [
-                f"[[{key}.{name}]]\n" + "".join(_toml_entry(*entry) for entry in inner.items())
-                for inner in value
-            ]
-    return blocks
-
-
-def _is_plain(value: Any) -> bool:
-    is_table = isinstance(value, Mapping)
-    return not is_table and not (isinstance(value, list) and isinstance(value[0], Mapping))
 
 
 def _toml_entry(key: str, value: Any) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(_toml_inline(*entry) for entry in value.items())
+        inner = ", ".join(
+            f"{name} = {_listed(part)}" if isinstance(part, list) else _toml_entry(name, part)[:-1]
+            for name, part in value.items()
+        )
         return f"{key} = {{ {inner} }}\n"
     if isinstance(value, list) and isinstance(value[0], list):
-        rows = "".join(f"    [{', '.join(map(repr, row))}],\n" for row in value)
+        rows = "".join(f"    {_listed(row)},\n" for row in value)
         return f"{key} = [\n{rows}]\n"
     if isinstance(value, list) and isinstance(value[0], int | float):
-        # The shortest decimal that reads back as the same float is valid TOML, 1e+22 included.
-        return f"{key} = [\n{_rows([repr(number) for number in value], '    ')},\n]\n"
+        rows = "".join(
+            f"    {row}\n" for row in _ROW_OF_NUMBERS.findall(_listed(value)[1:-1] + ",")
+        )
+        return f"{key} = [\n{rows}]\n"
     # On several lines where it has several; there tomli_w would turn \r\n into \n.
     lines = key == "description" and "\r" not in value
     return tomli_w.dumps({key: value}, multiline_strings=lines)
 
 
-def _toml_inline(key: str, value: Any) -> str:
-    """Return an entry of a table that stands on one line."""
-    if isinstance(value, list):
-        return f"{key} = [{', '.join(map(repr, value))}]"
-    return _toml_entry(key, value).rstrip("\n")
+def _listed(numbers: list[float]) -> str:
+    """The shortest decimals that read back as the same floats are valid TOML, 1e+22 included."""
+    return f"[{', '.join(map(repr, numbers))}]"
+
+
+def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a table stands under its own header."""
+    return {
+        key: value
+        for key, value in table.items()
+        if not isinstance(value[0] if isinstance(value, list) else value, Mapping)
+    }
 
 
 def _json(data: Mapping[str, Any]) -> str:
     """Return JSON with one line for each entry of the lists of strings and of tables."""
-
-    def listed(value: Any) -> str:
-        entries = ",\n    ".join(map(dumps, value))
-        return f"[\n    {entries}\n  ]"
-
     dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    lines = [
-        f"  {dumps(key)}: "
-        + (
-            listed(value)
-            if isinstance(value, list) and isinstance(value[0], str | Mapping)
-            else dumps(value)
-        )
-        for key, value in data.items()
-    ]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _rows(entries: list[str], indent: str) -> str:
-    rows, row = [], indent + entries[0]
-    for entry in entries[1:]:
-        if len(row) + len(entry) + 3 > _WIDTH:
-            rows.append(row + ",")
-            row = indent + entry
+    lines = []
+    for key, value in data.items():
+        if isinstance(value, list) and isinstance(value[0], str | Mapping):
+            entries = ",\n    ".join(map(dumps, value))
+            lines.append(f"  {dumps(key)}: [\n    {entries}\n  ]")
         else:
-            row += ", " + entry
-    return "\n".join([*rows, row])
+            lines.append(f"  {dumps(key)}: {dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

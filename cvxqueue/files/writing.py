@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.kinds import KINDS, MIXED, Kind
+from cvxqueue.files.reading import IN_TASK
 from cvxqueue.files.schema import FORMAT, VERSION
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
+from cvxqueue.numerics.checks import LARGEST_COUNT
 
 __all__ = ["to_dict"]
 
@@ -39,11 +42,10 @@ def to_dict(instance: Instance) -> dict[str, Any]:
     """
     require_instance(instance)
     data: dict[str, Any] = {"format": FORMAT, "version": VERSION}
-    for field in ("name", "description"):
-        if getattr(instance, field):
-            data[field] = getattr(instance, field)
-    if instance.sources:
-        data["sources"] = list(instance.sources)
+    for field in ("name", "description", "sources"):
+        value = getattr(instance, field)
+        if value:
+            data[field] = list(value) if isinstance(value, tuple) else value
     data["arrival_rate"] = instance.arrival_rate
     data["accuracy_weight"] = instance.accuracy_weight
     if instance.size <= _MOST_TASK_TABLES and _has_one_curve_of_a_class(instance.accuracy):
@@ -69,135 +71,103 @@ def _has_one_curve_of_a_class(accuracy: Any) -> bool:
     return 1 < len(accuracy.curves) == len({type(curve) for curve in accuracy.curves})
 
 
-def _columns(kind: Kind, law: Any) -> dict[str, list[Any]]:
-    """Return the fields of a law, each with an entry for each type."""
-    columns: dict[str, list[Any]] = {}
-    for field in kind.fields:
-        columns[field] = getattr(law, field).tolist()
-        if field in kind.lists:
-            counts = law.point_counts.tolist()
-            columns[field] = [
-                row[:count] for row, count in zip(columns[field], counts, strict=True)
-            ]
-    return columns
+def _fields(section: str, law: Any) -> dict[str, Any]:
+    """Return the fields of an object as plain values; of a list the points that are its own."""
+    _, kind = _kind(section, law)
+    fields = {field: getattr(law, field) for field in kind.fields}
+    fields = {
+        f: part.tolist() if isinstance(part, np.ndarray) else part for f, part in fields.items()
+    }
+    if section == "accuracy" and kind.lists:
+        counts = law.point_counts.tolist()
+        for field in kind.lists:
+            fields[field] = [row[:count] for row, count in zip(fields[field], counts, strict=True)]
+    return fields
 
 
-def _tables(section: str, law: Any) -> list[dict[str, Any]]:
-    """Return a table for each type; what is at its default is left out."""
+def _table(section: str, law: Any, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a table of the law's kind; what is at its default is left out."""
+    name, kind = _kind(section, law)
+    fields = _fields(section, law) if fields is None else fields
+    return {"kind": name} | {
+        field: value
+        for field, value in fields.items()
+        if field not in kind.defaults or value != kind.defaults[field]
+    }
+
+
+def _by_type(section: str, law: Any) -> list[dict[str, Any]]:
+    """Return a table for each type."""
     if isinstance(law, MixedAccuracy):
         tables: list[dict[str, Any]] = [{}] * law.which.size
         for place, curve in law.groups:
             own = np.arange(law.which.size)[place].tolist()
-            for at, table in zip(own, _tables(section, curve), strict=True):
+            for at, table in zip(own, _by_type(section, curve), strict=True):
                 tables[at] = table
         return tables
-    name, kind = _kind(section, law)
-    columns = _columns(kind, law)
-    return [
-        {"kind": name}
-        | {
-            field: value
-            for field, value in zip(columns, values, strict=True)
-            if field not in kind.defaults or value != kind.defaults[field]
-        }
-        for values in zip(*columns.values(), strict=True)
-    ]
+    return [_table(section, law, row) for row in _rows(_fields(section, law))]
+
+
+def _for_all(section: str, law: Any) -> dict[str, Any]:
+    """Return one table for all types."""
+    if isinstance(law, MixedAccuracy):
+        curves = [_for_all(section, curve) for _, curve in law.groups]
+        return {"kind": MIXED, "which": law.which.tolist(), "curves": curves}
+    columns = _fields(section, law).items()
+    return _table(section, law, {field: _compact(values) for field, values in columns})
+
+
+def _rows(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _head(instance: Instance) -> dict[str, Any]:
+    """Return what each type has besides its laws, as one number where all have the same."""
+    head: dict[str, Any] = {}
+    if instance.names is not None:
+        head["names"] = list(instance.names)
+    head["probabilities"] = instance.probabilities.tolist()
+    if instance.min_tokens.any():
+        head["min_tokens"] = _compact(_whole(instance.min_tokens))
+    head["max_tokens"] = _compact(_whole(instance.max_tokens))
+    if (instance.importance != 1.0).any():
+        head["importance"] = _compact(instance.importance.tolist())
+    return head
 
 
 def _task_form(instance: Instance) -> dict[str, Any]:
-    columns: dict[str, list[Any]] = {}
-    if instance.names is not None:
-        columns["name"] = list(instance.names)
-    columns["probability"] = instance.probabilities.tolist()
-    shared: dict[str, Any] = {}
-    for bound in ("min_tokens", "max_tokens"):
-        value = _compact(_whole(getattr(instance, bound)))
-        if isinstance(value, list):
-            columns[bound] = value
-        elif value != 0 or bound == "max_tokens":
-            shared[bound] = value
-    if (instance.importance != 1.0).any():
-        columns["importance"] = instance.importance.tolist()
+    head, limits = _head(instance), _limits(instance)
+    shared = {
+        bound: head.pop(bound)
+        for bound in ("min_tokens", "max_tokens")
+        if not isinstance(head.get(bound, []), list)
+    }
+    columns = {
+        IN_TASK.get(name, name): values if isinstance(values, list) else [values] * instance.size
+        for name, values in head.items()
+    }
     for section in ("service", "accuracy"):
-        columns[section] = _tables(section, getattr(instance, section))
-    tasks = [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-    domains = _domain_tables(instance)
-    if len(domains) > 1:
-        tasks = [task | {"domain": own} for task, own in zip(tasks, domains, strict=True)]
-    limits = {"domain": domains[0]} if len(domains) == 1 else {}
-    limits |= _constraints(instance)
-    return shared | {"queue": _queue(instance.queue)} | limits | {"task": tasks}
+        columns[section] = _by_type(section, getattr(instance, section))
+    if "domains" in limits:
+        columns["domain"] = limits.pop("domains")
+    return shared | limits | {"task": _rows(columns)}
 
 
 def _array_form(instance: Instance) -> dict[str, Any]:
-    data: dict[str, Any] = {}
-    if instance.names is not None:
-        data["names"] = list(instance.names)
-    data["probabilities"] = instance.probabilities.tolist()
-    if instance.min_tokens.any():
-        data["min_tokens"] = _compact(_whole(instance.min_tokens))
-    data["max_tokens"] = _compact(_whole(instance.max_tokens))
-    if (instance.importance != 1.0).any():
-        data["importance"] = _compact(instance.importance.tolist())
-    data["queue"] = _queue(instance.queue)
-    data |= _constraints(instance)
-    domains = _domain_tables(instance)
+    sections = ("service", "accuracy")
+    laws = {section: _for_all(section, getattr(instance, section)) for section in sections}
+    return _head(instance) | _limits(instance) | laws
+
+
+def _limits(instance: Instance) -> dict[str, Any]:
+    """Return the queue, the domains of all types or of each, and the constraints."""
+    limits: dict[str, Any] = {"queue": _table("queue", instance.queue)}
+    domains = [_table("domain", domain) for domain in instance.domains or ()]
     if domains:
-        data |= {"domain": domains[0]} if len(domains) == 1 else {"domains": domains}
-    return data | {
-        section: _section(section, getattr(instance, section))
-        for section in ("service", "accuracy")
-    }
-
-
-def _queue(queue: Any) -> dict[str, Any]:
-    name, kind = _kind("queue", queue)
-    return {"kind": name, **{field: getattr(queue, field) for field in kind.fields}}
-
-
-def _domain_tables(instance: Instance) -> list[dict[str, Any]]:
-    """Return the domains as tables: none, one for all types, or one for each."""
-    if instance.domains is None:
-        return []
-    tables = []
-    for domain in instance.domains:
-        name, kind = _kind("domain", domain)
-        table: dict[str, Any] = {"kind": name}
-        for field in kind.fields:
-            value = getattr(domain, field)
-            table[field] = value.tolist() if isinstance(value, np.ndarray) else value
-        tables.append(table)
-    return tables[:1] if all(table == tables[0] for table in tables) else tables
-
-
-def _constraints(instance: Instance) -> dict[str, Any]:
-    """Return a table for each constraint; no key where there are none."""
-    tables = []
-    for constraint in instance.constraints:
-        name, kind = _kind("constraint", constraint)
-        table = {"kind": name}
-        for field in kind.fields:
-            value = getattr(constraint, field)
-            if value is not None:
-                table[field] = value.tolist() if isinstance(value, np.ndarray) else value
-        tables.append(table)
-    return {"constraint": tables} if tables else {}
-
-
-def _section(section: str, law: Any) -> dict[str, Any]:
-    """Return one table for all types; what is at its default is left out."""
-    if isinstance(law, MixedAccuracy):
-        curves = [_section(section, curve) for _, curve in law.groups]
-        return {"kind": MIXED, "which": law.which.tolist(), "curves": curves}
-    name, kind = _kind(section, law)
-    table: dict[str, Any] = {"kind": name}
-    for field, values in _columns(kind, law).items():
-        entry = _compact(values)
-        if field not in kind.defaults or entry != kind.defaults[field]:
-            table[field] = entry
-    return table
+        is_one = domains.count(domains[0]) == len(domains)
+        limits |= {"domain": domains[0]} if is_one else {"domains": domains}
+    constraints = [_table("constraint", constraint) for constraint in instance.constraints]
+    return limits | ({"constraint": constraints} if constraints else {})
 
 
 def _compact(values: list[Any]) -> Any:
@@ -208,5 +178,6 @@ def _compact(values: list[Any]) -> Any:
 def _whole(array: FloatArray) -> list[float | int]:
     """Return numbers of tokens without a decimal point where they are whole and exact."""
     return [
-        int(value) if value.is_integer() and value < 2.0**53 else value for value in array.tolist()
+        int(value) if value.is_integer() and value < LARGEST_COUNT else value
+        for value in array.tolist()
     ]

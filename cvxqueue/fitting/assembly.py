@@ -1,4 +1,4 @@
-"""An instance from its fitted parts, each of them checked against the types of the others."""
+"""Parts of an instance from what was fitted, each checked against the types of the others."""
 
 from __future__ import annotations
 
@@ -8,87 +8,36 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.arrivals import ArrivalFit
-from cvxqueue.fitting.curve import CurveFit
-from cvxqueue.fitting.service import ServiceFit
-from cvxqueue.model import AffineService, Instance, SaturatingExponential
-from cvxqueue.model.queue import Queue
+from cvxqueue.fitting.arrival_rate import ArrivalFit
+from cvxqueue.fitting.service_line import ServiceFit
+from cvxqueue.formatting import shown
+from cvxqueue.model import AffineService
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
-__all__ = ["assemble"]
+__all__ = ["FROM_TRACE", "mix_of", "rate_of", "service_law"]
 
-_FROM_TRACE = "probabilities: the mix of the trace"
+FROM_TRACE = "of the trace"
+"""In a note of where a number comes from."""
 
 
-def assemble(
+def service_law(
     lines: Mapping[str, ServiceFit],
-    curves: Mapping[str, CurveFit],
-    arrivals: ArrivalFit | None,
-    sources: Sequence[str],
-    *,
-    accuracy_weight: float,
-    max_tokens: ArrayLike,
-    arrival_rate: float | None,
-    mix: Mapping[str, float] | None,
+    names: Sequence[str],
     answer_tokens: ArrayLike,
-    min_tokens: ArrayLike,
-    importance: ArrayLike,
     token_scv: ArrayLike,
-    queue: Queue | None,
-    name: str,
-    description: str,
-) -> Instance:
-    """Return the instance; see `Fit.instance`."""
-    if not lines:
-        raise InvalidInputError("an instance needs service times: fit with service=")
-    if not curves:
-        raise InvalidInputError("an instance needs accuracy curves: fit with accuracy=")
-    names = list(curves)
-    used = [_line(lines, kind) for kind in names]
+) -> tuple[AffineService, list[str]]:
+    """Return the service law of the types, and what to note of it."""
+    used = [_line(lines, name) for name in names]
     per_token = np.array([line.per_token.value for line in used])
     answer = float_array("answer_tokens", answer_tokens, len(names))
     require("answer_tokens", answer, answer >= 0, "must be ≥ 0")
     base = np.array([line.base.value for line in used]) + per_token * answer
-    if arrival_rate is None:
-        if arrivals is None:
-            raise InvalidInputError(
-                "an instance needs an arrival rate: fit with trace=, or give arrival_rate"
-            )
-        rate, notes = arrivals.rate.value, ["arrival_rate: that of the trace"]
-    else:
-        rate, notes = arrival_rate, ["arrival_rate: given"]
-    probabilities, note = _mix(names, arrivals, mix)
-    notes.append(note)
-    if answer.any():
-        notes.append(
-            "service.base: includes the answer's tokens, "
-            f"{', '.join(f'{tokens:g}' for tokens in np.unique(answer))}, at the seconds per token"
-        )
-    notes.append("accuracy_weight, max_tokens: given")
-    # A trace that gave neither rate nor mix is no source.
-    is_used = arrival_rate is None or note == _FROM_TRACE
-    kept = [text for text in sources if is_used or not text.startswith("trace:")]
-    return Instance(
-        arrival_rate=rate,
-        accuracy_weight=accuracy_weight,
-        max_tokens=max_tokens,
-        min_tokens=min_tokens,
-        importance=importance,
-        probabilities=probabilities,
-        service=AffineService(base=base, per_token=per_token, token_scv=token_scv),
-        accuracy=SaturatingExponential(
-            floor=[curve.floor.value for curve in curves.values()],
-            gain=[curve.gain.value for curve in curves.values()],
-            rate=[curve.rate.value for curve in curves.values()],
-        ),
-        queue=queue,
-        names=None if names == [""] else names,
-        name=name,
-        description=description,
-        sources=[*kept, *notes],
-    )
+    law = AffineService(base=base, per_token=per_token, token_scv=token_scv)
+    if not answer.any():
+        return law, []
+    listed = ", ".join(f"{tokens:g}" for tokens in np.unique(answer))
+    return law, [f"service.base: includes the answer's tokens, {listed}, at the seconds per token"]
 
 
 def _line(lines: Mapping[str, ServiceFit], kind: str) -> ServiceFit:
@@ -106,10 +55,21 @@ def _line(lines: Mapping[str, ServiceFit], kind: str) -> ServiceFit:
     )
 
 
-def _mix(
-    names: list[str], arrivals: ArrivalFit | None, mix: Mapping[str, float] | None
+def rate_of(arrivals: ArrivalFit | None, given: float | None) -> tuple[float, str]:
+    """Return the arrival rate, and where it comes from."""
+    if given is not None:
+        return given, "arrival_rate: given"
+    if arrivals is None:
+        raise InvalidInputError(
+            "an instance needs an arrival rate: fit with trace=, or give arrival_rate"
+        )
+    return arrivals.rate.value, f"arrival_rate: that {FROM_TRACE}"
+
+
+def mix_of(
+    arrivals: ArrivalFit | None, names: list[str], mix: Mapping[str, float] | None
 ) -> tuple[list[float], str]:
-    """Probabilities in the order of the curves, and where they come from."""
+    """Return the probabilities of the types, and where they come from."""
     if mix is None:
         if len(names) == 1:
             return [1.0], "probabilities: a single type"
@@ -119,7 +79,10 @@ def _mix(
                 f"an instance of {len(names)} types needs their mix: give the trace a column of "
                 f"types, or give mix (probabilities of {', '.join(names)})"
             )
-        found, note = {kind: share.value for kind, share in shares.items()}, _FROM_TRACE
+        found, note = (
+            {kind: share.value for kind, share in shares.items()},
+            f"probabilities: the mix {FROM_TRACE}",
+        )
     else:
         found, note = dict(mix), "probabilities: given"
     for kind in found:

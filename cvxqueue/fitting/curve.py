@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.fitting.columns import answers_from
 from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
-from cvxqueue.fitting.likelihood import Counts
-from cvxqueue.fitting.marks import NEEDS_TOTAL, right_answers, total_of_marks
+from cvxqueue.fitting.likelihood import PARAMETERS, Counts
 from cvxqueue.fitting.precision import intervals, standard_errors
+from cvxqueue.fitting.records import Answers
 from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.model import SaturatingExponential
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.simulation.parameter import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 
 __all__ = ["CurveFit", "fit_curve"]
 
-_PARAMETERS = 3
-# Counts read from an accuracy of five decimals and a number of questions need not be whole.
-_ROUNDING = 1e-9
-# Beyond, a float64 no longer counts one by one.
-_MOST_ANSWERS = 2.0**53
+# Accuracies are printed to some digits; nobody's residuals are exactly zero.
+_LEAST_DISPERSION = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class CurveFit(ReadOnlyArrays):
+class CurveFit(JsonRecord, ReadOnlyArrays):
     """A saturating curve p(l) = floor + gain (1 − exp(−rate l)) fitted to answers.
 
     Attributes
@@ -65,6 +61,8 @@ class CurveFit(ReadOnlyArrays):
     method: str
     warnings: tuple[str, ...]
 
+    _properties = ("residuals",)
+
     @property
     def residuals(self) -> FloatArray:
         """Accuracy seen minus that of the curve, by level."""
@@ -75,29 +73,6 @@ class CurveFit(ReadOnlyArrays):
         """The fitted curve, of one type."""
         return SaturatingExponential(
             floor=self.floor.value, gain=self.gain.value, rate=self.rate.value
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "floor": self.floor.to_dict(),
-                "gain": self.gain.to_dict(),
-                "rate": self.rate.to_dict(),
-                "goodness": {
-                    "deviance": self.goodness.deviance,
-                    "degrees_of_freedom": self.goodness.degrees_of_freedom,
-                    "p_value": self.goodness.p_value,
-                    "verdict": self.goodness.verdict,
-                },
-                "tokens": self.tokens.tolist(),
-                "observed": self.observed.tolist(),
-                "fitted": self.fitted.tolist(),
-                "residuals": self.residuals.tolist(),
-                "answers": self.answers,
-                "method": self.method,
-                "warnings": list(self.warnings),
-            }
         )
 
 
@@ -113,9 +88,8 @@ def fit_curve(
     """Fit a saturating curve to answers that were right or wrong.
 
     Counted answers have a binomial likelihood. Where `accuracy` comes without `total` nobody knows
-    how precise it is:
-    all rows then weigh the same, and their precision is estimated from their residuals
-    (quasi-likelihood).
+    how precise it is: all rows then weigh the same, and their precision is estimated from their
+    residuals (quasi-likelihood).
 
     Parameters
     ----------
@@ -123,7 +97,7 @@ def fit_curve(
         Tokens used, ≥ 0, with at least three different values.
     correct : array_like, shape (M,), optional
         Right answers, at most `total`; without it one answer a row, right (1) or wrong (0).
-    total : array_like, shape (M,), optional
+    total : array_like, shape () or (M,), optional
         Answers, > 0.
     accuracy : array_like, shape (M,), optional
         Instead of `correct`: the fraction of right answers, in [0, 1].
@@ -145,16 +119,18 @@ def fit_curve(
     --------
     >>> from cvxqueue.fitting import fit_curve
     >>> found = fit_curve([0, 250, 500, 1000, 2000], [200, 288, 357, 453, 546], [1000] * 5)
-    >>> round(found.gain.value, 2), found.goodness.verdict
+    >>> round(found.gain.value, 2), found.goodness.outcome
     (0.4, 'fits')
     """
     confidence = require_confidence(confidence)
-    counts, is_counted = _counts(tokens, correct, total, accuracy)
+    given = {"tokens": tokens, "correct": correct, "total": total, "accuracy": accuracy}
+    answers = answers_from({name: it for name, it in given.items() if it is not None}, where="")
+    counts, is_counted = _counts(answers), answers.total is not None
     peak = counts.peak()
     fitted = counts.probabilities(peak.floor, peak.gain, peak.rate)
     dispersion = 1.0 if is_counted else _dispersion(counts, fitted)
     errors = standard_errors(counts, peak) * math.sqrt(dispersion)
-    drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - _PARAMETERS)
+    drop = _drop(confidence, dispersion, None if is_counted else counts.tokens.size - PARAMETERS)
     floor, gain, rate = (
         FittedParameter(value, float(error), interval, confidence)
         for value, error, interval in zip(
@@ -181,52 +157,20 @@ def fit_curve(
     )
 
 
-def _counts(
-    tokens: ArrayLike,
-    correct: ArrayLike | None,
-    total: ArrayLike | None,
-    accuracy: ArrayLike | None,
-) -> tuple[Counts, bool]:
-    """Checked counts by level, and whether the number of answers is known."""
-    at = np.atleast_1d(float_array("tokens", tokens))
-    require("tokens", at, at >= 0, "must be ≥ 0")
-    require_token_counts(at)
-    if (correct is None) == (accuracy is None):
-        raise InvalidInputError("give correct (a count) or accuracy (a fraction), and not both")
-    right = None
-    if correct is not None:
-        right = np.atleast_1d(right_answers("correct", correct))
-        require("correct", right, right >= 0, "must be ≥ 0")
-        total = total_of_marks(right) if total is None else total
-        if total is None:
-            raise InvalidInputError(NEEDS_TOTAL)
-    is_counted = total is not None
-    n = np.ones(at.size) if total is None else np.atleast_1d(float_array("total", total))
-    require("total", n, (n > 0) & (n <= _MOST_ANSWERS), f"must be > 0 and ≤ {_MOST_ANSWERS:g}")
-    if right is None:
-        share = np.atleast_1d(float_array("accuracy", accuracy))  # type: ignore[arg-type]
-        require("accuracy", share, (share >= 0) & (share <= 1), "must be in [0, 1] (a fraction)")
-        _same_length(tokens=at, accuracy=share, total=n)
-        right = share * n
-    else:
-        _same_length(tokens=at, correct=right, total=n)
-        require("correct", right, right <= n * (1.0 + _ROUNDING), "must be at most total")
-    levels, k, m = merged(at, right, n)
-    least = _PARAMETERS if is_counted else _PARAMETERS + 1
+def _counts(answers: Answers) -> Counts:
+    """Counts by level; one answer a row where their number is not known."""
+    require_token_counts(answers.tokens)
+    is_counted = answers.total is not None
+    total = np.ones(answers.tokens.size) if answers.total is None else answers.total
+    levels, correct, total = merged(answers.tokens, answers.accuracy * total, total)
+    least = PARAMETERS if is_counted else PARAMETERS + 1
     if levels.size < least:
         raise InvalidInputError(
             f"tokens have {plural(levels.size, 'different value')}; a curve of "
             f"three parameters needs at least {least}"
             + ("" if is_counted else " where the number of answers (total) is not known")
         )
-    return Counts(levels, np.clip(k, 0.0, m), m), is_counted
-
-
-def _same_length(**arrays: FloatArray) -> None:
-    lengths = {name: array.size for name, array in arrays.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InvalidInputError(f"the arrays must be of one length: {listed}")
+    return Counts(levels, np.clip(correct, 0.0, total), total)
 
 
 def _dispersion(counts: Counts, fitted: FloatArray) -> float:
@@ -234,8 +178,7 @@ def _dispersion(counts: Counts, fitted: FloatArray) -> float:
     spread = counts.total * fitted * (1.0 - fitted)
     square = (counts.correct - counts.total * fitted) ** 2
     pearson = np.divide(square, spread, out=np.zeros_like(square), where=spread > 0).sum()
-    # Accuracies are printed to some digits; nobody's residuals are exactly zero.
-    return max(float(pearson) / (counts.tokens.size - _PARAMETERS), _ROUNDING)
+    return max(float(pearson) / (counts.tokens.size - PARAMETERS), _LEAST_DISPERSION)
 
 
 def _drop(confidence: float, dispersion: float, freedom: int | None) -> float:

@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.arrivals import fit_arrivals
-from cvxqueue.fitting.memory import requests_from
-from cvxqueue.fitting.readers import read_requests
+from cvxqueue.findings import Finding, findings_table
+from cvxqueue.fitting.arrival_rate import fit_arrivals
+from cvxqueue.fitting.readers import Requestlike, as_requests
 from cvxqueue.fitting.records import Requests
 from cvxqueue.fitting.robust import robust_line
-from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
-from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.statistics.estimate import SIGNIFICANCE
+from cvxqueue.tables import Cell, Part, Report
 
-__all__ = ["Diagnosis", "Finding", "diagnose"]
+__all__ = ["Diagnosis", "diagnose"]
 
-_SIGNIFICANCE = 0.05
+_MARKS: dict[bool | None, Cell] = {
+    True: ("holds", "green"),
+    False: ("does not hold", "red"),
+    None: ("not tested", "yellow"),
+}
 # A rank correlation smaller than this explains under one percent of the variation.
 _NEGLIGIBLE_CORRELATION = 0.1
 # Mean use so near to the budget, and a squared coefficient of variation so small, do not matter.
 _NEARLY_ALL = 0.05
 _LITTLE_SPREAD = 0.01
 
-
-@dataclass(frozen=True)
-class Finding:
-    """One assumption of the model and what the data say of it.
-
-    Attributes
-    ----------
-    subject : str
-        The assumption.
-    holds : bool or None
-        Whether the data agree; ``None`` where they cannot say.
-    sentence : str
-        The outcome in plain words, with its number.
-    numbers : dict of str to float
-        The numbers behind it.
-    """
-
-    subject: str
-    holds: bool | None
-    sentence: str
-    numbers: dict[str, float]
+# What becomes of a subject: whether it holds, the sentence and the numbers of its finding.
+_Result = tuple[bool | None, str, dict[str, float]]
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Report):
     """What the data say of each assumption of the model.
 
     Attributes
@@ -73,28 +58,21 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, by subject; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "source": self.source,
-                "warnings": list(self.warnings),
-                **{
-                    found.subject.replace(" ", "_"): {
-                        "holds": found.holds,
-                        "meaning": found.sentence,
-                        **found.numbers,
-                    }
-                    for found in self.findings
-                },
-            }
-        )
+        return {
+            "source": self.source,
+            "warnings": list(self.warnings),
+            **{found.key: found.to_dict() for found in self.findings},
+        }
+
+    def _parts(self) -> Iterable[Part]:
+        yield (self.source, "bold")
+        yield ""
+        yield findings_table(self.findings, lambda found: _MARKS[found.holds])
+        yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
 
 @quiet
-def diagnose(
-    requests: str | os.PathLike[str] | Requests | Mapping[str, Any],
-    *,
-    max_malformed: float = 0.01,
-) -> Diagnosis:
+def diagnose(requests: Requestlike, *, max_malformed: float = 0.01) -> Diagnosis:
     """Test the assumptions of the model on the requests of a server.
 
     Parameters
@@ -113,17 +91,18 @@ def diagnose(
         If the data cannot be read or hold what is not allowed, are in no unit that is stated or can
         be, or nothing in it can be tested.
     """
-    if isinstance(requests, Mapping):
-        requests = requests_from(requests, "requests", ())
-    elif not isinstance(requests, Requests):
-        requests = read_requests(requests, needs=(), max_malformed=max_malformed)
-    line = _line(requests)
-    findings = (
-        _linearity(line),
-        _load(requests, line),
-        _arrivals(requests),
-        _budgets(requests),
-    )
+    requests = as_requests(requests, "requests", (), max_malformed)
+    try:
+        line = _line(requests)
+        tested = {
+            "linear service": _linearity(line),
+            "service regardless of load": _load(requests, line),
+            "Poisson arrivals": _arrivals(requests),
+            "budgets used up": _budgets(requests),
+        }
+    except UnitError as error:
+        raise UnitError(f"{requests.source.name}: {error}") from error
+    findings = tuple(Finding(subject, *result) for subject, result in tested.items())
     if all(found.holds is None for found in findings):
         reasons = "; ".join(f"{found.subject}: {found.sentence}" for found in findings)
         raise InvalidInputError(f"{requests.source.name}: nothing can be tested ({reasons})")
@@ -131,20 +110,20 @@ def diagnose(
 
 
 def _line(requests: Requests) -> ServiceFit | str:
+    """Service line, or why there is none."""
     if requests.tokens is None or requests.seconds is None:
         return "It needs tokens and seconds."
     try:
         return fit_service(requests.tokens, requests.seconds)
-    except UnitError as error:
-        raise UnitError(f"{requests.source.name}: {error}") from error
+    except UnitError:
+        raise
     except InvalidInputError as error:
         return f"The data do not suffice: {error}."
 
 
-def _linearity(line: ServiceFit | str) -> Finding:
-    subject = "linear service"
+def _linearity(line: ServiceFit | str) -> _Result:
     if isinstance(line, str):
-        return Finding(subject, None, line, {})
+        return None, line, {}
     found = line.linearity
     numbers = {
         "per_token": line.per_token.value,
@@ -157,45 +136,36 @@ def _linearity(line: ServiceFit | str) -> Finding:
         f"{line.base.value:.4g} s and {1e3 * line.per_token.value:.4g} ms per token explain "
         f"{100 * line.r_squared:.1f} % of the variance of the times"
     )
-    if found.holds is None:
-        return Finding(
-            subject,
-            None,
-            f"A bend needs four rows and three numbers of tokens; {fitted}.",
-            numbers,
-        )
     bend = (
         f"a quadratic term changes the times by up to {100 * found.bend:.1f} % of their mean "
         f"(p = {found.p_value:.2g})"
     )
-    if found.holds:
-        return Finding(
-            subject, True, f"The time is linear in the tokens: {fitted}; {bend}.", numbers
+    if found.holds is None:
+        sentence = f"A bend needs four rows and three numbers of tokens; {fitted}."
+    elif found.holds:
+        sentence = f"The time is linear in the tokens: {fitted}; {bend}."
+    else:
+        sentence = (
+            f"The time is not linear in the tokens: {fitted}, but {bend}; consider "
+            "QuadraticService."
         )
-    return Finding(
-        subject,
-        False,
-        f"The time is not linear in the tokens: {fitted}, but {bend}; consider QuadraticService.",
-        numbers,
-    )
+    return found.holds, sentence, numbers
 
 
-def _load(requests: Requests, line: ServiceFit | str) -> Finding:
-    subject = "service regardless of load"
+def _load(requests: Requests, line: ServiceFit | str) -> _Result:
+    """Whether the time above the line goes with the requests in flight."""
+    from scipy.stats import spearmanr
+
     load = requests.in_flight
     if isinstance(line, str) or load is None:
-        return Finding(
-            subject,
-            None,
-            "It needs tokens and seconds, with start times or concurrency.",
-            {},
-        )
+        return None, "It needs tokens and seconds, with start times or concurrency.", {}
     if np.all(load == load[0]):
-        always = f"every request was served at concurrency {load[0]:g}"
-        return Finding(subject, None, f"E{always[1:]}.", {"concurrency": float(load[0])})
+        sentence = f"Every request was served at concurrency {load[0]:g}."
+        return None, sentence, {"concurrency": float(load[0])}
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
-    correlation, p_value = _rank_correlation(excess, load)
+    # Times on the line do not go with anything.
+    correlation, p_value = map(float, spearmanr(excess, load)) if np.ptp(excess) else (0.0, 1.0)
     trend = robust_line(np.stack([np.ones(load.size), load], axis=1), excess)
     slope = float(trend.coefficients[1])
     numbers = {
@@ -208,41 +178,28 @@ def _load(requests: Requests, line: ServiceFit | str) -> Finding:
         f"the rank correlation of the time above the line with the requests in flight is "
         f"{correlation:.2f} (p = {p_value:.2g})"
     )
-    if p_value >= _SIGNIFICANCE or abs(correlation) < _NEGLIGIBLE_CORRELATION:
-        return Finding(subject, True, f"The time does not depend on the load: {measured}.", numbers)
-    way = "longer" if slope > 0 else "shorter"
-    return Finding(
-        subject,
-        False,
+    if p_value >= SIGNIFICANCE or abs(correlation) < _NEGLIGIBLE_CORRELATION:
+        return True, f"The time does not depend on the load: {measured}.", numbers
+    sentence = (
         f"The time depends on the load: {measured}; with each further request it is "
-        f"{100 * abs(slope):.1f} % {way}. The times include waiting, or the server shares its "
-        "capacity (see ProcessorSharing); measure at concurrency 1.",
-        numbers,
+        f"{100 * abs(slope):.1f} % {'longer' if slope > 0 else 'shorter'}. The times include "
+        "waiting, or the server shares its capacity (see ProcessorSharing); measure at "
+        "concurrency 1."
     )
+    return False, sentence, numbers
 
 
-def _rank_correlation(a: FloatArray, b: FloatArray) -> tuple[float, float]:
-    """Spearman's, and its two-sided p-value; none where one never varies."""
-    from scipy.stats import spearmanr
-
-    if not np.ptp(a) or not np.ptp(b):
-        return 0.0, 1.0
-    found = spearmanr(a, b)
-    return float(found.statistic), float(found.pvalue)
-
-
-def _arrivals(requests: Requests) -> Finding:
-    subject = "Poisson arrivals"
+def _arrivals(requests: Requests) -> _Result:
     if requests.arrivals is None:
-        return Finding(subject, None, "It needs arrival times.", {})
-    if reason := requests.source.sends:
-        return Finding(subject, None, f"{reason[0].upper()}{reason[1:]}.", {})
+        return None, "It needs arrival times.", {}
+    if reason := requests.source.not_arrivals:
+        return None, f"{reason[0].upper()}{reason[1:]}.", {}
     try:
         found = fit_arrivals(requests.arrivals)
-    except UnitError as error:
-        raise UnitError(f"{requests.source.name}: {error}") from error
+    except UnitError:
+        raise
     except InvalidInputError as error:
-        return Finding(subject, None, f"The data do not suffice: {error}.", {})
+        return None, f"The data do not suffice: {error}.", {}
     test = found.poisson
     numbers = {
         "arrival_rate": found.rate.value,
@@ -250,13 +207,12 @@ def _arrivals(requests: Requests) -> Finding:
         "dispersion": test.dispersion,
         "p_value": test.p_value,
     }
-    return Finding(subject, not test.is_rejected, f"{test.sentence}.", numbers)
+    return not test.is_rejected, f"{test.sentence}.", numbers
 
 
-def _budgets(requests: Requests) -> Finding:
-    subject = "budgets used up"
+def _budgets(requests: Requests) -> _Result:
     if requests.budgets is None or requests.tokens is None:
-        return Finding(subject, None, "It needs budgets and tokens.", {})
+        return None, "It needs budgets and tokens.", {}
     ratio = requests.tokens / requests.budgets
     used, scv = float(ratio.mean()), _token_scv(requests.tokens, requests.budgets)
     exceeded = float(np.mean(requests.tokens > requests.budgets))
@@ -268,15 +224,13 @@ def _budgets(requests: Requests) -> Finding:
     if exceeded:
         measured += f", and {100 * exceeded:.1f} % of them exceed it"
     if abs(used - 1.0) <= _NEARLY_ALL and scv <= _LITTLE_SPREAD:
-        return Finding(subject, True, f"Budgets are used up: {measured}.", numbers)
-    return Finding(
-        subject,
-        False,
+        return True, f"Budgets are used up: {measured}.", numbers
+    sentence = (
         f"Budgets are not what is used: {measured}. The tokens of the model are those used: give "
         f"AffineService token_scv={scv:.3f}, and set budgets of the solved tokens divided by "
-        f"{used:.3f}.",
-        numbers,
+        f"{used:.3f}."
     )
+    return False, sentence, numbers
 
 
 def _token_scv(tokens: FloatArray, budgets: FloatArray) -> float:

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.arrivals import ArrivalFit, fit_arrivals
-from cvxqueue.fitting.assembly import assemble
+from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
+from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
-from cvxqueue.fitting.memory import answers_from, requests_from
-from cvxqueue.fitting.readers import read_answers, read_requests
-from cvxqueue.fitting.records import Answers, Requests, Source
-from cvxqueue.fitting.service import ServiceFit, fit_service
+from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
+from cvxqueue.fitting.records import Source
+from cvxqueue.fitting.report import fit_report
+from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.formatting import plural
-from cvxqueue.model import Instance
+from cvxqueue.json_values import json_values
+from cvxqueue.model import Instance, SaturatingExponential
 from cvxqueue.model.queue import Queue
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.simulation.parameter import require_confidence
+from cvxqueue.statistics.estimate import require_confidence
+from cvxqueue.tables import Part, Report
 
 __all__ = ["Fit", "fit"]
-
-# A file, what a reader made of one, or columns in memory.
-_Measurements = str | os.PathLike[str] | Requests | Mapping[str, Any]
-_Answers = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 
 @quiet
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Report):
     """What was fitted to measurements; parts without measurements are empty.
 
     Attributes
@@ -54,6 +52,22 @@ class Fit:
     arrivals: ArrivalFit | None
     sources: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def service_line(self) -> ServiceFit:
+        """The service line of all types.
+
+        Raises
+        ------
+        InvalidInputError
+            If there is none, or one for each of several types: those are in `service`.
+        """
+        if len(self.service) == 1:
+            return next(iter(self.service.values()))
+        if not self.service:
+            raise InvalidInputError("there is no service line: fit with service=")
+        names = ", ".join(self.service)
+        raise InvalidInputError(f"each type has a service line of its own: see service ({names})")
 
     def instance(
         self,
@@ -98,23 +112,41 @@ class Fit:
             If a part has no measurements and is not given, the types of the parts differ, or a
             value is not allowed.
         """
-        return assemble(
-            self.service,
-            self.curves,
-            self.arrivals,
-            self.sources,
+        if not self.service:
+            raise InvalidInputError("an instance needs service times: fit with service=")
+        if not self.curves:
+            raise InvalidInputError("an instance needs accuracy curves: fit with accuracy=")
+        names, curves = list(self.curves), self.curves.values()
+        law, law_notes = service_law(self.service, names, answer_tokens, token_scv)
+        rate, rate_note = rate_of(self.arrivals, arrival_rate)
+        probabilities, mix_note = mix_of(self.arrivals, names, mix)
+        # A trace that gave neither rate nor mix is no source.
+        is_used = FROM_TRACE in rate_note + mix_note
+        kept = [text for text in self.sources if is_used or not text.startswith("trace:")]
+        given = "accuracy_weight, max_tokens: given"
+        return Instance(
+            arrival_rate=rate,
             accuracy_weight=accuracy_weight,
             max_tokens=max_tokens,
-            arrival_rate=arrival_rate,
-            mix=mix,
-            answer_tokens=answer_tokens,
             min_tokens=min_tokens,
             importance=importance,
-            token_scv=token_scv,
+            probabilities=probabilities,
+            service=law,
+            accuracy=SaturatingExponential(
+                floor=[curve.floor.value for curve in curves],
+                gain=[curve.gain.value for curve in curves],
+                rate=[curve.rate.value for curve in curves],
+            ),
             queue=queue,
+            names=None if names == [""] else names,
             name=name,
             description=description,
+            sources=[*kept, rate_note, mix_note, *law_notes, given],
         )
+
+    def _parts(self) -> Iterable[Part]:
+        yield from fit_report(self.service, self.curves, self.arrivals)
+        yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
     def __repr__(self) -> str:
         parts = [
@@ -127,21 +159,16 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; ``None`` for what is not finite."""
-        return {
-            "service": {name: found.to_dict() for name, found in self.service.items()},
-            "accuracy": {name: found.to_dict() for name, found in self.curves.items()},
-            "arrivals": None if self.arrivals is None else self.arrivals.to_dict(),
-            "sources": list(self.sources),
-            "warnings": list(self.warnings),
-        }
+        parts = {"service": self.service, "accuracy": self.curves, "arrivals": self.arrivals}
+        return json_values({**parts, "sources": self.sources, "warnings": self.warnings})
 
 
 @quiet
 def fit(
     *,
-    service: _Measurements | None = None,
-    accuracy: _Answers | None = None,
-    trace: _Measurements | None = None,
+    service: Requestlike | None = None,
+    accuracy: Answerlike | None = None,
+    trace: Requestlike | None = None,
     confidence: float = 0.95,
     max_malformed: float = 0.01,
 ) -> Fit:
@@ -178,7 +205,7 @@ def fit(
     >>> found = cq.fit(
     ...     service={"tokens": [128, 1024, 2048], "seconds": [0.89, 7.04, 14.07]},
     ...     accuracy={"tokens": [0, 500, 1000, 4000], "correct": [20, 60, 80, 95], "total": 100})
-    >>> round(1000 * found.service[""].per_token.value, 2)
+    >>> round(1000 * found.service_line.per_token.value, 2)
     6.86
     >>> found.instance(accuracy_weight=60.0, max_tokens=4096, arrival_rate=0.1)
     Instance(1 type, arrival_rate=0.1, accuracy_weight=60)
@@ -192,20 +219,29 @@ def fit(
     curves: dict[str, CurveFit] = {}
     arrivals = None
     if service is not None:
-        requests = _requests(service, "service", ("tokens", "seconds"), max_malformed)
-        lines = _lines(requests, confidence)
+        requests = as_requests(service, "service", ("tokens", "seconds"), max_malformed)
+        for name, part in requests.by_type().items():
+            with _naming("service", name, requests.source):
+                tokens, seconds = part.column("tokens"), part.column("seconds")
+                lines[name] = fit_service(tokens, seconds, confidence=confidence)
         warnings += [*requests.warnings, *_labelled("service", lines)]
         method = next(iter(lines.values())).method
         sources.append(f"service: {requests.source.sentence}; {method}")
     if accuracy is not None:
-        answers = _answers(accuracy, max_malformed)
-        curves = _curves(answers, confidence)
+        answers = as_answers(accuracy, max_malformed)
+        for name, rows in answers.by_type().items():
+            with _naming("accuracy", name, answers.source):
+                curves[name] = fit_curve(
+                    rows.tokens, accuracy=rows.accuracy, total=rows.total, confidence=confidence
+                )
         warnings += [*answers.source.warnings, *_labelled("accuracy", curves)]
         method = next(iter(curves.values())).method
         sources.append(f"accuracy: {answers.source.sentence}; {method}")
     if trace is not None:
-        found = _requests(trace, "trace", ("arrivals",), max_malformed)
-        arrivals = _arrivals(found, confidence)
+        found = as_requests(trace, "trace", ("arrivals",), max_malformed)
+        times = found.column("arrivals")
+        with _naming("trace", "", found.source):
+            arrivals = fit_arrivals(times, found.types, confidence=confidence)
         warnings += [*found.source.warnings, *found.disorder]
         warnings += [f"trace: {warning}" for warning in arrivals.warnings]
         kind = "with the mix of its types" if arrivals.mix else "without types"
@@ -213,71 +249,14 @@ def fit(
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
 
 
-def _requests(
-    given: _Measurements, argument: str, needs: tuple[str, ...], max_malformed: float
-) -> Requests:
-    if isinstance(given, Mapping):
-        return requests_from(given, argument, needs)
-    if not isinstance(given, Requests):
-        return read_requests(given, needs=needs, max_malformed=max_malformed)
-    try:
-        for name in needs:
-            given.column(name)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{argument}: {error}") from error
-    return given
-
-
-def _answers(given: _Answers, max_malformed: float) -> Answers:
-    if isinstance(given, Mapping):
-        return answers_from(given)
-    if isinstance(given, Answers):
-        return given
-    return read_answers(given, max_malformed=max_malformed)
-
-
-def _lines(requests: Requests, confidence: float) -> dict[str, ServiceFit]:
-    lines = {}
-    for name in dict.fromkeys(requests.types or ("",)):
-        part = requests.of_type(name) if requests.types else requests
-        with _naming("service", name, requests.source):
-            lines[name] = fit_service(
-                part.column("tokens"), part.column("seconds"), confidence=confidence
-            )
-    return lines
-
-
-def _curves(answers: Answers, confidence: float) -> dict[str, CurveFit]:
-    curves = {}
-    for name in dict.fromkeys(answers.types or ("",)):
-        tokens, share, total = (
-            answers.of_type(name)
-            if answers.types
-            else (answers.tokens, answers.accuracy, answers.total)
-        )
-        with _naming("accuracy", name, answers.source):
-            curves[name] = fit_curve(tokens, accuracy=share, total=total, confidence=confidence)
-    return curves
-
-
-def _arrivals(requests: Requests, confidence: float) -> ArrivalFit:
-    times = requests.column("arrivals")
-    with _naming("trace", "", requests.source):
-        return fit_arrivals(times, requests.types, confidence=confidence)
-
-
-class _naming:  # noqa: N801 - reads as a word where it is used
+@contextmanager
+def _naming(part: str, name: str, source: Source) -> Iterator[None]:
     """Say in the error of a fit which data it is about."""
-
-    def __init__(self, part: str, name: str, source: Source) -> None:
-        self._where = f"{part}{f' of {name}' if name else ''} ({source.name})"
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, InvalidInputError):
-            raise InvalidInputError(f"{self._where}: {error}") from error
+    try:
+        yield
+    except InvalidInputError as error:
+        where = f"{part}{f' of {name}' if name else ''} ({source.name})"
+        raise InvalidInputError(f"{where}: {error}") from error
 
 
 def _labelled(part: str, fits: Mapping[str, ServiceFit | CurveFit]) -> list[str]:

@@ -7,24 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxqueue.fitting.likelihood import Counts, Peak
+from cvxqueue.fitting.likelihood import PARAMETERS, Counts, Peak
 from cvxqueue.fitting.precision import free_directions
 from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.parameter import FittedParameter
+from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter
 
 __all__ = ["Goodness", "curve_warnings", "goodness_of"]
 
-# Level of the tests behind the warnings.
-_SIGNIFICANCE = 0.05
-_PARAMETERS = 3
 # A saturating curve of exponent x at the most tokens is off its chord by about x/8 of its rise: by
 # 4 % where x is this, and nobody's data tell it from a straight line.
 _STRAIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class Goodness:
+class Goodness(JsonRecord):
     """How far the data are from the model, against the model that fits every level exactly.
 
     Attributes
@@ -41,12 +39,14 @@ class Goodness:
     degrees_of_freedom: int
     p_value: float
 
+    _properties = ("outcome",)
+
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """``fits``, ``does not fit`` (at 5 %) or ``not tested``."""
         if math.isnan(self.p_value):
             return "not tested"
-        return "fits" if self.p_value >= _SIGNIFICANCE else "does not fit"
+        return "fits" if self.p_value >= SIGNIFICANCE else "does not fit"
 
 
 def goodness_of(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
@@ -78,13 +78,13 @@ def curve_warnings(
     found = []
     # What an answer weighs where the number of answers is not known.
     levels = counts.tokens, counts.correct / dispersion, counts.total / dispersion
-    dip = wrong_bend(levels, _SIGNIFICANCE)
+    dip = wrong_bend(levels)
     if dip is not None:
         found.append(
             f"not concave: at {dip[1]:g} tokens the accuracy is {dip[3]:.3f} below the line from "
             f"{dip[0]:g} to {dip[2]:g} tokens; a saturating curve cannot bend that way"
         )
-    drop = fall(levels, _SIGNIFICANCE)
+    drop = fall(levels)
     if drop is not None:
         found.append(
             f"falling: from {drop[0]:g} to {drop[1]:g} tokens the accuracy falls by "
@@ -92,31 +92,14 @@ def curve_warnings(
         )
     level = counts.correct.sum() / counts.total.sum()
     rise = 2.0 * (peak.log_likelihood - counts.log_likelihood(level, 0.0, 1.0)) / dispersion
-    if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > _SIGNIFICANCE:
+    if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > SIGNIFICANCE:
         found.append(
             "flat: the gain is not significantly above zero; the data do not show that thinking "
             "helps, and do not say how fast"
         )
     else:
-        low, high = rate.interval
-        span = f"{counts.tokens[0]:g} to {counts.tokens[-1]:g} tokens"
-        is_straight = low * counts.tokens[-1] <= _STRAIGHT
-        if is_straight and math.isinf(high):
-            found.append(
-                f"not identified: from {span} accuracy rises, but every rate fits; measure at more "
-                "numbers of tokens, or more answers"
-            )
-        elif is_straight:
-            found.append(
-                f"not identified: from {span} the rise may as well be a straight line, so that "
-                "gain and rate are not told apart; measure at more tokens"
-            )
-        elif math.isinf(high):
-            found.append(
-                f"not identified: the curve may have saturated before {counts.tokens[1]:g} tokens, "
-                f"and every rate above {low:.3g} fits; measure at fewer tokens"
-            )
-    if goodness.verdict == "does not fit":
+        found += _not_identified(counts.tokens, *rate.interval)
+    if goodness.outcome == "does not fit":
         found.append(
             f"poor fit: the deviance {goodness.deviance:.1f} on {goodness.degrees_of_freedom} "
             f"degrees of freedom has p = {goodness.p_value:.2g}; the answers do not follow a "
@@ -125,10 +108,31 @@ def curve_warnings(
     return found
 
 
+def _not_identified(tokens: FloatArray, low: float, high: float) -> list[str]:
+    """What the interval of the rate leaves open."""
+    span = f"from {tokens[0]:g} to {tokens[-1]:g} tokens"
+    if low * tokens[-1] <= _STRAIGHT:
+        what = (
+            f"{span} accuracy rises, but every rate fits; measure at more numbers of tokens, or "
+            "more answers"
+            if math.isinf(high)
+            else f"{span} the rise may as well be a straight line, so that gain and rate are not "
+            "told apart; measure at more tokens"
+        )
+    elif math.isinf(high):
+        what = (
+            f"the curve may have saturated before {tokens[1]:g} tokens, and every rate above "
+            f"{low:.3g} fits; measure at fewer tokens"
+        )
+    else:
+        return []
+    return [f"not identified: {what}"]
+
+
 def _no_gain(counts: Counts, rise: float, *, is_counted: bool) -> float:
     """p-value of a flat curve: without a gain there is no rate either, two parameters fewer."""
     from scipy.special import chdtrc, fdtrc
 
     if is_counted:
         return float(chdtrc(2, rise))
-    return float(fdtrc(2, counts.tokens.size - _PARAMETERS, rise / 2.0))
+    return float(fdtrc(2, counts.tokens.size - PARAMETERS, rise / 2.0))

@@ -7,22 +7,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvxqueue.fitting.likelihood import STEP, Counts, Peak
+from cvxqueue.fitting.likelihood import PARAMETERS, STEP, Counts, Peak
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["free_directions", "intervals", "standard_errors"]
 
-_PARAMETERS = 3
 # A parameter so near to its bound is at the bound, where an observed information says nothing.
 _AT_BOUND = 1e-7
-# Ends of intervals are found to this part of their distance from the estimate, and in ln rate.
-_TOLERANCE = 1e-3
-_RATE_TOLERANCE = 1e-7
+# Ends of intervals are found to this, which is a tenth of the interval of 1e16 answers.
+_END_TOLERANCE = 1e-9
 # The profile is looked at in so many steps at least, across the interval of the rate.
 _LEAST_STEPS = 30
-# Lengths that are tried for an interval fall by this factor, down to what no counts can resolve.
-_SHRINK = 8.0
-_SHORTEST = 1e-10
 # −∞ has no place in a secant.
 _FAR = 1e6
 # An information matrix of this condition determines nothing.
@@ -43,7 +38,7 @@ def standard_errors(counts: Counts, peak: Peak) -> FloatArray:
     information[2, 1] -= mixed
     information[2, 2] += (slope * peak.gain * exponent**2 * e).sum()
     directions = free_directions(peak)
-    errors = np.full(_PARAMETERS, math.nan)
+    errors = np.full(PARAMETERS, math.nan)
     reduced = directions.T @ information @ directions
     eigenvalues = np.linalg.eigvalsh(reduced)
     if eigenvalues[0] > _SINGULAR * eigenvalues[-1]:
@@ -55,7 +50,7 @@ def standard_errors(counts: Counts, peak: Peak) -> FloatArray:
 
 def free_directions(peak: Peak) -> FloatArray:
     """Directions in (floor, gain, rate) that the bounds leave free, as columns."""
-    directions = np.eye(_PARAMETERS)
+    directions = np.eye(PARAMETERS)
     if peak.gain <= _AT_BOUND:
         # A flat curve has a level and nothing else.
         return directions[:, :1]
@@ -91,14 +86,7 @@ def _end(excess: Callable[[float], float], value: float, bound: float) -> float:
 
     if bound == value or excess(bound) <= 0:
         return bound
-    width = abs(bound - value)
-    # The interval of many answers is short: approach it from the estimate before the search.
-    while excess(value + math.copysign(width / _SHRINK, bound - value)) > 0:
-        width /= _SHRINK
-        if width < _SHORTEST:
-            return value
-    near, far = (value + math.copysign(w, bound - value) for w in (width / _SHRINK, width))
-    return float(brentq(excess, near, far, xtol=_TOLERANCE * width))
+    return float(brentq(excess, value, bound, xtol=_END_TOLERANCE))
 
 
 def _excess(fall: float, drop: float) -> float:
@@ -124,8 +112,8 @@ def _rate_interval(counts: Counts, peak: Peak, drop: float) -> tuple[float, floa
     # Of many answers the interval is a small part of a step, and so must be its tolerance.
     if first > log_rates[0]:
         outside = float(log_rates[log_rates < first][-1])
-        low = math.exp(brentq(excess, outside, first, xtol=_RATE_TOLERANCE))
+        low = math.exp(brentq(excess, outside, first, xtol=_END_TOLERANCE))
     if last < log_rates[-1]:
         outside = float(log_rates[log_rates > last][0])
-        high = math.exp(brentq(excess, last, outside, xtol=_RATE_TOLERANCE))
+        high = math.exp(brentq(excess, last, outside, xtol=_END_TOLERANCE))
     return low, high

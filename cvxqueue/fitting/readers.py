@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.opening import as_path
-from cvxqueue.fitting.columns import (
+from cvxqueue.files.storage import as_path
+from cvxqueue.fitting.columns import answers_from, requests_from
+from cvxqueue.fitting.fields import (
     ANSWER_FIELDS,
     NUMBER,
     REQUEST_FIELDS,
@@ -20,15 +21,25 @@ from cvxqueue.fitting.columns import (
     clock_of,
     find_columns,
 )
-from cvxqueue.fitting.csv_tables import Row, Table, read_table
-from cvxqueue.fitting.marks import total_of_marks
-from cvxqueue.fitting.records import Answers, Requests, Source
+from cvxqueue.fitting.formats import Row, Table, read_table
+from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import require_unit, since_first
-from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
+from cvxqueue.numerics.arrays import read_only
 from cvxqueue.suggest import nearest
 
-__all__ = ["read_answers", "read_requests"]
+__all__ = [
+    "Answerlike",
+    "Requestlike",
+    "as_answers",
+    "as_requests",
+    "read_answers",
+    "read_requests",
+]
+
+# A file, what a reader made of one, or columns in memory.
+Requestlike = str | os.PathLike[str] | Requests | Mapping[str, Any]
+Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any]
 
 # More malformed rows than this part are an error unless they are allowed.
 _MOST_MALFORMED = 0.01
@@ -72,11 +83,10 @@ def read_requests(
         If the file cannot be read, a column is missing, too many rows are malformed, or none is
         left; if a unit of time is not stated and cannot be told. The message starts with the path.
     """
-    _, values, source = _read(path, REQUEST_FIELDS, needs, columns, where, format, max_malformed)
-    arrays = {name: _array(found) for name, found in values.items() if name != "types"}
-    if "arrivals" in arrays:
-        arrays["arrivals"] = since_first(os.fspath(path), arrays["arrivals"])
-    return Requests(source=source, types=_texts(values), **arrays)
+    values, source, _ = _read(path, REQUEST_FIELDS, needs, columns, where, format, max_malformed)
+    if "arrivals" in values:
+        values["arrivals"] = since_first(os.fspath(path), values["arrivals"])
+    return Requests(source=source, **values)
 
 
 def read_answers(
@@ -103,27 +113,46 @@ def read_answers(
         If the file cannot be read, a column is missing, too many rows are malformed, or none is
         left. The message starts with the path.
     """
-    table, values, source = _read(
+    values, source, present = _read(
         path, ANSWER_FIELDS, ("tokens",), columns, where, "csv", max_malformed
     )
-    total = _array(values["total"]) if "total" in values else None
+    total, share = values.get("total"), values.get("accuracy")
     if "correct" in values:
-        correct = _array(values["correct"])
         if total is None:
-            total = total_of_marks(correct)
-            if total is None:
-                raise InvalidInputError(
-                    f"{path}: right answers need their number: "
-                    f"{_missing(('total',), ANSWER_FIELDS, table)}"
-                )
-        accuracy = read_only(correct / total)
-    elif "accuracy" in values:
-        accuracy = _array(values["accuracy"])
-    else:
-        raise InvalidInputError(
-            f"{path}: {_missing(('correct', 'accuracy'), ANSWER_FIELDS, table)}"
-        )
-    return Answers(source, _array(values["tokens"]), accuracy, total, _texts(values))
+            total = one_answer_each(values["correct"])
+        if total is None:
+            missing = _missing(("total",), ANSWER_FIELDS, present)
+            raise InvalidInputError(f"{path}: right answers need their number: {missing}")
+        share = read_only(values["correct"] / total)
+    elif share is None:
+        missing = _missing(("correct", "accuracy"), ANSWER_FIELDS, present)
+        raise InvalidInputError(f"{path}: {missing}")
+    return Answers(source, values["tokens"], share, total, values.get("types"))
+
+
+def as_requests(
+    given: Requestlike, argument: str, needs: tuple[str, ...], max_malformed: float
+) -> Requests:
+    """Return requests that have what is needed, wherever they are."""
+    if isinstance(given, Mapping):
+        return requests_from(given, argument, needs)
+    if not isinstance(given, Requests):
+        return read_requests(given, needs=needs, max_malformed=max_malformed)
+    try:
+        for name in needs:
+            given.column(name)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{argument}: {error}") from error
+    return given
+
+
+def as_answers(given: Answerlike, max_malformed: float) -> Answers:
+    """Return answers, wherever they are."""
+    if isinstance(given, Mapping):
+        return answers_from(given)
+    if isinstance(given, Answers):
+        return given
+    return read_answers(given, max_malformed=max_malformed)
 
 
 def _read(
@@ -134,26 +163,29 @@ def _read(
     where: Mapping[str, str] | None,
     format: str | None,
     max_malformed: float,
-) -> tuple[Table, dict[str, list[Any]], Source]:
-    """Columns of values of the well-formed rows, and where they come from."""
+) -> tuple[dict[str, Any], Source, tuple[str, ...]]:
+    """Arrays of the well-formed rows (types as text), where they come from, and the columns."""
     if not 0.0 <= max_malformed <= 1.0:
         raise InvalidInputError(f"max_malformed = {shown(max_malformed)} must be in [0, 1]")
     file = as_path(path)
-    table = read_table(file, format)
+    table, format = read_table(file, format)
+    given, where = dict(columns or {}), where or {}
+    if format == "mooncake" and "timestamp" in table.columns:
+        given.setdefault("arrivals", "timestamp_ms")
     try:
         _require_rows(table)
-        found = find_columns(fields, table.columns, columns)
+        found = find_columns(fields, table.columns, given)
         for name in needs:
             if name not in found:
-                raise InvalidInputError(_missing((name,), fields, table))
-        rows = _selected(table, where or {})
+                raise InvalidInputError(_missing((name,), fields, table.columns))
+        rows = _selected(table, where)
         # An optional column that is empty throughout is as good as none.
         used = {
             name: column
             for name, column in found.items()
-            if name in needs or any(_has(row, column) for row in rows)
+            if name in needs or not all(column.is_empty(row.cells) for row in rows)
         }
-        values, malformed, clocks = _values(rows, used)
+        lists, malformed, clocks = _values(rows, used)
         count = len(rows) - len(malformed)
         if len(malformed) > max_malformed * len(rows):
             raise InvalidInputError(
@@ -163,23 +195,36 @@ def _read(
             )
         if not count:
             raise InvalidInputError("no row is left; measurements were expected below the header")
-        for name, column in used.items():
-            if column.field.is_time and not column.has_unit and clocks.get(name, NUMBER) == NUMBER:
-                is_moment = column.field.is_moment
-                require_unit(name, column.name, np.array(values[name]), is_moment=is_moment)
+        values = _arrays(lists, used, clocks)
     except InvalidInputError as error:
         raise InvalidInputError(f"{file}: {error}") from error
     source = Source(
-        name=table.name,
-        format=table.format,
+        name=file.name,
+        format=format,
         rows=count,
         malformed=len(malformed),
         first_malformed=malformed[0] if malformed else "",
         failed=table.failed,
-        sends=table.sends,
-        selection=", ".join(f"{name} = {value}" for name, value in (where or {}).items()),
+        not_arrivals=table.not_arrivals,
+        selection=", ".join(f"{name} = {value}" for name, value in where.items()),
     )
-    return table, values, source
+    return values, source, table.columns
+
+
+def _arrays(
+    lists: Mapping[str, list[Any]], columns: Mapping[str, Column], clocks: Mapping[str, str]
+) -> dict[str, Any]:
+    """Arrays of numbers, whose unit is stated or can be told, and tuples of text."""
+    values: dict[str, Any] = {}
+    for name, column in columns.items():
+        if column.field.is_text:
+            values[name] = tuple(lists[name])
+            continue
+        values[name] = read_only(np.array(lists[name]))
+        is_number = column.field.is_time and clocks.get(name, NUMBER) == NUMBER
+        if is_number and column.unit is None:
+            require_unit(name, column.name, values[name], is_moment=column.field.is_moment)
+    return values
 
 
 def _require_rows(table: Table) -> None:
@@ -193,13 +238,13 @@ def _require_rows(table: Table) -> None:
         raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
 
 
-def _missing(names: tuple[str, ...], fields: Mapping[str, Field], table: Table) -> str:
+def _missing(names: tuple[str, ...], fields: Mapping[str, Field], present: Iterable[str]) -> str:
     """What is wrong where the file has no column for a field, or for none of several."""
-    wanted = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
-    usual = [fields[name].names[0] for name in names]
+    missing = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
+    usual = [fields[name].names.split()[0] for name in names]
     return (
-        f"no column for {wanted}; name it {' or '.join(map(repr, usual))}, or say which it is "
-        f"(columns, --column): {nearest(usual[0], table.columns)}"
+        f"no column for {missing}; name it {' or '.join(map(repr, usual))}, or say which it is "
+        f"(columns, --column): {nearest(usual[0], present)}"
     )
 
 
@@ -227,11 +272,6 @@ def _equals(cell: Any, value: str) -> bool:
         return float(cell) == float(value)
     except (TypeError, ValueError):
         return False
-
-
-def _has(row: Row, column: Column) -> bool:
-    cell = row.cells.get(column.name)
-    return cell is not None and str(cell).strip() != ""
 
 
 def _values(
@@ -276,11 +316,3 @@ def _parse(
             f"{columns['total'].name} = {total:g}"
         )
     return parsed
-
-
-def _array(values: list[float]) -> FloatArray:
-    return read_only(np.array(values, dtype=np.float64))
-
-
-def _texts(values: Mapping[str, list[Any]]) -> tuple[str, ...] | None:
-    return tuple(values["types"]) if "types" in values else None

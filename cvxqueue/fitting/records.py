@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.array_data import ReadOnlyArrays
-from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
+from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
 
-__all__ = ["Answers", "Requests", "Source"]
-
+__all__ = ["Answers", "Requests", "Source", "one_answer_each"]
 
 # Times are printed to some digits; an overlap below this part of a service time is none.
 _ROUNDING_OF_CLOCKS = 0.01
@@ -43,7 +41,7 @@ class Source:
         Requests left out because they failed.
     selection : str
         The rows that were asked for; empty for all.
-    sends : str
+    not_arrivals : str
         Why the start times are a client's own, and no arrivals; empty where they are.
     """
 
@@ -54,7 +52,7 @@ class Source:
     first_malformed: str = ""
     failed: int = 0
     selection: str = ""
-    sends: str = ""
+    not_arrivals: str = ""
 
     @property
     def sentence(self) -> str:
@@ -82,8 +80,29 @@ class Source:
         return tuple(found)
 
 
+class _Rows(ReadOnlyArrays):
+    """Base of arrays of rows, some of which name the type of each."""
+
+    types: tuple[str, ...] | None
+
+    def by_type(self) -> dict[str, Self]:
+        """Return the rows of each type, in order of appearance; under "" where none is named."""
+        if self.types is None:
+            return {"": self}
+        parts = {}
+        for name in dict.fromkeys(self.types):
+            chosen = np.array([kind == name for kind in self.types])
+            fields = {
+                field: value[chosen] if isinstance(value, np.ndarray) else value
+                for field, value in self._fields().items()
+            }
+            fields["types"] = (name,) * int(chosen.sum())
+            parts[name] = type(self)(**fields)
+        return parts
+
+
 @dataclass(frozen=True, eq=False)
-class Requests(ReadOnlyArrays):
+class Requests(_Rows):
     """Requests to a server, one a row; what was not measured is ``None``.
 
     Attributes
@@ -119,8 +138,8 @@ class Requests(ReadOnlyArrays):
         InvalidInputError
             If it was not measured, or the start times are no arrivals.
         """
-        if name == "arrivals" and self.source.sends:
-            raise InvalidInputError(f"{self.source.name}: {self.source.sends}")
+        if name == "arrivals" and self.source.not_arrivals:
+            raise InvalidInputError(f"{self.source.name}: {self.source.not_arrivals}")
         value: FloatArray | None = getattr(self, name)
         if value is None:
             raise InvalidInputError(f"the requests of {self.source.name} have no {name}")
@@ -173,22 +192,9 @@ class Requests(ReadOnlyArrays):
             "times include waiting or sharing; use measurements at concurrency 1",
         )
 
-    def of_type(self, name: str) -> Self:
-        """Return the requests of one type."""
-        chosen = np.array([kind == name for kind in self.types or ()], dtype=bool)
-        fields = {
-            field: None if value is None else value[chosen]
-            for field in _ARRAYS
-            for value in (getattr(self, field),)
-        }
-        return type(self)(source=self.source, types=(name,) * int(chosen.sum()), **fields)
-
-
-_ARRAYS = ("tokens", "seconds", "arrivals", "prompt_tokens", "budgets", "concurrency")
-
 
 @dataclass(frozen=True, eq=False)
-class Answers(ReadOnlyArrays):
+class Answers(_Rows):
     """Answers that were right or wrong, counted by tokens and type.
 
     Attributes
@@ -211,8 +217,9 @@ class Answers(ReadOnlyArrays):
     total: FloatArray | None = None
     types: tuple[str, ...] | None = None
 
-    def of_type(self, name: str) -> tuple[FloatArray, FloatArray, FloatArray | None]:
-        """Return tokens, accuracy and total of one type."""
-        chosen: NDArray[np.bool_] = np.array([kind == name for kind in self.types or ()])
-        total = None if self.total is None else self.total[chosen]
-        return self.tokens[chosen], self.accuracy[chosen], total
+
+def one_answer_each(correct: FloatArray) -> FloatArray | None:
+    """Return one answer for each row; ``None`` where a row has other right answers than 1 or 0."""
+    if np.any((correct != 0.0) & (correct != 1.0)):
+        return None
+    return read_only(np.ones(correct.shape))

@@ -15,14 +15,15 @@ __all__ = ["HUBER", "RobustLine", "robust_line"]
 HUBER = 1.345
 # Median absolute deviation of a standard normal variable.
 _NORMAL_MAD = 0.6744897501960817
-# The scale of the residuals is estimated and the line fitted in turn until neither moves.
-_MOST_ROUNDS = 30
-_SETTLED = 1e-6
+# The scale of the residuals is estimated and the line fitted in turn until neither moves by this
+# part of the scale: 1 to 25 rounds in 300 data sets, 6 in the median.
+_MOST_ROUNDS, _SCALE_TOLERANCE = 30, 1e-6
 # Residuals below this part of the largest time are rounding.
-_ROUNDING = 1e-12
+_LEAST_SCALE = 1e-12
 # Of the fit at a scale, in the units of the data over that scale.
-_CONVERGED = 1e-12
-# Rows in the quadratic zone from which their own information is trusted.
+_SOLVER_TOLERANCE = 1e-12
+# Rows in the quadratic zone from which their own information is trusted. Of fewer, without the line
+# through it, noise of 15 % of the times at 20 rows is covered in 0.90 instead of 0.94.
 _MANY = 50
 # Of few rows, the least probability of the quadratic zone: a line through zeros and ones falls
 # below zero where the tokens of some rows are several times those of most.
@@ -64,11 +65,15 @@ def robust_line(design: FloatArray, y: FloatArray) -> RobustLine:
 
     Notes
     -----
+    `scipy.stats.theilslopes` covers the slope of benign data as well, but in 0.88 at three levels
+    of three rows, and in 0.15 where one row of 21 is far from the others; this in 0.94 and 0.95 of
+    the same (docs/fitting.md).
+
     The covariance is B (Σ c² x xᵀ) B. B inverts the information Σ p x xᵀ, where p is the
     probability that a row is within the quadratic zone: which rows are, where they are many, and a
     line in the fitted values through that, where they are few. Noise that grows with the times
     leaves the rows that set the slope mostly outside, and one share for all rows would call their
-    information more than it is. c is the pulled residual over one less the leverage (HC3).
+    information more than it is. c is the residual, winsorized, over one less the leverage (HC3).
 
     The degrees of freedom of Σ (B x)² c² are Satterthwaite's for normal residuals whose variances
     are a line in the fitted values: a few rows of much noise know their variance badly.
@@ -82,7 +87,7 @@ def robust_line(design: FloatArray, y: FloatArray) -> RobustLine:
     # The solver's tolerances know no unit.
     unit = float(np.abs(y).max()) or 1.0
     theta, scale = _huber(design, y / unit)
-    errors, freedom = _worth(design, y / unit, theta, scale)
+    errors, freedom = _precision(design, y / unit, theta, scale)
     return RobustLine(unit * theta, unit * errors, freedom, unit * scale)
 
 
@@ -100,32 +105,31 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
-            ftol=_CONVERGED,
-            xtol=_CONVERGED,
-            gtol=_CONVERGED,
+            ftol=_SOLVER_TOLERANCE,
+            xtol=_SOLVER_TOLERANCE,
+            gtol=_SOLVER_TOLERANCE,
             args=(design / scale, y / scale),
         )
         moved = float(np.abs(design @ (found.x - theta)).max())
-        theta = found.x
-        new = _scale(y - design @ theta, design.shape[1])
-        is_settled = abs(new - scale) <= _SETTLED * scale and moved <= _SETTLED * scale
-        scale = new
-        if is_settled:
+        theta, before = found.x, scale
+        scale = _scale(y - design @ theta, design.shape[1])
+        if max(abs(scale - before), moved) <= _SCALE_TOLERANCE * before:
             break
     return theta, scale
 
 
-def _worth(
+def _precision(
     design: FloatArray, y: FloatArray, theta: FloatArray, scale: float
 ) -> tuple[FloatArray, FloatArray]:
     """Standard errors of the coefficients and their degrees of freedom."""
     rows, parameters = design.shape
     fitted = design @ theta
-    pulled = np.clip(y - fitted, -HUBER * scale, HUBER * scale)
+    # Huber's ψ of the residuals, times their scale.
+    winsorized = np.clip(y - fitted, -HUBER * scale, HUBER * scale)
     # Huber's ψ' is 1 within the quadratic zone and 0 beyond.
     inside = (np.abs(y - fitted) <= HUBER * scale).astype(np.float64)
-    squares = np.square(pulled)
-    smooth_inside, smooth_squares = _along(fitted, np.stack([inside, squares], axis=1)).T
+    squares = np.square(winsorized)
+    smooth_inside, smooth_squares = _smoothed(fitted, np.stack([inside, squares], axis=1)).T
     if np.count_nonzero(inside) < _MANY:
         inside = np.clip(smooth_inside, _LEAST_INSIDE, 1.0)
     bread = np.linalg.pinv((design.T * inside) @ design)
@@ -133,13 +137,13 @@ def _worth(
     free = np.maximum(1.0 - leverage, _LEAST_FREE)
     # Where the line follows a row, what is left of its error says little.
     followed = np.clip((leverage - _FREE) / (_FOLLOWED - _FREE), 0.0, 1.0)
-    unseen = followed * _unseen(pulled, y, parameters)
+    expected = followed * _expected_squares(winsorized, y, parameters)
     influence = np.square(design @ bread)
-    variance = influence.T @ np.maximum(squares / free**2, unseen)
+    variance = influence.T @ np.maximum(squares / free**2, expected)
     # A variance on a line may fall below zero; no row's is nought.
     smooth_squares = np.maximum(smooth_squares, squares.mean() / rows)
     own = influence * ((1.0 - followed) * smooth_squares / free**2)[:, np.newaxis]
-    pooled = influence.T @ unseen
+    pooled = influence.T @ expected
     spread = np.square(own).sum(axis=0) + np.square(pooled) / max(rows - parameters, 1)
     total = np.square(own.sum(axis=0) + pooled)
     most = np.full(parameters, float(max(rows - parameters, 1)))
@@ -150,22 +154,22 @@ def _worth(
     return errors, freedom
 
 
-def _along(fitted: FloatArray, values: FloatArray) -> FloatArray:
+def _smoothed(fitted: FloatArray, values: FloatArray) -> FloatArray:
     """Each column of `values` as a line in the fitted values, by least squares."""
     line = np.stack([np.ones(fitted.size), fitted], axis=1)
     smooth: FloatArray = line @ np.linalg.lstsq(line, values, rcond=None)[0]
     return smooth
 
 
-def _unseen(pulled: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
+def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
     """Squared error to expect of a row whose residual says nothing, after those of the others.
 
     The greater of one error for all and one in proportion to the times, as measured times have it.
     Errors relative to the times are those of the shortest where the noise is even, so that their
     median stands for them.
     """
-    equal = float(pulled @ pulled) / max(y.size - parameters, 1)
-    share = _scale(pulled / np.where(y == 0.0, 1.0, y), parameters)
+    equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
+    share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
     error: FloatArray = np.maximum(equal, np.square(share * y))
     return error
 
@@ -182,4 +186,4 @@ def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArra
 def _scale(residuals: FloatArray, parameters: int) -> float:
     """Robust standard deviation; `parameters` of the residuals are zero by the fit alone."""
     absolute = np.sort(np.abs(residuals))[min(parameters, residuals.size - 1) :]
-    return max(float(np.median(absolute)) / _NORMAL_MAD, _ROUNDING)
+    return max(float(np.median(absolute)) / _NORMAL_MAD, _LEAST_SCALE)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.statistics.estimate import SIGNIFICANCE
 
 __all__ = ["fall", "merged", "merged_for_test", "wrong_bend"]
 
+# A fit of so many takes under half a second; pooled ones move it by hundredths of its errors.
 _MOST_LEVELS = 500
 # Contrasts are made between at most so many groups of neighbouring levels.
 _MOST_GROUPS = 8
@@ -25,7 +28,7 @@ def merged(tokens: FloatArray, correct: FloatArray, total: FloatArray) -> _Level
     """Return the counts with one row for each different number of tokens, in their order.
 
     Of more than 500 different numbers, neighbours are pooled at their mean, which moves the
-    estimates by some hundredths of their standard errors (`test_fitting_curve`).
+    estimates by some hundredths of their standard errors (`test_curve`).
     """
     levels, place = np.unique(tokens, return_inverse=True)
     if levels.size > _MOST_LEVELS:
@@ -44,58 +47,54 @@ def merged_for_test(
     correct, total, fitted : ndarray, shape (M,)
         Counts and fitted probabilities, in the order of the tokens.
     """
-    groups: list[list[float]] = []
-    current = [0.0, 0.0, 0.0]
-    for k, n, p in zip(correct, total, fitted, strict=True):
-        current = [current[0] + float(k), current[1] + float(n), current[2] + float(n * p)]
+    groups: list[FloatArray] = []
+    current = np.zeros(3)
+    for row in np.stack([correct, total, total * fitted], axis=1):
+        current = current + row
         if min(current[2], current[1] - current[2]) >= _LEAST_EXPECTED:
             groups.append(current)
-            current = [0.0, 0.0, 0.0]
-    if current[1] > 0:
-        if groups:
-            groups[-1] = [a + b for a, b in zip(groups[-1], current, strict=True)]
-        else:
-            groups.append(current)
-    table = np.array(groups, dtype=np.float64).T
-    return table[0], table[1], table[2]
+            current = np.zeros(3)
+    # What is left over goes to the last group.
+    groups[-1:] = [sum(groups[-1:], current)]
+    k, n, expected = np.array(groups).T
+    return k, n, expected
 
 
-def fall(levels: _Levels, significance: float) -> tuple[float, float, float] | None:
+def fall(levels: _Levels) -> tuple[float, ...] | None:
     """Return the most significant fall: tokens before, tokens after and how much; or ``None``."""
-    tokens, p, variance = _groups(levels)
-    worst = None
-    threshold = _threshold(significance, tokens.size * (tokens.size - 1) // 2)
-    for i, j in combinations(range(tokens.size), 2):
-        z = (p[i] - p[j]) / np.sqrt(variance[i] + variance[j])
-        if z > threshold:
-            threshold, worst = z, (float(tokens[i]), float(tokens[j]), float(p[i] - p[j]))
-    return worst
+    return _most_significant(levels, 2, lambda at: [1.0, -1.0])
 
 
-def wrong_bend(levels: _Levels, significance: float) -> tuple[float, float, float, float] | None:
+def wrong_bend(levels: _Levels) -> tuple[float, ...] | None:
     """Return the most significant dip below a chord: three tokens and its depth; or ``None``.
 
     A concave curve lies on or above each of its chords.
     """
-    tokens, p, variance = _groups(levels)
-    m = tokens.size
-    threshold, worst = _threshold(significance, m * (m - 1) * (m - 2) // 6), None
-    for i, j, k in combinations(range(m), 3):
-        w = (tokens[k] - tokens[j]) / (tokens[k] - tokens[i])
-        depth = w * p[i] + (1.0 - w) * p[k] - p[j]
-        spread = w**2 * variance[i] + (1.0 - w) ** 2 * variance[k] + variance[j]
-        z = depth / np.sqrt(spread)
-        if z > threshold:
-            threshold = z
-            worst = (float(tokens[i]), float(tokens[j]), float(tokens[k]), float(depth))
-    return worst
+
+    def depth(at: FloatArray) -> list[float]:
+        w = float((at[2] - at[1]) / (at[2] - at[0]))
+        return [w, -1.0, 1.0 - w]
+
+    return _most_significant(levels, 3, depth)
 
 
-def _threshold(significance: float, contrasts: int) -> float:
-    """Standard deviations that one of so many contrasts must reach (Bonferroni)."""
+def _most_significant(
+    levels: _Levels, size: int, weights: Callable[[FloatArray], list[float]]
+) -> tuple[float, ...] | None:
+    """Tokens and value of the contrast, of those between so many groups, that is most above 0."""
     from scipy.special import ndtri
 
-    return -float(ndtri(significance / max(contrasts, 1)))
+    tokens, p, variance = _groups(levels)
+    places = list(combinations(range(tokens.size), size))
+    # The significance is shared by all (Bonferroni).
+    threshold, found = -float(ndtri(SIGNIFICANCE / max(len(places), 1))), None
+    for place in map(list, places):
+        c = np.array(weights(tokens[place]))
+        value = float(c @ p[place])
+        z = value / float(np.sqrt(c**2 @ variance[place]))
+        if z > threshold:
+            threshold, found = z, (*tokens[place].tolist(), value)
+    return found
 
 
 def _groups(levels: _Levels) -> _Levels:

@@ -1,44 +1,24 @@
-"""Units of measurements: those that the name of a column states, and figures that no server has."""
+"""Figures that no server has, and columns whose unit is not stated."""
 
 from __future__ import annotations
-
-import re
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.shown import shown
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS
-from cvxqueue.simulation.time_units import date_unit, require_dates, units_between
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS
+from cvxqueue.statistics.time_units import date_unit, require_dates, units_between
 
 __all__ = [
-    "UNITS",
     "UnitError",
-    "plain_name",
     "require_arrivals",
     "require_per_token",
     "require_token_counts",
     "require_unit",
     "since_first",
-    "spaced_name",
-    "stated_unit",
 ]
 
-# Endings of the names of columns of times, and the seconds in their unit.
-UNITS = {
-    f"_{ending}": seconds
-    for seconds, endings in (
-        (1.0, ("s", "sec", "secs", "second", "seconds")),
-        (1e-3, ("ms", "msec", "msecs", "milli", "millis", "millisecond", "milliseconds")),
-        (1e-6, ("us", "usec", "usecs", "micro", "micros", "microsecond", "microseconds")),
-        (1e-9, ("ns", "nsec", "nsecs", "nano", "nanos", "nanosecond", "nanoseconds")),
-        (60.0, ("min", "mins", "minute", "minutes")),
-        (3600.0, ("h", "hr", "hrs", "hour", "hours")),
-        (86400.0, ("d", "day", "days")),
-    )
-    for ending in endings
-}
 # The model's server takes one query at a time: from one or two a day to a thousand a second. The
 # largest public trace, of all servers of a cloud together (Azure LLM inference, May 2024: 44
 # million in a week), has 73 on average.
@@ -56,21 +36,6 @@ _FEW_TOKENS = 32.0
 
 class UnitError(InvalidInputError):
     """Measurements are in no unit that was stated, or cannot be in the one that was."""
-
-
-def plain_name(column: str) -> str:
-    """Return a name in lower case, its unit as a suffix: ``Latency (ms)`` → latency_ms."""
-    return re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")
-
-
-def spaced_name(column: str) -> str:
-    """Return the same, words told apart by their capitals too: ``latencyMs`` → latency_ms."""
-    return plain_name(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column))
-
-
-def stated_unit(column: str) -> float | None:
-    """Return the seconds in the unit that a column's name is or ends in; ``None`` if in none."""
-    return UNITS.get("_" + spaced_name(column).rpartition("_")[2])
 
 
 def require_unit(field: str, column: str, values: FloatArray, *, is_moment: bool) -> None:

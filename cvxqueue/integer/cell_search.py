@@ -69,7 +69,9 @@ def search_cell(
         if is_easy or not only_easy:
             problem = _Problem(incumbent, cell, lists, best)
             if not is_easy:
-                return Proven(problem.solved(_LAST_KEPT if is_last else _FIRST_KEPT, is_last=is_last))
+                return Proven(
+                    problem.solved(_LAST_KEPT if is_last else _FIRST_KEPT, is_last=is_last)
+                )
             found = enumerate_all(incumbent.base, problem.rest, [*problem.increments.values()])
             problem.update(found)
             # Every choice in the cell is listed, or gains no more than the best so far.

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.increments import Alternatives, Increments
 from cvxqueue.integer.lattice import lattice_and_tables
 from cvxqueue.integer.level_model import level_model
@@ -29,7 +30,6 @@ from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import first_refused
-from cvxqueue.shown import shown
 
 __all__ = ["Choices", "Span"]
 

@@ -9,6 +9,7 @@ import numpy as np
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Evaluation
@@ -17,7 +18,6 @@ from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
-from cvxqueue.shown import shown
 
 __all__ = ["Base", "Incumbent", "Proof", "target_of"]
 

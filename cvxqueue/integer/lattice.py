@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.value_tables import Tables
 from cvxqueue.model import Instance
 from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples, ZeroOrAtLeast
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
-from cvxqueue.shown import shown
 
 __all__ = ["Lattice", "lattice_and_tables"]
 

@@ -127,9 +127,8 @@ def _edges(base: Base, width: float, end: float) -> list[float]:
         # No cell has more than twice the idle fraction at one end than at the other.
         room = (base.idle - base.rate * at) / base.rate
         width = sign * min(abs(width), 0.5 * room if sign > 0.0 else room)
-        # Where float64 has no number a width further on, one cell is all of the rest.
-        following = at + width if (at + width - at) * sign > 0.0 else end
-        edges.append(sign * min(sign * following, sign * end))
+        # Up to an idle fraction of LEAST_IDLE, half of the room is several ulp of `at`.
+        edges.append(sign * min(sign * (at + width), sign * end))
         width *= _CELL_GROWTH
     return edges
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError, slow_down
+from cvxqueue.formatting import shown
 from cvxqueue.integer.choices import Choices
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["Rounding", "floor", "hull", "nearest", "require_stable", "uncoupled_domains"]
 

@@ -90,7 +90,7 @@ class IntegerSolution(AllocationData):
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
         if self.continuous is not None and self.continuous.instance != self.instance:
             raise InvalidInputError("continuous must be the answer to the same instance")
-        tolerance = allowed_tolerance(self.tolerance, zero=True)
+        tolerance = allowed_tolerance(self.tolerance)
         vars(self).update(choice=choice, tolerance=tolerance)
 
     @property
@@ -209,7 +209,7 @@ class IntegerSolution(AllocationData):
             f"{loss}gap={self.gap:.3g})"
         )
 
-    def _verdict(self) -> str:
+    def _outcome(self) -> str:
         if self.method == "exact":
             if self.is_exact:
                 return "no allocation in the domains is better"
@@ -240,7 +240,7 @@ class IntegerSolution(AllocationData):
 
     def __str__(self) -> str:
         lines = [
-            f"{self.method}: {self._verdict()}",
+            f"{self.method}: {self._outcome()}",
             self._loss_line(),
             f"no allocation in the domains gains more than {at_most(self.gap)} s",
             self._means_line(),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
@@ -19,10 +20,9 @@ from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Evaluation, Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.checks import positive_number
-from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
+from cvxqueue.solvers.solve import deadline_after
 from cvxqueue.suggest import nearest as nearest_name
 
 __all__ = ["plain_rounding", "solve_integer"]
@@ -44,9 +44,9 @@ def solve_integer(
     instance: Instance,
     method: str = "exact",
     *,
-    domains: Domains | Domain | Sequence[Domain] | None = None,
     tolerance: float | None = None,
-    time_limit: float = 60.0,
+    time_limit: float = math.inf,
+    domains: Domains | Domain | Sequence[Domain] | None = None,
 ) -> IntegerSolution:
     """Find the best allocation in whole tokens, or within other domains, and prove it.
 
@@ -63,16 +63,17 @@ def solve_integer(
         where the nearest is unstable it is replaced by the floor, which never is. ``"descent"``
         goes on from there, by one choice up or down for as many types as gain most, and
         ``"neighbors"`` takes the best of all combinations of next lower and next higher choices.
+    tolerance : float, optional
+        Certified gap to reach, relative to α Σ π w p + T, at most 0.01; by default 1e-9. The answer
+        is held to what rounding can do to the objective where that is more. Only ``"exact"``
+        searches until it is reached; ``"neighbors"`` goes on until no combination can gain more
+        than a millionth of the loss.
+    time_limit : float, default infinity
+        Seconds after which the search ends with the best so far and its gap. Whatever the limit,
+        the continuous optimum is found and rounded; beyond it, one pass over the types may end.
     domains : Domains, Domain or sequence of Domain, optional
         What each type may choose from, within its box: one for all types, or one for each. By
         default those of the instance, and all whole numbers where it has none.
-    tolerance : float, optional
-        From 0 to 0.01. ``"exact"`` stops when no allocation can gain more than this part of
-        α Σ π w p + T, 1e-9 by default; ``"neighbors"`` when no combination can gain more than this
-        part of the loss, 1e-6 by default.
-    time_limit : float, default 60
-        Seconds after which the search ends with the best so far and its gap. Whatever the limit,
-        the continuous optimum is found and rounded; beyond it, one pass over the types may end.
 
     Returns
     -------
@@ -112,11 +113,8 @@ def solve_integer(
         raise InvalidInputError(
             f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
         )
-    if tolerance is not None:
-        tolerance = allowed_tolerance(tolerance, zero=True)
-    if time_limit != math.inf:
-        time_limit = positive_number("time_limit", time_limit, "seconds")
-    deadline = Deadline.after(time_limit)
+    tolerance = _GAP_TOLERANCE if tolerance is None else allowed_tolerance(tolerance)
+    deadline = deadline_after(time_limit)
     if allowed.has_levels and instance.constraints:
         raise InvalidInputError(
             f"solve_integer cannot keep {instance.constraints[0].label} where types have levels of "
@@ -128,11 +126,10 @@ def solve_integer(
 
 
 def solve_within(
-    instance: Instance, method: str, domains: Domains, tolerance: float | None, deadline: Deadline
+    instance: Instance, method: str, domains: Domains, tolerance: float, deadline: Deadline
 ) -> IntegerSolution:
     """Solve what has been checked, as `solve_integer` does, until a moment on any clock."""
     started = deadline.clock()
-    of_gap, of_loss = (_GAP_TOLERANCE, _LOSS_TOLERANCE) if tolerance is None else (tolerance,) * 2
     choices = Choices(instance, domains)
     require_stable(choices)
     if method not in ("exact", "descent"):
@@ -145,7 +142,7 @@ def solve_within(
         start = max(roundings, key=lambda point: float(point.objective)).tokens
     neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
-        proof = best_choice(choices, start, inner, of_gap, deadline)
+        proof = best_choice(choices, start, inner, tolerance, deadline)
         point, gap, is_done = proof.point, proof.gap, proof.is_exact
     else:
         # The last part of the time is for the bound.
@@ -155,7 +152,7 @@ def solve_within(
             is_done = not search.is_over
         elif method == "neighbors":
             relaxed = inner.certificate.evaluation
-            combination = best_combination(choices, relaxed, of_loss, search)
+            combination = best_combination(choices, relaxed, _LOSS_TOLERANCE, search)
             point, neighbors_gap = combination.point, combination.gap
             is_done = combination.is_exact
         else:
@@ -171,7 +168,7 @@ def solve_within(
         continuous=continuous,
         method=method,
         ended=Ended.CONVERGED if is_done else unfinished,
-        tolerance=_held_to(point, of_gap),
+        tolerance=_held_to(point, tolerance),
         neighbors_gap=neighbors_gap,
         is_repaired=is_repaired,
         solve_time=deadline.clock() - started,

@@ -84,7 +84,7 @@ class AccuracyCurve(Protocol):
         """
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 
@@ -92,7 +92,7 @@ class AccuracyCurve(Protocol):
         ----------
         slope : ndarray, shape (..., N)
             Slope asked for, which may be off by a share of 16 · `error`, as may its logarithm.
-        wanted : ndarray, shape (..., N)
+        unclipped : ndarray, shape (..., N)
             The inverse slope as it was computed.
         response : ndarray, shape (..., N)
             The same, clipped to the box.

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.polynomial import PolynomialService
+from cvxqueue.model.law import LawData
 from cvxqueue.model.service import Moments
 from cvxqueue.numerics.arrays import FloatArray, kept, read_only
 
 __all__ = ["AffineService"]
 
 _ZERO = read_only(np.zeros(()))
-_UNITS = {"base": "seconds", "per_token": "seconds/token"}
+_CONDITIONS = {"base": "≥ 0 (seconds)", "per_token": "> 0 (seconds/token)"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class AffineService(PolynomialService):
+class AffineService(LawData):
     """Service time base + per_token · (tokens used), of which a type uses l on average.
 
     The mean is t(l) = base + per_token · l. Where the use is random, with a squared coefficient of
@@ -50,12 +50,13 @@ class AffineService(PolynomialService):
     base: FloatArray
     per_token: FloatArray
     token_scv: FloatArray
+    _part = "service"
     _kept = ("is_random",)
 
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, token_scv: ArrayLike = 0.0
     ) -> None:
-        self._keep(_UNITS, base=base, per_token=per_token, token_scv=token_scv)
+        self._keep(_CONDITIONS, base=base, per_token=per_token, token_scv=token_scv)
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Mean service time t(l), in seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, Numbers
 from cvxqueue.numerics.checks import first_place, require, require_representable
 from cvxqueue.numerics.summation import accurate_sum
 
@@ -16,10 +16,9 @@ _MIX_TOLERANCE = 1e-9
 
 
 def require_allowed(
-    *,
-    arrival_rate: float | FloatArray,
-    accuracy_weight: float | FloatArray,
+    arrival_rate: Numbers,
     probabilities: FloatArray,
+    accuracy_weight: Numbers,
     importance: FloatArray,
     lower: FloatArray,
     upper: FloatArray,

@@ -12,7 +12,7 @@ The model holds constraints, and instances check them: what is called `point` he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from cvxqueue.model.separable_costs import SeparableCost
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = [
     "ROUNDINGS",
@@ -32,7 +33,7 @@ __all__ = [
     "probability",
 ]
 
-ROUNDINGS = 4.0 * float(np.finfo(np.float64).eps)
+ROUNDINGS = 4.0 * EPSILON
 """As in the certificates: no more than eight roundings reach the utilization, or a sum."""
 
 
@@ -49,23 +50,26 @@ class Terms(NamedTuple):
     """What the types pay besides."""
 
 
-class Constraint(ABC):
+class Constraint:
     """What every constraint has."""
+
+    _label: ClassVar[str] = ""
+    """How a person would write it, with its fields."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         quiet(cls)
 
-    def require_allowed(self, instance: Any) -> None:  # noqa: B027 - most fit every one
+    def require_allowed(self, instance: Any) -> None:
         """Raise an error where the constraint does not fit the instance."""
 
     @property
-    @abstractmethod
     def label(self) -> str:
         """The constraint as a person would write it."""
+        return self._label.format(self)
 
 
-class BoxConstraint(Constraint):
+class BoxConstraint(Constraint, ABC):
     """A constraint that is a lower bound on the tokens of some types."""
 
     @abstractmethod
@@ -77,7 +81,7 @@ class BoxConstraint(Constraint):
         """What no tokens of a type reach, and the value that would do."""
 
 
-class CouplingConstraint(Constraint):
+class CouplingConstraint(Constraint, ABC):
     """A constraint c(l) ≤ 0 on all types together, c convex in the tokens."""
 
     is_floor = False

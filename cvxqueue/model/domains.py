@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import (
@@ -20,7 +21,6 @@ from cvxqueue.numerics.checks import (
     whole_number,
 )
 from cvxqueue.numerics.rounding import JENSEN_SLACK
-from cvxqueue.shown import shown
 
 __all__ = [
     "Domain",
@@ -57,7 +57,7 @@ class Multiples:
 
     def __post_init__(self) -> None:
         step = whole_number("domain.step", self.step, least=1, unit="tokens")
-        object.__setattr__(self, "step", step)
+        vars(self).update(step=step)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ZeroOrAtLeast:
 
     def __post_init__(self) -> None:
         minimum = whole_number("domain.minimum", self.minimum, least=1, unit="tokens")
-        object.__setattr__(self, "minimum", minimum)
+        vars(self).update(minimum=minimum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Menu(InputData):
         counts = np.atleast_1d(float_array("menu.tokens", tokens))
         is_count = (counts >= 0) & (counts == np.floor(counts)) & (counts <= LARGEST_COUNT)
         require("menu.tokens", counts, is_count, "must be a whole number from 0 to 2^53")
-        object.__setattr__(self, "tokens", frozen(np.unique(counts)))
+        vars(self).update(tokens=frozen(np.unique(counts)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +154,7 @@ class LevelMenu(InputData):
             is_moment,
             "must be at least the square of the mean service time, and zero with it (seconds²)",
         )
-        for name, array in zip(
-            ("accuracy", "mean_service_time", "second_moment"),
-            (chances, times, squares),
-            strict=True,
-        ):
-            object.__setattr__(self, name, array)
+        vars(self).update(accuracy=chances, mean_service_time=times, second_moment=squares)
 
     @property
     def size(self) -> int:

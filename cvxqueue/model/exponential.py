@@ -9,12 +9,9 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.model.saturating import SaturatingCurve
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON, SMALLEST_NORMAL
 
 __all__ = ["SaturatingExponential"]
-
-_EPSILON = float(np.finfo(np.float64).eps)
-# Keeps the logarithm of a ratio finite, and is lost in any other.
-_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -48,7 +45,7 @@ class SaturatingExponential(SaturatingCurve):
     rate: FloatArray
 
     def __init__(self, *, floor: ArrayLike, gain: ArrayLike, rate: ArrayLike) -> None:
-        self._keep({"rate": "per token"}, floor=floor, gain=gain, rate=rate)
+        self._keep({"rate": "> 0 (per token)"}, floor=floor, gain=gain, rate=rate)
 
     def _exponent(self, tokens: FloatArray) -> FloatArray:
         return self.rate * tokens
@@ -76,7 +73,8 @@ class SaturatingExponential(SaturatingCurve):
         Where the gain is zero, or `slope` is infinite, the answer is −708/rate.
         """
         tokens = np.asarray(self.gain * self.rate / np.asarray(slope))
-        tokens += _TINY
+        # Keeps the logarithm of a ratio finite, and is lost in any other.
+        tokens += SMALLEST_NORMAL
         np.log(tokens, out=tokens)
         tokens /= self.rate
         return tokens
@@ -88,11 +86,11 @@ class SaturatingExponential(SaturatingCurve):
 
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
         """Four roundings of the tokens: a logarithm and a product."""
-        rounding: FloatArray = 4.0 * _EPSILON * np.asarray(tokens, dtype=np.float64)
+        rounding: FloatArray = 4.0 * EPSILON * np.asarray(tokens, dtype=np.float64)
         return rounding
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 
@@ -101,7 +99,7 @@ class SaturatingExponential(SaturatingCurve):
         """
         # The logarithms in a response are at most some tens, and as many roundings.
         shift = (16.0 * error) * (1.0 / self.rate + response)
-        is_near = np.abs(wanted - response) <= shift
+        is_near = np.abs(unclipped - response) <= shift
         loss: FloatArray = np.square(shift)
         loss *= self.rate
         loss *= is_near

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.model.constraints import (
     ROUNDINGS,
     BoxConstraint,
@@ -22,7 +22,6 @@ from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.shown import shown
 
 __all__ = ["MinAccuracy", "MinMeanAccuracy"]
 
@@ -45,12 +44,9 @@ class MinMeanAccuracy(CouplingConstraint):
     is_floor = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "accuracy", probability(self, "accuracy", self.accuracy))
+        vars(self).update(accuracy=probability(self, "accuracy", self.accuracy))
 
-    @property
-    def label(self) -> str:
-        """As a person would write it."""
-        return f"mean accuracy ≥ {self.accuracy:g}"
+    _label = "mean accuracy ≥ {0.accuracy:g}"
 
     def excess(self, point: Evaluation) -> float:
         """The floor less the mean accuracy."""
@@ -111,8 +107,7 @@ class MinAccuracy(InputData, BoxConstraint):
             )
         if type is not None and array.ndim:
             raise InvalidInputError("MinAccuracy: accuracy must be one number where type is given")
-        object.__setattr__(self, "accuracy", array)
-        object.__setattr__(self, "type", int(type) if isinstance(type, np.integer) else type)
+        vars(self).update(accuracy=array, type=int(type) if isinstance(type, np.integer) else type)
 
     @property
     def label(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.formatting import plural
+from cvxqueue.formatting import plural, shown
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
@@ -23,7 +23,6 @@ from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
 from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple
-from cvxqueue.shown import shown
 
 __all__ = ["Instance", "require_instance"]
 
@@ -142,14 +141,9 @@ class Instance(InputData):
         keep("min_tokens", float_array("min_tokens", min_tokens, length))
         keep("max_tokens", float_array("max_tokens", max_tokens, length))
         keep("importance", float_array("importance", importance, length))
-        require_allowed(
-            arrival_rate=self.arrival_rate,
-            accuracy_weight=self.accuracy_weight,
-            probabilities=self.probabilities,
-            importance=self.importance,
-            lower=self.min_tokens,
-            upper=self.max_tokens,
-        )
+        weights = self.accuracy_weight, self.importance
+        box = self.min_tokens, self.max_tokens
+        require_allowed(self.arrival_rate, self.probabilities, *weights, *box)
         for field, law, kinds in (
             ("service", service, "a service law such as AffineService"),
             ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),

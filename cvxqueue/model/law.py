@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from cvxqueue.formatting import plural
 from cvxqueue.numerics.array_data import InputData, unchecked
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array
+from cvxqueue.numerics.checks import common_arrays, float_array, require, require_representable
 
 __all__ = ["LawData"]
 
@@ -21,6 +24,16 @@ class LawData(InputData):
     """What the law is of an instance, for messages."""
     _kept: ClassVar[tuple[str, ...]] = ()
     """What parts have in common with the whole, and need not compute again."""
+
+    def _keep(self, conditions: Mapping[str, str], **values: ArrayLike) -> None:
+        """Check the data, ≥ 0 or as their conditions say, and keep them in their common shape."""
+        arrays = common_arrays(self._part, **values)
+        for name, array in arrays.items():
+            condition = conditions.get(name, "≥ 0")
+            is_allowed = array > 0 if condition.startswith(">") else array >= 0
+            require(f"{self._part}.{name}", array, is_allowed, f"must be {condition}")
+            require_representable(f"{self._part}.{name}", array)
+        vars(self).update(arrays)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,3 +58,7 @@ class LawData(InputData):
             for name, value in self._fields().items()
         }
         return unchecked(type(self), **fields, **{name: getattr(self, name) for name in self._kept})
+
+    def __repr__(self) -> str:
+        size = math.prod(self.shape)
+        return f"{type(self).__name__}({plural(size, 'type')})"

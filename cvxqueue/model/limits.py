@@ -40,7 +40,7 @@ class _TimeCap(CouplingConstraint):
     seconds: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", positive(self, "seconds", self.seconds))
+        vars(self).update(seconds=positive(self, "seconds", self.seconds))
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,7 @@ class MaxMeanSystemTime(_TimeCap):
     With the multiplier η, the optimum is that of the accuracy weight α/(1 + η) without the cap.
     """
 
-    @property
-    def label(self) -> str:
-        """As a person would write it."""
-        return f"mean system time ≤ {self.seconds:g} s"
+    _label = "mean system time ≤ {0.seconds:g} s"
 
     def excess(self, point: Evaluation) -> float:
         """T less the limit, in seconds."""
@@ -93,10 +90,7 @@ class MaxMeanWaitingTime(_TimeCap):
         The limit, > 0.
     """
 
-    @property
-    def label(self) -> str:
-        """As a person would write it."""
-        return f"mean waiting time ≤ {self.seconds:g} s"
+    _label = "mean waiting time ≤ {0.seconds:g} s"
 
     def excess(self, point: Evaluation) -> float:
         """W less the limit, in seconds."""
@@ -133,12 +127,9 @@ class MaxTokenRate(CouplingConstraint):
 
     def __post_init__(self) -> None:
         limit = positive(self, "tokens_per_second", self.tokens_per_second)
-        object.__setattr__(self, "tokens_per_second", limit)
+        vars(self).update(tokens_per_second=limit)
 
-    @property
-    def label(self) -> str:
-        """As a person would write it."""
-        return f"thinking tokens ≤ {self.tokens_per_second:g} per second"
+    _label = "thinking tokens ≤ {0.tokens_per_second:g} per second"
 
     def _mean_tokens(self, point: Evaluation) -> float:
         return float(accurate_sum(point.model.probabilities * point.tokens))
@@ -176,10 +167,7 @@ class MaxTokenRate(CouplingConstraint):
 class Stability(CouplingConstraint):
     """Utilization ρ ≤ 1, for a model in which time costs nothing and keeps nothing stable."""
 
-    @property
-    def label(self) -> str:
-        """As a person would write it."""
-        return "a stable queue"
+    _label = "a stable queue"
 
     def excess(self, point: Evaluation) -> float:
         """ρ − 1."""

@@ -24,7 +24,7 @@ import numpy as np
 
 from cvxqueue.model.queue import Curvature, Prices, PriceSlopes, RelativeSlopes
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, Numbers
 
 __all__ = ["LinearFractionalQueue", "PricedQueue", "Weights"]
 
@@ -54,7 +54,7 @@ class LinearFractionalQueue(ABC):
         """Whether the tail of the waiting time is below its Lundberg bound."""
         return False
 
-    def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
+    def constant(self, arrival_rate: Numbers) -> Numbers:
         """Part of the mean waiting time that no service time changes, in seconds."""
         return 0.0
 
@@ -75,11 +75,7 @@ class LinearFractionalQueue(ABC):
         return alone - congested
 
     def mean_waiting_time(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> FloatArray:
         """Mean system time less the mean service time, in seconds."""
         by_mean, by_load, by_second = self.weights
@@ -88,11 +84,7 @@ class LinearFractionalQueue(ABC):
         return waiting
 
     def prices(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> Prices:
         """P1 and P2, where ρ is that of the mean: 1 − y has lost its digits at light load."""
         alone, congested, by_second = self._shares
@@ -104,11 +96,7 @@ class LinearFractionalQueue(ABC):
         return Prices(price, half)
 
     def price_slopes(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> PriceSlopes:
         """Second derivatives of T: λ (2κ + ω λ² m2)/(1−ρ)³, ω λ²/(2 (1−ρ)²) and zero."""
         _, congested, by_second = self._shares
@@ -120,7 +108,7 @@ class LinearFractionalQueue(ABC):
 
     def divergence(
         self,
-        arrival_rate: float | FloatArray,
+        arrival_rate: Numbers,
         idle: FloatArray,
         idle_to: FloatArray,
         mean_change: FloatArray,
@@ -133,11 +121,7 @@ class LinearFractionalQueue(ABC):
         return divergence
 
     def least_idle(
-        self,
-        arrival_rate: float | FloatArray,
-        system_time: float | FloatArray,
-        m1: float | FloatArray,
-        m2: float | FloatArray,
+        self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, m2: Numbers
     ) -> FloatArray:
         """Lower bound on 1 − ρ where T ≤ `system_time`, mean ≥ `m1`, second moment ≥ `m2`.
 
@@ -162,11 +146,7 @@ class LinearFractionalQueue(ABC):
         return np.maximum(from_mean, from_second)
 
     def greatest_second_moment(
-        self,
-        arrival_rate: float | FloatArray,
-        system_time: float | FloatArray,
-        m1: float | FloatArray,
-        idle: float | FloatArray,
+        self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, idle: Numbers
     ) -> FloatArray:
         """Upper bound on m2 where T ≤ `system_time`, m1 is ≥ the given and 1 − ρ = `idle`.
 
@@ -180,9 +160,7 @@ class LinearFractionalQueue(ABC):
         bound: FloatArray = 2.0 * idle * work / (by_second * arrival_rate)
         return bound
 
-    def curvature(
-        self, arrival_rate: float | FloatArray, second_moment: float, idle: float
-    ) -> Curvature:
+    def curvature(self, arrival_rate: Numbers, second_moment: float, idle: float) -> Curvature:
         """Bounds on the Hessian of T in the metric diag(π E[(dt/dl)²]), for affine times.
 
         With g = 1/(1−ρ), the Hessian is ω λ g M Mᵀ + 2 κ λ g³ u uᵀ in that metric, where
@@ -201,7 +179,7 @@ class LinearFractionalQueue(ABC):
 
     def relative_slopes(
         self,
-        arrival_rate: float | FloatArray,
+        arrival_rate: Numbers,
         second_moment: tuple[float, float],
         idle: tuple[float, float],
         times: tuple[FloatArray, FloatArray],
@@ -261,16 +239,12 @@ class PricedQueue(LinearFractionalQueue):
         alone = self.of_time + both * self.queue.weights.mean
         return alone, both * congested, both * by_second
 
-    def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
+    def constant(self, arrival_rate: Numbers) -> Numbers:
         """That of the queue, at the sum of the prices."""
         return (self.of_time + self.of_waiting) * self.queue.constant(arrival_rate)
 
     def mean_waiting_time(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> FloatArray:
         """The sum, less one mean service time, in seconds."""
         waiting = self.queue.mean_waiting_time(arrival_rate, mean, second_moment, idle)

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 
 __all__ = ["MixedAccuracy"]
 
@@ -62,12 +62,11 @@ class MixedAccuracy(LawData):
         order = np.argsort(firsts)
         kinds = [given[position] for position in order]
         places = np.argsort(order)[named]
-        object.__setattr__(self, "which", frozen(places))
         spread = tuple(
             _spread(f"accuracy.curves[{order[position]}]", curve, places == position)
             for position, curve in enumerate(kinds)
         )
-        object.__setattr__(self, "curves", spread)
+        vars(self).update(which=frozen(places), curves=spread)
         counts = {curve.shape[0] for curve in spread if len(curve.shape) > 1}
         if len(counts) > 1:
             raise InvalidInputError(
@@ -161,10 +160,10 @@ class MixedAccuracy(LawData):
         return self._gathered("inverse_slope_rounding", tokens)
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens."""
-        return self._gathered("response_loss", slope, wanted, response, error)
+        return self._gathered("response_loss", slope, unclipped, response, error)
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest ``|p″|`` on [lower, upper]; infinite where a kink is inside."""

@@ -21,7 +21,8 @@ from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
-from cvxqueue.numerics.arrays import FloatArray, frozen, frozen_tuple, kept
+from cvxqueue.numerics.arrays import FloatArray, Numbers, frozen, frozen_tuple, kept
+from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["BLOCK", "LEAST_IDLE", "Evaluation", "Model", "take_rows"]
@@ -29,7 +30,7 @@ __all__ = ["BLOCK", "LEAST_IDLE", "Evaluation", "Model", "take_rows"]
 # Types that are worked on at a time: a dozen arrays of so many floats stay in the cache, and a dot
 # product of more of them would wake the threads of OpenBLAS.
 BLOCK = 10_000
-LEAST_IDLE = 8.0 * float(np.finfo(np.float64).eps)
+LEAST_IDLE = 8.0 * EPSILON
 """What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
 # Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of
 # what a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
@@ -68,8 +69,8 @@ class Model(ArrayData):
         Constraints on all types together; each has a multiplier.
     """
 
-    arrival_rate: float | FloatArray
-    accuracy_weight: float | FloatArray
+    arrival_rate: Numbers
+    accuracy_weight: Numbers
     probabilities: FloatArray
     importance: FloatArray
     lower: FloatArray

@@ -18,13 +18,14 @@ from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import first_place, require, require_representable
+from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.numerics.summation import two_sum
 
 __all__ = ["PiecewiseLinear"]
 
 _ZERO = read_only(np.zeros(()))
 # A line between two probabilities is right to some roundings of one.
-_ROUNDING = 8.0 * float(np.finfo(np.float64).eps)
+_ROUNDING = 8.0 * EPSILON
 # Accuracies are printed to a few digits: a line may miss zero by rounding alone.
 _ROUNDING_OF_ZERO = 1e-12
 # One answer in a hundred: the scatter of ten thousand answers is half of it.
@@ -87,8 +88,9 @@ class PiecewiseLinear(LawData):
         # What fills up every list is no point.
         filling = np.flatnonzero(is_filling.all(axis=tuple(range(steps.ndim - 1))))
         count = filling[0] + 1 if filling.size else places.shape[-1]
-        object.__setattr__(self, "tokens", read_only(places[..., :count]))
-        object.__setattr__(self, "accuracy", read_only(heights[..., :count]))
+        vars(self).update(
+            tokens=read_only(places[..., :count]), accuracy=read_only(heights[..., :count])
+        )
         self._require_allowed()
         if self.largest_change > _MUCH:
             place = np.unravel_index(np.argmax(self._changes), self.accuracy.shape)
@@ -249,13 +251,13 @@ class PiecewiseLinear(LawData):
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
-        wanted = np.asarray(accuracy, dtype=np.float64)
-        tokens = np.zeros(np.broadcast_shapes(wanted.shape, self.shape))
+        target = np.asarray(accuracy, dtype=np.float64)
+        tokens = np.zeros(np.broadcast_shapes(target.shape, self.shape))
         for (start, end, slope), value in zip(self._pieces, self.breakpoint_values, strict=False):
-            is_on = (wanted > value) & (slope > 0.0)
-            reached = start + (wanted - value) / np.where(is_on, slope, 1.0)
+            is_on = (target > value) & (slope > 0.0)
+            reached = start + (target - value) / np.where(is_on, slope, 1.0)
             tokens = np.where(is_on, np.minimum(reached, end), tokens)
-        return np.where(wanted > self.ceiling, np.inf, tokens)
+        return np.where(target > self.ceiling, np.inf, tokens)
 
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
         """Most tokens v that maximise p(v) − slope · v, for a slope > 0: a corner, or −1.
@@ -280,7 +282,7 @@ class PiecewiseLinear(LawData):
         return _ZERO
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 

@@ -10,12 +10,11 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.model.saturating import SaturatingCurve
 from cvxqueue.numerics.arrays import FloatArray, read_only
+from cvxqueue.numerics.rounding import EPSILON, LARGEST
 
 __all__ = ["MichaelisMenten", "PowerLaw"]
 
 _ONE = read_only(np.ones(()))
-_EPSILON = float(np.finfo(np.float64).eps)
-_MOST = float(np.finfo(np.float64).max)
 
 
 class _PowerCurve(SaturatingCurve):
@@ -67,7 +66,7 @@ class _PowerCurve(SaturatingCurve):
         ratio = np.log(self.gain * exponent / scale / np.asarray(slope))
         tokens = scale * np.expm1(ratio / (exponent + 1.0))
         # No Newton step leads to an infinite response.
-        finite: FloatArray = np.minimum(tokens, _MOST)
+        finite: FloatArray = np.minimum(tokens, LARGEST)
         return finite
 
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
@@ -84,11 +83,11 @@ class _PowerCurve(SaturatingCurve):
         scale, _ = self._tail
         count = np.asarray(tokens, dtype=np.float64)
         logarithm = (scale + count) * np.log1p(count / scale)
-        rounding: FloatArray = 4.0 * _EPSILON * (count + logarithm)
+        rounding: FloatArray = 4.0 * EPSILON * (count + logarithm)
         return rounding
 
     def response_loss(
-        self, slope: FloatArray, wanted: FloatArray, response: FloatArray, error: FloatArray
+        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
     ) -> FloatArray:
         """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
 
@@ -101,7 +100,7 @@ class _PowerCurve(SaturatingCurve):
         # The logarithms in a response are at most some tens, and as many roundings; the power
         # that undoes them magnifies its own rounding by 1 + l/scale.
         shift = 16.0 * error * (sensitivity + scale + response)
-        is_near = np.abs(wanted - response) <= shift
+        is_near = np.abs(unclipped - response) <= shift
         # (1 − z)^(−exponent−2) ≤ 2 for the relative shift z, where z · (exponent + 2) ≤ 1/2.
         is_small = shift * (exponent + 2.0) <= 0.5 * (scale + response)
         loss: FloatArray = np.where(
@@ -146,8 +145,8 @@ class PowerLaw(_PowerCurve):
     def __init__(
         self, *, floor: ArrayLike, gain: ArrayLike, scale: ArrayLike, exponent: ArrayLike
     ) -> None:
-        units = {"scale": "tokens", "exponent": "a power"}
-        self._keep(units, floor=floor, gain=gain, scale=scale, exponent=exponent)
+        conditions = {"scale": "> 0 (tokens)", "exponent": "> 0 (a power)"}
+        self._keep(conditions, floor=floor, gain=gain, scale=scale, exponent=exponent)
 
     @property
     def _tail(self) -> tuple[FloatArray, FloatArray]:
@@ -187,8 +186,8 @@ class MichaelisMenten(_PowerCurve):
     half_saturation: FloatArray
 
     def __init__(self, *, floor: ArrayLike, gain: ArrayLike, half_saturation: ArrayLike) -> None:
-        units = {"half_saturation": "tokens"}
-        self._keep(units, floor=floor, gain=gain, half_saturation=half_saturation)
+        conditions = {"half_saturation": "> 0 (tokens)"}
+        self._keep(conditions, floor=floor, gain=gain, half_saturation=half_saturation)
 
     @property
     def _tail(self) -> tuple[FloatArray, FloatArray]:

@@ -1,7 +1,7 @@
-"""The price response: how many tokens the types want when a second of service has a price.
+"""The price response: the best tokens of the types when a second of service has a price.
 
-At prices P1 of a second and P2 of a squared second the types decouple. Type k wants the tokens at
-which its marginal benefit meets its marginal cost P1 m1′ + P2 m2′. In terms of the response R to a
+At prices P1 of a second and P2 of a squared second the types decouple. Type k is best off
+where its marginal benefit meets its marginal cost P1 m1′ + P2 m2′. In terms of the response R to a
 marginal cost this reads l = R(cost(l)); the cost enters by its logarithm, so that Halley's method
 needs one logarithm for each type and a step or two. A curve of straight pieces has no such R: a
 type stops at a corner, or within the piece whose slope is its marginal cost.
@@ -18,6 +18,7 @@ from cvxqueue.model.queue import Prices
 from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.rounding import EPSILON
 
 __all__ = ["SETTLED", "PriceResponse", "price_response", "response_tokens"]
 
@@ -29,14 +30,14 @@ SETTLED = 0.1
 _RESTING = 0.03
 # Affine times take one; the exponential cost of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
-_LAST_BITS = 4.0 * float(np.finfo(np.float64).eps)
+_LAST_BITS = 4.0 * EPSILON
 
 
 class PriceResponse(NamedTuple):
-    """What the types want at given prices, and how the moments of it answer to the prices."""
+    """The best tokens at given prices, and how the moments of it answer to the prices."""
 
     tokens: FloatArray
-    """Tokens wanted, in the box, shape (..., N)."""
+    """The response, in the box, shape (..., N)."""
     change: FloatArray
     """Largest relative change of a marginal cost in the last step, shape (...)."""
     mean: FloatArray
@@ -54,7 +55,7 @@ class PriceResponse(NamedTuple):
 def price_response(
     model: Model, tokens: FloatArray, prices: Prices, most_steps: int
 ) -> PriceResponse:
-    """Return what the types want at given prices.
+    """Return the best tokens at given prices.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def price_response(
     prices : Prices
         Each of shape (...).
     most_steps : int
-        Limit on the steps that a type takes towards what it wants.
+        Limit on the steps that a type takes towards its response.
     """
     if model.size <= BLOCK:
         settled, answer, change = _settle(model, tokens, prices, most_steps)
@@ -173,7 +174,7 @@ def _step(model: Model, tokens: FloatArray, mean: FloatArray, second: FloatArray
 
 
 def _settle_by_pieces(model: Model, mean: FloatArray, second: FloatArray) -> _Step:
-    """What types want whose benefit is made of straight pieces: exact, from anywhere.
+    """The response of types whose benefit is made of straight pieces: exact, from anywhere.
 
     A type goes on over every piece whose slope exceeds its marginal cost at the end of the piece.
     It enters the next one where the slope of that exceeds the cost as well, and stops in it where

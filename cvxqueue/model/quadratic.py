@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.polynomial import PolynomialService
+from cvxqueue.model.law import LawData
 from cvxqueue.model.service import Moments
 from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["QuadraticService"]
 
-_UNITS = {
-    "base": "seconds",
-    "per_token": "seconds/token",
-    "per_squared_token": "seconds/token²",
+_CONDITIONS = {
+    "base": "≥ 0 (seconds)",
+    "per_token": "> 0 (seconds/token)",
+    "per_squared_token": "≥ 0 (seconds/token²)",
 }
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class QuadraticService(PolynomialService):
+class QuadraticService(LawData):
     """Service time t(l) = base + per_token · l + per_squared_token · l².
 
     Convex in the tokens, the same for every query of a type.
@@ -51,11 +51,12 @@ class QuadraticService(PolynomialService):
     base: FloatArray
     per_token: FloatArray
     per_squared_token: FloatArray
+    _part = "service"
 
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, per_squared_token: ArrayLike
     ) -> None:
-        self._keep(_UNITS, base=base, per_token=per_token, per_squared_token=per_squared_token)
+        self._keep(_CONDITIONS, base=base, per_token=per_token, per_squared_token=per_squared_token)
 
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Service time t(l), in seconds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, Numbers
 
 __all__ = ["Curvature", "PriceSlopes", "Prices", "Queue", "RelativeSlopes"]
 
@@ -62,29 +62,17 @@ class Queue(Protocol):
         """Whether P(W > x) ≤ exp(−θ x) for every θ with E exp(θ S) ≤ 1 + θ/λ."""
 
     def mean_waiting_time(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> FloatArray:
         """Mean time between arrival and start of service, in seconds."""
 
     def prices(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> Prices:
         """Derivatives of the mean system time."""
 
     def price_slopes(
-        self,
-        arrival_rate: float | FloatArray,
-        mean: FloatArray,
-        second_moment: FloatArray,
-        idle: FloatArray,
+        self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
     ) -> PriceSlopes:
         """Second derivatives of the mean system time."""
 
@@ -93,7 +81,7 @@ class Queue(Protocol):
 
     def divergence(
         self,
-        arrival_rate: float | FloatArray,
+        arrival_rate: Numbers,
         idle: FloatArray,
         idle_to: FloatArray,
         mean_change: FloatArray,
@@ -114,34 +102,24 @@ class Queue(Protocol):
         """
 
     def least_idle(
-        self,
-        arrival_rate: float | FloatArray,
-        system_time: float | FloatArray,
-        m1: float | FloatArray,
-        m2: float | FloatArray,
+        self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, m2: Numbers
     ) -> FloatArray:
         """Lower bound on 1 − ρ where T ≤ `system_time`, mean ≥ `m1`, second moment ≥ `m2`."""
 
     def greatest_second_moment(
-        self,
-        arrival_rate: float | FloatArray,
-        system_time: float | FloatArray,
-        m1: float | FloatArray,
-        idle: float | FloatArray,
+        self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, idle: Numbers
     ) -> FloatArray:
         """Upper bound on m2 where T ≤ `system_time`, m1 is ≥ the given and 1 − ρ = `idle`.
 
         Zero for a queue whose T does not depend on m2, and so says nothing of it.
         """
 
-    def curvature(
-        self, arrival_rate: float | FloatArray, second_moment: float, idle: float
-    ) -> Curvature:
+    def curvature(self, arrival_rate: Numbers, second_moment: float, idle: float) -> Curvature:
         """Bounds on the Hessian of T wherever the second moment is ≤ and 1 − ρ is ≥ the given."""
 
     def relative_slopes(
         self,
-        arrival_rate: float | FloatArray,
+        arrival_rate: Numbers,
         second_moment: tuple[float, float],
         idle: tuple[float, float],
         times: tuple[FloatArray, FloatArray],

@@ -86,7 +86,9 @@ class BatchArrivals(LinearFractionalQueue):
     size_second_moment: float
 
     def __post_init__(self) -> None:
-        _keep_moments(self, "mean_size", "size_second_moment", least=1.0, unit="queries")
+        vars(self).update(
+            _moments(self, "mean_size", "size_second_moment", least=1.0, unit="queries")
+        )
 
     @property
     def weights(self) -> Weights:
@@ -103,7 +105,7 @@ class _WithAbsences(LinearFractionalQueue):
     second_moment: float
 
     def __post_init__(self) -> None:
-        _keep_moments(self, "mean", "second_moment", least=0.0, unit="seconds")
+        vars(self).update(_moments(self, "mean", "second_moment", least=0.0, unit="seconds"))
 
     @property
     def weights(self) -> Weights:
@@ -171,8 +173,8 @@ class Setups(_WithAbsences):
         )
 
 
-def _keep_moments(queue: object, mean: str, second: str, *, least: float, unit: str) -> None:
-    """Check two moments of a queue and keep them as floats."""
+def _moments(queue: object, mean: str, second: str, *, least: float, unit: str) -> dict[str, float]:
+    """Two moments of a queue as floats, checked."""
     first = real_number(f"queue.{mean}", getattr(queue, mean))
     square = real_number(f"queue.{second}", getattr(queue, second))
     if first < least or first == 0.0:
@@ -185,5 +187,4 @@ def _keep_moments(queue: object, mean: str, second: str, *, least: float, unit: 
         )
     for name, value in ((mean, first), (second, square)):
         require_representable(f"queue.{name}", np.asarray(value))
-    object.__setattr__(queue, mean, first)
-    object.__setattr__(queue, second, square)
+    return {mean: first, second: square}

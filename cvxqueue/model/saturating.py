@@ -14,24 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.numerics.checks import (
-    ROUNDING_OF_ONE,
-    common_arrays,
-    first_place,
-    require,
-    require_representable,
-)
+from cvxqueue.numerics.checks import ROUNDING_OF_ONE, first_place
 from cvxqueue.numerics.summation import two_sum
 
 __all__ = ["SaturatingCurve"]
 
 _ZERO = read_only(np.zeros(()))
-_PROBABILITY = "must be ≥ 0 (a probability)"
+_PROBABILITY = "≥ 0 (a probability)"
 
 
 class SaturatingCurve(LawData, ABC):
@@ -41,14 +34,9 @@ class SaturatingCurve(LawData, ABC):
     gain: FloatArray
     _part = "accuracy"
 
-    def _keep(self, units: Mapping[str, str], **values: ArrayLike) -> None:
-        """Check the floor, the gain and the parameters of H, which have units, and keep them."""
-        arrays = common_arrays(**{f"accuracy__{name}": value for name, value in values.items()})
-        floor, gain, *parameters = arrays
-        require("accuracy.floor", floor, floor >= 0, _PROBABILITY)
-        require("accuracy.gain", gain, gain >= 0, _PROBABILITY)
-        for (name, unit), array in zip(units.items(), parameters, strict=True):
-            require(f"accuracy.{name}", array, array > 0, f"must be > 0 ({unit})")
+    def _keep(self, conditions: Mapping[str, str], **values: ArrayLike) -> None:
+        super()._keep({"floor": _PROBABILITY, "gain": _PROBABILITY, **conditions}, **values)
+        floor, gain = self.floor, self.gain
         too_high = np.asarray(floor + gain > 1.0 + ROUNDING_OF_ONE)
         if too_high.any():
             place = first_place(too_high)
@@ -58,9 +46,6 @@ class SaturatingCurve(LawData, ABC):
                 Entry("accuracy.gain", place),
                 f" = {float(floor[place])!r} + {float(gain[place])!r} must be ≤ 1 (a probability)",
             )
-        for name, array in zip(values, arrays, strict=True):
-            require_representable(f"accuracy.{name}", array)
-            object.__setattr__(self, name, array)
 
     @abstractmethod
     def _exponent(self, tokens: FloatArray) -> FloatArray:
@@ -115,9 +100,9 @@ class SaturatingCurve(LawData, ABC):
 
     def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
         """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
-        wanted = np.asarray(accuracy, dtype=np.float64)
+        target = np.asarray(accuracy, dtype=np.float64)
         # What the subtraction lost counts where little of the gain remains.
-        rise, lost = two_sum(wanted, -self.floor)
+        rise, lost = two_sum(target, -self.floor)
         remaining = (self.gain - rise) - lost
         share = rise / self.gain
         exponent = np.where(
@@ -133,7 +118,3 @@ class SaturatingCurve(LawData, ABC):
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest ``|p″|`` on [lower, upper]: those at the two ends."""
         return -self.curvature(upper), -self.curvature(lower)
-
-    def __repr__(self) -> str:
-        size = self.gain.size
-        return f"{type(self).__name__}({plural(size, 'type')})"

@@ -18,12 +18,11 @@ from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import bracketed_root
+from cvxqueue.numerics.rounding import LARGEST
 from cvxqueue.numerics.summation import accurate_sum
 
 __all__ = ["WaitingTimeTail"]
-
-_BISECTIONS = 200
-_MOST = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,14 @@ class WaitingTimeTail(CouplingConstraint):
     probability: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", positive(self, "seconds", self.seconds))
+        seconds = positive(self, "seconds", self.seconds)
         chance = positive(self, "probability", self.probability)
         if chance >= 1.0:
             raise InvalidInputError(
                 f"{type(self).__name__}: probability = {chance!r} must be < 1; from 1 on the "
                 "constraint demands nothing"
             )
-        object.__setattr__(self, "probability", chance)
+        vars(self).update(seconds=seconds, probability=chance)
         decay = self.decay
         if not 0.0 < decay < np.inf:
             raise InvalidInputError(
@@ -68,10 +67,7 @@ class WaitingTimeTail(CouplingConstraint):
                 f"float64, and probability = {chance!r}, seconds = {self.seconds!r} leave none"
             )
 
-    @property
-    def label(self) -> str:
-        """As a person would write it."""
-        return f"P(waiting time > {self.seconds:g} s) ≤ {self.probability:g}"
+    _label = "P(waiting time > {0.seconds:g} s) ≤ {0.probability:g}"
 
     @property
     def decay(self) -> float:
@@ -119,7 +115,7 @@ class WaitingTimeTail(CouplingConstraint):
         logarithms = np.abs(np.log([self.decay, float(point.model.arrival_rate)])).sum()
         exponent = 1.5 * self.decay * float(np.max(point.times)) + float(logarithms)
         # Far beyond the limit the terms overflow, and no rounding is to blame.
-        return min(ROUNDINGS * (3.0 + exponent), 0.5) * min(1.0 + self.excess(point), _MOST)
+        return min(ROUNDINGS * (3.0 + exponent), 0.5) * min(1.0 + self.excess(point), LARGEST)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """π θ t′ exp(θ t), relative to the limit."""
@@ -158,13 +154,17 @@ class WaitingTimeTail(CouplingConstraint):
 def _lundberg_exponent(point: Evaluation) -> float:
     """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point."""
     mix, times, rate = point.model.probabilities, point.times, float(point.model.arrival_rate)
-    lower, upper = 0.0, 1.0 / float(np.max(times)) if np.max(times) > 0 else 1.0
-    while float(accurate_sum(mix * np.expm1(upper * times))) < upper / rate:
-        upper *= 2.0
+
+    def above(theta: FloatArray) -> FloatArray:
+        return np.asarray(accurate_sum(mix * np.expm1(theta * times)) - theta / rate)
+
+    upper = np.asarray(1.0 / np.max(times) if np.max(times) > 0 else 1.0)
+    while above(upper) < 0.0:
+        upper = 2.0 * upper
         if upper == np.inf:
-            return upper
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (lower + upper)
-        is_below = float(accurate_sum(mix * np.expm1(middle * times))) < middle / rate
-        lower, upper = (middle, upper) if is_below else (lower, middle)
-    return lower
+            return np.inf
+    # Both sides are zero at zero, next to which the left one is the smaller.
+    lower = 0.5 * upper
+    while above(lower) >= 0.0 and lower > 0.0:
+        lower = 0.5 * lower
+    return float(bracketed_root(above, lower, upper)[0])

@@ -8,9 +8,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from cvxqueue.errors import CvxqueueWarning, InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
-from cvxqueue.shown import shown
 
 __all__ = ["ArrayData", "InputData", "ReadOnlyArrays", "unchecked"]
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from cvxqueue.numerics.arithmetic import caller, quiet
 
-__all__ = ["FloatArray", "frozen", "frozen_tuple", "is_frozen", "kept", "read_only"]
+__all__ = ["FloatArray", "Numbers", "frozen", "frozen_tuple", "is_frozen", "kept", "read_only"]
 
 FloatArray = NDArray[np.float64]
+Numbers = float | FloatArray
 
 _Array = TypeVar("_Array")
 _Owner = TypeVar("_Owner")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
-from cvxqueue.shown import shown
 
 __all__ = [
     "LARGEST_COUNT",
@@ -36,7 +36,7 @@ ROUNDING_OF_ONE = 1e-12
 _LEAST, _MOST = 1e-30, 1e30
 
 
-def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
+def number_array(name: str, value: ArrayLike, allowed: str) -> NDArray[Any]:
     """Return whole or real numbers as the array that they are, or raise an error that names it.
 
     Parameters
@@ -45,7 +45,7 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         Name of the argument, for messages.
     value : array_like
         The data, of any shape, finite or not.
-    wanted : str
+    allowed : str
         What is allowed, for messages.
     """
     if isinstance(value, np.ma.MaskedArray):
@@ -56,10 +56,10 @@ def number_array(name: str, value: ArrayLike, wanted: str) -> NDArray[Any]:
         raw = np.asarray(value)
     except ValueError:
         raise InvalidInputError(
-            Entry(name), f" must be {wanted}, got a ragged list: {shown(value)}"
+            Entry(name), f" must be {allowed}, got a ragged list: {shown(value)}"
         ) from None
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(Entry(name), f" must be {wanted}, got {shown(value)}")
+        raise InvalidInputError(Entry(name), f" must be {allowed}, got {shown(value)}")
     return raw
 
 
@@ -89,9 +89,9 @@ def float_array(
     numbers = "a number or a flat list of numbers" if axes else "one number"
     raw = number_array(name, value, numbers)
     if raw.ndim > axes:
-        wanted = numbers if axes <= 1 else f"of at most {axes} axes"
+        allowed = numbers if axes <= 1 else f"of at most {axes} axes"
         got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
-        raise InvalidInputError(Entry(name), f" must be {wanted}, got {got}")
+        raise InvalidInputError(Entry(name), f" must be {allowed}, got {got}")
     if raw.size == 0:
         raise InvalidInputError(Entry(name), " must have at least one entry, got an empty list")
     if raw.ndim == 1 and raw.strides == (0,) and raw.size == length:
@@ -174,27 +174,24 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(entry) for entry in value)
 
 
-def common_arrays(**values: ArrayLike) -> list[FloatArray]:
-    """Return arrays of data by type in their common shape: (), (N,), or (B, N) for a batch.
+def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:
+    """Return data by type in their common shape: (), (N,), or (B, N) for a batch.
 
     Raises
     ------
     InvalidInputError
         If one is not what `float_array` takes, or if two have different lengths.
     """
-    arrays = {
-        name.replace("__", "."): float_array(name.replace("__", "."), value, axes=2)
-        for name, value in values.items()
-    }
+    arrays = {name: float_array(f"{part}.{name}", value, axes=2) for name, value in values.items()}
     for axis, what in ((-1, "all types"), (-2, "all instances")):
         lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
         if len(set(lengths.values())) > 1:
             listing: list[str | Entry] = []
             for name, size in lengths.items():
-                listing += [", " if listing else "", Entry(name), f" has {size}"]
+                listing += [", " if listing else "", Entry(f"{part}.{name}"), f" has {size}"]
             raise InvalidInputError(f"the lists must have one length for {what}: ", *listing)
     shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
-    return [
-        array if array.shape == shape else read_only(np.broadcast_to(array, shape))
-        for array in arrays.values()
-    ]
+    return {
+        name: array if array.shape == shape else read_only(np.broadcast_to(array, shape))
+        for name, array in arrays.items()
+    }

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.plots.style import GRAY, PALETTE, darker, label_positions, new_axes
+from cvxqueue.plots import style
+from cvxqueue.plots.style import FONT_SIZE, GRAY, PALETTE
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
@@ -22,10 +23,9 @@ _NAMED = 10
 # More gray curves than this only blacken the picture.
 _DRAWN = 200
 _GRID = 160
-_FONT_SIZE = 9.0
 _NAME_LENGTH = 24
 # Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
-_LOGARITHMIC_FROM = 8.0
+_WIDE_SCALES = 8.0
 
 
 def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -49,7 +49,7 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     MissingDependencyError
         If matplotlib is not installed.
     """
-    ax = new_axes() if ax is None else ax
+    ax = style.new_axes() if ax is None else ax
     instance = solution.instance
     by_frequency = np.argsort(-instance.probabilities, kind="stable")
     named = np.sort(by_frequency[:_NAMED])
@@ -90,25 +90,22 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
         ends.append((float(grid[-1, column]), float(curves[-1, column]), color))
     _label_ends(ax, solution, named, ends)
 
-    ax.set_title("Accuracy curve of each task type, and the tokens chosen")
-    ax.set_xlabel("thinking tokens per query")
-    ax.set_ylabel("probability of a correct answer")
-    ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
     if others.size:
         drawn = "" if unnamed.size == others.size else f", {unnamed.size} of them drawn"
-        ax.text(
+        style.note(
+            ax,
             0.02,
             0.98,
             f"gray: {others.size:,} more types{drawn}",
-            transform=ax.transAxes,
             verticalalignment="top",
-            fontsize=_FONT_SIZE,
-            color="#555555",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0},
         )
-    return ax
+    return style.finish(
+        ax,
+        "Accuracy curve of each task type, and the tokens chosen",
+        "thinking tokens per query",
+        "probability of a correct answer",
+    )
 
 
 def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> float:
@@ -120,7 +117,7 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
     # Where every box is one point, the axis still needs a length.
     right = max(min(right, float(instance.upper[shown].max())), left + 1.0)
     scales = (half - left)[half > left]
-    is_wide = scales.size > 0 and scales.max() > _LOGARITHMIC_FROM * scales.min()
+    is_wide = scales.size > 0 and scales.max() > _WIDE_SCALES * scales.min()
     # Far from zero a logarithmic axis shows no decades.
     if is_wide and left < 0.5 * scales.min():
         # Linear up to a tenth of the fastest scale, so that zero tokens have a place.
@@ -129,7 +126,7 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
         ticks = [0.0, *10.0 ** np.arange(np.log10(linear), np.log10(right) + 1e-9)]
         ax.set_xticks([tick for tick in ticks if left <= tick <= right])
     ax.set_xlim(left, right)
-    ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+    style.show_plain_numbers(ax)
     return right
 
 
@@ -186,8 +183,7 @@ def _label_ends(
 ) -> None:
     """Name each curve beside its right end, with its tokens."""
     bottom, top = ax.get_ylim()
-    wanted = [(y - bottom) / (top - bottom) for _, y, _ in ends]
-    heights = label_positions(wanted, ax, _FONT_SIZE)
+    heights = style.label_positions([(y - bottom) / (top - bottom) for _, y, _ in ends], ax)
     for k, (x, y, color), height in zip(named, ends, heights, strict=True):
         name = solution.instance.type_name(k)
         if len(name) > _NAME_LENGTH:
@@ -200,8 +196,8 @@ def _label_ends(
             xytext=(1.03, height),
             textcoords="axes fraction",
             verticalalignment="center",
-            color=darker(color),
-            fontsize=_FONT_SIZE,
+            color=style.darker(color),
+            fontsize=FONT_SIZE,
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",

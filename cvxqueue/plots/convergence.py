@@ -11,7 +11,8 @@ from cvxqueue.certificates import relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.plots.style import GRAY, PALETTE, label_positions, new_axes, power_of_ten
+from cvxqueue.plots import style
+from cvxqueue.plots.style import FONT_SIZE, GRAY, PALETTE
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ _FLOOR = 1e-17
 _POINTS = 600
 # Paths up to this long show each of their iterates.
 _MARKED = 40
-_FONT_SIZE = 9.0
-_LOGARITHMIC_FROM = 30
+# Longer paths are drawn over the logarithm of the iterations.
+_LONG_PATH = 30
 
 
 def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None = None) -> Axes:
@@ -54,32 +55,28 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
     answers = [solutions] if isinstance(solutions, Solution) else list(solutions)
     if not answers:
         raise InvalidInputError("solutions must hold at least one Solution, got an empty sequence")
-    ax = new_axes() if ax is None else ax
+    ax = style.new_axes() if ax is None else ax
     ax.set_yscale("log")
     longest = max(answer.iterations for answer in answers)
-    if longest > _LOGARITHMIC_FROM:
+    if longest > _LONG_PATH:
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+        style.show_plain_numbers(ax)
     else:
         ax.locator_params(axis="x", integer=True)
     for position, answer in enumerate(answers):
         _draw_path(ax, answer, PALETTE[position % len(PALETTE)])
     _draw_tolerances(ax, answers)
 
-    ax.set_title("Certified gap along the path of each method")
-    ax.set_xlabel("iterations")
-    ax.set_ylabel("certified relative gap")
-    ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
     ax.legend(
         loc="upper center",
         bbox_to_anchor=(0.5, -0.14),
         ncols=2,
         frameon=False,
-        fontsize=_FONT_SIZE,
+        fontsize=FONT_SIZE,
     )
-    return ax
+    return style.finish(
+        ax, "Certified gap along the path of each method", "iterations", "certified relative gap"
+    )
 
 
 def _draw_path(ax: Axes, solution: Solution, color: str) -> None:
@@ -123,18 +120,11 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
     for tolerance in tolerances:
         ax.axhline(tolerance, color=GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     bottom, top = np.log10(ax.get_ylim())
-    wanted = [float((np.log10(value) - bottom) / (top - bottom)) for value in tolerances]
-    heights = label_positions(wanted, ax, _FONT_SIZE)
+    own = [float((np.log10(value) - bottom) / (top - bottom)) for value in tolerances]
+    heights = style.label_positions(own, ax)
     for tolerance, height in zip(tolerances, heights, strict=True):
-        ax.text(
-            1.015,
-            height,
-            f"tolerance {power_of_ten(tolerance)}",
-            transform=ax.transAxes,
-            verticalalignment="center",
-            color="#555555",
-            fontsize=_FONT_SIZE,
-        )
+        text = f"tolerance {style.power_of_ten(tolerance)}"
+        style.note(ax, 1.015, height, text, verticalalignment="center")
 
 
 def _label(solution: Solution) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,20 +15,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "FONT_SIZE",
     "GRAY",
     "PALETTE",
     "darker",
+    "finish",
     "label_positions",
     "new_axes",
     "new_figure",
+    "note",
     "power_of_ten",
     "require_matplotlib",
+    "show_plain_numbers",
 ]
 
 # Okabe and Ito, "Color universal design", 2008: told apart with every kind of colour vision. Their
 # yellow is left out, because it is hard to see on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GRAY = "#8C8C8C"
+# Of labels, in points.
+FONT_SIZE = 9.0
 
 # Distance between two lines of text, in heights of its letters.
 _LINE_HEIGHT = 1.3
@@ -68,6 +74,27 @@ def new_axes() -> Axes:
     return new_figure(7.0, 4.4).add_subplot()
 
 
+def finish(ax: Axes, title: str, x: str, y: str) -> Axes:
+    """Name the axes, and draw a grid behind what they show."""
+    ax.set_title(title)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def show_plain_numbers(ax: Axes) -> None:
+    """Show numbers along the axis as they are written, without powers of ten."""
+    ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+
+
+def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
+    """Write a remark at a place in fractions of the axes."""
+    ax.text(x, y, text, transform=ax.transAxes, fontsize=FONT_SIZE, color="#555555", **options)
+
+
 def darker(color: str) -> tuple[float, float, float]:
     """Return a shade in which text is readable on white."""
     from matplotlib.colors import to_rgb
@@ -83,46 +110,27 @@ def power_of_ten(value: float) -> str:
     return rf"${factor}10^{{{int(exponent)}}}$"
 
 
-def label_positions(wanted: Sequence[float], ax: Axes, font_size: float) -> list[float]:
+def label_positions(heights: Sequence[float], ax: Axes) -> list[float]:
     """Return heights, in fractions of the axes, at which labels do not overlap.
 
     Parameters
     ----------
-    wanted : sequence of float
+    heights : sequence of float
         Height of each label where it alone mattered, in fractions of the axes.
     ax : Axes
         The axes.
-    font_size : float
-        In points.
 
     Returns
     -------
     list of float
-        In the order of `wanted`, and as near to it as the labels allow.
+        In the order of `heights`, and as near to them as the labels allow.
     """
-    points = ax.bbox.height * 72.0 / ax.figure.dpi
-    distance = _LINE_HEIGHT * font_size / points
-    order = np.argsort(wanted, kind="stable")
-    # Labels that touch form a block, which is centred on what its members want.
-    blocks: list[list[float]] = []
-    for index in order:
-        blocks.append([wanted[index]])
-        while len(blocks) > 1 and _bottom(blocks[-1], distance) < _top(blocks[-2], distance):
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    placed = [
-        _bottom(block, distance) + distance * (position + 0.5)
-        for block in blocks
-        for position in range(len(block))
-    ]
-    heights = [0.0] * len(placed)
-    for index, height in zip(order, placed, strict=True):
-        heights[index] = height
-    return heights
+    from scipy.optimize import isotonic_regression
 
-
-def _bottom(block: list[float], distance: float) -> float:
-    return float(np.mean(block)) - 0.5 * distance * len(block)
-
-
-def _top(block: list[float], distance: float) -> float:
-    return float(np.mean(block)) + 0.5 * distance * len(block)
+    distance = _LINE_HEIGHT * FONT_SIZE * ax.figure.dpi / (72.0 * ax.bbox.height)
+    order = np.argsort(heights, kind="stable")
+    # Least squares under x_(k+1) ≥ x_k + distance is isotonic once the distances are taken out.
+    steps = distance * np.arange(order.size)
+    placed = np.empty(order.size)
+    placed[order] = isotonic_regression(np.asarray(heights)[order] - steps).x + steps
+    return [float(height) for height in placed]

@@ -1,21 +1,17 @@
 """The simulated server: what an allocation does, with intervals, and whether theory agrees."""
 
 from cvxqueue.simulation.comparison import Comparison
-from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.poisson import PoissonTest, poisson_test
+from cvxqueue.simulation.options import ProgressCallback
 from cvxqueue.simulation.result import Simulation
-from cvxqueue.simulation.simulate import compare, simulate, waiting_tail
+from cvxqueue.simulation.simulate import compare_allocations, simulate
 from cvxqueue.simulation.theory import TheoryCheck, check_simulation
 
 __all__ = [
     "Comparison",
-    "Estimate",
-    "PoissonTest",
+    "ProgressCallback",
     "Simulation",
     "TheoryCheck",
     "check_simulation",
-    "compare",
-    "poisson_test",
+    "compare_allocations",
     "simulate",
-    "waiting_tail",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,16 +12,17 @@ import numpy as np
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.result import Simulation
+from cvxqueue.simulation.result import Simulation, cells
 from cvxqueue.simulation.stream import Columns
+from cvxqueue.statistics.estimate import Estimate
+from cvxqueue.tables import Part, Report, Table
 
 __all__ = ["Comparison"]
 
 
 @quiet
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class Comparison:
+class Comparison(Report):
     """Allocations that met the same arrivals, the same types and the same luck.
 
     Differences are those of each allocation to the first, in the order of `simulations`; the first
@@ -87,29 +88,23 @@ class Comparison:
             },
         }
 
-    @property
-    def _count(self) -> str:
-        count = len(self.simulations)
-        return f"{plural(count, 'allocation')}"
-
     def __repr__(self) -> str:
-        return f"Comparison({self._count})"
+        return f"Comparison({plural(len(self.simulations), 'allocation')})"
 
-    def __str__(self) -> str:
-        lines = [
-            f"{self.simulations[0].queries:,} queries, the same for {self._count}; differences to "
-            "the first",
-            "",
-        ]
-        for name, label in _DIFFERENCES.items():
-            lines.append(f"{label:<22}  {'difference':>12}  interval")
-            lines += [
-                f"  {f'allocation {position + 1}':<20}  {it.value:>12.6g}  "
-                f"[{it.interval[0]:.6g}, {it.interval[1]:.6g}]"
-                for position, it in enumerate(getattr(self, name))
+    def _parts(self) -> Iterable[Part]:
+        count = plural(len(self.simulations), "allocation")
+        queries = f"{self.simulations[0].queries:,} queries"
+        yield f"{queries}, the same for {count}; differences to the first"
+        yield ""
+        yield Table(
+            ("quantity", "allocation", "difference", "interval"),
+            [
+                (label, f"{position + 1}", *cells(estimate))
+                for name, label in _DIFFERENCES.items()
+                for position, estimate in enumerate(getattr(self, name))
                 if position
-            ]
-        return "\n".join(lines)
+            ],
+        )
 
 
 _DIFFERENCES = {

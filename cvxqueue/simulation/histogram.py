@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import FEWEST_SEEN, Estimate, estimate_of
+from cvxqueue.statistics.batch_means import BatchSums
+from cvxqueue.statistics.estimate import Estimate, estimate_of
 
 __all__ = ["Histogram", "quantile"]
 
@@ -40,15 +41,10 @@ class Histogram:
         bits = np.ascontiguousarray(times).view(np.int64)
         bins = (bits >> _SHIFT) - (_OFFSET - 1)
         np.clip(bins, 0, _BINS - 1, out=bins)
-        found = np.bincount(bins)
-        kept = self.counts.get(group)
-        if kept is None:
-            self.counts[group] = found
-        elif len(kept) >= len(found):
-            kept[: len(found)] += found
-        else:
-            found[: len(kept)] += kept
-            self.counts[group] = found
+        kept = self.counts.get(group, np.empty(0, dtype=np.int64))
+        found = np.bincount(bins, minlength=len(kept))
+        found[: len(kept)] += kept
+        self.counts[group] = found
 
 
 def quantile(
@@ -84,8 +80,8 @@ def quantile(
         return estimate_of(math.nan, math.inf, 0, confidence)
 
     def place_of(fraction: float) -> int:
-        wanted = min(max(fraction, 0.0), 1.0) * total
-        return min(int(np.searchsorted(below, wanted, side="left")), len(below) - 1)
+        rank = min(max(fraction, 0.0), 1.0) * total
+        return min(int(np.searchsorted(below, rank, side="left")), len(below) - 1)
 
     place = place_of(probability)
     low, high = _edges(place)
@@ -94,24 +90,19 @@ def quantile(
     value = low + (high - low) * (probability * total - before) / inside
     sizes = np.array([counts.sum() for counts in groups], dtype=np.float64)
     under = np.array([counts[: place + 1].sum() for counts in groups], dtype=np.float64)
-    residuals = (under - under.sum() / total * sizes) / total
-    count = len(groups)
-    error = math.sqrt(count / (count - 1) * float(residuals @ residuals)) if count > 1 else math.inf
-    # What was counted, which is more than asked for where many times are equal.
-    share = int(below[place]) / total
-    together = error**2 * total / (share * (1.0 - share)) if share < 1.0 else 0.0
-    if min(np.count_nonzero(under), np.count_nonzero(under < sizes)) < FEWEST_SEEN:
-        together = max(together, clustering)
-    trials = max(total / together, 1.0) if together > 0 else total
-    around = estimate_of(probability, error, count - 1, confidence, trials=trials).interval
+    # Of what was counted, which is more than asked for where many times are equal.
+    counted = BatchSums([np.column_stack((under, sizes))], confidence, (0, 1))
+    share = counted.fraction(0, 1, clustering=clustering)
+    error, trials = share.standard_error, share.trials or total
+    around = estimate_of(probability, error, share.degrees, confidence, trials=trials).interval
     first = min(around[0], _fewest(probability, trials, confidence))
     last = max(around[1], 1.0 - _fewest(1.0 - probability, trials, confidence))
     least = _edges(place_of(first))[0] if first * total >= 1.0 else 0.0
     most = _edges(place_of(last))[1] if (1.0 - last) * total >= 1.0 else math.inf
     # The error of the quantile itself, had it the normal shape of the fraction's.
-    spread = math.sqrt(together * probability * (1.0 - probability) / total)
+    spread = math.sqrt(probability * (1.0 - probability) / trials)
     own = spread * (most - least) / (last - first)
-    return Estimate(value, (least, most), confidence, own, count - 1)
+    return Estimate(value, (least, most), confidence, own, len(groups) - 1)
 
 
 def _fewest(share: float, trials: float, confidence: float) -> float:

@@ -27,16 +27,13 @@ class GammaLaw(NamedTuple):
         """Return the law with two given moments."""
         return cls(mean, max(second_moment / mean**2 - 1.0, 0.0))
 
-    def draw(self, generator: np.random.Generator, out: FloatArray) -> None:
-        """Fill an array."""
+    def draw(self, generator: np.random.Generator, count: int) -> FloatArray:
+        """Return so many independent lengths."""
         if self.scv < _SLACK:
-            out.fill(self.mean)
-        elif self.scv == 1.0:
-            generator.standard_exponential(out=out)
-            np.multiply(out, self.mean, out=out)
-        else:
-            generator.standard_gamma(1.0 / self.scv, out=out)
-            np.multiply(out, self.mean * self.scv, out=out)
+            return np.full(count, self.mean)
+        if self.scv == 1.0:
+            return generator.standard_exponential(count) * self.mean
+        return generator.standard_gamma(1.0 / self.scv, count) * (self.mean * self.scv)
 
 
 class SizeLaw(NamedTuple):

@@ -58,10 +58,8 @@ def layout(
     plan = Plan(
         instance=instance,
         allocations=tuple(tokens),
+        options=options,
         rate=rate,
-        scv=options.scv,
-        trace=trace,
-        tails=options.thresholds,
         batches=each,
         groups=max(1, min(each, _GROUPS // replications)) if options.quantiles else 0,
         warm_up=warm_up,

@@ -4,93 +4,82 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import outside
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import first_place, float_array, real_number, whole_number
-from cvxqueue.shown import shown
-from cvxqueue.simulation.time_units import require_dates
+from cvxqueue.numerics.checks import (
+    first_place,
+    float_array,
+    positive_number,
+    real_number,
+    whole_number,
+)
+from cvxqueue.statistics.time_units import require_dates
 
-__all__ = ["Options", "Progress"]
+__all__ = ["Options", "ProgressCallback"]
 
-Progress = Callable[[float], object]
+ProgressCallback = Callable[[float], object]
 """Called with the fraction of the queries that are done."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `simulate` and `compare` are asked for, apart from the allocations."""
+    """What `simulate` and `compare_allocations` are asked for, apart from the allocations.
 
-    queries: int | None
-    seed: np.random.SeedSequence
-    confidence: float
-    scv: float
-    """Squared coefficient of variation of the gaps; 1 with a trace."""
-    trace: FloatArray | None
-    relative_half_width: float | None
-    quantiles: tuple[float, ...]
-    thresholds: tuple[float, ...]
-    warm_up: int | None
-    batches: int | None
-    progress: Progress | None
-    threads: int
+    The parameters are those of `simulate`; an error names the first that is not allowed.
 
-    @classmethod
-    def checked(
-        cls,
+    Attributes
+    ----------
+    scv : float
+        Squared coefficient of variation of the gaps; 1 with a trace.
+    trace : ndarray or None
+        Arrival times.
+    """
+
+    def __init__(
+        self,
         *,
         queries: int | None,
         seed: int | np.random.Generator,
         confidence: float,
         arrivals: float | ArrayLike | None,
-        relative_half_width: float | None = None,
+        relative_half_width: float | None,
         quantiles: float | Iterable[float],
         thresholds: float | Iterable[float],
         warm_up: int | None,
         batches: int | None,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
         threads: int | None,
-    ) -> Options:
-        """Return the options, or raise an error that names the first one that is not allowed."""
-        scv, trace = _arrivals(arrivals)
-        queries = None if queries is None else whole_number("queries", queries, least=2)
-        if trace is not None:
-            trace = _beginning(trace, queries)
-            queries = len(trace)
+    ) -> None:
+        self.scv, self.trace = _arrivals(arrivals)
+        self.queries = None if queries is None else whole_number("queries", queries, least=2)
+        if self.trace is not None:
+            self.trace = _beginning(self.trace, self.queries)
+            self.queries = len(self.trace)
         if relative_half_width is not None:
-            relative_half_width = real_number("relative_half_width", relative_half_width)
-            if relative_half_width <= 0:
-                raise InvalidInputError(
-                    f"relative_half_width = {shown(relative_half_width)} must be > 0"
-                )
+            relative_half_width = positive_number("relative_half_width", relative_half_width)
+        self.relative_half_width = relative_half_width
         if progress is not None and not callable(progress):
             raise InvalidInputError(f"progress must be a callable, got {shown(progress)}")
-        warm_up = None if warm_up is None else whole_number("warm_up", warm_up, least=0)
-        if warm_up is not None and trace is not None and warm_up > len(trace) - 2:
+        self.progress = None if progress is None else outside(progress)
+        self.warm_up = None if warm_up is None else whole_number("warm_up", warm_up, least=0)
+        if self.trace is not None and (self.warm_up or 0) > len(self.trace) - 2:
             raise InvalidInputError(
-                f"warm_up = {warm_up} must leave two of the {len(trace)} arrivals of the trace"
+                f"warm_up = {self.warm_up} must leave two of the {len(self.trace)} arrivals of the "
+                "trace"
             )
-        return cls(
-            queries=queries,
-            seed=_seed(seed),
-            confidence=_fraction("confidence", confidence),
-            scv=scv,
-            trace=trace,
-            relative_half_width=relative_half_width,
-            quantiles=tuple(_fraction(*named) for named in _named("quantiles", quantiles)),
-            thresholds=tuple(real_number(*named) for named in _named("thresholds", thresholds)),
-            warm_up=warm_up,
-            batches=None if batches is None else whole_number("batches", batches, least=2),
-            progress=None if progress is None else outside(progress),
-            threads=os.cpu_count() or 1
-            if threads is None
-            else whole_number("threads", threads, least=1),
-        )
+        self.seed = _seed(seed)
+        self.confidence = _fraction("confidence", confidence)
+        self.quantiles = tuple(_fraction(*named) for named in _named("quantiles", quantiles))
+        self.thresholds = tuple(real_number(*named) for named in _named("thresholds", thresholds))
+        self.batches = None if batches is None else whole_number("batches", batches, least=2)
+        if threads is None:
+            threads = os.cpu_count() or 1
+        self.threads = whole_number("threads", threads, least=1)
 
     @property
     def arrivals(self) -> str:
@@ -126,15 +115,15 @@ def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None
 
 
 def _beginning(trace: FloatArray, queries: int | None) -> FloatArray:
-    """Return the arrivals of a trace that are wanted."""
+    """Return so many arrivals of a trace, or all."""
     if queries is not None and queries > len(trace):
         raise InvalidInputError(
             f"queries = {queries} must be at most {len(trace)}, the arrivals of the trace"
         )
-    wanted = trace[:queries]
-    if wanted[-1] <= wanted[0]:
+    trace = trace[:queries]
+    if trace[-1] <= trace[0]:
         raise InvalidInputError("arrivals must not all be at one time")
-    return wanted
+    return trace
 
 
 def _named(name: str, given: float | Iterable[float]) -> list[tuple[str, float]]:

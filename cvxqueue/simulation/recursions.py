@@ -13,7 +13,31 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw
 
-__all__ = ["Lindley", "Recursion", "Served", "SetupRecursion", "SharedServer", "VacationRecursion"]
+__all__ = [
+    "Block",
+    "Lindley",
+    "Recursion",
+    "Served",
+    "SetupRecursion",
+    "SharedServer",
+    "VacationRecursion",
+]
+
+
+class Block(NamedTuple):
+    """The next queries, with one entry for each."""
+
+    gaps: FloatArray
+    """Time since the arrival before."""
+    arrivals: FloatArray
+    """Time since the last arrival of the block before."""
+    services: FloatArray
+    """Service times."""
+    kinds: NDArray[np.int64]
+    """Types."""
+    samples: FloatArray
+    """Times within the block, sorted and one in each of its equal parts, at which the queries in
+    the system may be counted."""
 
 
 class Served(NamedTuple):
@@ -32,28 +56,8 @@ class Recursion(ABC):
     """A simulated queue, with its state from block to block."""
 
     @abstractmethod
-    def advance(
-        self,
-        gaps: FloatArray,
-        arrivals: FloatArray,
-        services: FloatArray,
-        kinds: NDArray[np.int64],
-        samples: FloatArray,
-    ) -> Served:
-        """Serve the next queries.
-
-        Parameters
-        ----------
-        gaps, arrivals : ndarray, shape (n,)
-            Time since the arrival before, and since the last arrival of the block before.
-        services : ndarray, shape (n,)
-            Service times.
-        kinds : ndarray of int, shape (n,)
-            Types.
-        samples : ndarray
-            Times within the block, sorted and one in each of its equal parts, at which the
-            queries in the system may be counted.
-        """
+    def advance(self, block: Block) -> Served:
+        """Serve the next queries; those that leave are accounted for."""
 
 
 class Ordered(Recursion):
@@ -65,20 +69,14 @@ class Ordered(Recursion):
         self._pending = np.empty(0)
 
     @abstractmethod
-    def _waits(self, gaps: FloatArray, arrivals: FloatArray, services: FloatArray) -> FloatArray:
+    def _waits(self, block: Block) -> FloatArray:
         """Waiting times, from `_left` and other state of the kind."""
 
-    def advance(
-        self,
-        gaps: FloatArray,
-        arrivals: FloatArray,
-        services: FloatArray,
-        kinds: NDArray[np.int64],
-        samples: FloatArray,
-    ) -> Served:
-        """Serve the next queries."""
+    def advance(self, block: Block) -> Served:
+        """Serve the next queries: all of them are accounted for."""
+        _, arrivals, services, kinds, samples = block
         before = self._left
-        waits = self._waits(gaps, arrivals, services)
+        waits = self._waits(block)
         self._left = float(waits[-1] + services[-1])
         done = before + float(services.sum()) - self._left
         departures = arrivals + waits
@@ -100,8 +98,8 @@ class Ordered(Recursion):
 class Lindley(Ordered):
     """A server that works whenever there is work."""
 
-    def _waits(self, gaps: FloatArray, arrivals: FloatArray, services: FloatArray) -> FloatArray:
-        free = _free_path(self._left, arrivals, services)
+    def _waits(self, block: Block) -> FloatArray:
+        free = _free_path(self._left, block)
         # W_n = x_n − min(0, x_1, ..., x_n): the path with the idle times filled in.
         lowest = np.minimum.accumulate(free)
         np.minimum(lowest, 0.0, out=lowest)
@@ -119,17 +117,15 @@ class VacationRecursion(Ordered):
 
     def __init__(self, law: GammaLaw, generator: np.random.Generator) -> None:
         self._law, self._generator = law, generator
-        first = np.empty(1)
-        law.draw(generator, first)
-        super().__init__(float(first[0]))
+        super().__init__(float(law.draw(generator, 1)[0]))
         # Depth to go until the next vacation begins, where the path starts at `_left`.
-        self._to_go = float(first[0])
+        self._to_go = self._left
 
-    def _waits(self, gaps: FloatArray, arrivals: FloatArray, services: FloatArray) -> FloatArray:
+    def _waits(self, block: Block) -> FloatArray:
         # The workload at the start is above the free minimum by _left, which the path may fall
         # through _to_go of unfinished vacation later; measure depth below that minimum.
         start = self._left - self._to_go
-        free = _free_path(start, arrivals, services)
+        free = _free_path(start, block)
         depth = np.minimum.accumulate(free)
         np.minimum(depth, 0.0, out=depth)
         np.negative(depth, out=depth)
@@ -140,12 +136,11 @@ class VacationRecursion(Ordered):
                 raise InvalidInputError(
                     f"queue.mean = {self._law.mean!r} s is too short, or queue.second_moment too "
                     f"large, to be simulated: more than {_MOST_VACATIONS} vacations would begin "
-                    f"within {len(arrivals)} arrivals; simulate longer or steadier vacations, or "
+                    f"within {len(block.gaps)} arrivals; simulate longer or steadier vacations, or "
                     "cq.FIFO, to whose waiting time they add E[V²]/(2 E[V])"
                 )
             # Most of very uneven lengths are next to nothing: what is drawn doubles at least.
-            more = np.empty(max(int(to_come) + 8, levels.size))
-            self._law.draw(self._generator, more)
+            more = self._law.draw(self._generator, max(int(to_come) + 8, levels.size))
             more[0] += levels[-1]
             levels = np.concatenate((levels, np.cumsum(more)))
         reached = np.searchsorted(levels, depth, side="right")
@@ -157,25 +152,20 @@ class VacationRecursion(Ordered):
 class SetupRecursion(Ordered):
     """A server that sets itself up for the first query of a busy period."""
 
-    # Setups that are drawn at a time.
-    _DRAWN = 1024
-
     def __init__(self, law: GammaLaw, generator: np.random.Generator) -> None:
         super().__init__(0.0)
         self._law, self._generator = law, generator
         self._setups: list[float] = []
 
-    def _waits(self, gaps: FloatArray, arrivals: FloatArray, services: FloatArray) -> FloatArray:
+    def _waits(self, block: Block) -> FloatArray:
         # A setup changes who finds the server idle later, so one query follows another here.
         waits = []
         left = self._left
-        for gap, service in zip(gaps.tolist(), services.tolist(), strict=True):
+        for gap, service in zip(block.gaps.tolist(), block.services.tolist(), strict=True):
             wait = left - gap
             if wait <= 0.0:
                 if not self._setups:
-                    drawn = np.empty(self._DRAWN)
-                    self._law.draw(self._generator, drawn)
-                    self._setups = drawn.tolist()
+                    self._setups = self._law.draw(self._generator, _DRAWN).tolist()
                 wait = self._setups.pop()
             waits.append(wait)
             left = wait + service
@@ -194,20 +184,13 @@ class SharedServer(Recursion):
         # (virtual time of the departure, arrival, service time, type) of those in the system.
         self._inside: list[tuple[float, float, float, int]] = []
 
-    def advance(
-        self,
-        gaps: FloatArray,
-        arrivals: FloatArray,
-        services: FloatArray,
-        kinds: NDArray[np.int64],
-        samples: FloatArray,
-    ) -> Served:
+    def advance(self, block: Block) -> Served:
         """Serve the next queries; those that leave are accounted for."""
         inside = self._inside
         virtual = clock = area = busy = 0.0
         left: list[tuple[float, float, int]] = []
         for gap, service, kind in zip(
-            gaps.tolist(), services.tolist(), kinds.tolist(), strict=True
+            block.gaps.tolist(), block.services.tolist(), block.kinds.tolist(), strict=True
         ):
             while inside:
                 count = len(inside)
@@ -244,16 +227,18 @@ class SharedServer(Recursion):
         )
 
 
+# Setups that are drawn at a time.
+_DRAWN = 1024
 # Vacations that are drawn for a block of arrivals, of eight bytes each.
 _MOST_VACATIONS = 10_000_000
 # A few roundings of a clock, relative to it.
 _CLOCK_ROUNDING = 16.0 * float(np.finfo(np.float64).eps)
 
 
-def _free_path(start: float, arrivals: FloatArray, services: FloatArray) -> FloatArray:
+def _free_path(start: float, block: Block) -> FloatArray:
     """What work would be left at each arrival if the server could work ahead."""
-    free = np.cumsum(services)
-    free -= services
-    free -= arrivals
+    free = np.cumsum(block.services)
+    free -= block.services
+    free -= block.arrivals
     free += start
     return free

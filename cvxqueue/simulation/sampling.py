@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 
 __all__ = ["ServiceTimes", "TypeSampler"]
 

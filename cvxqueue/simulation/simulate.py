@@ -1,4 +1,4 @@
-"""``simulate`` and ``compare``: an allocation on the simulated server."""
+"""``simulate`` and ``compare_allocations``: an allocation on the simulated server."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.shown import shown
 from cvxqueue.simulation.comparison import Comparison
-from cvxqueue.simulation.estimate import BatchSums, Estimate
 from cvxqueue.simulation.histogram import quantile
 from cvxqueue.simulation.layout import layout
-from cvxqueue.simulation.options import Options, Progress
+from cvxqueue.simulation.options import Options, ProgressCallback
 from cvxqueue.simulation.result import Simulation
 from cvxqueue.simulation.stream import Columns, Stream, check_queue
+from cvxqueue.statistics.batch_means import BatchSums
+from cvxqueue.statistics.estimate import Estimate
 
-__all__ = ["Progress", "compare", "simulate", "waiting_tail"]
+__all__ = ["STEPS", "compare_allocations", "simulate"]
 
 # Steps at which progress is told, and those at which the precision is looked at. Looking often
 # would stop at lucky moments, and the intervals would cover less often than they say.
@@ -47,7 +48,7 @@ def simulate(
     thresholds: float | Sequence[float] = (),
     warm_up: int | None = None,
     batches: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     threads: int | None = None,
 ) -> Simulation:
     """Simulate the queue at an allocation.
@@ -75,9 +76,9 @@ def simulate(
         Stop as soon as the interval of the mean waiting time is as narrow, relative to the
         estimate. It is looked at after 1/16, 1/8, 1/4 and 1/2 of the queries.
     quantiles : float or sequence of float, optional
-        Probabilities whose quantiles of the waiting and of the system time are wanted.
+        Probabilities, to estimate these quantiles of the waiting and of the system time.
     thresholds : float or sequence of float, optional
-        Times x, in seconds, whose P(W > x) is wanted.
+        Times x, in seconds, to estimate P(W > x).
     warm_up : int, optional
         Queries at the start of each replication that are left out. By default as many as make the
         start forgotten, and at most as many as are counted; none where the start is drawn from the
@@ -117,7 +118,7 @@ def simulate(
         instance,
         [tokens],
         ["tokens"],
-        Options.checked(
+        Options(
             queries=queries,
             seed=seed,
             confidence=confidence,
@@ -134,7 +135,7 @@ def simulate(
 
 
 @quiet
-def compare(
+def compare_allocations(
     instance: Instance,
     allocations: Sequence[ArrayLike],
     *,
@@ -142,11 +143,11 @@ def compare(
     seed: int | np.random.Generator = 0,
     confidence: float = 0.95,
     arrivals: float | ArrayLike | None = None,
-    thresholds: float | Sequence[float] = (),
     quantiles: float | Sequence[float] = (),
+    thresholds: float | Sequence[float] = (),
     warm_up: int | None = None,
     batches: int | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     threads: int | None = None,
 ) -> Comparison:
     """Simulate several allocations on the same queries.
@@ -160,7 +161,7 @@ def compare(
         The server.
     allocations : sequence of array_like, each of shape () or (N,)
         Tokens of each type; differences are to the first.
-    queries, seed, confidence, arrivals, thresholds, quantiles, warm_up, batches, progress, threads
+    queries, seed, confidence, arrivals, quantiles, thresholds, warm_up, batches, progress, threads
         As for `simulate`.
 
     Returns
@@ -186,11 +187,12 @@ def compare(
                 instance,
                 allocations,
                 [f"allocations[{position}]" for position in range(len(allocations))],
-                Options.checked(
+                Options(
                     queries=queries,
                     seed=seed,
                     confidence=confidence,
                     arrivals=arrivals,
+                    relative_half_width=None,
                     quantiles=quantiles,
                     thresholds=thresholds,
                     warm_up=warm_up,
@@ -201,46 +203,6 @@ def compare(
             )
         )
     )
-
-
-@quiet
-def waiting_tail(
-    instance: Instance,
-    tokens: ArrayLike,
-    threshold: float,
-    *,
-    queries: int = 10_000_000,
-    seed: int | np.random.Generator = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Estimate P(W > threshold).
-
-    Parameters
-    ----------
-    instance : Instance
-        The server.
-    tokens : array_like, shape () or (N,)
-        Thinking tokens of each type.
-    threshold : float
-        Waiting time, in seconds.
-    queries, seed, confidence
-        As for `simulate`.
-
-    Returns
-    -------
-    Estimate
-        Its interval is two-sided: the lower end alone is a confidence limit of the level
-        (1 + confidence)/2.
-    """
-    simulation = simulate(
-        instance,
-        tokens,
-        queries=queries,
-        seed=seed,
-        confidence=confidence,
-        thresholds=(threshold,),
-    )
-    return next(iter(simulation.waiting_tail.values()))
 
 
 def _run(

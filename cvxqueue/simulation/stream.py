@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import (
     FIFO,
     BatchArrivals,
@@ -20,11 +21,12 @@ from cvxqueue.model import (
     Vacations,
 )
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
-from cvxqueue.simulation.arrivals import BatchGaps, Gaps, RenewalGaps, TraceGaps
+from cvxqueue.simulation.gaps import BatchGaps, Gaps, RenewalGaps, TraceGaps
 from cvxqueue.simulation.histogram import Histogram
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
+from cvxqueue.simulation.options import Options
 from cvxqueue.simulation.recursions import (
+    Block,
     Lindley,
     Recursion,
     Served,
@@ -80,14 +82,11 @@ class Plan:
 
     instance: Instance
     allocations: tuple[FloatArray, ...]
+    options: Options
     rate: float
     """Arrivals per second."""
-    scv: float
-    """Squared coefficient of variation of the gaps."""
-    trace: FloatArray | None
-    tails: tuple[float, ...]
     groups: int
-    """Groups of batches that the quantiles tell apart; none where no quantile is wanted."""
+    """Groups of batches that the quantiles tell apart; none where no quantile is asked for."""
     batches: int
     """Batches of each replication."""
     warm_up: int
@@ -107,7 +106,7 @@ class Plan:
     @cached_property
     def columns(self) -> Columns:
         """Where each sum is found in a row."""
-        return Columns(self.instance.size, len(self.tails))
+        return Columns(self.instance.size, len(self.options.thresholds))
 
     @cached_property
     def accuracies(self) -> FloatArray:
@@ -118,7 +117,7 @@ class Plan:
     def sizes(self) -> SizeLaw | None:
         """Law of the batch sizes, where queries come in batches."""
         queue = self.instance.queue
-        if isinstance(queue, BatchArrivals) and self.trace is None:
+        if isinstance(queue, BatchArrivals) and self.options.trace is None:
             return SizeLaw.of_moments(queue.mean_size, queue.size_second_moment)
         return None
 
@@ -132,11 +131,8 @@ class Stream:
 
     def __init__(self, plan: Plan, seed: np.random.SeedSequence) -> None:
         self._plan = plan
-        # The fastest bit generator of numpy.
         seeds = seed.spawn(5)
-        gaps, self._kinds, self._answers, self._samples = (
-            np.random.Generator(np.random.SFC64(child)) for child in seeds[:4]
-        )
+        gaps, self._kinds, self._answers, self._samples = (_generator(child) for child in seeds[:4])
         own, start, use = seeds[4].spawn(3)
         allocations = range(len(plan.allocations))
         self._use = [_generator(use) for _ in allocations]
@@ -148,12 +144,12 @@ class Stream:
 
     def _source(self, generator: np.random.Generator) -> Gaps:
         plan = self._plan
-        if plan.trace is not None:
-            return TraceGaps(plan.trace)
+        if plan.options.trace is not None:
+            return TraceGaps(plan.options.trace)
         if plan.sizes is not None:
             mean = plan.instance.queue.mean_size  # type: ignore[attr-defined]
-            return BatchGaps(generator, plan.rate, plan.scv, plan.sizes, mean)
-        return RenewalGaps(generator, plan.rate, plan.scv)
+            return BatchGaps(generator, plan.rate, plan.options.scv, plan.sizes, mean)
+        return RenewalGaps(generator, plan.rate, plan.options.scv)
 
     def _recursion(
         self,
@@ -169,7 +165,7 @@ class Stream:
             law = GammaLaw.of_moments(queue.mean, queue.second_moment)
             away = VacationRecursion if isinstance(queue, Vacations) else SetupRecursion
             return away(law, _generator(own))
-        if plan.trace is None and starts_stationary(plan.instance, plan.scv):
+        if plan.options.trace is None and starts_stationary(plan.instance, plan.options.scv):
             return Lindley(stationary_workload(plan, services, _generator(start)))
         return Lindley(0.0)
 
@@ -191,8 +187,7 @@ class Stream:
         while left:
             count = min(left, _BLOCK)
             left -= count
-            gaps = np.empty(count)
-            self._gaps.fill(gaps)
+            gaps = self._gaps.draw(count)
             kinds = plan.types.draw(self._kinds, count)
             arrivals = np.cumsum(gaps)
             samples = self._sample_times(count, float(arrivals[-1]))
@@ -202,7 +197,7 @@ class Stream:
                 zip(plan.services, self._queues, strict=True)
             ):
                 times = services.draw(self._use[position], kinds)
-                served = queue.advance(gaps, arrivals, times, kinds, samples)
+                served = queue.advance(Block(gaps, arrivals, times, kinds, samples))
                 if number is not None:
                     of_type = (
                         counts
@@ -240,7 +235,7 @@ class Stream:
         row[Columns.SYSTEM] += wait + float(served.services.sum())
         row[Columns.WORK] += served.work_done
         row[Columns.NUMBER] += served.number
-        for position, threshold in enumerate(self._plan.tails):
+        for position, threshold in enumerate(self._plan.options.thresholds):
             row[columns.tails.start + position] += np.count_nonzero(waits > threshold)
         row[columns.counts] += counts
         row[columns.system] += np.bincount(kinds, weights=waits, minlength=size)
@@ -282,6 +277,7 @@ class Stream:
 
 
 def _generator(seed: np.random.SeedSequence) -> np.random.Generator:
+    # The fastest bit generator of numpy.
     return np.random.Generator(np.random.SFC64(seed))
 
 

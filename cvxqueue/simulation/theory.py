@@ -1,31 +1,27 @@
-"""Theory against simulation: one row for each quantity that has a closed form, with a verdict."""
+"""Theory against simulation: whether they agree, for each quantity that has a closed form."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.estimate import Estimate
-from cvxqueue.simulation.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
+from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
 from cvxqueue.simulation.sampling import ServiceTimes
-
-if TYPE_CHECKING:
-    from cvxqueue.simulation.result import Simulation
+from cvxqueue.statistics.estimate import Estimate
+from cvxqueue.statistics.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
+from cvxqueue.tables import Part, Report, Table
 
 __all__ = ["CheckRow", "TheoryCheck", "check_simulation"]
 
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
-# Independent terms of equal weight that make the mean of so skewed ones nearly normal: the relative
-# error is then 0.11, which is that of the variance of the wait in heavy traffic after a thousand
-# relaxation times, where the intervals hold.
-ENOUGH_TERMS = 80.0
 # A type that fewer batches have seen has an interval of little worth.
 _FEWEST_BATCHES = 10
 
@@ -53,7 +49,7 @@ class CheckRow:
     is_decided: bool
 
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """``"agrees"``, ``"differs"``, or ``"undecided"`` where too little happened to tell."""
         if not self.is_decided:
             return "undecided"
@@ -65,12 +61,12 @@ class CheckRow:
             "quantity": self.quantity,
             "theory": self.theory,
             **self.estimate.to_dict(),
-            "verdict": self.verdict,
+            "outcome": self.outcome,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class TheoryCheck:
+class TheoryCheck(Report):
     """The closed forms beside the simulation.
 
     Parameters
@@ -96,23 +92,23 @@ class TheoryCheck:
     poisson_test: PoissonTest | None
 
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """``"differs"`` where a row does, else ``"undecided"`` where one is, else ``"agrees"``.
 
         Where all of theory is right it is ``"differs"`` in at most 1 − `confidence` of the runs.
         """
-        verdicts = [row.verdict for row in self.rows]
-        return next((it for it in ("differs", "undecided") if it in verdicts), "agrees")
+        outcomes = [row.outcome for row in self.rows]
+        return next((it for it in ("differs", "undecided") if it in outcomes), "agrees")
 
     @property
     def agrees(self) -> bool:
-        """Whether every row agrees; `verdict` tells those that differ from the undecided."""
-        return self.verdict == "agrees"
+        """Whether every row agrees; `outcome` tells those that differ from the undecided."""
+        return self.outcome == "agrees"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
         return {
-            "verdict": self.verdict,
+            "outcome": self.outcome,
             "agrees": self.agrees,
             "confidence": self.confidence,
             "rows": [row.to_dict() for row in self.rows],
@@ -131,8 +127,8 @@ class TheoryCheck:
             else f"The interval holds at {level}."
         ]
         named = {
-            verdict: ", ".join(row.quantity for row in self.rows if row.verdict == verdict)
-            for verdict in ("agrees", "differs", "undecided")
+            outcome: ", ".join(row.quantity for row in self.rows if row.outcome == outcome)
+            for outcome in ("agrees", "differs", "undecided")
         }
         if named["differs"]:
             said.append(f"Theory and simulation differ in: {named['differs']}.")
@@ -154,17 +150,25 @@ class TheoryCheck:
             said.append(f"{self.poisson_test.sentence}.")
         return said
 
-    def __str__(self) -> str:
-        width = max(len(row.quantity) for row in self.rows)
-        lines = [f"{'':<{width}}  {'theory':>12}  {'simulated':>12}  {'interval':<26}  verdict"]
-        for row in self.rows:
-            low, high = row.estimate.interval
-            interval = f"[{low:.6g}, {high:.6g}]"
-            lines.append(
-                f"{row.quantity:<{width}}  {row.theory:>12.6g}  {row.estimate.value:>12.6g}  "
-                f"{interval:<26}  {row.verdict}"
-            )
-        return "\n".join([*lines, "", *self.sentences])
+    def _parts(self) -> Iterable[Part]:
+        yield Table(
+            ("quantity", "theory", "simulated", "interval", "outcome"),
+            [
+                (
+                    row.quantity,
+                    f"{row.theory:.5g}",
+                    *cells(row.estimate),
+                    (row.outcome, _STYLES[row.outcome]),
+                )
+                for row in self.rows
+            ],
+            left=(0, 4),
+        )
+        yield ""
+        yield from self.sentences
+
+
+_STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}
 
 
 @quiet
@@ -226,13 +230,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
         variance = _waiting_variance(instance, tokens)
         if waiting > 0.0:
             terms = terms / (1.0 + variance / waiting**2)
-        found.append(
-            (
-                "wait variance (s²)",
-                variance,
-                simulation.waiting_variance,
-            )
-        )
+        found.append(("wait variance (s²)", variance, simulation.waiting_variance))
         # The mass at zero is the idle fraction: arrivals see time averages.
         found.append(("P(wait > 0)", float(point.utilization), simulation.waiting_probability))
     found.append(

@@ -3,7 +3,6 @@
 from cvxqueue.solvers.batch import solve_batch
 from cvxqueue.solvers.batch_solution import BatchSolution
 from cvxqueue.solvers.cross_validation import CrossValidation, cross_validate
-from cvxqueue.solvers.driver import Progress
 from cvxqueue.solvers.registry import Method, methods
 from cvxqueue.solvers.solve import solve
 
@@ -11,7 +10,6 @@ __all__ = [
     "BatchSolution",
     "CrossValidation",
     "Method",
-    "Progress",
     "cross_validate",
     "methods",
     "solve",

@@ -10,8 +10,8 @@ from cvxpy.constraints import SOC, ExpCone
 from cvxpy.reductions.solvers.defines import INSTALLED_CONIC_SOLVERS, SOLVER_MAP_CONIC
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["Answer", "BackEnd", "Rung", "checked_options", "find_back_end"]

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.certificates import certified_gap, relative_gap
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw, require_instance
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import frozen
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.shown import shown
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import (
     ENTRIES,

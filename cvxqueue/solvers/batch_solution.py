@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.certificates import certified_gap, certified_objective, relative_gap
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import plural
+from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Evaluation
 from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.model import Model
@@ -19,7 +19,6 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
 from cvxqueue.numerics.checks import require
-from cvxqueue.shown import shown
 from cvxqueue.solution import LARGEST_TOLERANCE
 
 __all__ = ["ENTRIES", "BatchSolution", "Claims", "claims_of", "require_variants"]
@@ -65,14 +64,8 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
 
 def require_variants(model: Model) -> None:
     """Raise an error that names the first number of any variant that is out of range."""
-    require_allowed(
-        arrival_rate=model.arrival_rate,
-        accuracy_weight=model.accuracy_weight,
-        probabilities=model.probabilities,
-        importance=model.importance,
-        lower=model.lower,
-        upper=model.upper,
-    )
+    weights = model.accuracy_weight, model.importance
+    require_allowed(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

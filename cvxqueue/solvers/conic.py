@@ -34,9 +34,9 @@ from cvxqueue.dcp.disciplined import disciplined, natural_scale
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import BackendError, InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.shown import shown
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
 from cvxqueue.solvers.direct import solve_cones

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import at_most, duration, shown, significant
+from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.shown import shown
-from cvxqueue.solution import Solution
+from cvxqueue.solution import Iterate, Solution, Status
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
 from cvxqueue.solvers.solve import solve
+from cvxqueue.tables import Part, Report, Table
 
 __all__ = ["CrossValidation", "cross_validate"]
 
-
+# Seconds for each method that is only there for comparison.
+_OTHERS_LIMIT = 10.0
 # A gap has the allowance for rounding in it twice, and hardly more where it is all rounding.
 _NOISE = 4.0
 
 
 @dataclass(frozen=True)
-class CrossValidation:
+class CrossValidation(Report):
     """Answers of several methods to one instance.
 
     Parameters
@@ -47,7 +51,7 @@ class CrossValidation:
         return min(self.solutions, key=lambda it: (not it.is_optimal, max(it.gap, noise)))
 
     @property
-    def verdict(self) -> str:
+    def outcome(self) -> str:
         """``"agree"``, ``"disagree"`` or ``"undecided"``.
 
         Each answer proves an interval for the optimal objective, and one for the optimal tokens of
@@ -89,18 +93,47 @@ class CrossValidation:
             for solution in self.solutions
         ]
 
-    def __str__(self) -> str:
-        head = (
-            f"{'method':<20} {'status':<16} {'objective':>16} {'relative gap':>13} "
-            f"{'tokens off':>11} {'iterations':>11} {'seconds':>9}"
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome and the rows as plain values, ready for JSON."""
+        return json_values({"methods": self.rows(), "outcome": self.outcome})
+
+    def _parts(self) -> Iterable[Part]:
+        yield Table(
+            (
+                *("method", "status", "objective\n(s)", "relative\ngap", "tokens\noff by"),
+                *("iter-\nations", "time"),
+            ),
+            [
+                (
+                    row["method"],
+                    (row["status"].replace("_", " "), "green" if is_optimal else "red"),
+                    significant(row["objective"], 9),
+                    at_most(row["relative_gap"]),
+                    at_most(row["token_difference"]),
+                    f"{row['iterations']:d}",
+                    duration(row["seconds"]),
+                )
+                for row in self.rows()
+                for is_optimal in [row["status"] == Status.OPTIMAL.value]
+            ],
+            left=(0, 1),
+            # The names are known, and a status may be two words.
+            wraps=1,
         )
-        body = (
-            f"{row['method']:<20} {row['status']:<16} {row['objective']:>16.9g} "
-            f"{row['relative_gap']:>13.2g} {row['token_difference']:>11.2g} "
-            f"{row['iterations']:>11} {row['seconds']:>9.3g}"
-            for row in self.rows()
-        )
-        return "\n".join([head, *body, f"verdict: {self.verdict}"])
+        if len(self.solutions) > 1:
+            style, meaning = _OUTCOMES[self.outcome]
+            yield ""
+            yield [(self.outcome, f"bold {style}"), f": {meaning}"]
+
+
+_OUTCOMES = {
+    "agree": ("green", "every method is certified, and no two proofs contradict."),
+    "undecided": (
+        "yellow",
+        "no two proofs contradict, but not every method is certified within its tolerance.",
+    ),
+    "disagree": ("red", "two proofs contradict each other."),
+}
 
 
 @quiet
@@ -108,7 +141,9 @@ def cross_validate(
     instance: Instance,
     methods: Sequence[str] | None = None,
     *,
-    time_limit: float = np.inf,
+    tolerance: float | None = None,
+    time_limit: float | None = None,
+    callback: Callable[[Iterate], bool] | None = None,
     progress: Callable[[str], object] | None = None,
 ) -> CrossValidation:
     """Solve one instance by every method and compare what they prove.
@@ -119,15 +154,21 @@ def cross_validate(
         What to solve.
     methods : sequence of str, optional
         Names of the methods; by default all that are installed and can take the instance.
-    time_limit : float, default infinity
-        Seconds for each method.
+    tolerance : float, optional
+        As for `solve`; by default each method's own.
+    time_limit : float, optional
+        Seconds for each method; by default no limit for the first, and ten for each of the others:
+        the first has the answer by then.
+    callback : callable, optional
+        As for `solve`: called with an `Iterate` after each iteration of each method; a true answer
+        stops that method. With it every iterate is in the history.
     progress : callable, optional
         Called with the name of each method before it runs.
 
     Returns
     -------
     CrossValidation
-        Solutions, a table of them, and a verdict.
+        The solutions, a table of them, and whether they agree.
 
     Raises
     ------
@@ -136,7 +177,7 @@ def cross_validate(
     InfeasibleError
         If no allocation satisfies the constraints.
     InvalidInputError
-        If a method is not known, or none is given.
+        If a method is not known, or none is given, or another argument is not allowed.
     """
     require_instance(instance)
     if isinstance(methods, str):
@@ -146,9 +187,19 @@ def cross_validate(
     names = [find_method(name).name for name in methods]
     if not names:
         raise InvalidInputError("methods must name at least one method, got an empty list")
-    solutions = []
+    solutions: list[Solution] = []
     for name in names:
         if progress is not None:
             progress(name)
-        solutions.append(solve(instance, name, time_limit=time_limit, on_failure="return"))
+        own_limit = _OTHERS_LIMIT if solutions else math.inf
+        solutions.append(
+            solve(
+                instance,
+                name,
+                tolerance=tolerance,
+                time_limit=own_limit if time_limit is None else time_limit,
+                callback=callback,
+                on_failure="return",
+            )
+        )
     return CrossValidation(tuple(solutions))

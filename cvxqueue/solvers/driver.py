@@ -7,6 +7,7 @@ proposal on the instance and keeps the best, and the status follows from the cer
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.rounding import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
-__all__ = ["Limits", "Progress", "Proposal", "Proposals", "drive", "tightest_tolerance"]
+__all__ = ["Limits", "Proposal", "Proposals", "drive", "tightest_tolerance"]
 
 
 # Relative gap that `newton` is held to at least where constraints couple the types.
@@ -56,17 +57,6 @@ class Proposal(NamedTuple):
 Proposals = Iterator[Proposal]
 
 
-class Progress(NamedTuple):
-    """What a callback is shown after each proposal."""
-
-    iteration: int
-    tokens: FloatArray
-    objective: float
-    gap: float
-    relative_gap: float
-    seconds: float
-
-
 class Limits(NamedTuple):
     """When the driver stops a method."""
 
@@ -74,7 +64,7 @@ class Limits(NamedTuple):
     """Relative gap to certify; ``None`` for `tightest_tolerance`."""
     max_iterations: int
     deadline: Deadline
-    callback: Callable[[Progress], bool] | None
+    callback: Callable[[Iterate], bool] | None
 
 
 def tightest_tolerance(point: Evaluation) -> FloatArray:
@@ -107,81 +97,95 @@ def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits)
         The proposal with the least certified gap; the least tokens, moved to where the constraints
         hold, if nothing is proven of any.
     """
-    started = limits.deadline.clock()
-    best: Certificate | None = None
-    best_gap = np.inf
-    backend_status, iterations, setup_time = "", 0, 0.0
-    history: list[Iterate] = []
-    ended = Ended.STALLED
-    while True:
+    run = _Run(instance, limits, limits.deadline.clock())
+    ended = None
+    while ended is None:
         try:
             proposal = next(proposals, None)
         except BackendError as error:
+            run.backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
             proposal, ended = None, Ended.NUMERICAL_ERROR
-            backend_status = f"{type(error.__cause__ or error).__name__}: {error}"
-        if proposal is None:
-            if limits.deadline.is_over:
-                ended = Ended.TIME_LIMIT
-            break
-        iterations += proposal.iterations
-        setup_time += proposal.setup_time
-        elapsed = limits.deadline.clock() - started
-        is_late = limits.deadline.is_over
-        is_last = iterations >= limits.max_iterations or is_late
-        if not (proposal.is_candidate or is_last or limits.callback is not None):
-            continue
-        proposed = proposal.evaluate()
-        if not np.isfinite(proposed.tokens).all():
-            ended, backend_status = Ended.NUMERICAL_ERROR, proposal.backend_status
-            break
-        point = _in_box(proposed)
-        if not point.is_stable:
-            ended, backend_status = Ended.DIVERGED, proposal.backend_status
-            break
-        found = _certified(instance, point, proposal.multipliers, limits.deadline)
-        history.append(Iterate(iterations, found.objective, found.gap, elapsed))
-        if found.gap < best_gap or not backend_status:
-            backend_status = proposal.backend_status
-        if found.gap < best_gap:
-            best, best_gap = found, found.gap
-        is_stopped = limits.callback is not None and limits.callback(_progress(found, history[-1]))
-        # Looking on changes nothing: what is shown to a callback does not end the method.
-        may_end = proposal.is_candidate or is_last
-        if may_end and best is not None and _is_certified(best, limits.tolerance):
-            ended = Ended.CONVERGED
-            break
-        if is_stopped:
-            ended = Ended.STOPPED
-            break
-        if iterations >= limits.max_iterations:
-            ended = Ended.ITERATION_LIMIT
-            break
-        if is_late:
+        if proposal is not None:
+            ended = run.take(proposal)
+        elif limits.deadline.is_over:
             ended = Ended.TIME_LIMIT
-            break
-    if best is None:
-        best = _certified(instance, instance.model.lowest, None, limits.deadline)
-    elif instance.model.couplings and ended is not Ended.CONVERGED:
-        # Other multipliers than the method's may prove more of its best point.
-        again = _certified(instance, best.evaluation, None, limits.deadline)
-        best = again if again.gap < best_gap else best
+        else:
+            ended = ended or Ended.STALLED
+    best = run.proven(ended)
     return Solution(
         certificate=best,
         method=method,
         ended=ended,
         tolerance=_allowed(best.evaluation, limits.tolerance),
-        backend_status=backend_status,
-        iterations=iterations,
-        setup_time=setup_time,
-        solve_time=limits.deadline.clock() - started - setup_time,
-        history=tuple(history),
+        backend_status=run.backend_status,
+        iterations=run.iterations,
+        setup_time=run.setup_time,
+        solve_time=limits.deadline.clock() - run.started - run.setup_time,
+        history=tuple(run.history),
     )
 
 
-def _in_box(point: Evaluation) -> Evaluation:
-    """The point, moved into the box where a method proposed one outside."""
-    model = point.model
-    return point if model.contains(point.tokens) else model.evaluate(model.boxed(point.tokens))
+@dataclass
+class _Run:
+    """What a method has proposed so far, and the best that is proven of it."""
+
+    instance: Instance
+    limits: Limits
+    started: float
+    best: Certificate | None = None
+    backend_status: str = ""
+    iterations: int = 0
+    setup_time: float = 0.0
+    history: list[Iterate] = field(default_factory=list)
+
+    def take(self, proposal: Proposal) -> Ended | None:
+        """Certify a proposal that may be the answer, or is looked at, and say whether to end."""
+        limits = self.limits
+        self.iterations += proposal.iterations
+        self.setup_time += proposal.setup_time
+        elapsed = limits.deadline.clock() - self.started
+        has_all = self.iterations >= limits.max_iterations
+        is_last = limits.deadline.is_over or has_all
+        # Looking on changes nothing: what is shown to a callback does not end the method.
+        may_end = proposal.is_candidate or is_last
+        if not (may_end or limits.callback is not None):
+            return None
+        point = proposal.evaluate()
+        is_finite = np.isfinite(point.tokens).all()
+        if is_finite and not point.model.contains(point.tokens):
+            point = point.model.evaluate(point.model.boxed(point.tokens))
+        if not (is_finite and point.is_stable):
+            self.backend_status = proposal.backend_status
+            return Ended.DIVERGED if is_finite else Ended.NUMERICAL_ERROR
+        found = _certified(self.instance, point, proposal.multipliers, limits.deadline)
+        row = Iterate(self.iterations, found.objective, found.gap, found.relative_gap, elapsed)
+        self.history.append(row)
+        is_better = found.gap < (np.inf if self.best is None else self.best.gap)
+        if is_better or not self.backend_status:
+            self.backend_status = proposal.backend_status
+        if is_better:
+            self.best = found
+        is_stopped = limits.callback is not None and limits.callback(
+            row._replace(tokens=found.tokens)
+        )
+        if may_end and self.best is not None and _is_certified(self.best, limits.tolerance):
+            return Ended.CONVERGED
+        if is_stopped:
+            return Ended.STOPPED
+        if is_last:
+            return Ended.ITERATION_LIMIT if has_all else Ended.TIME_LIMIT
+        return None
+
+    def proven(self, ended: Ended) -> Certificate:
+        """The proof of the best proposal, or of the least tokens where nothing is proven of any."""
+        instance, deadline = self.instance, self.limits.deadline
+        if self.best is None:
+            return _certified(instance, instance.model.lowest, None, deadline)
+        if instance.model.couplings and ended is not Ended.CONVERGED:
+            # Other multipliers than the method's may prove more of its best point.
+            again = _certified(instance, self.best.evaluation, None, deadline)
+            return min(self.best, again, key=lambda proof: proof.gap)
+        return self.best
 
 
 def _certified(
@@ -210,9 +214,3 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
 
 def _is_certified(found: Certificate, tolerance: float | None) -> bool:
     return found.relative_gap <= _allowed(found.evaluation, tolerance)
-
-
-def _progress(found: Certificate, row: Iterate) -> Progress:
-    return Progress(
-        row.iteration, found.tokens, row.objective, row.gap, found.relative_gap, row.seconds
-    )

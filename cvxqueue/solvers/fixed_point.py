@@ -9,10 +9,10 @@ short enough always increases J.
 from __future__ import annotations
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import real_number
-from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 from cvxqueue.solvers.line_search import backtrack
 

@@ -286,14 +286,14 @@ _STATE = (
 )
 
 
-def _inside(point: Evaluation, idle: FloatArray, wanted_idle: FloatArray) -> Evaluation:
+def _inside(point: Evaluation, idle: FloatArray, aimed_idle: FloatArray) -> Evaluation:
     """The point, drawn back towards the least tokens where it leaves too little time idle."""
-    is_out = idle < _DRAWN_BACK * wanted_idle
+    is_out = idle < _DRAWN_BACK * aimed_idle
     if not is_out.any():
         return point
     model, lowest = point.model, point.model.lowest
     # The mean service time is convex in the tokens: the load falls at least in proportion.
-    kept = (lowest.idle - _DRAWN_BACK * wanted_idle) / (lowest.idle - idle)
+    kept = (lowest.idle - _DRAWN_BACK * aimed_idle) / (lowest.idle - idle)
     drawn = lowest.tokens + kept[..., np.newaxis] * (point.tokens - lowest.tokens)
     return model.evaluate(np.where(is_out[..., np.newaxis], drawn, point.tokens))
 

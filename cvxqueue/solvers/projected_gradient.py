@@ -14,11 +14,11 @@ import numpy as np
 
 from cvxqueue.certificates import order_bracket, step_size
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
-from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposal, Proposals
 
 __all__ = ["projected_gradient"]

@@ -10,8 +10,8 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.shown import shown
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.suggest import nearest
 

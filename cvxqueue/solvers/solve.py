@@ -11,17 +11,17 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, positive_number
-from cvxqueue.shown import shown
-from cvxqueue.solution import ConvergenceError, Solution, allowed_tolerance
-from cvxqueue.solvers.driver import Limits, Progress, drive
+from cvxqueue.solution import ConvergenceError, Iterate, Solution, allowed_tolerance
+from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.registry import Method, find_method
 from cvxqueue.suggest import nearest
 
-__all__ = ["allowed_iterations", "solve"]
+__all__ = ["allowed_iterations", "deadline_after", "solve"]
 
 
 @quiet
@@ -33,7 +33,7 @@ def solve(
     max_iterations: int | None = None,
     time_limit: float = math.inf,
     start: ArrayLike | Solution | None = None,
-    callback: Callable[[Progress], bool] | None = None,
+    callback: Callable[[Iterate], bool] | None = None,
     on_failure: Literal["raise", "return"] = "raise",
     **options: Any,
 ) -> Solution:
@@ -60,7 +60,7 @@ def solve(
         saves some of the passes. ``"conic"`` takes none, and where constraints couple the types
         ``"newton"`` has no use for it: it begins with multipliers of zero.
     callback : callable, optional
-        Called with a `Progress` after each iteration, the last one included; a true answer stops
+        Called with an `Iterate` after each iteration, the last one included; a true answer stops
         the method.
     on_failure : {"raise", "return"}, default "raise"
         What to do with an answer that is not certified within the tolerance.
@@ -109,9 +109,7 @@ def solve(
     limits = Limits(
         tolerance=chosen.tolerance if tolerance is None else allowed_tolerance(tolerance),
         max_iterations=allowed_iterations(chosen, max_iterations),
-        deadline=Deadline.after(
-            time_limit if time_limit == math.inf else positive_number("time_limit", time_limit)
-        ),
+        deadline=deadline_after(time_limit),
         callback=None if callback is None else outside(callback),
     )
     for option in options:
@@ -141,6 +139,13 @@ def solve(
 
 # What `solve` itself takes, whatever the method.
 _COMMON_OPTIONS = ("start", "tolerance", "max_iterations", "time_limit", "callback", "on_failure")
+
+
+def deadline_after(time_limit: float) -> Deadline:
+    """Return the moment at which a time limit, which may be infinite, is over."""
+    if time_limit != math.inf:
+        time_limit = positive_number("time_limit", time_limit, "seconds")
+    return Deadline.after(time_limit)
 
 
 def allowed_iterations(method: Method, value: int | None) -> int:

@@ -12,7 +12,7 @@ from scipy.stats import binom
 
 import cvxqueue as cq
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation import poisson_test
+from cvxqueue.statistics import poisson_test
 from tests.campaign.report import Report
 
 # What 95 % intervals may cover, and how often the comparison may say that a right theory differs.
@@ -47,8 +47,8 @@ class Server:
         queries = math.ceil(self.relaxations * relaxation)
         for _ in range(self.runs):
             simulation = cq.simulate(instance, tokens, queries=queries, seed=rng, threads=1)
-            check = simulation.against_theory()
-            report.count(f"{self.name}: {check.verdict}")
+            check = cq.check_simulation(simulation)
+            report.count(f"{self.name}: {check.outcome}")
             caution = "caution" if simulation.caution else "none"
             for row in check.rows:
                 if row.quantity in _SHOWN:

@@ -27,6 +27,7 @@ from cvxqueue.certificates import (
     type_gaps,
 )
 from cvxqueue.certificates.step_size import StepSize
+from cvxqueue.integer import RoundingBound
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
@@ -707,7 +708,7 @@ def test_a_type_without_gain_has_a_bracket_of_numbers() -> None:
 def test_the_region_that_is_printed_lies_within_that_of_the_bound(level: float) -> None:
     shared: dict[str, Any] = {"value": 1.0, "level": level}
     step = StepSize(diagonal=1.0, metric=np.ones(1), least_idle=0.5, **shared)
-    rounding = cq.RoundingBound(first_order=0.1, distances=np.ones(1), **shared)
+    rounding = RoundingBound(first_order=0.1, distances=np.ones(1), **shared)
     for certificate in (step, rounding):
         assert number_after("objective ≥", certificate.region) >= level
 

@@ -63,7 +63,7 @@ def test_every_method_proves_that_nothing_is_best(curve: Any, queue: cq.FIFO, ty
         assert written["status"] == "optimal"
         assert written["relative_gap"] == solution.relative_gap
     assert cq.solve(given).tokens.tolist() == [0.0] * types
-    assert cq.cross_validate(given).verdict == "agree"
+    assert cq.cross_validate(given).outcome == "agree"
 
 
 def test_the_exact_optimum_at_nothing_is_zero() -> None:

@@ -92,7 +92,7 @@ def test_solve_prints_the_answer_and_every_method(server: str, capsys: Capture) 
         assert f"\n{method} " in out
     for heading in ("task type", "Methods", "Certificate of the answer", "Integer tokens"):
         assert heading in out
-    assert "Verdict: agree." in out
+    assert "\nagree: every method is certified" in out
     for name, tokens, whole in zip(
         ["easy [bold]", "hard"], solution.tokens, integer.tokens, strict=True
     ):
@@ -113,7 +113,7 @@ def test_solve_json_is_one_object_with_the_whole_answer(server: str, capsys: Cap
     solution = cq.solve(instance)
     integer = cq.solve_integer(instance)
     assert err == ""
-    assert (data["status"], data["verdict"], data["instance"]) == ("optimal", "agree", "small")
+    assert (data["status"], data["outcome"], data["instance"]) == ("optimal", "agree", "small")
     assert data["names"] == ["easy [bold]", "hard"]
     assert "error" not in data
     np.testing.assert_allclose(data["tokens"], solution.tokens, atol=0.01)
@@ -140,7 +140,7 @@ def test_method_runs_only_that_one_to_its_tolerance(server: str, capsys: Capture
     assert main(["solve", server, *arguments[:-1]]) == 0
     out = capsys.readouterr().out
     assert "Certificate of the answer (fixed-point)" in out
-    assert "Verdict" not in out
+    assert "agree:" not in out
 
 
 @pytest.mark.parametrize("json_flag", [[], ["--json"]], ids=["tables", "json"])
@@ -171,7 +171,7 @@ def test_no_method_is_recommended_that_was_tried(server: str, capsys: Capture) -
 def test_contradictory_proofs_are_no_answer(
     server: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CrossValidation, "verdict", property(lambda self: "disagree"))
+    monkeypatch.setattr(CrossValidation, "outcome", property(lambda self: "disagree"))
     assert main(["solve", server, "--json", "--method", "newton"]) == 1
     out, err = capsys.readouterr()
     data = one_object(out)
@@ -429,7 +429,8 @@ def test_check_promises_nothing_that_does_not_hold(
     meaning: str,
 ) -> None:
     worse = dataclasses.replace(getattr(certificates, name)(cq.load(server)), value=value)
-    monkeypatch.setattr(f"cvxqueue.cli.check.{name}", lambda instance: worse)
+    # `cvxqueue.check` is the function.
+    monkeypatch.setattr(sys.modules["cvxqueue.check"], name, lambda instance: worse)
     assert main(["check", server, "--json"]) == 0
     data = one_object(capsys.readouterr().out)
     assert data[name]["holds"] is False
@@ -636,7 +637,7 @@ def test_ctrl_c_is_quiet(server: str, capsys: Capture, monkeypatch: pytest.Monke
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cvxqueue.cli.solve.solve", interrupted)
+    monkeypatch.setattr("cvxqueue.cli.solve.cross_validate", interrupted)
     assert main(["solve", server]) == 130
     assert capsys.readouterr() == ("", "")
 

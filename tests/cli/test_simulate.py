@@ -40,7 +40,7 @@ def test_the_table(capsys: Capture) -> None:
     assert "Theory and simulation agree." in out
 
 
-def test_json_has_estimates_and_verdicts(capsys: Capture) -> None:
+def test_json_has_estimates_and_outcomes(capsys: Capture) -> None:
     assert main(["simulate", SERVER, "--queries", "20000", "--integer", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     integer = cq.solve_integer(cq.load(SERVER))
@@ -137,7 +137,7 @@ def test_traces_that_are_refused(
         (["--queries", "1"], "must be a whole number ≥ 2"),
         (["--queries", "many"], "must be a whole number ≥ 2, got 'many'"),
         (["--seed", "-1"], "must be a whole number ≥ 0"),
-        (["--tokens", "1,2"], "one for each of the 5 task types, got 2"),
+        (["--tokens", "1,2"], "one entry for each of the 5 types, got 2"),
         (["--tokens", "1,x"], "must be a finite number ≥ 0, got 'x'"),
         (["--tokens", "30000"], "tokens make the queue unstable"),
         (["--gap-scv", "-1"], "must be a finite number ≥ 0"),

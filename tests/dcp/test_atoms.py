@@ -193,7 +193,7 @@ def test_what_may_not_be_a_parameter() -> None:
     assert not is_dpp(
         atoms.lundberg_moment(cp.multiply(parameter, time), parameter, cp.Parameter(nonneg=True))
     )
-    with pytest.raises(cq.InvalidInputError, match=r"arrival_rate must be a finite number.*rules"):
+    with pytest.raises(cq.InvalidInputError, match=r"arrival_rate must be one number.*rules"):
         atoms.mg1_waiting_time(1.0, 1.0, cp.Parameter(nonneg=True))  # type: ignore[arg-type]
 
 
@@ -231,8 +231,8 @@ def test_a_parameter_in_the_denominator_by_a_variable_of_its_own() -> None:
             lambda: atoms.mm1_system_time(np.array([2.0, -1.0]), cp.Variable(2)),
             r"service_rate\[1\] = -1\.0 must be ≥ 0",
         ),
-        (lambda: atoms.processor_sharing_system_time(1.0, np.nan), "finite number, got nan"),
-        (lambda: atoms.processor_sharing_system_time(1.0, True), "finite number, got True"),
+        (lambda: atoms.processor_sharing_system_time(1.0, np.nan), "= nan must be finite"),
+        (lambda: atoms.processor_sharing_system_time(1.0, True), "one number, got True"),
         (
             lambda: atoms.batch_waiting_time(1.0, 1.0, 0.1, mean_size=0.5, size_second_moment=1.0),
             r"mean_size = 0\.5 must be ≥ 1",

@@ -12,7 +12,13 @@ from scipy import sparse
 
 import cvxqueue as cq
 from cvxqueue.certificates import order_bracket
-from cvxqueue.dcp.cones import BLOCK, ConeProgram, cone_program, cone_unit, has_cone_program
+from cvxqueue.dcp.cones import (
+    TYPES_PER_CONE,
+    ConeProgram,
+    cone_program,
+    cone_unit,
+    has_cone_program,
+)
 from cvxqueue.dcp.disciplined import disciplined
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers import direct
@@ -62,8 +68,8 @@ INSTANCES = {
     "one point": planted(4, n=9, single_point=True),
     "nothing to decide": SERVER.replace(min_tokens=100.0, max_tokens=100.0),
     "load near one": planted(5, n=9, utilization=0.9995),
-    "several blocks": planted(6, n=2 * BLOCK + 7),
-    "full blocks": planted(7, n=2 * BLOCK),
+    "several blocks": planted(6, n=2 * TYPES_PER_CONE + 7),
+    "full blocks": planted(7, n=2 * TYPES_PER_CONE),
 }
 
 
@@ -142,7 +148,7 @@ def test_its_cones_are_tight(instance: cq.Instance) -> None:
 def test_the_blocks_do_not_change_it(instance: cq.Instance) -> None:
     tokens = allocations(instance, np.random.default_rng(2), 1)[0]
     found = []
-    for block in (1, 2, 7, BLOCK, 10**6):
+    for block in (1, 2, 7, TYPES_PER_CONE, 10**6):
         program = cone_program(instance, 3.0, block=block)
         sizes = next(cones.sizes for cones in program.cones if cones.kind == "second-order")
         assert sizes.max() <= block + 2

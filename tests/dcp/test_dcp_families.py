@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.dcp import service_levels
 from cvxqueue.dcp.cones import has_cone_program
+from cvxqueue.dcp.service_levels import service_level
 from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -473,16 +473,21 @@ def test_limits_bind_where_they_say(queue: str, service: str, curve: str, kind: 
     lowest = form.instance.model.lowest
     least_waiting, least_system = lowest.mean_waiting_time, lowest.mean_system_time
     for constraint, expression, level in (
-        (service_levels.waiting_time_cap, form.mean_waiting_time, 0.5 * (waiting + least_waiting)),
-        (service_levels.system_time_cap, form.mean_system_time, 0.5 * (system + least_system)),
-        (service_levels.token_rate_cap, form.token_rate, 0.5 * rate),
-        (service_levels.accuracy_floor, form.mean_accuracy, accuracy + 0.02),
+        (cq.MaxMeanWaitingTime, form.mean_waiting_time, 0.5 * (waiting + least_waiting)),
+        (cq.MaxMeanSystemTime, form.mean_system_time, 0.5 * (system + least_system)),
+        (cq.MaxTokenRate, form.token_rate, 0.5 * rate),
+        (cq.MinMeanAccuracy, form.mean_accuracy, accuracy + 0.02),
     ):
-        limited = form.with_constraints(constraint(form, float(level)))
+        limited = form.with_constraints(service_level(form, constraint(float(level))))
         assert limited.is_dcp
         assert limited.is_dpp
         solve(limited)
         assert value(expression) == pytest.approx(float(level), rel=1e-5)
+
+
+def tail(decay: float) -> cq.WaitingTimeTail:
+    """The bound on the tail whose decay is θ."""
+    return cq.WaitingTimeTail(seconds=1.0, probability=float(np.exp(-decay)))
 
 
 @pytest.mark.parametrize("kind", ["dcp", "parametric"])
@@ -491,7 +496,7 @@ def test_the_tail_cap(service: str, kind: str) -> None:
     given = instance("fifo", service, "exponential")
     form = cq.formulate(given, kind)
     theta = 0.8
-    limited = form.with_constraints(service_levels.waiting_tail_cap(form, theta))
+    limited = form.with_constraints(service_level(form, tail(theta)))
     assert limited.is_dcp
     for other in (given, given.replace(arrival_rate=0.15, probabilities=[0.3, 0.7])):
         if other is not given:
@@ -509,12 +514,12 @@ def test_the_tail_cap(service: str, kind: str) -> None:
 
 def test_what_has_no_such_tail() -> None:
     for queue, service, words in (
-        ("sharing", "affine", r"queue = ProcessorSharing\(\) has another tail"),
-        ("fifo", "random", r"service\.token_scv must be 0"),
+        ("sharing", "affine", "not available for ProcessorSharing"),
+        ("fifo", "random", "not available with random use"),
     ):
         form = cq.formulate(instance(queue, service, "exponential"))
         with pytest.raises(cq.InvalidInputError, match=words):
-            service_levels.waiting_tail_cap(form, 0.5)
+            service_level(form, tail(0.5))
 
     class Ordered(cq.FIFO):
         """First in first out by another name."""
@@ -522,10 +527,10 @@ def test_what_has_no_such_tail() -> None:
     orderly = cq.formulate(
         instance("fifo", "affine", "exponential").replace(queue=Ordered()), "dcp"
     )
-    assert service_levels.waiting_tail_cap(orderly, 0.5).is_dcp()
+    assert service_level(orderly, tail(0.5)).is_dcp()
     still = cq.formulate(instance("fifo", "affine", "exponential"), "parametric")
-    service_levels.waiting_tail_cap(still, 0.5)
-    with pytest.raises(cq.InvalidInputError, match=r"service\.token_scv must be 0"):
+    service_level(still, tail(0.5))
+    with pytest.raises(cq.InvalidInputError, match="not available with random use"):
         still.update(instance("fifo", "random", "exponential"))
     assert still.instance == instance("fifo", "affine", "exponential")
 
@@ -542,20 +547,7 @@ def test_a_constraint_of_a_class_without_a_form() -> None:
         cq.formulate(given)
 
 
-def test_bad_levels() -> None:
+def test_a_bound_of_one_type_is_no_service_level() -> None:
     form = cq.formulate(instance("fifo", "affine", "exponential"))
-    with pytest.raises(cq.InvalidInputError, match=r"seconds = -1\.0 must be ≥ 0"):
-        service_levels.waiting_time_cap(form, -1.0)
-    with pytest.raises(cq.InvalidInputError, match=r"level = 1\.5 must be ≤ 1"):
-        service_levels.accuracy_floor(form, 1.5)
-    with pytest.raises(cq.InvalidInputError, match=r"decay = 0\.0 must be > 0"):
-        service_levels.waiting_tail_cap(form, 0.0)
-    with pytest.raises(cq.InvalidInputError, match="tokens_per_second = nan must be finite"):
-        service_levels.token_rate_cap(form, np.nan)
-
-
-def test_no_tokens_at_all() -> None:
-    form = cq.formulate(instance("fifo", "affine", "exponential", min_tokens=0.0))
-    none = form.with_constraints(service_levels.token_rate_cap(form, 0.0))
-    solve(none)
-    np.testing.assert_allclose(value(none.tokens), 0.0, atol=1e-4)
+    with pytest.raises(cq.InvalidInputError, match=r"MinAccuracy.* has no cvxpy form"):
+        service_level(form, cq.MinAccuracy(0.5))  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +16,7 @@ from hypothesis import strategies as st
 
 import cvxqueue as cq
 from cvxqueue import files
-from cvxqueue.files.opening import decode
-from cvxqueue.files.reading import _gathered
+from cvxqueue.files.storage import decode
 from cvxqueue.files.text import render
 from tests.model.test_instance import arguments, arrays_of
 from tests.paths import INSTANCES
@@ -203,13 +201,6 @@ def test_what_is_left_out_of_arrays_is_the_default() -> None:
     data = cq.to_dict(plain)
     assert not {"names", "sources", "name", "min_tokens", "importance"} & set(data)
     assert cq.from_dict(data) == plain
-
-
-def test_tasks_of_two_kinds_are_refused() -> None:
-    # There is one kind of each law so far, so no file can get here yet.
-    tables = [SimpleNamespace(kind="affine"), SimpleNamespace(kind="other")]
-    with pytest.raises(cq.InvalidInputError, match=r"task\[1\]\.service\.kind = 'other' must be"):
-        _gathered("service", tables)
 
 
 def test_toml_is_written_to_be_read(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.fitting import Finding, Requests, Source, read_requests
+from cvxqueue.findings import Finding
+from cvxqueue.fitting import Requests, Source, read_requests
 from tests.measurements import AZURE_HEAD, vllm_result
 
 
@@ -44,9 +45,9 @@ def finding(data: dict[str, Any], subject: str) -> Finding:
 
 def test_a_server_like_the_model_passes() -> None:
     found = cq.diagnose(requests(server()))
-    verdicts = {item.subject: item.holds for item in found.findings}
-    assert verdicts["linear service"] is True
-    assert verdicts["budgets used up"] is True
+    holds = {item.subject: item.holds for item in found.findings}
+    assert holds["linear service"] is True
+    assert holds["budgets used up"] is True
     assert found.warnings == ()
     assert all(item.sentence.endswith(".") for item in found.findings)
     assert set(found.to_dict()) == {

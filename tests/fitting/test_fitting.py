@@ -99,6 +99,9 @@ def test_one_type_without_a_name_needs_no_mix() -> None:
     assert instance.probabilities.tolist() == [1.0]
     assert found.arrivals is None
     assert found.to_dict()["arrivals"] is None
+    assert found.service_line is found.service[""]
+    with pytest.raises(cq.InvalidInputError, match="no service line: fit with service="):
+        _ = cq.fit(accuracy=answers).service_line
 
 
 def test_service_times_by_type() -> None:
@@ -108,6 +111,8 @@ def test_service_times_by_type() -> None:
         "types": ["math"] * 4 + ["code"] * 4,
     }
     found = cq.fit(service=service, accuracy=ANSWERS)
+    with pytest.raises(cq.InvalidInputError, match=r"a service line of its own.*\(math, code\)"):
+        _ = found.service_line
     assert found.service["code"].per_token.value == pytest.approx(0.02)
     law = found.instance(
         accuracy_weight=1.0, max_tokens=9, arrival_rate=0.01, mix={"math": 0.5, "code": 0.5}
@@ -124,7 +129,7 @@ def test_files_and_records_give_the_same(tmp_path: Path) -> None:
     records = cq.fit(service=read_requests(service), accuracy=read_answers(answers))
     assert files.to_dict() == records.to_dict()
     memory = cq.fit(service=SERVICE)
-    assert memory.service[""].per_token == files.service[""].per_token
+    assert memory.service_line.per_token == files.service[""].per_token
 
 
 def test_the_result_is_frozen_and_warnings_say_what_they_are_about(tmp_path: Path) -> None:
@@ -190,13 +195,16 @@ def test_parts_that_do_not_fit_together_are_refused(
         ({"service": SERVICE, "confidence": 95}, r"confidence = 95 must be in \(0, 1\)"),
         ({"service": {"tokens": [1, 2, 3]}}, "service: seconds is missing; given: tokens"),
         ({"service": {**SERVICE, "second": [1]}}, "'second' is no field: did you mean 'seconds'"),
-        ({"service": {"tokens": [1, 2, 3], "seconds": [1, 2]}}, "one length, got 2, 3"),
+        (
+            {"service": {"tokens": [1, 2, 3], "seconds": [1, 2]}},
+            "one length: tokens has 3, seconds has 2",
+        ),
         ({"service": {"tokens": [1, 2, 3], "seconds": [1, 2, 0]}}, "service: seconds.*> 0"),
         ({"service": {**SERVICE, "types": "math"}}, "types must be a list of names"),
         ({"service": {**SERVICE, "types": ["a", "", "b", "c"]}}, "none of them empty"),
         ({"service": {"tokens": [5, 5, 5], "seconds": [1, 2, 3]}}, r"service \(data in memory\)"),
         ({"accuracy": {"correct": [1]}}, "accuracy: tokens is missing"),
-        ({"accuracy": {"tokens": [1, 2, 3]}}, "give correct or accuracy, and not both"),
+        ({"accuracy": {"tokens": [1, 2, 3]}}, "give correct .* or accuracy .*, and not both"),
         (
             {"accuracy": {"tokens": [1, 2, 3], "correct": [1, 2, 1]}},
             "accuracy: correct needs total",

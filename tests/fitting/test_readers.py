@@ -351,11 +351,11 @@ def test_answers_with_counts(written: Path) -> None:
     write(written, "type,tokens,correct,total\na,100,3,10\nb,200,4,8\na,300,9,10\n")
     found = read_answers(written)
     assert found.accuracy.tolist() == [0.3, 0.5, 0.9]
-    tokens, share, total = found.of_type("a")
-    assert tokens.tolist() == [100.0, 300.0]
-    assert share.tolist() == [0.3, 0.9]
-    assert total is not None
-    assert total.tolist() == [10.0, 10.0]
+    of_a = found.by_type()["a"]
+    assert of_a.tokens.tolist() == [100.0, 300.0]
+    assert of_a.accuracy.tolist() == [0.3, 0.9]
+    assert of_a.total is not None
+    assert of_a.total.tolist() == [10.0, 10.0]
 
 
 def test_answers_one_a_row(written: Path) -> None:

@@ -345,7 +345,7 @@ def test_whole_times_without_a_unit_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"whole numbers.*seconds=latency_ms"):
         cq.fit(service=path)
     found = cq.fit(service=read_requests(path, columns={"seconds": "latency_ms"}))
-    assert found.service[""].per_token.value == pytest.approx(1e-4)
+    assert found.service_line.per_token.value == pytest.approx(1e-4)
 
 
 def test_curves_over_thousands_of_tokens_are_asked_about() -> None:

@@ -195,20 +195,20 @@ def test_no_choice_is_better_by_enumeration(block: int) -> None:
 def test_prices_near_a_cell_are_finite_where_second_moments_have_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    boxes, price_box = [], cell_search._price_box
+    found, price_corners = [], cell_search._Problem._price_corners
 
     def kept(*arguments: Any) -> Any:
-        boxes.append(price_box(*arguments))
-        return boxes[-1]
+        found.append(price_corners(*arguments))
+        return found[-1]
 
-    monkeypatch.setattr(cell_search, "_price_box", kept)
+    monkeypatch.setattr(cell_search._Problem, "_price_corners", kept)
     for seed in range(30):
         instance, domains = random_small(seed)
         with contextlib.suppress(cq.InfeasibleError):
             solve_integer(instance.replace(queue=cq.ProcessorSharing()), domains=domains)
-    assert boxes
-    for box in boxes:
-        assert all(np.isfinite(part).all() for part in box)
+    assert found
+    for corners in found:
+        assert all(np.isfinite(part).all() for part in corners)
 
 
 @pytest.mark.parametrize("method", ["nearest", "floor", "neighbors", "descent"])

@@ -290,6 +290,21 @@ def test_no_program_is_solved_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     assert work.done == 1
 
 
+def test_a_program_is_given_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = Choices(similar(), Domains.of(Integers(), SIZE))
+    relaxed = cq.solve(choices.instance).certificate.evaluation
+    given: dict[bool, float] = {}
+    solve = FlipProgram.solve
+
+    def seen(self: FlipProgram, *, whole: bool, seconds: float) -> Any:
+        given[whole] = seconds
+        return solve(self, whole=whole, seconds=seconds)
+
+    monkeypatch.setattr(FlipProgram, "solve", seen)
+    best_combination(choices, relaxed, 1e-9, Deadline(100.0, lambda: 40.0))
+    assert given == {False: 60.0, True: 60.0}
+
+
 @pytest.mark.parametrize("method", ["descent", "neighbors"])
 def test_a_part_of_the_time_is_left_for_the_bound(
     method: str, monkeypatch: pytest.MonkeyPatch
@@ -304,6 +319,6 @@ def test_a_part_of_the_time_is_left_for_the_bound(
 
     monkeypatch.setattr(methods, name, seen)
     clock = Hands()
-    solve_within(similar(), method, Domains.of(Multiples(4096), SIZE), None, Deadline(100.0, clock))
+    solve_within(similar(), method, Domains.of(Multiples(4096), SIZE), 1e-9, Deadline(100.0, clock))
     assert given[0].clock is clock
     assert given[0].at == 75.0

@@ -414,7 +414,7 @@ def test_a_thousand_types() -> None:
     looks = itertools.count()
     deadline = Deadline(1.0, lambda: 0.1 * next(looks))
     domains = Domains.of(Integers(), instance.size)
-    best = solve_within(instance, "neighbors", domains, None, deadline)
+    best = solve_within(instance, "neighbors", domains, 1e-9, deadline)
     check_answer(best)
     assert best.loss <= nearest.loss < floor.loss
     # The bound of whole choices, for which the others had all the time that it takes.
@@ -422,11 +422,11 @@ def test_a_thousand_types() -> None:
 
 
 def test_a_loose_tolerance_is_kept() -> None:
-    instance = similar_types(60)
-    answer = cq.solve_integer(instance, "neighbors", tolerance=0.01)
+    instance = similar_types(40)
+    answer = cq.solve_integer(instance, tolerance=0.001)
     assert answer.is_exact
-    assert answer.neighbors_gap is not None
-    assert 0.0 < answer.neighbors_gap <= 0.01 * answer.loss
+    assert answer.tolerance == 0.001
+    assert answer.relative_gap <= 0.001
 
 
 def test_the_order_of_the_types_does_not_matter() -> None:
@@ -513,7 +513,7 @@ def test_the_back_end_cannot_write_to_standard_output(
     [
         ({"method": "nearst"}, r"'nearst'.*did you mean 'nearest'"),
         ({"method": None}, "unknown integer method None"),
-        ({"tolerance": -1e-3}, r"tolerance = -0\.001 must be ≥ 0"),
+        ({"tolerance": -1e-3}, r"tolerance = -0\.001 must be > 0"),
         ({"tolerance": np.nan}, "tolerance = nan must be finite"),
         ({"time_limit": 0}, r"time_limit = 0\.0 must be > 0"),
         ({"time_limit": "soon"}, "time_limit must be one number"),

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.certificates import coupled
+from cvxqueue.model.limits import Stability
 
 EPSILON = 2.0**-52
 TRIALS = 120
@@ -332,3 +334,45 @@ def test_a_tail_is_allowed_one_ulp_in_each_step() -> None:
     exponent = np.log(2.0) * (1.0 + 1.0 + 0.5 + 0.5) * EPSILON
     worst = 2.0 * exponent + (1.0 + 1.0 + 3.0 * 0.5) * EPSILON
     assert worst <= tail.allowance(point) <= 3.0 * worst
+
+
+def test_a_utilization_is_right_to_its_allowance_and_hardly_less_so() -> None:
+    largest = 0.0
+    for seed in range(TRIALS):
+        instance, tokens = hostile(seed)
+        point, line = instance.evaluate(tokens), instance.service
+        assert isinstance(line, cq.AffineService)
+        columns = (instance.probabilities, line.base, line.per_token, tokens)
+        rows = zip(
+            *(map(Fraction, np.broadcast_to(each, tokens.shape)) for each in columns), strict=True
+        )
+        mean = sum(pi * (base + per_token * count) for pi, base, per_token, count in rows)
+        limit, load = Stability(), Fraction(float(instance.arrival_rate)) * mean
+        excess, allowance = limit.excess(point), limit.allowance(point)
+        error = abs(Fraction(excess) - (load - 1))
+        # The difference from 1 is rounded once more.
+        assert error <= Fraction(allowance) + Fraction(0.5 * EPSILON * abs(excess))
+        assert allowance <= 4.0 * EPSILON * float(load) * (1.0 + EPSILON)
+        largest = max(largest, float(error) / allowance if load > 0.5 else 0.0)
+    assert largest > 0.1
+
+
+def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
+    # W is 1.7e-16 s: 1 − W is rounded down by half an ulp, and W is known to far less.
+    monkeypatch.setattr(coupled, "certified_gap", lambda lagrangian: 0.0)
+    cap = cq.MaxMeanWaitingTime(1.0)
+    instance = cq.Instance(
+        arrival_rate=3.4e-4,
+        accuracy_weight=1.0,
+        max_tokens=1.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=1e-6, per_token=1e-6),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=1e-3),
+        constraints=[cap],
+    )
+    rate, base = Fraction(float(instance.arrival_rate)), Fraction(1e-6)
+    waiting = rate * base**2 / (2 * (1 - rate * base))
+    room = Fraction(-cap.excess(instance.evaluate([0.0])))
+    assert room < 1 - waiting
+    gap = coupled.lagrangian_gap(instance.evaluate([0.0]), np.ones(1))
+    assert 1 - waiting <= Fraction(gap) <= 1 - waiting + Fraction(4.0 * EPSILON)

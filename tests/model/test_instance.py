@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import cvxqueue as cq
+from cvxqueue.integer import RoundingBound
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.array_data import ArrayData
 
@@ -177,8 +178,8 @@ def test_equality_asks_for_the_class() -> None:
 
 
 def test_equality_takes_missing_numbers_for_equal() -> None:
-    def bound(distance: float) -> cq.RoundingBound:
-        return cq.RoundingBound(
+    def bound(distance: float) -> RoundingBound:
+        return RoundingBound(
             value=1.0, first_order=0.0, distances=np.array([0.5, distance]), level=2.0
         )
 

@@ -152,11 +152,12 @@ def test_a_callback_has_the_settings_of_the_caller_and_keeps_its_own(method: str
     instance = drawn("exponential", "quadratic", "fifo").replace(max_tokens=5000.0)
     seen = []
 
-    def callback(progress: cq.Progress) -> bool:
+    def callback(iterate: cq.Iterate) -> bool:
+        assert iterate.tokens is not None
         seen.append(np.geterr()["over"])
         # Would end every later iteration that underflows, or divides by zero.
         np.seterr(all="raise")
-        CURVES["exponential"].slope(progress.tokens + 1e6)
+        CURVES["exponential"].slope(iterate.tokens + 1e6)
         return False
 
     usual = cq.solve(instance, method, on_failure="return")

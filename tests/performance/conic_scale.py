@@ -27,7 +27,7 @@ import scipy
 
 import cvxqueue as cq
 from cvxqueue.certificates import certified_gap, order_bracket
-from cvxqueue.dcp.cones import BLOCK, NARROW, cone_program, cone_unit
+from cvxqueue.dcp.cones import NO_INTERIOR, TYPES_PER_CONE, cone_program, cone_unit
 from cvxqueue.dcp.disciplined import natural_scale
 from cvxqueue.solvers.back_ends import find_back_end
 from cvxqueue.solvers.direct import solve_cones
@@ -46,12 +46,12 @@ class Variant(NamedTuple):
     that and less, the two ends between which it lies."""
     is_equilibrated: bool
     regularization: float = 1e-8
-    narrow: float = NARROW
+    narrow: float = NO_INTERIOR
     """Types whose box is no wider are constants; −1 for none."""
 
 
 VARIANTS = (
-    Variant("the method", BLOCK, "method", False, 1e-11),
+    Variant("the method", TYPES_PER_CONE, "method", False, 1e-11),
     Variant("one cone", 0, "total", True),
     Variant("N cones", 1, "total", True),
     Variant("N cones, weights N", 1, "N", True),

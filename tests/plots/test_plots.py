@@ -155,7 +155,7 @@ def test_names_do_not_overlap_and_are_not_read_as_formulas() -> None:
 def test_label_positions_keep_their_order_and_their_distance() -> None:
     ax = style.new_axes()
     wanted = [0.5, 0.1, 0.5, 0.51, 0.95]
-    placed = style.label_positions(wanted, ax, 9.0)
+    placed = style.label_positions(wanted, ax)
     distance = 1.3 * 9.0 / (ax.bbox.height * 72.0 / figure_of(ax).dpi)
     gaps = [abs(a - b) for a, b in combinations(placed, 2)]
     assert min(gaps) >= distance * (1 - 1e-9)

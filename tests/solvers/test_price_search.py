@@ -253,11 +253,11 @@ def test_the_search_finds_the_answer_from_any_prices(shift: float) -> None:
 # Newton
 
 
-def iterates(instance: Instance, **options: Any) -> tuple[cq.Solution, list[cq.Progress]]:
-    seen: list[cq.Progress] = []
+def iterates(instance: Instance, **options: Any) -> tuple[cq.Solution, list[cq.Iterate]]:
+    seen: list[cq.Iterate] = []
 
-    def record(progress: cq.Progress) -> bool:
-        seen.append(progress)
+    def record(iterate: cq.Iterate) -> bool:
+        seen.append(iterate)
         return False
 
     return cq.solve(instance, callback=record, **options), seen
@@ -268,12 +268,13 @@ def test_every_iterate_is_stable_and_in_the_box(name: str) -> None:
     instance = CATALOGUE[name].instance
     solution, seen = iterates(instance)
     assert len(seen) == solution.iterations
-    for progress in seen:
-        assert instance.evaluate(progress.tokens).is_stable
-        assert np.all(progress.tokens >= instance.min_tokens)
-        assert np.all(progress.tokens <= instance.max_tokens)
-        assert progress.objective <= solution.upper_bound
-        assert progress.objective + progress.gap >= solution.objective
+    for iterate in seen:
+        assert iterate.tokens is not None
+        assert instance.evaluate(iterate.tokens).is_stable
+        assert np.all(iterate.tokens >= instance.min_tokens)
+        assert np.all(iterate.tokens <= instance.max_tokens)
+        assert iterate.objective <= solution.upper_bound
+        assert iterate.objective + iterate.gap >= solution.objective
     # Looking on changes nothing.
     assert np.array_equal(cq.solve(instance).tokens, solution.tokens)
 

@@ -20,19 +20,20 @@ class Gaps(ABC):
     and a gap before it would leave less work than queries find on average.
     """
 
-    @abstractmethod
-    def _next(self, out: FloatArray) -> None:
-        """Fill an array with the next gaps."""
-
     def __init__(self) -> None:
         self._has_begun = False
 
-    def fill(self, out: FloatArray) -> None:
-        """Fill an array with the next gaps, in seconds."""
-        self._next(out)
+    @abstractmethod
+    def _next(self, count: int) -> FloatArray:
+        """Return the next gaps."""
+
+    def draw(self, count: int) -> FloatArray:
+        """Return the next gaps, in seconds."""
+        gaps = self._next(count)
         if not self._has_begun:
-            out[0] = 0.0
+            gaps[0] = 0.0
             self._has_begun = True
+        return gaps
 
 
 class RenewalGaps(Gaps):
@@ -42,8 +43,8 @@ class RenewalGaps(Gaps):
         super().__init__()
         self._generator, self._law = generator, GammaLaw(1.0 / rate, scv)
 
-    def _next(self, out: FloatArray) -> None:
-        self._law.draw(self._generator, out)
+    def _next(self, count: int) -> FloatArray:
+        return self._law.draw(self._generator, count)
 
 
 class BatchGaps(Gaps):
@@ -57,30 +58,22 @@ class BatchGaps(Gaps):
         self._sizes, self._mean = sizes, mean
         self._left = 0
 
-    def _next(self, out: FloatArray) -> None:
+    def _next(self, count: int) -> FloatArray:
         # Whole batches are drawn; what is left of the last one begins the next array.
-        out.fill(0.0)
+        gaps = np.zeros(count)
         first = self._left
-        while first < len(out):
-            count = int((len(out) - first) / self._mean) + 1
+        while first < count:
+            drawn = int((count - first) / self._mean) + 1
             sizes = self._generator.choice(
-                self._sizes.sizes, size=count, p=self._sizes.probabilities
+                self._sizes.sizes, size=drawn, p=self._sizes.probabilities
             )
-            starts: NDArray[np.int64] = first + np.concatenate(([0], np.cumsum(sizes)))
-            first = int(starts[-1])
-            starts = starts[:-1]
-            gaps = np.empty(count)
-            self._law.draw(self._generator, gaps)
-            if first > len(out):
-                # A batch that begins beyond the end is not begun.
-                kept = int(np.searchsorted(starts, len(out)))
-                if kept < count:
-                    first = int(starts[kept])
-                starts, gaps = starts[:kept], gaps[:kept]
-            out[starts] = gaps
-            if first > len(out):
-                break
-        self._left = first - len(out)
+            ends: NDArray[np.int64] = first + np.concatenate(([0], np.cumsum(sizes)))
+            # A batch that begins beyond the end is not begun.
+            kept = int(np.searchsorted(ends[:-1], count))
+            first = int(ends[kept])
+            gaps[ends[:kept]] = self._law.draw(self._generator, drawn)[:kept]
+        self._left = first - count
+        return gaps
 
 
 class TraceGaps(Gaps):
@@ -90,8 +83,8 @@ class TraceGaps(Gaps):
         super().__init__()
         self._times, self._position = times, 0
 
-    def _next(self, out: FloatArray) -> None:
+    def _next(self, count: int) -> FloatArray:
         at = self._position
-        times = self._times[max(at - 1, 0) : at + len(out)]
-        np.subtract(times[1:], times[:-1], out=out[len(out) - len(times) + 1 :])
-        self._position = at + len(out)
+        self._position += count
+        # Before the first arrival there is no gap.
+        return np.diff(self._times[max(at - 1, 0) : at + count], prepend=self._times[: at == 0])

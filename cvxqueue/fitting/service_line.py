@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,19 +12,18 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.simulation.parameter import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, require_confidence
 
 __all__ = ["Linearity", "ServiceFit", "fit_service"]
 
-_SIGNIFICANCE = 0.05
 # A nanosecond to thirty years: the squares of any two compare without overflow.
 _SECONDS = (1e-9, 1e9)
-# A bend below this part of the mean time is rounding.
-_ROUNDING = 1e-6
+# Of times exactly on a line, a bend below this part of the mean time is rounding.
+_EXACT = 1e-6
 # A rise from the fewest to the most tokens below this part of the largest time is rounding.
 _NO_RISE = 1e-12
 # A bend that changes no time by more than this part does not matter to an allocation.
@@ -40,7 +38,7 @@ _FEW_ROWS = 10
 
 
 @dataclass(frozen=True)
-class Linearity:
+class Linearity(JsonRecord):
     """Whether a bend improves on the line.
 
     Attributes
@@ -54,16 +52,18 @@ class Linearity:
     bend: float
     p_value: float
 
+    _properties = ("holds",)
+
     @property
     def holds(self) -> bool | None:
         """Whether the line will do; ``None`` where the data cannot say."""
         if math.isnan(self.p_value):
             return None
-        return self.p_value >= _SIGNIFICANCE or self.bend <= _NEGLIGIBLE_BEND
+        return self.p_value >= SIGNIFICANCE or self.bend <= _NEGLIGIBLE_BEND
 
 
 @dataclass(frozen=True, eq=False)
-class ServiceFit(ReadOnlyArrays):
+class ServiceFit(JsonRecord, ReadOnlyArrays):
     """A line t = base + per_token · tokens fitted to service times.
 
     Attributes
@@ -97,26 +97,6 @@ class ServiceFit(ReadOnlyArrays):
     linearity: Linearity
     method: str
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "base": self.base.to_dict(),
-                "per_token": self.per_token.to_dict(),
-                "rows": self.rows,
-                "residual_scale": self.residual_scale,
-                "largest_residual": self.largest_residual,
-                "r_squared": self.r_squared,
-                "linearity": {
-                    "bend": self.linearity.bend,
-                    "p_value": self.linearity.p_value,
-                    "holds": self.linearity.holds,
-                },
-                "method": self.method,
-                "warnings": list(self.warnings),
-            }
-        )
 
 
 def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> ServiceFit:
@@ -157,31 +137,23 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     x, y = _checked(tokens, seconds)
     unit = float(x.max())
     design = np.stack([np.ones(x.size), x / unit], axis=1)
-    theta, errors, freedom, scale = robust_line(design, y)
-    t = stdtrit(freedom, (1.0 + confidence) / 2.0)
-    lows, highs = theta - t * errors, theta + t * errors
-    is_at_bound = theta[0] < 0
+    line = robust_line(design, y)
+    theta, errors, scale = line.coefficients, line.errors, line.scale
+    reach = stdtrit(line.freedom, (1.0 + confidence) / 2.0) * errors
+    lows, highs = theta - reach, theta + reach
+    is_at_bound = bool(theta[0] < 0)
     if is_at_bound:
         # The best line that starts at zero; what the free line allows stays in the intervals.
-        (slope,), (slope_error,), freedom, scale = robust_line(design[:, 1:], y)
-        theta = np.array([0.0, slope])
-        errors = np.array([math.nan, slope_error])
-        reach = float(stdtrit(freedom[0], (1.0 + confidence) / 2.0)) * slope_error
-        lows[1] = min(lows[1], slope - reach)
-        highs[1] = max(highs[1], slope + reach)
+        (slope,), (error,), (freedom,), scale = robust_line(design[:, 1:], y)
+        theta, errors = np.array([0.0, slope]), np.array([math.nan, error])
+        extent = stdtrit(freedom, (1.0 + confidence) / 2.0) * error
+        lows[1], highs[1] = min(lows[1], slope - extent), max(highs[1], slope + extent)
     _require_rise(float(theta[1] / unit), x, y)
     require_per_token(float(theta[1] / unit))
-    base = FittedParameter(
-        float(theta[0]),
-        float(errors[0]),
-        (max(float(lows[0]), 0.0), max(float(highs[0]), 0.0)),
-        confidence,
-    )
-    per_token = FittedParameter(
-        float(theta[1] / unit),
-        float(errors[1] / unit),
-        (max(float(lows[1]) / unit, 0.0), float(highs[1] / unit)),
-        confidence,
+    columns = np.stack([theta, errors, np.maximum(lows, 0.0), np.maximum(highs, 0.0)])
+    base, per_token = (
+        FittedParameter(value, error, (low, high), confidence)
+        for value, error, low, high in (columns / [1.0, unit]).T.tolist()
     )
     residuals = y - design @ theta
     linearity = _linearity(x / unit, y)
@@ -198,10 +170,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
         linearity=linearity,
         method="least squares with Huber's loss, scale by the median absolute residual, "
         "sandwich (HC3) standard errors",
-        warnings=(
-            *_uneven(x),
-            *_warnings(linearity, per_token, r_squared, missed, is_at_bound=is_at_bound),
-        ),
+        warnings=_warnings(x, linearity, per_token, r_squared, missed, is_at_bound=is_at_bound),
     )
 
 
@@ -249,56 +218,37 @@ def _linearity(x: FloatArray, y: FloatArray) -> Linearity:
     theta, errors, freedom, _ = robust_line(np.column_stack([line, bent]), y)
     bend = abs(float(theta[2])) * float(np.abs(bent).max() / y.mean())
     if errors[2] == 0.0:
-        return Linearity(bend, 1.0 if bend <= _ROUNDING else 0.0)
+        return Linearity(bend, 1.0 if bend <= _EXACT else 0.0)
     return Linearity(bend, 2.0 * float(stdtr(freedom[2], -abs(theta[2] / errors[2]))))
 
 
-def _uneven(x: FloatArray) -> list[str]:
-    """Warning of a few rows, far from the others, that set the slope."""
-    away = x - x.mean()
-    leverage = 1.0 / x.size + np.square(away) / float(np.square(away).sum())
-    heavy = int(np.count_nonzero(leverage > _MOST_LEVERAGE))
-    if not heavy or x.size < _FEW_ROWS:
-        return []
-    return [
-        f"uneven: {heavy} of {x.size} rows, far from the others in tokens, set the slope; how much "
-        "such times vary is hardly seen, and the interval may be too narrow; measure more of them"
-    ]
-
-
 def _warnings(
+    x: FloatArray,
     linearity: Linearity,
     per_token: FittedParameter,
     r_squared: float,
     missed: float,
     *,
     is_at_bound: bool,
-) -> list[str]:
-    found = []
-    if linearity.holds is False:
-        found.append(
-            f"not linear: a quadratic term changes the fitted times by up to "
-            f"{100 * linearity.bend:.1f} % of their mean (p = {linearity.p_value:.2g}); consider "
-            "QuadraticService"
-        )
-    if is_at_bound:
-        found.append(
-            "the base is at its bound 0: the free line would start below it; check that tokens "
-            "count everything that was generated"
-        )
-    if per_token.interval[0] <= 0:
-        found.append(
-            "not identified: the interval of the seconds per token reaches 0; measure more rows, "
-            "or more different numbers of tokens"
-        )
-    if r_squared < 1.0 - _MOST_UNEXPLAINED:
-        found.append(
-            f"not explained: the tokens explain only {100 * r_squared:.0f} % of the variance of "
-            "the times; is there another prompt length, load or machine among them? Fit them apart"
-        )
-    if abs(missed) > _MOST_MISSED:
-        found.append(
-            f"stragglers: the mean time is {100 * missed:+.1f} % off the line, which gives few "
-            "rows little say; the queue feels them in full"
-        )
-    return found
+) -> tuple[str, ...]:
+    away = np.square(x - x.mean())
+    heavy = int(np.count_nonzero(1.0 / x.size + away / away.sum() > _MOST_LEVERAGE))
+    found = {
+        f"leverage: {heavy} of {x.size} rows, far from the others in tokens, set the slope; how "
+        "much such times vary is hardly seen, and the interval may be too narrow; measure more of "
+        "them": heavy > 0 and x.size >= _FEW_ROWS,
+        "not linear: a quadratic term changes the fitted times by up to "
+        f"{100 * linearity.bend:.1f} % of their mean (p = {linearity.p_value:.2g}); consider "
+        "QuadraticService": linearity.holds is False,
+        "the base is at its bound 0: the free line would start below it; check that tokens count "
+        "everything that was generated": is_at_bound,
+        "not identified: the interval of the seconds per token reaches 0; measure more rows, or "
+        "more different numbers of tokens": per_token.interval[0] <= 0,
+        f"not explained: the tokens explain only {100 * r_squared:.0f} % of the variance of the "
+        "times; is there another prompt length, load or machine among them? Fit them apart": (
+            r_squared < 1.0 - _MOST_UNEXPLAINED
+        ),
+        f"stragglers: the mean time is {100 * missed:+.1f} % off the line, which gives few rows "
+        "little say; the queue feels them in full": abs(missed) > _MOST_MISSED,
+    }
+    return tuple(text for text, is_so in found.items() if is_so)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.simulation.estimate import wilson
-from cvxqueue.simulation.parameter import FittedParameter
-from cvxqueue.simulation.poisson import (
+from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
+from cvxqueue.statistics.poisson import (
     Observed,
     PoissonTest,
-    normal_quantile,
     observe,
     poisson_test,
 )
@@ -27,7 +26,7 @@ __all__ = ["ArrivalFit", "fit_arrivals"]
 
 
 @dataclass(frozen=True)
-class ArrivalFit:
+class ArrivalFit(JsonRecord):
     """Arrival rate and mix of a trace.
 
     Attributes
@@ -53,17 +52,6 @@ class ArrivalFit:
     duration: float
     poisson: PoissonTest
     warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; ``None`` for what is not finite."""
-        return {
-            "rate": self.rate.to_dict(),
-            "mix": {name: share.to_dict() for name, share in self.mix.items()},
-            "arrivals": self.arrivals,
-            "duration": self.duration,
-            "poisson": self.poisson.to_dict(),
-            "warnings": list(self.warnings),
-        }
 
 
 def fit_arrivals(
@@ -139,41 +127,34 @@ def _rate(observed: Observed, poisson: PoissonTest, confidence: float) -> Fitted
 def _mix(types: Sequence[str], confidence: float) -> dict[str, FittedParameter]:
     """Shares of the types with Wilson's intervals."""
     z, n = normal_quantile(confidence), len(types)
-    counts: dict[str, int] = {}
-    for name in types:
-        counts[name] = counts.get(name, 0) + 1
-    mix = {}
-    for name, count in counts.items():
-        p = count / n
-        error = math.sqrt(p * (1.0 - p) / n)
-        mix[name] = FittedParameter(p, error, wilson(p, n, z), confidence)
-    return mix
+    return {
+        name: FittedParameter(
+            count / n, math.sqrt(count * (n - count) / n**3), wilson(count / n, n, z), confidence
+        )
+        for name, count in Counter(types).items()
+    }
 
 
 def _warnings(poisson: PoissonTest, observed: Observed, ties: int, arrivals: int) -> list[str]:
     found = []
     if poisson.is_rejected:
-        scv = poisson.gap_scv.value
-        longer = "longer" if scv > 1 else "shorter"
         found.append(
             f"{poisson.sentence}. The model's waiting times are then a guide only: by its gaps "
-            f"alone (Kingman's approximation), the wait would be {longer} than the model says"
+            "alone (Kingman's approximation), the wait would be "
+            f"{'longer' if poisson.gap_scv.value > 1 else 'shorter'} than the model says"
         )
     if ties:
-        said = (
+        coarse = (
             f"{ties} of {arrivals} arrivals come at the same time as the one before: the clock is "
             "coarse, or queries come in batches (see BatchArrivals)"
         )
-        if observed.step:
-            said += (
-                "; Poisson arrivals are tested with the times spread over the steps of the clock, "
-            )
-            said += (
-                "and the first and last step, which may be seen in part, count neither there nor "
-                "for the rate"
-                if observed.is_whole_steps
-                else "and all of these count, as too few arrivals lie between the first and the "
-                "last; if those were seen in part, the rate is too low: measure for longer"
-            )
-        found.append(said)
+        spread = "; Poisson arrivals are tested with the times spread over the steps of the clock, "
+        ends = (
+            "and the first and last step, which may be seen in part, count neither there nor for "
+            "the rate"
+            if observed.is_whole_steps
+            else "and all of these count, as too few arrivals lie between the first and the last; "
+            "if those were seen in part, the rate is too low: measure for longer"
+        )
+        found.append(coarse + (spread + ends if observed.step else ""))
     return found

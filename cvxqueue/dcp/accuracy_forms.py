@@ -38,7 +38,6 @@ __all__ = [
     "VALUE",
     "CurveForm",
     "Group",
-    "Loss",
     "curve_groups",
     "gathered",
     "group_coefficients",
@@ -53,12 +52,8 @@ GAIN, MEAN, VALUE, OBJECTIVE = "gain", "mean_gain", "value_gain", "scaled_gain"
 _LOG_NOTHING = -40.0
 
 
-class Loss(NamedTuple):
-    """Σ g miss(u) with g the weight of the objective, and the variables and constraints for it."""
-
-    total: cp.Expression
-    variables: dict[str, cp.Variable]
-    constraints: dict[str, cp.Constraint]
+def _no_cone(data: Mapping[str, Any], variable: cp.Expression, missed: cp.Variable) -> None:
+    """What a curve misses goes into the objective as the expression that it is."""
 
 
 class CurveForm(NamedTuple):
@@ -71,8 +66,8 @@ class CurveForm(NamedTuple):
     """From the curve, the weights by name and the lower end of u: all that is not a weight."""
     missed: Callable[[Mapping[str, Any], str, cp.Expression], cp.Expression]
     """The weight of that name times miss(u), convex, shape (n,); coefficients hold the weights."""
-    loss: Callable[[Mapping[str, Any], cp.Expression], Loss]
-    """The sum of the same for the weight of the objective."""
+    cone: Callable[[Mapping[str, Any], cp.Expression, cp.Variable], cp.Constraint | None] = _no_cone
+    """The cone that a variable above the same, for the weight of the objective, has to be in."""
 
 
 class Group(NamedTuple):
@@ -90,16 +85,19 @@ def _logarithm(weight: FloatArray, exponent: FloatArray) -> FloatArray:
     return np.where(weight > 0.0, np.log(weight), exponent + _LOG_NOTHING)
 
 
-def _exponential_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
-    return Loss(cp.sum(cp.exp(data["log_gain"] - variable)), {}, {})
+def _exponential_missed(
+    data: Mapping[str, Any], weight: str, variable: cp.Expression
+) -> cp.Expression:
+    if weight == OBJECTIVE:
+        return cp.exp(data["log_gain"] - variable)
+    return cp.multiply(data[weight], cp.exp(-variable))
 
 
 _EXPONENTIAL = CurveForm(
     tokens_per_unit=lambda curve: 1.0 / curve.rate,
     gain=lambda curve: curve.gain,
     coefficients=lambda curve, weights, lower: {"log_gain": _logarithm(weights[OBJECTIVE], lower)},
-    missed=lambda data, weight, variable: cp.multiply(data[weight], cp.exp(-variable)),
-    loss=_exponential_loss,
+    missed=_exponential_missed,
 )
 
 
@@ -125,15 +123,15 @@ def _power_law_missed(
     return missed
 
 
-def _power_law_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
+def _power_law_cone(
+    data: Mapping[str, Any], variable: cp.Expression, missed: cp.Variable
+) -> cp.Constraint | None:
+    # The exponents of a cone cannot be parameters.
     if isinstance(data["exponent"], cp.Parameter):
-        # The exponents of a cone cannot be parameters.
-        return Loss(cp.sum(_power_law_missed(data, OBJECTIVE, variable)), {}, {})
+        return None
     # g (1 + u)^−β ≤ e is e^a (1 + u)^(1−a) ≥ g^a with a = 1/(1 + β): one cone for each type, where
     # the atom `power` takes one exponent for all.
-    missed = cp.Variable(data["share"].size, name="missed")
-    cone = cp.PowCone3D(missed, 1 + variable, data["root"], data["share"])
-    return Loss(cp.sum(missed), {"missed": missed}, {"missed": cone})
+    return cp.PowCone3D(missed, 1 + variable, data["root"], data["share"])
 
 
 _POWER_LAW = CurveForm(
@@ -141,16 +139,16 @@ _POWER_LAW = CurveForm(
     gain=lambda curve: curve.gain,
     coefficients=_power_law_coefficients,
     missed=_power_law_missed,
-    loss=_power_law_loss,
+    cone=_power_law_cone,
 )
 
 
-def _michaelis_menten_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
+def _michaelis_menten_cone(
+    data: Mapping[str, Any], variable: cp.Expression, missed: cp.Variable
+) -> cp.Constraint:
     # g/(1 + u) ≤ e is a hyperbola, e (1 + u) ≥ √g², and so a second-order cone.
-    missed = cp.Variable(variable.size, name="missed")
     rest = 1 + variable
-    cone = cp.SOC(missed + rest, cp.vstack([2 * data["root"], missed - rest]), axis=0)
-    return Loss(cp.sum(missed), {"missed": missed}, {"missed": cone})
+    return cp.SOC(missed + rest, cp.vstack([2 * data["root"], missed - rest]), axis=0)
 
 
 _MICHAELIS_MENTEN = CurveForm(
@@ -158,7 +156,7 @@ _MICHAELIS_MENTEN = CurveForm(
     gain=lambda curve: curve.gain,
     coefficients=lambda curve, weights, lower: {"root": np.sqrt(weights[OBJECTIVE])},
     missed=lambda data, weight, variable: cp.multiply(data[weight], cp.inv_pos(1 + variable)),
-    loss=_michaelis_menten_loss,
+    cone=_michaelis_menten_cone,
 )
 
 
@@ -196,19 +194,14 @@ def _piecewise_linear_missed(
     return greatest
 
 
-def _piecewise_linear_loss(data: Mapping[str, Any], variable: cp.Expression) -> Loss:
-    return Loss(cp.sum(_piecewise_linear_missed(data, OBJECTIVE, variable)), {}, {})
-
-
 _PIECEWISE_LINEAR = CurveForm(
     tokens_per_unit=_piecewise_linear_unit,
     gain=_piecewise_linear_gain,
     coefficients=_piecewise_linear_coefficients,
     missed=_piecewise_linear_missed,
-    loss=_piecewise_linear_loss,
 )
 
-_FORMS: dict[type, CurveForm] = {
+_CURVE_FORMS: dict[type, CurveForm] = {
     MichaelisMenten: _MICHAELIS_MENTEN,
     PiecewiseLinear: _PIECEWISE_LINEAR,
     PowerLaw: _POWER_LAW,
@@ -226,7 +219,9 @@ def curve_groups(instance: Instance) -> list[Group]:
     """
     places = np.arange(instance.size)
     return [
-        Group(f"curve {number} ", places[where], curve, table_entry("accuracy", curve, _FORMS))
+        Group(
+            f"curve {number} ", places[where], curve, table_entry("accuracy", curve, _CURVE_FORMS)
+        )
         for number, (where, curve) in enumerate(instance.accuracy.groups, start=1)
     ]
 

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.simulation.estimate import estimate_of, spread_of
-from cvxqueue.simulation.parameter import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import (
+    SIGNIFICANCE,
+    FittedParameter,
+    estimate_of,
+    require_confidence,
+    spread_of,
+)
 
 __all__ = [
     "FEWEST_ARRIVALS",
     "Observed",
     "PoissonTest",
     "exponential_p_value",
-    "normal_quantile",
     "observe",
     "poisson_test",
 ]
@@ -30,7 +34,6 @@ __all__ = [
 # Fewer arrivals tell too little by their gaps and counts.
 FEWEST_ARRIVALS = 10
 
-_SIGNIFICANCE = 0.05
 # Two tests share the significance (Bonferroni).
 _TESTS = 2
 # From so many gaps on, 95 % intervals of their squared coefficient of variation cover it in 93 to
@@ -47,28 +50,25 @@ _FEW_STEPS, _OFF_STEP = 10.0, 0.05
 # chance, which χ² does not know.
 _ENOUGH_FOR_EVENNESS = 10
 # p-values of the Anderson–Darling statistic of exponential gaps whose rate is estimated, after
-# D'Agostino and Stephens, Goodness-of-Fit Techniques (1986), section 4.9: from each value on,
-# exp or 1 − exp of a polynomial. Simulation agrees to 2 % of p
-# (test_fitting_arrivals).
-_UPPER_TAIL = ((0.950, (0.731, -3.009, 0.15)), (0.510, (0.9209, -3.353, 0.300)))
-_LOWER_TAIL = ((0.260, (-6.1327, 20.218, -18.663)), (-math.inf, (-12.2204, 67.459, -110.3)))
+# D'Agostino and Stephens, Goodness-of-Fit Techniques (1986), section 4.9: from each value on, exp
+# of a polynomial, or in the lower tail one less it. Simulation agrees to 2 % of p (test_poisson);
+# `scipy.stats.anderson` has five critical values.
+_P_VALUE = (
+    (0.950, (0.731, -3.009, 0.15)),
+    (0.510, (0.9209, -3.353, 0.300)),
+    (0.260, (-6.1327, 20.218, -18.663)),
+    (-math.inf, (-12.2204, 67.459, -110.3)),
+)
+_UPPER_TAIL = 0.510
 # The last polynomial turns upwards beyond this; p is below 6e-7 there.
 _LARGEST_STATISTIC = 10.03
 
 
 class Observed(NamedTuple):
-    """Arrival times and the period that they tell of.
+    """Sorted arrival times in seconds, and the period that they tell of.
 
-    Attributes
-    ----------
-    times : ndarray, shape (M,)
-        Sorted arrival times in seconds.
-    start, end : float
-        Ends of the period: the first and the last of the times, or of whole steps of a clock.
-    step : float
-        Step of the clock over which the times were spread; zero where there is none.
-    is_whole_steps : bool
-        Whether the period is whole steps of a clock between the first and the last.
+    It goes from the first to the last, or is the whole steps of a clock between them. Times are
+    spread over the `step` of a clock, which is zero where there is none.
     """
 
     times: FloatArray
@@ -79,7 +79,7 @@ class Observed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PoissonTest:
+class PoissonTest(JsonRecord):
     """Whether arrivals are Poisson, by their gaps and by their counts.
 
     Attributes
@@ -111,6 +111,8 @@ class PoissonTest:
     window: float
     count_p_value: float
 
+    _properties = ("p_value", "is_rejected", "caution", "sentence")
+
     @property
     def p_value(self) -> float:
         """Of both tests together (Bonferroni)."""
@@ -119,7 +121,7 @@ class PoissonTest:
     @property
     def is_rejected(self) -> bool:
         """Whether Poisson arrivals are ruled out at 5 %."""
-        return self.p_value < _SIGNIFICANCE
+        return self.p_value < SIGNIFICANCE
 
     @property
     def caution(self) -> str:
@@ -149,29 +151,11 @@ class PoissonTest:
         ways = [
             name
             for name, value in (("gaps", self.gap_p_value), ("counts", self.count_p_value))
-            if _TESTS * value < _SIGNIFICANCE
+            if _TESTS * value < SIGNIFICANCE
         ]
         return (
             f"Poisson arrivals are rejected by their {' and their '.join(ways)} ({p}): {scv}, "
             f"and {counts}"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "is_rejected": self.is_rejected,
-                "p_value": self.p_value,
-                "gap_statistic": self.gap_statistic,
-                "gap_p_value": self.gap_p_value,
-                "gap_scv": self.gap_scv.to_dict(),
-                "caution": self.caution,
-                "dispersion": self.dispersion,
-                "windows": self.windows,
-                "window": self.window,
-                "count_p_value": self.count_p_value,
-                "sentence": self.sentence,
-            }
         )
 
 
@@ -198,7 +182,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     Examples
     --------
     >>> import numpy as np
-    >>> from cvxqueue.simulation import poisson_test
+    >>> from cvxqueue.statistics import poisson_test
     >>> gaps = np.random.default_rng(1).gamma(0.4, 2.5, 2000)
     >>> poisson_test(np.cumsum(gaps)).is_rejected
     True
@@ -216,14 +200,16 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
             f"all {times.size} arrivals are at one time; times that differ are needed"
         )
     times, start, end, _, is_whole_steps = observe(times)
-    gaps = _gaps(times)
+    gaps = np.diff(times)
+    # Two at one time differ by less than the smallest gap.
+    gaps[gaps == 0.0] = gaps[gaps > 0.0].min() / 2.0
     statistic, gap_p = exponential_p_value(gaps)
     windows = int(min(max(times.size // _ARRIVALS_PER_WINDOW, _FEWEST_WINDOWS), _MOST_WINDOWS))
     # Given the first and the last, the arrivals between them are uniform; so are all over a period
     # that no arrival ends.
     within = times if is_whole_steps else times[1:-1]
     counts, edges = np.histogram(within, bins=windows, range=(start, end))
-    dispersion = float(np.square(counts - counts.mean()).sum() / counts.mean() / (windows - 1))
+    dispersion = float(counts.var(ddof=1) / counts.mean())
     square = dispersion * (windows - 1)
     count_p = float(chdtrc(windows - 1, square))
     if windows >= _ENOUGH_FOR_EVENNESS:
@@ -277,13 +263,6 @@ def _step(times: FloatArray) -> float:
     return step
 
 
-def _gaps(times: FloatArray) -> FloatArray:
-    """Gaps, those of zero made half of the smallest other."""
-    gaps = np.diff(times)
-    is_zero = gaps == 0
-    return np.where(is_zero, gaps[~is_zero].min() / 2.0, gaps) if is_zero.any() else gaps
-
-
 def exponential_p_value(gaps: FloatArray) -> tuple[float, float]:
     """Return the Anderson–Darling statistic of exponential gaps and its p-value.
 
@@ -298,11 +277,9 @@ def exponential_p_value(gaps: FloatArray) -> tuple[float, float]:
     terms = (2 * order - 1) * (np.log(-np.expm1(-scaled)) - scaled[::-1])
     statistic = float(-n - terms.sum() / n) * (1.0 + 0.6 / n)
     a = min(statistic, _LARGEST_STATISTIC)
-    for start, (c0, c1, c2) in _UPPER_TAIL:
-        if a >= start:
-            return statistic, math.exp(c0 + c1 * a + c2 * a * a)
-    polynomial = next(c for start, c in _LOWER_TAIL if a >= start)
-    return statistic, 1.0 - math.exp(polynomial[0] + polynomial[1] * a + polynomial[2] * a * a)
+    start, (c0, c1, c2) = next(piece for piece in _P_VALUE if a >= piece[0])
+    p = math.exp(c0 + c1 * a + c2 * a * a)
+    return statistic, p if start >= _UPPER_TAIL else 1.0 - p
 
 
 def _scv(gaps: FloatArray, confidence: float) -> FittedParameter:
@@ -329,10 +306,3 @@ def _scv(gaps: FloatArray, confidence: float) -> FittedParameter:
     low, high = estimate_of(1.0, error, degrees, confidence).interval
     ends = (scv / high, scv / low if low > 0.0 else math.inf)
     return FittedParameter(scv, error * scv, ends, confidence)
-
-
-def normal_quantile(confidence: float) -> float:
-    """Return how many standard deviations on each side hold so much of a normal variable."""
-    from scipy.special import ndtri
-
-    return float(ndtri((1.0 + confidence) / 2.0))

@@ -1,0 +1,145 @@
+"""The report of ``cvxqueue solve``; it fits 80 columns, and only names are ever wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import ROUND_CEILING, ROUND_FLOOR
+
+import numpy as np
+
+from cvxqueue.formatting import at_least, at_most, fixed, plural, token_decimals
+from cvxqueue.integer import IntegerSolution
+from cvxqueue.solution import Solution
+from cvxqueue.solvers import CrossValidation
+from cvxqueue.tables import Part, Report, Table
+
+__all__ = ["answer_report"]
+
+# Up to so many types a table can be read; of more, so many of the most frequent are shown.
+_ALL_SHOWN = 40
+_SHOWN = 20
+
+# Digits of an objective: the gap of a certified answer starts about here.
+_DIGITS = 12
+
+
+def answer_report(
+    comparison: CrossValidation,
+    integer: IntegerSolution | str,
+    rounding: IntegerSolution | None = None,
+) -> Iterator[Part | Report]:
+    """Yield the parts of the report, in the order of reading.
+
+    Parameters
+    ----------
+    comparison : CrossValidation
+        The answers of the methods.
+    integer : IntegerSolution or str
+        The integer answer, or why there is none.
+    rounding : IntegerSolution, optional
+        What plain rounding gives.
+    """
+    best = comparison.best
+    instance = best.instance
+    whole = integer if isinstance(integer, IntegerSolution) else None
+    yield [
+        (f"{instance.name}: " if instance.name else "", "bold"),
+        f"{plural(instance.size, 'task type')}, {instance.arrival_rate:g} queries/s, "
+        f"accuracy worth {instance.accuracy_weight:g} s",
+    ]
+    yield from ("", *_types(best, whole), "", _operation(best), "", ("Methods", "bold"), comparison)
+    yield from ("", (f"Certificate of the answer ({best.method})", "bold"), _certificate(best))
+    yield from ("", ("Integer tokens", "bold"))
+    yield (f"none: {integer}", "red") if whole is None else _integers(whole, rounding)
+
+
+def _types(solution: Solution, integer: IntegerSolution | None) -> Iterator[Part]:
+    """The answer by task type."""
+    instance = solution.instance
+    shown = np.arange(instance.size)
+    if instance.size > _ALL_SHOWN:
+        shown = np.sort(np.argsort(-instance.probabilities, kind="stable")[:_SHOWN])
+    decimals = token_decimals(float(np.max(solution.token_bounds[shown])))
+    rows = []
+    for k in shown.tolist():
+        low, high = solution.token_bounds[k]
+        bounds = fixed(low, decimals, ROUND_FLOOR), fixed(high, decimals, ROUND_CEILING)
+        rows.append(
+            (
+                instance.type_name(k),
+                f"{instance.probabilities[k]:.3g}",
+                fixed(solution.tokens[k], decimals),
+                f"[{', '.join(bounds)}]",
+                f"{solution.accuracies[k]:.4f}",
+                "–" if integer is None else integer.shown(k),
+            )
+        )
+    headers = "task type", "mix", "tokens", "the optimum lies in", "accuracy", "integer\ntokens"
+    yield Table(headers, rows)
+    if shown.size < instance.size:
+        yield f"the {shown.size} most frequent of {plural(instance.size, 'type')}; --json has all"
+
+
+def _operation(best: Solution) -> Table:
+    """What the allocation does, and what the limit of each constraint on all types costs."""
+    prices = zip(best.instance.model.couplings, best.constraint_multipliers, strict=False)
+    return _facts(
+        ("mean accuracy", f"{best.mean_accuracy:.4f}"),
+        ("utilization", f"{best.utilization:.4f}"),
+        (
+            "mean system time",
+            f"{best.mean_system_time:.4g} s: waiting {best.mean_waiting_time:.4g} s, service "
+            f"{best.mean_service_time:.4g} s",
+        ),
+        *(
+            (
+                "constraint",
+                f"{coupling.label}: "
+                + (f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"),
+            )
+            for coupling, price in prices
+        ),
+    )
+
+
+def _certificate(best: Solution) -> Table:
+    return _facts(
+        ("objective", f"{at_least(best.objective, _DIGITS)} s"),
+        ("upper bound", f"{at_most(best.upper_bound, _DIGITS)} s: no allocation is better"),
+        (
+            "gap",
+            f"{at_most(best.gap)} s, relative {at_most(best.relative_gap)} "
+            f"(tolerance {best.tolerance:.2g})",
+        ),
+        (
+            "stationarity",
+            f"{at_most(best.stationarity)}: largest imbalance of a type's marginal "
+            "benefit and cost",
+        ),
+    )
+
+
+def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Table:
+    found = "no integer allocation is better" if integer.is_exact else "the best found in time"
+    rows = [
+        ("method", f"exact: {found}"),
+        ("objective", f"{at_least(integer.objective, _DIGITS)} s"),
+        (
+            "upper bound",
+            f"{at_most(integer.upper_bound, _DIGITS)} s: no integer allocation is better",
+        ),
+        ("gap", f"{at_most(integer.gap)} s, relative {at_most(integer.relative_gap)}"),
+    ]
+    if integer.continuous is not None:
+        rows += [
+            ("loss", f"{at_most(max(integer.loss, 0.0))} s against the continuous optimum"),
+            ("loss bound", f"{at_most(integer.loss_bound)} s, proven"),
+        ]
+    if rounding is not None:
+        repaired = ", after rounding down instead of up" if rounding.is_repaired else ""
+        rows.append(("plain rounding", f"loses {at_most(max(rounding.loss, 0.0))} s{repaired}"))
+    return _facts(*rows)
+
+
+def _facts(*rows: tuple[str, str]) -> Table:
+    return Table((), [(f"  {label}", text) for label, text in rows])
