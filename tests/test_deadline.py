@@ -217,7 +217,7 @@ def test_a_cell_without_a_number_inside_is_not_halved_for_ever(
     cell = cell._replace(at_middle=np.zeros(1))
     assert not cell.is_divisible.any()
     assert branch_and_bound._search_cells(choices, incumbent, cell) == 5.0
-    assert not incumbent.is_over
+    assert not incumbent.deadline.is_over
 
 
 @pytest.mark.parametrize("method", ["exact", "nearest"])

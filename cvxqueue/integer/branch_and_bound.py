@@ -165,7 +165,7 @@ def _search_cells(whole: Choices, incumbent: Incumbent, bounds: Bounds) -> float
         todo.sort(key=lambda cell: float(cell[0].value[0]))
         cell, is_last = todo.pop()
         bound = float(cell.value[0])
-        if incumbent.is_over:
+        if incumbent.deadline.is_over:
             # No other cell has a larger bound.
             value = max(value, bound)
             break

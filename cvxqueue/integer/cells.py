@@ -124,7 +124,7 @@ def cell_bounds(
     cutoff = incumbent.cutoff
     parts: list[Bounds] = []
     for place in _blocks(first.size, incumbent.best.size):
-        if incumbent.is_over:
+        if incumbent.deadline.is_over:
             rest = [part[place.start :] for part in (first, last, mean_price)]
             parts.append(Bounds(*rest, *np.full((6, rest[0].size), np.inf)))
             break
@@ -189,8 +189,8 @@ class _Block:
             values.append(value + self.base.allowance(self.last, totals))
             price, exact = self.base.second_price_at(at)[0], self.base.cost(at)[0]
             errors.append(exact - cost + (price - tangent) * totals.second)
-        error = np.maximum(*errors)
-        return Bounds(self.first, self.last, nu.copy(), *tangents, *values, at_middle, error)
+        parts = (*tangents, *values, at_middle, np.maximum(*errors))
+        return Bounds(self.first, self.last, nu.copy(), *parts)
 
     def _centered(self, nu: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Prices that make the bound of the middle small, the points that they lead to, that bound.
@@ -228,7 +228,7 @@ class _Block:
             # A tangent of a smooth bound meets near an end too often: halve now and then.
             is_inside = (meeting > low[0]) & (meeting < high[0]) & (step % 3 != 2)
             meeting = np.where(is_inside, meeting, np.sqrt(low[0] * high[0]))
-            if is_done.all() or self.incumbent.is_over:
+            if is_done.all() or self.incumbent.deadline.is_over:
                 break
             outward = np.where(is_low, trial * factor, trial / factor)
             trial = np.where(is_done, kept, np.where(is_bracketed, meeting, outward))

@@ -55,32 +55,29 @@ class Choices:
 
     def __init__(self, instance: Instance, domains: Domains) -> None:
         self.instance, self.domains = instance, domains
-        self.is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
-        self.model = level_model(instance, domains) if self.is_level.any() else instance.model
+        self.model = level_model(instance, domains) if domains.has_levels else instance.model
         lattice, self.tables = lattice_and_tables(instance, domains)
         self.low, self.step, self.has_zero = lattice.low, lattice.step, lattice.has_zero
         self.count = np.floor((lattice.high - lattice.low) / lattice.step)
-        self.is_tabled = np.zeros(instance.size, dtype=bool)
-        self.is_tabled[self.tables.types] = True
+        self.is_tabled = np.isin(np.arange(instance.size), self.tables.types)
         if self.tables:
             model, mix = self.model, self.model.probabilities
             points = self.with_entries(self.low)
-            values = (
+            values = Increments(
                 mix * model.accuracy_value * model.accuracy.value(points),
                 mix * model.service.mean(points),
                 mix * model.service.second_moment(points),
             )
-            self.tables.values = Increments(*values).take((slice(None), self.tables.types))
+            self.tables.values = values.take((slice(None), self.tables.types))
 
     def refuse_levels(self) -> None:
         """Raise the error of a rounding where types have levels."""
-        if not self.is_level.any():
-            return
-        k = int(np.argmax(self.is_level))
-        raise InvalidInputError(
-            f"{shown(self.instance.type_name(k))} chooses among levels, which have no tokens to "
-            "round; use method 'exact' or 'descent'"
-        )
+        for k, domain in enumerate(self.domains):
+            if isinstance(domain, LevelMenu):
+                raise InvalidInputError(
+                    f"{shown(self.instance.type_name(k))} chooses among levels, which have no "
+                    "tokens to round; use method 'exact' or 'descent'"
+                )
 
     def evaluate(self, point: FloatArray) -> Evaluation:
         """Return the closed forms at a point, levels included."""
@@ -104,8 +101,8 @@ class Choices:
     @property
     def lowest(self) -> FloatArray:
         """The point that asks least of the server: some point is stable iff this one is."""
-        shortest = self.tables.at(np.argmin(self.tables.values.mean, axis=0))
-        return self._with(np.where(self.has_zero, 0.0, self.low), shortest)
+        least = np.where(self.has_zero, 0.0, self.low)
+        return self._with(least, self.tables.at(np.argmin(self.tables.values.mean, axis=0)))
 
     @property
     def highest(self) -> FloatArray:
@@ -183,8 +180,8 @@ class Choices:
         """The next lower and the next higher choice; the choice itself where there is none."""
         down, up = point - self.step, point + self.step
         down = np.where(down < self.low, np.where(self.has_zero, 0.0, point), down)
-        up = np.where(up > self.high, point, up)
-        up = np.where(self.has_zero & (point == 0.0), self.low, up)
+        is_zero = self.has_zero & (point == 0.0)
+        up = np.where(is_zero, self.low, np.where(up > self.high, point, up))
         before, after = self.tables.neighbors(point[self.tables.types])
         return self._with(down, before), self._with(up, after)
 
@@ -231,11 +228,10 @@ class Choices:
             return self._losses(best, self.low + self.step * place, mean_price, second_price)
 
         # Zero lies below the lattice: the span of its neighbors starts at the lattice's best.
-        is_zero = self.has_zero & (best == 0.0)
-        middle = np.where(is_zero, self.low, best)
+        is_zero, number = self.has_zero & (best == 0.0), best
         if is_zero.any():
-            middle = np.where(is_zero, self._best_number_at(mean_price, second_price), middle)
-        middle = np.round((middle - self.low) / self.step)
+            number = np.where(is_zero, self._best_number_at(mean_price, second_price), best)
+        middle = np.round((number - self.low) / self.step)
         one = np.ones_like(middle)
 
         def steps(sign: float, room: FloatArray) -> FloatArray:

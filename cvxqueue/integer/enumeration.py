@@ -60,24 +60,18 @@ class PriceCorners(NamedTuple):
     cost: float
     """Seconds that may be lost to all comparisons."""
 
-    def net_benefit(self, sums: FloatArray) -> FloatArray:
-        """Net benefit of partial choices, shape (S, 3), at the corners, shape (S, 4)."""
-        return Increments(*sums.T[..., np.newaxis]).net_benefit(
-            self.mean_prices, self.second_prices
-        )
-
 
 class Enumerated(NamedTuple):
-    """What was found."""
+    """What was found, in seconds over the base; −inf where there was nothing."""
 
     gain: float = -np.inf
-    """What the best choice gains over the base, in seconds; −inf where none was found."""
+    """That of the best choice."""
     picks: NDArray[np.intp] | None = None
     """Its entry of the list of each type."""
     bound: float = -np.inf
-    """Bound on every choice that was looked at, rounding included; −inf where none was."""
+    """Bound on every choice that was looked at, rounding included."""
     dropped: float = -np.inf
-    """Bound on every choice that was left out for want of room; −inf where none was."""
+    """Bound on every choice that was left out for want of room."""
 
 
 class _Partial(NamedTuple):
@@ -123,9 +117,10 @@ def _undominated(corners: PriceCorners, sums: FloatArray, cost: float) -> NDArra
     by the difference of their net benefits at some prices of the segment between: at most the
     largest at the corners of the range.
     """
-    net = corners.net_benefit(sums)
     if min(corners.widths) <= 0.0:
-        return np.arange(net.shape[0])
+        return np.arange(len(sums))
+    columns = Increments(*sums.T[..., np.newaxis])
+    net = columns.net_benefit(corners.mean_prices, corners.second_prices)
     buckets = np.floor(sums[:, 1:] / corners.widths)
     order = np.lexsort((-net.sum(axis=-1), *buckets.T))
     is_first = np.append(True, np.diff(buckets[order], axis=0).any(axis=-1))

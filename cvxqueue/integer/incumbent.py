@@ -141,8 +141,3 @@ class Incumbent:
         base = self.base
         totals = base.choices.increments(base.point.tokens, point).totals()
         self.update(base.gain(totals)[np.newaxis], point[np.newaxis])
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the time is up."""
-        return self.deadline.is_over

@@ -29,10 +29,6 @@ class _Levels:
         self.tables = {name: frozen(table) for name, table in tables.items()}
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self.is_level.shape
-
-    @property
     def is_smooth(self) -> bool:
         return bool(self.law.is_smooth)
 
@@ -43,7 +39,6 @@ class _Levels:
         return type(self)(self.law.mapped(function), is_level, **tables)
 
     def looked_up(self, name: str, at: FloatArray) -> FloatArray:
-        """What a table says at a level; of other types nothing."""
         level = np.where(self.is_level, at, 0.0).astype(np.intp)
         return self.tables[name][level, np.arange(self.is_level.size)]
 
@@ -77,10 +72,7 @@ class _WeightedLevels(_Levels):
 
 
 def level_model(instance: Instance, domains: Domains) -> Model:
-    """Return the model in which a type with a `LevelMenu` has its table in place of its laws.
-
-    An `Evaluation` of it has values, and no slopes.
-    """
+    """Return the model in which a type with a `LevelMenu` has its table in place of its laws."""
     is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
     last = [domain.size - 1.0 if isinstance(domain, LevelMenu) else 0.0 for domain in domains]
     mean, second, value = np.zeros((3, int(max(last)) + 1, instance.size))

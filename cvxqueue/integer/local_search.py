@@ -49,7 +49,10 @@ def local_search(
             targets += [*choices.leaps(point)] if is_thorough else []
         else:
             targets = [np.where(point == between[0], between[1], between[0])]
-        moves = _moves(choices, point, np.array(targets))
+        to = np.array(targets)
+        types, rows = np.nonzero((to != point).T)
+        increments = choices.increments(point, to).take((rows, types))
+        moves = _Moves(types, to[rows, types], increments)
         changed = _best_together(base, moves)
         if changed is None and is_thorough:
             changed = _best_pair(base, moves)
@@ -58,13 +61,6 @@ def local_search(
         point = point.copy()
         point[moves.types[changed]] = moves.to[changed]
     return point
-
-
-def _moves(choices: Choices, point: FloatArray, targets: FloatArray) -> _Moves:
-    """Changes of one type to what it has in any of the targets, shape (J, N)."""
-    types, rows = np.nonzero((targets != point).T)
-    increments = choices.increments(point, targets)
-    return _Moves(types, targets[rows, types], increments.take((rows, types)))
 
 
 def _best_together(base: Base, moves: _Moves) -> NDArray[np.intp] | None:

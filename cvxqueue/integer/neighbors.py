@@ -13,7 +13,6 @@ from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
-from cvxqueue.numerics.arrays import FloatArray
 
 __all__ = ["best_combination"]
 
@@ -48,10 +47,10 @@ def best_combination(
     program = FlipProgram(base, lower, upper, slack)
 
     best, gain = base, 0.0
-    bound = min(
-        _separable_bound(relaxed, base, lower, upper),
-        _linear_bound(program, relaxed, deadline) if program.open.size else 0.0,
-    )
+    # The tangent of T at the relaxation bounds every combination, as the program does.
+    gains = np.maximum(separable_gains(relaxed, lower), separable_gains(relaxed, upper))
+    bound = max(float(gains.sum() - improvement(relaxed, base)), 0.0)
+    bound = min(bound, _linear_bound(program, relaxed, deadline) if program.open.size else 0.0)
     allowed = max(tolerance * float(improvement(base, relaxed)), slack)
     is_tractable = program.open.size <= _LARGEST_PROGRAM
     seen: set[bytes] = set()
@@ -74,14 +73,6 @@ def best_combination(
             allowed = max(tolerance * float(improvement(best, relaxed)), slack)
     gap = max(bound - gain, 0.0) + 0.0
     return Proof(best, gap, gap <= allowed)
-
-
-def _separable_bound(
-    relaxed: Evaluation, base: Evaluation, lower: FloatArray, upper: FloatArray
-) -> float:
-    """Bound on the gain of any combination over `base`, by the tangent of T at the relaxation."""
-    gains = np.maximum(separable_gains(relaxed, lower), separable_gains(relaxed, upper))
-    return max(float(gains.sum() - improvement(relaxed, base)), 0.0)
 
 
 def _linear_bound(program: FlipProgram, relaxed: Evaluation, deadline: Deadline) -> float:

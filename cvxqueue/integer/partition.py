@@ -73,7 +73,7 @@ def bounded(
         base = Base(choices, choices.evaluate(point))
         incumbent = Incumbent(base, target_at(base), deadline)
         bounds = _first_bounds(incumbent)
-        if incumbent.is_over or worst(bounds, incumbent) <= incumbent.cutoff:
+        if incumbent.deadline.is_over or worst(bounds, incumbent) <= incumbent.cutoff:
             break
         # Cells are fine around the base only: a much better choice becomes the base.
         if incumbent.gain <= max(incumbent.target, 0.1 * worst(bounds, incumbent)):
@@ -105,13 +105,11 @@ def _cells(incumbent: Incumbent) -> tuple[FloatArray, FloatArray]:
     longest = float(base.point.mean_system_time) + float(most.benefit)
     longest += _MARGIN * float(base.point.scale)
     moments = float(least.mean_service_time), float(least.service_time_second_moment)
-    if choices.is_level.any():
+    if choices.domains.has_levels:
         # The fewest seconds need not be the fewest squared.
         moments = moments[0], moments[0] ** 2
     idle = float(queue.least_idle(base.rate, longest, *moments)) * (1.0 - _MARGIN)
-    # Nor is any choice stable with less.
-    idle = max(idle, LEAST_IDLE)
-    end = min(float(up.mean) + margin, (base.idle - idle) / base.rate)
+    end = min(float(up.mean) + margin, (base.idle - max(idle, LEAST_IDLE)) / base.rate)
     bend = float(base.point.price_slopes.mean_mean)
     width = 2.0 * np.sqrt(incumbent.target / bend) if bend > 0.0 else unit
     width = max(float(width), _MARGIN * unit)
@@ -140,7 +138,7 @@ def _refined(incumbent: Incumbent, bounds: Bounds, effort: float) -> Bounds:
         is_pruned = bounds.value <= incumbent.cutoff
         incumbent.pruned = float(np.max(bounds.value[is_pruned], initial=incumbent.pruned))
         bounds = bounds.take(~is_pruned)
-        if incumbent.is_over or bounds.first.size > _MOST_CELLS:
+        if incumbent.deadline.is_over or bounds.first.size > _MOST_CELLS:
             break
         gap = bounds.value - incumbent.gain
         is_narrow = ~bounds.is_divisible | (bounds.value - bounds.at_middle <= effort * gap)
@@ -160,7 +158,7 @@ def halved(incumbent: Incumbent, bounds: Bounds) -> Bounds:
         np.concatenate([bounds.middle, bounds.last]),
         np.tile(bounds.mean_price, 2),
     )
-    return bounds if incumbent.is_over else halves
+    return bounds if incumbent.deadline.is_over else halves
 
 
 def worst(bounds: Bounds, incumbent: Incumbent) -> float:

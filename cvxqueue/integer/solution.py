@@ -29,7 +29,7 @@ from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance
 
 __all__ = ["IntegerSolution", "proven_answer"]
 
-# For the bound of an answer that comes without its search: as long as a search may take by default.
+# For the bound of an answer that comes without its search, as from a file: a user waits for it.
 _BOUND_SECONDS = 60.0
 
 
@@ -83,7 +83,7 @@ class IntegerSolution(AllocationData):
         require_instance(self.instance)
         require_ended(self.ended)
         choice = float_array("choice", self.choice, self.instance.size)
-        choices = self._choices
+        choices = Choices(self.instance, self.domains)
         below, _ = choices.around(choice)
         require("choice", choice, choice == below, "is not allowed by the domain of its type")
         if not choices.evaluate(choice).is_stable:
@@ -93,14 +93,10 @@ class IntegerSolution(AllocationData):
         tolerance = allowed_tolerance(self.tolerance)
         vars(self).update(choice=choice, tolerance=tolerance)
 
-    @property
-    def _choices(self) -> Choices:
-        return Choices(self.instance, self.domains)
-
     @cached_property
     def domain_gap(self) -> float:
         """Bound on what any allocation that the domains allow gains, in seconds, with rounding."""
-        choices = self._choices
+        choices = Choices(self.instance, self.domains)
         deadline = Deadline.after(_BOUND_SECONDS)
         proof = best_choice(choices, self.choice, self.continuous, self.tolerance, deadline)
         moved = choices.increments(self.choice, proof.point.tokens).totals()
