@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from cvxqueue.cli.arguments import add_diagnose, add_file, add_fit, add_simulate, add_solve
 from cvxqueue.cli.output import to_stdout
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.shown import shown
+from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
 __all__ = ["build_parser"]
