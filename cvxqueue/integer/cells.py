@@ -33,8 +33,10 @@ __all__ = ["Bounds", "cell_bounds", "joined", "price_guesses"]
 # Numbers held at a time by one array over cells and types: such arrays stay in the cache (measured
 # at 20 000 types: twice as fast as with twenty times as many), and the clock is looked at between.
 _LARGEST_BLOCK = 100_000
+# Of a cell: 10 or 90 took as long, of 21 instances of the tests.
 _MOST_PRICES = 30
-# A price is good enough when no other brings the bound nearer to its level by more than this part.
+# A price is good enough when no other brings the bound nearer to the cutoff by more than this part
+# (from 0.01 to 0.25 all 21 instances took within 15 % of the time).
 _CENTERED = 0.05
 # Until there is a bracket, a price is changed by this factor, then by its fourth power, and so on.
 _FIRST_FACTOR, _LARGEST_FACTOR = 1.01, 100.0

@@ -24,7 +24,7 @@ __all__ = ["Enumerated", "PriceCorners", "Tangents", "enumerate_all", "enumerate
 _EXTENSIONS_AT_A_TIME = 200_000
 # Nor are more than so many looked at in all for each that may be kept.
 _MOST_EXTENSIONS = 20
-# Fewer partial choices are not compared with each other.
+# Fewer partial choices are not compared (without comparisons, one of 20 larger instances is left).
 _COMPARED = 2_000
 
 
