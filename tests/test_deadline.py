@@ -15,10 +15,10 @@ import cvxqueue as cq
 from cvxqueue.certificates import estimated_multipliers
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.integer import branch_and_bound, cells
-from cvxqueue.integer.cell_search import Searched
-from cvxqueue.integer.cells import Base, Bounds
+from cvxqueue.integer.cell_search import Proven
+from cvxqueue.integer.cells import Bounds
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.incumbent import Incumbent
+from cvxqueue.integer.incumbent import Base, Incumbent
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model.domains import Domains, Menu, Multiples
 from cvxqueue.solvers import driver
@@ -210,16 +210,14 @@ def test_a_cell_without_a_number_inside_is_not_halved_for_ever(
     base = Base(choices, choices.evaluate(choices.lowest))
     incumbent = Incumbent(base, 1e-12, Deadline(2000.0, Clock()))
     # Nothing is ever proven of the cell, and its width counts as what its bound suffers from.
-    monkeypatch.setattr(
-        branch_and_bound, "search_cell", lambda *_, **__: Searched(np.inf, is_complete=False)
-    )
-    monkeypatch.setattr(branch_and_bound, "_look_around", lambda *_: None)
+    monkeypatch.setattr(branch_and_bound, "search_cell", lambda *_, **__: Proven())
+    monkeypatch.setattr(branch_and_bound, "_run_heuristic", lambda *_: None)
     first = np.array([1.0])
     cell = Bounds(first, np.nextafter(first, 2.0), *np.ones((3, 1)), *np.full((4, 1), 5.0))
     cell = cell._replace(at_middle=np.zeros(1))
     assert not cell.is_divisible.any()
-    assert branch_and_bound._searched(choices, incumbent, cell) == 5.0
-    assert not incumbent.is_over
+    assert branch_and_bound._search_cells(choices, incumbent, cell) == 5.0
+    assert not incumbent.deadline.is_over
 
 
 @pytest.mark.parametrize("method", ["exact", "nearest"])

@@ -5,178 +5,118 @@ with the largest
 
     π_k (α w_k p_k − ν E t_k − p E t_k²).
 
-Whole numbers, and multiples of a step, are a lattice; menus and levels are tables.
+Whole numbers, and multiples of a step, are a lattice, on which this is a concave sequence: its best
+number lies next to the continuous response, and is found by the sign of its increments, however
+many there are. Menus and levels are tables.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.errors import InfeasibleError, InvalidInputError
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.integer.increments import Alternatives, Increments
-from cvxqueue.integer.lattice import Lattice, Span
-from cvxqueue.integer.load_levels import level_model
-from cvxqueue.integer.value_tables import Tables
+from cvxqueue.integer.lattice import lattice_and_tables
+from cvxqueue.integer.level_model import level_model
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.model.domains import (
-    Domains,
-    Integers,
-    LevelMenu,
-    Menu,
-    Multiples,
-    ZeroOrAtLeast,
-)
+from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.model.model import Model
+from cvxqueue.model.price_response import response_tokens
+from cvxqueue.model.queue import Prices
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import LARGEST_COUNT
+from cvxqueue.numerics.roots import first_refused
+
+# Of the continuous response; what is left of its error costs the search on the lattice a step.
+_RESPONSE_STEPS = 6
+
+
+class Span(NamedTuple):
+    """A run of neighboring choices of each type, by position; maybe zero tokens besides."""
+
+    first: FloatArray
+    last: FloatArray
+    has_zero: NDArray[np.bool_]
 
 
 class Choices:
     """The choices of every type: a domain within the box.
 
     A point is an array of shape (..., N): tokens, or the position of a level where a type has
-    levels.
-
-    Parameters
-    ----------
-    instance : Instance
-    domains : Domains
-        One for each type.
-
-    Raises
-    ------
-    InfeasibleError
-        If a type has no choice in its box.
-    InvalidInputError
-        If tokens cannot be counted in float64.
+    levels. A type has the numbers low + step · i for 0 ≤ i ≤ count, and zero where that is
+    allowed; or a table, and then its lattice says nothing.
     """
 
     def __init__(self, instance: Instance, domains: Domains) -> None:
         self.instance, self.domains = instance, domains
-        size = instance.size
-        self.is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
-        self.model: Model = (
-            level_model(instance, domains) if self.is_level.any() else instance.model
-        )
-        low, high = np.ceil(instance.lower), np.floor(instance.upper)
-        step, has_zero = np.ones(size), np.zeros(size, dtype=bool)
-        tables: dict[int, FloatArray] = {}
-        for k, domain in enumerate(domains):
-            if isinstance(domain, Integers):
-                continue
-            least, most = float(instance.lower[k]), float(instance.upper[k])
-            if isinstance(domain, Multiples):
-                step[k] = domain.step
-                low[k] = step[k] * np.ceil(least / step[k])
-                high[k] = step[k] * np.floor(most / step[k])
-            elif isinstance(domain, Menu):
-                tables[k] = domain.tokens[(domain.tokens >= least) & (domain.tokens <= most)]
-                # For the columns of the lattice, a lattice of one number.
-                low[k], high[k] = (tables[k][0],) * 2 if tables[k].size else (1.0, 0.0)
-            elif isinstance(domain, LevelMenu):
-                tables[k] = np.arange(float(domain.size))
-                low[k] = high[k] = 0.0
-            elif isinstance(domain, ZeroOrAtLeast):
-                low[k] = max(low[k], float(domain.minimum))
-                has_zero[k] = least == 0.0
-                if low[k] > high[k] and has_zero[k]:
-                    low[k] = high[k] = 0.0
-                    has_zero[k] = False
-        is_empty = low > high
-        if is_empty.any():
-            self._refuse(int(np.argmax(is_empty)))
-        is_uncountable = high > LARGEST_COUNT
-        if is_uncountable.any():
-            k = int(np.argmax(is_uncountable))
-            raise InvalidInputError(
-                f"max_tokens[{k}] = {float(instance.upper[k])!r} must be at most 2^53 for tokens "
-                "to be counted one by one; lower it"
-            )
-        self.lattice, self.tables = (
-            Lattice(instance.model, low, high, step, has_zero),
-            Tables(tables),
-        )
-        self.is_tabled = np.zeros(size, dtype=bool)
-        self.is_tabled[self.tables.types] = True
+        self.model = level_model(instance, domains) if domains.has_levels else instance.model
+        lattice, self.tables = lattice_and_tables(instance, domains)
+        self.low, self.step, self.has_zero = lattice.low, lattice.step, lattice.has_zero
+        self.count = np.floor((lattice.high - lattice.low) / lattice.step)
+        self.is_tabled = np.isin(np.arange(instance.size), self.tables.types)
         if self.tables:
-            values = self._absolute(self.with_entries(low))
-            self.tables.values = Increments(*(part[:, self.tables.types] for part in values))
+            model, mix = self.model, self.model.probabilities
+            points = self.with_entries(self.low)
+            values = Increments(
+                mix * model.accuracy_value * model.accuracy.value(points),
+                mix * model.service.mean(points),
+                mix * model.service.second_moment(points),
+            )
+            self.tables.values = values.take((slice(None), self.tables.types))
 
-    def _refuse(self, k: int) -> None:
-        instance, domain = self.instance, self.domains[k]
-        what = (
-            "no whole number of tokens"
-            if isinstance(domain, Integers)
-            else f"no tokens of {domain}"
-        )
-        least, most = float(instance.lower[k]), float(instance.upper[k])
-        if least > float(instance.min_tokens[k]):
-            start, advice = f"{least!r}, which its least accuracy takes,", "lower that, or widen"
-        else:
-            start, advice = f"min_tokens[{k}] = {least!r}", "widen"
-        raise InfeasibleError(
-            f"{shown(instance.type_name(k))} can have {what}: there is none between {start} and "
-            f"max_tokens[{k}] = {most!r}; {advice} the box"
-        )
-
-    def refuse_levels(self) -> NoReturn:
+    def refuse_levels(self) -> None:
         """Raise the error of a rounding where types have levels."""
-        k = int(np.argmax(self.is_level))
-        raise InvalidInputError(
-            f"{shown(self.instance.type_name(k))} chooses among levels, which have no tokens to "
-            "round; use method 'exact' or 'descent'"
-        )
+        for k, domain in enumerate(self.domains):
+            if isinstance(domain, LevelMenu):
+                raise InvalidInputError(
+                    f"{shown(self.instance.type_name(k))} chooses among levels, which have no "
+                    "tokens to round; use method 'exact' or 'descent'"
+                )
 
     def evaluate(self, point: FloatArray) -> Evaluation:
         """Return the closed forms at a point, levels included."""
         return Evaluation(self.model, np.asarray(point, dtype=np.float64))
 
-    def _absolute(self, point: FloatArray) -> Increments:
-        """α π w p, π E t and π E t² by type."""
-        model, mix = self.model, self.model.probabilities
-        return Increments(
-            mix * self.instance.model.accuracy_value * model.accuracy.value(point),
-            mix * model.service.mean(point),
-            mix * model.service.second_moment(point),
-        )
-
-    def shift(self, start: FloatArray, to: FloatArray) -> Increments:
+    def increments(self, start: FloatArray, to: FloatArray) -> Increments:
         """What moving from one point to another changes, shape (..., N)."""
-        return _shift(self.instance.model, self.model, self.is_level, start, to)
+        return _increments(self.model, start, to)
 
-    def shift_of(self, k: int, start: float, to: FloatArray) -> Increments:
+    def increments_of(self, k: int, start: float, to: FloatArray) -> Increments:
         """What moving one type from one choice to each of several changes, shape (J,)."""
-        place = slice(k, k + 1)
-        own = self.instance.model.types(place)
-        model = own if self.model is self.instance.model else self.model.types(place)
-        column = to[:, np.newaxis]
-        shift = _shift(own, model, self.is_level[place], np.full(1, start), column)
-        return Increments(*(np.broadcast_to(part, column.shape)[:, 0] for part in shift))
+        own, column = self.model.types(slice(k, k + 1)), to[:, np.newaxis]
+        increments = _increments(own, np.full(1, start), column)
+        return Increments(*(np.broadcast_to(part, column.shape)[:, 0] for part in increments))
+
+    @property
+    def high(self) -> FloatArray:
+        """The largest number of each lattice."""
+        return self.low + self.step * self.count
 
     @property
     def lowest(self) -> FloatArray:
         """The point that asks least of the server: some point is stable iff this one is."""
-        return self._with(self.lattice.lowest, self.tables.least_mean())
+        least = np.where(self.has_zero, 0.0, self.low)
+        return self._with(least, self.tables.at(np.argmin(self.tables.values.mean, axis=0)))
 
     @property
     def highest(self) -> FloatArray:
         """The point that asks most of the server."""
-        return self._with(self.lattice.high, self.tables.most_mean())
+        return self._with(self.high, self.tables.at(np.argmax(self.tables.values.mean, axis=0)))
 
     @property
     def best_accuracy(self) -> FloatArray:
         """The point of the largest benefit."""
-        return self._with(self.lattice.high, self.tables.most_benefit())
+        return self._with(self.high, self.tables.at(np.argmax(self.tables.values.benefit, axis=0)))
 
-    def _with(self, point: FloatArray, entries: FloatArray) -> FloatArray:
+    def _with(self, point: FloatArray, entries: FloatArray | NDArray[np.intp]) -> FloatArray:
         """A point with these entries of the tables."""
-        point = point.copy()
-        point[..., self.tables.types] = entries
+        if self.tables:
+            point = point.copy()
+            point[..., self.tables.types] = entries
         return point
 
     def best(
@@ -184,30 +124,71 @@ class Choices:
     ) -> FloatArray:
         """Best choice of each type at prices ν ≥ 0 and p ≥ 0 of shape (M,): a point (M, N).
 
-        Parameters
-        ----------
-        mean_price, second_price : ndarray, shape (M,)
-        start : ndarray, shape (N,) or (M, N)
-            Where the search begins.
+        The search begins at `start`, shape (N,) or (M, N).
         """
-        point = np.broadcast_to(start, (mean_price.size, self.instance.size)).copy()
+        point = np.broadcast_to(start, (mean_price.size, self.instance.size))
         if not self.is_tabled.all():
-            point = self.lattice.best(mean_price, second_price, point)
+            point = self._best_number(mean_price, second_price, point)
+        if self.has_zero.any():
+            gain = self._net_benefits(point, np.zeros(1), mean_price, second_price)
+            point = np.where(self.has_zero & (gain > 0.0), 0.0, point)
         if self.tables:
             point = self._with(point, self.tables.best(mean_price, second_price))
         return point
 
+    def _best_number(self, nu: FloatArray, p: FloatArray, start: FloatArray) -> FloatArray:
+        """Best number of each lattice, zero left out."""
+        model, low, step = self.instance.model, self.low, self.step
+        response = response_tokens(model, model.boxed(start), Prices(nu, p), _RESPONSE_STEPS)
+        response = np.where(np.isfinite(response), response, start)
+
+        def is_rising(place: FloatArray) -> NDArray[np.bool_]:
+            at = low + step * place
+            return self._net_benefits(at, at + step, nu, p) > 0.0
+
+        near, last = np.floor((response - low) / step), np.broadcast_to(self.count, start.shape)
+        best: FloatArray = low + step * first_refused(is_rising, near, np.zeros(start.shape), last)
+        return best
+
+    def _best_number_at(self, mean_price: float, second_price: float) -> FloatArray:
+        """Best number of each lattice at one pair of prices, shape (N,)."""
+        prices = np.full(1, mean_price), np.full(1, second_price)
+        return np.asarray(self._best_number(*prices, self.low[np.newaxis])[0])
+
+    def _net_benefits(
+        self, start: FloatArray, to: FloatArray, nu: FloatArray, p: FloatArray
+    ) -> FloatArray:
+        """Benefit less cost of moves on a lattice, over π, at prices (M,): shape (M, N)."""
+        model, service = self.instance.model, self.instance.service
+        net: FloatArray = model.benefit.difference(start, to) - (
+            nu[:, np.newaxis] * (service.mean(to) - service.mean(start))
+            + p[:, np.newaxis] * (service.second_moment(to) - service.second_moment(start))
+        )
+        return net
+
+    def _losses(
+        self, start: FloatArray, to: FloatArray, mean_price: float, second_price: float
+    ) -> FloatArray:
+        """Seconds that moves lose at the prices, shape (N,)."""
+        net = self._net_benefits(start, to, np.full(1, mean_price), np.full(1, second_price))
+        losses: FloatArray = -self.instance.probabilities * net[0]
+        return losses
+
     def neighbors(self, point: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The next lower and the next higher choice; the choice itself where there is none."""
-        down, up = self.lattice.neighbors(point)
-        if self.tables:
-            before, after = self.tables.neighbors(point[self.tables.types])
-            down, up = self._with(down, before), self._with(up, after)
-        return down, up
+        down, up = point - self.step, point + self.step
+        down = np.where(down < self.low, np.where(self.has_zero, 0.0, point), down)
+        is_zero = self.has_zero & (point == 0.0)
+        up = np.where(is_zero, self.low, np.where(up > self.high, point, up))
+        before, after = self.tables.neighbors(point[self.tables.types])
+        return self._with(down, before), self._with(up, after)
 
     def leaps(self, point: FloatArray) -> FloatArray:
         """The point with all types on a lattice 2, 4, 8, ... steps up, and as many down: (J, N)."""
-        return self._with(self.lattice.leaps(point), point[self.tables.types])
+        strides = 2.0 ** np.arange(1.0, np.ceil(np.log2(self.count.max() + 1.0)) + 1.0)
+        moves = self.step * np.concatenate([strides, -strides])[:, np.newaxis]
+        leaps = np.clip(point + moves, self.low, self.high)
+        return self._with(np.where(point < self.low, point, leaps), point[self.tables.types])
 
     def with_entries(self, point: FloatArray) -> FloatArray:
         """The point with each entry of the tables in turn, shape (J, N); (0, N) without tables."""
@@ -221,69 +202,106 @@ class Choices:
 
         Where there is none on one side, both are the choice at that end.
         """
-        if self.is_level.any():
-            self.refuse_levels()
-        down, up = self.lattice.around(tokens)
-        if self.tables:
-            below, above = self.tables.around(tokens[self.tables.types])
-            down, up = self._with(down, below), self._with(up, above)
-        return down, up
+        place = (tokens - self.low) / self.step
+        down = self.low + self.step * np.clip(np.floor(place), 0.0, self.count)
+        up = self.low + self.step * np.clip(np.ceil(place), 0.0, self.count)
+        down = np.where(self.has_zero & (tokens < self.low), 0.0, down)
+        up = np.where(self.has_zero & (tokens <= 0.0), 0.0, up)
+        below, above = self.tables.around(tokens[self.tables.types])
+        return self._with(down, below), self._with(up, above)
+
+    def moved_into(self, point: FloatArray) -> FloatArray:
+        """A point of which each type that has another choice keeps it, or comes near it."""
+        is_zero = self.has_zero & (point == 0.0)
+        numbers = np.where(is_zero, 0.0, np.clip(point, self.low, self.high))
+        return self._with(numbers, self.tables.nearest(point[self.tables.types]))
 
     def span(self, best: FloatArray, mean_price: float, second_price: float, budget: float) -> Span:
         """The choices that lose no more than `budget` seconds against the best ones at the prices.
 
         For the types with a lattice; of a table all entries are looked at by `listed`.
         """
-        return self.lattice.span(best, mean_price, second_price, budget)
+
+        def loss(place: FloatArray) -> FloatArray:
+            return self._losses(best, self.low + self.step * place, mean_price, second_price)
+
+        # Zero lies below the lattice: the span of its neighbors starts at the lattice's best.
+        is_zero, number = self.has_zero & (best == 0.0), best
+        if is_zero.any():
+            number = np.where(is_zero, self._best_number_at(mean_price, second_price), best)
+        middle = np.round((number - self.low) / self.step)
+        one = np.ones_like(middle)
+
+        def steps(sign: float, room: FloatArray) -> FloatArray:
+            def is_within(number: FloatArray) -> NDArray[np.bool_]:
+                return loss(middle + sign * number) <= budget
+
+            return first_refused(is_within, one, one, room + 1.0) - 1.0
+
+        is_beyond = loss(middle) > budget
+        first = np.where(is_beyond, 1.0, middle - steps(-1.0, middle))
+        last = np.where(is_beyond, 0.0, middle + steps(1.0, self.count - middle))
+        zero_loss = self._losses(best, np.zeros(1), mean_price, second_price)
+        return Span(first, last, self.has_zero & (zero_loss <= budget))
+
+    def listed(self, k: int, span: Span) -> FloatArray:
+        """The choices of one type in a span, or all of its table."""
+        if self.is_tabled[k]:
+            return self.tables.listed(k)
+        numbers = self.low[k] + self.step[k] * np.arange(span.first[k], span.last[k] + 1.0)
+        return np.append(0.0, numbers) if span.has_zero[k] else numbers
+
+    def sizes(self, span: Span) -> FloatArray:
+        """How many choices each type has in a span."""
+        sizes = np.maximum(span.last - span.first + 1.0, 0.0) + span.has_zero
+        return self._with(sizes, self.tables.sizes)
 
     def alternatives(self, mean_price: float, second_price: float) -> Alternatives:
-        """The best choice of each type at the prices, and what is on the other side of a hole."""
-        alternatives = self.lattice.alternatives(mean_price, second_price)
-        if self.tables:
-            for part, own in zip(
-                alternatives, self.tables.alternatives(mean_price, second_price), strict=True
+        """Choices on both sides of a hole next to the best: zero, a coarse step, or two entries."""
+        size, is_coarse = self.low.size, self.step > 1.0
+        alternatives = Alternatives(np.zeros(size), np.full(size, np.inf), np.zeros(size))
+        if (self.has_zero | is_coarse).any():
+            top = self._best_number_at(mean_price, second_price)
+            down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
+            mix, service = self.instance.probabilities, self.instance.service
+            for which, lower, upper in (
+                (self.has_zero, np.zeros_like(top), top),
+                (is_coarse, down, top),
+                (is_coarse, top, up),
             ):
-                part[self.tables.types] = own
-        return alternatives
+                loss = np.abs(self._losses(lower, upper, mean_price, second_price))
+                jump = mix * (service.mean(upper) - service.mean(lower))
+                is_nearer = which & (lower < upper) & (loss < alternatives.losses)
+                for part, own in zip(alternatives, (lower, loss, jump), strict=True):
+                    part[is_nearer] = own[is_nearer]
+        if not self.tables:
+            return alternatives
+        of_tables = self.tables.alternatives(mean_price, second_price)
+        return Alternatives(*map(self._with, alternatives, of_tables))
 
     def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
         """Two parts: one choice of a type, or what is up to it in steps, and all the others."""
         one, others = copy.copy(self), copy.copy(self)
         if self.is_tabled[k]:
             one.tables, others.tables = self.tables.split(k, choice)
+            return one, others
+        for part in (one, others):
+            part.low, part.count = self.low.copy(), self.count.copy()
+            part.has_zero = self.has_zero.copy()
+            part.has_zero[k] = False
+        if self.has_zero[k]:
+            one.low[k] = one.count[k] = 0.0
         else:
-            one.lattice, others.lattice = self.lattice.split(k, choice)
+            one.count[k] = np.round((choice - self.low[k]) / self.step[k])
+            others.low[k] = choice + self.step[k]
+            others.count[k] = self.count[k] - one.count[k] - 1.0
         return one, others
 
-    def moved_into(self, point: FloatArray) -> FloatArray:
-        """A point of which each type that has another choice keeps it, or comes near it."""
-        return self._with(self.lattice.clip(point), self.tables.nearest(point[self.tables.types]))
 
-    def listed(self, k: int, span: Span) -> FloatArray:
-        """The choices of one type in a span, or all of its table."""
-        return self.tables.listed(k) if self.is_tabled[k] else self.lattice.listed(k, span)
-
-    def sizes(self, span: Span) -> FloatArray:
-        """How many choices each type has in a span."""
-        sizes = np.maximum(span.last - span.first + 1.0, 0.0) + span.has_zero
-        sizes[self.tables.types] = self.tables.sizes
-        return sizes
-
-
-def _shift(
-    own: Model,
-    model: Model,
-    is_level: NDArray[np.bool_],
-    start: FloatArray,
-    to: FloatArray,
-) -> Increments:
-    mix, service = own.probabilities, model.service
-    benefit = mix * own.benefit.difference(start, to)
-    if is_level.any():
-        there, here = model.accuracy.value(to), model.accuracy.value(start)
-        benefit = np.where(is_level, mix * own.accuracy_value * (there - here), benefit)
+def _increments(model: Model, start: FloatArray, to: FloatArray) -> Increments:
+    mix, service = model.probabilities, model.service
     return Increments(
-        benefit,
+        mix * model.benefit.difference(start, to),
         mix * (service.mean(to) - service.mean(start)),
         mix * (service.second_moment(to) - service.second_moment(start)),
     )

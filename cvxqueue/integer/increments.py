@@ -1,8 +1,8 @@
-"""What moving from one choice to another changes, and rival choices of a type."""
+"""What moving from one choice to another changes, and alternative choices of a type."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
@@ -18,14 +18,20 @@ class Increments(NamedTuple):
     second: FloatArray
     """π Δ(E t²), in seconds²."""
 
-    def worth(self, mean_price: FloatArray | float, second_price: FloatArray | float) -> FloatArray:
+    def net_benefit(
+        self, mean_price: FloatArray | float, second_price: FloatArray | float
+    ) -> FloatArray:
         """Benefit less cost at given prices."""
-        worth: FloatArray = self.benefit - mean_price * self.mean - second_price * self.second
-        return worth
+        net: FloatArray = self.benefit - mean_price * self.mean - second_price * self.second
+        return net
 
     def totals(self) -> Increments:
         """Return the sums over the types."""
         return Increments(*(accurate_sum(part) for part in self))
+
+    def take(self, index: Any) -> Increments:
+        """Return some of them, or more axes."""
+        return Increments(*(part[index] for part in self))
 
 
 class Alternatives(NamedTuple):

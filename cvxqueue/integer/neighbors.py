@@ -2,72 +2,57 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.flips import flip
+from cvxqueue.integer.incumbent import Proof
+from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.rounding import floor, nearest
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
-from cvxqueue.numerics.arrays import FloatArray
 
 # Tangents at the optima of the linear relaxation cost milliseconds each and spare whole programs;
 # they end when the bound falls by less than a tenth.
 _LINEAR_ROUNDS = 20
-_WORTHWHILE = 0.9
+_STALLED_BOUND = 0.9
 # Beyond, HiGHS overruns its time limit, which its presolve does not know, and the linear relaxation
 # has to do (measured, for a limit of 0.1 s: up to 0.5 s with 10 000 open types, 1.5 s with 16 000,
 # 4 s with 50 000).
 _LARGEST_PROGRAM = 10_000
 
 
-class Combination(NamedTuple):
-    """A combination of floors and ceilings."""
-
-    point: Evaluation
-    """The closed forms at the combination."""
-    gap: float
-    """Bound on what any other combination gains over it, in seconds."""
-    is_exact: bool
-    """Whether that is within the tolerance, or within what rounding can do to the objective."""
-
-
 def best_combination(
     choices: Choices, relaxed: Evaluation, tolerance: float, deadline: Deadline
-) -> Combination:
+) -> Proof:
     """Search until no combination gains more than `tolerance` times the loss, or than rounding.
 
-    Parameters
-    ----------
-    choices : Choices
-        What each type may choose from.
-    relaxed : Evaluation
-        The continuous optimum between the least and the largest choice of each type.
-    tolerance : float
-        Relative to the loss of the best combination against `relaxed`.
-    deadline : Deadline
+    The loss is against the continuous optimum between the least and the largest choices.
     """
     lower, upper = choices.around(relaxed.tokens)
-    starts = [rounding(choices, relaxed.tokens).point for rounding in (nearest, floor)]
-    found = [flip(start, lower, upper, deadline) for start in starts]
-    base = found[0] if improvement(found[1], found[0]) >= 0 else found[1]
+
+    def polished(start: Evaluation) -> Evaluation:
+        point = local_search(choices, start.tokens, deadline, between=(lower, upper))
+        return choices.evaluate(point)
+
+    first, second = (
+        polished(rounding(choices, relaxed.tokens).point) for rounding in (nearest, floor)
+    )
+    base = first if improvement(second, first) >= 0 else second
     slack = float(np.maximum(rounding_allowance(base), rounding_allowance(relaxed)))
     program = FlipProgram(base, lower, upper, slack)
 
-    best, ahead = base, 0.0
-    bound = min(
-        _separable_bound(relaxed, base, lower, upper),
-        _linear_bound(program, relaxed, deadline) if program.open.size else 0.0,
-    )
+    best, gain = base, 0.0
+    # The tangent of T at the relaxation bounds every combination, as the program does.
+    gains = np.maximum(separable_gains(relaxed, lower), separable_gains(relaxed, upper))
+    bound = max(float(gains.sum() - improvement(relaxed, base)), 0.0)
+    bound = min(bound, _linear_bound(program, relaxed, deadline) if program.open.size else 0.0)
     allowed = max(tolerance * float(improvement(base, relaxed)), slack)
     is_tractable = program.open.size <= _LARGEST_PROGRAM
     seen: set[bytes] = set()
-    while is_tractable and bound - ahead > allowed and not deadline.is_over:
+    while is_tractable and bound - gain > allowed and not deadline.is_over:
         optimum = program.solve(whole=True, seconds=deadline.remaining)
         bound = min(bound, optimum.bound)
         if optimum.flips is None:
@@ -80,20 +65,12 @@ def best_combination(
         seen.add(flips.tobytes())
         program.add_tangent(point)
         # HiGHS does not see flips that matter less than 1e-6 of the largest; single flips do.
-        polished = flip(point, lower, upper, deadline)
-        if improvement(best, polished) > 0:
-            best, ahead = polished, float(improvement(base, polished))
+        point = polished(point)
+        if improvement(best, point) > 0:
+            best, gain = point, float(improvement(base, point))
             allowed = max(tolerance * float(improvement(best, relaxed)), slack)
-    gap = max(bound - ahead, 0.0) + 0.0
-    return Combination(best, gap, gap <= allowed)
-
-
-def _separable_bound(
-    relaxed: Evaluation, base: Evaluation, lower: FloatArray, upper: FloatArray
-) -> float:
-    """Bound on the gain of any combination over `base`, by the tangent of T at the relaxation."""
-    gains = np.maximum(separable_gains(relaxed, lower), separable_gains(relaxed, upper))
-    return max(float(gains.sum() - improvement(relaxed, base)), 0.0)
+    gap = max(bound - gain, 0.0) + 0.0
+    return Proof(best, gap, gap <= allowed)
 
 
 def _linear_bound(program: FlipProgram, relaxed: Evaluation, deadline: Deadline) -> float:
@@ -104,9 +81,9 @@ def _linear_bound(program: FlipProgram, relaxed: Evaluation, deadline: Deadline)
         if deadline.is_over:
             break
         optimum = program.solve(whole=False, seconds=deadline.remaining)
-        is_settled = optimum.bound > _WORTHWHILE * bound
+        is_stalled = optimum.bound > _STALLED_BOUND * bound
         bound = min(bound, optimum.bound)
-        if is_settled or optimum.flips is None:
+        if is_stalled or optimum.flips is None:
             break
         point = program.point(optimum.flips)
         if not point.is_stable:

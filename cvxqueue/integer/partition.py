@@ -8,9 +8,9 @@ import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
-from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
+from cvxqueue.integer.cells import Bounds, cell_bounds, joined, price_guesses
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.incumbent import Incumbent, target_of
+from cvxqueue.integer.incumbent import Base, Incumbent, target_of
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement
@@ -18,15 +18,14 @@ from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Solution
 
-_ROUNDS = 40
-# Rounds of cuts where so few types are left that a search is soon done.
-_FEW_ROUNDS, _SMALL = 4, 8
+# Rounds of cuts, and where so few types are left that a search is soon done.
+_MOST_CUTS, _FEW_CUTS, _FEW_TYPES = 40, 4, 8
 _REBASES = 6
-# Cells grow by this factor away from the base.
-_GROWTH = 4.0
+# Cells grow by this factor away from the base (2 or 8: within 10 % of the time).
+_CELL_GROWTH = 4.0
 # A cell whose tangents cost less than this part of the gap is narrow enough to be searched.
-SETTLED = 0.25
-# So many open cells are searched before they are cut further.
+NARROW_SHARE = 0.25
+# So many open cells are searched before they are cut further: with 4, 5 of 21 instances are left.
 _MOST_CELLS = 16
 # What rounding may have cost an end of a range, relative to its size.
 _MARGIN = 1e-9
@@ -37,16 +36,8 @@ def upper_gain(
 ) -> float:
     """Bound on what any choice gains over a stable one, in seconds, rounding included.
 
-    Parameters
-    ----------
-    choices : Choices
-    point : Evaluation
-        Stable.
-    ceiling : float
-        A bound that is known already.
-    effort : float
-        Cells are cut until they cost less than this part of the bound.
-    deadline : Deadline
+    The ceiling is a bound that is known already; cells are cut until their width costs less than
+    `effort`, a part of the bound.
     """
     incumbent = Incumbent(Base(choices, point), target_of(point, 0.0), deadline)
     bounds = _refined(incumbent, _first_bounds(incumbent), effort)
@@ -57,14 +48,8 @@ def upper_gain(
 def first_ceiling(choices: Choices, point: Evaluation, relaxed: Solution | None) -> float:
     """Bound on what any choice gains over a stable one, in seconds, that takes no search.
 
-    Parameters
-    ----------
-    choices : Choices
-    point : Evaluation
-        Stable.
-    relaxed : Solution or None
-        A continuous answer over a box that has all choices. Without one, no choice has more benefit
-        than the most, nor a shorter system time than the least service.
+    It is that of a continuous answer over a box that has all choices. Without one, no choice has
+    more benefit than the most, nor a shorter system time than the least service.
     """
     if relaxed is not None:
         certificate = relaxed.certificate
@@ -77,46 +62,28 @@ def first_ceiling(choices: Choices, point: Evaluation, relaxed: Solution | None)
 def bounded(
     choices: Choices, point: FloatArray, target_at: Callable[[Base], float], deadline: Deadline
 ) -> tuple[Incumbent, Bounds]:
-    """Cells around a good base, and what they prove: those that no proof has closed.
+    """Cells around a good base, and what is proven of those that are not pruned.
 
-    Parameters
-    ----------
-    choices : Choices
-    point : ndarray, shape (N,)
-        A stable choice that no neighbor improves: the first base.
-    target_at : callable
-        Seconds within which a cell is closed, around a base.
-    deadline : Deadline
+    The first base is a stable choice that no neighbor improves; a cell is pruned within the seconds
+    that `target_at` says of a base.
     """
     for _ in range(_REBASES):
         base = Base(choices, choices.evaluate(point))
         incumbent = Incumbent(base, target_at(base), deadline)
         bounds = _first_bounds(incumbent)
-        if incumbent.is_over or worst(bounds, incumbent) <= incumbent.ahead + incumbent.target:
+        if incumbent.deadline.is_over or worst(bounds, incumbent) <= incumbent.cutoff:
             break
         # Cells are fine around the base only: a much better choice becomes the base.
-        if incumbent.ahead <= max(incumbent.target, 0.1 * worst(bounds, incumbent)):
+        if incumbent.gain <= max(incumbent.target, 0.1 * worst(bounds, incumbent)):
             break
-        point = local_search(choices, incumbent.best, is_thorough=False, deadline=deadline)
-    return incumbent, _refined(incumbent, bounds, SETTLED)
+        point = local_search(choices, incumbent.best, deadline)
+    return incumbent, _refined(incumbent, bounds, NARROW_SHARE)
 
 
 def _first_bounds(incumbent: Incumbent) -> Bounds:
     first, last = _cells(incumbent)
     guesses = price_guesses(incumbent.base, 0.5 * (first + last), incumbent.deadline)
-    return _cut(incumbent, first, last, guesses)
-
-
-def _cut(
-    incumbent: Incumbent, first: FloatArray, last: FloatArray, mean_price: FloatArray
-) -> Bounds:
-    """Bound some cells, and note the best choice that comes across."""
-    level = incumbent.ahead + incumbent.target
-    bounds, gain, point = cell_bounds(
-        incumbent.base, first, last, mean_price, level, incumbent.deadline
-    )
-    incumbent.see(gain, point)
-    return bounds
+    return cell_bounds(incumbent, first, last, guesses)
 
 
 def _cells(incumbent: Incumbent) -> tuple[FloatArray, FloatArray]:
@@ -124,9 +91,10 @@ def _cells(incumbent: Incumbent) -> tuple[FloatArray, FloatArray]:
     base = incumbent.base
     choices, origin, queue = base.choices, base.point.tokens, base.choices.instance.queue
     least = choices.evaluate(choices.lowest)
-    down = choices.shift(origin, choices.lowest).totals()
-    up = choices.shift(origin, choices.highest).totals()
-    most = choices.shift(origin, choices.best_accuracy).totals()
+    down, up, most = (
+        choices.increments(origin, point).totals()
+        for point in (choices.lowest, choices.highest, choices.best_accuracy)
+    )
     # Where nothing takes any time there is still a cell, around no change at all.
     unit = base.mean or base.idle / base.rate
     margin = _MARGIN * max(unit, float(up.mean))
@@ -135,13 +103,11 @@ def _cells(incumbent: Incumbent) -> tuple[FloatArray, FloatArray]:
     longest = float(base.point.mean_system_time) + float(most.benefit)
     longest += _MARGIN * float(base.point.scale)
     moments = float(least.mean_service_time), float(least.service_time_second_moment)
-    if choices.is_level.any():
+    if choices.domains.has_levels:
         # The fewest seconds need not be the fewest squared.
         moments = moments[0], moments[0] ** 2
     idle = float(queue.least_idle(base.rate, longest, *moments)) * (1.0 - _MARGIN)
-    # Nor is any choice stable with less.
-    idle = max(idle, LEAST_IDLE)
-    end = min(float(up.mean) + margin, (base.idle - idle) / base.rate)
+    end = min(float(up.mean) + margin, (base.idle - max(idle, LEAST_IDLE)) / base.rate)
     bend = float(base.point.price_slopes.mean_mean)
     width = 2.0 * np.sqrt(incumbent.target / bend) if bend > 0.0 else unit
     width = max(float(width), _MARGIN * unit)
@@ -159,42 +125,40 @@ def _edges(base: Base, width: float, end: float) -> list[float]:
         width = sign * min(abs(width), 0.5 * room if sign > 0.0 else room)
         # Up to an idle fraction of LEAST_IDLE, half of the room is several ulp of `at`.
         edges.append(sign * min(sign * (at + width), sign * end))
-        width *= _GROWTH
+        width *= _CELL_GROWTH
     return edges
 
 
-def _refined(incumbent: Incumbent, bounds: Bounds, settled: float) -> Bounds:
-    """Cut cells until none matters, or only such whose width costs no more than a part of it."""
+def _refined(incumbent: Incumbent, bounds: Bounds, effort: float) -> Bounds:
+    """Cut cells until all are pruned, or the width of the others costs no more than that part."""
     kept: list[Bounds] = []
-    rounds = _ROUNDS if incumbent.best.size > _SMALL else _FEW_ROUNDS
-    for _ in range(rounds):
-        is_closed = bounds.value <= incumbent.ahead + incumbent.target
-        incumbent.closed = float(np.max(bounds.value[is_closed], initial=incumbent.closed))
-        bounds = bounds.take(~is_closed)
-        if incumbent.is_over or bounds.first.size > _MOST_CELLS:
+    for _ in range(_MOST_CUTS if incumbent.best.size > _FEW_TYPES else _FEW_CUTS):
+        is_pruned = bounds.value <= incumbent.cutoff
+        incumbent.pruned = float(np.max(bounds.value[is_pruned], initial=incumbent.pruned))
+        bounds = bounds.take(~is_pruned)
+        if incumbent.deadline.is_over or bounds.first.size > _MOST_CELLS:
             break
-        gap = bounds.value - incumbent.ahead
-        is_narrow = ~bounds.is_divisible | (bounds.value - bounds.at_middle <= settled * gap)
+        gap = bounds.value - incumbent.gain
+        is_narrow = ~bounds.is_divisible | (bounds.value - bounds.at_middle <= effort * gap)
         kept.append(bounds.take(is_narrow))
         bounds = bounds.take(~is_narrow)
         if not bounds.first.size:
             break
         bounds = halved(incumbent, bounds)
-    kept.append(bounds)
-    return Bounds(*(np.concatenate(columns) for columns in zip(*kept, strict=True)))
+    return joined([*kept, bounds])
 
 
 def halved(incumbent: Incumbent, bounds: Bounds) -> Bounds:
     """Cut each cell in two: first halves, then second ones; or none, where the time is up."""
-    halves = _cut(
+    halves = cell_bounds(
         incumbent,
         np.concatenate([bounds.first, bounds.middle]),
         np.concatenate([bounds.middle, bounds.last]),
         np.tile(bounds.mean_price, 2),
     )
-    return bounds if incumbent.is_over else halves
+    return bounds if incumbent.deadline.is_over else halves
 
 
 def worst(bounds: Bounds, incumbent: Incumbent) -> float:
     """Bound on what any choice gains over the base, in seconds."""
-    return float(np.max(bounds.value, initial=max(incumbent.ahead, incumbent.closed)))
+    return float(np.max(bounds.value, initial=max(incumbent.gain, incumbent.pruned)))

@@ -20,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from cvxqueue.integer.silence import silent_stdout
+from cvxqueue.integer.standard_output import standard_output_discarded
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import divergence, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
 
-# The status of `milp` for an optimum.
-_OPTIMAL = 0
+# The status of SciPy's `milp` for an optimum.
+_MILP_OPTIMAL = 0
 
 
 class Optimum(NamedTuple):
@@ -39,16 +39,9 @@ class Optimum(NamedTuple):
 
 
 class FlipProgram:
-    """Outer approximation of the best combination, relative to one of them.
+    """Outer approximation of the best combination, relative to one of them that is stable.
 
-    Parameters
-    ----------
-    base : Evaluation
-        The combination l⁰ that flips are counted from; stable.
-    lower, upper : ndarray, shape (N,)
-        Floor and ceiling of each type.
-    slack : float
-        Seconds that rounding may have cost a bound.
+    Each type is at `lower` or `upper`; rounding may have cost a bound `slack` seconds.
     """
 
     def __init__(
@@ -70,11 +63,11 @@ class FlipProgram:
         self._weights = 0.5 * curvature.least * model.probabilities * np.square(slopes)
 
         gains = separable_gains(base, self.other)
-        worth = gains - self._weights * np.square(self._step)
-        # The sum of all positive worths bounds every gain: a type whose flip would bring that down
-        # to nothing stays.
-        hope = np.maximum(worth, 0.0)
-        best_with = float(hope.sum()) - hope + worth
+        alone = gains - self._weights * np.square(self._step)
+        # The sum of all that are positive bounds every gain: a type whose flip would bring that
+        # down to nothing stays.
+        positive = np.maximum(alone, 0.0)
+        best_with = float(positive.sum()) - positive + alone
         self.open = np.flatnonzero((self._step != 0.0) & (best_with > -slack))
         self._gains = gains[self.open]
         # All rows and the objective are in units of the largest gain: HiGHS works to 1e-6 of one.
@@ -107,7 +100,7 @@ class FlipProgram:
     def solve(self, *, whole: bool, seconds: float) -> Optimum:
         """Maximise the gain over whole flips, or over fractions of flips."""
         count = self.open.size
-        with silent_stdout():
+        with standard_output_discarded():
             result = milp(
                 np.append(-self._gains / self.unit, 1.0),
                 integrality=np.append(np.full(count, int(whole)), 0),
@@ -120,7 +113,7 @@ class FlipProgram:
         # Of a program cut short the dual bound holds; of a linear one only the optimum is a bound.
         value = result.mip_dual_bound if whole else result.fun
         bound = np.inf
-        if value is not None and np.isfinite(value) and (whole or result.status == _OPTIMAL):
+        if value is not None and np.isfinite(value) and (whole or result.status == _MILP_OPTIMAL):
             bound = -float(value) * self.unit
         return Optimum(bound, None if result.x is None else np.clip(result.x[:-1], 0.0, 1.0))
 

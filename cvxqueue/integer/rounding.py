@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.errors import InfeasibleError, slow_down
+from cvxqueue.errors import InfeasibleError, InvalidInputError, slow_down
 from cvxqueue.formatting import shown
 from cvxqueue.integer.choices import Choices
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arrays import FloatArray
 
 # Types that a message names.
-_NAMED = 3
+_TYPES_NAMED = 3
 
 
 class Rounding(NamedTuple):
@@ -25,19 +27,26 @@ class Rounding(NamedTuple):
     """Whether the rounding asked for was unstable, and the floor took its place."""
 
 
-def require_stable(choices: Choices) -> None:
-    """Raise unless some choice is stable.
+def uncoupled_domains(
+    caller: str, instance: Instance, domains: Domains | Domain | Sequence[Domain] | None
+) -> Domains:
+    """Check that types are coupled by the queue alone; return the domains, by default its own."""
+    require_instance(instance)
+    if instance.model.couplings:
+        raise InvalidInputError(
+            f"{caller} cannot keep {instance.model.couplings[0].label}: it takes no constraints "
+            "on all types together"
+        )
+    return Domains.of(instance.domains if domains is None else domains, instance.size)
 
-    Raises
-    ------
-    InfeasibleError
-        If none is; the message names the types that take most of the server.
-    """
+
+def require_stable(choices: Choices) -> None:
+    """Raise `InfeasibleError` unless some choice is stable; name the types that take most."""
     least = choices.evaluate(choices.lowest)
     if least.is_stable:
         return
     loads = choices.instance.arrival_rate * choices.instance.probabilities * least.times
-    heaviest = np.argsort(-loads, kind="stable")[:_NAMED].tolist()
+    heaviest = np.argsort(-loads, kind="stable")[:_TYPES_NAMED].tolist()
     names = ", ".join(
         f"{shown(choices.instance.type_name(k))} takes {float(loads[k]):.6g}" for k in heaviest
     )
@@ -50,10 +59,7 @@ def require_stable(choices: Choices) -> None:
 
 
 def hull(choices: Choices) -> Instance:
-    """Return the instance with its box shrunk to the least and the largest choice of each type.
-
-    It is the instance itself where these are its bounds already.
-    """
+    """Return the instance, its box shrunk to the least and the largest choice where it is wider."""
     instance = choices.instance
     lower, upper = choices.lowest, choices.highest
     if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
@@ -62,14 +68,9 @@ def hull(choices: Choices) -> Instance:
 
 
 def floor(choices: Choices, relaxed: FloatArray) -> Rounding:
-    """Round every type down to the next lower choice.
+    """Round stable tokens down to the next lower choice of each type.
 
-    Parameters
-    ----------
-    choices : Choices
-    relaxed : ndarray, shape (N,)
-        Stable tokens between the least and the largest choice. The answer is stable, because it
-        asks no more of the server.
+    The answer is stable, because it asks no more of the server.
     """
     lower, _ = choices.around(relaxed)
     return Rounding(choices.evaluate(lower), is_repaired=False)

@@ -23,11 +23,10 @@ import numpy as np
 
 from cvxqueue.certificates import order_bracket, rounding_allowance, step_size
 from cvxqueue.certificates.step_size import StepSize
-from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.rounding import require_stable
-from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.integer.rounding import require_stable, uncoupled_domains
+from cvxqueue.model import Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
@@ -101,17 +100,10 @@ def rounding_bound(
         If a type has levels, which have no tokens to round, or the instance has constraints on all
         types together: at the optimum under these the gradient of a free type is not zero.
     """
-    require_instance(instance)
-    if instance.model.couplings:
-        raise InvalidInputError(
-            f"rounding_bound cannot keep {instance.model.couplings[0].label}: it takes no "
-            "constraints on all types together"
-        )
+    allowed = uncoupled_domains("rounding_bound", instance, domains)
     require_feasible(instance)
-    own = instance.domains if domains is None else domains
-    choices = Choices(instance, Domains.of(own, instance.size))
-    if choices.is_level.any():
-        choices.refuse_levels()
+    choices = Choices(instance, allowed)
+    choices.refuse_levels()
     require_stable(choices)
     distances = _distances(choices)
     ends = np.maximum(choices.lowest - instance.lower, instance.upper - choices.highest)
@@ -141,9 +133,8 @@ def rounding_bound(
 
 def _distances(choices: Choices) -> FloatArray:
     """Half of the widest gap between neighboring choices of each type, in tokens."""
-    lattice = choices.lattice
-    distances = np.where(lattice.count > 0, 0.5 * lattice.step, 0.0)
-    distances = np.maximum(distances, np.where(lattice.has_zero, 0.5 * lattice.low, 0.0))
+    distances = np.where(choices.count > 0, 0.5 * choices.step, 0.0)
+    distances = np.maximum(distances, np.where(choices.has_zero, 0.5 * choices.low, 0.0))
     for k in choices.tables.types.tolist():
         row = choices.tables.listed(k)
         distances[k] = 0.5 * float(np.max(np.diff(row), initial=0.0))

@@ -15,9 +15,9 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
 from cvxqueue.integer.branch_and_bound import best_choice
-from cvxqueue.integer.cells import Base
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.load_levels import level_model
+from cvxqueue.integer.incumbent import Base
+from cvxqueue.integer.level_model import level_model
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.differences import improvement
@@ -27,8 +27,8 @@ from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance, require_ended
 
-# For the bound of an answer that comes without its search.
-_SECONDS = 60.0
+# For the bound of an answer that comes without its search, as from a file: a user waits for it.
+_BOUND_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -81,10 +81,9 @@ class IntegerSolution(AllocationData):
         require_instance(self.instance)
         require_ended(self.ended)
         choice = float_array("choice", self.choice, self.instance.size)
-        choices = self._choices
-        below, _ = choices.lattice.around(choice)
-        inside = np.where(choices.is_tabled, choices.moved_into(choice), below)
-        require("choice", choice, choice == inside, "is not allowed by the domain of its type")
+        choices = Choices(self.instance, self.domains)
+        below, _ = choices.around(choice)
+        require("choice", choice, choice == below, "is not allowed by the domain of its type")
         if not choices.evaluate(choice).is_stable:
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
         if self.continuous is not None and self.continuous.instance != self.instance:
@@ -92,19 +91,15 @@ class IntegerSolution(AllocationData):
         tolerance = allowed_tolerance(self.tolerance)
         vars(self).update(choice=choice, tolerance=tolerance)
 
-    @property
-    def _choices(self) -> Choices:
-        return Choices(self.instance, self.domains)
-
     @cached_property
     def domain_gap(self) -> float:
         """Bound on what any allocation that the domains allow gains, in seconds, with rounding."""
-        choices = self._choices
-        deadline = Deadline.after(_SECONDS)
+        choices = Choices(self.instance, self.domains)
+        deadline = Deadline.after(_BOUND_SECONDS)
         proof = best_choice(choices, self.choice, self.continuous, self.tolerance, deadline)
-        moved = choices.shift(self.choice, proof.point.tokens).totals()
-        ahead = float(Base(choices, choices.evaluate(self.choice)).gain(moved))
-        return proof.gap + max(ahead, 0.0)
+        moved = choices.increments(self.choice, proof.point.tokens).totals()
+        gain = float(Base(choices, choices.evaluate(self.choice)).gain(moved))
+        return proof.gap + max(gain, 0.0)
 
     @property
     def is_exact(self) -> bool:
@@ -259,17 +254,7 @@ class IntegerSolution(AllocationData):
 
 
 def proven_answer(point: Evaluation, domain_gap: float, **fields: Any) -> IntegerSolution:
-    """Return the answer of a method that has just proven its bound: it is not searched again.
-
-    Parameters
-    ----------
-    point : Evaluation
-        The closed forms at the choice.
-    domain_gap : float
-        `IntegerSolution.domain_gap`.
-    **fields
-        The other fields of an `IntegerSolution`.
-    """
+    """Return the answer of a method that has just proven its bound: it is not searched again."""
     return unchecked(
         IntegerSolution, choice=point.tokens, evaluation=point, domain_gap=domain_gap, **fields
     )

@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
@@ -17,23 +15,20 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling, upper_gain
-from cvxqueue.integer.rounding import Rounding, floor, hull, nearest, require_stable
+from cvxqueue.integer.rounding import floor, hull, nearest, require_stable, uncoupled_domains
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
-from cvxqueue.model import Evaluation, Instance, require_feasible, require_instance
+from cvxqueue.model import Evaluation, Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
 from cvxqueue.solvers.solve import deadline_after
 from cvxqueue.suggest import nearest as nearest_name
 
-_ROUNDINGS = {"nearest": nearest, "floor": floor}
-_METHODS = ("exact", "neighbors", "descent", *_ROUNDINGS)
-# Relative to `scale`.
-_TOLERANCE = 1e-9
-# Relative to the loss, of the combinations of neighbors.
-_OF_LOSS = 1e-6
+_ROUNDING_METHODS = {"nearest": nearest, "floor": floor}
+_METHODS = ("exact", "neighbors", "descent", *_ROUNDING_METHODS)
+# Relative to `scale`, and for the combinations of neighbors relative to the loss.
+_GAP_TOLERANCE, _LOSS_TOLERANCE = 1e-9, 1e-6
 # What bounds and their rounding may come to, in allowances: see `target_of`.
 _ALLOWANCES = 5.0
 # What is proven of a heuristic may be wider than what could be by this share.
@@ -111,19 +106,13 @@ def solve_integer(
     >>> cq.solve_integer(instance).tokens.tolist()
     [1695, 790]
     """
-    require_instance(instance)
-    if instance.model.couplings:
-        raise InvalidInputError(
-            f"solve_integer cannot keep {instance.model.couplings[0].label}: it takes no "
-            "constraints on all types together"
-        )
+    allowed = uncoupled_domains("solve_integer", instance, domains)
     if method not in _METHODS:
         raise InvalidInputError(
             f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
         )
-    tolerance = _TOLERANCE if tolerance is None else allowed_tolerance(tolerance)
+    tolerance = _GAP_TOLERANCE if tolerance is None else allowed_tolerance(tolerance)
     deadline = deadline_after(time_limit)
-    allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
     if allowed.has_levels and instance.constraints:
         raise InvalidInputError(
             f"solve_integer cannot keep {instance.constraints[0].label} where types have levels of "
@@ -141,10 +130,14 @@ def solve_within(
     started = deadline.clock()
     choices = Choices(instance, domains)
     require_stable(choices)
-    continuous, inner = _relaxation(choices)
-    if inner is None and method not in ("exact", "descent"):
+    if method not in ("exact", "descent"):
         choices.refuse_levels()
-    start = choices.lowest if inner is None else _start(choices, inner.tokens)
+    continuous = None if domains.has_levels else solve(instance)
+    inner, start = None, choices.lowest
+    if continuous is not None:
+        inner = _between(choices, continuous)
+        roundings = [rounding(choices, inner.tokens).point for rounding in (nearest, floor)]
+        start = max(roundings, key=lambda point: float(point.objective)).tokens
     neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
         proof = best_choice(choices, start, inner, tolerance, deadline)
@@ -153,17 +146,15 @@ def solve_within(
         # The last part of the time is for the bound.
         search = Deadline.after((1.0 - _BOUND_SHARE) * deadline.remaining, deadline.clock)
         if inner is None or method == "descent":
-            point = choices.evaluate(
-                local_search(choices, start, is_thorough=False, deadline=search)
-            )
+            point = choices.evaluate(local_search(choices, start, search))
             is_done = not search.is_over
         elif method == "neighbors":
             relaxed = inner.certificate.evaluation
-            combination = best_combination(choices, relaxed, _OF_LOSS, search)
+            combination = best_combination(choices, relaxed, _LOSS_TOLERANCE, search)
             point, neighbors_gap = combination.point, combination.gap
             is_done = combination.is_exact
         else:
-            point, is_repaired = _ROUNDINGS[method](choices, inner.tokens)
+            point, is_repaired = _ROUNDING_METHODS[method](choices, inner.tokens)
         ceiling = first_ceiling(choices, point, inner)
         gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
     unfinished = Ended.TIME_LIMIT if deadline.is_over else Ended.STALLED
@@ -201,9 +192,7 @@ def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
     if solution.continuous is None:
         return None
     choices = Choices(solution.instance, solution.domains)
-    inner = hull(choices)
-    relaxed = solution.continuous if inner is solution.instance else solve(inner)
-    point, is_repaired = nearest(choices, relaxed.tokens)
+    point, is_repaired = nearest(choices, _between(choices, solution.continuous).tokens)
     return proven_answer(
         point,
         solution.upper_bound - float(certified_objective(point)),
@@ -225,17 +214,7 @@ def _held_to(point: Evaluation, tolerance: float) -> float:
     return min(max(tolerance, float(relative_gap(rounding, point.scale))), LARGEST_TOLERANCE)
 
 
-def _relaxation(choices: Choices) -> tuple[Solution | None, Solution | None]:
-    """The continuous answer, and that between the least and the largest choices."""
-    if choices.is_level.any():
-        return None, None
-    continuous = solve(choices.instance)
+def _between(choices: Choices, continuous: Solution) -> Solution:
+    """The continuous answer between the least and the largest choices."""
     inner = hull(choices)
-    return continuous, continuous if inner is choices.instance else solve(inner)
-
-
-def _start(choices: Choices, relaxed: FloatArray) -> FloatArray:
-    """The better one of floor and nearest."""
-    roundings: list[Rounding] = [nearest(choices, relaxed), floor(choices, relaxed)]
-    objectives = [float(rounding.point.objective) for rounding in roundings]
-    return roundings[int(np.argmax(objectives))].point.tokens
+    return continuous if inner is choices.instance else solve(inner)

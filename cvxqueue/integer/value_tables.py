@@ -12,13 +12,7 @@ from cvxqueue.numerics.arrays import FloatArray
 
 
 class Tables:
-    """The tables of some types, with what each entry is worth.
-
-    Parameters
-    ----------
-    rows : dict of ndarray
-        The entries of each of K types, by its position: tokens or positions of levels, in order.
-    """
+    """The entries of K types, in order: tokens, or positions of levels; and what each brings."""
 
     def __init__(self, rows: dict[int, FloatArray]) -> None:
         self.types = np.array(list(rows), dtype=np.intp)
@@ -30,89 +24,68 @@ class Tables:
             .reshape(len(rows), most)
             .T
         )
-        self.values = Increments(*(np.zeros(self.entries.shape) for _ in range(3)))
+        # α π w p, π E t and π E t² of each entry, (J, K).
+        self.values = Increments(*np.zeros((3, *self.entries.shape)))
 
     def __bool__(self) -> bool:
         return bool(self.types.size)
 
-    def _at(self, place: NDArray[np.intp]) -> FloatArray:
-        found: FloatArray = np.take_along_axis(self.entries, place[np.newaxis], axis=0)[0]
-        return found
+    def at(self, place: NDArray[np.intp]) -> FloatArray:
+        """One entry of each table, by position."""
+        return np.asarray(self.entries[place, np.arange(self.types.size)])
 
     def best(self, mean_price: FloatArray, second_price: FloatArray) -> FloatArray:
         """Best entry of each table at prices of shape (M,): an array (M, K)."""
-        values = Increments(*(part[np.newaxis] for part in self.values))
+        prices = mean_price[:, np.newaxis, np.newaxis], second_price[:, np.newaxis, np.newaxis]
         # (M, J, K)
-        worth = values.worth(
-            mean_price[:, np.newaxis, np.newaxis], second_price[:, np.newaxis, np.newaxis]
-        )
-        best: FloatArray = self.entries[np.argmax(worth, axis=1), np.arange(self.types.size)]
+        net = self.values.net_benefit(*prices)
+        best: FloatArray = self.entries[np.argmax(net, axis=1), np.arange(self.types.size)]
         return best
-
-    def least_mean(self) -> FloatArray:
-        """The entries with the shortest mean service time."""
-        return self._at(np.argmin(self.values.mean, axis=0))
-
-    def most_mean(self) -> FloatArray:
-        """The entries with the longest mean service time."""
-        return self._at(np.argmax(self.values.mean, axis=0))
-
-    def most_benefit(self) -> FloatArray:
-        """The entries with the largest benefit."""
-        return self._at(np.argmax(self.values.benefit, axis=0))
 
     def neighbors(self, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The entries before and after the chosen ones; themselves where there are none."""
         place = np.argmax(self.entries == chosen, axis=0)
-        return self._at(np.maximum(place - 1, 0)), self._at(np.minimum(place + 1, self.sizes - 1))
+        return self.at(np.maximum(place - 1, 0)), self.at(np.minimum(place + 1, self.sizes - 1))
 
     def around(self, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The next entries at or below some numbers, and the next at or above."""
         below = np.maximum(np.sum(self.entries <= tokens, axis=0) - 1, 0)
         above = np.minimum(np.sum(self.entries < tokens, axis=0), self.sizes - 1)
         # A padded table repeats its last entry, so that a count may run into the padding.
-        return self._at(np.minimum(below, self.sizes - 1)), self._at(above)
+        return self.at(np.minimum(below, self.sizes - 1)), self.at(above)
 
     def listed(self, k: int) -> FloatArray:
         """All entries of one type."""
-        column = self._column(k)
+        column = int(np.flatnonzero(self.types == k)[0])
         return self.entries[: self.sizes[column], column]
-
-    def _column(self, k: int) -> int:
-        return int(np.flatnonzero(self.types == k)[0])
 
     def nearest(self, tokens: FloatArray) -> FloatArray:
         """The entries nearest to some numbers."""
-        return self._at(np.argmin(np.abs(self.entries - tokens), axis=0))
+        return self.at(np.argmin(np.abs(self.entries - tokens), axis=0))
 
     def alternatives(self, mean_price: float, second_price: float) -> Alternatives:
         """The best entry of each table at the prices, and the next best."""
-        worth = self.values.worth(mean_price, second_price)
-        best = np.argmax(worth, axis=0)
-        choice, columns = self._at(best), np.arange(self.types.size)
-        others = np.where(self.entries == choice, -np.inf, worth)
+        net = self.values.net_benefit(mean_price, second_price)
+        best = np.argmax(net, axis=0)
+        choice, columns = self.at(best), np.arange(self.types.size)
+        others = np.where(self.entries == choice, -np.inf, net)
         second = np.argmax(others, axis=0)
         mean = self.values.mean
         return Alternatives(
             choice,
-            worth[best, columns] - others[second, columns],
+            net[best, columns] - others[second, columns],
             np.abs(mean[best, columns] - mean[second, columns]),
         )
 
     def split(self, k: int, entry: float) -> tuple[Tables, Tables]:
         """Tables with one entry alone for the type, and with all its others."""
-        column = self._column(k)
-        is_entry = self.entries[: self.sizes[column], column] == entry
-        return self._kept(column, is_entry), self._kept(column, ~is_entry)
+        is_entry = self.listed(k) == entry
+        return self._kept(k, is_entry), self._kept(k, ~is_entry)
 
-    def _kept(self, column: int, which: NDArray[np.bool_]) -> Tables:
-        part, place = copy.copy(self), np.flatnonzero(which)
-        part.sizes = self.sizes.copy()
-        part.sizes[column] = place.size
+    def _kept(self, k: int, which: NDArray[np.bool_]) -> Tables:
+        part, place, column = copy.copy(self), np.flatnonzero(which), self.types == k
+        part.sizes = np.where(column, place.size, self.sizes)
         place = np.pad(place, (0, self.entries.shape[0] - place.size), mode="edge")
-        part.entries = self.entries.copy()
-        part.entries[:, column] = self.entries[place, column]
-        part.values = Increments(*(value.copy() for value in self.values))
-        for value in part.values:
-            value[:, column] = value[place, column]
+        part.entries = np.where(column, self.entries[place], self.entries)
+        part.values = Increments(*(np.where(column, value[place], value) for value in self.values))
         return part

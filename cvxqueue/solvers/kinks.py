@@ -45,11 +45,13 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
         return point
     nothing, idle = _NO_GAIN * point.scale, point.idle
     best, best_left = np.zeros_like(idle), np.full_like(idle, np.inf)
+    is_found = np.zeros_like(idle, dtype=bool)
 
     def slope_at(share: FloatArray) -> FloatArray:
-        nonlocal best, best_left
+        nonlocal best, best_left, is_found
         slope, left, unsure = way.slope(share)
-        is_better = left + unsure < best_left
+        is_better = ~is_found & (left + unsure < best_left)
+        is_found = is_found | (left <= nothing)
         best, best_left = np.where(is_better, share, best), np.fmin(left + unsure, best_left)
         return np.where(left <= nothing, 0.0, slope)
 

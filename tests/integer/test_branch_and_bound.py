@@ -33,11 +33,17 @@ from cvxqueue.integer import (
     solve_integer,
 )
 from cvxqueue.integer.branch_and_bound import best_choice
-from cvxqueue.integer.cells import Base, Bounds, cell_bounds
+from cvxqueue.integer.cells import Bounds, cell_bounds
 from cvxqueue.integer.choices import Choices
+from cvxqueue.integer.enumeration import (
+    Enumerated,
+    PriceCorners,
+    Tangents,
+    enumerate_all,
+    enumerate_bounded,
+)
 from cvxqueue.integer.increments import Increments
-from cvxqueue.integer.incumbent import Incumbent
-from cvxqueue.integer.search import Corners, Found, Tangents, enumerate_all, search
+from cvxqueue.integer.incumbent import Base, Incumbent
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model import Queue
 from cvxqueue.model.domains import Domain
@@ -189,20 +195,20 @@ def test_no_choice_is_better_by_enumeration(block: int) -> None:
 def test_prices_near_a_cell_are_finite_where_second_moments_have_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    boxes, price_box = [], cell_search._price_box
+    found, price_corners = [], cell_search._Problem._price_corners
 
     def kept(*arguments: Any) -> Any:
-        boxes.append(price_box(*arguments))
-        return boxes[-1]
+        found.append(price_corners(*arguments))
+        return found[-1]
 
-    monkeypatch.setattr(cell_search, "_price_box", kept)
+    monkeypatch.setattr(cell_search._Problem, "_price_corners", kept)
     for seed in range(30):
         instance, domains = random_small(seed)
         with contextlib.suppress(cq.InfeasibleError):
             solve_integer(instance.replace(queue=cq.ProcessorSharing()), domains=domains)
-    assert boxes
-    for box in boxes:
-        assert all(np.isfinite(part).all() for part in box)
+    assert found
+    for corners in found:
+        assert all(np.isfinite(part).all() for part in corners)
 
 
 @pytest.mark.parametrize("method", ["nearest", "floor", "neighbors", "descent"])
@@ -283,14 +289,14 @@ def test_bounds_of_cells_hold_for_every_choice(queue: Queue) -> None:
             continue
         base = Base(choices, point)
         points = every_choice(instance, domains)
-        totals = choices.shift(base.point.tokens, points).totals()
+        totals = choices.increments(base.point.tokens, points).totals()
         gains = base.gain(totals)
         room = 0.999 * base.idle / base.rate
         edges = np.linspace(0.0, min(float(totals.mean.max()), room), 9)
         if edges[-1] == 0.0:
             continue
         guesses = np.full(8, base.mean_price) * 10.0 ** rng.uniform(-1.0, 1.0, 8)
-        bounds, _, _ = cell_bounds(base, edges[:-1], edges[1:], guesses, 0.0, NEVER)
+        bounds = cell_bounds(Incumbent(base, 0.0, NEVER), edges[:-1], edges[1:], guesses)
         for first, last, value in zip(bounds.first, bounds.last, bounds.value, strict=True):
             inside = (totals.mean >= first) & (totals.mean <= last)
             assert np.all(gains[inside] <= value)
@@ -335,7 +341,7 @@ def test_an_idle_fraction_that_rounding_leaves_is_none() -> None:
     base = Base(choices, choices.evaluate(np.zeros(1)))
     full = np.array([1000.0])
     assert not choices.evaluate(full).is_stable
-    assert base.gain(choices.shift(np.zeros(1), full).totals()) == -np.inf
+    assert base.gain(choices.increments(np.zeros(1), full).totals()) == -np.inf
     # Nor are there cells where no choice can be: at this weight nearly all is worth its wait.
     _, last = partition._cells(Incumbent(base, 1.0, NEVER))
     assert base.idle_at(last).min() >= 7.0 * epsilon
@@ -746,7 +752,7 @@ def test_the_tolerance_is_relative_to_the_answer(monkeypatch: pytest.MonkeyPatch
     start = np.array([300.0, 399.0])
     assert float(choices.evaluate(start).scale) > 20.0 * solve_integer(instance).evaluation.scale
     # Cells that are closed around it, because no better base is sought, prove too little.
-    monkeypatch.setattr(partition, "local_search", lambda _, start, **__: start)
+    monkeypatch.setattr(partition, "local_search", lambda _, start, *__: start)
     monkeypatch.setattr(partition, "_REBASES", 1)
     for tolerance in (1e-1, 1e-3, 1e-9):
         proof = best_choice(choices, start, None, tolerance, Deadline.after(20.0))
@@ -768,10 +774,8 @@ def test_a_part_keeps_the_bound_of_the_whole(monkeypatch: pytest.MonkeyPatch) ->
         )
 
     monkeypatch.setattr(branch_and_bound, "bounded", useless)
-    monkeypatch.setattr(branch_and_bound, "_searched", lambda *_: np.inf)
-    whole = (
-        branch_and_bound._Tree(choices, choices.lowest, np.inf, TOLERANCE, NEVER).nodes[0].excess
-    )
+    monkeypatch.setattr(branch_and_bound, "_search_cells", lambda *_: np.inf)
+    whole = branch_and_bound._Tree(choices, choices.lowest, np.inf, TOLERANCE, NEVER).nodes[0].gap
     proof = best_choice(choices, choices.lowest, None, TOLERANCE, Deadline.after(20.0))
     assert len(found) > 2
     assert proof.gap <= whole + 3.0 * float(rounding_allowance(proof.point))
@@ -797,7 +801,7 @@ def test_enumeration_counts_the_rounding_of_each_combination() -> None:
     instance = simple(max_tokens=40.0)
     choices = Choices(instance, Domains.of([Integers(), Integers()], 2))
     base = Base(choices, choices.evaluate(choices.lowest))
-    lists = [choices.shift_of(k, 0.0, np.arange(41.0)) for k in range(2)]
+    lists = [choices.increments_of(k, 0.0, np.arange(41.0)) for k in range(2)]
     found = enumerate_all(base, Increments(*np.zeros(3)), lists)
     sums = [Increments(*(a[i] + b[j] for a, b in zip(*lists, strict=True))) for i, j in PAIRS]
     gains = np.array([float(base.gain(total)) for total in sums])
@@ -809,8 +813,8 @@ def test_enumeration_counts_the_rounding_of_each_combination() -> None:
 
 
 def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell_search, "_FEW", 3)
-    monkeypatch.setattr(cell_search, "_MANY", 5)
+    monkeypatch.setattr(cell_search, "_FIRST_KEPT", 3)
+    monkeypatch.setattr(cell_search, "_LAST_KEPT", 5)
     monkeypatch.setattr(cell_search, "_EASY_LOGARITHM", -1.0)
     for seed in range(20):
         instance, domains = random_small(seed)
@@ -827,7 +831,7 @@ def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.Monkey
 def test_a_search_that_finds_nothing_leaves_the_bound_of_the_cell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cell_search, "search", lambda *_: Found(-np.inf, None, -np.inf, np.inf))
+    monkeypatch.setattr(cell_search, "enumerate_bounded", lambda *_: Enumerated(dropped=np.inf))
     monkeypatch.setattr(cell_search, "_EASY_LOGARITHM", -1.0)
     instance = simple(max_tokens=40.0)
     domains: list[Domain] = [Multiples(8), Multiples(8)]
@@ -936,19 +940,19 @@ def test_what_was_dropped_bounds_a_search_that_is_given_up() -> None:
         return Increments(np.array(benefit), np.array(mean), np.zeros(len(mean)))
 
     # The second of the first type falls behind and is dropped, but goes with the first of the
-    # second type; what was kept goes with neither. The third type is a crowd.
+    # second type; what was kept goes with neither. The third type has too many.
     lists = [
         listed([0.0, -1.0, 0.0], [0.0, -6.0, 20.0]),
         listed([0.0, -5.0], [5.0, -5.0]),
         listed([0.0] * 50, [0.0] * 50),
     ]
     prices = Tangents(np.array([[0.0], [1.0]]), np.zeros(2), np.zeros((2, 2)))
-    corners = Corners(np.zeros(4), np.zeros(4), (0.0, 0.0), 0.0)
+    corners = PriceCorners(np.zeros(4), np.zeros(4), (0.0, 0.0), 0.0)
     nothing = Increments(*np.zeros(3))
-    found = search(base, nothing, lists, prices, corners, -100.0, 1, NEVER)
+    found = enumerate_bounded(base, nothing, lists, prices, corners, -100.0, 1, NEVER)
     assert found.picks is None
     together = Increments(*(first[1] + second[0] for first, second in zip(*lists[:2], strict=True)))
-    assert found.dropped >= float(prices.worth(together).max(axis=-1).min()) == -1.0
+    assert found.dropped >= float(prices.net_benefit(together).max(axis=-1).min()) == -1.0
 
 
 @pytest.mark.usefixtures("inside")

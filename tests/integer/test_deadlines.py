@@ -9,18 +9,17 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.deadline import NEVER, Deadline, TimeIsUp
-from cvxqueue.integer import branch_and_bound, cell_search, cells, flips, partition, search
+from cvxqueue.integer import branch_and_bound, cell_search, cells, enumeration, partition
 from cvxqueue.integer import solve as methods
-from cvxqueue.integer.cells import Base, Bounds, cell_bounds, price_guesses
+from cvxqueue.integer.cells import Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.flips import flip
+from cvxqueue.integer.enumeration import Tangents
 from cvxqueue.integer.increments import Increments
-from cvxqueue.integer.incumbent import Incumbent
+from cvxqueue.integer.incumbent import Base, Incumbent
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling
 from cvxqueue.integer.program import FlipProgram
-from cvxqueue.integer.search import Tangents
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model.domains import Domains, Integers, Multiples
 from cvxqueue.numerics.arrays import FloatArray
@@ -77,7 +76,7 @@ def crowded(choices: Choices, start: FloatArray) -> Bounds:
     return cell
 
 
-@pytest.mark.parametrize("name", ["search_cell", "glance"])
+@pytest.mark.parametrize("name", ["search_cell", "primal_heuristic"])
 def test_no_loop_over_the_types_of_a_cell_goes_on(
     name: str,
     choices: Choices,
@@ -88,16 +87,16 @@ def test_no_loop_over_the_types_of_a_cell_goes_on(
     work = Work()
     for owner, each in (
         (Choices, "listed"),
-        (Choices, "shift_of"),
-        (Increments, "worth"),
-        (Tangents, "worth"),
-        (search, "_good_enough"),
+        (Choices, "increments_of"),
+        (Increments, "net_benefit"),
+        (Tangents, "net_benefit"),
+        (enumeration, "_good_enough"),
     ):
         work.count(monkeypatch, owner, each)
     run = getattr(cell_search, name)
     run(incumbent_at(choices, start, NEVER), crowded)
     everything = work.done
-    assert everything > 200
+    assert everything > 8 * SIZE
     for late in range(0, everything, 4):
         work.done = 0
         incumbent = incumbent_at(choices, start, Deadline(float(late), work))
@@ -112,9 +111,9 @@ def test_lists_that_are_too_long_are_not_cut_any_more(
     work = Work()
     work.count(monkeypatch, Choices, "best")
     monkeypatch.setattr(cell_search, "_LONGEST_LIST", -1e9)
-    cell_search.glance(incumbent_at(choices, start, OVER), crowded)
+    cell_search.primal_heuristic(incumbent_at(choices, start, OVER), crowded)
     assert work.done == 0
-    cell_search.glance(incumbent_at(choices, start, NEVER), crowded)
+    cell_search.primal_heuristic(incumbent_at(choices, start, NEVER), crowded)
     assert work.done == len(cell_search._LIST_SHARES)
 
 
@@ -129,29 +128,16 @@ def test_of_a_cell_that_was_not_searched_nothing_is_proven(
 
 def test_nobody_climbs_any_more(choices: Choices, start: FloatArray) -> None:
     lowest = choices.lowest
-    late = local_search(choices, lowest, is_thorough=True, deadline=OVER)
+    late = local_search(choices, lowest, OVER, is_thorough=True)
     np.testing.assert_array_equal(late, lowest)
-    assert not np.array_equal(
-        local_search(choices, lowest, is_thorough=False, deadline=NEVER), lowest
-    )
-
-
-def test_nothing_is_flipped_any_more(
-    choices: Choices, start: FloatArray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lower, upper = choices.around(cq.solve(choices.instance).tokens)
-    point = choices.evaluate(upper)
-    assert flip(point, lower, upper, OVER) is point
-    assert flip(point, lower, upper, NEVER) is not point
-    # The model behind it looks at the clock before each pass over the types.
-    one = np.ones(3)
-    for deadline, is_changed in ((OVER, False), (NEVER, True)):
-        changed = flips._coordinate_ascent(one, one, one, (0.0, 0.0, 0.0), 0.0 * one, deadline)
-        assert changed.all() == changed.any() == is_changed
-    work = Work()
-    work.count(monkeypatch, flips, "_proposals")
-    flip(point, lower, upper, OVER)
-    assert work.done == 0
+    assert not np.array_equal(local_search(choices, lowest, NEVER), lowest)
+    # Nor is anything changed between two choices of each type.
+    between = choices.around(cq.solve(choices.instance).tokens)
+    late = local_search(choices, between[1], OVER, between=between)
+    np.testing.assert_array_equal(late, between[1])
+    best = local_search(choices, between[1], NEVER, between=between)
+    assert not np.array_equal(best, between[1])
+    assert ((best == between[0]) | (best == between[1])).all()
 
 
 def test_prices_of_cells_are_not_made_better_any_more(
@@ -164,19 +150,20 @@ def test_prices_of_cells_are_not_made_better_any_more(
 
     def passes(deadline: Deadline) -> int:
         work.done = 0
-        block = cells._Block(base, edges[:-1], edges[1:], cells._Best(base), deadline)
-        block._centered(nu, -1e9)
+        block = cells._Block(Incumbent(base, 0.0, deadline), edges[:-1], edges[1:], -1e9)
+        block._centered(nu)
         return work.done
 
     assert passes(OVER) == 1
     assert passes(NEVER) > 3
     work.done = 0
     assert (price_guesses(base, edges, OVER) == base.mean_price).all()
-    bounds, gain, _ = cell_bounds(base, edges[:-1], edges[1:], nu, 0.0, OVER)
+    incumbent = Incumbent(base, 0.0, OVER)
+    bounds = cell_bounds(incumbent, edges[:-1], edges[1:], nu)
     assert work.done == 0
     # Nothing is known of cells that were not reached.
     assert (bounds.value == np.inf).all()
-    assert gain <= 0.0
+    assert incumbent.gain == 0.0
 
 
 class Hands:
@@ -198,12 +185,12 @@ def test_no_part_of_the_tree_is_closed_any_more(
     unrefined = incumbent, partition._first_bounds(incumbent)
     monkeypatch.setattr(branch_and_bound, "bounded", lambda *_: unrefined)
     tree = branch_and_bound._Tree(choices, start, ceiling, 1e-12, Deadline(1.0, clock))
-    excess = tree.nodes[0].excess
-    assert tree.target < excess < ceiling
+    gap = tree.nodes[0].gap
+    assert tree.target < gap < ceiling
     work = Work()
     for owner, name in (
         (Choices, "best"),
-        (branch_and_bound, "_searched"),
+        (branch_and_bound, "_search_cells"),
         (branch_and_bound, "_split"),
     ):
         work.count(monkeypatch, owner, name)
@@ -211,7 +198,7 @@ def test_no_part_of_the_tree_is_closed_any_more(
     tree.search()
     assert work.done == 0
     # What is left of it counts.
-    assert tree.gap == excess
+    assert tree.gap == gap
     # Nor is a search begun at all: what was known of it before is all there is.
     assert branch_and_bound._Tree(choices, start, ceiling, 1e-12, OVER).gap == ceiling
     assert work.done == 0
@@ -227,11 +214,12 @@ def test_no_cell_of_a_part_is_searched_any_more(
     for owner, name in (
         (branch_and_bound, "search_cell"),
         (branch_and_bound, "halved"),
-        (partition, "_cut"),
+        (partition, "cell_bounds"),
     ):
         work.count(monkeypatch, owner, name)
     incumbent.deadline = OVER
-    assert branch_and_bound._searched(choices, incumbent, bounds) == largest
+    gap = branch_and_bound._search_cells(choices, incumbent, bounds)
+    assert gap == largest - incumbent.gain
     refined = partition._refined(incumbent, bounds, 0.0)
     assert refined.value.max() == largest
     assert work.done == 0
@@ -254,7 +242,7 @@ def test_what_is_proven_is_kept_where_the_time_is_up_before_a_better_base(
     deadline = Deadline(1.0, clock)
     incumbent, bounds = partition.bounded(choices, choices.lowest, lambda base: 1e-6, deadline)
     # There is a much better choice, which would become the base.
-    assert incumbent.ahead > 0.1 * partition.worst(bounds, incumbent)
+    assert incumbent.gain > 0.1 * partition.worst(bounds, incumbent)
     assert len(proven) == 1
     assert bounds.value.max() == proven[0].value.max() < np.inf
     partition.bounded(choices, choices.lowest, lambda base: 1e-6, NEVER)
@@ -266,26 +254,26 @@ def test_a_part_gains_no_more_than_what_it_is_a_part_of(
 ) -> None:
     incumbent = incumbent_at(choices, start, NEVER)
     bounds = partition._first_bounds(incumbent)
-    own = partition.worst(bounds, incumbent) - incumbent.ahead
-    assert branch_and_bound._Node(incumbent, bounds, 2.0 * own).excess == own
-    assert branch_and_bound._Node(incumbent, bounds, 0.5 * own).excess == 0.5 * own
+    own = partition.worst(bounds, incumbent) - incumbent.gain
+    assert branch_and_bound._Node(incumbent, bounds, 2.0 * own).gap == own
+    assert branch_and_bound._Node(incumbent, bounds, 0.5 * own).gap == 0.5 * own
 
 
 def test_a_cell_without_a_number_inside_is_not_cut(
     choices: Choices, start: FloatArray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = Work()
-    work.count(monkeypatch, partition, "_cut")
+    work.count(monkeypatch, partition, "cell_bounds")
     incumbent = incumbent_at(choices, start, NEVER)
     narrow = np.array([1.0])
     # Its width seems to be all that its bound suffers from.
     cell = Bounds(narrow, np.nextafter(narrow, 2.0), *np.ones((3, 1)), *np.full((4, 1), 5.0))
     cell = cell._replace(at_middle=np.zeros(1))
-    kept = partition._refined(incumbent, cell, partition.SETTLED)
+    kept = partition._refined(incumbent, cell, partition.NARROW_SHARE)
     assert work.done == 0
     assert (kept.first, kept.last) == (cell.first, cell.last)
     # A wider one is.
-    partition._refined(incumbent, cell._replace(last=np.array([1.5])), partition.SETTLED)
+    partition._refined(incumbent, cell._replace(last=np.array([1.5])), partition.NARROW_SHARE)
     assert work.done > 0
 
 

@@ -19,8 +19,8 @@ import cvxqueue as cq
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer import program
 from cvxqueue.integer.program import FlipProgram, Optimum
-from cvxqueue.integer.silence import silent_stdout
 from cvxqueue.integer.solve import solve_within
+from cvxqueue.integer.standard_output import standard_output_discarded
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, Integers
@@ -501,7 +501,7 @@ def test_the_back_end_cannot_write_to_standard_output(
     capfd: pytest.CaptureFixture[str], c_output: Callable[[bytes], None]
 ) -> None:
     c_output(b"before")
-    with silent_stdout():
+    with standard_output_discarded():
         c_output(b"chatter")
     c_output(b"after")
     ctypes.CDLL(None).fflush(None)

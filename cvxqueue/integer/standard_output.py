@@ -1,4 +1,4 @@
-"""Keep standard output clean while compiled code runs."""
+"""Redirect standard output while compiled code runs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # A second thread would save the redirected descriptor, and restore that.
-_DESCRIPTOR = threading.Lock()
+_REDIRECTING = threading.Lock()
 
 
 @contextmanager
-def silent_stdout() -> Iterator[None]:
+def standard_output_discarded() -> Iterator[None]:
     """Discard what compiled code writes to standard output.
 
     HiGHS 1.8 to 1.12 print a line for their developers whenever they repair a solution, whatever
@@ -24,24 +24,20 @@ def silent_stdout() -> Iterator[None]:
     if os.name != "posix":
         yield
         return
-    with _DESCRIPTOR:
-        yield from _redirect()
-
-
-def _redirect() -> Iterator[None]:
     flush = ctypes.CDLL(None).fflush
-    flush(None)
-    try:
-        kept = os.dup(1)
-    except OSError:  # there is no standard output
-        yield
-        return
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 1)
-        yield
-    finally:
+    with _REDIRECTING:
         flush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(sink)
+        try:
+            kept = os.dup(1)
+        except OSError:  # there is no standard output
+            yield
+            return
+        sink = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(sink, 1)
+            yield
+        finally:
+            flush(None)
+            os.dup2(kept, 1)
+            os.close(kept)
+            os.close(sink)
