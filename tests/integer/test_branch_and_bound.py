@@ -172,7 +172,8 @@ def objectives(instance: cq.Instance, domains: list[Domain], points: FloatArray)
     return np.where(idle > 1e-12, benefit - mean - waiting, -np.inf)
 
 
-@pytest.mark.parametrize("block", range(36))
+# The campaign goes on where this ends.
+@pytest.mark.parametrize("block", range(24))
 def test_no_choice_is_better_by_enumeration(block: int) -> None:
     for seed in range(10 * block, 10 * block + 10):
         instance, domains = random_small(seed)
@@ -391,7 +392,7 @@ def in_a_wide_box(rng: np.random.Generator, size: int) -> cq.Instance:
     )
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", [*COARSE, "mixed"])
 def test_coarse_domains_in_wide_boxes_are_certified(kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)

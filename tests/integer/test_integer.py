@@ -176,7 +176,7 @@ def test_the_upper_bound_over_whole_allocations_bites() -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("utilization", [0.9, 0.999, 0.9995])
 def test_answers_are_stable_at_high_load(method: str, utilization: float) -> None:
-    for seed in range(8):
+    for seed in range(0, 8, 2):
         parameters, _ = planted_instance(
             np.random.default_rng(seed), n=1 + 2 * seed, utilization=utilization, pattern="free"
         )

@@ -587,7 +587,7 @@ def test_the_intervals_of_far_quantiles_cover() -> None:
     instance = markovian(0.5)
     runs = [
         cq.simulate(instance, 1.0, queries=20_000, seed=seed, quantiles=shares)
-        for seed in range(200)
+        for seed in range(120)
     ]
     for q in shares:
         waiting = max(math.log(0.5 / (1.0 - q)) / 0.5, 0.0)

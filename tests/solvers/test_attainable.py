@@ -126,7 +126,7 @@ def test_infeasible_is_said_beyond_the_most_accuracy_in_fifty_digits_alone(seed:
         require_attainable(floored(instance, most * (1 - mp.mpf(below))).model)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(24))
 def test_any_multipliers_at_any_stable_tokens_prove_a_bound(seed: int) -> None:
     """Of an allocation whose times are the limits, in exact arithmetic or fifty digits."""
     rng = np.random.default_rng(seed)
