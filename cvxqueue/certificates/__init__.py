@@ -4,12 +4,6 @@ from cvxqueue.certificates.accuracy_bound import AccuracyBound, accuracy_model
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
-from cvxqueue.certificates.coupled import (
-    coupled_gap,
-    excesses,
-    lagrangian,
-    restored,
-)
 from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.certificates.gap import (
     certified_gap,
@@ -17,6 +11,12 @@ from cvxqueue.certificates.gap import (
     relative_gap,
     rounding_allowance,
     type_gaps,
+)
+from cvxqueue.certificates.lagrangian_gap import (
+    coupled_gap,
+    excesses,
+    lagrangian,
+    restored,
 )
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.step_size import StepSize, step_size

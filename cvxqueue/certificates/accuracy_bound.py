@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cvxqueue.certificates.coupled import lagrangian_gap
+from cvxqueue.certificates.lagrangian_gap import lagrangian_gap
 from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError

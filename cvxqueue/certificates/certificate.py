@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.certificates.coupled import (
-    coupled_gap,
-    excesses,
-    is_satisfied,
-    lagrangian,
-    restored,
-)
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
     relative_gap,
     rounding_allowance,
+)
+from cvxqueue.certificates.lagrangian_gap import (
+    coupled_gap,
+    excesses,
+    is_satisfied,
+    lagrangian,
+    restored,
 )
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds

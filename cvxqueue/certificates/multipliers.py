@@ -1,6 +1,6 @@
 """Multipliers of the constraints that couple the types, for tokens that somebody proposes.
 
-Any multipliers μ ≥ 0 prove a bound (`cvxqueue.certificates.coupled`). It is convex in them, with
+Any multipliers μ ≥ 0 prove a bound (`certificates.lagrangian_gap`). It is convex in them, with
 
     slack_i − ∇c_i · (response − tokens)
 
@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.coupled import excesses, is_satisfied, lagrangian, lagrangian_gap
 from cvxqueue.certificates.dual_step import multiplier_step
+from cvxqueue.certificates.lagrangian_gap import excesses, is_satisfied, lagrangian, lagrangian_gap
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.line_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.slope_search import bracketed_minimum, longest_step
 
 # Steps of Newton's method.
 _NEWTON_LIMIT = 30

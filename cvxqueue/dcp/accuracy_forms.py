@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from cvxqueue.dcp.queueing import table_entry
+from cvxqueue.dcp.system_time_forms import table_entry
 from cvxqueue.model import (
     AccuracyCurve,
     Instance,

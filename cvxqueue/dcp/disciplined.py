@@ -35,7 +35,7 @@ from cvxqueue.dcp.accuracy_forms import (
     missed_accuracies,
 )
 from cvxqueue.dcp.formulation import FixedData, Formulation
-from cvxqueue.dcp.queueing import (
+from cvxqueue.dcp.system_time_forms import (
     SCALED,
     by_type,
     in_total,

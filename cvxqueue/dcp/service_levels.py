@@ -15,7 +15,7 @@ import numpy as np
 
 from cvxqueue.dcp.atoms import lundberg_moment
 from cvxqueue.dcp.formulation import Formulation
-from cvxqueue.dcp.queueing import table_entry
+from cvxqueue.dcp.system_time_forms import table_entry
 from cvxqueue.model import (
     CouplingConstraint,
     Instance,

@@ -10,7 +10,7 @@ import numpy as np
 from cvxqueue.dcp.accuracy_forms import GAIN, curve_groups, in_place, missed_accuracies
 from cvxqueue.dcp.disciplined import coefficients
 from cvxqueue.dcp.formulation import FixedData, Formulation
-from cvxqueue.dcp.queueing import (
+from cvxqueue.dcp.system_time_forms import (
     by_type,
     linear_fractional_queue,
     named_coefficients,

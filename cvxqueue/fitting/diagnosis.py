@@ -13,7 +13,7 @@ from cvxqueue.findings import Finding, findings_table
 from cvxqueue.fitting.arrival_rate import fit_arrivals
 from cvxqueue.fitting.readers import Requestlike, as_requests
 from cvxqueue.fitting.records import Requests
-from cvxqueue.fitting.robust import robust_line
+from cvxqueue.fitting.robust_line import robust_line
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.fitting.units import UnitError
 from cvxqueue.numerics.arithmetic import quiet

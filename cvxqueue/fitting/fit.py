@@ -20,7 +20,7 @@ from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, SaturatingExponential
-from cvxqueue.model.queue import Queue
+from cvxqueue.model.queue_law import Queue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.statistics.estimate import require_confidence
 from cvxqueue.tables import Part, Report

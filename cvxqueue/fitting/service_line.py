@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.fitting.robust import robust_line
+from cvxqueue.fitting.robust_line import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import JsonRecord

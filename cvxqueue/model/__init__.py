@@ -1,7 +1,7 @@
 """The model: accuracy curves, service laws, queues and the instance that joins them."""
 
 from cvxqueue.model.accuracy import AccuracyCurve
-from cvxqueue.model.affine import AffineService
+from cvxqueue.model.affine_service import AffineService
 from cvxqueue.model.constraints import Constraint, CouplingConstraint
 from cvxqueue.model.domains import (
     Domains,
@@ -20,8 +20,8 @@ from cvxqueue.model.mixed import MixedAccuracy
 from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
-from cvxqueue.model.quadratic import QuadraticService
-from cvxqueue.model.queue import Queue
+from cvxqueue.model.quadratic_service import QuadraticService
+from cvxqueue.model.queue_law import Queue
 from cvxqueue.model.queues import (
     FIFO,
     BatchArrivals,
@@ -29,7 +29,7 @@ from cvxqueue.model.queues import (
     Setups,
     Vacations,
 )
-from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.model.tail import WaitingTimeTail
 
 __all__ = [

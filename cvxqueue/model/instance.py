@@ -17,9 +17,9 @@ from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
-from cvxqueue.model.queue import Queue
+from cvxqueue.model.queue_law import Queue
 from cvxqueue.model.queues import FIFO
-from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
 from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.constraints import CouplingConstraint
-from cvxqueue.model.queue import Prices, PriceSlopes, Queue
+from cvxqueue.model.queue_law import Prices, PriceSlopes, Queue
 from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
-from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, Numbers, frozen, frozen_tuple, kept

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxqueue.model.model import BLOCK, Model
-from cvxqueue.model.queue import Prices
+from cvxqueue.model.queue_law import Prices
 from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
-from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
 

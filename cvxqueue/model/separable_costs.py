@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cvxqueue.model.service import ServiceLaw
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 
 

@@ -26,7 +26,7 @@ from cvxqueue.solvers.batch_solution import (
     require_variants,
 )
 from cvxqueue.solvers.driver import tightest_tolerance
-from cvxqueue.solvers.price_search import STILL, PriceSearch
+from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.solve import allowed_iterations
 

@@ -14,7 +14,7 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.driver import tightest_tolerance
-from cvxqueue.solvers.price_search import STILL, PriceSearch
+from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY_TYPES, _SAMPLE, _SHARE = 4096, 1024, 64

@@ -1,6 +1,6 @@
 """Newton's method on the two prices: a few passes over the types, whatever their number.
 
-The search is that of `cvxqueue.solvers.price_search`. Along the way the types may want more
+The search is that of `cvxqueue.solvers.newton_on_prices`. Along the way the types may want more
 than the server can do; what is proposed then is drawn back towards the least tokens, so that every
 iterate lies strictly inside the stability region.
 """
@@ -15,7 +15,7 @@ from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.dual_search import dual_search
 from cvxqueue.solvers.maximum import started_search
-from cvxqueue.solvers.price_search import STILL
+from cvxqueue.solvers.newton_on_prices import STILL
 
 
 def newton(

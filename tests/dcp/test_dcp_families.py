@@ -13,7 +13,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.dcp.cones import has_cone_program
 from cvxqueue.dcp.service_levels import service_level
-from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
+from cvxqueue.model.queue_formulas import LinearFractionalQueue, Weights
 from cvxqueue.numerics.arrays import FloatArray
 
 QUEUES = {
@@ -416,7 +416,7 @@ def test_a_queue_of_no_known_family() -> None:
     assert cq.formulate(given).is_dcp
     assert not has_cone_program(given)
     object.__setattr__(given, "queue", Stranger())
-    from cvxqueue.dcp.queueing import linear_fractional_queue
+    from cvxqueue.dcp.system_time_forms import linear_fractional_queue
 
     with pytest.raises(cq.InvalidInputError, match=r"queue = .*Stranger.* has no cvxpy form"):
         linear_fractional_queue(given)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.certificates import coupled
+from cvxqueue.certificates import lagrangian_gap
 from cvxqueue.model.limits import Stability
 
 EPSILON = 2.0**-52
@@ -359,7 +359,7 @@ def test_a_utilization_is_right_to_its_allowance_and_hardly_less_so() -> None:
 
 def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.MonkeyPatch) -> None:
     # W is 1.7e-16 s: 1 − W is rounded down by half an ulp, and W is known to far less.
-    monkeypatch.setattr(coupled, "certified_gap", lambda lagrangian: 0.0)
+    monkeypatch.setattr(lagrangian_gap, "certified_gap", lambda lagrangian: 0.0)
     cap = cq.MaxMeanWaitingTime(1.0)
     instance = cq.Instance(
         arrival_rate=3.4e-4,
@@ -374,5 +374,5 @@ def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.Mon
     waiting = rate * base**2 / (2 * (1 - rate * base))
     room = Fraction(-cap.excess(instance.evaluate([0.0])))
     assert room < 1 - waiting
-    gap = coupled.lagrangian_gap(instance.evaluate([0.0]), np.ones(1))
+    gap = lagrangian_gap.lagrangian_gap(instance.evaluate([0.0]), np.ones(1))
     assert 1 - waiting <= Fraction(gap) <= 1 - waiting + Fraction(4.0 * EPSILON)

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import minimize
 
 import cvxqueue as cq
-from cvxqueue.certificates.coupled import is_satisfied
+from cvxqueue.certificates.lagrangian_gap import is_satisfied
 from cvxqueue.numerics.arrays import FloatArray
 from tests.families import FAMILIES, LAWS, QUEUES, Planted, pairwise, planted
 from tests.tolerances import MULTIPLIER
@@ -144,7 +144,7 @@ def test_a_constraint_is_kept_and_the_answer_certified(names: Names, kind: str) 
 
 
 @pytest.mark.parametrize(
-    ("names", "kind"), [case for place, case in enumerate(combinations()) if place % 3 == 0]
+    ("names", "kind"), [case for place, case in enumerate(combinations()) if place % 4 == 0]
 )
 def test_the_same_program_as_cones_has_the_same_optimum(names: Names, kind: str) -> None:
     case = case_of(names, KINDS.index(kind))
@@ -280,7 +280,7 @@ def active_set(solution: cq.Solution) -> Any:
 
 @each_combination
 def test_multipliers_are_slopes_of_the_optimal_value(names: Names, kind: str) -> None:
-    for seed in range(12):
+    for seed in range(8):
         case = case_of(names, seed, utilization=0.6)
         instance = case.family.instance()
         best = cq.solve(instance).tokens

@@ -79,7 +79,7 @@ def check_inside(bounds: FloatArray, tokens: FloatArray) -> None:
 
 @each_family
 def test_newton_certifies_the_planted_optimum(names: Names) -> None:
-    for case in instances(names, 12):
+    for case in instances(names, 8):
         solution = cq.solve(case.family.instance())
         check_certified(case.family, solution)
         check_planted(case, solution)

@@ -26,7 +26,7 @@ from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance, QuadraticService
-from cvxqueue.model.linear_fractional import LinearFractionalQueue
+from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 _Entry = TypeVar("_Entry")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.affine import AFFINE_CONDITIONS
+from cvxqueue.model.affine_service import AFFINE_CONDITIONS
 from cvxqueue.model.law import LawData
-from cvxqueue.model.service import Moments
+from cvxqueue.model.service_law import Moments
 from cvxqueue.numerics.arrays import FloatArray
 
 _QUADRATIC_CONDITIONS = AFFINE_CONDITIONS | {"per_squared_token": "≥ 0 (seconds/token²)"}

@@ -12,8 +12,8 @@ import cvxqueue as cq
 from cvxqueue.model import Instance
 from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import PriceResponse, price_response
-from cvxqueue.model.queue import Prices
-from cvxqueue.solvers.price_search import PriceSearch
+from cvxqueue.model.queue_law import Prices
+from cvxqueue.solvers.newton_on_prices import PriceSearch
 from tests.generator import log_uniform, planted_instance, random_parameters
 from tests.instances import CATALOGUE, instance_of
 from tests.performance.instances import random_servers

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.model.law import LawData
-from cvxqueue.model.service import Moments
+from cvxqueue.model.service_law import Moments
 from cvxqueue.numerics.arrays import ZERO, FloatArray, kept
 
 AFFINE_CONDITIONS = {"base": "≥ 0 (seconds)", "per_token": "> 0 (seconds/token)"}

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.model.queue import Curvature, Prices, PriceSlopes, RelativeSlopes
+from cvxqueue.model.queue_law import Curvature, Prices, PriceSlopes, RelativeSlopes
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, Numbers
 
