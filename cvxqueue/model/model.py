@@ -395,7 +395,7 @@ class Evaluation:
 
     @property
     def benefit_size(self) -> FloatArray:
-        """α Σ π w |p|, in seconds, shape (...): what the benefit is rounded in proportion to.
+        """α Σ π w ``|p|``, in seconds, shape (...): what the benefit is rounded in proportion to.
 
         Where a line continued to 0 tokens misses it by rounding, both parts of p count.
         """
