@@ -14,6 +14,7 @@ from cvxqueue.certificates import (
     step_size,
     strong_concavity,
 )
+from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
 from cvxqueue.findings import Finding, findings_table
 from cvxqueue.formatting import at_least, at_most, plural
@@ -22,6 +23,7 @@ from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.registry import find_method
+from cvxqueue.solvers.solve import deadline_after
 from cvxqueue.tables import Cell, Part, Report
 
 # Word and style of a finding. A certificate that does not hold leaves a question open; stability
@@ -86,13 +88,15 @@ class InstanceCheck(Report):
 
 
 @quiet
-def check(instance: Instance) -> InstanceCheck:
+def check(instance: Instance, *, time_limit: float = 10.0) -> InstanceCheck:
     """Say what is certain before any method runs, and what that means for the methods.
 
     Parameters
     ----------
     instance : Instance
         What to check.
+    time_limit : float, default 10
+        Seconds after which it is left undecided whether the constraints can be kept together.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def check(instance: Instance) -> InstanceCheck:
     Raises
     ------
     InvalidInputError
-        If it is no instance.
+        If it is no instance, or the limit is not > 0.
 
     Examples
     --------
@@ -116,7 +120,7 @@ def check(instance: Instance) -> InstanceCheck:
     {'stability': True, 'contraction': True, 'step size': True, 'strong concavity': True}
     """
     require_instance(instance)
-    obstacle, is_kept = _feasibility(instance)
+    obstacle, is_kept = _feasibility(instance, deadline_after(time_limit))
     error = "" if obstacle is None else str(obstacle)
     is_unstable = isinstance(obstacle, UnstableQueueError)
     findings = []
@@ -135,11 +139,13 @@ def check(instance: Instance) -> InstanceCheck:
     return InstanceCheck(instance, tuple(findings), is_kept, error)
 
 
-def _feasibility(instance: Instance) -> tuple[InfeasibleError | None, bool | None]:
+def _feasibility(
+    instance: Instance, deadline: Deadline
+) -> tuple[InfeasibleError | None, bool | None]:
     """Why no allocation satisfies the instance, and whether one does; ``None`` if unknown."""
     try:
         require_feasible(instance)
-        return None, require_attainable(instance.model) or None
+        return None, require_attainable(instance.model, deadline) or None
     except InfeasibleError as error:
         return error, False
 
@@ -183,8 +189,9 @@ def _constraints(instance: Instance, error: str, is_kept: bool | None) -> Findin
         sentence += "All of them can be kept at once."
     else:
         sentence += (
-            "No allocation was found that keeps them all, and no proof that there is none: they "
-            "miss each other by next to nothing, if at all. Relax one of them."
+            "No allocation was found that keeps them all, and no proof that there is none, in the "
+            "time that there was: perhaps they miss each other by next to nothing. Relax one of "
+            "them."
         )
     return Finding("constraints", is_kept, sentence, {"constraints": labels})
 

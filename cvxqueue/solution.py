@@ -349,7 +349,8 @@ class Solution(AllocationData):
         )
 
     def __str__(self) -> str:
-        prices = zip(self.instance.model.couplings, self.constraint_multipliers, strict=False)
+        couplings, found = self.instance.model.couplings, self.certificate
+        prices = zip(couplings, self.constraint_multipliers, found.excesses, strict=False)
         lines = [
             f"{self.method}: {self.status.value} ({self.advice})",
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
@@ -357,8 +358,14 @@ class Solution(AllocationData):
             self._means_line(),
             *(
                 f"{coupling.label}: "
-                + (f"one unit of this limit is worth {price:.6g} s" if price > 0 else "has room")
-                for coupling, price in prices
+                + (
+                    f"one unit of this limit is worth {price:.6g} s"
+                    if price > 0.0
+                    else "is not kept"
+                    if excess > 0.0 and self.objective == -np.inf
+                    else "has room"
+                )
+                for coupling, price, excess in prices
             ),
             *self._table(f"{'tokens':>12}", lambda k: f"{self.tokens[k]:>12.3f}"),
         ]

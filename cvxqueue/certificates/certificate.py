@@ -32,7 +32,7 @@ from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
-from cvxqueue.numerics.arrays import FloatArray, frozen, kept, read_only
+from cvxqueue.numerics.arrays import FloatArray, frozen, is_frozen, kept, read_only
 from cvxqueue.numerics.checks import float_array, require
 
 
@@ -84,7 +84,8 @@ class Certificate(ArrayData):
         """
         require_instance(instance)
         tokens, model = point.tokens, instance.model
-        if point.model is not model or not model.contains(tokens):
+        is_own = point.model is model and is_frozen(tokens)
+        if not is_own or not model.contains(tokens):
             return cls(instance, tokens, multipliers)
         return unchecked(
             cls,

@@ -102,8 +102,9 @@ def _level(form: Formulation, place: int, name: str) -> FloatArray | cp.Paramete
 
 
 def _stated(form: Formulation, constraint: CouplingConstraint, level: _Level) -> cp.Constraint:
+    stated = table_entry("constraints", constraint, _LIMITS)
     constraint.require_allowed(form.instance)
-    return table_entry("constraints", constraint, _LIMITS)(form, constraint, level)
+    return stated(form, constraint, level)
 
 
 def _tail(form: Formulation, tail: WaitingTimeTail, _: _Level) -> cp.Constraint:

@@ -79,7 +79,7 @@ class Choices:
 
     def evaluate(self, point: FloatArray) -> Evaluation:
         """Return the closed forms at a point, levels included."""
-        return Evaluation(self.model, np.asarray(point, dtype=np.float64))
+        return self.model.evaluate(np.asarray(point, dtype=np.float64))
 
     def increments(self, start: FloatArray, to: FloatArray) -> Increments:
         """What moving from one point to another changes, shape (..., N)."""

@@ -130,7 +130,7 @@ class IntegerSolution(AllocationData):
     def evaluation(self) -> Evaluation:  # type: ignore[override]
         """The closed forms at the allocation."""
         if self.domains.has_levels:
-            return Evaluation(level_model(self.instance, self.domains), self.choice)
+            return level_model(self.instance, self.domains).evaluate(self.choice)
         return self.instance.evaluate(self.choice)
 
     @property

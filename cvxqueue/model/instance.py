@@ -253,7 +253,7 @@ class Instance(InputData):
         """
         array = self._numbers("tokens", tokens)
         is_safe = array.dtype == _FLOAT64 and is_frozen(array)
-        return Evaluation(self.model, array if is_safe else read_only(array))
+        return self.model.evaluate(array if is_safe else read_only(array))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""

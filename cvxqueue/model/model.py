@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
@@ -21,7 +21,15 @@ from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
-from cvxqueue.numerics.arrays import FloatArray, Numbers, frozen, frozen_tuple, kept
+from cvxqueue.numerics.arrays import (
+    FloatArray,
+    Numbers,
+    frozen,
+    frozen_tuple,
+    is_frozen,
+    kept,
+    read_only,
+)
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.summation import accurate_sum
 
@@ -176,12 +184,12 @@ class Model(ArrayData):
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
-        return Evaluation(self, tokens)
+        return Evaluation._of(self, tokens)
 
     @cached_property
     def lowest(self) -> Evaluation:
         """The closed forms at the least tokens: some allocation is stable iff this one is."""
-        return Evaluation(self, self.lower)
+        return Evaluation._of(self, self.lower)
 
     @property
     def blocks(self) -> tuple[tuple[slice, Model], ...]:
@@ -262,33 +270,23 @@ class Evaluation:
     model : Model
         Of one instance, or of a batch.
     tokens : ndarray, shape (..., N)
-        Thinking tokens. Quantities that exist only inside the stability region are not checked
-        here: ask `is_stable` first.
-    idle : ndarray, shape (...), optional
-        Idle fraction, where the types are a part of a whole that has another.
-    prices : Prices, optional
-        Those of the whole.
-    reach : ndarray, shape (..., N), optional
-        That in the whole.
+        Thinking tokens, copied unless nobody can write to them. Quantities that exist only inside
+        the stability region are not checked here: ask `is_stable` first.
     """
 
     model: Model
     tokens: FloatArray
 
-    def __init__(
-        self,
-        model: Model,
-        tokens: FloatArray,
-        *,
-        idle: FloatArray | None = None,
-        prices: Prices | None = None,
-        reach: FloatArray | None = None,
-    ) -> None:
-        vars(self).update(model=model, tokens=tokens)
-        if prices is not None:
-            vars(self).update(idle=idle, prices=prices)
-        if reach is not None:
-            vars(self).update(reach=reach)
+    def __init__(self, model: Model, tokens: ArrayLike) -> None:
+        array = np.asarray(tokens, dtype=np.float64)
+        vars(self).update(model=model, tokens=array if is_frozen(array) else read_only(array))
+
+    @classmethod
+    def _of(cls, model: Model, tokens: FloatArray, **known: Any) -> Evaluation:
+        """Evaluate tokens that nobody writes to as long as it counts, with what a whole knows."""
+        made = object.__new__(cls)
+        vars(made).update(model=model, tokens=tokens, **known)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         return frozen_tuple, (Evaluation, self.model, self.tokens)
@@ -310,13 +308,13 @@ class Evaluation:
                 yield self
             else:
                 own = self.tokens[..., place], self.reach[..., place]
-                yield Evaluation(data, own[0], idle=self.idle, prices=self.prices, reach=own[1])
+                yield Evaluation._of(data, own[0], idle=self.idle, prices=self.prices, reach=own[1])
 
     def _mix(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
         """Σ π of what `values` says by type, without a whole array of it where there are many."""
         sums = []
         for place, data in self.model.blocks:
-            part = self if data is self.model else Evaluation(data, self.tokens[..., place])
+            part = self if data is self.model else data.evaluate(self.tokens[..., place])
             sums.append(accurate_sum(data.probabilities * values(part)))
         return sums[0] if len(sums) == 1 else accurate_sum(np.stack(sums, axis=-1))
 

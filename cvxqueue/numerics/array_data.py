@@ -12,7 +12,7 @@ from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
 
-_Kind = TypeVar("_Kind", bound="ReadOnlyArrays")
+_Kind = TypeVar("_Kind")
 
 
 class ReadOnlyArrays:

@@ -113,7 +113,8 @@ def first_refused(
         is_open = first < last
         if not is_open.any():
             break
-        probe = np.minimum(np.maximum(probe, first), np.maximum(last - 1.0, first))
+        # What is not a number is no place to start from.
+        probe = np.minimum(np.fmax(probe, first), np.maximum(last - 1.0, first))
         accepted = np.asarray(is_accepted(probe))
         was_accepted, was_refused = was_accepted | accepted, was_refused | ~accepted
         first = np.where(is_open & accepted, probe + 1.0, first)

@@ -20,7 +20,7 @@ from cvxqueue.certificates import (
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
@@ -149,6 +149,8 @@ class _Run:
             return None
         point = proposal.evaluate()
         is_finite = np.isfinite(point.tokens).all()
+        # A method that goes on from its proposal goes on with a copy.
+        frozen(point.tokens)
         if is_finite and not point.model.contains(point.tokens):
             point = point.model.evaluate(point.model.boxed(point.tokens))
         if not (is_finite and point.is_stable):

@@ -74,6 +74,7 @@ def dual_search(
         return DualPoint(multipliers, point, excesses(model.evaluate(point.tokens)))
 
     today = at(np.zeros(len(model.couplings)) if start is None else start, None)
+    seen = {today.multipliers.tobytes()}
     while True:
         direction, moved = None, None
         if model.couplings:
@@ -84,9 +85,11 @@ def dual_search(
             yield today._replace(is_settled=today.is_settled or bool(is_small.all()))
             if today.multipliers.max() <= _INFINITE * _worth(model, today):
                 moved = _line_search(model, today, direction, at, deadline)
-        if moved is None or deadline.is_over:
+        # Between two kinks the same multipliers may come again, and would for ever.
+        if moved is None or deadline.is_over or moved.multipliers.tobytes() in seen:
             yield today._replace(is_settled=True)
             return
+        seen.add(moved.multipliers.tobytes())
         today = moved
 
 

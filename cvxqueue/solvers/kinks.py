@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cvxqueue.model import Evaluation
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue_law import Prices
+from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.roots import bracketed_root
@@ -101,7 +102,9 @@ class _Way:
         idle = 1.0 - rate * mean
         # Those of all types, not of these alone.
         prices = whole.queue.prices(rate, mean, second, idle)
-        point = Evaluation(self._model, alone.tokens, idle=idle, prices=prices)
+        point = unchecked(
+            Evaluation, model=self._model, tokens=alone.tokens, idle=idle, prices=prices
+        )
         error = np.asarray(_UNSURE / point.idle)[..., np.newaxis]
         slope, left, unsure = (np.zeros_like(point.idle) for _ in range(3))
         for (place, model), part in zip(self._model.blocks, point.parts, strict=True):

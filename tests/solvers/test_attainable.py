@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pickle
 from fractions import Fraction
 from typing import Any
@@ -331,3 +332,32 @@ def test_a_floor_that_is_not_decided_is_given_up_when_the_time_is_up(
     monkeypatch.setattr(attainable, "restored", lambda _: None)
     require_attainable(floored(SERVER, 0.6).model, deadline)
     assert given == [deadline] * searches
+
+
+def test_multipliers_that_come_again_end_the_search() -> None:
+    """Number 265 of the campaign's seed 21: three pairs of multipliers took turns for ever."""
+    instance = cq.Instance(
+        arrival_rate=1.8207973470105332e-09,
+        accuracy_weight=88313228.12458524,
+        max_tokens=0.05075854310365355,
+        probabilities=[1.0],
+        queue=cq.BatchArrivals(1.4695074972075826, 2.4306027758239726),
+        service=cq.AffineService(
+            base=1.251856378548968e-05, per_token=199.44768201288915, token_scv=0.028398524775093657
+        ),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[169.0, 177.0, 224.0, 239.0], accuracy=[0.5, 0.5095, 0.5675, 0.586]
+        ),
+        constraints=[
+            cq.MaxTokenRate(3.052685143981296e-14),
+            cq.MaxTokenRate(1.815901569362273e-11),
+            cq.MinMeanAccuracy(0.2924337890672417),
+        ],
+    )
+    looks = itertools.count()
+    # A search that goes on has looked at the clock a hundred thousand times.
+    assert not require_attainable(instance.model, Deadline(1e5, lambda: float(next(looks))))
+    assert next(looks) < 1e4
+    answer = cq.solve(instance, on_failure="return")
+    assert answer.objective == -np.inf
+    assert "mean accuracy ≥ 0.292434: is not kept" in str(answer)

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -357,3 +358,19 @@ def test_an_integer_answer_made_by_hand_is_checked(field: str, value: Any, words
     assert cq.IntegerSolution(**given).objective == answer.objective
     with pytest.raises(cq.InvalidInputError, match=words):
         cq.IntegerSolution(**{**given, field: value})
+
+
+def test_an_evaluation_that_anybody_makes_claims_nothing_of_its_own() -> None:
+    model = INSTANCE.model
+    tokens = INSTANCE.lower + 1.0
+    with pytest.raises(TypeError, match="idle"):
+        cq.Evaluation(model, tokens, idle=np.ones(()))  # type: ignore[call-arg]
+    for make in (partial(cq.Evaluation, model), model.evaluate):
+        given = tokens.copy()
+        point = make(given)
+        before = float(point.objective)
+        given += 100.0
+        certificate = cq.Certificate.of(INSTANCE, point)
+        now = float(INSTANCE.objective(certificate.tokens))
+        assert certificate.objective <= now <= certificate.upper_bound
+        assert (certificate.tokens == tokens).all() == (now == before)
