@@ -40,7 +40,7 @@ _CENTERED = 0.05
 _FIRST_FACTOR, _LARGEST_FACTOR = 1.01, 100.0
 # A price below this share of the marginal cost of mean service is none.
 _LEAST_PRICE = 1e-6
-# Prices of which the demand is known before the first cells are bounded: a grid over a range.
+# Prices of which the response is known before the first cells are bounded: a grid over a range.
 _PRICE_GRID = np.geomspace(1e-3, 1e3, 25)
 # Prices that differ by less are the same; the mean jumps between them.
 _SAME_PRICE = 1e-12
@@ -98,11 +98,11 @@ def price_guesses(base: Base, mean: FloatArray, deadline: Deadline) -> FloatArra
         some = prices[place]
         points = base.choices.best(some, np.full_like(some, base.second_price), origin)
         parts.append(base.choices.increments(origin, points).totals().mean)
-    demand = np.append(np.concatenate(parts), 0.0)
+    response = np.append(np.concatenate(parts), 0.0)
     prices = np.append(prices, base.mean_price)
     # What is taken falls with the price; the base is on record as well.
-    order = np.lexsort((-prices, demand))
-    guesses: FloatArray = np.exp(np.interp(mean, demand[order], np.log(prices[order])))
+    order = np.lexsort((-prices, response))
+    guesses: FloatArray = np.exp(np.interp(mean, response[order], np.log(prices[order])))
     return guesses
 
 

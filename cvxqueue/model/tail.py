@@ -122,7 +122,7 @@ class WaitingTimeTail(CouplingConstraint):
         return gradient
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
-        """Each query is charged for the exponential of its time."""
+        """Each query costs the exponential of its time."""
         return Terms(
             separable_costs=(TailCost(multiplier * arrival_rate / self.decay, self.decay),)
         )

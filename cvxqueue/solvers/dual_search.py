@@ -35,7 +35,7 @@ _SHORTEST_RAY = 1e-15
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
 _MULTIPLIERS_SETTLED = 1e-7
-# A kink of the maximum is found to so much of the step: wanted tokens are no surer beside a jump.
+# A kink of the maximum is found to so much of the step: responses are no surer beside a jump.
 _KINK_FOUND = 1e-12
 
 

@@ -26,7 +26,7 @@ _UNSURE = 64.0 * EPSILON
 
 
 def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluation:
-    """Return the best point on the way from a stable point to what is wanted at given prices.
+    """Return the best point on the way from a stable point to the response to given prices.
 
     Along the way the objective is concave, and its slope is looked at alone: until what is left of
     the gradient is worth nothing, or one rounding of the tokens is left of the way. Of the points
@@ -37,7 +37,7 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
     point : Evaluation
         What the types want at higher prices, of one instance or of a batch; or less.
     prices : Prices
-        Each of shape (...). What is wanted at them may be unstable.
+        Each of shape (...). The response to them may be unstable.
     most_steps : int
         As in `price_response`.
     """
@@ -61,7 +61,7 @@ def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluati
 
 
 class _Way:
-    """The way from a point to what is wanted at lower prices: the types that move, and how far."""
+    """The way from a point to the response to lower prices: the types that move, and how far."""
 
     which: NDArray[np.intp]
     """The types that move."""

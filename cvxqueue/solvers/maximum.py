@@ -77,7 +77,7 @@ def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evalu
         search = PriceSearch(model, near.tokens, point.idle, point.prices.mean)
     if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
-        # Across a jump of what is wanted, prices from the other side can mislead the search.
+        # Across a jump of the response, prices from the other side can mislead the search.
         is_lost = near is not None and bool(certified_gap(found) > _LOST_GAIN * found.scale)
         return maximize(model, None, deadline) if is_lost else found
     close = 0

@@ -50,8 +50,8 @@ _BARELY_SHORTER, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _REVIEW_EVERY = 5
 _LOST_RECTANGLE = 1e-8
-# Where curves have kinks, demand may jump between two prices: the rectangle closes on the jump, and
-# what is wanted on its two sides, this far apart, encloses the answer.
+# Where curves have kinks, the response may jump between two prices: the rectangle closes on the jump, and
+# what answers on its two sides, this far apart, encloses the answer.
 _ACROSS = 1e-10
 _CLOSED_RECTANGLE = 1e-9
 _LOST_AT_A_JUMP = 1e-13
@@ -134,7 +134,7 @@ class PriceSearch:
         return 2 if self.passes == 1 else _MANY_STEPS
 
     def point(self) -> Evaluation:
-        """What the types wanted at the prices of the last pass, or less of it: a stable point."""
+        """The response to the prices of the last pass, or less of it: a stable point."""
         idle = 1.0 - self.model.arrival_rate * self.mean
         return _inside(self.model.evaluate(self.tokens.copy()), idle, self.idle)
 
@@ -164,7 +164,7 @@ class PriceSearch:
     def advance(self) -> None:
         """Make one pass over the types and move the prices.
 
-        Afterwards `tokens` are what the types wanted before the move, `mean` is the first moment
+        Afterwards `tokens` are the response before the move, `mean` is the first moment
         of it, and `step` the length of Newton's step in the logarithms of y and P1.
         """
         self.passes += 1
@@ -254,7 +254,7 @@ class PriceSearch:
         """
         idle_room, price_room = self._rooms
         lost = _LOST_RECTANGLE if self.model.accuracy.is_smooth else _LOST_AT_A_JUMP
-        # Where demand jumps, the step can be of any length.
+        # Where the response jumps, the step can be of any length.
         is_lost = np.minimum(idle_room, price_room) < lost * np.minimum(self.step, 1.0)
         sides = (self.least_idle, self.most_idle, self.least_price, self.most_price)
         self.least_idle, self.most_idle, self.least_price, self.most_price = (
