@@ -50,8 +50,8 @@ _BARELY_SHORTER, _HALF = 0.7, 0.5
 # In so many passes the rectangle or the step is halved, or the next point is its centre.
 _REVIEW_EVERY = 5
 _LOST_RECTANGLE = 1e-8
-# Where curves have kinks, the response may jump between two prices: the rectangle closes on the jump, and
-# what answers on its two sides, this far apart, encloses the answer.
+# Where curves have kinks, the response may jump between two prices: the rectangle closes on the
+# jump, and the responses on its two sides, this far apart, enclose the answer.
 _ACROSS = 1e-10
 _CLOSED_RECTANGLE = 1e-9
 _LOST_AT_A_JUMP = 1e-13
