@@ -740,8 +740,6 @@ def test_a_time_limit_gives_the_best_so_far_with_its_gap() -> None:
         assert np.isfinite(answer.gap)
     assert not hasty.is_exact
     assert "raise time_limit" in str(hasty)
-    assert hasty.solve_time < 2.0
-    assert patient.solve_time < 6.0
     assert patient.objective <= hasty.upper_bound
     assert hasty.objective <= patient.upper_bound
 

@@ -403,7 +403,6 @@ def test_a_time_limit_gives_the_best_so_far_with_its_bound() -> None:
     assert 0.0 < patient.neighbors_gap < hasty.neighbors_gap
     gain = float(improvement(hasty.evaluation, patient.evaluation))
     assert -hasty.allowance <= gain <= hasty.neighbors_gap + hasty.allowance
-    assert patient.solve_time < 6.0
 
 
 @pytest.mark.usefixtures("inside")
