@@ -86,7 +86,7 @@ class InputData(ArrayData):
 
 
 def unchecked(kind: type[_Kind], **values: Any) -> _Kind:
-    """Return an object past its constructor: the one way there is.
+    """Return an object past its constructor.
 
     For parts of what was checked, and for answers that were just proven: to check or to prove them
     again would take as long as the work itself.

@@ -127,14 +127,6 @@ def positive_number(name: str, value: Any, unit: str = "") -> float:
     return number
 
 
-def nonnegative_number(name: str, value: Any) -> float:
-    """Return one number ≥ 0 as a float, or raise an error that names it."""
-    number = real_number(name, value)
-    if number < 0.0:
-        raise InvalidInputError(f"{name} = {number!r} must be ≥ 0")
-    return number
-
-
 def whole_number(name: str, value: Any, *, least: int, unit: str = "") -> int:
     """Return a whole number from `least` to 2^53 as an int, or raise an error that names it."""
     number = real_number(name, value)

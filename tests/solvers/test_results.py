@@ -362,7 +362,8 @@ def test_an_integer_answer_made_by_hand_is_checked(field: str, value: Any, words
 
 def test_an_evaluation_that_anybody_makes_claims_nothing_of_its_own() -> None:
     model = INSTANCE.model
-    tokens = INSTANCE.lower + 1.0
+    # The best there are, so that others are worse than what was computed of these.
+    tokens = cq.solve(INSTANCE).tokens
     with pytest.raises(TypeError, match="idle"):
         cq.Evaluation(model, tokens, idle=np.ones(()))  # type: ignore[call-arg]
     for make in (partial(cq.Evaluation, model), model.evaluate):
@@ -374,3 +375,8 @@ def test_an_evaluation_that_anybody_makes_claims_nothing_of_its_own() -> None:
         now = float(INSTANCE.objective(certificate.tokens))
         assert certificate.objective <= now <= certificate.upper_bound
         assert (certificate.tokens == tokens).all() == (now == before)
+    given = tokens.copy()
+    point = cq.Evaluation(model, given)
+    given += 100.0
+    assert (point.tokens == tokens).all()
+    assert not point.tokens.flags.writeable
