@@ -1,8 +1,9 @@
 """The problem for conic solvers.
 
-For cvxpy it is written as in a textbook, disciplined, and disciplined to refill. `dcp.cones` has
-the disciplined form as cone data. `dcp.atoms` has the queueing formulas for anybody's cvxpy
-problem, and `dcp.limits` service levels as constraints.
+It is written as in a textbook, disciplined, disciplined in the units that solvers like, and
+disciplined to refill. `dcp.atoms` has the queueing formulas for anybody's cvxpy problem,
+`dcp.service_levels` service levels as constraints, and `dcp.expressions` the formulas of the model:
+there a class of one's own joins.
 """
 
 from cvxqueue.dcp.forms import formulate

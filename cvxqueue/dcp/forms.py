@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cvxqueue.dcp.disciplined import disciplined
 from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.dcp.parametric import parametric
-from cvxqueue.dcp.service_levels import limited
+from cvxqueue.dcp.scaled import scaled
 from cvxqueue.dcp.textbook import textbook
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -16,9 +16,10 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.suggest import nearest
 
 _FORMS: dict[str, Callable[[Instance], Formulation]] = {
-    "textbook": textbook,
     "dcp": disciplined,
+    "scaled": scaled,
     "parametric": parametric,
+    "textbook": textbook,
 }
 
 
@@ -30,11 +31,12 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     ----------
     instance : Instance
         Feasible.
-    form : {"dcp", "textbook", "parametric"}, default "dcp"
-        ``"dcp"`` is what a conic solver takes. ``"textbook"`` has the waiting time as it is usually
-        written: convex, but refused by the rules of disciplined convex programming.
-        ``"parametric"`` is ``"dcp"`` with its data in parameters, to be refilled by
-        `Formulation.update`.
+    form : {"dcp", "scaled", "parametric", "textbook"}, default "dcp"
+        ``"dcp"`` is the disciplined form as people read it. ``"scaled"`` is the same program in
+        units and blocks that an interior point method likes, for very many types or the last
+        digits. ``"parametric"`` has its data in parameters, to be refilled by `Formulation.update`.
+        ``"textbook"`` has the waiting time as it is usually written: convex, but refused by the
+        rules of disciplined convex programming.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     For FIFO the mean system time is m1 + (λ/2) quad_over_lin(√π ∘ t, 1 − λ m1). This is convex by
     the rules because the first argument is affine in the tokens, or convex and positive, and the
     second affine, or concave; its domain is the stability region. The other queues add a row to the
-    first argument, see `dcp.queueing`.
+    first argument, see `dcp.expressions`.
 
     Examples
     --------
@@ -64,11 +66,11 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
     ...     service=cq.AffineService(base=0.5, per_token=0.002),
     ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
-    >>> [cq.formulate(instance, form).is_dcp for form in ("textbook", "dcp", "parametric")]
+    >>> [cq.formulate(instance, form).is_dcp for form in ("textbook", "dcp", "scaled")]
     [False, True, True]
     """
     require_instance(instance)
     if form not in _FORMS:
         raise InvalidInputError(f"unknown form {shown(form)}: {nearest(form, _FORMS)}")
     require_feasible(instance)
-    return limited(_FORMS[form](instance))
+    return _FORMS[form](instance)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import cvxpy as cp
+import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -40,6 +42,16 @@ class FixedData:
         )
 
 
+class Price(NamedTuple):
+    """What the dual value of a stated constraint says of its multiplier."""
+
+    row: cp.Constraint
+    rate: Callable[[Instance], float]
+    """How often the constraint's own excess goes into the row's, but for the unit."""
+    unit: float
+    """What the row is divided by."""
+
+
 # How the names of further constraints begin.
 _ADDED = "added "
 
@@ -56,7 +68,7 @@ class Formulation:
     Parameters
     ----------
     form : str
-        ``"textbook"``, ``"dcp"`` or ``"parametric"``.
+        ``"dcp"``, ``"scaled"``, ``"parametric"`` or ``"textbook"``.
     problem : cvxpy.Problem
         The problem.
     variables : mapping of str to cvxpy.Variable
@@ -80,6 +92,8 @@ class Formulation:
         Fraction of time that the server works; affine, or convex as the service times.
     objective : cvxpy.Expression
         Objective J, in seconds; concave.
+    prices : tuple of Price
+        How each constraint of the instance stands in `problem`.
     """
 
     form: str
@@ -97,6 +111,7 @@ class Formulation:
     mean_system_time: cp.Expression
     utilization: cp.Expression
     objective: cp.Expression
+    prices: tuple[Price, ...] = ()
 
     @property
     def instance(self) -> Instance:
@@ -105,8 +120,22 @@ class Formulation:
 
     @property
     def scale(self) -> float:
-        """Seconds in one unit of the objective of `problem`: a power of ten."""
+        """Seconds in one unit of the objective of `problem`; a power of ten unless scaled."""
         return self.data.scale
+
+    @property
+    def multipliers(self) -> FloatArray:
+        """Multipliers of the instance's constraints that the last solve found, shape (M,).
+
+        Of their excess, in seconds, as `Certificate` takes them; NaN where there is no solution.
+        """
+        found = np.full(len(self.prices), np.nan)
+        for place, (row, rate, unit) in enumerate(self.prices):
+            if row.dual_value is not None:
+                # Of one entry, and not always a number.
+                dual = np.sum(row.dual_value)
+                found[place] = max(dual * rate(self.instance) * self.scale / unit, 0.0)
+        return found
 
     @property
     def is_dcp(self) -> bool:

@@ -1,55 +1,291 @@
-"""The disciplined form to be refilled: canonicalised once, solved again with other data."""
+"""The disciplined form to be refilled: canonicalised once, solved again with other data.
+
+The rules for parameters let one multiply a variable but not another parameter, and keep all of them
+out of a denominator. So every product of data is a parameter of its own, written as the function of
+the instance that it is, and the idle fraction is a variable.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
+from numpy.typing import NDArray
 
-from cvxqueue.dcp.accuracy_forms import curve_groups
-from cvxqueue.dcp.disciplined import coefficients, natural_scale, program
+from cvxqueue.dcp.atoms import congestion_time
+from cvxqueue.dcp.disciplined import scaled_tokens
+from cvxqueue.dcp.expressions import in_place
 from cvxqueue.dcp.formulation import FixedData, Formulation
+from cvxqueue.dcp.registry import Forms
+from cvxqueue.dcp.service_levels import limited
+from cvxqueue.dcp.units import natural_scale, tokens_per_unit
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
-from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.model import (
+    AffineService,
+    Instance,
+    MichaelisMenten,
+    PiecewiseLinear,
+    PowerLaw,
+    QuadraticService,
+    SaturatingExponential,
+    require_feasible,
+    require_instance,
+)
 from cvxqueue.numerics.arrays import FloatArray
 
-# Any other coefficient is ≥ 0, and the rules must know: it may multiply a convex function.
-_SIGNED = ("log_gain", "log_mean_gain", "log_value_gain", "log_scaled_gain", "scaled_constant")
+# Of an instance, and of the seconds in one unit of the objective.
+_Function = Callable[[Instance, float], Any]
+# From a function of the data of a group of curves to its parameter.
+_Hold = Callable[..., cp.Parameter]
+
+# exp(−40) = 4e-18: what stands in for a zero coefficient of the objective is below its rounding.
+_LOG_NOTHING = -40.0
 
 
 def parametric(instance: Instance) -> Formulation:
     """Return the disciplined form with all data in parameters.
 
-    The parameters are products of the data, because the rules let a parameter multiply a variable
-    but not another parameter. Every type keeps its cone, so that a gain or an importance may come
-    and go.
+    Every type keeps its cone, so that a gain or an importance may come and go.
     """
-    scale = natural_scale(instance)
-    data = coefficients(instance, scale)
-    parameters = {
-        name: cp.Parameter(value.shape, name=name, value=value, nonneg=not name.endswith(_SIGNED))
-        for name, value in data.items()
-    }
-    held = _ParameterData(instance, scale, parameters)
-    every = np.ones(instance.size, dtype=np.bool_)
-    return program("parametric", instance, parameters, every, held, cp.Variable(name="idle"))
+    data = _ParameterData(instance, natural_scale(instance))
+    program = _Program(data)
+    objective = cp.Maximize(program.objective(lambda _, scale: scale))
+    form = Formulation(
+        form="parametric",
+        problem=cp.Problem(objective, list(program.constraints.values())),
+        variables=MappingProxyType({"scaled_tokens": program.decision, "idle": program.idle}),
+        constraints=MappingProxyType(program.constraints),
+        data=data,
+        **program.expressions(),
+    )
+    return limited(form)
+
+
+class _Program:
+    """The program, of products of a parameter and a function of the decision."""
+
+    def __init__(self, data: _ParameterData) -> None:
+        instance = data.instance
+        self.hold = data.parameter
+        self.decision, self.idle = scaled_tokens(instance), cp.Variable(name="idle")
+        # Of the service times, as polynomials of the decision.
+        self.powers = [self.decision, cp.square(self.decision)][: len(_times(instance)) - 1]
+        self.groups = [
+            (_MISSED.of(curve), np.arange(instance.size)[place])
+            for place, curve in instance.accuracy.groups
+        ]
+        self.constraints = {
+            "min_tokens": self.decision >= self.hold(lambda it, _: it.lower / tokens_per_unit(it)),
+            "max_tokens": self.decision <= self.hold(lambda it, _: it.upper / tokens_per_unit(it)),
+            "idle": self.idle == 1 - self.total(lambda it, _: it.arrival_rate * it.probabilities),
+        }
+
+    def by_type(self, weight: _Function, polynomials: Callable[[Instance], Any]) -> cp.Expression:
+        """Return weight ∘ (base + slope ∘ u + ...), with coefficients (base, slope, ...)."""
+        base, *slopes = (
+            self.hold(lambda it, scale, k=k: weight(it, scale) * polynomials(it)[k])
+            for k in range(len(self.powers) + 1)
+        )
+        return base + sum(map(cp.multiply, slopes, self.powers))
+
+    def total(self, weight: _Function) -> cp.Expression:
+        """Return Σ weight ∘ t."""
+        base = self.hold(lambda it, scale: np.sum(weight(it, scale) * _times(it)[0]))
+        slopes = [
+            self.hold(lambda it, scale, k=k: weight(it, scale) * _times(it)[k])
+            for k in range(1, len(self.powers) + 1)
+        ]
+        return base + sum(map(operator.matmul, slopes, self.powers))
+
+    def waiting(self, unit: _Function) -> cp.Expression:
+        """Return the mean waiting time, in that unit."""
+
+        def shares(it: Instance, scale: float) -> FloatArray:
+            by_second = it.queue.weights.second * it.arrival_rate
+            return np.sqrt(by_second / (2.0 * unit(it, scale)) * it.probabilities)
+
+        def congestion(it: Instance, scale: float) -> FloatArray:
+            by_mean = (it.queue.weights.mean + it.queue.weights.load) * it.arrival_rate
+            return np.sqrt(by_mean / unit(it, scale)) * it.probabilities
+
+        rows = [
+            self.by_type(shares, _roots),
+            self.hold(lambda it, scale: np.linalg.norm(shares(it, scale) * _spread(it))),
+            self.total(congestion),
+        ]
+        mean = self.total(
+            lambda it, scale: it.queue.weights.mean / unit(it, scale) * it.probabilities
+        )
+        constant = self.hold(lambda it, scale: it.queue.constant(it.arrival_rate) / unit(it, scale))
+        return mean + congestion_time(cp.hstack(rows), self.idle) + constant
+
+    def missed(self, weight: _Function) -> list[cp.Expression]:
+        """Return weight ∘ (ceiling − accuracy) of the types of each group."""
+
+        def of_group(number: int, types: NDArray[np.intp]) -> _Hold:
+            def hold(function: Callable[..., Any], *, nonneg: bool = True) -> cp.Parameter:
+                def of(it: Instance, scale: float) -> Any:
+                    curve, unit = list(it.accuracy.groups)[number][1], tokens_per_unit(it)[types]
+                    return function(curve, weight(it, scale)[types], it.lower[types] / unit, unit)
+
+                return self.hold(of, nonneg=nonneg)
+
+            return hold
+
+        return [
+            form(of_group(number, types), self.decision[types])
+            for number, (form, types) in enumerate(self.groups)
+        ]
+
+    def objective(self, unit: _Function) -> cp.Expression:
+        """Return the objective, in that unit."""
+
+        def value(it: Instance, scale: float) -> FloatArray:
+            return it.model.accuracy_value / unit(it, scale) * it.probabilities
+
+        most = self.hold(lambda it, scale: value(it, scale) @ it.accuracy.ceiling)
+        missed = sum(map(cp.sum, self.missed(value)))
+        service = self.total(lambda it, scale: it.probabilities / unit(it, scale))
+        return most - missed - service - self.waiting(unit)
+
+    def expressions(self) -> dict[str, cp.Expression]:
+        """Return the named expressions, in seconds."""
+        parts = self.missed(lambda it, _: np.ones(it.size))
+        missed = in_place(parts, [types for _, types in self.groups])
+        mean_missed = sum(map(cp.sum, self.missed(lambda it, _: it.probabilities)))
+        mean_ceiling = self.hold(lambda it, _: it.probabilities @ it.accuracy.ceiling)
+        mean_service_time = self.total(lambda it, _: it.probabilities)
+        mean_waiting_time = self.waiting(_seconds)
+        token_rate = self.hold(
+            lambda it, _: it.arrival_rate * it.probabilities * tokens_per_unit(it)
+        )
+        return {
+            "tokens": cp.multiply(self.hold(lambda it, _: tokens_per_unit(it)), self.decision),
+            "accuracies": self.hold(lambda it, _: it.accuracy.ceiling) - missed,
+            "mean_accuracy": mean_ceiling - mean_missed,
+            "service_times": self.by_type(_seconds, _times),
+            "token_rate": token_rate @ self.decision,
+            "mean_service_time": mean_service_time,
+            "mean_waiting_time": mean_waiting_time,
+            "mean_system_time": mean_service_time + mean_waiting_time,
+            "utilization": self.total(lambda it, _: it.arrival_rate * it.probabilities),
+            "objective": self.objective(_seconds),
+        }
+
+
+def _seconds(instance: Instance, scale: float) -> float:
+    return 1.0
+
+
+def _times(instance: Instance) -> tuple[FloatArray, ...]:
+    """Service times as polynomials of the decision: base, slope and, if any, square."""
+    return _POLYNOMIALS(instance.service, tokens_per_unit(instance))
+
+
+_POLYNOMIALS = Forms(
+    "service",
+    {
+        AffineService: lambda law, unit: (law.base, law.per_token * unit),
+        QuadraticService: lambda law, unit: (
+            *(law.base, law.per_token * unit),
+            law.per_squared_token * np.square(unit),
+        ),
+    },
+)
+
+
+def _roots(instance: Instance) -> tuple[FloatArray, ...]:
+    """Polynomials whose squares, with those of `_spread`, are the second moments of the times.
+
+    t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v): one more row, not N.
+    """
+    (base, *slopes), root = _times(instance), np.sqrt(1.0 + _scv(instance))
+    return base / root, *(slope * root for slope in slopes)
+
+
+def _spread(instance: Instance) -> FloatArray:
+    scv = _scv(instance)
+    return _times(instance)[0] * np.sqrt(scv / (1.0 + scv))
+
+
+def _scv(instance: Instance) -> FloatArray | float:
+    law = instance.service
+    return law.token_scv if isinstance(law, AffineService) else 0.0
+
+
+def _logarithm(weight: FloatArray, fall: FloatArray | float) -> FloatArray:
+    """Return ln of a weight, of which at least exp(−fall) is counted."""
+    # Zero has no logarithm; this one is of a number too small to be seen.
+    return np.log(np.where(weight > 0.0, weight, 1.0)) + np.where(
+        weight > 0.0, 0.0, fall + _LOG_NOTHING
+    )
+
+
+def _exponential(hold: _Hold, decision: cp.Expression) -> cp.Expression:
+    def logarithm(curve: Any, weight: FloatArray, lower: FloatArray, _: FloatArray) -> FloatArray:
+        return _logarithm(weight * curve.gain, lower)
+
+    return cp.exp(hold(logarithm, nonneg=False) - decision)
+
+
+def _power_law(hold: _Hold, decision: cp.Expression) -> cp.Expression:
+    def logarithm(curve: Any, weight: FloatArray, lower: FloatArray, _: FloatArray) -> FloatArray:
+        return _logarithm(weight * curve.gain, curve.exponent * np.log1p(lower))
+
+    # Accepted with the exponent as a parameter, as long as no other multiplies it.
+    fall = cp.multiply(hold(lambda curve, *_: curve.exponent), cp.log(1 + decision))
+    return cp.exp(hold(logarithm, nonneg=False) - fall)
+
+
+def _michaelis_menten(hold: _Hold, decision: cp.Expression) -> cp.Expression:
+    weight = hold(lambda curve, weight, *_: weight * curve.gain)
+    return cp.multiply(weight, cp.inv_pos(1 + decision))
+
+
+def _piecewise_linear(hold: _Hold, decision: cp.Expression) -> cp.Expression:
+    def base(curve: Any, weight: FloatArray, *_: FloatArray) -> FloatArray:
+        heights = curve.breakpoint_values - curve.segment_slopes * curve.breakpoints
+        return weight * np.maximum(curve.ceiling - heights, 0.0)
+
+    slopes = hold(lambda curve, weight, _, unit: weight * curve.segment_slopes * unit)
+    every = cp.vstack([decision] * slopes.shape[0])
+    return cp.max(hold(base) - cp.multiply(slopes, every), axis=0)
+
+
+_MISSED = Forms(
+    "accuracy",
+    {
+        SaturatingExponential: _exponential,
+        PowerLaw: _power_law,
+        MichaelisMenten: _michaelis_menten,
+        PiecewiseLinear: _piecewise_linear,
+    },
+)
 
 
 @dataclass
 class _ParameterData(FixedData):
     """Data held in the parameters of a program."""
 
-    parameters: Mapping[str, cp.Parameter]
-    held: list[tuple[cp.Parameter, Callable[[Instance], FloatArray]]] = field(default_factory=list)
+    held: list[tuple[cp.Parameter, _Function]] = field(default_factory=list)
 
-    def hold(self, function: Callable[[Instance], FloatArray]) -> cp.Parameter:
-        value = function(self.instance)
-        parameter = cp.Parameter(value.shape, value=value)
+    def parameter(self, function: _Function, *, nonneg: bool = True) -> cp.Parameter:
+        """Return a parameter that `refill` gives the function's value.
+
+        It is ≥ 0 by default: the rules must know it of what multiplies a convex function.
+        """
+        value = np.asarray(function(self.instance, self.scale))
+        parameter = cp.Parameter(value.shape, value=value, nonneg=nonneg)
         self.held.append((parameter, function))
         return parameter
+
+    def hold(self, function: Callable[[Instance], FloatArray]) -> cp.Parameter:
+        return self.parameter(lambda instance, _: function(instance), nonneg=False)
 
     def refill(self, instance: Instance) -> None:
         require_instance(instance)
@@ -77,16 +313,11 @@ class _ParameterData(FixedData):
             )
         require_feasible(instance)
         scale = natural_scale(instance)
-        data = coefficients(instance, scale)
-        if data.keys() != self.parameters.keys():
-            raise InvalidInputError(
-                f"queue = {shown(instance.queue)} weighs other moments than the form; formulate "
-                "the new instance"
-            )
-        values = [_fitted(data[name], held.shape) for name, held in self.parameters.items()]
-        values += [function(instance) for _, function in self.held]
-        parameters = [*self.parameters.values(), *(parameter for parameter, _ in self.held)]
-        for parameter, value in zip(parameters, values, strict=True):
+        values = [
+            _fitted(np.asarray(function(instance, scale)), parameter.shape)
+            for parameter, function in self.held
+        ]
+        for (parameter, _), value in zip(self.held, values, strict=True):
             parameter.value = value
         self.instance, self.scale = instance, scale
 
@@ -97,7 +328,9 @@ def _limits(instance: Instance) -> list[tuple[type, float]]:
 
 
 def _classes(instance: Instance) -> list[tuple[type, list[int]]]:
-    return [(type(group.curve), group.types.tolist()) for group in curve_groups(instance)]
+    """The class of each group of curves, and the types in it."""
+    every = np.arange(instance.size)
+    return [(type(curve), every[place].tolist()) for place, curve in instance.accuracy.groups]
 
 
 def _fitted(value: FloatArray, shape: tuple[int, ...]) -> FloatArray:

@@ -6,16 +6,18 @@ held in the form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
 
 from cvxqueue.dcp.atoms import lundberg_moment
-from cvxqueue.dcp.formulation import Formulation
-from cvxqueue.dcp.system_time_forms import table_entry
+from cvxqueue.dcp.formulation import Formulation, Price
+from cvxqueue.dcp.registry import Forms
 from cvxqueue.model import (
     CouplingConstraint,
     Instance,
@@ -27,6 +29,7 @@ from cvxqueue.model import (
 )
 from cvxqueue.numerics.arrays import FloatArray
 
+_Quantities = Mapping[str, cp.Expression]
 _Level = Callable[[str], float | FloatArray | cp.Parameter]
 
 
@@ -70,25 +73,44 @@ def service_level(form: Formulation, constraint: CouplingConstraint) -> cp.Const
     >>> form.with_constraints(service_level(form, cq.MaxMeanWaitingTime(0.5))).is_dcp
     True
     """
-    return _stated(form, constraint, partial(getattr, constraint))
+    kind = _KINDS.of(constraint)
+    constraint.require_allowed(form.instance)
+    return kind.excess(form, vars(form), constraint, partial(getattr, constraint)) <= 0
 
 
-def limited(form: Formulation) -> Formulation:
+def limited(form: Formulation, quantities: _Quantities | None = None) -> Formulation:
     """Return the form under the coupling constraints of its instance, in their order.
 
     In a parametric form the levels are refilled with the rest; the kinds of the constraints and the
     decay of a tail stay.
+
+    Parameters
+    ----------
+    form : Formulation
+        The problem.
+    quantities : mapping of str to cvxpy.Expression, optional
+        What stands for the expressions of the form, in its own variables; each constraint is then
+        divided by its limit.
 
     Raises
     ------
     InvalidInputError
         If a constraint is of a class that has no form here.
     """
-    couplings = form.instance.model.couplings
-    if not couplings:
-        return form
-    return form.with_constraints(
-        *(_stated(form, each, partial(_level, form, place)) for place, each in enumerate(couplings))
+    stated = dict(form.constraints)
+    prices = []
+    for place, coupling in enumerate(form.instance.model.couplings):
+        kind = _KINDS.of(coupling)
+        level = partial(_level, form, place)
+        excess = kind.excess(form, quantities or vars(form), coupling, level)
+        unit = kind.limit(coupling, form.instance) if quantities else 1.0
+        row = stated[f"constraint {place + 1}"] = excess / unit <= 0
+        prices.append(Price(row, partial(kind.multiplier, coupling), unit))
+    return replace(
+        form,
+        problem=cp.Problem(form.problem.objective, list(stated.values())),
+        constraints=MappingProxyType(stated),
+        prices=tuple(prices),
     )
 
 
@@ -101,16 +123,35 @@ def _level(form: Formulation, place: int, name: str) -> FloatArray | cp.Paramete
     return form.hold(of)
 
 
-def _stated(form: Formulation, constraint: CouplingConstraint, level: _Level) -> cp.Constraint:
-    stated = table_entry("constraints", constraint, _LIMITS)
-    constraint.require_allowed(form.instance)
-    return stated(form, constraint, level)
+class _Kind(NamedTuple):
+    """What a class of constraints demands, as the rules take it."""
+
+    excess: Callable[[Formulation, _Quantities, Any, _Level], cp.Expression]
+    """Convex, and ≤ 0 where the constraint holds."""
+    limit: Callable[[Any, Instance], float]
+    """What a row of order one is divided by."""
+    multiplier: Callable[[Any, Instance], float] = lambda constraint, instance: 1.0
+    """How often the excess of the model goes into that of the form."""
 
 
-def _tail(form: Formulation, tail: WaitingTimeTail, _: _Level) -> cp.Constraint:
+def _cap(name: str, field: str) -> _Kind:
+    return _Kind(
+        excess=lambda form, quantities, cap, level: quantities[name] - level(field),
+        limit=lambda cap, instance: float(getattr(cap, field)),
+    )
+
+
+def _room(floor: MinMeanAccuracy, instance: Instance) -> float:
+    """What the mean accuracy may miss of its ceiling."""
+    room = float(instance.probabilities @ instance.accuracy.ceiling) - floor.accuracy
+    return room if room > 0.0 else 1.0
+
+
+def _tail_excess(
+    form: Formulation, quantities: _Quantities, tail: WaitingTimeTail, _: _Level
+) -> cp.Expression:
     log_weights = form.hold(partial(_tail_weights, tail))
-    cap: cp.Constraint = lundberg_moment(form.service_times, log_weights, tail.decay) <= 1.0
-    return cap
+    return lundberg_moment(quantities["service_times"], log_weights, tail.decay) - 1
 
 
 def _tail_weights(tail: WaitingTimeTail, instance: Instance) -> FloatArray:
@@ -121,10 +162,26 @@ def _tail_weights(tail: WaitingTimeTail, instance: Instance) -> FloatArray:
     return weights
 
 
-_LIMITS: dict[type, Callable[[Formulation, Any, _Level], cp.Constraint]] = {
-    MaxMeanSystemTime: lambda form, _, level: form.mean_system_time <= level("seconds"),
-    MaxMeanWaitingTime: lambda form, _, level: form.mean_waiting_time <= level("seconds"),
-    MaxTokenRate: lambda form, _, level: form.token_rate <= level("tokens_per_second"),
-    MinMeanAccuracy: lambda form, _, level: form.mean_accuracy >= level("accuracy"),
-    WaitingTimeTail: _tail,
-}
+_KINDS: Forms[_Kind] = Forms(
+    "constraints",
+    {
+        MaxMeanSystemTime: _cap("mean_system_time", "seconds"),
+        MaxMeanWaitingTime: _cap("mean_waiting_time", "seconds"),
+        # The model counts the tokens of a query, and not of a second.
+        MaxTokenRate: _cap("token_rate", "tokens_per_second")._replace(
+            multiplier=lambda cap, instance: instance.arrival_rate
+        ),
+        MinMeanAccuracy: _Kind(
+            excess=lambda form, quantities, floor, level: (
+                level("accuracy") - quantities["mean_accuracy"]
+            ),
+            limit=_room,
+        ),
+        # The model's is Σ π (exp(θ t) − 1) λ/θ − 1.
+        WaitingTimeTail: _Kind(
+            excess=_tail_excess,
+            limit=lambda tail, instance: 1.0,
+            multiplier=lambda tail, instance: 1.0 / (1.0 + instance.arrival_rate / tail.decay),
+        ),
+    },
+)

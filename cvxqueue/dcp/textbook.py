@@ -7,16 +7,13 @@ from types import MappingProxyType
 import cvxpy as cp
 import numpy as np
 
-from cvxqueue.dcp.accuracy_forms import GAIN, curve_groups, in_place, missed_accuracies
-from cvxqueue.dcp.disciplined import coefficients
+from cvxqueue.dcp.expressions import expressions
 from cvxqueue.dcp.formulation import FixedData, Formulation
-from cvxqueue.dcp.system_time_forms import (
-    by_type,
-    linear_fractional_queue,
-    named_coefficients,
-    service_times,
-)
-from cvxqueue.model import Instance
+from cvxqueue.dcp.service_levels import limited
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
+from cvxqueue.model import AffineService, Instance
+from cvxqueue.model.queue_formulas import LinearFractionalQueue
 
 
 def textbook(instance: Instance) -> Formulation:
@@ -26,55 +23,44 @@ def textbook(instance: Instance) -> Formulation:
     not follow from its parts, so the rules of disciplined convex programming refuse it; cvxpy's
     nonlinear grammar takes it.
     """
-    groups, mix, rate = curve_groups(instance), instance.probabilities, instance.arrival_rate
-    data = coefficients(instance, 1.0)
-    times = service_times(instance, np.ones(instance.size))
-
+    is_affine = type(instance.service) is AffineService
     # A convex time that is not known to be positive has no convex square.
-    tokens = cp.Variable(instance.size, name="tokens", nonneg=times.square is not None)
-    time = by_type(named_coefficients("service", times), "service", tokens)
-    mean_service_time = mix @ time
-    second_moment = mix @ cp.square(time)
-    if np.any(times.scv):
-        variance = np.multiply(times.scv, np.square(times.slope))
-        second_moment = second_moment + np.multiply(mix, variance) @ cp.square(tokens)
-    utilization = rate * mean_service_time
-    mean_waiting_time = _waiting_time(instance, mean_service_time, second_moment)
-    mean_system_time = mean_service_time + mean_waiting_time
-    missed = missed_accuracies(groups, data, GAIN, tokens / data["tokens_per_unit"])
-    accuracies = data["ceiling"] - in_place(groups, missed, instance.size)
-    value = instance.accuracy_weight * (np.multiply(mix, instance.importance) @ accuracies)
-    objective = value - mean_system_time
+    tokens = cp.Variable(instance.size, name="tokens", nonneg=not is_affine)
+    quantities = expressions(instance, tokens, _waiting_time) | {"tokens": tokens}
     constraints = {
         "min_tokens": tokens >= instance.lower,
         "max_tokens": tokens <= instance.upper,
         # The formula is finite and negative beyond saturation, so it must be kept out.
-        "stability": utilization <= 1,
+        "stability": quantities["utilization"] <= 1,
     }
-    return Formulation(
+    objective = cp.Maximize(quantities["objective"])
+    form = Formulation(
         form="textbook",
-        problem=cp.Problem(cp.Maximize(objective), list(constraints.values())),
+        problem=cp.Problem(objective, list(constraints.values())),
         variables=MappingProxyType({"tokens": tokens}),
         constraints=MappingProxyType(constraints),
         data=FixedData(instance, 1.0),
-        tokens=tokens,
-        accuracies=accuracies,
-        mean_accuracy=mix @ accuracies,
-        service_times=time,
-        token_rate=rate * mix @ tokens,
-        mean_service_time=mean_service_time,
-        mean_waiting_time=mean_waiting_time,
-        mean_system_time=mean_system_time,
-        utilization=utilization,
-        objective=objective,
+        **quantities,
     )
+    return limited(form)
 
 
 def _waiting_time(
-    instance: Instance, mean: cp.Expression, second_moment: cp.Expression
+    instance: Instance, mean: cp.Expression, times: cp.Expression, tokens: cp.Expression
 ) -> cp.Expression:
     """The mean waiting time as a quotient of the two moments; what has no weight is left out."""
-    queue, rate = linear_fractional_queue(instance), instance.arrival_rate
+    queue, law, rate, mix = (
+        instance.queue,
+        instance.service,
+        instance.arrival_rate,
+        instance.probabilities,
+    )
+    if not isinstance(queue, LinearFractionalQueue):
+        raise InvalidInputError(f"queue = {shown(queue)} has no textbook form")
+    second_moment = mix @ cp.square(times)
+    if law.is_random:
+        spread = mix * law.token_scv * np.square(law.per_token)
+        second_moment = second_moment + spread @ cp.square(tokens)
     by_mean, by_load, by_second = queue.weights
     terms = (
         by_mean * mean,

@@ -1,24 +1,18 @@
 """The disciplined convex program, handed to a conic solver: the reference.
 
-What the solver says of its answer is kept and not believed. Every answer becomes a proposal, and
-the driver's certificate grades it. An interior point method held to a tolerance that it cannot
-reach stops with a good point or a useless one, and which of the two is not known beforehand: hence
-a ladder of scalings and tolerances, on which the driver keeps the best.
-
-Clarabel gets the cone data as it is: at a hundred types cvxpy's compiler would take as long as
-Clarabel itself, and at ten thousand the cones and units that it chooses stop short. Other solvers,
-and instances of classes without cone data, go through cvxpy.
+The form is compiled by cvxpy for whatever solver. What the solver says of its answer is kept and
+not believed: every answer becomes a proposal, and the driver's certificate grades it. An interior
+point method held to a tolerance that it cannot reach stops with a good point or a useless one, and
+which of the two is not known beforehand: hence a ladder of scalings and regularizations, on which
+the driver keeps the best.
 """
 
 from __future__ import annotations
 
-import threading
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-import cvxpy as cp
 import numpy as np
 
 from cvxqueue.certificates import (
@@ -28,41 +22,21 @@ from cvxqueue.certificates import (
     order_bracket,
     restored,
 )
-from cvxqueue.dcp import Formulation
-from cvxqueue.dcp.cones import ConeProgram, cone_program, cone_unit, has_cone_program
-from cvxqueue.dcp.disciplined import disciplined, natural_scale
-from cvxqueue.dcp.service_levels import limited
+from cvxqueue.dcp.scaled import scaled
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.errors import BackendError, InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
-from cvxqueue.solvers.back_ends import Answer, Rung, checked_options, find_back_end
-from cvxqueue.solvers.direct import solve_cones
+from cvxqueue.solvers.back_ends import Rung, checked_options, find_back_end, solve_form
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.newton import newton
 
-# What a back end may raise when an instance is too much for it; anything else is a defect.
-_FAILURES = (
-    cp.SolverError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 # From a point that is good to 1e-4, newton reaches rounding in two or three passes.
 _POLISH_PASSES = 5
 # Relative distance from a corner that an interior point method leaves.
 _NEXT_TO = 1e-4
-# The filters of warnings belong to the process: two threads would leave each other's behind.
-_WARNINGS = threading.Lock()
 
 
 def conic(
@@ -107,60 +81,19 @@ def conic(
     require_attainable(instance.model, deadline)
     back_end = find_back_end(solver)
     options = checked_options(solver, back_end, solver_options)
-    is_direct = bool(back_end.direct_ladder) and has_cone_program(instance)
-    ladder = back_end.direct_ladder if is_direct else back_end.ladder
-    rungs = [rung._replace(options=rung.options | options) for rung in ladder]
+    rungs = [rung._replace(options=rung.options | options) for rung in back_end.ladder]
     name = back_end.max_iterations
     if limits is not None and name is not None and name not in options:
         for rung in rungs:
             most = rung.options.get(name, limits.max_iterations)
             rung.options[name] = min(most, limits.max_iterations)
-    path = _DIRECT if is_direct else _COMPILED
-    answers = _climb(instance, solver, path, rungs, back_end.time_limit, deadline)
+    answers = _climb(instance, solver, rungs, back_end.time_limit, deadline)
     yield from _each_polished(instance, answers) if polish else answers
-
-
-def _written_form(instance: Instance, scaling: float) -> Formulation:
-    return limited(disciplined(instance, scaling * natural_scale(instance)))
-
-
-def _solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Answer:
-    """Let cvxpy compile a form for any solver, and keep the words of both."""
-    problem = form.problem
-    with _WARNINGS, warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        # A warm start would reuse the solver object, and with it options of the solve before.
-        problem.solve(solver=solver, warm_start=False, **options)
-    notes = "; ".join(sorted({str(warning.message).split("\n")[0] for warning in caught}))
-    return Answer(
-        tokens=form.tokens.value,
-        words=f"{solver}: {problem.status}" + (f" ({notes})" if notes else ""),
-        iterations=int(problem.solver_stats.num_iters or 0),
-        compilation_time=float(problem.compilation_time or 0.0),
-    )
-
-
-def _written_cones(instance: Instance, scaling: float) -> ConeProgram:
-    return cone_program(instance, scaling * cone_unit(instance))
-
-
-class _Path(NamedTuple):
-    """How an instance reaches the solver."""
-
-    write: Callable[[Instance, float], Any]
-    """From the instance and a unit of its objective, relative to the natural one."""
-    solve: Callable[[Any, str, Mapping[str, Any]], Answer]
-    """What was written, by the solver of that name with these options."""
-
-
-_COMPILED = _Path(_written_form, _solve_form)
-_DIRECT = _Path(_written_cones, solve_cones)
 
 
 def _climb(
     instance: Instance,
     solver: str,
-    path: _Path,
     rungs: list[Rung],
     time_option: str | None,
     deadline: Deadline,
@@ -169,39 +102,41 @@ def _climb(
     bracket = order_bracket(instance)
     bounded = instance.replace(min_tokens=bracket.lower, max_tokens=bracket.upper)
     is_fruitless, words, cause = True, [], None
-    for options, scaling, is_bounded in rungs:
+    for options, scaling in rungs:
         started = deadline.clock()
-        program = path.write(bounded if is_bounded else instance, scaling)
+        form = scaled(bounded, scaling)
         setup_time = deadline.clock() - started
         remaining = deadline.remaining
         if remaining <= 0.0:
             break
         if time_option is not None and remaining < np.inf:
             options[time_option] = min(options.get(time_option, remaining), remaining)
-        try:
-            answer = path.solve(program, solver, options)
-        except _FAILURES as error:
-            cause = error
-            words.append(f"{type(error).__name__}: {error}")
-            continue
+        outcome = solve_form(form, solver, options)
+        words.append(outcome.words)
+        cause = outcome.error or cause
         # Where the bracket is as narrow as its rounding, this alone decides, whatever the solver.
-        point = _usable_point(instance, answer.tokens, bracket)
-        words.append(answer.words)
+        point = _usable_point(instance, outcome.tokens, bracket)
         if point is None:
             continue
         is_fruitless = False
-        yield Proposal(
+        found = Proposal(
             point,
-            iterations=answer.iterations,
-            setup_time=setup_time + answer.compilation_time,
+            iterations=outcome.iterations,
+            setup_time=setup_time + outcome.compilation_time,
             backend_status="; then ".join(words),
+            multipliers=outcome.multipliers,
         )
+        yield found
+        again = found._replace(iterations=0, setup_time=0.0)
         if not instance.accuracy.is_smooth:
-            yield Proposal(
-                _at_corners(point),
-                iterations=0,
-                backend_status="; then ".join(words) + "; corners made exact",
+            again = again._replace(
+                point=_at_corners(point, found.multipliers),
+                backend_status=f"{found.backend_status}; corners made exact",
             )
+            yield again
+        if found.multipliers is not None:
+            # Where the dual values do not prove enough, estimates from the point may.
+            yield again._replace(multipliers=None)
     if is_fruitless:
         tried = "; ".join(words) or "out of time"
         raise BackendError(f"{solver} gave no stable and finite point: {tried}") from cause
@@ -218,7 +153,7 @@ def _usable_point(
     return point if point.is_stable else None
 
 
-def _at_corners(point: Evaluation) -> Evaluation:
+def _at_corners(point: Evaluation, multipliers: FloatArray | None) -> Evaluation:
     """The point, with types that are next to a corner of their curve on the corner itself.
 
     Next to it they lose in proportion to their distance, and an interior point method stops there.
@@ -228,7 +163,9 @@ def _at_corners(point: Evaluation) -> Evaluation:
         allowed = restored(point)
         if allowed is None:
             return point
-        response = lagrangian(allowed, estimated_multipliers(allowed)).response
+        if multipliers is None:
+            multipliers = estimated_multipliers(allowed)
+        response = lagrangian(allowed, multipliers).response
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
     moved = point.model.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point

@@ -1,0 +1,67 @@
+"""What the forms state of a curve, a law, a queue or a constraint, by its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import isabstract
+from typing import Any, Generic, TypeVar
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
+
+_Form = TypeVar("_Form")
+
+
+class Forms(Generic[_Form]):
+    """Forms by the class of an object: of exactly that class, as a subclass may compute anything.
+
+    Parameters
+    ----------
+    field : str
+        What the object is of an instance, for the message.
+    by_class : mapping of type to form, optional
+        The forms. That of an abstract class is for all classes made of it.
+    otherwise : form, optional
+        That of any other class.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        by_class: Mapping[type, _Form] | None = None,
+        otherwise: _Form | None = None,
+    ) -> None:
+        self._field, self._by_class, self._otherwise = field, dict(by_class or {}), otherwise
+
+    def register(self, kind: type) -> Callable[[_Form], _Form]:
+        """Return a decorator that makes a function the form of a class."""
+
+        def registered(form: _Form) -> _Form:
+            self._by_class[kind] = form
+            return form
+
+        return registered
+
+    def of(self, held: object) -> _Form:
+        """Return the form of an object.
+
+        Raises
+        ------
+        InvalidInputError
+            If its class has none.
+        """
+        if type(held) in self._by_class:
+            return self._by_class[type(held)]
+        for kind, form in self._by_class.items():
+            if isabstract(kind) and isinstance(held, kind):
+                return form
+        if self._otherwise is None:
+            known = ", ".join(sorted(kind.__name__ for kind in self._by_class))
+            raise InvalidInputError(
+                f"{self._field} = {shown(held)} has no cvxpy form; those that do: {known}"
+            )
+        return self._otherwise
+
+    def __call__(self, held: object, *arguments: Any) -> Any:
+        """Return what the form of an object, a function, is for the object and the arguments."""
+        return self.of(held)(held, *arguments)  # type: ignore[operator]
