@@ -12,8 +12,8 @@ import cvxpy as cp
 
 from cvxqueue.dcp.expressions import expressions
 from cvxqueue.dcp.formulation import FixedData, Formulation
+from cvxqueue.dcp.natural_units import natural_scale, tokens_per_unit
 from cvxqueue.dcp.service_levels import limited
-from cvxqueue.dcp.units import natural_scale, tokens_per_unit
 from cvxqueue.model import AffineService, Instance
 
 

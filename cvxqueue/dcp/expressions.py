@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from cvxqueue.dcp.atoms import congestion_time
-from cvxqueue.dcp.registry import Forms
+from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import (
@@ -91,8 +91,9 @@ def _(law: AffineService, tokens: cp.Expression) -> cp.Expression:
 
 @service_times.register(QuadraticService)
 def _(law: QuadraticService, tokens: cp.Expression) -> cp.Expression:
-    squares = cp.multiply(law.per_squared_token, cp.square(tokens))
-    return law.base + cp.multiply(law.per_token, tokens) + squares
+    # The coefficient inside: the cones of the atom shall not see squares of tokens.
+    bend = cp.square(cp.multiply(np.sqrt(law.per_squared_token), tokens))
+    return law.base + cp.multiply(law.per_token, tokens) + bend
 
 
 accuracies = Forms("accuracy")

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.dcp.atoms import congestion_time
+from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.disciplined import scaled_tokens
 from cvxqueue.dcp.expressions import in_place
 from cvxqueue.dcp.formulation import FixedData, Formulation
-from cvxqueue.dcp.registry import Forms
+from cvxqueue.dcp.natural_units import natural_scale, tokens_per_unit
 from cvxqueue.dcp.service_levels import limited
-from cvxqueue.dcp.units import natural_scale, tokens_per_unit
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import (
     AffineService,
@@ -82,8 +82,10 @@ class _Program:
         self.constraints = {
             "min_tokens": self.decision >= self.hold(lambda it, _: it.lower / tokens_per_unit(it)),
             "max_tokens": self.decision <= self.hold(lambda it, _: it.upper / tokens_per_unit(it)),
-            "idle": self.idle == 1 - self.total(lambda it, _: it.arrival_rate * it.probabilities),
         }
+        rest = 1 - self.total(lambda it, _: it.arrival_rate * it.probabilities)
+        # An equation must be affine; waiting times fall in the idle fraction, and push it up.
+        self.constraints["idle"] = self.idle == rest if rest.is_affine() else self.idle <= rest
 
     def by_type(self, weight: _Function, polynomials: Callable[[Instance], Any]) -> cp.Expression:
         """Return weight ∘ (base + slope ∘ u + ...), with coefficients (base, slope, ...)."""

@@ -23,12 +23,12 @@ from typing import Any, NamedTuple
 import cvxpy as cp
 import numpy as np
 
+from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.disciplined import scaled_tokens
 from cvxqueue.dcp.expressions import accuracies, expressions, service_times, waiting_time
 from cvxqueue.dcp.formulation import FixedData, Formulation
-from cvxqueue.dcp.registry import Forms
+from cvxqueue.dcp.natural_units import cost_unit, tokens_per_unit
 from cvxqueue.dcp.service_levels import limited
-from cvxqueue.dcp.units import cost_unit, tokens_per_unit
 from cvxqueue.model import (
     AffineService,
     Instance,
@@ -222,8 +222,8 @@ time_above = Forms("service", otherwise=_by_its_times)
 def _(
     law: QuadraticService, tokens: cp.Expression, unit: FloatArray, above: cp.Variable
 ) -> cp.Constraint:
-    # (d l)² ≤ x is (x + 1)² ≥ (x − 1)² + (2 d l)². With the atom `square`, which has one cone for
-    # each entry, 231 of 1125 instances stopped short.
+    # (d l)² ≤ x is (x + 1)² ≥ (x − 1)² + (2 d l)²: one row less for each type than the atom has,
+    # and a median of 43 iterations for 68 on 15 instances of 10 000 types.
     room = above - law.base / unit - cp.multiply(law.per_token / unit, tokens)
     bend = cp.multiply(2.0 * np.sqrt(law.per_squared_token / unit), tokens)
     return cp.SOC(room + 1, cp.vstack([room - 1, bend]), axis=0)

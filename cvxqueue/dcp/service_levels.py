@@ -16,8 +16,8 @@ import cvxpy as cp
 import numpy as np
 
 from cvxqueue.dcp.atoms import lundberg_moment
+from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.formulation import Formulation, Price
-from cvxqueue.dcp.registry import Forms
 from cvxqueue.model import (
     CouplingConstraint,
     Instance,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.certificates import order_bracket
-from cvxqueue.dcp.registry import Forms
+from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.model import (
     AccuracyCurve,
     Instance,
