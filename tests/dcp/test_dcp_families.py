@@ -374,26 +374,32 @@ def test_many_types_against_newton(curve: str) -> None:
 
 
 @pytest.mark.parametrize("queue", QUEUES)
-@pytest.mark.parametrize("kind", ["dcp", "parametric"])
-def test_the_time_variable_falls_onto_the_quadratic(queue: str, kind: str) -> None:
+def test_what_stands_for_convex_times_falls_onto_them(queue: str) -> None:
     """And further convex constraints leave it there."""
-    form = cq.formulate(instance(queue, "quadratic", "exponential"), kind)
-    solve(form)
-    half = 0.5 * float(value(form.mean_service_time))
-    for capped in (form, form.with_constraints(form.mean_service_time <= half)):
-        solve(capped)
-        above = capped.variables["scaled_times"]
-        slack = value(capped.constraints["service_times"].expr)
-        np.testing.assert_allclose(slack, 0.0, atol=1e-7)
-        assert np.all(value(above) > 0.1)
-    assert value(form.mean_service_time) == pytest.approx(half, rel=1e-6)
+    given = instance(queue, "quadratic", "exponential")
+    unit = given.service.mean(1.0 / np.array([1e-3, 4e-3]))
+    for kind in ("scaled", "parametric"):
+        form = cq.formulate(given, kind)
+        solve(form)
+        half = 0.5 * float(value(form.mean_service_time))
+        for capped in (form, form.with_constraints(form.mean_service_time <= half)):
+            solve(capped)
+            times = given.service.mean(value(capped.tokens))
+            if kind == "scaled":
+                above = unit * value(capped.variables["scaled_times"])
+                np.testing.assert_allclose(above, times, rtol=1e-6)
+            else:
+                rest = 1.0 - given.arrival_rate * given.probabilities @ times
+                assert value(capped.variables["idle"]) == pytest.approx(rest, rel=1e-6)
+        assert value(form.mean_service_time) == pytest.approx(half, rel=1e-6)
 
 
 def test_no_constraint_can_hold_the_time_variable_up() -> None:
     """Were the named times the variable above them, the rules would accept this."""
-    form = cq.formulate(instance("fifo", "quadratic", "exponential"))
-    assert not form.with_constraints(form.mean_service_time >= 3.0).is_dcp
-    assert not form.with_constraints(form.utilization >= 0.5).is_dcp
+    for kind in ("dcp", "scaled", "parametric"):
+        form = cq.formulate(instance("fifo", "quadratic", "exponential"), kind)
+        assert not form.with_constraints(form.mean_service_time >= 3.0).is_dcp
+        assert not form.with_constraints(form.utilization >= 0.5).is_dcp
 
 
 def test_a_queue_of_no_known_family() -> None:
