@@ -220,7 +220,7 @@ def solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Ou
         except _OURS:
             raise
         # A missing licence, a solver that breaks down or panics: not for us to foresee.
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001
             return Outcome(None, None, f"{type(error).__name__}: {error}", error=error)
     notes = "; ".join(sorted({str(warning.message).split("\n")[0] for warning in caught}))
     multipliers = form.multipliers

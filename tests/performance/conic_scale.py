@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import clarabel
 import numpy as np
 import scipy
+from cvxqueue.dcp.cones import NO_INTERIOR, TYPES_PER_CONE, cone_program, cone_unit
+from cvxqueue.solvers.direct import solve_cones
 
 import cvxqueue as cq
 from cvxqueue.certificates import certified_gap, order_bracket
-from cvxqueue.dcp.cones import NO_INTERIOR, TYPES_PER_CONE, cone_program, cone_unit
 from cvxqueue.dcp.disciplined import natural_scale
 from cvxqueue.solvers.back_ends import find_back_end
-from cvxqueue.solvers.direct import solve_cones
 from tests.large import GRID, KINDS, LOADS, MIXES, large_instance
 
 

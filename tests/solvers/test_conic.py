@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.dcp.cones import ConeProgram
-from cvxqueue.solvers import back_ends
+from cvxqueue.solvers import back_ends, driver
 from cvxqueue.solvers import conic as adapter
-from cvxqueue.solvers.back_ends import Answer
+from cvxqueue.solvers.back_ends import Outcome
 from tests.instances import instance_of
 from tests.make_optima import load
-from tests.tolerances import SAME_INSTANCE
 
 ROWS = load()
 CATALOGUE = {row["name"]: row for row in ROWS}
@@ -111,23 +109,32 @@ class Recorder:
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
         self.options: list[dict[str, Any]] = []
-        self.programs: list[ConeProgram] = []
+        self.forms: list[cq.Formulation] = []
 
-    def __call__(self, program: ConeProgram, solver: str, options: Mapping[str, Any]) -> Answer:
+    def __call__(self, form: cq.Formulation, solver: str, options: Mapping[str, Any]) -> Outcome:
         self.options.append(dict(options))
-        self.programs.append(program)
+        self.forms.append(form)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, Answer):
+        if isinstance(answer, Outcome):
             return answer
-        return Answer(answer, f"{solver}: optimal", 7)
+        return Outcome(answer, None, f"{solver}: optimal", 7)
 
 
 def fake(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Recorder:
     recorder = Recorder(*answers)
-    monkeypatch.setattr(adapter, "_DIRECT", adapter._DIRECT._replace(solve=recorder))
+    monkeypatch.setattr(adapter, "solve_form", recorder)
     return recorder
+
+
+class Panic(BaseException):
+    """As the bindings to Rust raise it: no subclass of Exception."""
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
+    def solve(*arguments: Any, **options: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(cp.Problem, "solve", solve)
 
 
 @pytest.mark.parametrize(
@@ -140,16 +147,27 @@ def fake(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Recorder:
         OSError("licence"),
         AssertionError("inner"),
         ImportError("library"),
+        type("LicenceError", (Exception,), {})("no licence found"),
+        Panic("index out of bounds"),
     ],
     ids=lambda raised: type(raised).__name__,
 )
-def test_a_back_end_that_raises(monkeypatch: pytest.MonkeyPatch, raised: Exception) -> None:
-    fake(monkeypatch, raised)
+def test_a_back_end_that_raises(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
+    failing(monkeypatch, raised)
     solution = cq.solve(server(), "conic", on_failure="return")
     assert solution.status is cq.Status.NUMERICAL_ERROR
     assert str(raised) in solution.backend_status
     assert cq.certify(server(), solution.tokens).is_feasible
     with pytest.raises(cq.ConvergenceError):
+        cq.solve(server(), "conic")
+
+
+@pytest.mark.parametrize("asked", [KeyboardInterrupt, SystemExit])
+def test_to_be_stopped_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, asked: type[BaseException]
+) -> None:
+    failing(monkeypatch, asked())
+    with pytest.raises(asked):
         cq.solve(server(), "conic")
 
 
@@ -173,7 +191,7 @@ def test_a_back_end_that_claims_optimal_for_a_wrong_point(monkeypatch: pytest.Mo
 def test_a_failure_on_one_rung_keeps_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     optimum = cq.solve(server()).tokens
     wrong = np.full(5, 100.0)
-    recorder = fake(monkeypatch, wrong, cp.SolverError("broke down"), None, optimum)
+    recorder = fake(monkeypatch, wrong, Outcome(None, None, "SolverError: x"), None, optimum)
     solution = cq.solve(server(), "conic")
     assert len(recorder.options) == 4
     assert solution.is_optimal
@@ -217,8 +235,7 @@ def test_no_time_left_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_box_is_cut_to_the_order_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = fake(monkeypatch, cq.solve(server()).tokens)
     cq.solve(server(), "conic")
-    program = recorder.programs[0]
-    cap = program.tokens(program.right[6:11])
+    cap = recorder.forms[0].instance.max_tokens
     assert (cap < server().max_tokens).all()
     assert (cq.solve(server()).tokens <= cap).all()
 
@@ -236,14 +253,29 @@ def test_warnings_of_the_back_end_are_kept_and_do_not_escape() -> None:
     assert "inaccurate" in solution.backend_status
 
 
-def test_classes_without_cone_data_go_through_cvxpy(monkeypatch: pytest.MonkeyPatch) -> None:
-    direct = cq.solve(server(), "conic")
-    monkeypatch.setattr(adapter, "has_cone_program", lambda instance: False)
-    compiled = cq.solve(server(), "conic")
-    assert "cone data" in direct.backend_status
-    assert "cone data" not in compiled.backend_status
-    assert compiled.is_optimal
-    SAME_INSTANCE.check(compiled.objective / direct.objective, 1.0)
+def constrained() -> cq.Instance:
+    limits = [cq.MaxMeanWaitingTime(2.0), cq.MaxTokenRate(60.0), cq.MinMeanAccuracy(0.5)]
+    return server().replace(constraints=limits)
+
+
+def test_dual_values_become_the_multipliers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is estimated where they prove enough."""
+    monkeypatch.setattr(driver, "estimated_multipliers", None)
+    solution = cq.solve(constrained(), "conic")
+    assert solution.is_optimal
+    assert len(solution.history) == 1
+    exact = cq.solve(server().replace(constraints=[cq.MaxMeanWaitingTime(2.0)]))
+    multipliers = solution.certificate.multipliers
+    np.testing.assert_allclose(multipliers[0], exact.certificate.multipliers[0], rtol=1e-4)
+
+
+def test_where_they_do_not_prove_enough_others_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = cq.solve(constrained())
+    for given in (None, np.array([1e3, 0.0, 0.0]), np.zeros(3)):
+        fake(monkeypatch, Outcome(exact.tokens, given, "CLARABEL: optimal", 7))
+        solution = cq.solve(constrained(), "conic")
+        assert solution.is_optimal
+        assert solution.iterations == 7
 
 
 def test_options_are_added_to_every_rung(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +289,7 @@ def test_options_are_added_to_every_rung(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_refuted_claim_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake(monkeypatch, Answer(None, "CLARABEL: infeasible", 3), cq.solve(server()).tokens)
+    fake(monkeypatch, Outcome(None, None, "CLARABEL: infeasible", 3), cq.solve(server()).tokens)
     solution = cq.solve(server(), "conic")
     assert solution.backend_status == "CLARABEL: infeasible; then CLARABEL: optimal"
 
