@@ -30,6 +30,8 @@ from cvxqueue.model import (
     ZeroOrAtLeast,
 )
 
+FORMAT = "cvxqueue-instance"
+VERSION = 1
 MIXED = "mixed"
 """The kind of an accuracy whose types have curves of several kinds, in the form of arrays."""
 

@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.files.kinds import KINDS, MIXED
-from cvxqueue.files.messages import document_error
-from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
+from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
 
@@ -39,6 +35,11 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
     ...     "accuracy": {"kind": "saturating-exponential", "floor": 0, "gain": 1, "rate": 0.01}})
     Instance(2 types, arrival_rate=0.2, accuracy_weight=60)
     """
+    from pydantic import ValidationError
+
+    from cvxqueue.files.messages import document_error
+    from cvxqueue.files.schema import ArrayDocument, TaskDocument
+
     if not isinstance(data, Mapping):
         raise InvalidInputError(
             f"an instance must be a table of keys and values, got {shown(data)}"

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.kinds import KINDS, MIXED, Kind
+from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION, Kind
 from cvxqueue.files.reading import IN_TASK
-from cvxqueue.files.schema import FORMAT, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.numerics.arrays import FloatArray

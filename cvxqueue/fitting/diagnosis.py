@@ -152,14 +152,14 @@ def _linearity(line: ServiceFit | str) -> _Result:
 
 def _load(requests: Requests, line: ServiceFit | str) -> _Result:
     """Whether the time above the line goes with the requests in flight."""
-    from scipy.stats import spearmanr
-
     load = requests.in_flight
     if isinstance(line, str) or load is None:
         return None, "It needs tokens and seconds, with start times or concurrency.", {}
     if np.all(load == load[0]):
         sentence = f"Every request was served at concurrency {load[0]:g}."
         return None, sentence, {"concurrency": float(load[0])}
+    from scipy.stats import spearmanr
+
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
     # Times on the line do not go with anything.

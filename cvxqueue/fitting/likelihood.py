@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import xlogy
 
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
@@ -129,6 +128,8 @@ class Counts(ReadOnlyArrays):
 
     def _sum(self, p: FloatArray) -> FloatArray:
         """Log-likelihood of each row of probabilities."""
+        from scipy.special import xlogy
+
         terms = xlogy(self.correct, p) + xlogy(self.total - self.correct, 1.0 - p)
         return np.asarray(terms.sum(axis=-1), dtype=np.float64)
 
