@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import load, loads
 from cvxqueue.files.storage import MOST_BYTES, read_bytes
 from cvxqueue.formatting import shown
@@ -27,12 +27,10 @@ def read_instance(name: str) -> Instance:
     """
     if name != "-":
         return load(name)
-    try:
+    with naming("stdin"):
         if sys.stdin is None:
             raise InvalidInputError("is closed; give the name of a file")
         return loads(read_bytes(sys.stdin.buffer, MOST_BYTES))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"stdin: {error}") from error
 
 
 def read_measurements(options: argparse.Namespace, path: str, needs: tuple[str, ...]) -> Requests:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from cvxqueue.errors import Entry, InvalidInputError
+from cvxqueue.errors import Entry, InvalidInputError, naming, renaming
 from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
@@ -54,10 +55,8 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
     fields = document.model_dump(exclude={"format", "version"}, warnings=False)
     if form is ArrayDocument:
         return _of_arrays(fields)
-    try:
+    with renaming(_in_task):
         return _of_tasks(fields)
-    except InvalidInputError as error:
-        raise error.renamed(_in_task) from error
 
 
 def _require_header(data: Mapping[str, Any]) -> None:
@@ -135,21 +134,15 @@ def _domains(shared: dict[str, Any] | None, own: list[Any] | None, key: str) -> 
 def _object(section: str, table: dict[str, Any], key: str = "") -> Any:
     """Return what a table describes; where there are several, a mistake is told with the key."""
     name = table.pop("kind")
-    try:
+    with naming(key) if key else nullcontext():
         return _mixture(**table) if name == MIXED else KINDS[section][name].type(**table)
-    except InvalidInputError as error:
-        if not key:
-            raise
-        raise InvalidInputError(f"{key}: {error}") from error
 
 
 def _mixture(curves: list[dict[str, Any]], which: list[int]) -> MixedAccuracy:
     made = []
     for position, curve in enumerate(curves):
-        try:
+        with renaming(partial(_in_curve, position)):
             made.append(_object("accuracy", curve))
-        except InvalidInputError as error:
-            raise error.renamed(partial(_in_curve, position)) from error
     return MixedAccuracy(curves=made, which=which)
 
 
@@ -171,10 +164,8 @@ def _gathered(section: str, tables: list[dict[str, Any]]) -> Any:
     for name in kinds:
         kind, own = KINDS[section][name], [at for at, other in enumerate(names) if other == name]
         columns = {field: [tables[at][field] for at in own] for field in kind.fields}
-        try:
+        with renaming(partial(_of_all, own)):
             laws.append(kind.type(**columns))
-        except InvalidInputError as error:
-            raise error.renamed(partial(_of_all, own)) from error
     if len(laws) == 1:
         return laws[0]
     return MixedAccuracy(curves=laws, which=[kinds.index(name) for name in names])

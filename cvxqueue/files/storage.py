@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
 from cvxqueue.files.writing import to_dict
@@ -41,10 +41,8 @@ def load(path: str | os.PathLike[str]) -> Instance:
     file = as_path(path)
     content = read_bytes(file, MOST_BYTES)
     format = _format(file)
-    try:
+    with naming(str(file)):
         return loads(content, format)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{file}: {error}") from error
 
 
 def loads(content: str | bytes, format: Format | None = None) -> Instance:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
-from cvxqueue.fitting.records import Source
 from cvxqueue.fitting.report import fit_report
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.formatting import plural
@@ -219,7 +217,7 @@ def fit(
     if service is not None:
         requests = as_requests(service, "service", ("tokens", "seconds"), max_malformed)
         for name, part in requests.by_type().items():
-            with _naming("service", name, requests.source):
+            with naming(f"{_of('service', name)} ({requests.source.name})"):
                 tokens, seconds = part.column("tokens"), part.column("seconds")
                 lines[name] = fit_service(tokens, seconds, confidence=confidence)
         warnings += [*requests.warnings, *_labelled("service", lines)]
@@ -228,7 +226,7 @@ def fit(
     if accuracy is not None:
         answers = as_answers(accuracy, max_malformed)
         for name, rows in answers.by_type().items():
-            with _naming("accuracy", name, answers.source):
+            with naming(f"{_of('accuracy', name)} ({answers.source.name})"):
                 curves[name] = fit_curve(
                     rows.tokens, accuracy=rows.accuracy, total=rows.total, confidence=confidence
                 )
@@ -238,7 +236,7 @@ def fit(
     if trace is not None:
         found = as_requests(trace, "trace", ("arrivals",), max_malformed)
         times = found.column("arrivals")
-        with _naming("trace", "", found.source):
+        with naming(f"trace ({found.source.name})"):
             arrivals = fit_arrivals(times, found.types, confidence=confidence)
         warnings += [*found.source.warnings, *found.disorder]
         warnings += [f"trace: {warning}" for warning in arrivals.warnings]
@@ -247,19 +245,9 @@ def fit(
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
 
 
-@contextmanager
-def _naming(part: str, name: str, source: Source) -> Iterator[None]:
-    """Say in the error of a fit which data it is about."""
-    try:
-        yield
-    except InvalidInputError as error:
-        where = f"{part}{f' of {name}' if name else ''} ({source.name})"
-        raise InvalidInputError(f"{where}: {error}") from error
+def _of(part: str, name: str) -> str:
+    return f"{part} of {name}" if name else part
 
 
 def _labelled(part: str, fits: Mapping[str, ServiceFit | CurveFit]) -> list[str]:
-    return [
-        f"{part}{f' of {name}' if name else ''}: {warning}"
-        for name, found in fits.items()
-        for warning in found.warnings
-    ]
+    return [f"{_of(part, name)}: {it}" for name, fit in fits.items() for it in fit.warnings]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.storage import decode, read_bytes
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
@@ -67,14 +67,12 @@ def read_table(path: Path, format: str | None) -> tuple[Table, str]:
     if format is not None and format not in _READERS:
         raise InvalidInputError(f"format = {shown(format)} is unknown: {nearest(format, _READERS)}")
     content = read_bytes(path, _MOST_BYTES)
-    try:
+    with naming(str(path)):
         text = decode(content)
         if not text.strip():
             raise InvalidInputError("the file is empty; measurements were expected")
         format = format or _guess(path, text)
         table = _READERS[format](text)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}") from error
     return table, "mooncake" if format == "jsonl" and _is_mooncake(table) else format
 
 
