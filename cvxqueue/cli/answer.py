@@ -26,17 +26,7 @@ def answer_report(
     integer: IntegerSolution | str,
     rounding: IntegerSolution | None = None,
 ) -> Iterator[Part | Report]:
-    """Yield the parts of the report, in the order of reading.
-
-    Parameters
-    ----------
-    comparison : CrossValidation
-        The answers of the methods.
-    integer : IntegerSolution or str
-        The integer answer, or why there is none.
-    rounding : IntegerSolution, optional
-        What plain rounding gives.
-    """
+    """Yield the parts of the report; `integer` may say why there is none, `rounding` is plain."""
     best = comparison.best
     instance = best.instance
     whole = integer if isinstance(integer, IntegerSolution) else None

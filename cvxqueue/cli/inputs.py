@@ -18,13 +18,7 @@ if TYPE_CHECKING:
 
 
 def read_instance(name: str) -> Instance:
-    """Read a file, or stdin where its name is ``-``.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no such file, or it holds what is not allowed. The message starts with its name.
-    """
+    """Read a file, or stdin where its name is ``-``."""
     if name != "-":
         return load(name)
     with naming("stdin"):

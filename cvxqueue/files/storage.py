@@ -108,13 +108,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write beside the file and rename: a reader sees the old file or the new one, never a part.
 
     A link goes on pointing where it does, and a file that is replaced passes on its permissions.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    ValueError
-        If no file can have this name.
+    Raises OSError, and ValueError if no file can have this name.
     """
     file = Path(os.path.realpath(path))
     if file.is_symlink():
@@ -151,13 +145,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def read_bytes(source: Path | BinaryIO, most: int) -> bytes:
-    """Return the content of a file or of a stream, of at most so many bytes.
-
-    Raises
-    ------
-    InvalidInputError
-        If it cannot be read, or is longer: a device has no end. The message names the path.
-    """
+    """Return the content of a file or of a stream, of at most so many bytes."""
     name = str(source) if isinstance(source, Path) else "the stream"
     try:
         if isinstance(source, Path):

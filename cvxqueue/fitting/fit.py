@@ -13,15 +13,14 @@ from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
-from cvxqueue.fitting.report import fit_report
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
-from cvxqueue.formatting import plural
+from cvxqueue.formatting import plural, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, SaturatingExponential
 from cvxqueue.model.queue_law import Queue
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.statistics.estimate import require_confidence
-from cvxqueue.tables import Part, Report
+from cvxqueue.statistics.estimate import FittedParameter, require_confidence
+from cvxqueue.tables import Part, Report, Table
 
 
 @quiet
@@ -141,7 +140,53 @@ class Fit(Report):
         )
 
     def _parts(self) -> Iterable[Part]:
-        yield from fit_report(self.service, self.curves, self.arrivals)
+        if self.service:
+            yield ("\nService time: base + per token × tokens", "bold")
+            yield Table(
+                ("task type", "rows", "base (s)", "per token (ms)", "residual (s)", "R²"),
+                [
+                    (
+                        name or "all",
+                        f"{line.rows:,}",
+                        _shown(line.base),
+                        _shown(line.per_token, 1e3),
+                        significant(line.residual_scale, 3),
+                        f"{line.r_squared:.4f}",
+                    )
+                    for name, line in self.service.items()
+                ],
+            )
+        if self.curves:
+            yield ("\nAccuracy: floor + gain (1 − exp(−rate × tokens))", "bold")
+            yield Table(
+                ("task type", "floor", "gain", "rate × 1000", "residual", "outcome"),
+                [
+                    (
+                        name or "all",
+                        _shown(curve.floor),
+                        _shown(curve.gain),
+                        _shown(curve.rate, 1e3),
+                        f"{max(abs(curve.residuals)):.3f}",
+                        curve.goodness.outcome,
+                    )
+                    for name, curve in self.curves.items()
+                ],
+            )
+        arrivals, confidences = self.arrivals, [line.base for line in self.service.values()]
+        confidences += [curve.floor for curve in self.curves.values()]
+        if arrivals is not None:
+            confidences.append(arrivals.rate)
+            yield ("\nArrivals", "bold")
+            yield (
+                f"{arrivals.arrivals:,} in {arrivals.duration:.6g} s: "
+                f"{_shown(arrivals.rate, between=' ')} per second."
+            )
+            if not arrivals.poisson.is_rejected:
+                # A rejection is among the warnings.
+                yield f"{arrivals.poisson.sentence}."
+            for name, share in arrivals.mix.items():
+                yield f"{name}: {_shown(share, between=' ')} of the arrivals"
+        yield f"\nIntervals hold with probability {confidences[0].confidence:g}."
         yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
     def __repr__(self) -> str:
@@ -243,6 +288,12 @@ def fit(
         kind = "with the mix of its types" if arrivals.mix else "without types"
         sources.append(f"trace: {found.source.sentence}; {kind}")
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
+
+
+def _shown(parameter: FittedParameter, factor: float = 1.0, between: str = "\n") -> str:
+    """Return a value with its interval, on two lines: side by side they need too many columns."""
+    low, high = (significant(factor * end, 3) for end in parameter.interval)
+    return f"{significant(factor * parameter.value, 4)}{between}[{low}, {high}]"
 
 
 def _of(part: str, name: str) -> str:

@@ -289,7 +289,7 @@ def _parse(
     for name, column in columns.items():
         try:
             cell = row.cells.get(column.name, "")
-            parsed[name] = column.field.parse(cell, column.scale)
+            parsed[name] = column.field.parse(cell, column.unit or 1.0)
             if column.field.is_moment:
                 clock = clock_of(cell)
                 if clock != clocks.setdefault(name, clock):

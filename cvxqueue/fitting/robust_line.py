@@ -97,15 +97,13 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
     scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
         found = least_squares(
-            _residuals,
+            lambda theta, design, y: design @ theta - y,
             theta,
-            jac=_jacobian,
+            jac=lambda theta, design, y: design,
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
-            ftol=_SOLVER_TOLERANCE,
-            xtol=_SOLVER_TOLERANCE,
-            gtol=_SOLVER_TOLERANCE,
+            **dict.fromkeys(("ftol", "xtol", "gtol"), _SOLVER_TOLERANCE),
             args=(design / scale, y / scale),
         )
         moved = float(np.abs(design @ (found.x - theta)).max())
@@ -145,18 +143,14 @@ def _precision(
     spread = np.square(own).sum(axis=0) + np.square(pooled) / max(rows - parameters, 1)
     total = np.square(own.sum(axis=0) + pooled)
     most = np.full(parameters, float(max(rows - parameters, 1)))
-    freedom: FloatArray = np.minimum(
-        np.divide(total, spread, out=most.copy(), where=spread > 0), most
-    )
-    errors: FloatArray = np.sqrt(variance)
-    return errors, freedom
+    freedom = np.divide(total, spread, out=most.copy(), where=spread > 0)
+    return np.sqrt(variance), np.minimum(freedom, most)
 
 
 def _smoothed(fitted: FloatArray, values: FloatArray) -> FloatArray:
     """Each column of `values` as a line in the fitted values, by least squares."""
     line = np.stack([np.ones(fitted.size), fitted], axis=1)
-    smooth: FloatArray = line @ np.linalg.lstsq(line, values, rcond=None)[0]
-    return smooth
+    return np.asarray(line @ np.linalg.lstsq(line, values, rcond=None)[0], dtype=np.float64)
 
 
 def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
@@ -168,17 +162,7 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     """
     equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
-    error: FloatArray = np.maximum(equal, np.square(share * y))
-    return error
-
-
-def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
-    residuals: FloatArray = design @ theta - y
-    return residuals
-
-
-def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
-    return design
+    return np.asarray(np.maximum(equal, np.square(share * y)), dtype=np.float64)
 
 
 def _scale(residuals: FloatArray, parameters: int) -> float:
