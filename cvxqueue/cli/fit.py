@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cvxqueue.cli.inputs import pairs
 from cvxqueue.cli.output import progress, show
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import save, to_dict
+from cvxqueue.files.storage import format_of
 from cvxqueue.fitting import Fit, fit, read_answers, read_requests
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
 _PARTS = ("service", "accuracy", "trace")
@@ -28,7 +29,15 @@ def run(options: argparse.Namespace) -> int:
     found = _fit(options, columns, where)
     summary, wrote = {"status": "fitted", **found.to_dict()}, []
     if options.output is not None:
-        instance = _instance(options, found)
+        instance = found.instance(
+            accuracy_weight=options.accuracy_weight,
+            max_tokens=options.max_tokens,
+            arrival_rate=options.arrival_rate,
+            mix=_mix(options.mix),
+            answer_tokens=options.answer_tokens,
+            token_scv=options.token_scv,
+            name=options.name or Path(options.output).stem,
+        )
         save(instance, options.output)
         summary |= {"output": str(options.output), "instance": to_dict(instance)}
         wrote = [f"\nWrote {options.output}; next: cvxqueue solve {options.output}"]
@@ -53,10 +62,8 @@ def _by_part(option: str, texts: Sequence[str], form: str) -> dict[str, dict[str
 def _check_output(options: argparse.Namespace) -> None:
     """Refuse before any work what cannot be written after it."""
     path = Path(options.output)
-    if path.suffix.lower() not in (".toml", ".json"):
-        raise InvalidInputError(
-            f"--output {path}: the suffix must be .toml or .json, got {shown(path.suffix)}"
-        )
+    with naming("--output"):
+        format_of(path)
     if path.exists() and not options.force:
         raise InvalidInputError(f"--output {path} exists; give --force to replace it")
     for option in ("service", "accuracy", "accuracy_weight", "max_tokens"):
@@ -81,33 +88,14 @@ def _fit(
     with progress(len(_PARTS) + 1) as step:
         for part in _PARTS:
             step(f"reading {part}")
-            path = getattr(options, part)
-            if path is None:
+            if (path := getattr(options, part)) is None:
                 continue
-            chosen = {
-                "columns": columns[part],
-                "where": where[part],
-                "max_malformed": options.max_malformed,
-            }
-            data[part] = (
-                read_answers(path, **chosen)
-                if part == "accuracy"
-                else read_requests(path, needs=needs[part], **chosen)
+            read = partial(read_requests, needs=needs[part]) if part in needs else read_answers
+            data[part] = read(
+                path, columns=columns[part], where=where[part], max_malformed=options.max_malformed
             )
         step("fitting")
         return fit(**data, confidence=options.confidence)
-
-
-def _instance(options: argparse.Namespace, found: Fit) -> Instance:
-    return found.instance(
-        accuracy_weight=options.accuracy_weight,
-        max_tokens=options.max_tokens,
-        arrival_rate=options.arrival_rate,
-        mix=_mix(options.mix),
-        answer_tokens=options.answer_tokens,
-        token_scv=options.token_scv,
-        name=options.name or Path(options.output).stem,
-    )
 
 
 def _mix(texts: Sequence[str]) -> dict[str, float] | None:

@@ -54,7 +54,11 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
     # The warnings would be of the keys that were left out: they hold None, which no file may.
     fields = document.model_dump(exclude={"format", "version"}, warnings=False)
     if form is ArrayDocument:
-        return _of_arrays(fields)
+        for section in ("service", "accuracy"):
+            fields[section] = _object(section, fields[section])
+        if fields["domain"] is not None and fields["domains"] is not None:
+            raise InvalidInputError("domain and domains do not go together: keep one")
+        return _instance(fields, "domains[{}]")
     with renaming(_in_task):
         return _of_tasks(fields)
 
@@ -70,14 +74,6 @@ def _require_header(data: Mapping[str, Any]) -> None:
         value = data[field]
         if type(value) is not type(expected) or value != expected:
             raise InvalidInputError(f"{field} = {shown(value)} must be {expected!r}")
-
-
-def _of_arrays(fields: dict[str, Any]) -> Instance:
-    for section in ("service", "accuracy"):
-        fields[section] = _object(section, fields[section])
-    if fields["domain"] is not None and fields["domains"] is not None:
-        raise InvalidInputError("domain and domains do not go together: keep one")
-    return _instance(fields, "domains[{}]")
 
 
 def _of_tasks(fields: dict[str, Any]) -> Instance:

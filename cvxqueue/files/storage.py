@@ -40,7 +40,7 @@ def load(path: str | os.PathLike[str]) -> Instance:
     """
     file = as_path(path)
     content = read_bytes(file, MOST_BYTES)
-    format = _format(file)
+    format = format_of(file)
     with naming(str(file)):
         return loads(content, format)
 
@@ -94,7 +94,7 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
         that was there before is then unchanged.
     """
     file = as_path(path)
-    format = _format(file)
+    format = format_of(file)
     data = to_dict(instance)
     from_dict(data)  # refuses text that no file can hold, by the name of its key
     content = render(data, format).encode()
@@ -128,7 +128,8 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _format(file: Path) -> Format:
+def format_of(file: Path) -> Format:
+    """Return the format that a name ends in, or say that it ends in none."""
     suffix = file.suffix.lower()
     if suffix not in _FORMATS:
         raise InvalidInputError(

@@ -68,8 +68,7 @@ class Counts(ReadOnlyArrays):
         low = np.log(_LEAST_EXPONENT / positive.max())
         high = np.log(_GREATEST_EXPONENT / positive.min())
         count = int(np.ceil((high - low) / STEP)) + 1
-        grid: FloatArray = np.exp(np.linspace(low, high, count))
-        return grid
+        return np.asarray(np.exp(np.linspace(low, high, count)), dtype=np.float64)
 
     @cached_property
     def profile(self) -> FloatArray:
@@ -78,8 +77,7 @@ class Counts(ReadOnlyArrays):
 
     def probabilities(self, floor: float, gain: float, rate: float) -> FloatArray:
         """The curve at the tokens of the rows."""
-        curve: FloatArray = floor - gain * np.expm1(-rate * self.tokens)
-        return curve
+        return np.asarray(floor - gain * np.expm1(-rate * self.tokens), dtype=np.float64)
 
     def log_likelihood(self, floor: float, gain: float, rate: float) -> float:
         """Log-likelihood without the binomial coefficients."""

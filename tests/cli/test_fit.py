@@ -158,7 +158,7 @@ def test_an_output_is_not_replaced_unasked_nor_half_written(capsys: Capture) -> 
     ("arguments", "message"),
     [
         (["fit"], "nothing to fit"),
-        ([*WHOLE[:-1], "server.txt"], "the suffix must be .toml or .json, got '.txt'"),
+        ([*WHOLE[:-1], "server.txt"], "the suffix is '.txt', and must be one of .toml, .json"),
         ([*FIT, "-o", "s.toml", "--max-tokens", "9"], "--output needs --accuracy-weight"),
         (["fit", "--trace", "trace.csv", "-o", "s.toml"], "--output needs --service"),
         (
