@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,13 +97,15 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
     scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
         found = least_squares(
-            lambda theta, design, y: design @ theta - y,
+            _residuals,
             theta,
-            jac=lambda theta, design, y: design,
+            jac=_jacobian,
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
-            **dict.fromkeys(("ftol", "xtol", "gtol"), _SOLVER_TOLERANCE),
+            ftol=_SOLVER_TOLERANCE,
+            xtol=_SOLVER_TOLERANCE,
+            gtol=_SOLVER_TOLERANCE,
             args=(design / scale, y / scale),
         )
         moved = float(np.abs(design @ (found.x - theta)).max())
@@ -163,6 +165,14 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
     return np.asarray(np.maximum(equal, np.square(share * y)), dtype=np.float64)
+
+
+def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> Any:
+    return design @ theta - y
+
+
+def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
+    return design
 
 
 def _scale(residuals: FloatArray, parameters: int) -> float:
