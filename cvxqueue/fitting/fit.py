@@ -191,10 +191,10 @@ class Fit(Report):
 
     def __repr__(self) -> str:
         parts = [
-            f"{plural(len(self.service), 'service line')}",
-            f"{plural(len(self.curves), 'accuracy curve')}",
+            plural(len(self.service), "service line"),
+            plural(len(self.curves), "accuracy curve"),
             "no arrivals" if self.arrivals is None else f"{self.arrivals.arrivals} arrivals",
-            f"{plural(len(self.warnings), 'warning')}",
+            plural(len(self.warnings), "warning"),
         ]
         return f"Fit({', '.join(parts)})"
 

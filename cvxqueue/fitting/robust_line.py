@@ -127,7 +127,10 @@ def _precision(
     # Huber's ψ' is 1 within the quadratic zone and 0 beyond.
     inside = (np.abs(y - fitted) <= HUBER * scale).astype(np.float64)
     squares = np.square(winsorized)
-    smooth_inside, smooth_squares = _smoothed(fitted, np.stack([inside, squares], axis=1)).T
+    # Both as lines in the fitted values, by least squares.
+    line = np.stack([np.ones(rows), fitted], axis=1)
+    lines = np.linalg.lstsq(line, np.stack([inside, squares], axis=1), rcond=None)[0]
+    smooth_inside, smooth_squares = (line @ lines).T
     if np.count_nonzero(inside) < _MANY_ROWS:
         inside = np.clip(smooth_inside, _LEAST_INSIDE, 1.0)
     bread = np.linalg.pinv((design.T * inside) @ design)
@@ -147,12 +150,6 @@ def _precision(
     most = np.full(parameters, float(max(rows - parameters, 1)))
     freedom = np.divide(total, spread, out=most.copy(), where=spread > 0)
     return np.sqrt(variance), np.minimum(freedom, most)
-
-
-def _smoothed(fitted: FloatArray, values: FloatArray) -> FloatArray:
-    """Each column of `values` as a line in the fitted values, by least squares."""
-    line = np.stack([np.ones(fitted.size), fitted], axis=1)
-    return np.asarray(line @ np.linalg.lstsq(line, values, rcond=None)[0], dtype=np.float64)
 
 
 def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
