@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from cvxqueue.formatting import shown
 from cvxqueue.solvers import methods
 
-_Number = TypeVar("_Number", int, float)
+_Value = TypeVar("_Value")
 
 
 def _type(
-    convert: Callable[[str], _Number], allows: Callable[[_Number], bool], what: str
-) -> Callable[[str], _Number]:
+    convert: Callable[[str], _Value], allows: Callable[[_Value], bool], what: str
+) -> Callable[[str], _Value]:
     """Return a type of argument, and say what may be one of any other."""
 
-    def read(text: str) -> _Number:
-        try:
-            value = convert(text)
-        except ValueError:
-            value = None
-        if value is None or not allows(value):
-            raise ArgumentTypeError(f"must be {what}, got {shown(text)}")
-        return value
+    def read(text: str) -> _Value:
+        with suppress(ValueError):
+            if allows(value := convert(text)):
+                return value
+        raise ArgumentTypeError(f"must be {what}, got {shown(text)}")
 
     return read
 
@@ -39,6 +37,17 @@ _fraction = _type(float, lambda value: 0.0 <= value <= 1.0, "a number in [0, 1]"
 def _whole(least: int) -> Callable[[str], int]:
     """Return a type of whole numbers from `least` on."""
     return _type(int, lambda value: value >= least, f"a whole number ≥ {least}")
+
+
+def _setting(form: str) -> Callable[[str], tuple[str, str]]:
+    """Return a type of texts with an equals sign, as names and values."""
+    return _type(lambda text: text.partition("=")[::2], all, f"of the form {form}")
+
+
+def _share(text: str) -> tuple[str, float]:
+    # A name may hold an equals sign; a probability does not.
+    name, _, value = text.rpartition("=")
+    return name, float(value)
 
 
 def _numbers(text: str) -> list[float]:
@@ -142,6 +151,7 @@ def add_fit(parser: ArgumentParser) -> None:
     add(
         "--mix",
         metavar="TYPE=P",
+        type=_type(_share, lambda share: share[0] != "", "of the form TYPE=PROBABILITY"),
         nargs="+",
         default=[],
         help="probability of each type, instead of those of the trace",
@@ -177,6 +187,7 @@ def _add_reading(parser: ArgumentParser, *, part: str = "", of: str = "") -> Non
     add(
         "--column",
         metavar=f"{part}FIELD=NAME",
+        type=_setting(f"{part}FIELD=NAME"),
         action="append",
         default=[],
         help=f"column{of} that holds a field, where its name is not a usual one; a unit of time "
@@ -185,6 +196,7 @@ def _add_reading(parser: ArgumentParser, *, part: str = "", of: str = "") -> Non
     add(
         "--where",
         metavar=f"{part}NAME=VALUE",
+        type=_setting(f"{part}NAME=VALUE"),
         action="append",
         default=[],
         help=f"use only the rows{of} with this value in this column",

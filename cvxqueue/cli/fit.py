@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvxqueue.cli.inputs import pairs
 from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import save, to_dict
@@ -24,8 +23,8 @@ def run(options: argparse.Namespace) -> int:
     """Fit, print what was found, and write the instance."""
     if options.output is not None:
         _check_output(options)
-    columns = _by_part("--column", options.column, "FIELD=NAME")
-    where = _by_part("--where", options.where, "NAME=VALUE")
+    columns = _by_part("--column", options.column)
+    where = _by_part("--where", options.where)
     found = _fit(options, columns, where)
     summary, wrote = {"status": "fitted", **found.to_dict()}, []
     if options.output is not None:
@@ -33,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
             accuracy_weight=options.accuracy_weight,
             max_tokens=options.max_tokens,
             arrival_rate=options.arrival_rate,
-            mix=_mix(options.mix),
+            mix=dict(options.mix) or None,
             answer_tokens=options.answer_tokens,
             token_scv=options.token_scv,
             name=options.name or Path(options.output).stem,
@@ -45,14 +44,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _by_part(option: str, texts: Sequence[str], form: str) -> dict[str, dict[str, str]]:
-    """Return texts of the form ``PART.NAME=VALUE`` as a mapping for each part."""
+def _by_part(option: str, given: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Return names of the form ``PART.NAME`` with their values as a mapping for each part."""
     found: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
-    for name, value in pairs(option, texts, f"PART.{form}").items():
+    for name, value in given:
         part, _, key = name.partition(".")
         if not key or part not in found:
             raise InvalidInputError(
-                f"{option} {shown(f'{name}={value}')} must have the form PART.{form}: "
+                f"{option} {shown(f'{name}={value}')} must begin with a part and a dot: "
                 f"{nearest(part, _PARTS)}"
             )
         found[part][key] = value
@@ -96,17 +95,3 @@ def _fit(
             )
         step("fitting")
         return fit(**data, confidence=options.confidence)
-
-
-def _mix(texts: Sequence[str]) -> dict[str, float] | None:
-    mix = {}
-    for text in texts:
-        # A name may hold an equals sign; a probability does not.
-        name, equals, value = text.rpartition("=")
-        try:
-            mix[name] = float(value)
-        except ValueError:
-            equals = ""
-        if not (equals and name):
-            raise InvalidInputError(f"--mix {shown(text)} must have the form TYPE=PROBABILITY")
-    return mix or None

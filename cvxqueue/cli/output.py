@@ -54,9 +54,8 @@ def write(*parts: Part | Report) -> None:
 
     with to_stdout():
         console = Console(highlight=False)
-        if console.width < _NARROWEST:
-            # The terminal wraps the lines; rich would cut numbers short.
-            console = Console(highlight=False, width=_NARROWEST)
+        # The terminal wraps the lines; rich would cut numbers short.
+        console.width = max(console.width, _NARROWEST)
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
             console.print(rendered(parts))
