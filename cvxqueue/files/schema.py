@@ -29,7 +29,7 @@ _FIRST = Field(fail_fast=True)
 class _Table(BaseModel):
     """Base of the tables: nothing unknown, nothing converted, nothing infinite."""
 
-    # A table of tables is built when the first file is read, and one that no file has is not.
+    # Built when a file is first read: it has one of the two forms, and a few of the kinds.
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
