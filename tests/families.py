@@ -150,6 +150,7 @@ def planted(
     utilization: float | None = None,
     pattern: str | None = None,
     plain: bool = False,
+    mix: np.ndarray | None = None,
 ) -> Planted:
     """Choose an optimum, then derive an instance of a family that has it.
 
@@ -170,6 +171,8 @@ def planted(
         One of `tests.generator.PATTERNS`.
     plain
         Leave out vanishing mixes, zero importance, zero gain, zero base times and points for boxes.
+    mix
+        Shares of the types; by default of all magnitudes.
     """
     n = int(rng.integers(1, 21)) if n is None else n
     utilization = float(rng.choice(UTILIZATIONS)) if utilization is None else utilization
@@ -180,7 +183,8 @@ def planted(
         extra for extra in ("ignored", "useless", "fixed") if not plain and rng.random() < 0.25
     ]
     roles = planted_roles(rng, n, pattern, extras)
-    mix = random_mix(rng, n, 0.02 if plain else float(rng.choice([1e-6, 1e-3])))
+    if mix is None:
+        mix = random_mix(rng, n, 0.02 if plain else float(rng.choice([1e-6, 1e-3])))
     middle = log_uniform(rng, 30.0, 1e4, 1).item()
     spread = 4.0 if plain or rng.random() < 0.5 else 30.0
     size = log_uniform(rng, middle / spread, middle * spread, n)

@@ -17,7 +17,7 @@ PACKAGE = Path(cq.__file__).parent
 HEAVY = ("clarabel", "cvxpy", "matplotlib", "pydantic", "rich", "scipy.optimize", "scipy.stats")
 # Nothing without a heavy package: loaded by name, inside the function that needs one of them.
 HOMES = (
-    *("dcp/", "solvers/conic", "solvers/back_ends", "solvers/direct"),
+    *("dcp/", "solvers/conic", "solvers/back_ends"),
     *("files/schema", "files/messages"),
 )
 

@@ -43,10 +43,12 @@ from cvxqueue.numerics.arrays import FloatArray
 
 # Rows of one second-order cone: 16 to 256 are as good. A cone for each takes up to twice the time,
 # and one for all stops short on some instances of 100 000 types near saturation.
-_ROWS_PER_CONE = 64
+ROWS_PER_CONE = 64
 
 
-def scaled(instance: Instance, scaling: float = 1.0) -> Formulation:
+def scaled(
+    instance: Instance, scaling: float = 1.0, rows_per_cone: int = ROWS_PER_CONE
+) -> Formulation:
     """Return the disciplined form as conic solvers like it.
 
     Parameters
@@ -55,8 +57,10 @@ def scaled(instance: Instance, scaling: float = 1.0) -> Formulation:
         Feasible.
     scaling : float, default 1.0
         Unit of the objective, relative to `cost_unit`.
+    rows_per_cone : int, default 64
+        Rows of the waiting time in one second-order cone.
     """
-    return _Program(instance, scaling * cost_unit(instance)).formulation()
+    return _Program(instance, scaling * cost_unit(instance), rows_per_cone).formulation()
 
 
 class _Times(NamedTuple):
@@ -82,8 +86,9 @@ class _Times(NamedTuple):
 class _Program:
     """The program while it is written: each part adds its variables and constraints."""
 
-    def __init__(self, instance: Instance, scale: float) -> None:
+    def __init__(self, instance: Instance, scale: float, rows_per_cone: int) -> None:
         self.instance, self.scale, self.unit = instance, scale, tokens_per_unit(instance)
+        self.rows_per_cone = rows_per_cone
         self.decision = scaled_tokens(instance)
         self.variables = {"scaled_tokens": self.decision}
         self.constraints = {
@@ -170,7 +175,7 @@ class _Program:
 
     def _quotients(self, rows: cp.Expression) -> cp.Variable:
         """Variables above ‖r_j‖²/(1 − h), block by block."""
-        height = min(rows.size, _ROWS_PER_CONE)
+        height = min(rows.size, self.rows_per_cone)
         count = -(-rows.size // height)
         padded = cp.hstack([rows, np.zeros(count * height - rows.size)])
         blocks = cp.reshape(padded, (height, count), "F")

@@ -1,11 +1,13 @@
-"""How far Clarabel gets with the same program, cut into cones and scaled in several ways.
+"""How far the disciplined form gets with very many types, and how it must be cut and scaled.
 
-    python -m tests.performance.conic_scale [N] [--kind server] [--mix log-uniform] [--load 0.9]
-    python -m tests.performance.conic_scale [N] --grid
+    python -m tests.performance.conic_scale 10000            # method `conic`, on every class
+    python -m tests.performance.conic_scale 100000 --commonest
+    python -m tests.performance.conic_scale 1000 --variants  # one attempt, written in each way
+    python -m tests.performance.conic_scale 50 --random 100  # so many of every class, of any size
 
-Prints the host, then one row for each variant: the certified gap relative to `scale`, the same as a
-multiple of the first row's, iterations, share of time spent on writing the data, seconds, and what
-the solver said. The first row is what `cvxqueue.solve(instance, "conic")` does first.
+Prints the host, then a row for each group of instances or each variant: how many are certified to
+1e-9, the median and the worst gap relative to `scale`, iterations, the share of the time that
+writing and compiling took, and seconds. The last line is the largest memory that the process had.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import sys
 import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,56 +28,20 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import clarabel
+import cvxpy as cp
 import numpy as np
-import scipy
-from cvxqueue.dcp.cones import NO_INTERIOR, TYPES_PER_CONE, cone_program, cone_unit
-from cvxqueue.solvers.direct import solve_cones
 
 import cvxqueue as cq
-from cvxqueue.certificates import certified_gap, order_bracket
-from cvxqueue.dcp.disciplined import natural_scale
-from cvxqueue.solvers.back_ends import find_back_end
-from tests.large import GRID, KINDS, LOADS, MIXES, large_instance
+from tests.families import CURVES, FAMILIES, LAWS, QUEUES, pairwise, planted
+from tests.large import GRID, large_instance
+
+CERTIFIED = 1e-9
+# Utilization at the optimum of the instances of the further classes.
+LOAD = 0.9
 
 
-class Variant(NamedTuple):
-    """One way to write and to solve the program."""
-
-    name: str
-    block: int
-    """Types to one second-order cone; 0 for one cone."""
-    unit: str
-    """``"total"``: the cost is of order one. ``"N"``: so is the epigraph variable of each type,
-    and the cost is divided by N. ``"method"``: `cone_unit`; ``"sum"`` and ``"terms"``: √N times
-    that and less, the two ends between which it lies."""
-    is_equilibrated: bool
-    regularization: float = 1e-8
-    narrow: float = NO_INTERIOR
-    """Types whose box is no wider are constants; −1 for none."""
-
-
-VARIANTS = (
-    Variant("the method", TYPES_PER_CONE, "method", False, 1e-11),
-    Variant("one cone", 0, "total", True),
-    Variant("N cones", 1, "total", True),
-    Variant("N cones, weights N", 1, "N", True),
-    Variant("blocks of 16, weights N", 16, "N", True),
-    Variant("blocks of 64, weights N", 64, "N", True),
-    Variant("blocks of 256, weights N", 256, "N", True),
-    Variant("one cone, unit", 0, "method", False),
-    Variant("N cones, unit", 1, "method", False),
-    Variant("blocks of 16, unit", 16, "method", False),
-    Variant("blocks of 64, unit", 64, "method", False),
-    Variant("blocks of 256, unit", 256, "method", False),
-    Variant("blocks of 64, sum one", 64, "sum", False),
-    Variant("blocks of 64, terms one", 64, "terms", False),
-    Variant("blocks of 64, unit, equilibrated", 64, "method", True),
-    Variant("blocks of 64, unit, no constants", 64, "method", False, narrow=-1.0),
-)
-
-
-class Row(NamedTuple):
-    """What a variant reached."""
+class Run(NamedTuple):
+    """What came of one instance."""
 
     gap: float
     iterations: int
@@ -80,90 +50,189 @@ class Row(NamedTuple):
     words: str
 
 
-def measured(instance: cq.Instance, variant: Variant) -> Row:
-    """Solve once, without the ladder, and certify the answer."""
+def commonest(types: int) -> Iterator[cq.Instance]:
+    """The commonest class: two kinds, two mixes and three utilizations."""
+    for kind, mix, load in GRID:
+        yield large_instance(types, kind, mix, load)
+
+
+def other_classes(types: int, seed: int = 7) -> Iterator[tuple[str, cq.Instance]]:
+    """Every two of a queue, a law and a curve."""
+    for names in pairwise():
+        rng = np.random.default_rng([seed, types])
+        mix = rng.dirichlet(np.ones(types))
+        case = planted(rng, *names, n=types, utilization=LOAD, pattern="mixed", mix=mix)
+        yield " ".join(names), case.family.instance()
+
+
+def constrained(types: int) -> Iterator[tuple[str, cq.Instance]]:
+    """The servers of the commonest class under limits halfway to the least tokens."""
+    for load in (0.3, 0.9):
+        instance = large_instance(types, "server", "uniform", load)
+        free, least = cq.solve(instance), instance.model.lowest
+        rate = float(instance.arrival_rate * instance.probabilities @ free.tokens)
+        accuracy = float(free.certificate.evaluation.mean_accuracy)
+        waiting = 0.5 * (free.mean_waiting_time + float(least.mean_waiting_time))
+        system = 0.5 * (free.mean_system_time + float(least.mean_system_time))
+        limits = {
+            "waiting time": [cq.MaxMeanWaitingTime(waiting)],
+            "system time": [cq.MaxMeanSystemTime(system)],
+            "token rate": [cq.MaxTokenRate(0.5 * rate)],
+            "accuracy": [
+                cq.MinMeanAccuracy(accuracy + 0.02 * (accuracy - float(least.mean_accuracy)))
+            ],
+            "tail": [cq.WaitingTimeTail(4.0 * free.mean_system_time, 0.2)],
+            "two of them": [cq.MaxMeanWaitingTime(waiting), cq.MaxTokenRate(0.6 * rate)],
+        }
+        for name, stated in limits.items():
+            yield name, instance.replace(constraints=stated)
+
+
+def solved(instance: cq.Instance) -> Run:
+    """What method `conic` makes of it, with its whole ladder."""
     started = time.perf_counter()
-    bracket = order_bracket(instance)
-    boxed = instance.replace(min_tokens=bracket.lower, max_tokens=bracket.upper)
-    units = {
-        "total": natural_scale(boxed),
-        "N": natural_scale(boxed) / instance.size,
-        "sum": cone_unit(boxed) * np.sqrt(instance.size),
-        "terms": cone_unit(boxed) / np.sqrt(instance.size),
-        "method": cone_unit(boxed),
-    }
-    block = variant.block or instance.size
-    program = cone_program(boxed, units[variant.unit], block=block, narrow=variant.narrow)
-    if variant.unit == "N":
-        program = program._replace(cost=program.cost / instance.size)
-    setup_time = time.perf_counter() - started
-    options: dict[str, Any] = {
-        **find_back_end("CLARABEL").direct_ladder[0].options,
-        "equilibrate_enable": variant.is_equilibrated,
-        "static_regularization_constant": variant.regularization,
-    }
-    answer = solve_cones(program, "CLARABEL", options)
+    solution = cq.solve(instance, "conic", on_failure="return")
     seconds = time.perf_counter() - started
-    gap = np.inf
-    if answer.tokens is not None and np.all(np.isfinite(answer.tokens)):
-        point = instance.evaluate(np.clip(answer.tokens, *bracket))
-        gap = float(certified_gap(point) / point.scale) if point.is_stable else np.inf
-    words = answer.words.split()[1]
-    return Row(gap, answer.iterations, setup_time, seconds, words)
+    words = solution.backend_status
+    return Run(solution.relative_gap, solution.iterations, solution.setup_time, seconds, words)
 
 
-def host() -> str:
-    """Facts that the times depend on."""
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, "
-        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
-        f"clarabel {clarabel.__version__}"
+class Variant(NamedTuple):
+    """One way to write and to solve the program."""
+
+    write: Callable[[cq.Instance], cq.Formulation]
+    options: dict[str, Any]
+
+
+def variants(types: int) -> dict[str, Variant]:
+    """The method's first attempt, and the same with one thing changed."""
+    from cvxqueue.dcp.scaled import scaled
+    from cvxqueue.solvers.back_ends import find_back_end
+
+    options = find_back_end("CLARABEL").ladder[0].options
+    root = float(np.sqrt(types))
+
+    def cut(rows: int) -> Variant:
+        return Variant(lambda it: scaled(it, rows_per_cone=rows), options)
+
+    def count(scaling: float) -> Variant:
+        return Variant(lambda it: scaled(it, scaling), options)
+
+    return {
+        "the method": Variant(scaled, options),
+        "one cone": cut(types + 2),
+        "cones of 16": cut(16),
+        "cones of 256": cut(256),
+        "sum one": count(root),
+        "terms one": count(1.0 / root),
+        "equilibrated": Variant(scaled, options | {"equilibrate_enable": True}),
+        "regularized 1e-8": Variant(scaled, options | {"static_regularization_constant": 1e-8}),
+        "as people read it": Variant(
+            cq.formulate,
+            options | {"equilibrate_enable": True, "static_regularization_constant": 1e-8},
+        ),
+    }
+
+
+def tried(instance: cq.Instance, variant: Variant) -> Run:
+    """One attempt, certified."""
+    started = time.perf_counter()
+    bracket = cq.certificates.order_bracket(instance)
+    form = variant.write(instance.replace(min_tokens=bracket.lower, max_tokens=bracket.upper))
+    written = time.perf_counter() - started
+    gap, iterations, words = np.inf, 0, ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            form.problem.solve(solver="CLARABEL", warm_start=False, **variant.options)
+        except cp.SolverError as error:
+            words = str(error)
+    seconds = time.perf_counter() - started
+    tokens = form.tokens.value
+    if tokens is not None and np.isfinite(tokens).all():
+        point = instance.evaluate(np.clip(tokens, *bracket))
+        if point.is_stable:
+            gap = float(cq.certify(instance, point.tokens).relative_gap)
+        iterations = int(form.problem.solver_stats.num_iters or 0)
+    return Run(gap, iterations, written + float(form.problem.compilation_time or 0), seconds, words)
+
+
+def print_row(name: str, runs: list[Run]) -> None:
+    """One line for a group of runs."""
+    gaps = np.array([run.gap for run in runs])
+    seconds = np.array([run.seconds for run in runs])
+    share = sum(run.setup_time for run in runs) / seconds.sum()
+    print(
+        f"{name:34} {np.sum(gaps <= CERTIFIED):5d}/{gaps.size:<4d} {np.median(gaps):8.1e} "
+        f"{gaps.max():8.1e} {np.median([run.iterations for run in runs]):5.0f} {share:6.0%} "
+        f"{np.median(seconds):8.3f} {seconds.max():8.3f}",
+        flush=True,
     )
+
+
+def groups(types: int) -> Iterator[tuple[str, list[Run]]]:
+    """The commonest class, then the others by queue, law and curve, then under constraints."""
+    yield "the commonest class", [solved(instance) for instance in commonest(types)]
+    found = defaultdict(list)
+    for names, instance in other_classes(types):
+        run = solved(instance)
+        for name in names.split():
+            found[name].append(run)
+    yield from ((name, found[name]) for name in (*QUEUES, *LAWS, *CURVES))
+    limited = defaultdict(list)
+    for name, instance in constrained(types):
+        limited[name].append(solved(instance))
+    yield from limited.items()
+
+
+def random_groups(types: int, count: int) -> Iterator[tuple[str, list[Run]]]:
+    """As many instances of every queue, law and curve, with up to so many types."""
+    for names in FAMILIES:
+        runs = []
+        for number in range(count):
+            rng = np.random.default_rng([19, number, FAMILIES.index(names)])
+            size, load = int(rng.integers(1, types + 1)), float(rng.uniform(0.05, 0.99))
+            case = planted(rng, *names, n=size, utilization=load)
+            runs.append(solved(case.family.instance()))
+        yield " ".join(names), runs
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("size", nargs="?", type=int, default=10_000, help="number of types")
-    parser.add_argument("--kind", choices=KINDS, default="server")
-    parser.add_argument("--mix", choices=MIXES, default="log-uniform")
-    parser.add_argument("--load", type=float, default=LOADS[1], help="utilization at the optimum")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--grid", action="store_true", help="every kind, mix and load at once")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--commonest", action="store_true", help="the commonest class alone")
+    what.add_argument("--variants", action="store_true", help="every way to write the program")
+    what.add_argument("--random", type=int, metavar="COUNT", help="so many of every class")
     given = parser.parse_args()
-    print(host())
-    if given.grid:
-        print(f"N = {given.size}, {len(GRID)} instances", end="\n\n")
-        print_grid([large_instance(given.size, *row, given.seed) for row in GRID])
+    print(
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, Python "
+        f"{platform.python_version()}, cvxpy {cp.__version__}, clarabel {clarabel.__version__}"
+    )
+    print(
+        f"{'N = ' + str(given.size):34} {'to 1e-9':>10} {'median':>8} {'worst':>8} {'iter.':>5}",
+        end="",
+    )
+    print(f" {'set-up':>6} {'s':>8} {'most':>8}")
+    rows: Iterable[tuple[str, list[Run]]]
+    if given.variants:
+        instances = [*commonest(given.size), *(it for _, it in other_classes(given.size))]
+        rows = (
+            (name, [tried(instance, variant) for instance in instances])
+            for name, variant in variants(given.size).items()
+        )
+    elif given.random:
+        rows = random_groups(given.size, given.random)
+    elif given.commonest:
+        rows = (
+            (" ".join(map(str, row)), [solved(large_instance(given.size, *row))]) for row in GRID
+        )
     else:
-        print(f"N = {given.size}, {given.kind}, {given.mix} mix, utilization {given.load}\n")
-        print_one(large_instance(given.size, given.kind, given.mix, given.load, given.seed))
-
-
-def print_one(instance: cq.Instance) -> None:
-    """One row for each variant, as soon as it is measured."""
-    print(f"{'variant':34} {'gap':>8} {'ratio':>8} {'iter.':>5} {'set-up':>7} {'s':>6}  status")
-    first = None
-    for variant in VARIANTS:
-        row = measured(instance, variant)
-        first = first or row
-        print(
-            f"{variant.name:34} {row.gap:8.1e} {row.gap / first.gap:8.1e} {row.iterations:5d} "
-            f"{row.setup_time / row.seconds:7.1%} {row.seconds:6.1f}  {row.words}",
-            flush=True,
-        )
-
-
-def print_grid(instances: list[cq.Instance]) -> None:
-    """How many instances each variant certifies, its median and worst gap, and its time."""
-    print(f"{'variant':34} {'to 1e-9':>8} {'median':>8} {'worst':>8} {'s':>6}")
-    for variant in VARIANTS:
-        rows = [measured(instance, variant) for instance in instances]
-        gaps = np.array([row.gap for row in rows])
-        print(
-            f"{variant.name:34} {np.sum(gaps <= 1e-9):5d}/{gaps.size:<2d} {np.median(gaps):8.1e} "
-            f"{gaps.max():8.1e} {np.median([row.seconds for row in rows]):6.2f}",
-            flush=True,
-        )
+        rows = groups(given.size)
+    for name, runs in rows:
+        print_row(name, runs)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"largest memory of the process: {memory:.0f} MB")
 
 
 if __name__ == "__main__":
