@@ -149,6 +149,7 @@ class _Run:
     limits: Limits
     started: float
     best: Certificate | None = None
+    highest: Certificate | None = None
     backend_status: str = ""
     proposals: int = 0
     iterations: int = 0
@@ -181,6 +182,8 @@ class _Run:
         found = _certified(self.instance, point, proposal.multipliers, limits.deadline)
         row = Iterate(self.iterations, found.objective, found.gap, found.relative_gap, elapsed)
         self.history.append(row)
+        if self.highest is None or found.objective > self.highest.objective:
+            self.highest = found
         if self.best is None or found.gap < self.best.gap:
             self.best, self.backend_status = found, proposal.backend_status
         self.backend_status = self.backend_status or proposal.backend_status
@@ -199,9 +202,12 @@ class _Run:
         """The proof of the best proposal, or of the least tokens where nothing is proven of any."""
         instance, deadline, best = self.instance, self.limits.deadline, self.best
         if best is not None and instance.model.couplings and ended is not Ended.CONVERGED:
-            # Other multipliers than the method's may prove more of its best point.
-            again = _certified(instance, best.evaluation, None, deadline)
-            best = min(best, again, key=lambda proof: proof.gap)
+            # Other multipliers than the method's may prove more, and of another of its points.
+            points = [best.evaluation]
+            if self.highest is not None and self.highest is not best:
+                points.append(self.highest.evaluation)
+            again = [_certified(instance, point, None, deadline) for point in points]
+            best = min(best, *again, key=lambda proof: proof.gap)
         if best is None or best.gap == np.inf:
             return _certified(instance, instance.model.lowest, None, deadline)
         return best

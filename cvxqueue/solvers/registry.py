@@ -49,7 +49,7 @@ class Method:
     function: str | OpenMethod
     requires: tuple[str, ...] = ()
     tolerance: float | None = 1e-9
-    max_iterations: int = 100_000
+    max_iterations: int = 10_000
     is_general: bool = True
 
     @property
@@ -153,7 +153,6 @@ METHODS = {
             summary="best responses to the marginal costs, with backtracking; plain with "
             "damping=1, at light load",
             function="cvxqueue.solvers.fixed_point:fixed_point",
-            max_iterations=10_000,
             is_general=False,
         ),
         Method(
@@ -161,6 +160,7 @@ METHODS = {
             summary="accelerated projected gradient in a diagonal metric: a guaranteed rate, "
             "nothing to tune",
             function="cvxqueue.solvers.projected_gradient:projected_gradient",
+            max_iterations=100_000,
             is_general=False,
         ),
     )

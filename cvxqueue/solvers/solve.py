@@ -54,7 +54,7 @@ def solve(
         ``"newton"`` max(1e-12, 16 ε/(1 − ρ)), the least that float64 arithmetic can prove: 16 times
         that where curves have kinks, and no less than 1e-9 under constraints on all types together.
     max_iterations : int, optional
-        Limit on the iterations, at least 1; by default the method's own, 100,000 for a callable, of
+        Limit on the iterations, at least 1; by default the method's own, 10,000 for a callable, of
         which each answer that it yields counts as one at least.
     time_limit : float, default infinity
         Limit on the seconds. A callable cannot be interrupted, and takes none.
