@@ -126,5 +126,7 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
 
 
 def _label(solution: Solution) -> str:
-    count = f"{plural(solution.iterations, 'iteration')}"
-    return f"{solution.method}: {count}{'' if solution.is_optimal else ', not certified'}"
+    count = plural(solution.iterations, "iteration")
+    # matplotlib leaves out of a legend what begins with an underscore, as a callable's name may.
+    name = f" {solution.method}" if solution.method.startswith("_") else solution.method
+    return f"{name}: {count}{'' if solution.is_optimal else ', not certified'}"

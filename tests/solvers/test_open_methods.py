@@ -24,6 +24,8 @@ SERVER = CATALOGUE["qwen3-8b-h100"].instance
 OPTIMUM = cq.solve(SERVER)
 CAPPED = SERVER.replace(constraints=[cq.MaxMeanSystemTime(0.9 * OPTIMUM.mean_system_time)])
 CAPPED_OPTIMUM = cq.solve(CAPPED)
+# A stranger does not ask what is allowed.
+ANSWER: Any = cq.Answer
 
 
 def finds_it(instance: cq.Instance) -> FloatArray:
@@ -188,8 +190,8 @@ def test_what_is_neither_a_name_nor_callable_is_refused(method: Any) -> None:
         (cp.Variable(5), r"got Variable\(.*; hand over its value"),
         (cq.Solution, "got <class 'cvxqueue.solution.Solution'>"),
         (finds_it, "got <function finds_it"),
-        (cq.Answer(cq.Answer(OPTIMUM.tokens)), r"got Answer\("),
-        (cq.Answer(OPTIMUM), r"got Solution\("),
+        (ANSWER(ANSWER(OPTIMUM.tokens)), r"got Answer\("),
+        (ANSWER(OPTIMUM), r"got Solution\("),
         (iter([3.0]), r"got shape \(\)"),
         (map(float, OPTIMUM.tokens), r"got shape \(\)"),
         (iter([OPTIMUM.tokens - 1.0, OPTIMUM]), r"got Solution\("),
@@ -217,8 +219,9 @@ def test_coroutines_are_refused() -> None:
     async def waits_and_yields(instance: cq.Instance) -> Any:
         yield finds_it(instance)
 
-    for method, got in ((waits, "coroutine object"), (waits_and_yields, "async_generator object")):
-        with pytest.raises(cq.InvalidInputError, match=f"{method.__name__}' must .* <{got}"):
+    methods: list[tuple[Any, str]] = [(waits, "coroutine"), (waits_and_yields, "async_generator")]
+    for method, got in methods:
+        with pytest.raises(cq.InvalidInputError, match=f"{method.__name__}' must .* <{got} object"):
             cq.solve(SERVER, method)
 
 
@@ -230,7 +233,7 @@ NAN = np.full(5, np.nan)
     [
         *(None, NAN, np.where(np.arange(5) == 2, np.inf, 100.0), [1.0, 2.0, None, 4.0, 5.0]),
         np.ma.masked_array(OPTIMUM.tokens, [False, True, False, False, False]),
-        *(cp.Variable(5).value, cq.Answer(None, multipliers=[None], iterations=3)),
+        *(cp.Variable(5).value, ANSWER(None, multipliers=[None], iterations=3)),
         cq.Answer(NAN, backend_status="it fell over"),
     ],
     ids=["None", "NaN", "infinite", "a hole", "masked", "no value", "Answer", "words"],
@@ -330,7 +333,12 @@ def test_a_generator_may_yield_one_array_again_and_again() -> None:
             yield tokens
 
     seen = []
-    solution = solved(in_place, callback=lambda row: bool(seen.append(row.tokens)))
+
+    def record_tokens(row: cq.Iterate) -> bool:
+        seen.append(row.tokens)
+        return False
+
+    solution = solved(in_place, callback=record_tokens)
     assert solution.is_optimal
     np.testing.assert_array_equal(seen, [0.5 * OPTIMUM.tokens, OPTIMUM.tokens])
 
@@ -351,7 +359,7 @@ def test_the_instance_cannot_be_altered() -> None:
 
 
 def test_what_an_answer_says_beside_its_tokens_is_kept() -> None:
-    words = cq.Answer(OPTIMUM.tokens, None, 17, 0.0, "SCS: optimal")
+    words = ANSWER(OPTIMUM.tokens, None, 17, 0.0, "SCS: optimal")
     solution = cq.solve(SERVER, giving(words))
     assert (solution.iterations, solution.backend_status) == (17, "SCS: optimal")
     several = solved(giving(words._replace(tokens=np.zeros(5)), words))
@@ -525,9 +533,12 @@ def test_a_start_goes_to_whom_it_concerns() -> None:
         return record(seen, **settings)
 
     for method in (starts, takes_any):
-        for start in (OPTIMUM, OPTIMUM.tokens, 100.0):
+        for start, tokens in (
+            (OPTIMUM, OPTIMUM.tokens),
+            (OPTIMUM.tokens,) * 2,
+            (100.0, [100.0] * 5),
+        ):
             cq.solve(SERVER, method, start=start)
-            tokens = np.broadcast_to(getattr(start, "tokens", start), (5,))
             np.testing.assert_array_equal(seen.pop("start"), tokens)
         with pytest.raises(cq.InvalidInputError, match="start makes the queue unstable"):
             cq.solve(SERVER, method, start=30_000.0)
@@ -571,7 +582,7 @@ def test_a_callable_that_says_nothing_of_itself_is_called() -> None:
     cq.solve(SERVER, Compiled(), step=0.5)
     assert seen == {"step": 0.5}
     with pytest.raises(TypeError, match="not iterable"):
-        cq.solve(SERVER, dict)
+        solved(dict)
 
 
 # Limits
