@@ -186,8 +186,7 @@ def cross_validate(
         raise InvalidInputError(
             f"methods must be a sequence of names and callables, got {shown(methods)}"
         )
-    if methods is None:
-        methods = [method.name for method in able_methods(instance)]
+    methods = [it.name for it in able_methods(instance)] if methods is None else list(methods)
     chosen = [find_method(method) for method in methods]
     if not chosen:
         raise InvalidInputError("methods must name at least one method, got an empty list")

@@ -7,7 +7,6 @@ runs in the context of the caller, whose settings of numpy hold there.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextvars import copy_context
 from functools import partial
 from inspect import iscoroutine
 from typing import Any
@@ -19,7 +18,7 @@ from cvxqueue.certificates.certificate import allocation_array
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
-from cvxqueue.numerics.arithmetic import caller
+from cvxqueue.numerics.arithmetic import callers_context
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, number_array, require, whole_number
 from cvxqueue.solvers.driver import Answer, Proposal
@@ -51,7 +50,7 @@ def proposals(
         While iterating, if that is something else than tokens or an `Answer`.
     """
     # One context throughout: what a generator sets before an answer, it takes back after it.
-    run = (caller() or copy_context()).copy().run
+    run = callers_context().run
     returned: Any = run(method, instance, **settings)
     if not isinstance(returned, Iterator):
         yield _proposal(name, instance, returned)
@@ -80,8 +79,8 @@ def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
         iterations = whole_number("iterations", answer.iterations, least=0)
         multipliers = _multipliers(answer.multipliers, len(instance.model.couplings))
     except InvalidInputError as error:
-        place = next((each for each in _PLACES if hasattr(given, each)), None)
-        hint = f"; hand over its {place}" if place and answer is not given else ""
+        place = next((each for each in _PLACES if hasattr(answer.tokens, each)), None)
+        hint = f"; hand over its {place}" if place else ""
         raise InvalidInputError(
             f"method {shown(name)} must return or yield tokens or a cvxqueue.Answer: {error}{hint}"
         ) from None
