@@ -102,7 +102,7 @@ class Method:
         """Whether it takes settings of any name."""
         return any(it.kind is Parameter.VAR_KEYWORD for it in self.signature.parameters.values())
 
-    @property
+    @cached_property
     def filled_in(self) -> frozenset[str]:
         """Names of what `solve` hands on to it by itself."""
         names = self.parameters & (_OF_ANY if self.is_open else _OF_ANY | _OF_OURS)
