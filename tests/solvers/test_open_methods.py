@@ -412,10 +412,8 @@ def test_where_nothing_couples_the_types_there_are_no_multipliers() -> None:
 @pytest.mark.parametrize("shift", [0.0, -1.0, -500.0, 50.0])
 def test_multipliers_can_make_a_proof_worse_and_never_wrong(value: float, shift: float) -> None:
     tokens = np.maximum(CAPPED_OPTIMUM.tokens + shift, 0.0)
-    for answers in (
-        [cq.Answer(tokens, [value])],
-        [cq.Answer(tokens, [value]), cq.Answer(np.zeros(5), [value])],
-    ):
+    one, none = cq.Answer(tokens, [value]), cq.Answer(np.zeros(5), [value])
+    for answers in ([one], [one, none], [none, one]):
         solution = solved(giving(*answers), CAPPED)
         assert solution.objective <= CAPPED_OPTIMUM.upper_bound
         assert CAPPED_OPTIMUM.objective <= solution.upper_bound < np.inf
@@ -426,6 +424,20 @@ def test_multipliers_can_make_a_proof_worse_and_never_wrong(value: float, shift:
         alone = solved(giving(tokens), CAPPED)
         assert solution.gap <= alone.gap * (1.0 + 1e-9)
         assert solution.is_optimal == (shift == 0.0)
+
+
+def test_where_constraints_miss_each_other_nothing_is_claimed() -> None:
+    both = CAPPED.replace(
+        constraints=[
+            cq.MaxMeanSystemTime(0.3 * OPTIMUM.mean_system_time),
+            cq.MinMeanAccuracy(OPTIMUM.mean_accuracy),
+        ]
+    )
+    solution = solved(giving(np.full(5, 100.0), OPTIMUM.tokens), both)
+    assert (solution.objective, solution.gap) == (-np.inf, np.inf)
+    assert solution.status is cq.Status.STALLED
+    assert "none may exist; relax a constraint" in solution.advice
+    np.testing.assert_array_equal(solution.tokens, both.lower)
 
 
 def test_good_multipliers_are_taken_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,6 +472,12 @@ def test_settings_reach_it_by_name() -> None:
     assert seen == {"step": 0.1, "metric": "l1"}
     # These are arguments of what takes the methods of the package, and nothing of the caller's.
     names = {"name": 1, "limits": 2, "prices": 3, "callable": 4, "settings": 5}
+
+    def names_them(instance: cq.Instance, limits: int = 0, prices: int = 0) -> FloatArray:
+        return record(seen, limits=limits, prices=prices)
+
+    cq.solve(SERVER, names_them, limits=7)
+    assert (seen["limits"], seen["prices"]) == (7, 0)
 
     def takes_any(problem: cq.Instance, **settings: Any) -> FloatArray:
         return record(seen, **settings)
@@ -629,6 +647,14 @@ def test_a_method_that_is_left_can_clean_up() -> None:
     kept = cleans_up(SERVER)
     solution = solved(lambda instance: kept, max_iterations=3)
     assert (events, solution.iterations) == (["closed"], 3)
+
+    def breaks(row: cq.Iterate) -> bool:
+        raise OutOfLuckError("luck")
+
+    # While the error still holds on to all that led to it.
+    with pytest.raises(OutOfLuckError) as held:
+        solved(cleans_up, callback=breaks)
+    assert (events, held.value.args) == (["closed", "closed"], ("luck",))
 
 
 def test_settings_of_numpy_stay_with_those_who_made_them() -> None:
