@@ -7,6 +7,7 @@ accuracies on its curve. Both are open: a class of one's own joins by ``register
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -26,8 +27,10 @@ from cvxqueue.model import (
     PowerLaw,
     QuadraticService,
     SaturatingExponential,
+    ServiceLaw,
 )
 from cvxqueue.model.queue_formulas import LinearFractionalQueue
+from cvxqueue.numerics.arrays import FloatArray
 
 
 def disciplined_waiting_time(
@@ -42,7 +45,7 @@ def expressions(
     instance: Instance,
     tokens: cp.Expression,
     waiting: Callable[..., cp.Expression] = disciplined_waiting_time,
-) -> dict[str, cp.Expression]:
+) -> dict[str, Any]:
     """Return the named expressions of a `Formulation`, in seconds and by the rules.
 
     Parameters
@@ -80,7 +83,7 @@ def expressions(
     }
 
 
-service_times = Forms("service")
+service_times: Forms[Callable[..., cp.Expression]] = Forms("service")
 """Mean service times of a law at tokens, in seconds: convex in them, shape (N,)."""
 
 
@@ -96,7 +99,7 @@ def _(law: QuadraticService, tokens: cp.Expression) -> cp.Expression:
     return law.base + cp.multiply(law.per_token, tokens) + bend
 
 
-accuracies = Forms("accuracy")
+accuracies: Forms[Callable[..., cp.Expression]] = Forms("accuracy")
 """Probabilities of a correct answer of a curve at tokens: concave in them, of their shape."""
 
 
@@ -147,19 +150,26 @@ def second_moment_root(
     instance: Instance, times: cp.Expression, tokens: cp.Expression
 ) -> cp.Expression:
     """Return r with ‖r‖² = Σ π E[t²], the second moment of the service time: convex and ≥ 0."""
-    law, shares = instance.service, np.sqrt(instance.probabilities)
+    shares, variance = np.sqrt(instance.probabilities), token_variance(instance.service)
     root: cp.Expression = cp.multiply(shares, times)
-    if not law.is_random:
+    if variance is None:
         return root
+    return cp.hstack([root, cp.multiply(shares * np.sqrt(variance), tokens)])
+
+
+def token_variance(law: ServiceLaw) -> FloatArray | None:
+    """Variance of the service time over the square of the tokens, if it is random, shape (N,)."""
+    if not law.is_random:
+        return None
     if type(law) is not AffineService:
         raise InvalidInputError(
             f"service = {shown(law)} is random, and only AffineService has a cvxpy form then"
         )
-    spread = cp.multiply(shares * np.sqrt(law.token_scv) * law.per_token, tokens)
-    return cp.hstack([root, spread])
+    variance: FloatArray = law.token_scv * np.square(law.per_token)
+    return variance
 
 
-waiting_time = Forms("queue")
+waiting_time: Forms[Callable[..., cp.Expression]] = Forms("queue")
 """Mean waiting time of a queue at λ, for the mean m1 and the root r of m2 of the times: convex."""
 
 

@@ -25,6 +25,7 @@ from cvxqueue.dcp.formulation import FixedData, Formulation
 from cvxqueue.dcp.natural_units import natural_scale, tokens_per_unit
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.model import (
     AffineService,
     Instance,
@@ -36,6 +37,7 @@ from cvxqueue.model import (
     require_feasible,
     require_instance,
 )
+from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 # Of an instance, and of the seconds in one unit of the objective.
@@ -90,17 +92,22 @@ class _Program:
     def by_type(self, weight: _Function, polynomials: Callable[[Instance], Any]) -> cp.Expression:
         """Return weight ∘ (base + slope ∘ u + ...), with coefficients (base, slope, ...)."""
         base, *slopes = (
-            self.hold(lambda it, scale, k=k: weight(it, scale) * polynomials(it)[k])
-            for k in range(len(self.powers) + 1)
+            self.hold(self._coefficient(weight, polynomials, degree))
+            for degree in range(len(self.powers) + 1)
         )
         return base + sum(map(cp.multiply, slopes, self.powers))
+
+    def _coefficient(
+        self, weight: _Function, polynomials: Callable[[Instance], Any], degree: int
+    ) -> _Function:
+        return lambda it, scale: weight(it, scale) * polynomials(it)[degree]
 
     def total(self, weight: _Function) -> cp.Expression:
         """Return Σ weight ∘ t."""
         base = self.hold(lambda it, scale: np.sum(weight(it, scale) * _times(it)[0]))
         slopes = [
-            self.hold(lambda it, scale, k=k: weight(it, scale) * _times(it)[k])
-            for k in range(1, len(self.powers) + 1)
+            self.hold(self._coefficient(weight, _times, degree))
+            for degree in range(1, len(self.powers) + 1)
         ]
         return base + sum(map(operator.matmul, slopes, self.powers))
 
@@ -108,11 +115,11 @@ class _Program:
         """Return the mean waiting time, in that unit."""
 
         def shares(it: Instance, scale: float) -> FloatArray:
-            by_second = it.queue.weights.second * it.arrival_rate
+            by_second = _queue(it).weights.second * it.arrival_rate
             return np.sqrt(by_second / (2.0 * unit(it, scale)) * it.probabilities)
 
         def congestion(it: Instance, scale: float) -> FloatArray:
-            by_mean = (it.queue.weights.mean + it.queue.weights.load) * it.arrival_rate
+            by_mean = (_queue(it).weights.mean + _queue(it).weights.load) * it.arrival_rate
             return np.sqrt(by_mean / unit(it, scale)) * it.probabilities
 
         rows = [
@@ -121,9 +128,11 @@ class _Program:
             self.total(congestion),
         ]
         mean = self.total(
-            lambda it, scale: it.queue.weights.mean / unit(it, scale) * it.probabilities
+            lambda it, scale: _queue(it).weights.mean / unit(it, scale) * it.probabilities
         )
-        constant = self.hold(lambda it, scale: it.queue.constant(it.arrival_rate) / unit(it, scale))
+        constant = self.hold(
+            lambda it, scale: _queue(it).constant(it.arrival_rate) / unit(it, scale)
+        )
         return mean + congestion_time(cp.hstack(rows), self.idle) + constant
 
     def missed(self, weight: _Function) -> list[cp.Expression]:
@@ -155,7 +164,7 @@ class _Program:
         service = self.total(lambda it, scale: it.probabilities / unit(it, scale))
         return most - missed - service - self.waiting(unit)
 
-    def expressions(self) -> dict[str, cp.Expression]:
+    def expressions(self) -> dict[str, Any]:
         """Return the named expressions, in seconds."""
         parts = self.missed(lambda it, _: np.ones(it.size))
         missed = in_place(parts, [types for _, types in self.groups])
@@ -178,6 +187,12 @@ class _Program:
             "utilization": self.total(lambda it, _: it.arrival_rate * it.probabilities),
             "objective": self.objective(_seconds),
         }
+
+
+def _queue(instance: Instance) -> LinearFractionalQueue:
+    if not isinstance(instance.queue, LinearFractionalQueue):
+        raise InvalidInputError(f"queue = {shown(instance.queue)} has no parametric form")
+    return instance.queue
 
 
 def _seconds(instance: Instance, scale: float) -> float:

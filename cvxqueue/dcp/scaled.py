@@ -17,6 +17,7 @@ into cones, and in what units it is counted, decide how far an interior point me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -25,7 +26,13 @@ import numpy as np
 
 from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.disciplined import scaled_tokens
-from cvxqueue.dcp.expressions import accuracies, expressions, service_times, waiting_time
+from cvxqueue.dcp.expressions import (
+    accuracies,
+    expressions,
+    second_moment_root,
+    service_times,
+    waiting_time,
+)
 from cvxqueue.dcp.formulation import FixedData, Formulation
 from cvxqueue.dcp.natural_units import cost_unit, tokens_per_unit
 from cvxqueue.dcp.service_levels import limited
@@ -90,6 +97,7 @@ class _Program:
         self.instance, self.scale, self.unit = instance, scale, tokens_per_unit(instance)
         self.rows_per_cone = rows_per_cone
         self.decision = scaled_tokens(instance)
+        self.tokens = cp.multiply(self.unit, self.decision)
         self.variables = {"scaled_tokens": self.decision}
         self.constraints = {
             "min_tokens": self.decision >= instance.lower / self.unit,
@@ -98,11 +106,11 @@ class _Program:
 
     def formulation(self) -> Formulation:
         """The form, under the constraints of the instance."""
-        instance, tokens = self.instance, cp.multiply(self.unit, self.decision)
-        times = self._times(tokens)
+        instance, tokens = self.instance, self.tokens
+        times = self._times()
         mean = self._mean_service_time(times)
         waiting = self._waiting_time(times, mean)
-        cost, missed = self._missed_accuracies(tokens)
+        cost, missed = self._missed_accuracies()
         service = (instance.probabilities / self.scale * times.slope) @ times.variable
         value = instance.model.accuracy_value * instance.probabilities
         base = instance.probabilities @ times.base
@@ -125,7 +133,7 @@ class _Program:
         )
         return limited(form, quantities)
 
-    def _times(self, tokens: cp.Expression) -> _Times:
+    def _times(self) -> _Times:
         """Service times in v = u if they are affine, and else in a variable v above them."""
         law, lower = self.instance.service, self.instance.lower
         if type(law) is AffineService:
@@ -134,7 +142,7 @@ class _Program:
         # In units of the time at u = 1: the variable is of order one.
         unit = law.mean(self.unit)
         above = self.variables["scaled_times"] = cp.Variable(unit.size, name="scaled_times")
-        self.constraints["service_times"] = time_above(law, tokens, unit, above)
+        self.constraints["service_times"] = time_above(law, self.tokens, unit, above)
         return _Times(np.zeros(unit.size), unit, above, law.mean(lower) / unit)
 
     def _mean_service_time(self, times: _Times) -> cp.Expression:
@@ -151,7 +159,7 @@ class _Program:
         """The mean waiting time, in units of the objective."""
         instance, queue, rate = self.instance, self.instance.queue, self.instance.arrival_rate
         if not isinstance(queue, LinearFractionalQueue):
-            root = cp.multiply(np.sqrt(instance.probabilities), times.seconds)
+            root = second_moment_root(instance, times.seconds, self.tokens)
             return waiting_time(queue, rate, mean, root) / self.scale
         by_mean, by_load, by_second = queue.weights
         unit = self.scale * self.idle
@@ -160,9 +168,9 @@ class _Program:
             # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v): one more row, not N.
             spread = 1.0 + times.scv
             share = by_second * rate * instance.probabilities / (2.0 * unit)
-            root = np.sqrt(share / spread)
-            slope = root * spread * times.slope
-            rows.append(root * times.base + cp.multiply(slope, times.variable))
+            weight = np.sqrt(share / spread)
+            slope = weight * spread * times.slope
+            rows.append(weight * times.base + cp.multiply(slope, times.variable))
             excess = share @ (np.square(times.base) * times.scv / spread)
             if excess > 0.0:
                 rows.append(cp.Constant([np.sqrt(excess)]))
@@ -187,7 +195,7 @@ class _Program:
         self.constraints["quotients"] = cone
         return above
 
-    def _missed_accuracies(self, tokens: cp.Expression) -> tuple[cp.Expression, cp.Expression]:
+    def _missed_accuracies(self) -> tuple[cp.Expression, cp.Expression]:
         """What the accuracies miss of their ceilings: their cost, and the mean of it."""
         instance, mix = self.instance, self.instance.probabilities
         value = instance.model.accuracy_value * mix / self.scale
@@ -203,7 +211,7 @@ class _Program:
             if not types.size:
                 continue
             own = curve if kept.all() else curve.mapped(lambda array, kept=kept: array[..., kept])
-            chosen = tokens if types.size == mix.size else tokens[types]
+            chosen = self.tokens if types.size == mix.size else self.tokens[types]
             above = cp.Variable(types.size, name=f"missed {number}")
             weight = weights[types]
             amounts, cone = missed_accuracy(own, chosen, weight, above)
@@ -219,7 +227,7 @@ def _by_its_times(
     return above >= cp.multiply(1.0 / unit, service_times(law, tokens))
 
 
-time_above = Forms("service", otherwise=_by_its_times)
+time_above: Forms[Callable[..., cp.Constraint]] = Forms("service", otherwise=_by_its_times)
 """A constraint that holds a variable above the service times of a law, in units of `unit`."""
 
 
@@ -240,7 +248,9 @@ def _by_its_accuracies(
     return above, above >= cp.multiply(weight, curve.ceiling - accuracies(curve, tokens))
 
 
-missed_accuracy = Forms("accuracy", otherwise=_by_its_accuracies)
+missed_accuracy: Forms[Callable[..., tuple[cp.Expression, cp.Constraint]]] = Forms(
+    "accuracy", otherwise=_by_its_accuracies
+)
 """weight ∘ (ceiling − accuracy) in terms of a variable, and the cone that holds that above it.
 
 The numbers in the cone shall be of order one, whatever the weight.

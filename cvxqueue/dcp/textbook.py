@@ -5,9 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import cvxpy as cp
-import numpy as np
 
-from cvxqueue.dcp.expressions import expressions
+from cvxqueue.dcp.expressions import expressions, token_variance
 from cvxqueue.dcp.formulation import FixedData, Formulation
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.errors import InvalidInputError
@@ -49,18 +48,13 @@ def _waiting_time(
     instance: Instance, mean: cp.Expression, times: cp.Expression, tokens: cp.Expression
 ) -> cp.Expression:
     """The mean waiting time as a quotient of the two moments; what has no weight is left out."""
-    queue, law, rate, mix = (
-        instance.queue,
-        instance.service,
-        instance.arrival_rate,
-        instance.probabilities,
-    )
+    queue, rate, mix = instance.queue, instance.arrival_rate, instance.probabilities
     if not isinstance(queue, LinearFractionalQueue):
         raise InvalidInputError(f"queue = {shown(queue)} has no textbook form")
     second_moment = mix @ cp.square(times)
-    if law.is_random:
-        spread = mix * law.token_scv * np.square(law.per_token)
-        second_moment = second_moment + spread @ cp.square(tokens)
+    variance = token_variance(instance.service)
+    if variance is not None:
+        second_moment = second_moment + (mix * variance) @ cp.square(tokens)
     by_mean, by_load, by_second = queue.weights
     terms = (
         by_mean * mean,

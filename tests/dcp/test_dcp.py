@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.dcp.disciplined import natural_scale
+from cvxqueue.dcp.natural_units import natural_scale
 from tests.instances import instance_of
 from tests.make_optima import load
 

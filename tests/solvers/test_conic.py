@@ -265,8 +265,10 @@ def test_dual_values_become_the_multipliers(monkeypatch: pytest.MonkeyPatch) -> 
     assert solution.is_optimal
     assert len(solution.history) == 1
     exact = cq.solve(server().replace(constraints=[cq.MaxMeanWaitingTime(2.0)]))
-    multipliers = solution.certificate.multipliers
-    np.testing.assert_allclose(multipliers[0], exact.certificate.multipliers[0], rtol=1e-4)
+    found, expected = solution.certificate.multipliers, exact.certificate.multipliers
+    assert found is not None
+    assert expected is not None
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-4)
 
 
 def test_where_they_do_not_prove_enough_others_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
