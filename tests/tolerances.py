@@ -55,10 +55,6 @@ PLANTED = Tolerance(rtol=1e-10, atol=1e-10)
 # A sampled extreme against a proven bound on it: the sample itself is rounded.
 SAMPLED_BOUND = Tolerance(rtol=1e-9, atol=0.0)
 
-# One program written twice, as cone data and for CVXPY: sums of N terms, relative to the terms
-# over the idle fraction, as the test scales both sides by it.
-CONE_DATA = Tolerance(rtol=1e-12, atol=1e-12)
-
 # An interior point method's answer, relative to `scale`: what its certificate allows.
 CONE_OPTIMUM = Tolerance(rtol=0.0, atol=1e-9)
 
