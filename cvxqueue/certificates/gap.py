@@ -29,10 +29,7 @@ _SUMMATION = 1.0 + 1e-11
 @quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = _GAP_ROUNDINGS * (
-        point.benefit_size + point.mean_system_time / point.idle
-    )
-    return allowance
+    return _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
 
 
 @quiet

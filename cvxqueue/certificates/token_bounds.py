@@ -58,8 +58,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
         """What is lost for sure: less what rounding can do to either of two large terms."""
         difference = benefit.difference(best, tokens)
         price = cost * (tokens - best)
-        excess: FloatArray = price - difference - error * np.abs(price + difference)
-        return excess
+        return price - difference - error * np.abs(price + difference)
 
     # All in distances from the response, towards the end.
     towards, reach = np.sign(end - best), np.abs(end - best)

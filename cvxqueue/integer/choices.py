@@ -147,8 +147,7 @@ class Choices:
             return self._net_benefits(at, at + step, nu, p) > 0.0
 
         near, last = np.floor((response - low) / step), np.broadcast_to(self.count, start.shape)
-        best: FloatArray = low + step * first_refused(is_rising, near, np.zeros(start.shape), last)
-        return best
+        return low + step * first_refused(is_rising, near, np.zeros(start.shape), last)
 
     def _best_number_at(self, mean_price: float, second_price: float) -> FloatArray:
         """Best number of each lattice at one pair of prices, shape (N,)."""
@@ -160,11 +159,10 @@ class Choices:
     ) -> FloatArray:
         """Benefit less cost of moves on a lattice, over π, at prices (M,): shape (M, N)."""
         model, service = self.instance.model, self.instance.service
-        net: FloatArray = model.benefit.difference(start, to) - (
+        return model.benefit.difference(start, to) - (
             nu[:, np.newaxis] * (service.mean(to) - service.mean(start))
             + p[:, np.newaxis] * (service.second_moment(to) - service.second_moment(start))
         )
-        return net
 
     def _losses(
         self, start: FloatArray, to: FloatArray, mean_price: float, second_price: float

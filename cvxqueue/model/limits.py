@@ -176,8 +176,7 @@ class Stability(CouplingConstraint):
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """λ ∇m1."""
-        gradient: FloatArray = point.model.arrival_rate * point.moment_slopes[0]
-        return gradient
+        return point.model.arrival_rate * point.moment_slopes[0]
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each second of service costs so much."""
@@ -191,5 +190,4 @@ class Stability(CouplingConstraint):
 def _time_gradient(point: Evaluation) -> FloatArray:
     first, second = point.moment_slopes
     prices = point.prices
-    gradient: FloatArray = prices.mean * first + prices.second_moment * second
-    return gradient
+    return prices.mean * first + prices.second_moment * second

@@ -47,8 +47,7 @@ _ROUNDED_UP = 1.0 + 1e-12
 
 def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
     """Return some rows of an array, laid out by columns: sums over a few types are fast then."""
-    rows: FloatArray = np.take(array.T, which, axis=-1).T
-    return rows
+    return np.take(array.T, which, axis=-1).T
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -101,8 +100,7 @@ class Model(ArrayData):
     def accuracy_value(self) -> FloatArray:
         """α w_k: seconds that one unit of type k's accuracy is worth, shape (..., N)."""
         weight = np.asarray(self.accuracy_weight)[..., np.newaxis]
-        value: FloatArray = weight * self.importance
-        return value
+        return weight * self.importance
 
     @kept
     def benefit(self) -> AccuracyCurve:
@@ -336,8 +334,7 @@ class Evaluation:
     @kept
     def utilization(self) -> FloatArray:
         """Utilization ρ = λ m1, shape (...)."""
-        utilization: FloatArray = self.model.arrival_rate * self.mean_service_time
-        return utilization
+        return self.model.arrival_rate * self.mean_service_time
 
     @kept
     def idle(self) -> FloatArray:
@@ -512,9 +509,8 @@ class Evaluation:
         mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
         second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
         benefit_curvature = model.benefit.curvature(self.tokens)
-        product: FloatArray = (
+        return (
             model.probabilities * (benefit_curvature - self.cost_curvature) * direction
             - mean * np.asarray(mean_price)[..., np.newaxis]
             - second * np.asarray(second_price)[..., np.newaxis]
         )
-        return product

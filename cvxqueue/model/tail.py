@@ -93,13 +93,11 @@ class WaitingTimeTail(CouplingConstraint):
     def _exponentials(self, point: Evaluation) -> FloatArray:
         """π exp(θ t) relative to the limit θ/λ, shape (N,)."""
         exponent = self.decay * point.times - self._log_limit(point)
-        terms: FloatArray = point.model.probabilities * np.exp(exponent)
-        return terms
+        return point.model.probabilities * np.exp(exponent)
 
     def _terms_of_sum(self, point: Evaluation) -> FloatArray:
         """π (exp(θ t) − 1) relative to the limit θ/λ, shape (N,)."""
-        terms: FloatArray = self._exponentials(point) * -np.expm1(-self.decay * point.times)
-        return terms
+        return self._exponentials(point) * -np.expm1(-self.decay * point.times)
 
     def excess(self, point: Evaluation) -> float:
         """Σ π (exp(θ t) − 1) relative to its limit, less one."""
@@ -118,8 +116,7 @@ class WaitingTimeTail(CouplingConstraint):
     def gradient(self, point: Evaluation) -> FloatArray:
         """π θ t′ exp(θ t), relative to the limit."""
         slope = self.decay * point.model.service.mean_slope(point.tokens)
-        gradient: FloatArray = slope * self._exponentials(point)
-        return gradient
+        return slope * self._exponentials(point)
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each query costs the exponential of its time."""

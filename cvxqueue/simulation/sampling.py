@@ -95,8 +95,7 @@ class ServiceTimes:
         spread = scv[is_random]
         # The same numbers are drawn for every allocation whose use of tokens is as random.
         shares[is_random] = generator.standard_gamma(1.0 / spread) * spread
-        times: FloatArray = np.take(self._fixed, kinds) + np.take(self._used, kinds) * shares
-        return times
+        return np.take(self._fixed, kinds) + np.take(self._used, kinds) * shares
 
     def draw_by_length(self, generator: np.random.Generator, count: int) -> FloatArray:
         """Return service times met by a random moment of work: long ones in proportion.
@@ -114,5 +113,4 @@ class ServiceTimes:
         is_random = scv > 0
         shape = 1.0 / scv[is_random] + by_use[is_random]
         shares[is_random] = generator.standard_gamma(shape) * scv[is_random]
-        times: FloatArray = np.take(self._fixed, kinds) + used * shares
-        return times
+        return np.take(self._fixed, kinds) + used * shares

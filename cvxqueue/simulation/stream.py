@@ -247,8 +247,7 @@ class Stream:
     def _sample_times(self, count: int, end: float) -> FloatArray:
         """Times in a block, one at random in each of equal parts: no rhythm can meet them."""
         parts = max(count // _SPACING, 1)
-        times: FloatArray = (np.arange(parts) + self._samples.random(parts)) * (end / parts)
-        return times
+        return (np.arange(parts) + self._samples.random(parts)) * (end / parts)
 
     def _correct(self, arrived: NDArray[np.int64]) -> FloatArray:
         """Correct answers of each type under each allocation, from common luck.
