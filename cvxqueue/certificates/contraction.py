@@ -125,12 +125,7 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
         row_sum = float(np.max(apply(weights)))
         value, weights = _perron_bound(apply, weights, is_moving)
     return Contraction(
-        value=value,
-        row_sum=row_sum,
-        weights=weights,
-        lower=lower,
-        upper=upper,
-        reason=reason,
+        value=value, row_sum=row_sum, weights=weights, lower=lower, upper=upper, reason=reason
     )
 
 

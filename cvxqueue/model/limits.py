@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import (
-    ROUNDINGS,
-    CouplingConstraint,
-    Terms,
-    positive,
-)
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray

@@ -193,10 +193,7 @@ class LinearFractionalQueue(ABC):
         mean_slope = pressure_high * np.maximum(
             *(
                 (2.0 * burden + x) / (share + burden + x)
-                for x in (
-                    by_second * pressure_low * times[0],
-                    by_second * pressure_high * times[1],
-                )
+                for x in (by_second * pressure_low * times[0], by_second * pressure_high * times[1])
             )
         )
         # (h²/2)/q grows with h at fixed m2 and t, and falls with these.

@@ -8,12 +8,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import (
-    ROUNDINGS,
-    CouplingConstraint,
-    Terms,
-    positive,
-)
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost

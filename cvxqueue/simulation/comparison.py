@@ -117,8 +117,5 @@ def _shifted(time: Estimate, gain: float) -> Estimate:
     """Estimate of a gain less a time."""
     low, high = time.interval
     return replace(
-        time,
-        value=gain - time.value,
-        interval=(gain - high, gain - low),
-        skewness=-time.skewness,
+        time, value=gain - time.value, interval=(gain - high, gain - low), skewness=-time.skewness
     )

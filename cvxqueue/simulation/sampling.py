@@ -45,8 +45,7 @@ class TypeSampler:
         if unsettled.size:
             within = cells[unsettled] + generator.random(unsettled.size)
             kinds[unsettled] = np.minimum(
-                np.searchsorted(self._ends, within / self._cells, side="right"),
-                len(self._ends) - 1,
+                np.searchsorted(self._ends, within / self._cells, side="right"), len(self._ends) - 1
             )
         return kinds
 

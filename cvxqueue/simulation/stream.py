@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.model import (
-    FIFO,
-    BatchArrivals,
-    Instance,
-    ProcessorSharing,
-    Setups,
-    Vacations,
-)
+from cvxqueue.model import FIFO, BatchArrivals, Instance, ProcessorSharing, Setups, Vacations
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.gaps import BatchGaps, Gaps, RenewalGaps, TraceGaps
 from cvxqueue.simulation.histogram import Histogram
@@ -150,10 +143,7 @@ class Stream:
         return RenewalGaps(generator, plan.rate, plan.options.scv)
 
     def _recursion(
-        self,
-        services: ServiceTimes,
-        own: np.random.SeedSequence,
-        start: np.random.SeedSequence,
+        self, services: ServiceTimes, own: np.random.SeedSequence, start: np.random.SeedSequence
     ) -> Recursion:
         """The queue of one allocation; each gets the same random numbers."""
         plan, queue = self._plan, self._plan.instance.queue
@@ -216,11 +206,7 @@ class Stream:
         return rows
 
     def _add(
-        self,
-        row: FloatArray,
-        served: Served,
-        counts: NDArray[np.int64],
-        services: ServiceTimes,
+        self, row: FloatArray, served: Served, counts: NDArray[np.int64], services: ServiceTimes
     ) -> None:
         """Add what happened in a block to the sums of its batch."""
         columns, size = self._plan.columns, self._plan.instance.size

@@ -33,9 +33,7 @@ _KINKED_SHARE = 0.1
 
 
 def started_search(
-    model: Model,
-    start: FloatArray | None = None,
-    prices: tuple[float, float] | None = None,
+    model: Model, start: FloatArray | None = None, prices: tuple[float, float] | None = None
 ) -> PriceSearch:
     """Return a search for the two prices, as `newton` describes its arguments."""
     if prices is not None:

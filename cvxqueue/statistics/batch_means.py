@@ -36,10 +36,7 @@ class BatchSums:
     """
 
     def __init__(
-        self,
-        parts: Sequence[FloatArray],
-        confidence: float,
-        steering: tuple[int, int],
+        self, parts: Sequence[FloatArray], confidence: float, steering: tuple[int, int]
     ) -> None:
         self.confidence = confidence
         self.parts = tuple(map(read_only, parts))

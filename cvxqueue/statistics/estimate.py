@@ -82,11 +82,7 @@ class Estimate:
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
         return json_values(
-            {
-                "value": self.value,
-                "interval": list(self.interval),
-                "confidence": self.confidence,
-            }
+            {"value": self.value, "interval": list(self.interval), "confidence": self.confidence}
         )
 
     def __str__(self) -> str:
