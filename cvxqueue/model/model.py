@@ -17,7 +17,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.queue_law import Prices, PriceSlopes, Queue
-from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
+from cvxqueue.model.separable_costs import SeparableCost
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
@@ -146,9 +146,11 @@ class Model(ArrayData):
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Cost of one more token of each type at given prices, per π, and its derivative."""
-        return marginal_cost_at(
-            self.service, self.separable_costs, tokens, mean_price, second_price
-        )
+        cost, rise = self.service.marginal_cost(tokens, mean_price, second_price)
+        for term in self.separable_costs:
+            more, more_rise = term.marginal_cost(self.service, tokens)
+            cost, rise = cost + more, rise + more_rise
+        return cost, rise
 
     def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 1.0) -> Model:
         """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
