@@ -70,12 +70,8 @@ class PiecewiseLinear(LawData):
         require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
         require_representable("accuracy.tokens", places)
         require_representable("accuracy.accuracy", heights)
-        require(
-            "accuracy.accuracy",
-            heights,
-            (heights >= 0) & (heights <= 1),
-            "must be between 0 and 1 (a probability)",
-        )
+        is_chance = (heights >= 0) & (heights <= 1)
+        require("accuracy.accuracy", heights, is_chance, "must be between 0 and 1 (a probability)")
         steps, rises = np.diff(places), np.diff(heights)
         is_repeated = (steps == 0) & (rises == 0)
         is_filling = np.logical_and.accumulate(is_repeated[..., ::-1], axis=-1)[..., ::-1]
@@ -88,7 +84,15 @@ class PiecewiseLinear(LawData):
         vars(self).update(
             tokens=read_only(places[..., :count]), accuracy=read_only(heights[..., :count])
         )
-        self._require_allowed()
+        start = self.breakpoint_values[0]
+        is_negative = start < -_ROUNDING_OF_ZERO
+        if is_negative.any():
+            place = first_place(is_negative)
+            raise InvalidInputError(
+                Entry("accuracy.accuracy", place),
+                f" continues to {float(start[place]):.6g} at 0 tokens, and must be ≥ 0 (a "
+                "probability) there: give a point at 0 tokens",
+            )
         if self.largest_change > _MUCH:
             place = np.unravel_index(np.argmax(self._changes), self.accuracy.shape)
             entry = Entry("accuracy.accuracy", tuple(map(int, place)))
@@ -99,17 +103,6 @@ class PiecewiseLinear(LawData):
                 CvxqueueWarning,
                 # Past the frame of `quiet`.
                 stacklevel=3,
-            )
-
-    def _require_allowed(self) -> None:
-        start = self.breakpoint_values[0]
-        is_negative = start < -_ROUNDING_OF_ZERO
-        if is_negative.any():
-            place = first_place(is_negative)
-            raise InvalidInputError(
-                Entry("accuracy.accuracy", place),
-                f" continues to {float(start[place]):.6g} at 0 tokens, and must be ≥ 0 (a "
-                "probability) there: give a point at 0 tokens",
             )
 
     @kept

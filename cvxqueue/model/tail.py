@@ -82,21 +82,16 @@ class WaitingTimeTail(CouplingConstraint):
                 "moments are known"
             )
 
-    def _log_limit(self, point: Evaluation) -> float:
-        return float(np.log(self.decay) - np.log(point.model.arrival_rate))
-
     def _exponentials(self, point: Evaluation) -> FloatArray:
         """π exp(θ t) relative to the limit θ/λ, shape (N,)."""
-        exponent = self.decay * point.times - self._log_limit(point)
+        limit = float(np.log(self.decay) - np.log(point.model.arrival_rate))
+        exponent = self.decay * point.times - limit
         return point.model.probabilities * np.exp(exponent)
-
-    def _terms_of_sum(self, point: Evaluation) -> FloatArray:
-        """π (exp(θ t) − 1) relative to the limit θ/λ, shape (N,)."""
-        return self._exponentials(point) * -np.expm1(-self.decay * point.times)
 
     def excess(self, point: Evaluation) -> float:
         """Σ π (exp(θ t) − 1) relative to its limit, less one."""
-        return float(accurate_sum(self._terms_of_sum(point))) - 1.0
+        terms = self._exponentials(point) * -np.expm1(-self.decay * point.times)
+        return float(accurate_sum(terms)) - 1.0
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of exponents, which is relative in the exponentials.
