@@ -310,10 +310,8 @@ def _quantiles(
     streams: Sequence[Stream], position: int, options: Options, clustering: float
 ) -> tuple[dict[float, Estimate], dict[float, Estimate]]:
     """Quantiles of the waiting and of the system time."""
-    kept = [stream.histograms[position] for stream in streams]
-    waiting = [pair[0] for pair in kept if pair is not None]
-    system = [pair[1] for pair in kept if pair is not None]
-    return (
-        {q: quantile(waiting, q, options.confidence, clustering) for q in options.quantiles},
-        {q: quantile(system, q, options.confidence, clustering) for q in options.quantiles},
+    waiting, system = (
+        {q: quantile(histograms, q, options.confidence, clustering) for q in options.quantiles}
+        for histograms in zip(*(stream.histograms[position] for stream in streams), strict=True)
     )
+    return waiting, system

@@ -14,7 +14,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import FIFO, BatchArrivals, Instance, ProcessorSharing, Setups, Vacations
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.gaps import BatchGaps, Gaps, RenewalGaps, TraceGaps
+from cvxqueue.simulation.gaps import GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.histogram import Histogram
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 from cvxqueue.simulation.options import Options
@@ -129,18 +129,17 @@ class Stream:
         self._use = [_generator(use) for _ in allocations]
         self._gaps = self._source(gaps)
         self._queues = [self._recursion(services, own, start) for services in plan.services]
-        self.histograms = [(Histogram(), Histogram()) if plan.groups else None for _ in allocations]
+        self.histograms = [(Histogram(), Histogram()) for _ in allocations]
         self.rows: list[list[FloatArray]] = [[] for _ in allocations]
-        self._is_warm = plan.warm_up == 0
+        self._is_warm, self._has_begun = plan.warm_up == 0, False
 
-    def _source(self, generator: np.random.Generator) -> Gaps:
+    def _source(self, generator: np.random.Generator) -> GapSource:
         plan = self._plan
         if plan.options.trace is not None:
-            return TraceGaps(plan.options.trace)
+            return trace_gaps(plan.options.trace)
         if plan.sizes is not None:
-            mean = plan.instance.queue.mean_size  # type: ignore[attr-defined]
-            return BatchGaps(generator, plan.rate, plan.options.scv, plan.sizes, mean)
-        return RenewalGaps(generator, plan.rate, plan.options.scv)
+            return batch_gaps(generator, plan.rate, plan.options.scv, plan.sizes)
+        return renewal_gaps(generator, plan.rate, plan.options.scv)
 
     def _recursion(
         self, services: ServiceTimes, own: np.random.SeedSequence, start: np.random.SeedSequence
@@ -175,7 +174,11 @@ class Stream:
         while left:
             count = min(left, _BLOCK)
             left -= count
-            gaps = self._gaps.draw(count)
+            gaps = self._gaps(count)
+            if not self._has_begun:
+                # The first query comes at once: the state that a query finds is that of the queue
+                # at arrivals, and a gap before it would leave less work than queries find.
+                gaps[0], self._has_begun = 0.0, True
             kinds = plan.types.draw(self._kinds, count)
             arrivals = np.cumsum(gaps)
             samples = self._sample_times(count, float(arrivals[-1]))
@@ -196,11 +199,11 @@ class Stream:
                     row[Columns.ELAPSED] += arrivals[-1]
                     row[Columns.ARRIVED] += count
                     self._add(row, served, of_type, services)
-                    kept = self.histograms[position]
-                    if kept is not None:
+                    if plan.groups:
                         group = number * plan.groups // plan.batches
-                        kept[0].add(served.waits, group)
-                        kept[1].add(served.waits + served.services, group)
+                        waiting, system = self.histograms[position]
+                        waiting.add(served.waits, group)
+                        system.add(served.waits + served.services, group)
         for row, correct in zip(rows, self._correct(arrived), strict=True):
             row[columns.correct] = correct
         return rows
