@@ -94,10 +94,10 @@ class PiecewiseLinear(LawData):
                 "probability) there: give a point at 0 tokens",
             )
         if self.largest_change > _MUCH:
-            place = np.unravel_index(np.argmax(self._changes), self.accuracy.shape)
-            entry = Entry("accuracy.accuracy", tuple(map(int, place)))
+            worst = first_place(self._changes == self._changes.max())
+            entry = Entry("accuracy.accuracy", worst)
             warnings.warn(
-                f"{entry} = {self.accuracy[place]:.4g}: the curve, the least concave one that is "
+                f"{entry} = {self.accuracy[worst]:.4g}: the curve, the least concave one that is "
                 f"nowhere below the points, is {self.largest_change:.2g} higher there; measure "
                 "more answers, or fit a curve to them (fit_curve)",
                 CvxqueueWarning,

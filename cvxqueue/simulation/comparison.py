@@ -34,10 +34,10 @@ class Comparison(Report):
 
     simulations: tuple[Simulation, ...]
 
-    def _differences(self, above: Sequence[FloatArray], below: int) -> tuple[Estimate, ...]:
+    def _differences(self, above: Sequence[FloatArray | int], below: int) -> tuple[Estimate, ...]:
         first = self.simulations[0].sums
         parts = [
-            simulation.sums.residuals(top, simulation.sums.rows[:, below])
+            simulation.sums.residuals(top, below)
             for simulation, top in zip(self.simulations, above, strict=True)
         ]
         value, residuals = parts[0]
@@ -52,14 +52,12 @@ class Comparison(Report):
     @cached_property
     def mean_waiting_time(self) -> tuple[Estimate, ...]:
         """Differences of the mean waiting time, in seconds."""
-        waits = [it.sums.rows[:, Columns.WAIT] for it in self.simulations]
-        return self._differences(waits, Columns.COUNT)
+        return self._differences([Columns.WAIT] * len(self.simulations), Columns.COUNT)
 
     @cached_property
     def mean_system_time(self) -> tuple[Estimate, ...]:
         """Differences of the mean system time, in seconds."""
-        times = [it.sums.rows[:, Columns.SYSTEM] for it in self.simulations]
-        return self._differences(times, Columns.COUNT)
+        return self._differences([Columns.SYSTEM] * len(self.simulations), Columns.COUNT)
 
     @cached_property
     def mean_accuracy(self) -> tuple[Estimate, ...]:

@@ -185,10 +185,8 @@ class Simulation(ReadOnlyArrays, Report):
     @cached_property
     def waiting_variance(self) -> Estimate:
         """Variance of the waiting time, in seconds²."""
-        rows = self.sums.rows
-        count = rows[:, Columns.COUNT]
-        mean, of_mean = self.sums.residuals(rows[:, Columns.WAIT], count)
-        square, of_square = self.sums.residuals(rows[:, Columns.WAIT_SQUARE], count)
+        mean, of_mean = self.sums.residuals(Columns.WAIT, Columns.COUNT)
+        square, of_square = self.sums.residuals(Columns.WAIT_SQUARE, Columns.COUNT)
         return self.sums.estimate(square - mean * mean, of_square - 2.0 * mean * of_mean)
 
     @cached_property
@@ -225,12 +223,11 @@ class Simulation(ReadOnlyArrays, Report):
     @cached_property
     def little_difference(self) -> Estimate:
         """Mean number in the system less arrival rate times mean system time: zero by Little."""
-        rows = self.sums.rows
-        number, of_number = self.sums.residuals(rows[:, Columns.NUMBER], rows[:, Columns.ELAPSED])
-        rate, of_rate = self.sums.residuals(rows[:, Columns.ARRIVED], rows[:, Columns.ELAPSED])
-        time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
+        number, of_number = self.sums.residuals(Columns.NUMBER, Columns.ELAPSED)
+        rate, of_rate = self.sums.residuals(Columns.ARRIVED, Columns.ELAPSED)
+        time, of_time = self.sums.residuals(Columns.SYSTEM, Columns.COUNT)
         # Counts at random times say nothing where they met nobody.
-        seen = int(np.count_nonzero(rows[:, Columns.NUMBER]))
+        seen = int(np.count_nonzero(self.sums.rows[:, Columns.NUMBER]))
         return self.sums.estimate(
             number - rate * time, of_number - rate * of_time - time * of_rate, count=seen
         )
@@ -245,8 +242,7 @@ class Simulation(ReadOnlyArrays, Report):
     def objective(self) -> Estimate:
         """Objective α Σ π w p − T, in seconds: p from the curves, T simulated."""
         benefit = float(self.instance.evaluate(self.tokens).benefit)
-        rows = self.sums.rows
-        time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
+        time, of_time = self.sums.residuals(Columns.SYSTEM, Columns.COUNT)
         return self.sums.estimate(benefit - time, -of_time)
 
     def to_dict(self) -> dict[str, Any]:

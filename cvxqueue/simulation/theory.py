@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.model import FIFO, Instance, ProcessorSharing
+from cvxqueue.model import FIFO, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.statistics.estimate import Estimate
@@ -225,7 +224,9 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     # Queries worth of each type: most of a rare type do not wait where the load is light.
     terms = simulation.queries * instance.probabilities
     if isinstance(instance.queue, FIFO):
-        variance = _waiting_variance(instance, tokens)
+        # That of M/G/1, W² + λ m3/(3 (1 − ρ)) (Takács).
+        third = ServiceTimes(instance, tokens).moment(3)
+        variance = waiting**2 + instance.arrival_rate * third / (3.0 * float(point.idle))
         if waiting > 0.0:
             terms = terms / (1.0 + variance / waiting**2)
         found.append(("wait variance (s²)", variance, simulation.waiting_variance))
@@ -251,14 +252,6 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
             if simulation.batches_with[k] >= _FEWEST_COMPARED and terms[k] >= ENOUGH_TERMS
         ]
     return found
-
-
-def _waiting_variance(instance: Instance, tokens: FloatArray) -> float:
-    """Variance of the waiting time of M/G/1, W² + λ m3/(3 (1 − ρ)), in seconds² (Takács)."""
-    point = instance.evaluate(tokens)
-    third = ServiceTimes(instance, tokens).moment(3)
-    spread = instance.arrival_rate * third / (3.0 * float(point.idle))
-    return float(point.mean_waiting_time) ** 2 + spread
 
 
 def _poisson_ratio(simulation: Simulation) -> Estimate | None:
