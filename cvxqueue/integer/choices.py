@@ -53,10 +53,10 @@ class Choices:
 
     def __init__(self, instance: Instance, domains: Domains) -> None:
         self.instance, self.domains = instance, domains
-        self.model = level_model(instance, domains) if domains.has_levels else instance.model
-        lattice, self.tables = lattice_and_tables(instance, domains)
-        self.low, self.step, self.has_zero = lattice.low, lattice.step, lattice.has_zero
-        self.count = np.floor((lattice.high - lattice.low) / lattice.step)
+        self.model = level_model(instance, domains)
+        found = lattice_and_tables(instance, domains)
+        self.low, high, self.step, self.has_zero, self.tables = found
+        self.count = np.floor((high - self.low) / self.step)
         self.is_tabled = np.isin(np.arange(instance.size), self.tables.types)
         if self.tables:
             model, mix = self.model, self.model.probabilities
