@@ -68,17 +68,14 @@ def require_attainable(model: Model, deadline: Deadline = NEVER) -> bool:
         if is_proven and beyond <= _KNOWN:
             break
     if is_proven:
-        raise InfeasibleError(_message(model, floor.label, floor.remedy(_spared(best))), proof)
+        caps = [coupling.label for coupling in model.couplings if not coupling.is_floor]
+        raise InfeasibleError(
+            f"constraints: no allocation has {floor.label} together with "
+            f"{'; '.join(caps) or 'a stable queue'}; {floor.remedy(_spared(best))}, or relax the "
+            "others",
+            proof,
+        )
     return False
-
-
-def _message(model: Model, label: str, remedy: str) -> str:
-    caps = [coupling.label for coupling in model.couplings if not coupling.is_floor]
-    others = "; ".join(caps) or "a stable queue"
-    return (
-        f"constraints: no allocation has {label} together with {others}; {remedy}, or relax the "
-        "others"
-    )
 
 
 def _spared(best: Evaluation) -> Evaluation:

@@ -36,6 +36,10 @@ class Claims(NamedTuple):
     mean_waiting_time: FloatArray
 
 
+NOTHING = (-np.inf, np.inf, np.nan, np.nan, np.nan, np.inf)
+"""The claims where nothing is proven."""
+
+
 @quiet
 def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     """Return what is claimed of tokens; nothing where they are outside the box, or no numbers.
@@ -50,13 +54,11 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     model, tokens = point.model, point.tokens
     is_inside = ((tokens >= model.lower) & (tokens <= model.upper)).all(axis=-1)
     gap = certified_gap(point) if gap is None else gap
-    return Claims(
-        np.where(is_inside, certified_objective(point), -np.inf),
-        np.where(is_inside, gap, np.inf),
-        np.where(is_inside, point.scale, np.nan),
-        np.where(is_inside, point.utilization, model.lowest.utilization),
-        np.where(is_inside, point.mean_service_time, np.nan),
-        np.where(is_inside, point.mean_waiting_time, np.inf),
+    times = point.mean_service_time, point.mean_waiting_time
+    found = certified_objective(point), gap, point.scale, point.utilization, *times
+    claims = Claims(*(np.where(is_inside, *pair) for pair in zip(found, NOTHING, strict=True)))
+    return claims._replace(
+        utilization=np.where(is_inside, point.utilization, model.lowest.utilization)
     )
 
 
