@@ -18,7 +18,7 @@ from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
 from cvxqueue.integer.level_model import level_model
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import json_attributes
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
@@ -27,6 +27,7 @@ from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.solution import (
     LARGEST_TOLERANCE,
+    MEANS,
     AllocationData,
     Ended,
     Solution,
@@ -38,6 +39,11 @@ from cvxqueue.solution import (
 _BOUND_SECONDS = 60.0
 # What bounds and their rounding may come to, in allowances: see `target_of`.
 _ALLOWANCES = 5.0
+_SUMMARY = (
+    *("method", "status", "ended", "tolerance", "tokens", "levels", "objective", "upper_bound"),
+    *("gap", "relative_gap", "loss", "loss_bound", "neighbors_gap", "is_exact", "is_repaired"),
+    *(*MEANS, "solve_time"),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -182,26 +188,8 @@ class IntegerSolution(AllocationData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        summary = {
-            "method": self.method,
-            "status": self.status.value,
-            "ended": self.ended.value,
-            "tolerance": self.tolerance,
-            "tokens": self.tokens.tolist(),
-            "levels": self.levels.tolist() if self.domains.has_levels else None,
-            "objective": self.objective,
-            "upper_bound": self.upper_bound,
-            "gap": self.gap,
-            "relative_gap": self.relative_gap,
-            "loss": None if self.continuous is None else self.loss,
-            "loss_bound": None if self.continuous is None else self.loss_bound,
-            "neighbors_gap": self.neighbors_gap,
-            "is_exact": self.is_exact,
-            "is_repaired": self.is_repaired,
-            **self._means(),
-            "solve_time": self.solve_time,
-        }
-        return json_values(summary)
+        levels = {} if self.domains.has_levels else {"levels": None}
+        return json_attributes(self, _SUMMARY) | levels
 
     def __repr__(self) -> str:
         loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "

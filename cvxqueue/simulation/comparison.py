@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.formatting import plural
+from cvxqueue.json_values import json_attributes
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.result import Simulation, cells
@@ -76,13 +77,8 @@ class Comparison(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the simulations and their differences as plain values, ready for JSON."""
-        return {
-            "simulations": [simulation.to_dict() for simulation in self.simulations],
-            "differences": {
-                name: [estimate.to_dict() for estimate in getattr(self, name)]
-                for name in _DIFFERENCES
-            },
-        }
+        differences = json_attributes(self, _DIFFERENCES)
+        return json_attributes(self, ["simulations"]) | {"differences": differences}
 
     def __repr__(self) -> str:
         return f"Comparison({plural(len(self.simulations), 'allocation')})"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.formatting import TYPES_SHOWN, plural
+from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
@@ -247,28 +248,15 @@ class Simulation(ReadOnlyArrays, Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimates as plain Python values, ready for JSON."""
-        names = [self.instance.type_name(k) for k in range(self.instance.size)]
-        return {
-            "tokens": self.tokens.tolist(),
-            "queries": self.queries,
-            "warm_up": self.warm_up,
-            "replications": self.replications,
-            "batches": self.batches,
-            "batch_correlation": self.batch_correlation,
-            "arrivals": self.arrivals,
-            "caution": self.caution,
-            **{name: getattr(self, name).to_dict() for name in _ESTIMATES},
+        by_number = ("waiting_tail", "waiting_quantiles", "system_quantiles")
+        estimates: dict[str, Any] = {
             "system_times": {
-                name: estimate.to_dict()
-                for name, estimate in zip(names, self.system_times, strict=True)
+                self.instance.type_name(k): it for k, it in enumerate(self.system_times)
             },
-            "waiting_tail": {repr(x): it.to_dict() for x, it in self.waiting_tail.items()},
-            "waiting_quantiles": {
-                repr(q): it.to_dict() for q, it in self.waiting_quantiles.items()
-            },
-            "system_quantiles": {repr(q): it.to_dict() for q, it in self.system_quantiles.items()},
-            "seconds": self.seconds,
+            **{name: {repr(x): it for x, it in getattr(self, name).items()} for name in by_number},
         }
+        found = json_attributes(self, (*_SUMMARY, *_ESTIMATES)) | json_values(estimates)
+        return found | {"seconds": self.seconds}
 
     def __repr__(self) -> str:
         return (
@@ -311,6 +299,10 @@ ARRIVALS = {
     "trace": "replayed arrivals",
 }
 
+_SUMMARY = (
+    *("tokens", "queries", "warm_up", "replications", "batches", "batch_correlation"),
+    *("arrivals", "caution"),
+)
 _ESTIMATES = {
     "utilization": "utilization",
     "mean_accuracy": "mean accuracy",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cvxqueue.json_values import json_attributes
 from cvxqueue.model import FIFO, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
@@ -104,14 +105,8 @@ class TheoryCheck(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
-        return {
-            "outcome": self.outcome,
-            "agrees": self.agrees,
-            "confidence": self.confidence,
-            "rows": [row.to_dict() for row in self.rows],
-            "poisson_ratio": None if self.poisson_ratio is None else self.poisson_ratio.to_dict(),
-            "poisson_test": None if self.poisson_test is None else self.poisson_test.to_dict(),
-        }
+        names = ("outcome", "agrees", "confidence", "rows", "poisson_ratio", "poisson_test")
+        return json_attributes(self, names)
 
     @property
     def sentences(self) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.json_values import JsonRecord, json_values
+from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.arrays import FloatArray
 
 SIGNIFICANCE = 0.05
@@ -81,9 +81,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        return json_values(
-            {"value": self.value, "interval": list(self.interval), "confidence": self.confidence}
-        )
+        return json_attributes(self, ("value", "interval", "confidence"))
 
     def __str__(self) -> str:
         return (
