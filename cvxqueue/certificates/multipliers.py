@@ -79,18 +79,10 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
 def lowered_multipliers(
     point: Evaluation, multipliers: FloatArray, scale: float, deadline: Deadline
 ) -> FloatArray:
-    """Multipliers that prove more of stable tokens than others, by Newton's method.
+    """Multipliers that prove more of stable tokens in the box than others, by Newton's method.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Tokens in the box, whether they keep the constraints or not.
-    multipliers : ndarray
-        One ≥ 0 for each coupling constraint.
-    scale : float
-        What the objective is about.
-    deadline : Deadline
-        When to be content with what is found by then.
+    Whether the tokens keep the constraints or not; `scale` is what the objective is about, in
+    seconds.
     """
     return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
 

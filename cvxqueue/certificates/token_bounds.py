@@ -21,14 +21,9 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
 
     If type k had v tokens, the separable bound on J would be J(l) + gap less what type k loses by
     not being at its response. Where that is below J(l), v is not optimal. The bound is concave in
-    v, so the values that remain form an interval.
+    v, so the values that remain form an interval: the whole box where the point is unstable.
 
-    Parameters
-    ----------
-    point : Evaluation
-        One allocation in the box; where it is unstable, the whole box is returned.
-    slack : float, optional
-        Bound on what the optimum gains over it, in seconds; by default the certified gap.
+    `slack` bounds what the optimum gains over the point, in seconds; by default the certified gap.
     """
     model = point.model
     lower, upper = model.lower, model.upper

@@ -155,13 +155,8 @@ class Model(ArrayData):
     def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 1.0) -> Model:
         """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
 
-        Its objective is J less the multipliers times the excesses, up to a constant.
-
-        Parameters
-        ----------
-        multipliers : array_like, one for each of `couplings`
-        of_time : float, default 1
-            What a second of mean system time counts in J.
+        Its objective is J less the multipliers, one for each of `couplings`, times the excesses, up
+        to a constant, where J counts a second of mean system time as `of_time`.
         """
         pairs = zip(self.couplings, multipliers, strict=True)
         rate = float(self.arrival_rate)
@@ -217,12 +212,7 @@ class Model(ArrayData):
     def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> Model:
         """Return the data of some types, whose probabilities do not sum to one.
 
-        Parameters
-        ----------
-        place : slice or ndarray of int
-            Which types; a slice gives views.
-        accuracy : AccuracyCurve, optional
-            Their curves, where these are at hand.
+        Of a slice as views; with their curves, where these are at hand.
         """
         return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 

@@ -51,19 +51,10 @@ class PriceResponse(NamedTuple):
 def price_response(
     model: Model, tokens: FloatArray, prices: Prices, most_steps: int
 ) -> PriceResponse:
-    """Return the best tokens at given prices.
+    """Return the best tokens at given prices, each of shape (...), in at most so many steps.
 
-    Parameters
-    ----------
-    model : Model
-        Of an instance or a batch.
-    tokens : ndarray, shape (..., N)
-        Where to start from, in the box. Overwritten where there are many types: a fresh array of
-        a million entries costs as much as a pass.
-    prices : Prices
-        Each of shape (...).
-    most_steps : int
-        Limit on the steps that a type takes towards its response.
+    They start from `tokens`, shape (..., N), in the box: overwritten where there are many types, as
+    a fresh array of a million entries costs as much as a pass.
     """
     if model.size <= BLOCK:
         settled, answer, change = _settle(model, tokens, prices, most_steps)

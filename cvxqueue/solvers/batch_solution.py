@@ -42,14 +42,9 @@ NOTHING = (-np.inf, np.inf, np.nan, np.nan, np.nan, np.inf)
 
 @quiet
 def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
-    """Return what is claimed of tokens; nothing where they are outside the box, or no numbers.
+    """Return what is claimed of a batch; nothing where tokens are outside the box, or no numbers.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Of a batch.
-    gap : ndarray, shape (B,), optional
-        The certified gap, where it is known.
+    The certified gap, shape (B,), may be known.
     """
     model, tokens = point.model, point.tokens
     is_inside = ((tokens >= model.lower) & (tokens <= model.upper)).all(axis=-1)

@@ -68,18 +68,8 @@ def fixed_point(
 def backtrack(point: Evaluation, target: FloatArray) -> Evaluation | None:
     """Return the first point on the way back from `target` that increases J enough.
 
-    Parameters
-    ----------
-    point : Evaluation
-        A stable allocation in the box.
-    target : ndarray, shape (N,)
-        Where to go, in the box.
-
-    Returns
-    -------
-    Evaluation or None
-        ``None`` where `target` is not finite, lies in no ascent direction, or no step that float64
-        can tell from none increases the objective.
+    From a stable point in the box to another place in it, shape (N,). ``None`` where that is not
+    finite, lies in no ascent direction, or no step that float64 can tell from none increases J.
     """
     if not np.all(np.isfinite(target)):
         return None

@@ -68,15 +68,9 @@ _RECTANGLE_SLACK = 1.0 - 1e-6
 class PriceSearch:
     """The state of the search for the two prices, for one instance or each of a batch.
 
-    Parameters
-    ----------
-    model : Model
-        One instance, or a batch with a leading axis; feasible.
-    tokens : ndarray, shape (..., N)
-        Where the types start from, in the box.
-    idle, price : ndarray, shape (...), optional
-        First guesses of the idle fraction and of the price of a second; by default those at the
-        least tokens.
+    The types start from `tokens`, shape (..., N), in the box of a feasible model. First guesses of
+    the idle fraction and of the price of a second, shape (...), are by default those at the least
+    tokens.
     """
 
     def __init__(
