@@ -13,8 +13,8 @@ from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_attributes
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.simulation.plan import Columns
 from cvxqueue.simulation.result import Simulation, cells
-from cvxqueue.simulation.stream import Columns
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 

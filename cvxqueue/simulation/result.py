@@ -16,8 +16,8 @@ from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.simulation.plan import Columns
 from cvxqueue.simulation.sampling import ServiceTimes
-from cvxqueue.simulation.stream import Columns
 from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table

@@ -17,10 +17,10 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.histogram import quantile
-from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options, ProgressCallback
+from cvxqueue.simulation.plan import Columns, check_queue, planned
 from cvxqueue.simulation.result import Simulation
-from cvxqueue.simulation.stream import Columns, Stream, check_queue
+from cvxqueue.simulation.stream import Stream
 from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
 
@@ -214,7 +214,7 @@ def _run(
     if options.trace is None:
         for name, it in zip(names, tokens, strict=True):
             _require_stable(name, instance, it)
-    plan, sizes = layout(instance, tokens, options)
+    plan, sizes = planned(instance, tokens, options)
     streams = [Stream(plan, seed) for seed in options.seed.spawn(len(sizes))]
     done = _advance(streams, sizes, options)
     seconds = time.perf_counter() - started

@@ -13,8 +13,8 @@ from cvxqueue.certificates import certified_gap, certified_objective, relative_g
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Evaluation
-from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.model import Model
+from cvxqueue.model.ranges import require_in_range
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
@@ -60,7 +60,7 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
 def require_variants(model: Model) -> None:
     """Raise an error that names the first number of any variant that is out of range."""
     weights = model.accuracy_weight, model.importance
-    require_allowed(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
+    require_in_range(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

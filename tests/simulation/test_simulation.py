@@ -20,8 +20,8 @@ from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.gaps import batch_gaps
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
-from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options
+from cvxqueue.simulation.plan import planned
 from cvxqueue.simulation.recursions import (
     Block,
     Lindley,
@@ -460,7 +460,7 @@ def test_the_start_is_stationary(changes: dict[str, Any]) -> None:
     options = Options(
         **dict.fromkeys(unset), seed=0, confidence=0.95, quantiles=(), thresholds=(), threads=1
     )
-    plan, _ = layout(instance, [TOKENS], options)
+    plan, _ = planned(instance, [TOKENS], options)
     rng = np.random.default_rng(0)
     values = np.array([stationary_workload(plan, plan.services[0], rng) for _ in range(20_000)])
     assert abs(values.mean() - mean) < SIGMAS * values.std() / math.sqrt(len(values))
