@@ -39,11 +39,6 @@ from cvxqueue.solution import (
 _BOUND_SECONDS = 60.0
 # What bounds and their rounding may come to, in allowances: see `target_of`.
 _ALLOWANCES = 5.0
-_SUMMARY = (
-    *("method", "status", "ended", "tolerance", "tokens", "levels", "objective", "upper_bound"),
-    *("gap", "relative_gap", "loss", "loss_bound", "neighbors_gap", "is_exact", "is_repaired"),
-    *(*MEANS, "solve_time"),
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -188,8 +183,13 @@ class IntegerSolution(AllocationData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        names = (
+            *("method", "status", "ended", "tolerance", "tokens", "levels", "objective"),
+            *("upper_bound", "gap", "relative_gap", "loss", "loss_bound", "neighbors_gap"),
+            *("is_exact", "is_repaired", *MEANS, "solve_time"),
+        )
         levels = {} if self.domains.has_levels else {"levels": None}
-        return json_attributes(self, _SUMMARY) | levels
+        return json_attributes(self, names) | levels
 
     def __repr__(self) -> str:
         loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "

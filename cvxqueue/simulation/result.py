@@ -248,6 +248,10 @@ class Simulation(ReadOnlyArrays, Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimates as plain Python values, ready for JSON."""
+        names = (
+            *("tokens", "queries", "warm_up", "replications", "batches", "batch_correlation"),
+            *("arrivals", "caution", *_ESTIMATES),
+        )
         by_number = ("waiting_tail", "waiting_quantiles", "system_quantiles")
         estimates: dict[str, Any] = {
             "system_times": {
@@ -255,8 +259,7 @@ class Simulation(ReadOnlyArrays, Report):
             },
             **{name: {repr(x): it for x, it in getattr(self, name).items()} for name in by_number},
         }
-        found = json_attributes(self, (*_SUMMARY, *_ESTIMATES)) | json_values(estimates)
-        return found | {"seconds": self.seconds}
+        return json_attributes(self, names) | json_values(estimates) | {"seconds": self.seconds}
 
     def __repr__(self) -> str:
         return (
@@ -299,10 +302,6 @@ ARRIVALS = {
     "trace": "replayed arrivals",
 }
 
-_SUMMARY = (
-    *("tokens", "queries", "warm_up", "replications", "batches", "batch_correlation"),
-    *("arrivals", "caution"),
-)
 _ESTIMATES = {
     "utilization": "utilization",
     "mean_accuracy": "mean accuracy",
