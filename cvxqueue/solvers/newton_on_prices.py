@@ -85,11 +85,9 @@ class PriceSearch:
         self._start = _rectangle(model)
         self.least_idle, self.most_idle, self.least_price, self.most_price = self._start
         self._is_from_nothing = idle is None
-        self.idle = self.most_idle
-        if idle is not None:
+        self.idle, self.price = self.most_idle, self.least_price
+        if idle is not None and price is not None:
             self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
-        self.price = self.least_price
-        if price is not None:
             self.price = np.minimum(np.maximum(price, self.least_price), self.most_price)
         self.mean = model.lowest.mean_service_time
         self.passes = 0
