@@ -291,10 +291,8 @@ class PiecewiseLinear(LawData):
         low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         shape = np.broadcast_shapes(low.shape, high.shape, self.shape)
         has_kink = np.zeros(shape, dtype=bool)
-        for place in range(1, self.breakpoints.shape[0]):
-            corner = self.breakpoints[place]
-            is_bent = self.segment_slopes[place - 1] > self.segment_slopes[place]
-            has_kink |= is_bent & (low < corner) & (corner < high)
+        for (_, corner, slope), after in zip(self._pieces, self.segment_slopes[1:], strict=True):
+            has_kink |= (slope > after) & (low < corner) & (corner < high)
         return np.zeros(shape), np.where(has_kink, np.inf, 0.0)
 
     def __repr__(self) -> str:
@@ -319,13 +317,10 @@ class _Weighted(PiecewiseLinear):
     @kept
     def breakpoint_values(self) -> FloatArray:
         """What the accuracy at the corners is worth, shape (C, ...)."""
-        curve, first = self._curve, np.zeros_like(self.segment_slopes[:1])
-        if self.breakpoints.shape[0] == 1:
-            return first
-        values = curve.breakpoint_values
+        curve, values = self._curve, self._curve.breakpoint_values
         # Along the first piece the rise is known to all its digits, the accuracy at 0 is not.
-        rises = curve.segment_slopes[0] * self.breakpoints[1] + (values[1:] - values[1])
-        return np.concatenate([first, self._value * rises])
+        rises = curve.segment_slopes[0] * self.breakpoints[1:2] + (values[1:] - values[1:2])
+        return np.concatenate([np.zeros_like(self.segment_slopes[:1]), self._value * rises])
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type, unchecked."""
