@@ -22,7 +22,6 @@ from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
-# A table for people; `to_dict` holds the rest.
 # Relaxation times in a run whose intervals can be believed: twenty batches of fifty.
 _LONG_ENOUGH = 1000.0
 # Independent terms of equal weight that make the mean of so skewed ones nearly normal: the relative

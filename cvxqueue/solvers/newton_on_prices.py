@@ -209,7 +209,7 @@ class PriceSearch:
         )
 
     def _cut(self, *where: NDArray[np.bool_]) -> None:
-        """Move least and most idle, least and most price to the current point, each somewhere."""
+        """Move least and most idle, least and most price here, each in some of the instances."""
         # Zero and infinity move nothing.
         self.least_idle = np.maximum(self.least_idle, self.idle * where[0])
         self.most_idle = np.minimum(self.most_idle, self.idle / where[1])
