@@ -120,14 +120,6 @@ def positive_number(name: str, value: Any, unit: str = "") -> float:
     return number
 
 
-def fraction(name: str, value: Any) -> float:
-    """Return one number between 0 and 1 as a float, or raise an error that names it."""
-    number = real_number(name, value)
-    if not 0.0 < number < 1.0:
-        raise InvalidInputError(f"{name} = {number!r} must be between 0 and 1")
-    return number
-
-
 def whole_number(name: str, value: Any, *, least: int, unit: str = "") -> int:
     """Return a whole number from `least` to 2^53 as an int, or raise an error that names it."""
     number = real_number(name, value)

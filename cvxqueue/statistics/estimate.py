@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import fraction
 
 SIGNIFICANCE = 0.05
 """Of tests: how often they may reject what is true; the custom of the field."""
@@ -117,7 +118,11 @@ class FittedParameter(JsonRecord):
 
 def require_confidence(confidence: float) -> float:
     """Return a confidence level, or say what is wrong with it."""
-    return fraction("confidence", confidence)
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
+        raise InvalidInputError(f"confidence = {shown(confidence)} must be a number in (0, 1)")
+    if not 0.0 < confidence < 1.0:
+        raise InvalidInputError(f"confidence = {shown(confidence)} must be in (0, 1)")
+    return float(confidence)
 
 
 def estimate_of(
@@ -166,17 +171,17 @@ def _skewed(reach: float, skewness: float) -> float:
     return (math.cbrt(1.0 + skewness * (reach - skewness / 6.0)) - 1.0) * 3.0 / skewness
 
 
-def wilson(share: float, trials: float, reach: float) -> tuple[float, float]:
+def wilson(fraction: float, trials: float, reach: float) -> tuple[float, float]:
     """Return Wilson's interval of a fraction: within [0, 1], and never without length.
 
     Of independent trials, with `reach` standard errors on each side.
     """
     square = reach * reach / trials
-    centre = (share + 0.5 * square) / (1.0 + square)
-    spread = square * (share * (1.0 - share) + 0.25 * square)
+    centre = (fraction + 0.5 * square) / (1.0 + square)
+    spread = square * (fraction * (1.0 - fraction) + 0.25 * square)
     half = math.sqrt(spread) / (1.0 + square)
     # Rounding must not exclude what was seen.
-    return max(min(centre - half, share), 0.0), min(max(centre + half, share), 1.0)
+    return max(min(centre - half, fraction), 0.0), min(max(centre + half, fraction), 1.0)
 
 
 def spread_of(
