@@ -45,6 +45,7 @@ from cvxqueue.model import (
 )
 from cvxqueue.solution import ConvergenceError, Ended, Iterate, Solution, Status
 from cvxqueue.solvers import (
+    Answer,
     BatchSolution,
     CrossValidation,
     Method,
@@ -59,12 +60,7 @@ if _TYPE_CHECKING:
     from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
-    from cvxqueue.simulation import (
-        Simulation,
-        check_simulation,
-        compare_allocations,
-        simulate,
-    )
+    from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
     from cvxqueue.statistics import Estimate
 
 # Loaded when first used, so that importing the package brings in numpy alone.
@@ -81,6 +77,7 @@ _LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in 
 __all__ = [
     "FIFO",
     "AffineService",
+    "Answer",
     "BackendError",
     "BatchArrivals",
     "BatchSolution",

@@ -1,10 +1,9 @@
-"""The house: imports point forward, the import is light, and the package keeps its manners."""
+"""The house: imports point forward, and the package keeps its manners."""
 
 from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -52,7 +51,6 @@ CONCRETE = frozenset(
         *("MixedAccuracy",),
     )
 )
-HEAVY = ("cvxpy", "scipy.optimize", "pydantic", "rich", "matplotlib", "clarabel")
 
 
 def room_of(module: Path) -> str:
@@ -205,33 +203,6 @@ def test_the_first_rooms_need_numpy_alone(room: str) -> None:
                 assert name.split(".")[0] in known, f"{module}:{line} imports {name}"
 
 
-def loaded_after(statement: str) -> set[str]:
-    """Heavy packages that a fresh interpreter has loaded after a statement."""
-    code = f"import sys; {statement}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
-    return set(
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
-
-
-def test_importing_the_package_is_light() -> None:
-    assert loaded_after("import cvxqueue") == set()
-
-
-def test_solving_by_newton_is_light() -> None:
-    statement = (
-        "import cvxqueue as cq; cq.solve(cq.Instance(arrival_rate=0.1, accuracy_weight=9.0, "
-        "max_tokens=99.0, probabilities=1.0, service=cq.AffineService(base=1.0, per_token=0.1), "
-        "accuracy=cq.SaturatingExponential(floor=0.0, gain=1.0, rate=0.1)))"
-    )
-    assert loaded_after(statement) == set()
-
-
-def test_this_test_can_see_a_heavy_import() -> None:
-    assert "pydantic" in loaded_after("import cvxqueue; cvxqueue.load")
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
 def test_manners(module: Path) -> None:
     for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
@@ -239,12 +210,76 @@ def test_manners(module: Path) -> None:
         assert not isinstance(node, ast.Assert), f"assert at {where}"
         if isinstance(node, ast.Call):
             assert getattr(node.func, "id", "") != "print", f"print at {where}"
+
+
+# Where somebody else's compiled code ends, whatever it raises; `conic` until it leaves that to it.
+BACK_ENDS = ("solvers/back_ends.py", "solvers/conic.py")
+# An error that is foreseen has a name or two; the most in one place, three, are of a setter that
+# does not say which of them it raises.
+MOST_FORESEEN = 3
+
+
+def wide_handlers(source: str) -> list[int]:
+    """Lines that catch what nobody foresaw: everything, or one of many classes.
+
+    Classes may hide behind a name of the module, in a sum of tuples, or in ``suppress``.
+    """
+    tree = ast.parse(source)
+    meanings = {
+        target.id: node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+
+    def classes(node: ast.expr | None) -> set[str]:
+        if node is None:
+            return {"BaseException"}
+        if isinstance(node, ast.Name):
+            return classes(meanings[node.id]) if node.id in meanings else {node.id}
+        if isinstance(node, ast.Attribute):
+            return {node.attr}
+        parts = (part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr))
+        return set().union(*map(classes, parts))
+
+    found = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"bare except at {where}"
-            caught = {
-                getattr(part, "id", getattr(part, "attr", "")) for part in ast.walk(node.type)
-            }
-            assert not caught & {"Exception", "BaseException"}, f"wide except at {where}"
+            caught = classes(node.type)
+        elif isinstance(node, ast.Call) and "suppress" in classes(node.func):
+            caught = set().union(*map(classes, node.args))
+        else:
+            continue
+        if caught & {"Exception", "BaseException"} or len(caught) > MOST_FORESEEN:
+            found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_only_back_ends_may_fail_in_ways_that_nobody_foresaw(module: Path) -> None:
+    if module.relative_to(PACKAGE).as_posix() not in BACK_ENDS:
+        assert wide_handlers(module.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "caught",
+    [
+        *("except:", "except Exception:", "except (KeyError, BaseException) as error:"),
+        *("except* Exception:", "except builtins.Exception:", "except ALL:", "except MANY:"),
+        *("except (KeyError, *MANY):", "except FEW + (OSError, LookupError):"),
+    ],
+)
+def test_this_test_can_see_a_wide_handler(caught: str) -> None:
+    names = "ALL = Exception\nFEW = (KeyError, TypeError)\nMANY = (*FEW, OSError, ValueError)\n"
+    assert wide_handlers(f"{names}try:\n    pass\n{caught}\n    pass\n") == [6]
+
+
+def test_this_test_can_see_what_is_suppressed() -> None:
+    for call in ("suppress(Exception)", "contextlib.suppress(A, B, C, D)", "suppress(*ALL)"):
+        assert wide_handlers(f"ALL = [Exception]\nwith {call}:\n    pass") == [2]
+    narrow = "with suppress(OSError):\n    pass\ntry:\n    pass\nexcept (A, B, c.D):\n    pass"
+    assert wide_handlers(narrow) == []
 
 
 @pytest.mark.parametrize("name", cq.__all__)
