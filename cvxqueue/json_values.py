@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from enum import Enum
 from typing import Any, ClassVar, TypeVar, cast
 
 _Value = TypeVar("_Value")
@@ -15,6 +16,11 @@ def json_values(value: _Value) -> _Value:
     return cast(_Value, _finite(value))
 
 
+def json_attributes(record: object, names: Iterable[str]) -> dict[str, Any]:
+    """Return the named attributes as plain Python values, with ``None`` for what is not finite."""
+    return json_values({name: getattr(record, name) for name in names})
+
+
 class JsonRecord:
     """Base of dataclasses that are written as their fields, and some of their properties."""
 
@@ -23,13 +29,14 @@ class JsonRecord:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; ``None`` for what is not finite."""
         record: Any = self
-        names = [*(field.name for field in fields(record)), *self._properties]
-        return json_values({name: getattr(self, name) for name in names})
+        return json_attributes(self, [*(it.name for it in fields(record)), *self._properties])
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, JsonRecord):
-        return value.to_dict()
+    if hasattr(value, "to_dict"):
+        return _finite(value.to_dict())
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, Mapping):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

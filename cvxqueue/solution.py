@@ -13,7 +13,7 @@ import numpy as np
 from cvxqueue.certificates import Certificate, relative_gap
 from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import TYPES_SHOWN, at_least, at_most, shown
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import json_attributes
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
@@ -110,6 +110,13 @@ class Iterate(NamedTuple):
     """Of each type, shape (N,): for a callback; a history of all of them could fill the memory."""
 
 
+MEANS = (
+    *("accuracies", "mean_accuracy", "utilization"),
+    *("mean_service_time", "mean_waiting_time", "mean_system_time"),
+)
+"""What an allocation does, for `to_dict`."""
+
+
 class AllocationData(ArrayData):
     """Base of answers that are one allocation: what it does, and what its gap makes of it."""
 
@@ -167,17 +174,6 @@ class AllocationData(ArrayData):
     def mean_system_time(self) -> float:
         """Mean system time, in seconds."""
         return float(self.evaluation.mean_system_time)
-
-    def _means(self) -> dict[str, Any]:
-        """What the allocation does, for `to_dict`."""
-        return {
-            "accuracies": self.accuracies.tolist(),
-            "mean_accuracy": self.mean_accuracy,
-            "utilization": self.utilization,
-            "mean_service_time": self.mean_service_time,
-            "mean_waiting_time": self.mean_waiting_time,
-            "mean_system_time": self.mean_system_time,
-        }
 
     def _means_line(self) -> str:
         return (
@@ -333,19 +329,9 @@ class Solution(AllocationData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        summary = {
-            "method": self.method,
-            "status": self.status.value,
-            "ended": self.ended.value,
-            "backend_status": self.backend_status,
-            "tolerance": self.tolerance,
-            **self.certificate.to_dict(),
-            **self._means(),
-            "iterations": self.iterations,
-            "setup_time": self.setup_time,
-            "solve_time": self.solve_time,
-        }
-        return json_values(summary)
+        about = json_attributes(self, ("method", "status", "ended", "backend_status", "tolerance"))
+        effort = json_attributes(self, (*MEANS, "iterations", "setup_time", "solve_time"))
+        return about | self.certificate.to_dict() | effort
 
     def __repr__(self) -> str:
         return (

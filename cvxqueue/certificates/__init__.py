@@ -12,12 +12,7 @@ from cvxqueue.certificates.gap import (
     rounding_allowance,
     type_gaps,
 )
-from cvxqueue.certificates.lagrangian_gap import (
-    coupled_gap,
-    excesses,
-    lagrangian,
-    restored,
-)
+from cvxqueue.certificates.lagrangian_gap import coupled_gap, excesses, lagrangian, restored
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity

@@ -119,18 +119,12 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
         upward = 1.0 + _MAJORANT_ROUNDINGS / float(high.idle)
 
         def apply(vector: FloatArray) -> FloatArray:
-            image: FloatArray = own * vector + (rows @ vector) @ columns
-            return upward * image
+            return np.asarray(upward * (own * vector + (rows @ vector) @ columns))
 
         row_sum = float(np.max(apply(weights)))
         value, weights = _perron_bound(apply, weights, is_moving)
     return Contraction(
-        value=value,
-        row_sum=row_sum,
-        weights=weights,
-        lower=lower,
-        upper=upper,
-        reason=reason,
+        value=value, row_sum=row_sum, weights=weights, lower=lower, upper=upper, reason=reason
     )
 
 

@@ -17,23 +17,11 @@ _NO_STEP = 4.0 * EPSILON
 def multiplier_step(
     multipliers: FloatArray, excess: FloatArray, hessian: FloatArray, worth: float
 ) -> FloatArray | None:
-    """Newton's step towards the minimum of a convex function over multipliers ≥ 0.
+    """Newton's step towards the minimum of a convex function over multipliers ≥ 0, shape (M,).
 
-    Parameters
-    ----------
-    multipliers : ndarray, shape (M,)
-        Where it starts, ≥ 0.
-    excess : ndarray, shape (M,)
-        Less the slopes there.
-    hessian : ndarray, shape (M, M)
-        Second derivatives; zero where every type is at a bound.
-    worth : float
-        The size of the function, in seconds, which stands for a second derivative of zero.
-
-    Returns
-    -------
-    ndarray, shape (M,), or None
-        To the minimum of the quadratic model; ``None`` where nothing moves.
+    `excess` is less the slopes there, and `hessian`, shape (M, M), zero where every type is at a
+    bound; `worth`, the size of the function in seconds, stands for a second derivative of zero.
+    ``None`` where nothing moves.
     """
     # Where all types are at bounds, the step on which a multiplier shows is that of the scale.
     natural = np.square(excess) / worth
@@ -59,16 +47,11 @@ def multiplier_step(
 def nonnegative_step(
     hessian: FloatArray, excess: FloatArray, multipliers: FloatArray
 ) -> FloatArray:
-    """Return the minimiser d of ½ dᵀHd − excess·d with multipliers + d ≥ 0.
+    """Return the minimiser d of ½ dᵀHd − excess·d with multipliers + d ≥ 0, shape (M,).
 
-    By trying every active set: there are a handful of multipliers. Where it falls without end, as
-    it may where H is singular, a short step downhill.
-
-    Parameters
-    ----------
-    hessian : ndarray, shape (M, M)
-        Positive semidefinite, with a positive diagonal.
-    excess, multipliers : ndarray, shape (M,)
+    H is positive semidefinite, with a positive diagonal. By trying every active set: there are a
+    handful of multipliers. Where it falls without end, as it may where H is singular, a short step
+    downhill.
     """
     count = multipliers.size
     for size in range(count, -1, -1):

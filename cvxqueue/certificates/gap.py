@@ -29,25 +29,14 @@ _SUMMATION = 1.0 + 1e-11
 @quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
     """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    allowance: FloatArray = _GAP_ROUNDINGS * (
-        point.benefit_size + point.mean_system_time / point.idle
-    )
-    return allowance
+    return _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
 
 
 @quiet
 def certified_objective(point: Evaluation) -> FloatArray:
-    """Objective, rounded down: the exact J at these tokens is no less, nor is the optimum.
+    """Objective of tokens in the box, in seconds, rounded down, shape (...); −inf where unstable.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Tokens in the box, of one instance or of a batch.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        In seconds; −inf where the queue is unstable.
+    The exact J at these tokens is no less, nor is the optimum.
     """
     objective = point.objective - rounding_allowance(point)
     return np.where(point.idle > 0.0, objective, -np.inf)
@@ -55,17 +44,11 @@ def certified_objective(point: Evaluation) -> FloatArray:
 
 @quiet
 def relative_gap(gap: float | FloatArray, scale: float | FloatArray) -> FloatArray:
-    """A gap relative to its scale, free of units; zero where the gap is, infinite where unknown.
+    """A gap in seconds relative to its scale, free of units, shape (...).
 
-    Every status is computed from this number: an answer is optimal where it is at most the
-    tolerance.
-
-    Parameters
-    ----------
-    gap : array_like, shape (...)
-        In seconds.
-    scale : array_like, shape (...)
-        `Evaluation.scale`, in seconds. It is zero only where neither tokens nor accuracy matter.
+    Zero where the gap is, infinite where unknown. Every status is computed from this number: an
+    answer is optimal where it is at most the tolerance. The scale is `Evaluation.scale`, zero only
+    where neither tokens nor accuracy matter.
     """
     relative = np.where(np.equal(gap, 0.0), 0.0, np.divide(gap, scale))
     # What is not a number proves nothing.
@@ -83,19 +66,10 @@ def type_gaps(point: Evaluation) -> FloatArray:
 
 @quiet
 def certified_gap(point: Evaluation) -> FloatArray:
-    """Proven bound on max J less the certified objective, in seconds.
+    """Proven bound on max J less the certified objective, in seconds, shape (...).
 
-    The allowance for rounding is in it twice, once below and once above the objective.
-
-    Parameters
-    ----------
-    point : Evaluation
-        Tokens in the box, of one instance or of a batch.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        Infinite where the queue is unstable.
+    Of tokens in the box; infinite where the queue is unstable. The allowance for rounding is in it
+    twice, once below and once above the objective.
     """
     gap = 2.0 * rounding_allowance(point)
     for part in point.parts:

@@ -46,17 +46,8 @@ def lagrangian(point: Evaluation, multipliers: FloatArray) -> Evaluation:
 def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
     """Proven bound on max J, over what the constraints allow, less the certified objective.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Tokens in the box of an instance with constraints.
-    multipliers : ndarray
-        One ≥ 0 for each coupling constraint.
-
-    Returns
-    -------
-    float
-        In seconds; infinite where the point is unstable or violates a constraint.
+    In seconds, of tokens in the box and a multiplier ≥ 0 for each coupling constraint; infinite
+    where the point is unstable or violates a constraint.
     """
     return lagrangian_gap(point, multipliers) if is_satisfied(point) else np.inf
 
@@ -81,13 +72,8 @@ def restored(point: Evaluation, *, beyond_rounding: bool = False) -> Evaluation 
     constraints that are violated. Where they lead nowhere, and the least tokens satisfy the
     constraints, the last point on the way there that does.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Tokens in the box.
-    beyond_rounding : bool, default False
-        Whether they shall hold whatever rounding did, where there is such a point: its objective is
-        then one that the optimum reaches. Otherwise a violation that rounding explains is none.
+    A violation that rounding explains is none. With `beyond_rounding` they shall hold whatever
+    rounding did, where there is such a point: its objective is then one that the optimum reaches.
     """
     if not point.is_stable:
         return None

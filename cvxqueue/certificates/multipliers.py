@@ -75,22 +75,14 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
     return min(found, key=lambda bound: bound.gap).multipliers
 
 
-# Where nothing costs anything, a type without any gain has no best answer, and nothing is proven.
 def lowered_multipliers(
     point: Evaluation, multipliers: FloatArray, scale: float, deadline: Deadline
 ) -> FloatArray:
-    """Multipliers that prove more of stable tokens than others, by Newton's method.
+    """Multipliers that prove more of stable tokens in the box than others, by Newton's method.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Tokens in the box, whether they keep the constraints or not.
-    multipliers : ndarray
-        One ≥ 0 for each coupling constraint.
-    scale : float
-        What the objective is about.
-    deadline : Deadline
-        When to be content with what is found by then.
+    Whether the tokens keep the constraints or not; `scale` is what the objective is about, in
+    seconds. Where nothing costs anything, a type without any gain has no best answer, and nothing
+    is proven.
     """
     return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
 

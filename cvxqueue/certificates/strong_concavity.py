@@ -74,8 +74,7 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
         moments.second_moment, moments.mean, out=np.zeros(instance.size), where=moments.mean > 0.0
     )
     second_moment = min(
-        float(most.service_time_second_moment),
-        float(np.max(longest)) / instance.arrival_rate,
+        float(most.service_time_second_moment), float(np.max(longest)) / instance.arrival_rate
     )
     # The bound holds for a mix that sums to one; an instance's does within 1e-9.
     congestion = (

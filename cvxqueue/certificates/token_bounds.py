@@ -21,14 +21,9 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
 
     If type k had v tokens, the separable bound on J would be J(l) + gap less what type k loses by
     not being at its response. Where that is below J(l), v is not optimal. The bound is concave in
-    v, so the values that remain form an interval.
+    v, so the values that remain form an interval: the whole box where the point is unstable.
 
-    Parameters
-    ----------
-    point : Evaluation
-        One allocation in the box; where it is unstable, the whole box is returned.
-    slack : float, optional
-        Bound on what the optimum gains over it, in seconds; by default the certified gap.
+    `slack` bounds what the optimum gains over the point, in seconds; by default the certified gap.
     """
     model = point.model
     lower, upper = model.lower, model.upper
@@ -58,8 +53,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
         """What is lost for sure: less what rounding can do to either of two large terms."""
         difference = benefit.difference(best, tokens)
         price = cost * (tokens - best)
-        excess: FloatArray = price - difference - error * np.abs(price + difference)
-        return excess
+        return price - difference - error * np.abs(price + difference)
 
     # All in distances from the response, towards the end.
     towards, reach = np.sign(end - best), np.abs(end - best)

@@ -102,8 +102,7 @@ def price_guesses(base: Base, mean: FloatArray, deadline: Deadline) -> FloatArra
     prices = np.append(prices, base.mean_price)
     # What is taken falls with the price; the base is on record as well.
     order = np.lexsort((-prices, response))
-    guesses: FloatArray = np.exp(np.interp(mean, response[order], np.log(prices[order])))
-    return guesses
+    return np.exp(np.interp(mean, response[order], np.log(prices[order])))
 
 
 def _blocks(count: int, size: int) -> Iterator[slice]:

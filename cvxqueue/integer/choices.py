@@ -53,10 +53,10 @@ class Choices:
 
     def __init__(self, instance: Instance, domains: Domains) -> None:
         self.instance, self.domains = instance, domains
-        self.model = level_model(instance, domains) if domains.has_levels else instance.model
-        lattice, self.tables = lattice_and_tables(instance, domains)
-        self.low, self.step, self.has_zero = lattice.low, lattice.step, lattice.has_zero
-        self.count = np.floor((lattice.high - lattice.low) / lattice.step)
+        self.model = level_model(instance, domains)
+        found = lattice_and_tables(instance, domains)
+        self.low, high, self.step, self.has_zero, self.tables = found
+        self.count = np.floor((high - self.low) / self.step)
         self.is_tabled = np.isin(np.arange(instance.size), self.tables.types)
         if self.tables:
             model, mix = self.model, self.model.probabilities
@@ -147,8 +147,7 @@ class Choices:
             return self._net_benefits(at, at + step, nu, p) > 0.0
 
         near, last = np.floor((response - low) / step), np.broadcast_to(self.count, start.shape)
-        best: FloatArray = low + step * first_refused(is_rising, near, np.zeros(start.shape), last)
-        return best
+        return low + step * first_refused(is_rising, near, np.zeros(start.shape), last)
 
     def _best_number_at(self, mean_price: float, second_price: float) -> FloatArray:
         """Best number of each lattice at one pair of prices, shape (N,)."""
@@ -160,11 +159,10 @@ class Choices:
     ) -> FloatArray:
         """Benefit less cost of moves on a lattice, over π, at prices (M,): shape (M, N)."""
         model, service = self.instance.model, self.instance.service
-        net: FloatArray = model.benefit.difference(start, to) - (
+        return model.benefit.difference(start, to) - (
             nu[:, np.newaxis] * (service.mean(to) - service.mean(start))
             + p[:, np.newaxis] * (service.second_moment(to) - service.second_moment(start))
         )
-        return net
 
     def _losses(
         self, start: FloatArray, to: FloatArray, mean_price: float, second_price: float

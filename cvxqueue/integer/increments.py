@@ -22,8 +22,7 @@ class Increments(NamedTuple):
         self, mean_price: FloatArray | float, second_price: FloatArray | float
     ) -> FloatArray:
         """Benefit less cost at given prices."""
-        net: FloatArray = self.benefit - mean_price * self.mean - second_price * self.second
-        return net
+        return self.benefit - mean_price * self.mean - second_price * self.second
 
     def totals(self) -> Increments:
         """Return the sums over the types."""

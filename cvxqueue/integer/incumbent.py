@@ -109,8 +109,7 @@ class Base:
         first = self.mean + np.maximum(np.maximum(mean, totals.mean), 0.0)
         time = self.share * first + (self.congested * first + 0.5 * self.by_second * second) / idle
         benefit = self.benefit_size + np.maximum(totals.benefit, 0.0)
-        rounding: FloatArray = _SUM_ROUNDING * (benefit + time / np.minimum(idle, self.idle))
-        return rounding
+        return _SUM_ROUNDING * (benefit + time / np.minimum(idle, self.idle))
 
 
 class Incumbent:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,19 +14,13 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 
 
-class Lattice(NamedTuple):
-    """The numbers low + step · i of each type, shape (N,)."""
+def lattice_and_tables(
+    instance: Instance, domains: Domains
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_], Tables]:
+    """Return low, high and step of the numbers of each type, where there is zero besides, tables.
 
-    low: FloatArray
-    high: FloatArray
-    """What the largest number does not exceed."""
-    step: FloatArray
-    has_zero: NDArray[np.bool_]
-    """Whether no tokens are allowed besides."""
-
-
-def lattice_and_tables(instance: Instance, domains: Domains) -> tuple[Lattice, Tables]:
-    """Return what the domains leave of the box; a type with a table has a lattice of one number."""
+    All within the box; a type with a table has a lattice of one number.
+    """
     low, high = np.ceil(instance.lower), np.floor(instance.upper)
     step, has_zero = np.ones(instance.size), np.zeros(instance.size, dtype=bool)
     tables: dict[int, FloatArray] = {}
@@ -61,7 +53,7 @@ def lattice_and_tables(instance: Instance, domains: Domains) -> tuple[Lattice, T
             f"max_tokens[{k}] = {float(instance.upper[k])!r} must be at most 2^53 for tokens "
             "to be counted one by one; lower it"
         )
-    return Lattice(low, high, step, has_zero), Tables(tables)
+    return low, high, step, has_zero, Tables(tables)
 
 
 def _refuse(instance: Instance, domains: Domains, k: int) -> None:

@@ -71,6 +71,8 @@ class _WeightedLevels(_Levels):
 
 def level_model(instance: Instance, domains: Domains) -> Model:
     """Return the model in which a type with a `LevelMenu` has its table in place of its laws."""
+    if not domains.has_levels:
+        return instance.model
     is_level = np.array([isinstance(domain, LevelMenu) for domain in domains])
     last = [domain.size - 1.0 if isinstance(domain, LevelMenu) else 0.0 for domain in domains]
     mean, second, value = np.zeros((3, int(max(last)) + 1, instance.size))

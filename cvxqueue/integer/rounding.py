@@ -58,15 +58,6 @@ def require_stable(choices: Choices) -> None:
     )
 
 
-def hull(choices: Choices) -> Instance:
-    """Return the instance, its box shrunk to the least and the largest choice where it is wider."""
-    instance = choices.instance
-    lower, upper = choices.lowest, choices.highest
-    if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
-        return instance
-    return instance.replace(min_tokens=lower, max_tokens=upper)
-
-
 def floor(choices: Choices, relaxed: FloatArray) -> Rounding:
     """Round stable tokens down to the next lower choice of each type.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates import certified_objective, rounding_allowance
+from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most
@@ -18,17 +18,27 @@ from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
 from cvxqueue.integer.level_model import level_model
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import json_attributes
 from cvxqueue.model import Evaluation, Instance, require_instance
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.solution import AllocationData, Ended, Solution, allowed_tolerance, require_ended
+from cvxqueue.solution import (
+    LARGEST_TOLERANCE,
+    MEANS,
+    AllocationData,
+    Ended,
+    Solution,
+    allowed_tolerance,
+    require_ended,
+)
 
 # For the bound of an answer that comes without its search, as from a file: a user waits for it.
 _BOUND_SECONDS = 60.0
+# What bounds and their rounding may come to, in allowances: see `target_of`.
+_ALLOWANCES = 5.0
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -129,9 +139,7 @@ class IntegerSolution(AllocationData):
     @cached_property
     def evaluation(self) -> Evaluation:  # type: ignore[override]
         """The closed forms at the allocation."""
-        if self.domains.has_levels:
-            return level_model(self.instance, self.domains).evaluate(self.choice)
-        return self.instance.evaluate(self.choice)
+        return level_model(self.instance, self.domains).evaluate(self.choice)
 
     @property
     def objective(self) -> float:
@@ -175,26 +183,13 @@ class IntegerSolution(AllocationData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        summary = {
-            "method": self.method,
-            "status": self.status.value,
-            "ended": self.ended.value,
-            "tolerance": self.tolerance,
-            "tokens": self.tokens.tolist(),
-            "levels": self.levels.tolist() if self.domains.has_levels else None,
-            "objective": self.objective,
-            "upper_bound": self.upper_bound,
-            "gap": self.gap,
-            "relative_gap": self.relative_gap,
-            "loss": None if self.continuous is None else self.loss,
-            "loss_bound": None if self.continuous is None else self.loss_bound,
-            "neighbors_gap": self.neighbors_gap,
-            "is_exact": self.is_exact,
-            "is_repaired": self.is_repaired,
-            **self._means(),
-            "solve_time": self.solve_time,
-        }
-        return json_values(summary)
+        names = (
+            *("method", "status", "ended", "tolerance", "tokens", "levels", "objective"),
+            *("upper_bound", "gap", "relative_gap", "loss", "loss_bound", "neighbors_gap"),
+            *("is_exact", "is_repaired", *MEANS, "solve_time"),
+        )
+        levels = {} if self.domains.has_levels else {"levels": None}
+        return json_attributes(self, names) | levels
 
     def __repr__(self) -> str:
         loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "
@@ -253,8 +248,12 @@ class IntegerSolution(AllocationData):
         return "–" if self.continuous is None else f"{self.continuous.tokens[k]:.3f}"
 
 
-def proven_answer(point: Evaluation, domain_gap: float, **fields: Any) -> IntegerSolution:
+def proven_answer(
+    point: Evaluation, domain_gap: float, *, tolerance: float, **fields: Any
+) -> IntegerSolution:
     """Return the answer of a method that has just proven its bound: it is not searched again."""
-    return unchecked(
-        IntegerSolution, choice=point.tokens, evaluation=point, domain_gap=domain_gap, **fields
-    )
+    # No bound is sharper than rounding allows, and none is held to that.
+    rounding = float(relative_gap(_ALLOWANCES * float(rounding_allowance(point)), point.scale))
+    held_to = min(max(tolerance, rounding), LARGEST_TOLERANCE)
+    known = {"choice": point.tokens, "evaluation": point, "domain_gap": domain_gap}
+    return unchecked(IntegerSolution, tolerance=held_to, **(fields | known))

@@ -6,7 +6,9 @@ import math
 import time
 from collections.abc import Sequence
 
-from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
+import numpy as np
+
+from cvxqueue.certificates import certified_objective
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -15,12 +17,12 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling, upper_gain
-from cvxqueue.integer.rounding import floor, hull, nearest, require_stable, uncoupled_domains
+from cvxqueue.integer.rounding import floor, nearest, require_stable, uncoupled_domains
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
-from cvxqueue.model import Evaluation, Instance, require_feasible
+from cvxqueue.model import Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution, allowed_tolerance
+from cvxqueue.solution import Ended, Solution, allowed_tolerance
 from cvxqueue.solvers import solve
 from cvxqueue.solvers.solve import deadline_after
 from cvxqueue.suggest import nearest as nearest_name
@@ -29,8 +31,6 @@ _ROUNDING_METHODS = {"nearest": nearest, "floor": floor}
 _METHODS = ("exact", "neighbors", "descent", *_ROUNDING_METHODS)
 # Relative to `scale`, and for the combinations of neighbors relative to the loss.
 _GAP_TOLERANCE, _LOSS_TOLERANCE = 1e-9, 1e-6
-# What bounds and their rounding may come to, in allowances: see `target_of`.
-_ALLOWANCES = 5.0
 # What is proven of a heuristic may be wider than what could be by this share.
 _EFFORT = 0.25
 # The part of the time that is kept for that.
@@ -166,7 +166,7 @@ def solve_within(
         continuous=continuous,
         method=method,
         ended=Ended.CONVERGED if is_done else unfinished,
-        tolerance=_held_to(point, tolerance),
+        tolerance=tolerance,
         neighbors_gap=neighbors_gap,
         is_repaired=is_repaired,
         solve_time=deadline.clock() - started,
@@ -193,28 +193,15 @@ def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
         return None
     choices = Choices(solution.instance, solution.domains)
     point, is_repaired = nearest(choices, _between(choices, solution.continuous).tokens)
-    return proven_answer(
-        point,
-        solution.upper_bound - float(certified_objective(point)),
-        instance=solution.instance,
-        domains=solution.domains,
-        continuous=solution.continuous,
-        method="nearest",
-        ended=Ended.CONVERGED,
-        tolerance=_held_to(point, solution.tolerance),
-        neighbors_gap=None,
-        is_repaired=is_repaired,
-        solve_time=time.perf_counter() - started,
-    )
-
-
-def _held_to(point: Evaluation, tolerance: float) -> float:
-    """The relative gap that an answer is held to: no bound is sharper than rounding allows."""
-    rounding = _ALLOWANCES * float(rounding_allowance(point))
-    return min(max(tolerance, float(relative_gap(rounding, point.scale))), LARGEST_TOLERANCE)
+    changed = {"method": "nearest", "ended": Ended.CONVERGED, "neighbors_gap": None}
+    changed |= {"is_repaired": is_repaired, "solve_time": time.perf_counter() - started}
+    gap = solution.upper_bound - float(certified_objective(point))
+    return proven_answer(point, gap, **(solution._fields() | changed))
 
 
 def _between(choices: Choices, continuous: Solution) -> Solution:
     """The continuous answer between the least and the largest choices."""
-    inner = hull(choices)
-    return continuous if inner is choices.instance else solve(inner)
+    instance, lower, upper = choices.instance, choices.lowest, choices.highest
+    if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
+        return continuous
+    return solve(instance.replace(min_tokens=lower, max_tokens=upper))

@@ -36,11 +36,10 @@ class Tables:
 
     def best(self, mean_price: FloatArray, second_price: FloatArray) -> FloatArray:
         """Best entry of each table at prices of shape (M,): an array (M, K)."""
-        prices = mean_price[:, np.newaxis, np.newaxis], second_price[:, np.newaxis, np.newaxis]
+        prices = (price[:, np.newaxis, np.newaxis] for price in (mean_price, second_price))
         # (M, J, K)
         net = self.values.net_benefit(*prices)
-        best: FloatArray = self.entries[np.argmax(net, axis=1), np.arange(self.types.size)]
-        return best
+        return self.at(np.argmax(net, axis=1))
 
     def neighbors(self, chosen: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The entries before and after the chosen ones; themselves where there are none."""

@@ -3,14 +3,7 @@
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine_service import AffineService
 from cvxqueue.model.constraints import Constraint, CouplingConstraint
-from cvxqueue.model.domains import (
-    Domains,
-    Integers,
-    LevelMenu,
-    Menu,
-    Multiples,
-    ZeroOrAtLeast,
-)
+from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples, ZeroOrAtLeast
 from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.feasibility import require_feasible
 from cvxqueue.model.floors import MinAccuracy, MinMeanAccuracy
@@ -22,13 +15,7 @@ from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic_service import QuadraticService
 from cvxqueue.model.queue_law import Queue
-from cvxqueue.model.queues import (
-    FIFO,
-    BatchArrivals,
-    ProcessorSharing,
-    Setups,
-    Vacations,
-)
+from cvxqueue.model.queues import FIFO, BatchArrivals, ProcessorSharing, Setups, Vacations
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.model.tail import WaitingTimeTail
 

@@ -63,8 +63,7 @@ class AffineService(LawData):
 
     def inverse_mean(self, times: ArrayLike) -> FloatArray:
         """Tokens at which the mean service time has the value `times`; negative below `base`."""
-        tokens: FloatArray = (np.asarray(times, dtype=np.float64) - self.base) / self.per_token
-        return tokens
+        return (np.asarray(times, dtype=np.float64) - self.base) / self.per_token
 
     def mean_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the mean, in seconds per token."""
@@ -81,8 +80,7 @@ class AffineService(LawData):
 
     def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the second moment, in seconds squared per token."""
-        slope: FloatArray = 2.0 * self.marginal_time(tokens) * self.per_token
-        return slope
+        return 2.0 * self.marginal_time(tokens) * self.per_token
 
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
@@ -141,5 +139,4 @@ class AffineService(LawData):
     @property
     def _variance(self) -> FloatArray:
         """Variance of the service time per squared token."""
-        variance: FloatArray = self.token_scv * np.square(self.per_token)
-        return variance
+        return self.token_scv * np.square(self.per_token)

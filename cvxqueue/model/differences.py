@@ -12,19 +12,10 @@ from cvxqueue.numerics.summation import accurate_sum
 
 @quiet
 def separable_gains(point: Evaluation, to: FloatArray) -> FloatArray:
-    """Per type, what moving to `to` gains if the mean system time were linear.
+    """Per type, what moving to `to` gains if the mean system time were linear, shape (..., N).
 
-    The sum bounds J(to) − J(tokens) from above, because T is convex.
-
-    Parameters
-    ----------
-    to : ndarray, shape (..., N)
-
-    Returns
-    -------
-    ndarray, shape (..., N)
-        α π w (p(to) − p(l)) − ∇T · (to − l), in seconds, to full relative accuracy of each of
-        the two terms.
+    α π w (p(to) − p(l)) − ∇T · (to − l), in seconds, to full relative accuracy of each of the two
+    terms. The sum bounds J(to) − J(tokens) from above, because T is convex.
     """
     model = point.model
     gain = model.benefit.difference(point.tokens, to)

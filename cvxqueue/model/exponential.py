@@ -57,13 +57,11 @@ class SaturatingExponential(SaturatingCurve):
     def slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative p′(l) = gain · rate · exp(−rate · l), per token."""
         exponent = -self.rate * np.asarray(tokens, dtype=np.float64)
-        slope: FloatArray = self.gain * self.rate * np.exp(exponent)
-        return slope
+        return self.gain * self.rate * np.exp(exponent)
 
     def curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative p″(l) = −rate · p′(l), per token squared."""
-        curvature: FloatArray = -self.rate * self.slope(tokens)
-        return curvature
+        return -self.rate * self.slope(tokens)
 
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
         """Tokens at which p′ equals `slope` > 0; negative where p′(0) < `slope`.
@@ -79,13 +77,11 @@ class SaturatingExponential(SaturatingCurve):
 
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
         """``|d inverse_slope / d ln slope|`` = 1/rate tokens, on any interval."""
-        scale: FloatArray = 1.0 / self.rate
-        return scale
+        return 1.0 / self.rate
 
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
         """Four roundings of the tokens: a logarithm and a product."""
-        rounding: FloatArray = 4.0 * EPSILON * np.asarray(tokens, dtype=np.float64)
-        return rounding
+        return 4.0 * EPSILON * np.asarray(tokens, dtype=np.float64)
 
     def response_loss(
         self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray

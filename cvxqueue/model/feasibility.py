@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
-from cvxqueue.model.constraints import BoxConstraint, CouplingConstraint
+from cvxqueue.model.constraints import BoxConstraint
 from cvxqueue.model.instance import Instance
-from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 
 
@@ -42,12 +39,16 @@ def require_feasible(instance: Instance) -> None:
         rate = instance.max_arrival_rate
         raise UnstableQueueError(instance.least_utilization, rate, least_tokens_name(instance))
     greatest = model.evaluate(model.upper)
-    others = [coupling for coupling in model.couplings if not coupling.is_floor]
+    is_allocation = greatest.is_stable and all(
+        coupling.excess(greatest) <= coupling.allowance(greatest)
+        for coupling in model.couplings
+        if not coupling.is_floor
+    )
     for coupling in model.couplings:
         # More tokens help a floor and nothing else.
         best = greatest if coupling.is_floor else model.lowest
         if coupling.excess(best) > coupling.allowance(best):
-            if coupling.is_floor and not _is_allocation(greatest, others):
+            if coupling.is_floor and not is_allocation:
                 # How much less would do is for a method to say.
                 continue
             bound = "max_tokens" if coupling.is_floor else "the least tokens"
@@ -57,10 +58,3 @@ def require_feasible(instance: Instance) -> None:
                 f"constraints: no allocation has {coupling.label}, not even at {bound}; "
                 f"{coupling.remedy(best)}{more}"
             )
-
-
-def _is_allocation(point: Evaluation, couplings: Sequence[CouplingConstraint]) -> bool:
-    """Whether a point is stable and keeps some constraints."""
-    return point.is_stable and all(
-        coupling.excess(point) <= coupling.allowance(point) for coupling in couplings
-    )

@@ -57,8 +57,7 @@ class MinMeanAccuracy(CouplingConstraint):
     def gradient(self, point: Evaluation) -> FloatArray:
         """−π p′."""
         model = point.model
-        slopes: FloatArray = -model.probabilities * model.accuracy.slope(point.tokens)
-        return slopes
+        return -model.probabilities * model.accuracy.slope(point.tokens)
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """The accuracy of any query is worth so much more."""

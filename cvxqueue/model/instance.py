@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model.accuracy import AccuracyCurve
-from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.queue_law import Queue
 from cvxqueue.model.queues import FIFO
+from cvxqueue.model.ranges import require_in_range
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
@@ -141,7 +141,7 @@ class Instance(InputData):
         keep("importance", float_array("importance", importance, length))
         weights = self.accuracy_weight, self.importance
         box = self.min_tokens, self.max_tokens
-        require_allowed(self.arrival_rate, self.probabilities, *weights, *box)
+        require_in_range(self.arrival_rate, self.probabilities, *weights, *box)
         for field, law, kinds in (
             ("service", service, "a service law such as AffineService"),
             ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),

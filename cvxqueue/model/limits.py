@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import (
-    ROUNDINGS,
-    CouplingConstraint,
-    Terms,
-    positive,
-)
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray
@@ -35,9 +31,18 @@ class _TimeCap(CouplingConstraint):
     """What the caps on mean times share: a limit in seconds."""
 
     seconds: float
+    _time: ClassVar[str]
 
     def __post_init__(self) -> None:
         vars(self).update(seconds=positive(self, "seconds", self.seconds))
+
+    def excess(self, point: Evaluation) -> float:
+        """The time less the limit, in seconds."""
+        return float(getattr(point, self._time)) - self.seconds
+
+    def remedy(self, point: Evaluation) -> str:
+        """The time at the point."""
+        return f"raise seconds to {at_most(_ROOM * float(getattr(point, self._time)), 6)} or more"
 
 
 @dataclass(frozen=True)
@@ -54,11 +59,7 @@ class MaxMeanSystemTime(_TimeCap):
     With the multiplier η, the optimum is that of the accuracy weight α/(1 + η) without the cap.
     """
 
-    _label = "mean system time ≤ {0.seconds:g} s"
-
-    def excess(self, point: Evaluation) -> float:
-        """T less the limit, in seconds."""
-        return float(point.mean_system_time) - self.seconds
+    _label, _time = "mean system time ≤ {0.seconds:g} s", "mean_system_time"
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of the mean service time and that of the mean waiting time."""
@@ -72,10 +73,6 @@ class MaxMeanSystemTime(_TimeCap):
         """A second of system time costs so much more."""
         return Terms(time=multiplier)
 
-    def remedy(self, point: Evaluation) -> str:
-        """The mean system time at the point."""
-        return f"raise seconds to {at_most(_ROOM * float(point.mean_system_time), 6)} or more"
-
 
 @dataclass(frozen=True)
 class MaxMeanWaitingTime(_TimeCap):
@@ -87,11 +84,7 @@ class MaxMeanWaitingTime(_TimeCap):
         The limit, > 0.
     """
 
-    _label = "mean waiting time ≤ {0.seconds:g} s"
-
-    def excess(self, point: Evaluation) -> float:
-        """W less the limit, in seconds."""
-        return float(point.mean_waiting_time) - self.seconds
+    _label, _time = "mean waiting time ≤ {0.seconds:g} s", "mean_waiting_time"
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of the mean waiting time."""
@@ -104,10 +97,6 @@ class MaxMeanWaitingTime(_TimeCap):
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """A second of waiting costs so much."""
         return Terms(waiting=multiplier)
-
-    def remedy(self, point: Evaluation) -> str:
-        """The mean waiting time at the point."""
-        return f"raise seconds to {at_most(_ROOM * float(point.mean_waiting_time), 6)} or more"
 
 
 @dataclass(frozen=True)
@@ -176,8 +165,7 @@ class Stability(CouplingConstraint):
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """λ ∇m1."""
-        gradient: FloatArray = point.model.arrival_rate * point.moment_slopes[0]
-        return gradient
+        return point.model.arrival_rate * point.moment_slopes[0]
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each second of service costs so much."""
@@ -191,5 +179,4 @@ class Stability(CouplingConstraint):
 def _time_gradient(point: Evaluation) -> FloatArray:
     first, second = point.moment_slopes
     prices = point.prices
-    gradient: FloatArray = prices.mean * first + prices.second_moment * second
-    return gradient
+    return prices.mean * first + prices.second_moment * second

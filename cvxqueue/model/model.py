@@ -17,7 +17,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.queue_law import Prices, PriceSlopes, Queue
-from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
+from cvxqueue.model.separable_costs import SeparableCost
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
@@ -47,8 +47,7 @@ _ROUNDED_UP = 1.0 + 1e-12
 
 def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
     """Return some rows of an array, laid out by columns: sums over a few types are fast then."""
-    rows: FloatArray = np.take(array.T, which, axis=-1).T
-    return rows
+    return np.take(array.T, which, axis=-1).T
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -101,8 +100,7 @@ class Model(ArrayData):
     def accuracy_value(self) -> FloatArray:
         """α w_k: seconds that one unit of type k's accuracy is worth, shape (..., N)."""
         weight = np.asarray(self.accuracy_weight)[..., np.newaxis]
-        value: FloatArray = weight * self.importance
-        return value
+        return weight * self.importance
 
     @kept
     def benefit(self) -> AccuracyCurve:
@@ -148,20 +146,17 @@ class Model(ArrayData):
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Cost of one more token of each type at given prices, per π, and its derivative."""
-        return marginal_cost_at(
-            self.service, self.separable_costs, tokens, mean_price, second_price
-        )
+        cost, rise = self.service.marginal_cost(tokens, mean_price, second_price)
+        for term in self.separable_costs:
+            more, more_rise = term.marginal_cost(self.service, tokens)
+            cost, rise = cost + more, rise + more_rise
+        return cost, rise
 
     def priced(self, multipliers: Sequence[float] | FloatArray, of_time: float = 1.0) -> Model:
         """Return the Lagrangian at multipliers ≥ 0, a model without the couplings.
 
-        Its objective is J less the multipliers times the excesses, up to a constant.
-
-        Parameters
-        ----------
-        multipliers : array_like, one for each of `couplings`
-        of_time : float, default 1
-            What a second of mean system time counts in J.
+        Its objective is J less the multipliers, one for each of `couplings`, times the excesses, up
+        to a constant, where J counts a second of mean system time as `of_time`.
         """
         pairs = zip(self.couplings, multipliers, strict=True)
         rate = float(self.arrival_rate)
@@ -217,12 +212,7 @@ class Model(ArrayData):
     def types(self, place: Place, accuracy: AccuracyCurve | None = None) -> Model:
         """Return the data of some types, whose probabilities do not sum to one.
 
-        Parameters
-        ----------
-        place : slice or ndarray of int
-            Which types; a slice gives views.
-        accuracy : AccuracyCurve, optional
-            Their curves, where these are at hand.
+        Of a slice as views; with their curves, where these are at hand.
         """
         return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 
@@ -336,8 +326,7 @@ class Evaluation:
     @kept
     def utilization(self) -> FloatArray:
         """Utilization ρ = λ m1, shape (...)."""
-        utilization: FloatArray = self.model.arrival_rate * self.mean_service_time
-        return utilization
+        return self.model.arrival_rate * self.mean_service_time
 
     @kept
     def idle(self) -> FloatArray:
@@ -512,9 +501,8 @@ class Evaluation:
         mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
         second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
         benefit_curvature = model.benefit.curvature(self.tokens)
-        product: FloatArray = (
+        return (
             model.probabilities * (benefit_curvature - self.cost_curvature) * direction
             - mean * np.asarray(mean_price)[..., np.newaxis]
             - second * np.asarray(second_price)[..., np.newaxis]
         )
-        return product

@@ -70,12 +70,8 @@ class PiecewiseLinear(LawData):
         require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
         require_representable("accuracy.tokens", places)
         require_representable("accuracy.accuracy", heights)
-        require(
-            "accuracy.accuracy",
-            heights,
-            (heights >= 0) & (heights <= 1),
-            "must be between 0 and 1 (a probability)",
-        )
+        is_chance = (heights >= 0) & (heights <= 1)
+        require("accuracy.accuracy", heights, is_chance, "must be between 0 and 1 (a probability)")
         steps, rises = np.diff(places), np.diff(heights)
         is_repeated = (steps == 0) & (rises == 0)
         is_filling = np.logical_and.accumulate(is_repeated[..., ::-1], axis=-1)[..., ::-1]
@@ -88,20 +84,6 @@ class PiecewiseLinear(LawData):
         vars(self).update(
             tokens=read_only(places[..., :count]), accuracy=read_only(heights[..., :count])
         )
-        self._require_allowed()
-        if self.largest_change > _MUCH:
-            place = np.unravel_index(np.argmax(self._changes), self.accuracy.shape)
-            entry = Entry("accuracy.accuracy", tuple(map(int, place)))
-            warnings.warn(
-                f"{entry} = {self.accuracy[place]:.4g}: the curve, the least concave one that is "
-                f"nowhere below the points, is {self.largest_change:.2g} higher there; measure "
-                "more answers, or fit a curve to them (fit_curve)",
-                CvxqueueWarning,
-                # Past the frame of `quiet`.
-                stacklevel=3,
-            )
-
-    def _require_allowed(self) -> None:
         start = self.breakpoint_values[0]
         is_negative = start < -_ROUNDING_OF_ZERO
         if is_negative.any():
@@ -110,6 +92,17 @@ class PiecewiseLinear(LawData):
                 Entry("accuracy.accuracy", place),
                 f" continues to {float(start[place]):.6g} at 0 tokens, and must be ≥ 0 (a "
                 "probability) there: give a point at 0 tokens",
+            )
+        if self.largest_change > _MUCH:
+            worst = first_place(self._changes == self._changes.max())
+            entry = Entry("accuracy.accuracy", worst)
+            warnings.warn(
+                f"{entry} = {self.accuracy[worst]:.4g}: the curve, the least concave one that is "
+                f"nowhere below the points, is {self.largest_change:.2g} higher there; measure "
+                "more answers, or fit a curve to them (fit_curve)",
+                CvxqueueWarning,
+                # Past the frame of `quiet`.
+                stacklevel=3,
             )
 
     @kept
@@ -298,10 +291,8 @@ class PiecewiseLinear(LawData):
         low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
         shape = np.broadcast_shapes(low.shape, high.shape, self.shape)
         has_kink = np.zeros(shape, dtype=bool)
-        for place in range(1, self.breakpoints.shape[0]):
-            corner = self.breakpoints[place]
-            is_bent = self.segment_slopes[place - 1] > self.segment_slopes[place]
-            has_kink |= is_bent & (low < corner) & (corner < high)
+        for (_, corner, slope), after in zip(self._pieces, self.segment_slopes[1:], strict=True):
+            has_kink |= (slope > after) & (low < corner) & (corner < high)
         return np.zeros(shape), np.where(has_kink, np.inf, 0.0)
 
     def __repr__(self) -> str:
@@ -326,13 +317,10 @@ class _Weighted(PiecewiseLinear):
     @kept
     def breakpoint_values(self) -> FloatArray:
         """What the accuracy at the corners is worth, shape (C, ...)."""
-        curve, first = self._curve, np.zeros_like(self.segment_slopes[:1])
-        if self.breakpoints.shape[0] == 1:
-            return first
-        values = curve.breakpoint_values
+        curve, values = self._curve, self._curve.breakpoint_values
         # Along the first piece the rise is known to all its digits, the accuracy at 0 is not.
-        rises = curve.segment_slopes[0] * self.breakpoints[1] + (values[1:] - values[1])
-        return np.concatenate([first, self._value * rises])
+        rises = curve.segment_slopes[0] * self.breakpoints[1:2] + (values[1:] - values[1:2])
+        return np.concatenate([np.zeros_like(self.segment_slopes[:1]), self._value * rises])
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type, unchecked."""

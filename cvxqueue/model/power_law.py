@@ -25,18 +25,15 @@ class _PowerCurve(SaturatingCurve):
 
     def _exponent(self, tokens: FloatArray) -> FloatArray:
         scale, exponent = self._tail
-        rise: FloatArray = exponent * np.log1p(tokens / scale)
-        return rise
+        return exponent * np.log1p(tokens / scale)
 
     def _exponent_rise(self, tokens: FloatArray, step: FloatArray) -> FloatArray:
         scale, exponent = self._tail
-        rise: FloatArray = exponent * np.log1p(step / (scale + tokens))
-        return rise
+        return exponent * np.log1p(step / (scale + tokens))
 
     def _inverse_exponent(self, exponent: FloatArray) -> FloatArray:
         scale, power = self._tail
-        tokens: FloatArray = scale * np.expm1(exponent / power)
-        return tokens
+        return scale * np.expm1(exponent / power)
 
     def slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative gain · exponent/scale · (1 + l/scale)^(−exponent−1), per token."""
@@ -46,14 +43,12 @@ class _PowerCurve(SaturatingCurve):
         """Second derivative −(exponent + 1)/(scale + l) · p′(l), per token squared."""
         scale, exponent = self._tail
         fall = self._derivative(np.asarray(tokens, dtype=np.float64), 2.0)
-        curvature: FloatArray = -(exponent + 1.0) / scale * fall
-        return curvature
+        return -(exponent + 1.0) / scale * fall
 
     def _derivative(self, tokens: FloatArray, order: float) -> FloatArray:
         scale, exponent = self._tail
         fall = np.exp(-(exponent + order) * np.log1p(tokens / scale))
-        derivative: FloatArray = self.gain * exponent / scale * fall
-        return derivative
+        return self.gain * exponent / scale * fall
 
     def inverse_slope(self, slope: ArrayLike) -> FloatArray:
         """Tokens at which p′ equals `slope` > 0; negative where p′(0) < `slope`.
@@ -70,8 +65,7 @@ class _PowerCurve(SaturatingCurve):
     def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
         """``|d inverse_slope / d ln slope|`` = (scale + l)/(exponent + 1) at the larger end."""
         scale, exponent = self._tail
-        sensitivity: FloatArray = (scale + np.maximum(lower, upper)) / (exponent + 1.0)
-        return sensitivity
+        return (scale + np.maximum(lower, upper)) / (exponent + 1.0)
 
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
         """Roundings of the tokens, and of the logarithm y = ln(1 + l/scale) that they come from.
@@ -81,8 +75,7 @@ class _PowerCurve(SaturatingCurve):
         scale, _ = self._tail
         count = np.asarray(tokens, dtype=np.float64)
         logarithm = (scale + count) * np.log1p(count / scale)
-        rounding: FloatArray = 4.0 * EPSILON * (count + logarithm)
-        return rounding
+        return 4.0 * EPSILON * (count + logarithm)
 
     def response_loss(
         self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
@@ -101,10 +94,7 @@ class _PowerCurve(SaturatingCurve):
         is_near = np.abs(unclipped - response) <= shift
         # (1 − z)^(−exponent−2) ≤ 2 for the relative shift z, where z · (exponent + 2) ≤ 1/2.
         is_small = shift * (exponent + 2.0) <= 0.5 * (scale + response)
-        loss: FloatArray = np.where(
-            is_near, np.where(is_small, np.square(shift) / sensitivity, np.inf), 0.0
-        )
-        return loss
+        return np.where(is_near, np.where(is_small, np.square(shift) / sensitivity, np.inf), 0.0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

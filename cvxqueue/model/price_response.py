@@ -15,8 +15,6 @@ import numpy as np
 
 from cvxqueue.model.model import BLOCK, Model
 from cvxqueue.model.queue_law import Prices
-from cvxqueue.model.separable_costs import SeparableCost, marginal_cost_at
-from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
 
@@ -53,19 +51,10 @@ class PriceResponse(NamedTuple):
 def price_response(
     model: Model, tokens: FloatArray, prices: Prices, most_steps: int
 ) -> PriceResponse:
-    """Return the best tokens at given prices.
+    """Return the best tokens at given prices, each of shape (...), in at most so many steps.
 
-    Parameters
-    ----------
-    model : Model
-        Of an instance or a batch.
-    tokens : ndarray, shape (..., N)
-        Where to start from, in the box. Overwritten where there are many types: a fresh array of
-        a million entries costs as much as a pass.
-    prices : Prices
-        Each of shape (...).
-    most_steps : int
-        Limit on the steps that a type takes towards its response.
+    They start from `tokens`, shape (..., N), in the box: overwritten where there are many types, as
+    a fresh array of a million entries costs as much as a pass.
     """
     if model.size <= BLOCK:
         settled, answer, change = _settle(model, tokens, prices, most_steps)
@@ -195,11 +184,11 @@ def _settle_by_pieces(model: Model, mean: FloatArray, second: FloatArray) -> _St
     # Few types are inside a piece, and to find where is as much work again.
     which = np.flatnonzero(is_inside.any(axis=tuple(range(is_inside.ndim - 1))))
     if which.size:
-        few = model.service.mapped(lambda array: array[..., which])
+        few = model.with_(service=model.service.mapped(lambda array: array[..., which]))
         ways = (np.broadcast_to(array, tokens.shape)[..., which] for array in (slope, start, end))
         slope, start, end = ways
         end = np.where(is_inside[..., which], end, start)
-        found, rise = _crossing(few, model.separable_costs, slope, start, end, mean, second)
+        found, rise = _crossing(few, slope, start, end, mean, second)
         tokens[..., which] = found
         is_free = (found > start) & (found < end)
         answer[..., which] = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
@@ -207,8 +196,7 @@ def _settle_by_pieces(model: Model, mean: FloatArray, second: FloatArray) -> _St
 
 
 def _crossing(
-    service: ServiceLaw,
-    separable_costs: tuple[SeparableCost, ...],
+    model: Model,
     slope: FloatArray,
     low: FloatArray,
     high: FloatArray,
@@ -221,7 +209,7 @@ def _crossing(
     """
     tokens = high
     for _ in range(_CROSSING_STEPS):
-        cost, rise = marginal_cost_at(service, separable_costs, tokens, mean, second)
+        cost, rise = model.marginal_cost(tokens, mean, second)
         low = np.where(cost < slope, np.maximum(low, tokens), low)
         high = np.where(cost > slope, np.minimum(high, tokens), high)
         moved = tokens - (cost - slope) / rise

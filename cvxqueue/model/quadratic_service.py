@@ -61,8 +61,7 @@ class QuadraticService(LawData):
     def mean(self, tokens: ArrayLike) -> FloatArray:
         """Service time t(l), in seconds."""
         count = np.asarray(tokens, dtype=np.float64)
-        times: FloatArray = self.base + (self.per_token + self.per_squared_token * count) * count
-        return times
+        return self.base + (self.per_token + self.per_squared_token * count) * count
 
     @property
     def is_random(self) -> bool:
@@ -74,14 +73,12 @@ class QuadraticService(LawData):
         beyond = np.asarray(times, dtype=np.float64) - self.base
         half = 0.5 * self.per_token
         root = np.sqrt(np.maximum(half * half + self.per_squared_token * beyond, 0.0))
-        tokens: FloatArray = beyond / (half + root)
-        return tokens
+        return beyond / (half + root)
 
     def mean_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative per_token + 2 per_squared_token · l, in seconds per token."""
         count = np.asarray(tokens, dtype=np.float64)
-        slope: FloatArray = self.per_token + 2.0 * self.per_squared_token * count
-        return slope
+        return self.per_token + 2.0 * self.per_squared_token * count
 
     def mean_curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative 2 per_squared_token, in seconds per token squared."""
@@ -93,8 +90,7 @@ class QuadraticService(LawData):
 
     def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the second moment, 2 t t′."""
-        slope: FloatArray = 2.0 * self.mean(tokens) * self.mean_slope(tokens)
-        return slope
+        return 2.0 * self.mean(tokens) * self.mean_slope(tokens)
 
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
@@ -125,8 +121,7 @@ class QuadraticService(LawData):
     ) -> FloatArray:
         """Return (P1 + 2 P2 t) · per_squared_token · (to − tokens)², in seconds."""
         price = mean_price + 2.0 * second_price * self.mean(tokens)
-        bend: FloatArray = price * self.per_squared_token * np.square(to - tokens)
-        return bend
+        return price * self.per_squared_token * np.square(to - tokens)
 
     def marginal_time(self, tokens: ArrayLike) -> FloatArray:
         """Half the ratio of the slopes of the two moments: t itself."""

@@ -78,8 +78,7 @@ class LinearFractionalQueue(ABC):
         """Mean system time less the mean service time, in seconds."""
         by_mean, by_load, by_second = self.weights
         work = arrival_rate * (by_load * mean * mean + 0.5 * by_second * second_moment)
-        waiting: FloatArray = (by_mean * mean + work) / idle + self.constant(arrival_rate)
-        return waiting
+        return (by_mean * mean + work) / idle + self.constant(arrival_rate)
 
     def prices(
         self, arrival_rate: Numbers, mean: FloatArray, second_moment: FloatArray, idle: FloatArray
@@ -115,8 +114,7 @@ class LinearFractionalQueue(ABC):
         """(ω λ/2) Σ π E[(t′ − (y′/y) t)²]/y′ + κ λ (m1′ − m1)²/(y² y′)."""
         _, congested, by_second = self._shares
         bend = congested * np.square(mean_change / idle)
-        divergence: FloatArray = arrival_rate / idle_to * (0.5 * by_second * spread + bend)
-        return divergence
+        return arrival_rate / idle_to * (0.5 * by_second * spread + bend)
 
     def least_idle(
         self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, m2: Numbers
@@ -155,8 +153,7 @@ class LinearFractionalQueue(ABC):
         if by_second == 0.0:
             return np.zeros(np.shape(idle))
         work = np.maximum(system_time - self.constant(arrival_rate) - share * m1, 0.0)
-        bound: FloatArray = 2.0 * idle * work / (by_second * arrival_rate)
-        return bound
+        return 2.0 * idle * work / (by_second * arrival_rate)
 
     def curvature(self, arrival_rate: Numbers, second_moment: float, idle: float) -> Curvature:
         """Bounds on the Hessian of T in the metric diag(π E[(dt/dl)²]), for affine times.
@@ -196,10 +193,7 @@ class LinearFractionalQueue(ABC):
         mean_slope = pressure_high * np.maximum(
             *(
                 (2.0 * burden + x) / (share + burden + x)
-                for x in (
-                    by_second * pressure_low * times[0],
-                    by_second * pressure_high * times[1],
-                )
+                for x in (by_second * pressure_low * times[0], by_second * pressure_high * times[1])
             )
         )
         # (h²/2)/q grows with h at fixed m2 and t, and falls with these.

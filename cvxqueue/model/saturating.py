@@ -64,8 +64,7 @@ class SaturatingCurve(LawData, ABC):
     @property
     def ceiling(self) -> FloatArray:
         """Probability of a correct answer with unlimited tokens, floor + gain."""
-        ceiling: FloatArray = self.floor + self.gain
-        return ceiling
+        return self.floor + self.gain
 
     @property
     def groups(self) -> tuple[tuple[Place, Self], ...]:
@@ -79,8 +78,7 @@ class SaturatingCurve(LawData, ABC):
     def value(self, tokens: ArrayLike) -> FloatArray:
         """Probability p(l) of a correct answer."""
         exponent = self._exponent(np.asarray(tokens, dtype=np.float64))
-        probability: FloatArray = self.floor - self.gain * np.expm1(-exponent)
-        return probability
+        return self.floor - self.gain * np.expm1(-exponent)
 
     def difference(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
         """p(to) − p(tokens), to full relative accuracy however near the two are."""

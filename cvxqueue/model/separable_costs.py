@@ -5,8 +5,8 @@ A constraint that is a sum over the types enters the Lagrangian as such a cost, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -14,20 +14,22 @@ from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 
 
-class SeparableCost(Protocol):
+class SeparableCost(ABC):
     """A convex, nondecreasing cost of the tokens of a type, in seconds per query."""
 
+    @abstractmethod
     def marginal_cost(
         self, service: ServiceLaw, tokens: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """First and second derivative with respect to the tokens, shape (..., N)."""
 
     def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
-        """Relative error of the marginal cost, in units of that of its argument."""
+        """Relative error of the marginal cost, in units of that of its argument: of a product."""
+        return 1.0
 
 
 @dataclass(frozen=True)
-class TokenCost:
+class TokenCost(SeparableCost):
     """So many seconds for each token."""
 
     price: float
@@ -39,13 +41,9 @@ class TokenCost:
         """The price, and zero."""
         return np.full_like(tokens, self.price), np.zeros_like(tokens)
 
-    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
-        """One: a product."""
-        return 1.0
-
 
 @dataclass(frozen=True)
-class ServiceCost:
+class ServiceCost(SeparableCost):
     """So many seconds for each second of service."""
 
     price: float
@@ -58,13 +56,9 @@ class ServiceCost:
         rise = np.broadcast_to(service.mean_curvature(tokens), tokens.shape)
         return self.price * service.mean_slope(tokens), self.price * rise
 
-    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
-        """One: a product."""
-        return 1.0
-
 
 @dataclass(frozen=True)
-class TailCost:
+class TailCost(SeparableCost):
     """So many seconds times exp(θ t), for a service time t that is not random."""
 
     price: float
@@ -85,18 +79,3 @@ class TailCost:
     def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
         """The largest exponent: its rounding is the relative error of the exponential."""
         return 1.0 + self.decay * float(np.max(service.mean(tokens)))
-
-
-def marginal_cost_at(
-    service: ServiceLaw,
-    separable_costs: tuple[SeparableCost, ...],
-    tokens: FloatArray,
-    mean_price: FloatArray,
-    second_price: FloatArray,
-) -> tuple[FloatArray, FloatArray]:
-    """Cost of one more token of each type at given prices, per π, and its derivative."""
-    cost, rise = service.marginal_cost(tokens, mean_price, second_price)
-    for term in separable_costs:
-        more, more_rise = term.marginal_cost(service, tokens)
-        cost, rise = cost + more, rise + more_rise
-    return cost, rise

@@ -8,12 +8,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import (
-    ROUNDINGS,
-    CouplingConstraint,
-    Terms,
-    positive,
-)
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost
@@ -87,23 +82,16 @@ class WaitingTimeTail(CouplingConstraint):
                 "moments are known"
             )
 
-    def _log_limit(self, point: Evaluation) -> float:
-        return float(np.log(self.decay) - np.log(point.model.arrival_rate))
-
     def _exponentials(self, point: Evaluation) -> FloatArray:
         """π exp(θ t) relative to the limit θ/λ, shape (N,)."""
-        exponent = self.decay * point.times - self._log_limit(point)
-        terms: FloatArray = point.model.probabilities * np.exp(exponent)
-        return terms
-
-    def _terms_of_sum(self, point: Evaluation) -> FloatArray:
-        """π (exp(θ t) − 1) relative to the limit θ/λ, shape (N,)."""
-        terms: FloatArray = self._exponentials(point) * -np.expm1(-self.decay * point.times)
-        return terms
+        limit = float(np.log(self.decay) - np.log(point.model.arrival_rate))
+        exponent = self.decay * point.times - limit
+        return point.model.probabilities * np.exp(exponent)
 
     def excess(self, point: Evaluation) -> float:
         """Σ π (exp(θ t) − 1) relative to its limit, less one."""
-        return float(accurate_sum(self._terms_of_sum(point))) - 1.0
+        terms = self._exponentials(point) * -np.expm1(-self.decay * point.times)
+        return float(accurate_sum(terms)) - 1.0
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of exponents, which is relative in the exponentials.
@@ -118,8 +106,7 @@ class WaitingTimeTail(CouplingConstraint):
     def gradient(self, point: Evaluation) -> FloatArray:
         """π θ t′ exp(θ t), relative to the limit."""
         slope = self.decay * point.model.service.mean_slope(point.tokens)
-        gradient: FloatArray = slope * self._exponentials(point)
-        return gradient
+        return slope * self._exponentials(point)
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each query costs the exponential of its time."""

@@ -86,17 +86,10 @@ class InputData(ArrayData):
 
 
 def unchecked(kind: type[_Kind], **values: Any) -> _Kind:
-    """Return an object past its constructor.
+    """Return an object past its constructor, from its fields and what else is known of it.
 
     For parts of what was checked, and for answers that were just proven: to check or to prove them
-    again would take as long as the work itself.
-
-    Parameters
-    ----------
-    kind : type
-        Its class.
-    **values
-        Its fields, and what else is known of it; arrays become read-only.
+    again would take as long as the work itself. Arrays become read-only.
     """
     made = object.__new__(kind)
     for value in values.values():

@@ -21,16 +21,9 @@ _LEAST, _MOST = 1e-30, 1e30
 
 
 def number_array(name: str, value: ArrayLike, allowed: str) -> NDArray[Any]:
-    """Return whole or real numbers as the array that they are, or raise an error that names it.
+    """Return whole or real numbers of any shape, finite or not, as the array that they are.
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for messages.
-    value : array_like
-        The data, of any shape, finite or not.
-    allowed : str
-        What is allowed, for messages.
+    Or raise an error that names the argument, and says what is allowed.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise InvalidInputError(

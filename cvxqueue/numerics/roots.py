@@ -96,15 +96,9 @@ def first_refused(
 ) -> FloatArray:
     """Return the first whole number from `low` on that is not accepted, or `high` if there is none.
 
-    Parameters
-    ----------
-    is_accepted : callable
-        Maps whole numbers of shape (...) to bool, elementwise: true up to some number of each, and
-        false from there on. It is not asked about `high`.
-    start : ndarray, shape (...)
-        Where the search begins, with strides that double while the answers stay the same.
-    low, high : ndarray, shape (...)
-        Whole numbers, low ≤ high.
+    `is_accepted` maps whole numbers of shape (...) to bool, elementwise: true up to some number of
+    each, and false from there on. It is not asked about `high`. The search begins at `start`, with
+    strides that double while the answers stay the same. All are of shape (...), and low ≤ high.
     """
     first, last = np.broadcast_arrays(low, high)
     probe, stride = start, 1.0

@@ -23,22 +23,13 @@ def bracketed_minimum(
 ) -> tuple[float, float]:
     """Enclose the length of a step at which a convex function is least: longer ones, then halves.
 
-    Parameters
-    ----------
-    slope_at : callable
-        Slope of the function at a length, negative at first; ``None`` ends the search.
-    longest : float
-        Greatest length that is allowed; the search begins at one, or there.
-    growth : float
-        What a step that is too short grows by.
-    rtol : float, default 0
-        Distance of the ends, relative to the longer one, that is good enough.
+    `slope_at` has the slope of the function at a length, negative at first; ``None`` ends the
+    search. It begins at a length of one, or at the `longest`, grows by the factor `growth` while it
+    is too short, and ends where the distance of the ends, relative to the longer one, is at most
+    `rtol`.
 
-    Returns
-    -------
-    below, above : float
-        Ends with slopes of either sign, `above` infinite where none was positive; or twice the
-        length at which the search was ended, by ``None`` or for want of longer ones.
+    The ends have slopes of either sign, the upper one infinite where none was positive; or both are
+    the length at which the search was ended, by ``None`` or for want of longer ones.
     """
     below, above, length = 0.0, np.inf, min(1.0, longest)
     for _ in range(_TRIALS):

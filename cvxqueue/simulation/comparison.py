@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.formatting import plural
+from cvxqueue.json_values import json_attributes
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.simulation.plan import Columns
 from cvxqueue.simulation.result import Simulation, cells
-from cvxqueue.simulation.stream import Columns
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
@@ -34,10 +35,10 @@ class Comparison(Report):
 
     simulations: tuple[Simulation, ...]
 
-    def _differences(self, above: Sequence[FloatArray], below: int) -> tuple[Estimate, ...]:
+    def _differences(self, above: Sequence[FloatArray | int], below: int) -> tuple[Estimate, ...]:
         first = self.simulations[0].sums
         parts = [
-            simulation.sums.residuals(top, simulation.sums.rows[:, below])
+            simulation.sums.residuals(top, below)
             for simulation, top in zip(self.simulations, above, strict=True)
         ]
         value, residuals = parts[0]
@@ -52,14 +53,12 @@ class Comparison(Report):
     @cached_property
     def mean_waiting_time(self) -> tuple[Estimate, ...]:
         """Differences of the mean waiting time, in seconds."""
-        waits = [it.sums.rows[:, Columns.WAIT] for it in self.simulations]
-        return self._differences(waits, Columns.COUNT)
+        return self._differences([Columns.WAIT] * len(self.simulations), Columns.COUNT)
 
     @cached_property
     def mean_system_time(self) -> tuple[Estimate, ...]:
         """Differences of the mean system time, in seconds."""
-        times = [it.sums.rows[:, Columns.SYSTEM] for it in self.simulations]
-        return self._differences(times, Columns.COUNT)
+        return self._differences([Columns.SYSTEM] * len(self.simulations), Columns.COUNT)
 
     @cached_property
     def mean_accuracy(self) -> tuple[Estimate, ...]:
@@ -78,13 +77,8 @@ class Comparison(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the simulations and their differences as plain values, ready for JSON."""
-        return {
-            "simulations": [simulation.to_dict() for simulation in self.simulations],
-            "differences": {
-                name: [estimate.to_dict() for estimate in getattr(self, name)]
-                for name in _DIFFERENCES
-            },
-        }
+        differences = json_attributes(self, _DIFFERENCES)
+        return json_attributes(self, ["simulations"]) | {"differences": differences}
 
     def __repr__(self) -> str:
         return f"Comparison({plural(len(self.simulations), 'allocation')})"
@@ -117,8 +111,5 @@ def _shifted(time: Estimate, gain: float) -> Estimate:
     """Estimate of a gain less a time."""
     low, high = time.interval
     return replace(
-        time,
-        value=gain - time.value,
-        interval=(gain - high, gain - low),
-        skewness=-time.skewness,
+        time, value=gain - time.value, interval=(gain - high, gain - low), skewness=-time.skewness
     )

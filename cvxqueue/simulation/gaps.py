@@ -1,8 +1,9 @@
-"""When queries come: gaps between arrivals, drawn or replayed."""
+"""When queries come: gaps between arrivals in seconds, drawn or replayed, so many at a time."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,79 +11,46 @@ from numpy.typing import NDArray
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
 
-
-class Gaps(ABC):
-    """A stream of times between one arrival and the next.
-
-    The first query comes at once: the state that a query finds is that of the queue at arrivals,
-    and a gap before it would leave less work than queries find on average.
-    """
-
-    def __init__(self) -> None:
-        self._has_begun = False
-
-    @abstractmethod
-    def _next(self, count: int) -> FloatArray:
-        """Return the next gaps."""
-
-    def draw(self, count: int) -> FloatArray:
-        """Return the next gaps, in seconds."""
-        gaps = self._next(count)
-        if not self._has_begun:
-            gaps[0] = 0.0
-            self._has_begun = True
-        return gaps
+GapSource = Callable[[int], FloatArray]
+"""Returns the next gaps, as many as asked for."""
 
 
-class RenewalGaps(Gaps):
+def renewal_gaps(generator: np.random.Generator, rate: float, scv: float) -> GapSource:
     """Independent gaps of one gamma law; exponential ones are those of a Poisson stream."""
-
-    def __init__(self, generator: np.random.Generator, rate: float, scv: float) -> None:
-        super().__init__()
-        self._generator, self._law = generator, GammaLaw(1.0 / rate, scv)
-
-    def _next(self, count: int) -> FloatArray:
-        return self._law.draw(self._generator, count)
+    return partial(GammaLaw(1.0 / rate, scv).draw, generator)
 
 
-class BatchGaps(Gaps):
+def batch_gaps(
+    generator: np.random.Generator, rate: float, scv: float, sizes: SizeLaw
+) -> GapSource:
     """Gaps of a law between batches, and none within them."""
+    law, left = GammaLaw(sizes.mean / rate, scv), 0
 
-    def __init__(
-        self, generator: np.random.Generator, rate: float, scv: float, sizes: SizeLaw, mean: float
-    ) -> None:
-        super().__init__()
-        self._generator, self._law = generator, GammaLaw(mean / rate, scv)
-        self._sizes, self._mean = sizes, mean
-        self._left = 0
-
-    def _next(self, count: int) -> FloatArray:
+    def draw(count: int) -> FloatArray:
+        nonlocal left
         # Whole batches are drawn; what is left of the last one begins the next array.
-        gaps = np.zeros(count)
-        first = self._left
+        gaps, first = np.zeros(count), left
         while first < count:
-            drawn = int((count - first) / self._mean) + 1
-            sizes = self._generator.choice(
-                self._sizes.sizes, size=drawn, p=self._sizes.probabilities
-            )
-            ends: NDArray[np.int64] = first + np.concatenate(([0], np.cumsum(sizes)))
+            drawn = int((count - first) / sizes.mean) + 1
+            lengths = generator.choice(sizes.sizes, size=drawn, p=sizes.probabilities)
+            ends: NDArray[np.int64] = first + np.concatenate(([0], np.cumsum(lengths)))
             # A batch that begins beyond the end is not begun.
             kept = int(np.searchsorted(ends[:-1], count))
             first = int(ends[kept])
-            gaps[ends[:kept]] = self._law.draw(self._generator, drawn)[:kept]
-        self._left = first - count
+            gaps[ends[:kept]] = law.draw(generator, drawn)[:kept]
+        left = first - count
         return gaps
 
+    return draw
 
-class TraceGaps(Gaps):
-    """The gaps of given arrival times."""
 
-    def __init__(self, times: FloatArray) -> None:
-        super().__init__()
-        self._times, self._position = times, 0
+def trace_gaps(times: FloatArray) -> GapSource:
+    """The gaps of given arrival times; before the first arrival there is none."""
+    gaps, position = np.diff(times, prepend=times[:1]), 0
 
-    def _next(self, count: int) -> FloatArray:
-        at = self._position
-        self._position += count
-        # Before the first arrival there is no gap.
-        return np.diff(self._times[max(at - 1, 0) : at + count], prepend=self._times[: at == 0])
+    def draw(count: int) -> FloatArray:
+        nonlocal position
+        position += count
+        return gaps[position - count : position]
+
+    return draw

@@ -57,16 +57,8 @@ def quantile(
     the upper end is infinite and the lower one zero. Of no times at all the quantile is not a
     number, as their mean is.
 
-    Parameters
-    ----------
-    histograms : sequence of Histogram
-        One for each replication.
-    probability : float
-        Of a smaller time.
-    confidence : float
-        Of the interval.
-    clustering : float
-        Queries that share their luck, where too few groups have seen such times to tell.
+    So many queries as `clustering` says share their luck, where too few groups have seen such times
+    to tell.
     """
     groups = [counts for it in histograms for counts in it.counts.values()]
     pooled = np.zeros(max(len(counts) for counts in groups), dtype=np.int64)

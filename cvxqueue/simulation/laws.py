@@ -39,6 +39,7 @@ class SizeLaw(NamedTuple):
 
     sizes: FloatArray
     probabilities: FloatArray
+    mean: float
 
     @classmethod
     def of_moments(cls, mean: float, second_moment: float) -> SizeLaw:
@@ -74,4 +75,4 @@ class SizeLaw(NamedTuple):
             sizes += [1, largest]
             probabilities = [kept * p for p in probabilities]
             probabilities += [(1.0 - kept) * (1.0 - rare), (1.0 - kept) * rare]
-        return cls(np.array(sizes, dtype=np.int64), np.array(probabilities))
+        return cls(np.array(sizes, dtype=np.int64), np.array(probabilities), mean)

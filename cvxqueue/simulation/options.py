@@ -28,14 +28,9 @@ ProgressCallback = Callable[[float], object]
 class Options:
     """What `simulate` and `compare_allocations` are asked for, apart from the allocations.
 
-    The parameters are those of `simulate`; an error names the first that is not allowed.
-
-    Attributes
-    ----------
-    scv : float
-        Squared coefficient of variation of the gaps; 1 with a trace.
-    trace : ndarray or None
-        Arrival times.
+    The parameters are those of `simulate`; an error names the first that is not allowed. Of the
+    arrivals, `scv` is the squared coefficient of variation of the gaps, 1 with a `trace` of
+    times.
     """
 
     def __init__(

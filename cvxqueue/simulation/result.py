@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.formatting import TYPES_SHOWN, plural
+from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.simulation.plan import Columns
 from cvxqueue.simulation.sampling import ServiceTimes
-from cvxqueue.simulation.stream import Columns
 from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.tables import Part, Report, Table
 
-# A table for people; `to_dict` holds the rest.
 # Relaxation times in a run whose intervals can be believed: twenty batches of fifty.
 _LONG_ENOUGH = 1000.0
 # Independent terms of equal weight that make the mean of so skewed ones nearly normal: the relative
@@ -185,10 +185,8 @@ class Simulation(ReadOnlyArrays, Report):
     @cached_property
     def waiting_variance(self) -> Estimate:
         """Variance of the waiting time, in seconds²."""
-        rows = self.sums.rows
-        count = rows[:, Columns.COUNT]
-        mean, of_mean = self.sums.residuals(rows[:, Columns.WAIT], count)
-        square, of_square = self.sums.residuals(rows[:, Columns.WAIT_SQUARE], count)
+        mean, of_mean = self.sums.residuals(Columns.WAIT, Columns.COUNT)
+        square, of_square = self.sums.residuals(Columns.WAIT_SQUARE, Columns.COUNT)
         return self.sums.estimate(square - mean * mean, of_square - 2.0 * mean * of_mean)
 
     @cached_property
@@ -225,12 +223,11 @@ class Simulation(ReadOnlyArrays, Report):
     @cached_property
     def little_difference(self) -> Estimate:
         """Mean number in the system less arrival rate times mean system time: zero by Little."""
-        rows = self.sums.rows
-        number, of_number = self.sums.residuals(rows[:, Columns.NUMBER], rows[:, Columns.ELAPSED])
-        rate, of_rate = self.sums.residuals(rows[:, Columns.ARRIVED], rows[:, Columns.ELAPSED])
-        time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
+        number, of_number = self.sums.residuals(Columns.NUMBER, Columns.ELAPSED)
+        rate, of_rate = self.sums.residuals(Columns.ARRIVED, Columns.ELAPSED)
+        time, of_time = self.sums.residuals(Columns.SYSTEM, Columns.COUNT)
         # Counts at random times say nothing where they met nobody.
-        seen = int(np.count_nonzero(rows[:, Columns.NUMBER]))
+        seen = int(np.count_nonzero(self.sums.rows[:, Columns.NUMBER]))
         return self.sums.estimate(
             number - rate * time, of_number - rate * of_time - time * of_rate, count=seen
         )
@@ -245,34 +242,23 @@ class Simulation(ReadOnlyArrays, Report):
     def objective(self) -> Estimate:
         """Objective α Σ π w p − T, in seconds: p from the curves, T simulated."""
         benefit = float(self.instance.evaluate(self.tokens).benefit)
-        rows = self.sums.rows
-        time, of_time = self.sums.residuals(rows[:, Columns.SYSTEM], rows[:, Columns.COUNT])
+        time, of_time = self.sums.residuals(Columns.SYSTEM, Columns.COUNT)
         return self.sums.estimate(benefit - time, -of_time)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the estimates as plain Python values, ready for JSON."""
-        names = [self.instance.type_name(k) for k in range(self.instance.size)]
-        return {
-            "tokens": self.tokens.tolist(),
-            "queries": self.queries,
-            "warm_up": self.warm_up,
-            "replications": self.replications,
-            "batches": self.batches,
-            "batch_correlation": self.batch_correlation,
-            "arrivals": self.arrivals,
-            "caution": self.caution,
-            **{name: getattr(self, name).to_dict() for name in _ESTIMATES},
+        names = (
+            *("tokens", "queries", "warm_up", "replications", "batches", "batch_correlation"),
+            *("arrivals", "caution", *_ESTIMATES),
+        )
+        by_number = ("waiting_tail", "waiting_quantiles", "system_quantiles")
+        estimates: dict[str, Any] = {
             "system_times": {
-                name: estimate.to_dict()
-                for name, estimate in zip(names, self.system_times, strict=True)
+                self.instance.type_name(k): it for k, it in enumerate(self.system_times)
             },
-            "waiting_tail": {repr(x): it.to_dict() for x, it in self.waiting_tail.items()},
-            "waiting_quantiles": {
-                repr(q): it.to_dict() for q, it in self.waiting_quantiles.items()
-            },
-            "system_quantiles": {repr(q): it.to_dict() for q, it in self.system_quantiles.items()},
-            "seconds": self.seconds,
+            **{name: {repr(x): it for x, it in getattr(self, name).items()} for name in by_number},
         }
+        return json_attributes(self, names) | json_values(estimates) | {"seconds": self.seconds}
 
     def __repr__(self) -> str:
         return (

@@ -45,8 +45,7 @@ class TypeSampler:
         if unsettled.size:
             within = cells[unsettled] + generator.random(unsettled.size)
             kinds[unsettled] = np.minimum(
-                np.searchsorted(self._ends, within / self._cells, side="right"),
-                len(self._ends) - 1,
+                np.searchsorted(self._ends, within / self._cells, side="right"), len(self._ends) - 1
             )
         return kinds
 
@@ -95,8 +94,7 @@ class ServiceTimes:
         spread = scv[is_random]
         # The same numbers are drawn for every allocation whose use of tokens is as random.
         shares[is_random] = generator.standard_gamma(1.0 / spread) * spread
-        times: FloatArray = np.take(self._fixed, kinds) + np.take(self._used, kinds) * shares
-        return times
+        return np.take(self._fixed, kinds) + np.take(self._used, kinds) * shares
 
     def draw_by_length(self, generator: np.random.Generator, count: int) -> FloatArray:
         """Return service times met by a random moment of work: long ones in proportion.
@@ -114,5 +112,4 @@ class ServiceTimes:
         is_random = scv > 0
         shape = 1.0 / scv[is_random] + by_use[is_random]
         shares[is_random] = generator.standard_gamma(shape) * scv[is_random]
-        times: FloatArray = np.take(self._fixed, kinds) + used * shares
-        return times
+        return np.take(self._fixed, kinds) + used * shares

@@ -17,12 +17,11 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.simulation.comparison import Comparison
 from cvxqueue.simulation.histogram import quantile
-from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options, ProgressCallback
+from cvxqueue.simulation.plan import Columns, check_queue, planned
 from cvxqueue.simulation.result import Simulation
-from cvxqueue.simulation.stream import Columns, Stream, check_queue
+from cvxqueue.simulation.stream import Stream
 from cvxqueue.statistics.batch_means import BatchSums
-from cvxqueue.statistics.estimate import Estimate
 
 # Steps at which progress is told, and those at which the precision is looked at. Looking often
 # would stop at lucky moments, and the intervals would cover less often than they say.
@@ -210,18 +209,21 @@ def _run(
     started = time.perf_counter()
     require_instance(instance)
     check_queue(instance)
-    tokens = [_tokens(name, it, instance) for name, it in zip(names, allocations, strict=True)]
-    if options.trace is None:
-        for name, it in zip(names, tokens, strict=True):
-            _require_stable(name, instance, it)
-    plan, sizes = layout(instance, tokens, options)
+    tokens = [
+        _tokens(name, it, instance, is_replayed=options.trace is not None)
+        for name, it in zip(names, allocations, strict=True)
+    ]
+    plan, sizes = planned(instance, tokens, options)
     streams = [Stream(plan, seed) for seed in options.seed.spawn(len(sizes))]
     done = _advance(streams, sizes, options)
     seconds = time.perf_counter() - started
     results = []
     for position, sums in enumerate(_sums(streams, options)):
         clustering = min(plan.relaxation, float(sum(map(sum, sizes))))
-        waiting, system = _quantiles(streams, position, options, clustering)
+        waiting, system = (
+            {q: quantile(histograms, q, options.confidence, clustering) for q in options.quantiles}
+            for histograms in zip(*(stream.histograms[position] for stream in streams), strict=True)
+        )
         results.append(
             Simulation(
                 instance=instance,
@@ -244,20 +246,17 @@ def _run(
     return results
 
 
-def _tokens(name: str, given: ArrayLike, instance: Instance) -> FloatArray:
+def _tokens(name: str, given: ArrayLike, instance: Instance, *, is_replayed: bool) -> FloatArray:
     tokens = float_array(name, given, instance.size)
     require(name, tokens, tokens >= 0, "must be ≥ 0")
-    return tokens
-
-
-def _require_stable(name: str, instance: Instance, tokens: FloatArray) -> None:
     point = instance.evaluate(tokens)
-    if not point.is_stable:
+    if not (is_replayed or point.is_stable):
         raise InvalidInputError(
             f"{name} make the queue unstable (utilization {float(point.utilization):.6g}, must be "
             "below 1): waiting times grow without end and have no mean to estimate; use fewer "
             "tokens, or replay a finite trace as `arrivals`"
         )
+    return tokens
 
 
 def _advance(streams: Sequence[Stream], sizes: Sequence[Sequence[int]], options: Options) -> int:
@@ -268,12 +267,7 @@ def _advance(streams: Sequence[Stream], sizes: Sequence[Sequence[int]], options:
         for step in range(1, STEPS + 1):
             end = step * count // STEPS
             if end > done:
-                work = [
-                    pool.submit(stream.advance, row[done:end])
-                    for stream, row in zip(streams, sizes, strict=True)
-                ]
-                for finished in work:
-                    finished.result()
+                list(pool.map(Stream.advance, streams, [row[done:end] for row in sizes]))
                 done = end
             if options.progress is not None:
                 options.progress(step / STEPS)
@@ -304,16 +298,3 @@ def _sums(streams: Sequence[Stream], options: Options) -> list[BatchSums]:
     while options.batches is None and any(sums.is_correlated for sums in found):
         found = [sums.joined() for sums in found]
     return found
-
-
-def _quantiles(
-    streams: Sequence[Stream], position: int, options: Options, clustering: float
-) -> tuple[dict[float, Estimate], dict[float, Estimate]]:
-    """Quantiles of the waiting and of the system time."""
-    kept = [stream.histograms[position] for stream in streams]
-    waiting = [pair[0] for pair in kept if pair is not None]
-    system = [pair[1] for pair in kept if pair is not None]
-    return (
-        {q: quantile(waiting, q, options.confidence, clustering) for q in options.quantiles},
-        {q: quantile(system, q, options.confidence, clustering) for q in options.quantiles},
-    )

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
-from cvxqueue.model import (
-    FIFO,
-    BatchArrivals,
-    Instance,
-    ProcessorSharing,
-    Setups,
-    Vacations,
-)
+from cvxqueue.model import ProcessorSharing, Setups, Vacations
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.gaps import BatchGaps, Gaps, RenewalGaps, TraceGaps
+from cvxqueue.simulation.gaps import GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.histogram import Histogram
-from cvxqueue.simulation.laws import GammaLaw, SizeLaw
-from cvxqueue.simulation.options import Options
+from cvxqueue.simulation.laws import GammaLaw
+from cvxqueue.simulation.plan import Columns, Plan, starts_stationary
 from cvxqueue.simulation.recursions import (
     Block,
     Lindley,
@@ -34,7 +23,7 @@ from cvxqueue.simulation.recursions import (
     SharedServer,
     VacationRecursion,
 )
-from cvxqueue.simulation.sampling import ServiceTimes, TypeSampler
+from cvxqueue.simulation.sampling import ServiceTimes
 
 # Queries that are worked on at a time: a dozen arrays of so many floats stay in the cache.
 _BLOCK = 8192
@@ -42,82 +31,6 @@ _BLOCK = 8192
 _SPACING = 64
 # Residual service times that are drawn at a time.
 _RESIDUALS = 100_000
-
-_QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
-
-
-def check_queue(instance: Instance) -> None:
-    """Raise unless the queue is one that can be simulated."""
-    if not isinstance(instance.queue, _QUEUES):
-        known = ", ".join(queue.__name__ for queue in _QUEUES)
-        raise InvalidInputError(
-            f"queue = {shown(instance.queue)} cannot be simulated; those that can are {known}"
-        )
-
-
-def starts_stationary(instance: Instance, scv: float) -> bool:
-    """Whether the workload at the start is drawn from its stationary distribution."""
-    return scv == 1.0 and isinstance(instance.queue, FIFO | BatchArrivals)
-
-
-class Columns:
-    """Where each sum is found in a row."""
-
-    COUNT, WAIT, WAIT_SQUARE, WAITED, SYSTEM, ELAPSED, WORK, NUMBER, ARRIVED = range(9)
-
-    def __init__(self, size: int, tails: int) -> None:
-        first = 9
-        self.tails = slice(first, first + tails)
-        self.counts = slice(self.tails.stop, self.tails.stop + size)
-        self.system = slice(self.counts.stop, self.counts.stop + size)
-        self.correct = slice(self.system.stop, self.system.stop + size)
-        self.total = self.correct.stop
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is simulated: the same queries under each of the allocations."""
-
-    instance: Instance
-    allocations: tuple[FloatArray, ...]
-    options: Options
-    rate: float
-    """Arrivals per second."""
-    groups: int
-    """Groups of batches that the quantiles tell apart; none where no quantile is asked for."""
-    batches: int
-    """Batches of each replication."""
-    warm_up: int
-    relaxation: float
-    """Queries after which the waiting time has mostly forgotten where it was."""
-
-    @cached_property
-    def types(self) -> TypeSampler:
-        """How types are drawn."""
-        return TypeSampler(self.instance.probabilities)
-
-    @cached_property
-    def services(self) -> tuple[ServiceTimes, ...]:
-        """The service times of each allocation."""
-        return tuple(ServiceTimes(self.instance, tokens) for tokens in self.allocations)
-
-    @cached_property
-    def columns(self) -> Columns:
-        """Where each sum is found in a row."""
-        return Columns(self.instance.size, len(self.options.thresholds))
-
-    @cached_property
-    def accuracies(self) -> FloatArray:
-        """Probability of a correct answer, shape (allocations, N)."""
-        return np.stack([self.instance.evaluate(tokens).accuracies for tokens in self.allocations])
-
-    @cached_property
-    def sizes(self) -> SizeLaw | None:
-        """Law of the batch sizes, where queries come in batches."""
-        queue = self.instance.queue
-        if isinstance(queue, BatchArrivals) and self.options.trace is None:
-            return SizeLaw.of_moments(queue.mean_size, queue.size_second_moment)
-        return None
 
 
 class Stream:
@@ -136,24 +49,20 @@ class Stream:
         self._use = [_generator(use) for _ in allocations]
         self._gaps = self._source(gaps)
         self._queues = [self._recursion(services, own, start) for services in plan.services]
-        self.histograms = [(Histogram(), Histogram()) if plan.groups else None for _ in allocations]
+        self.histograms = [(Histogram(), Histogram()) for _ in allocations]
         self.rows: list[list[FloatArray]] = [[] for _ in allocations]
-        self._is_warm = plan.warm_up == 0
+        self._is_warm, self._has_begun = plan.warm_up == 0, False
 
-    def _source(self, generator: np.random.Generator) -> Gaps:
+    def _source(self, generator: np.random.Generator) -> GapSource:
         plan = self._plan
         if plan.options.trace is not None:
-            return TraceGaps(plan.options.trace)
+            return trace_gaps(plan.options.trace)
         if plan.sizes is not None:
-            mean = plan.instance.queue.mean_size  # type: ignore[attr-defined]
-            return BatchGaps(generator, plan.rate, plan.options.scv, plan.sizes, mean)
-        return RenewalGaps(generator, plan.rate, plan.options.scv)
+            return batch_gaps(generator, plan.rate, plan.options.scv, plan.sizes)
+        return renewal_gaps(generator, plan.rate, plan.options.scv)
 
     def _recursion(
-        self,
-        services: ServiceTimes,
-        own: np.random.SeedSequence,
-        start: np.random.SeedSequence,
+        self, services: ServiceTimes, own: np.random.SeedSequence, start: np.random.SeedSequence
     ) -> Recursion:
         """The queue of one allocation; each gets the same random numbers."""
         plan, queue = self._plan, self._plan.instance.queue
@@ -185,7 +94,11 @@ class Stream:
         while left:
             count = min(left, _BLOCK)
             left -= count
-            gaps = self._gaps.draw(count)
+            gaps = self._gaps(count)
+            if not self._has_begun:
+                # The first query comes at once: the state that a query finds is that of the queue
+                # at arrivals, and a gap before it would leave less work than queries find.
+                gaps[0], self._has_begun = 0.0, True
             kinds = plan.types.draw(self._kinds, count)
             arrivals = np.cumsum(gaps)
             samples = self._sample_times(count, float(arrivals[-1]))
@@ -206,21 +119,17 @@ class Stream:
                     row[Columns.ELAPSED] += arrivals[-1]
                     row[Columns.ARRIVED] += count
                     self._add(row, served, of_type, services)
-                    kept = self.histograms[position]
-                    if kept is not None:
+                    if plan.groups:
                         group = number * plan.groups // plan.batches
-                        kept[0].add(served.waits, group)
-                        kept[1].add(served.waits + served.services, group)
+                        waiting, system = self.histograms[position]
+                        waiting.add(served.waits, group)
+                        system.add(served.waits + served.services, group)
         for row, correct in zip(rows, self._correct(arrived), strict=True):
             row[columns.correct] = correct
         return rows
 
     def _add(
-        self,
-        row: FloatArray,
-        served: Served,
-        counts: NDArray[np.int64],
-        services: ServiceTimes,
+        self, row: FloatArray, served: Served, counts: NDArray[np.int64], services: ServiceTimes
     ) -> None:
         """Add what happened in a block to the sums of its batch."""
         columns, size = self._plan.columns, self._plan.instance.size
@@ -247,8 +156,7 @@ class Stream:
     def _sample_times(self, count: int, end: float) -> FloatArray:
         """Times in a block, one at random in each of equal parts: no rhythm can meet them."""
         parts = max(count // _SPACING, 1)
-        times: FloatArray = (np.arange(parts) + self._samples.random(parts)) * (end / parts)
-        return times
+        return (np.arange(parts) + self._samples.random(parts)) * (end / parts)
 
     def _correct(self, arrived: NDArray[np.int64]) -> FloatArray:
         """Correct answers of each type under each allocation, from common luck.

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.model import FIFO, Instance, ProcessorSharing
+from cvxqueue.json_values import json_attributes
+from cvxqueue.model import FIFO, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.statistics.estimate import Estimate
@@ -105,14 +105,8 @@ class TheoryCheck(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
-        return {
-            "outcome": self.outcome,
-            "agrees": self.agrees,
-            "confidence": self.confidence,
-            "rows": [row.to_dict() for row in self.rows],
-            "poisson_ratio": None if self.poisson_ratio is None else self.poisson_ratio.to_dict(),
-            "poisson_test": None if self.poisson_test is None else self.poisson_test.to_dict(),
-        }
+        names = ("outcome", "agrees", "confidence", "rows", "poisson_ratio", "poisson_test")
+        return json_attributes(self, names)
 
     @property
     def sentences(self) -> list[str]:
@@ -225,7 +219,9 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     # Queries worth of each type: most of a rare type do not wait where the load is light.
     terms = simulation.queries * instance.probabilities
     if isinstance(instance.queue, FIFO):
-        variance = _waiting_variance(instance, tokens)
+        # That of M/G/1, W² + λ m3/(3 (1 − ρ)) (Takács).
+        third = ServiceTimes(instance, tokens).moment(3)
+        variance = waiting**2 + instance.arrival_rate * third / (3.0 * float(point.idle))
         if waiting > 0.0:
             terms = terms / (1.0 + variance / waiting**2)
         found.append(("wait variance (s²)", variance, simulation.waiting_variance))
@@ -251,14 +247,6 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
             if simulation.batches_with[k] >= _FEWEST_COMPARED and terms[k] >= ENOUGH_TERMS
         ]
     return found
-
-
-def _waiting_variance(instance: Instance, tokens: FloatArray) -> float:
-    """Variance of the waiting time of M/G/1, W² + λ m3/(3 (1 − ρ)), in seconds² (Takács)."""
-    point = instance.evaluate(tokens)
-    third = ServiceTimes(instance, tokens).moment(3)
-    spread = instance.arrival_rate * third / (3.0 * float(point.idle))
-    return float(point.mean_waiting_time) ** 2 + spread
 
 
 def _poisson_ratio(simulation: Simulation) -> Estimate | None:

@@ -33,19 +33,9 @@ _SPARED = 4e-5
 def require_attainable(model: Model, deadline: Deadline = NEVER) -> bool:
     """Raise an error if the other constraints are proven to leave too little for a floor.
 
-    Return whether a point was found that keeps them all; if not, neither is known.
-
-    Parameters
-    ----------
-    model : Model
-        Whose constraints hold at the least tokens, but for floors.
-    deadline : Deadline, optional
-        When to give up what is not decided by then.
-
-    Raises
-    ------
-    InfeasibleError
-        With the floor that can be had, and the proof that this one cannot.
+    The `InfeasibleError` has the floor that can be had, and the proof that this one cannot. Return
+    whether a point was found that keeps them all; if not, neither is known by the deadline. The
+    least tokens keep all constraints but floors.
     """
     best = model.lowest
     floors = [coupling for coupling in model.couplings if coupling.is_floor]
@@ -68,17 +58,14 @@ def require_attainable(model: Model, deadline: Deadline = NEVER) -> bool:
         if is_proven and beyond <= _KNOWN:
             break
     if is_proven:
-        raise InfeasibleError(_message(model, floor.label, floor.remedy(_spared(best))), proof)
+        caps = [coupling.label for coupling in model.couplings if not coupling.is_floor]
+        raise InfeasibleError(
+            f"constraints: no allocation has {floor.label} together with "
+            f"{'; '.join(caps) or 'a stable queue'}; {floor.remedy(_spared(best))}, or relax the "
+            "others",
+            proof,
+        )
     return False
-
-
-def _message(model: Model, label: str, remedy: str) -> str:
-    caps = [coupling.label for coupling in model.couplings if not coupling.is_floor]
-    others = "; ".join(caps) or "a stable queue"
-    return (
-        f"constraints: no allocation has {label} together with {others}; {remedy}, or relax the "
-        "others"
-    )
 
 
 def _spared(best: Evaluation) -> Evaluation:

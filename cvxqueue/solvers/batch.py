@@ -20,6 +20,7 @@ from cvxqueue.numerics.checks import float_array
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import (
     ENTRIES,
+    NOTHING,
     BatchSolution,
     Claims,
     claims_of,
@@ -116,7 +117,13 @@ def solve_batch(
         },
         {"service": service, "accuracy": accuracy},
     )
-    answers = _blank(count, instance.size)
+    # Of variants that no allocation makes stable nothing is proven; the others are filled in.
+    answers: dict[str, NDArray[Any]] = {
+        "tokens": np.full((count, instance.size), np.nan),
+        "tolerance": np.full(count, np.nan),
+        "iterations": np.zeros(count, dtype=np.int64),
+        **{name: np.full(count, it) for name, it in zip(Claims._fields, NOTHING, strict=True)},
+    }
     rows = max(1, ENTRIES // instance.size)
     for first in range(0, count, rows):
         places = slice(first, min(first + rows, count))
@@ -132,21 +139,6 @@ def solve_batch(
     )
 
 
-def _blank(count: int, size: int) -> dict[str, NDArray[Any]]:
-    """What is said of variants that no allocation makes stable; the others are filled in."""
-    return {
-        "tokens": np.full((count, size), np.nan),
-        "objective": np.full(count, -np.inf),
-        "gap": np.full(count, np.inf),
-        "scale": np.full(count, np.nan),
-        "tolerance": np.full(count, np.nan),
-        "utilization": np.full(count, np.nan),
-        "mean_service_time": np.full(count, np.nan),
-        "mean_waiting_time": np.full(count, np.inf),
-        "iterations": np.zeros(count, dtype=np.int64),
-    }
-
-
 def _stacked(
     instance: Instance,
     by_instance: dict[str, ArrayLike | None],
@@ -154,34 +146,27 @@ def _stacked(
     laws: dict[str, Any],
 ) -> tuple[Model, int]:
     """The model of all variants, checked, and their number."""
-    size = instance.size
-    fields: dict[str, Any] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
+    names = {name: _FIELDS.get(name, name) for name in (*by_instance, *by_type, *laws)}
+    found: dict[str, Any] = {name: getattr(instance, field) for name, field in names.items()}
     for name, value in by_instance.items():
-        array = float_array(name, getattr(instance, name) if value is None else value)
-        fields[name] = array
-        shapes[name] = array.shape
+        found[name] = float_array(name, found[name] if value is None else value)
     for name, value in by_type.items():
-        field = _FIELDS.get(name, name)
-        array = (
-            getattr(instance, field) if value is None else float_array(name, value, size, axes=2)
-        )
-        fields[field] = array
-        shapes[name] = array.shape[:-1]
+        if value is not None:
+            found[name] = float_array(name, value, instance.size, axes=2)
     for name, law in laws.items():
-        own = getattr(instance, name)
-        if law is not None and not isinstance(law, type(own)):
-            raise InvalidInputError(
-                f"{name} must be {type(own).__name__}, as in the instance, got {shown(law)}"
-            )
-        chosen = own if law is None else law.broadcast(size)
-        fields[name] = chosen
-        shapes[name] = chosen.shape[:-1]
-    counts = {name: shape[0] for name, shape in shapes.items() if shape}
+        if law is not None:
+            kind = type(found[name])
+            if not isinstance(law, kind):
+                raise InvalidInputError(
+                    f"{name} must be {kind.__name__}, as in the instance, got {shown(law)}"
+                )
+            found[name] = law.broadcast(instance.size)
+    batches = {name: it for name, it in found.items() if len(it.shape) > (name not in by_instance)}
+    counts = {name: it.shape[0] for name, it in batches.items()}
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
-    model = instance.model.with_(**fields)
+    model = instance.model.with_(**{field: found[name] for name, field in names.items()})
     require_variants(model)
     count = next(iter(counts.values()), 1)
     return model.with_(arrival_rate=np.broadcast_to(model.arrival_rate, (count,))), count

@@ -13,8 +13,8 @@ from cvxqueue.certificates import certified_gap, certified_objective, relative_g
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Evaluation
-from cvxqueue.model.allowed import require_allowed
 from cvxqueue.model.model import Model
+from cvxqueue.model.ranges import require_in_range
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
@@ -36,34 +36,31 @@ class Claims(NamedTuple):
     mean_waiting_time: FloatArray
 
 
+NOTHING = (-np.inf, np.inf, np.nan, np.nan, np.nan, np.inf)
+"""The claims where nothing is proven."""
+
+
 @quiet
 def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
-    """Return what is claimed of tokens; nothing where they are outside the box, or no numbers.
+    """Return what is claimed of a batch; nothing where tokens are outside the box, or no numbers.
 
-    Parameters
-    ----------
-    point : Evaluation
-        Of a batch.
-    gap : ndarray, shape (B,), optional
-        The certified gap, where it is known.
+    The certified gap, shape (B,), may be known.
     """
     model, tokens = point.model, point.tokens
     is_inside = ((tokens >= model.lower) & (tokens <= model.upper)).all(axis=-1)
     gap = certified_gap(point) if gap is None else gap
-    return Claims(
-        np.where(is_inside, certified_objective(point), -np.inf),
-        np.where(is_inside, gap, np.inf),
-        np.where(is_inside, point.scale, np.nan),
-        np.where(is_inside, point.utilization, model.lowest.utilization),
-        np.where(is_inside, point.mean_service_time, np.nan),
-        np.where(is_inside, point.mean_waiting_time, np.inf),
+    times = point.mean_service_time, point.mean_waiting_time
+    found = certified_objective(point), gap, point.scale, point.utilization, *times
+    claims = Claims(*(np.where(is_inside, *pair) for pair in zip(found, NOTHING, strict=True)))
+    return claims._replace(
+        utilization=np.where(is_inside, point.utilization, model.lowest.utilization)
     )
 
 
 def require_variants(model: Model) -> None:
     """Raise an error that names the first number of any variant that is out of range."""
     weights = model.accuracy_weight, model.importance
-    require_allowed(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
+    require_in_range(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -57,16 +57,9 @@ def dual_search(
 ) -> Iterator[DualPoint]:
     """Yield maximisers of Lagrangians whose multipliers approach the optimal ones.
 
-    It ends where float64 sees no further progress, a multiplier has no limit, or the time is up.
-
-    Parameters
-    ----------
-    model : Model
-        With coupling constraints each of which can be satisfied.
-    deadline : Deadline
-        When to end.
-    start : ndarray, optional
-        Multipliers to begin with, one for each coupling constraint; by default zeros.
+    Each coupling constraint can be satisfied; the multipliers start from zeros unless told
+    otherwise. It ends where float64 sees no further progress, a multiplier has no limit, or the
+    time is up.
     """
 
     def at(multipliers: FloatArray, near: Evaluation | None) -> DualPoint:

@@ -28,18 +28,10 @@ _UNSURE = 64.0 * EPSILON
 def best_between(point: Evaluation, prices: Prices, most_steps: int) -> Evaluation:
     """Return the best point on the way from a stable point to the response to given prices.
 
-    Along the way the objective is concave, and its slope is looked at alone: until what is left of
-    the gradient is worth nothing, or one rounding of the tokens is left of the way. Of the points
-    tried, it is the one with the least gap.
-
-    Parameters
-    ----------
-    point : Evaluation
-        What the types want at higher prices, of one instance or of a batch; or less.
-    prices : Prices
-        Each of shape (...). The response to them may be unstable.
-    most_steps : int
-        As in `price_response`.
+    The point is what the types want at higher prices, or less; the response to the prices, each of
+    shape (...), may be unstable. Along the way the objective is concave, and its slope is looked at
+    alone: until what is left of the gradient is worth nothing, or one rounding of the tokens is
+    left of the way. Of the points tried, it is the one with the least gap.
     """
     way = _Way(point, prices, most_steps)
     if not way.which.size:

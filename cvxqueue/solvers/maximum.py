@@ -57,16 +57,9 @@ def started_search(
 
 
 def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evaluation:
-    """Return the maximiser of a model without couplings, to rounding.
+    """Return the maximiser of a feasible model without couplings, to rounding if there is time.
 
-    Parameters
-    ----------
-    model : Model
-        Feasible.
-    near : Evaluation or None
-        A stable point to start from.
-    deadline : Deadline
-        When to be content with what is found by then.
+    It is searched for from a stable point `near` it, where there is one.
     """
     search = started_search(model, None if near is None else near.tokens)
     if not model.accuracy.is_smooth:

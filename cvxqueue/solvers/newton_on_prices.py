@@ -68,15 +68,9 @@ _RECTANGLE_SLACK = 1.0 - 1e-6
 class PriceSearch:
     """The state of the search for the two prices, for one instance or each of a batch.
 
-    Parameters
-    ----------
-    model : Model
-        One instance, or a batch with a leading axis; feasible.
-    tokens : ndarray, shape (..., N)
-        Where the types start from, in the box.
-    idle, price : ndarray, shape (...), optional
-        First guesses of the idle fraction and of the price of a second; by default those at the
-        least tokens.
+    The types start from `tokens`, shape (..., N), in the box of a feasible model. First guesses of
+    the idle fraction and of the price of a second, shape (...), are by default those at the least
+    tokens.
     """
 
     def __init__(
@@ -91,11 +85,9 @@ class PriceSearch:
         self._start = _rectangle(model)
         self.least_idle, self.most_idle, self.least_price, self.most_price = self._start
         self._is_from_nothing = idle is None
-        self.idle = self.most_idle
-        if idle is not None:
+        self.idle, self.price = self.most_idle, self.least_price
+        if idle is not None and price is not None:
             self.idle = np.minimum(np.maximum(idle, self.least_idle), self.most_idle)
-        self.price = self.least_price
-        if price is not None:
             self.price = np.minimum(np.maximum(price, self.least_price), self.most_price)
         self.mean = model.lowest.mean_service_time
         self.passes = 0
@@ -195,9 +187,15 @@ class PriceSearch:
         is_sure = (np.abs(first) > noise[0]) & (np.abs(second) > noise[1])
         is_sure &= response.change <= SETTLED
         if is_sure.any():
-            self._cut(first, second, is_sure)
+            # The signs of both tell one side.
+            low, high = is_sure & (first > 0.0), is_sure & ~(first > 0.0)
+            is_idle = (first > 0.0) == (second > 0.0)
+            self._cut(low & is_idle, high & is_idle, low & ~is_idle, high & ~is_idle)
         if not self.model.accuracy.is_smooth:
-            self._cut_along(second, (np.abs(first) <= _LEVEL) & (np.abs(second) > noise[1]))
+            # On the curve where φ1 is zero, φ2 says which way: two sides.
+            is_level = (np.abs(first) <= _LEVEL) & (np.abs(second) > noise[1])
+            up, down = is_level & (second > 0.0), is_level & ~(second > 0.0)
+            self._cut(up, down, down, up)
         first_by_price = -1.0 - pull * second_by_price
         first_by_idle = pull * fall * response.second_by_second - slopes.mean_mean * idle / (
             rate * implied
@@ -210,23 +208,13 @@ class PriceSearch:
             (second * first_by_idle - first * second_by_idle) / determinant,
         )
 
-    def _cut(self, first: FloatArray, second: FloatArray, is_sure: NDArray[np.bool_]) -> None:
-        """Move one side of the rectangle to the current point, where the signs are sure."""
-        is_low, is_idle = first > 0.0, (first > 0.0) == (second > 0.0)
+    def _cut(self, *where: NDArray[np.bool_]) -> None:
+        """Move least and most idle, least and most price here, each in some of the instances."""
         # Zero and infinity move nothing.
-        self.least_idle = np.maximum(self.least_idle, self.idle * (is_sure & is_idle & is_low))
-        self.most_idle = np.minimum(self.most_idle, self.idle / (is_sure & is_idle & ~is_low))
-        self.least_price = np.maximum(self.least_price, self.price * (is_sure & ~is_idle & is_low))
-        self.most_price = np.minimum(self.most_price, self.price / (is_sure & ~is_idle & ~is_low))
-
-    def _cut_along(self, second: FloatArray, is_level: NDArray[np.bool_]) -> None:
-        """Move two sides to the current point where φ1 is zero: on its curve, φ2 says which way."""
-        is_short = second > 0.0
-        up, down = is_level & is_short, is_level & ~is_short
-        self.least_idle = np.maximum(self.least_idle, self.idle * up)
-        self.most_price = np.minimum(self.most_price, self.price / up)
-        self.most_idle = np.minimum(self.most_idle, self.idle / down)
-        self.least_price = np.maximum(self.least_price, self.price * down)
+        self.least_idle = np.maximum(self.least_idle, self.idle * where[0])
+        self.most_idle = np.minimum(self.most_idle, self.idle / where[1])
+        self.least_price = np.maximum(self.least_price, self.price * where[2])
+        self.most_price = np.minimum(self.most_price, self.price / where[3])
 
     def _move(self, idle_step: FloatArray, price_step: FloatArray) -> None:
         """Move the prices by the step, at most half of the way to a side of the rectangle."""

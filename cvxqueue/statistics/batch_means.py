@@ -36,10 +36,7 @@ class BatchSums:
     """
 
     def __init__(
-        self,
-        parts: Sequence[FloatArray],
-        confidence: float,
-        steering: tuple[int, int],
+        self, parts: Sequence[FloatArray], confidence: float, steering: tuple[int, int]
     ) -> None:
         self.confidence = confidence
         self.parts = tuple(map(read_only, parts))
@@ -83,19 +80,22 @@ class BatchSums:
         together = sum(float(r[1:] @ r[:-1]) for r in residuals)
         return together / spread if spread > 0 else 0.0
 
-    def residuals(self, above: FloatArray, below: FloatArray) -> tuple[float, FloatArray]:
+    def residuals(
+        self, above: FloatArray | int, below: FloatArray | int
+    ) -> tuple[float, FloatArray]:
         """Ratio of two sums, and what each batch adds to its error to first order."""
-        bottom = float(below.sum())
-        if bottom <= 0:
+        top, bottom = self._column(above), self._column(below)
+        total = float(bottom.sum())
+        if total <= 0:
             return math.nan, np.full(len(self.rows), math.nan)
-        ratio = float(above.sum()) / bottom
-        return ratio, (above - ratio * below) / bottom
+        ratio = float(top.sum()) / total
+        return ratio, (top - ratio * bottom) / total
 
     def ratio(self, above: FloatArray | int, below: FloatArray | int) -> Estimate:
         """Estimate of the ratio of two sums, each a column or a number for each batch."""
-        top, bottom = self._column(above), self._column(below)
         # Batches without any query of a rare type say nothing of its spread.
-        return self.estimate(*self.residuals(top, bottom), count=int(np.count_nonzero(bottom)))
+        count = int(np.count_nonzero(self._column(below)))
+        return self.estimate(*self.residuals(above, below), count=count)
 
     def _column(self, given: FloatArray | int) -> FloatArray:
         return self.rows[:, given] if isinstance(given, int) else given

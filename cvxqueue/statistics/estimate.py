@@ -10,7 +10,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.json_values import JsonRecord, json_values
+from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.arrays import FloatArray
 
 SIGNIFICANCE = 0.05
@@ -81,13 +81,7 @@ class Estimate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        return json_values(
-            {
-                "value": self.value,
-                "interval": list(self.interval),
-                "confidence": self.confidence,
-            }
-        )
+        return json_attributes(self, ("value", "interval", "confidence"))
 
     def __str__(self) -> str:
         return (
@@ -180,14 +174,7 @@ def _skewed(reach: float, skewness: float) -> float:
 def wilson(fraction: float, trials: float, reach: float) -> tuple[float, float]:
     """Return Wilson's interval of a fraction: within [0, 1], and never without length.
 
-    Parameters
-    ----------
-    fraction : float
-        Events over trials.
-    trials : float
-        Independent ones.
-    reach : float
-        Standard errors on each side.
+    Of independent trials, with `reach` standard errors on each side.
     """
     square = reach * reach / trials
     centre = (fraction + 0.5 * square) / (1.0 + square)
@@ -202,16 +189,9 @@ def spread_of(
 ) -> tuple[float, int, float]:
     """Return the standard error of a value, its degrees of freedom, and the skewness of the value.
 
-    The spread of few residuals that differ from many is as uncertain as that of few.
-
-    Parameters
-    ----------
-    residuals : ndarray, shape (M,)
-        What each of M independent parts adds to the error of the value.
-    value : float
-        The estimate.
-    count : int, optional
-        Parts that say something of it; by default all.
+    The residuals, shape (M,), are what each of M independent parts adds to the error of the value;
+    of these `count` say something of it, by default all. The spread of few residuals that differ
+    from many is as uncertain as that of few.
     """
     used = len(residuals) if count is None else count
     squares = np.square(residuals)

@@ -255,12 +255,9 @@ def _step(times: FloatArray) -> float:
 
 
 def exponential_p_value(gaps: FloatArray) -> tuple[float, float]:
-    """Return the Anderson–Darling statistic of exponential gaps and its p-value.
+    """Return the Anderson–Darling statistic of exponential gaps, and its p-value.
 
-    Parameters
-    ----------
-    gaps : ndarray, shape (M,)
-        Gaps > 0; their rate is estimated.
+    Of gaps > 0, shape (M,), whose rate is estimated.
     """
     n = gaps.size
     scaled = np.sort(gaps) / gaps.mean()

@@ -31,12 +31,7 @@ _LATEST = 1e11
 def units_between(value: float, low: float, high: float, *, is_rate: bool = False) -> str:
     """Return the units in which a number that was read in seconds is in a range, as text.
 
-    Parameters
-    ----------
-    value : float
-        Of times in seconds; per second where `is_rate`.
-    low, high : float
-        Ends of the range, in seconds or per second.
+    The number and the range are in seconds, or per second where it `is_rate`.
     """
     return " or ".join(
         name

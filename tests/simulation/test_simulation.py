@@ -18,10 +18,10 @@ from scipy import stats
 import cvxqueue as cq
 from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.gaps import BatchGaps
+from cvxqueue.simulation.gaps import batch_gaps
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw
-from cvxqueue.simulation.layout import layout
 from cvxqueue.simulation.options import Options
+from cvxqueue.simulation.plan import planned
 from cvxqueue.simulation.recursions import (
     Block,
     Lindley,
@@ -406,9 +406,9 @@ def test_batch_sizes_that_no_whole_numbers_have(mean: float, second: float) -> N
 
 def test_batches_go_on_across_blocks() -> None:
     law = SizeLaw.of_moments(3.0, 9.0)
-    gaps = BatchGaps(np.random.default_rng(0), 1.0, 1.0, law, 3.0)
-    whole = np.concatenate([gaps.draw(length) for length in (1, 1, 1, 2, 5, 100, 7, 3)])
-    assert np.flatnonzero(whole).tolist() == list(range(3, len(whole), 3))
+    draw = batch_gaps(np.random.default_rng(0), 1.0, 1.0, law)
+    whole = np.concatenate([draw(length) for length in (1, 1, 1, 2, 5, 100, 7, 3)])
+    assert np.flatnonzero(whole).tolist() == list(range(0, len(whole), 3))
 
 
 @pytest.mark.parametrize("scv", [0.0, 0.3, 1.0, 4.0])
@@ -460,7 +460,7 @@ def test_the_start_is_stationary(changes: dict[str, Any]) -> None:
     options = Options(
         **dict.fromkeys(unset), seed=0, confidence=0.95, quantiles=(), thresholds=(), threads=1
     )
-    plan, _ = layout(instance, [TOKENS], options)
+    plan, _ = planned(instance, [TOKENS], options)
     rng = np.random.default_rng(0)
     values = np.array([stationary_workload(plan, plan.services[0], rng) for _ in range(20_000)])
     assert abs(values.mean() - mean) < SIGMAS * values.std() / math.sqrt(len(values))

@@ -8,7 +8,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement
-from cvxqueue.solvers.backtracking import backtrack
+from cvxqueue.solvers.fixed_point import backtrack
 from tests.instances import CATALOGUE, allocations, rates
 
 

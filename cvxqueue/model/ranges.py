@@ -13,7 +13,7 @@ from cvxqueue.numerics.summation import accurate_sum
 _MIX_TOLERANCE = 1e-9
 
 
-def require_allowed(
+def require_in_range(
     arrival_rate: Numbers,
     probabilities: FloatArray,
     accuracy_weight: Numbers,

@@ -1,16 +1,21 @@
-"""How a run is laid out: replications, warm-up and batches, from how slowly the queue forgets."""
+"""The plan of a run: replications, warm-up and batches, from how slowly the queue forgets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from cvxqueue.model import BatchArrivals, Instance, Setups, Vacations
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
+from cvxqueue.model import FIFO, BatchArrivals, Instance, ProcessorSharing, Setups, Vacations
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.simulation.laws import SizeLaw
 from cvxqueue.simulation.options import Options
-from cvxqueue.simulation.stream import Plan, starts_stationary
+from cvxqueue.simulation.sampling import ServiceTimes, TypeSampler
 
 # Where nothing is said: enough for three digits of the mean wait at ordinary loads.
 _QUERIES = 1_000_000
@@ -28,8 +33,84 @@ _WARM_UP = 10.0
 # Groups of batches for the intervals of quantiles.
 _GROUPS = 32
 
+_QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
 
-def layout(
+
+def check_queue(instance: Instance) -> None:
+    """Raise unless the queue is one that can be simulated."""
+    if not isinstance(instance.queue, _QUEUES):
+        known = ", ".join(queue.__name__ for queue in _QUEUES)
+        raise InvalidInputError(
+            f"queue = {shown(instance.queue)} cannot be simulated; those that can are {known}"
+        )
+
+
+def starts_stationary(instance: Instance, scv: float) -> bool:
+    """Whether the workload at the start is drawn from its stationary distribution."""
+    return scv == 1.0 and isinstance(instance.queue, FIFO | BatchArrivals)
+
+
+class Columns:
+    """Where each sum is found in a row."""
+
+    COUNT, WAIT, WAIT_SQUARE, WAITED, SYSTEM, ELAPSED, WORK, NUMBER, ARRIVED = range(9)
+
+    def __init__(self, size: int, tails: int) -> None:
+        first = 9
+        self.tails = slice(first, first + tails)
+        self.counts = slice(self.tails.stop, self.tails.stop + size)
+        self.system = slice(self.counts.stop, self.counts.stop + size)
+        self.correct = slice(self.system.stop, self.system.stop + size)
+        self.total = self.correct.stop
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is simulated: the same queries under each of the allocations."""
+
+    instance: Instance
+    allocations: tuple[FloatArray, ...]
+    options: Options
+    rate: float
+    """Arrivals per second."""
+    groups: int
+    """Groups of batches that the quantiles tell apart; none where no quantile is asked for."""
+    batches: int
+    """Batches of each replication."""
+    warm_up: int
+    relaxation: float
+    """Queries after which the waiting time has mostly forgotten where it was."""
+
+    @cached_property
+    def types(self) -> TypeSampler:
+        """How types are drawn."""
+        return TypeSampler(self.instance.probabilities)
+
+    @cached_property
+    def services(self) -> tuple[ServiceTimes, ...]:
+        """The service times of each allocation."""
+        return tuple(ServiceTimes(self.instance, tokens) for tokens in self.allocations)
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Where each sum is found in a row."""
+        return Columns(self.instance.size, len(self.options.thresholds))
+
+    @cached_property
+    def accuracies(self) -> FloatArray:
+        """Probability of a correct answer, shape (allocations, N)."""
+        return np.stack([self.instance.evaluate(tokens).accuracies for tokens in self.allocations])
+
+    @cached_property
+    def sizes(self) -> SizeLaw | None:
+        """Law of the batch sizes, where queries come in batches."""
+        queue = self.instance.queue
+        if isinstance(queue, BatchArrivals) and self.options.trace is None:
+            return SizeLaw.of_moments(queue.mean_size, queue.size_second_moment)
+        return None
+
+
+def planned(
     instance: Instance, tokens: Sequence[FloatArray], options: Options
 ) -> tuple[Plan, list[list[int]]]:
     """What each replication does, and the queries in each batch of each replication."""
