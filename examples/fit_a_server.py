@@ -20,13 +20,7 @@ from cvxqueue.fitting import Diagnosis, read_requests
 # Qwen3-8B in bf16 under vLLM on one H100-80GB, one request at a time: output tokens and mean
 # end-to-end seconds. github.com/tgarg01/silybench-data (commit 93e4887,
 # derived/csv/perf_points.csv), CC BY 4.0.
-SERVICE = [
-    (2048, 14.385546),
-    (128, 0.880844),
-    (1024, 7.029918),
-    (512, 3.973647),
-    (128, 0.907825),
-]
+SERVICE = [(2048, 14.385546), (128, 0.880844), (1024, 7.029918), (512, 3.973647), (128, 0.907825)]
 # s1-32B under budget forcing: questions, and accuracy by average thinking tokens.
 # github.com/simplescaling/s1 (commit 77272c6, visuals/scaling.pdf), Apache-2.0. Another model than
 # the one above: this is an example, not a benchmark.
@@ -69,9 +63,7 @@ def write_measurements(folder: Path) -> None:
 def fit_and_solve(folder: Path) -> tuple[cq.Fit, Diagnosis, cq.Solution]:
     """Fit the measurements of a folder, write the instance beside them, and solve it."""
     found = cq.fit(
-        service=folder / "times.csv",
-        accuracy=folder / "answers.csv",
-        trace=folder / "trace.csv",
+        service=folder / "times.csv", accuracy=folder / "answers.csv", trace=folder / "trace.csv"
     )
     checked = cq.diagnose(read_requests(folder / "times.csv"))
     instance = found.instance(accuracy_weight=300.0, max_tokens=8192, name="fitted")

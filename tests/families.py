@@ -292,11 +292,7 @@ def _queue(rng: np.random.Generator, kind: str, m1: float) -> dict[str, Any]:
         }
     if kind in ("Vacations", "Setups"):
         mean = m1 * float(log_uniform(rng, 0.01, 10.0, 1).item())
-        return {
-            "kind": kind,
-            "mean": mean,
-            "second_moment": mean**2 * float(rng.uniform(1.0, 3.0)),
-        }
+        return {"kind": kind, "mean": mean, "second_moment": mean**2 * float(rng.uniform(1.0, 3.0))}
     return {"kind": kind}
 
 

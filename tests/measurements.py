@@ -12,11 +12,7 @@ import numpy as np
 # github.com/simplescaling/s1 (commit 77272c6, visuals/scaling.pdf, Apache-2.0), with the number of
 # questions of each benchmark.
 S1_CURVES = {
-    "MATH500": (
-        500,
-        [498.7, 983.5, 1813.9, 2868.0, 3199.6],
-        [0.64, 0.8, 0.856, 0.906, 0.932],
-    ),
+    "MATH500": (500, [498.7, 983.5, 1813.9, 2868.0, 3199.6], [0.64, 0.8, 0.856, 0.906, 0.932]),
     "AIME24": (
         30,
         [500.0, 1000.0, 2000.0, 3933.1, 5300.2, 6656.8, 7319.5],

@@ -424,10 +424,7 @@ def test_an_instance_that_a_form_cannot_take_is_formulated(
     [
         (CAPPED, "fixed-point"),
         (CAPPED, "projected-gradient"),
-        (
-            SERVER.replace(accuracy=PIECES),
-            "fixed-point",
-        ),
+        (SERVER.replace(accuracy=PIECES), "fixed-point"),
     ],
     ids=["constraint", "constraint of the gradient", "kinks"],
 )

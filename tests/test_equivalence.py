@@ -10,12 +10,7 @@ from cvxqueue.solvers.registry import METHODS
 from tests.instances import CATALOGUE
 
 # Beyond these utilizations at the optimum a method may run out of iterations, and says so.
-CERTAIN_UP_TO = {
-    "newton": 1.0,
-    "conic": 0.99,
-    "fixed-point": 0.8,
-    "projected-gradient": 0.8,
-}
+CERTAIN_UP_TO = {"newton": 1.0, "conic": 0.99, "fixed-point": 0.8, "projected-gradient": 0.8}
 # The gap is quadratic in the distance, so that a relative gap of 1e-12 settles six digits of the
 # tokens, and fewer where the objective is much larger than the mean system time.
 UTILIZATION = 1e-5

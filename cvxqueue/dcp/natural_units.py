@@ -6,13 +6,7 @@ import numpy as np
 
 from cvxqueue.certificates import order_bracket
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.model import (
-    AccuracyCurve,
-    Instance,
-    MichaelisMenten,
-    PowerLaw,
-    SaturatingExponential,
-)
+from cvxqueue.model import AccuracyCurve, Instance, MichaelisMenten, PowerLaw, SaturatingExponential
 from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 

@@ -56,11 +56,7 @@ def _waiting_time(
     if variance is not None:
         second_moment = second_moment + (mix * variance) @ cp.square(tokens)
     by_mean, by_load, by_second = queue.weights
-    terms = (
-        by_mean * mean,
-        by_load * rate * cp.square(mean),
-        by_second * rate * second_moment / 2,
-    )
+    terms = (by_mean * mean, by_load * rate * cp.square(mean), by_second * rate * second_moment / 2)
     work = sum(term for term, weight in zip(terms, queue.weights, strict=True) if weight)
     waiting: cp.Expression = work / (1 - rate * mean) + queue.constant(rate)
     return waiting

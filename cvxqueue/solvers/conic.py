@@ -92,11 +92,7 @@ def conic(
 
 
 def _climb(
-    instance: Instance,
-    solver: str,
-    rungs: list[Rung],
-    time_option: str | None,
-    deadline: Deadline,
+    instance: Instance, solver: str, rungs: list[Rung], time_option: str | None, deadline: Deadline
 ) -> Iterator[Proposal]:
     """Make one attempt after the other, and propose every usable point."""
     bracket = order_bracket(instance)

@@ -104,10 +104,7 @@ def _check_certificates(truth: Truth, rng: np.random.Generator, instance: cq.Ins
         asked[f"{value}"] = tokens
     for name, tokens in asked.items():
         certificate = attempt(
-            truth.report,
-            f"certify {name}",
-            truth.what,
-            partial(cq.certify, instance, tokens),
+            truth.report, f"certify {name}", truth.what, partial(cq.certify, instance, tokens)
         )
         if certificate is not None:
             truth.report.count("certificates")

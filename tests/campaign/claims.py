@@ -34,11 +34,7 @@ _ROUNDINGS = 16 * Decimal(2) ** -52
 
 
 def attempt(
-    report: Report,
-    name: str,
-    what: str,
-    call: Callable[[], Any],
-    truth: Truth | None = None,
+    report: Report, name: str, what: str, call: Callable[[], Any], truth: Truth | None = None
 ) -> Any:
     """Return what a call returns, or what its ConvergenceError carries; ``None`` after another."""
     try:

@@ -241,20 +241,14 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["--time-limit", "must be a finite number > 0, got 'soon'"],
     ),
     "limit-zero": (["solve", "FILE", "--time-limit", "0"], ["--time-limit", "> 0, got '0'"]),
-    "tolerance-sign": (
-        ["solve", "FILE", "--tolerance=-1e-9"],
-        ["--tolerance", "> 0, got '-1e-9'"],
-    ),
+    "tolerance-sign": (["solve", "FILE", "--tolerance=-1e-9"], ["--tolerance", "> 0, got '-1e-9'"]),
     "tolerance-nan": (["solve", "FILE", "--tolerance", "nan"], ["--tolerance", "got 'nan'"]),
     "missing": (["solve", "FILE/no.toml"], ["cannot read", "no.toml"]),
     "missing-check": (["check", "nowhere.toml"], ["cannot read nowhere.toml: No such file"]),
     "directory": (["check", "FOLDER"], ["is a directory"]),
     "suffix": (["check", "FOLDER/notes.txt"], ["'.txt'", ".toml", ".json"]),
     "syntax": (["check", "FOLDER/syntax.toml"], ["syntax.toml: not valid TOML", "line 1"]),
-    "key": (
-        ["solve", "FOLDER/key.toml"],
-        ["key.toml: arival_rate", "mean 'arrival_rate'?"],
-    ),
+    "key": (["solve", "FOLDER/key.toml"], ["key.toml: arival_rate", "mean 'arrival_rate'?"]),
     "value": (["check", "FOLDER/value.toml"], ["value.toml", "arrival_rate = -1.0", "> 0"]),
     "plot-suffix": (
         ["solve", "FOLDER/never-read.toml", "--plot", "FOLDER/a.gif"],

@@ -193,10 +193,7 @@ def test_expressions_are_the_model(queue: str, service: str, curve: str, form: s
         )
         for field in FIELDS:
             np.testing.assert_allclose(
-                value(getattr(made, field)),
-                getattr(point, field),
-                rtol=SAME_FORMULA,
-                err_msg=field,
+                value(getattr(made, field)), getattr(point, field), rtol=SAME_FORMULA, err_msg=field
             )
 
 

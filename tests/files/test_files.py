@@ -354,11 +354,7 @@ def test_names_of_no_file(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), UnexpectedError()])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_failed_write_leaves_everything_as_it_was(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    step: str,
-    error: Exception,
-    is_there: bool,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception, is_there: bool
 ) -> None:
     path = tmp_path / "instance.toml"
     if is_there:

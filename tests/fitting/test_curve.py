@@ -98,9 +98,7 @@ def test_the_standard_errors_are_those_of_the_numerical_information() -> None:
 
 
 @pytest.mark.parametrize("answers", [1e5, 1e7, 1e9])
-def test_of_many_answers_the_profile_intervals_are_those_of_the_information(
-    answers: float,
-) -> None:
+def test_of_many_answers_the_profile_intervals_are_those_of_the_information(answers: float) -> None:
     total = np.full(TOKENS.size, answers)
     found = fit_curve(TOKENS, np.round(answers * curve(0.2, 0.5, 1 / 907)), total)
     for parameter in (found.floor, found.gain, found.rate):

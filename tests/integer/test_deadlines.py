@@ -78,11 +78,7 @@ def crowded(choices: Choices, start: FloatArray) -> Bounds:
 
 @pytest.mark.parametrize("name", ["search_cell", "primal_heuristic"])
 def test_no_loop_over_the_types_of_a_cell_goes_on(
-    name: str,
-    choices: Choices,
-    start: FloatArray,
-    crowded: Bounds,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, choices: Choices, start: FloatArray, crowded: Bounds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = Work()
     for owner, each in (

@@ -451,9 +451,7 @@ def fake_backend(flips: float, bound: float) -> Callable[..., SimpleNamespace]:
     return milp
 
 
-def test_a_repeated_answer_of_the_back_end_ends_the_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_repeated_answer_of_the_back_end_ends_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
     solve = FlipProgram.solve
     calls: list[bool] = []
 

@@ -250,10 +250,7 @@ def test_defaults() -> None:
             "Instance(2 types, arrival_rate=0.2, accuracy_weight=60)",
         ),
         (cq.AffineService(base=0, per_token=1), "AffineService(1 type)"),
-        (
-            cq.SaturatingExponential(floor=[0, 0], gain=0, rate=1),
-            "SaturatingExponential(2 types)",
-        ),
+        (cq.SaturatingExponential(floor=[0, 0], gain=0, rate=1), "SaturatingExponential(2 types)"),
         (cq.FIFO(), "FIFO()"),
         (cq.Instance(**arguments()).evaluate([[1, 2]] * 3), "Evaluation(tokens of shape (3, 2))"),
     ],

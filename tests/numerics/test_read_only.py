@@ -12,12 +12,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.certificates import (
-    contraction,
-    order_bracket,
-    step_size,
-    strong_concavity,
-)
+from cvxqueue.certificates import contraction, order_bracket, step_size, strong_concavity
 from cvxqueue.numerics.arrays import frozen, is_frozen, kept
 
 EXPONENTIAL = cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004])

@@ -74,13 +74,7 @@ def simulation(repeats: int, queries: int = QUERIES, ciw_queries: int = CIW_QUER
             Target("≥", _RATE),
             f"{queries:,} queries",
         ),
-        Row(
-            "FIFO: times Ciw",
-            times("FIFO"),
-            "",
-            Target("≥", _RATIO),
-            missing,
-        ),
+        Row("FIFO: times Ciw", times("FIFO"), "", Target("≥", _RATIO), missing),
         Row("processor sharing", Spread.of(rates["sharing"]), "queries/s"),
         Row(
             "processor sharing: times Ciw",

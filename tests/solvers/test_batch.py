@@ -32,11 +32,7 @@ def planted_batch(count: int, size: int) -> tuple[list[cq.Instance], dict[str, A
     accuracy = cq.SaturatingExponential(
         floor=columns.pop("floor"), gain=columns.pop("gain"), rate=columns.pop("rate")
     )
-    return [instance_of(row) for row in rows], {
-        **columns,
-        "service": service,
-        "accuracy": accuracy,
-    }
+    return [instance_of(row) for row in rows], {**columns, "service": service, "accuracy": accuracy}
 
 
 @pytest.mark.parametrize("size", [1, 2, 6, 50])

@@ -244,11 +244,7 @@ def test_warnings_of_the_back_end_are_kept_and_do_not_escape() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         solution = cq.solve(
-            server(),
-            "conic",
-            solver="SCS",
-            solver_options={"max_iters": 5},
-            on_failure="return",
+            server(), "conic", solver="SCS", solver_options={"max_iters": 5}, on_failure="return"
         )
     assert "inaccurate" in solution.backend_status
 

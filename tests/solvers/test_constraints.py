@@ -376,9 +376,7 @@ def test_more_constraints_than_types_are_satisfied_together() -> None:
 def test_a_floor_and_caps_that_leave_hardly_a_point_lead_to_it(slack: float, tokens: float) -> None:
     """No step makes the accuracy rise and the time fall by what they are off, to first order."""
     instance = ONE_TYPE.replace(
-        arrival_rate=0.1,
-        accuracy_weight=1.0,
-        service=cq.AffineService(base=0.0, per_token=0.002),
+        arrival_rate=0.1, accuracy_weight=1.0, service=cq.AffineService(base=0.0, per_token=0.002)
     )
     point = instance.evaluate([2931.0])
     floor = cq.MinMeanAccuracy(float(point.mean_accuracy) * (1.0 - slack))

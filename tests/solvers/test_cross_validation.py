@@ -56,9 +56,7 @@ def test_contradicting_tokens_disagree(monkeypatch: pytest.MonkeyPatch) -> None:
     assert CrossValidation((optimum, shifted)).outcome == "agree"
     bounds = optimum.token_bounds
     monkeypatch.setattr(
-        Certificate,
-        "token_bounds",
-        property(lambda self: bounds + (self is shifted.certificate)),
+        Certificate, "token_bounds", property(lambda self: bounds + (self is shifted.certificate))
     )
     assert CrossValidation((optimum, shifted)).outcome == "disagree"
 

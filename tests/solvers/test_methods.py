@@ -130,8 +130,7 @@ def test_the_registry() -> None:
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        "cvxqueue.solvers.registry.find_spec",
-        lambda name: None if name == "cvxpy" else real(name),
+        "cvxqueue.solvers.registry.find_spec", lambda name: None if name == "cvxpy" else real(name)
     )
     assert not METHODS["conic"].is_installed
     assert "needs cvxpy" in str(METHODS["conic"])
@@ -279,11 +278,7 @@ def test_every_step_of_a_safeguarded_method_ascends(name: str, how: str) -> None
     instance = CATALOGUE[name].instance
     seen: list[cq.Iterate] = []
     cq.solve(
-        instance,
-        max_iterations=30,
-        callback=recorder(seen),
-        on_failure="return",
-        **ITERATIVE[how],
+        instance, max_iterations=30, callback=recorder(seen), on_failure="return", **ITERATIVE[how]
     )
     for before, after in itertools.pairwise(seen):
         assert before.tokens is not None
