@@ -19,7 +19,7 @@ from cvxqueue.numerics.checks import float_array, require
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class MixedAccuracy(LawData):
+class MixedAccuracy(AccuracyCurve):
     """Curves of several classes, and which of them each type has.
 
     Parameters
