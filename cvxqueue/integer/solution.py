@@ -19,7 +19,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
 from cvxqueue.integer.level_model import level_model
 from cvxqueue.json_values import json_values
-from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.numerics.array_data import unchecked
@@ -100,6 +100,11 @@ class IntegerSolution(AllocationData):
         moved = choices.increments(self.choice, proof.point.tokens).totals()
         gain = float(Base(choices, choices.evaluate(self.choice)).gain(moved))
         return proof.gap + max(gain, 0.0)
+
+    @property
+    def assumes(self) -> tuple[str, ...]:
+        """What the proof takes for granted of classes that are not the package's."""
+        return assumed(self.instance, self.domains)
 
     @property
     def is_exact(self) -> bool:
@@ -185,6 +190,7 @@ class IntegerSolution(AllocationData):
             "objective": self.objective,
             "upper_bound": self.upper_bound,
             "gap": self.gap,
+            "assumes": list(self.assumes),
             "relative_gap": self.relative_gap,
             "loss": None if self.continuous is None else self.loss,
             "loss_bound": None if self.continuous is None else self.loss_bound,
@@ -237,6 +243,7 @@ class IntegerSolution(AllocationData):
             f"{self.method}: {self._outcome()}",
             self._loss_line(),
             f"no allocation in the domains gains more than {at_most(self.gap)} s",
+            *self.assumption_lines(),
             self._means_line(),
             *self._table(
                 f"{'tokens':>9}  {'continuous':>12}",

@@ -2,6 +2,7 @@
 
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine_service import AffineService
+from cvxqueue.model.assumed import assumed
 from cvxqueue.model.constraints import Constraint, CouplingConstraint
 from cvxqueue.model.domains import (
     Domains,
@@ -21,7 +22,7 @@ from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic_service import QuadraticService
-from cvxqueue.model.queue_law import Queue
+from cvxqueue.model.queue_law import Delay, Queue
 from cvxqueue.model.queues import (
     FIFO,
     BatchArrivals,
@@ -39,6 +40,7 @@ __all__ = [
     "BatchArrivals",
     "Constraint",
     "CouplingConstraint",
+    "Delay",
     "Domains",
     "Evaluation",
     "Instance",
@@ -65,6 +67,7 @@ __all__ = [
     "Vacations",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
+    "assumed",
     "require_feasible",
     "require_instance",
 ]

@@ -192,7 +192,7 @@ def _checked_curves(curves: Any) -> list[AccuracyCurve]:
     if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
         raise InvalidInputError(f"accuracy.curves must be a list of curves, got {shown(curves)}")
     for position, curve in enumerate(curves):
-        if isinstance(curve, type) or not hasattr(curve, "inverse_slope"):
+        if not isinstance(curve, AccuracyCurve):
             raise InvalidInputError(
                 f"accuracy.curves[{position}] must be an accuracy curve such as "
                 f"SaturatingExponential, got {shown(curve)}"

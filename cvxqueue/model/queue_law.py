@@ -191,7 +191,8 @@ class Queue(ABC):
             idle = np.exp(logarithm)
             mean = (1.0 - idle) / rate
             square = np.maximum(second, np.square(mean))
-            return mean + self.mean_waiting_time(rate, mean, square, idle) - most
+            time: FloatArray = mean + self.mean_waiting_time(rate, mean, square, idle)
+            return time - most
 
         ends = np.full(rate.shape, np.log(_LEAST_IDLE)), np.log1p(-rate * least)
         return np.exp(bracketed_root(excess, *ends, _SHARP_IDLE)[0])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cvxqueue.model import BatchArrivals, Instance, Setups, Vacations
+from cvxqueue.model import FIFO, BatchArrivals, Instance, ProcessorSharing
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.options import Options
 from cvxqueue.simulation.stream import Plan, starts_stationary
@@ -86,16 +86,17 @@ def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float)
         return math.inf
     spread = rate**2 * max(float(point.service_time_second_moment) - mean**2, 0.0)
     queue = instance.queue
-    if isinstance(queue, BatchArrivals):
+    if type(queue) is BatchArrivals:
         size, square = queue.mean_size, queue.size_second_moment
         spread += load**2 * (square - size**2) / size + scv * size
     else:
         spread += scv
     # Queries that find the server idle forget at once: at least a few queries in any case.
     busy = 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
-    if not isinstance(queue, Setups | Vacations):
+    if type(queue) in (FIFO, BatchArrivals, ProcessorSharing):
         return busy
-    return busy + 2.0 * rate * float(queue.constant(rate)) / (1.0 - load)
+    away = queue.delay(rate, np.asarray(mean), np.asarray(1.0 - load)).value
+    return busy + 2.0 * rate * float(away) / (1.0 - load)
 
 
 def _batches(queries: int, relaxation: float, width: int) -> int:

@@ -43,21 +43,24 @@ _SPACING = 64
 # Residual service times that are drawn at a time.
 _RESIDUALS = 100_000
 
-_QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
+QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
+"""Simulated as they are; a class derived from one of them may be any queue."""
 
 
 def check_queue(instance: Instance) -> None:
     """Raise unless the queue is one that can be simulated."""
-    if not isinstance(instance.queue, _QUEUES):
-        known = ", ".join(queue.__name__ for queue in _QUEUES)
+    queue = instance.queue
+    if type(queue) not in QUEUES and queue.recursion(np.random.default_rng(0)) is None:
+        known = ", ".join(queue.__name__ for queue in QUEUES)
         raise InvalidInputError(
-            f"queue = {shown(instance.queue)} cannot be simulated; those that can are {known}"
+            f"queue = {shown(queue)} cannot be simulated; those that can are {known}, and classes "
+            "whose method recursion returns a cvxqueue.simulation.Recursion"
         )
 
 
 def starts_stationary(instance: Instance, scv: float) -> bool:
     """Whether the workload at the start is drawn from its stationary distribution."""
-    return scv == 1.0 and isinstance(instance.queue, FIFO | BatchArrivals)
+    return scv == 1.0 and type(instance.queue) in (FIFO, BatchArrivals)
 
 
 class Columns:
@@ -115,7 +118,7 @@ class Plan:
     def sizes(self) -> SizeLaw | None:
         """Law of the batch sizes, where queries come in batches."""
         queue = self.instance.queue
-        if isinstance(queue, BatchArrivals) and self.options.trace is None:
+        if type(queue) is BatchArrivals and self.options.trace is None:
             return SizeLaw.of_moments(queue.mean_size, queue.size_second_moment)
         return None
 
@@ -157,6 +160,9 @@ class Stream:
     ) -> Recursion:
         """The queue of one allocation; each gets the same random numbers."""
         plan, queue = self._plan, self._plan.instance.queue
+        if type(queue) not in QUEUES:
+            simulated: Recursion = queue.recursion(_generator(own))
+            return simulated
         if isinstance(queue, ProcessorSharing):
             return SharedServer()
         if isinstance(queue, Vacations | Setups):

@@ -14,6 +14,7 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
 from cvxqueue.simulation.sampling import ServiceTimes
+from cvxqueue.simulation.stream import QUEUES
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
 from cvxqueue.tables import Part, Report, Table
@@ -224,7 +225,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     found = [("mean waiting time (s)", waiting, simulation.mean_waiting_time)]
     # Queries worth of each type: most of a rare type do not wait where the load is light.
     terms = simulation.queries * instance.probabilities
-    if isinstance(instance.queue, FIFO):
+    if type(instance.queue) is FIFO:
         variance = _waiting_variance(instance, tokens)
         if waiting > 0.0:
             terms = terms / (1.0 + variance / waiting**2)
@@ -236,6 +237,9 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     )
     times = point.times
     by_type = times + waiting
+    if type(instance.queue) not in QUEUES:
+        # Whether its types wait alike is not said.
+        return found
     if isinstance(instance.queue, ProcessorSharing):
         # The mean system time of a query is proportional to its own service time.
         by_type = times / float(point.idle)
