@@ -36,6 +36,7 @@ ROOMS = (
     "solvers",
     "integer",
     "check",
+    "testing",
     "simulation",
     "fitting",
     "plots",
