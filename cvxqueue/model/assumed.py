@@ -55,12 +55,12 @@ def assumed(model: Any, domains: Any = ()) -> tuple[str, ...]:
         Its domains, where the proof is about choices.
     """
     curves = [curve for _, curve in model.accuracy.groups]
-    limits = getattr(model, "constraints", None) or getattr(model, "couplings", ())
+    limits: Any = getattr(model, "constraints", None) or getattr(model, "couplings", ())
     things = [model, model.accuracy, *curves, model.service, model.queue, *limits, *domains]
     kinds = dict.fromkeys(type(thing) for thing in things)
     return tuple(_sentence(kind) for kind in kinds if not is_own(kind))
 
 
 def _sentence(kind: type) -> str:
-    what, promise = next(rest for base, *rest in _PROMISES if issubclass(kind, base))
+    what, promise = next((name, said) for base, name, said in _PROMISES if issubclass(kind, base))
     return f"{what} {kind.__module__}.{kind.__qualname__} {promise}"

@@ -187,15 +187,16 @@ class Queue(ABC):
         """
         rate, most, least, second = np.broadcast_arrays(arrival_rate, system_time, m1, m2)
 
-        def excess(logarithm: FloatArray) -> FloatArray:
+        def too_long(logarithm: FloatArray) -> FloatArray:
             idle = np.exp(logarithm)
             mean = (1.0 - idle) / rate
             square = np.maximum(second, np.square(mean))
-            time: FloatArray = mean + self.mean_waiting_time(rate, mean, square, idle)
-            return time - most
+            excess: FloatArray = mean - most + self.mean_waiting_time(rate, mean, square, idle)
+            return excess
 
         ends = np.full(rate.shape, np.log(_LEAST_IDLE)), np.log1p(-rate * least)
-        return np.exp(bracketed_root(excess, *ends, _SHARP_IDLE)[0])
+        least_idle: FloatArray = np.exp(bracketed_root(too_long, *ends, _SHARP_IDLE)[0])
+        return least_idle
 
     def greatest_second_moment(
         self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, idle: Numbers

@@ -27,7 +27,8 @@ class ServiceLaw(LawData, ABC):
     Means are in seconds, second moments in seconds squared; slopes and curvatures are the first
     and second derivatives with respect to the tokens, and broadcast against them. The service time
     t must be increasing and convex in the tokens for every query, with a continuous slope, so that
-    the mean system time is.
+    the mean system time is; and its second derivative must not fall, so that marginal costs are
+    convex as well, and bounds on them hold at the most tokens of a box.
 
     Four formulas make a law whose times are the same for all queries of a type, and the rest
     follows from them. One with random times gives `is_random`, `second_moment`, `marginal_time`

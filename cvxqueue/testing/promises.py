@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,7 +84,7 @@ class ExtensionError(CvxqueueError, AssertionError):
         return type(self), (self.report,)
 
 
-Relation = Literal["≤", "≥", "="]
+Slope = Callable[[FloatArray], FloatArray]
 
 
 class Promises:
@@ -97,86 +98,105 @@ class Promises:
         """All that were looked at, those that were broken first."""
         return tuple(sorted(self._found.values(), key=lambda found: bool(found.holds)))
 
+    def on(self, **at: ArrayLike) -> Compare:
+        """Return `compare` for the points that are given by name."""
+        return partial(self.compare, at)
+
     def compare(
         self,
+        at: Mapping[str, ArrayLike],
         subject: str,
         promise: str,
         got: ArrayLike,
-        relation: Relation,
-        expected: ArrayLike,
-        slack: ArrayLike,
-        **at: ArrayLike,
+        least: ArrayLike = -np.inf,
+        most: ArrayLike = np.inf,
+        slack: ArrayLike = 0.0,
     ) -> None:
-        """Find out whether a relation holds, within a slack, on all points.
+        """Find out whether something lies between two ends, within a slack, on all points.
 
         Parameters
         ----------
+        at : mapping of str to array_like
+            Where each entry is, by name.
         subject, promise : str
             The promise by name, and in words.
-        got, expected, slack : array_like
+        got, least, most, slack : array_like
             Broadcast; what is not a number keeps no promise.
-        relation : str
-            Of what was got to what was expected.
-        **at : array_like
-            Where each entry is, by name.
         """
-        names = ["got", "expected", "slack", *at]
-        parts = np.broadcast_arrays(
-            *(np.asarray(part, dtype=np.float64) for part in (got, expected, slack, *at.values()))
-        )
-        values = dict(zip(names, parts, strict=True))
-        excess = values["got"] - values["expected"]
-        excess = {"≤": excess, "≥": -excess, "=": np.abs(excess)}[relation]
-        allowed = values["slack"] + SMALLEST_NORMAL
-        is_kept = (excess <= allowed) | (values["got"] == values["expected"])
-        subject_so_far = self._found.get(subject)
+        given = (got, least, most, slack, *at.values())
+        arrays = np.broadcast_arrays(*(np.asarray(part, dtype=np.float64) for part in given))
+        value, low, high, allowed = arrays[:4]
+        allowed = allowed + SMALLEST_NORMAL
+        short = np.where(value == low, 0.0, low - value)
+        over = np.where(value == high, 0.0, value - high)
+        excess = np.maximum(short, over)
+        is_kept, before = excess <= allowed, self._found.get(subject)
+        if before is not None and not before.holds:
+            return
+        points = is_kept.size + (before.numbers["points"] if before is not None else 0)
         if is_kept.all():
-            count = excess.size + (subject_so_far.numbers["points"] if subject_so_far else 0)
-            if subject_so_far is None or subject_so_far.holds:
-                numbers = {"points": count}
-                sentence = f"{promise} ({count} points)"
-                self._found[subject] = Finding(subject, True, sentence, numbers)
+            sentence = f"{promise} ({points} points)"
+            self._found[subject] = Finding(subject, True, sentence, {"points": points})
             return
         size = np.where(is_kept, -1.0, np.where(np.isnan(excess), np.inf, excess / allowed))
         worst = np.unravel_index(int(np.argmax(size)), size.shape)
-        numbers = {name: float(part[worst]) for name, part in values.items() if name != "slack"}
-        place = ", ".join(f"{name} = {numbers[name]:.12g}" for name in at)
+        end, relation = (low, "≥") if short[worst] >= over[worst] else (high, "≤")
+        numbers = {name: float(part[worst]) for name, part in zip(at, arrays[4:], strict=True)}
+        place = ", ".join(f"{name} = {number:.12g}" for name, number in numbers.items())
+        outcome = {"got": float(value[worst]), "expected": float(end[worst])}
         broken = int(np.count_nonzero(~is_kept))
         sentence = (
-            f"{promise}: at {place} got {numbers['got']:.12g}, expected {relation} "
-            f"{numbers['expected']:.12g} ({broken} of {is_kept.size} points)"
+            f"{promise}: at {place} got {outcome['got']:.12g}, expected {relation} "
+            f"{outcome['expected']:.12g} ({broken} of {is_kept.size} points)"
         )
-        if subject_so_far is None or subject_so_far.holds:
-            found = {"points": int(is_kept.size), "broken": broken, **numbers}
-            self._found[subject] = Finding(subject, False, sentence, found)
+        numbers |= {"points": points, "broken": broken, **outcome}
+        self._found[subject] = Finding(subject, False, sentence, numbers)
 
-    def require(self, subject: str, promise: str, holds: bool) -> None:
-        """Note a promise that either holds or does not."""
-        self.compare(subject, promise, float(holds), "=", 1.0, 0.0)
+
+Compare = Callable[..., None]
+"""`Promises.compare` of given points: subject, promise, got, least, most, slack."""
 
 
 def separated(points: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
     """Pairs of tokens, lower one first: neighbours on the grid, and ever closer ones."""
     pairs = [(points[:-1], points[1:]), (points[: points.shape[0] // 2], points[-1:])]
-    pairs += [(points, points + step * (points + 1.0)) for step in (1e-2, 1e-4, 1e-6, 1e-9)]
-    return pairs
+    return pairs + [(points, points + step * (points + 1.0)) for step in (1e-2, 1e-4, 1e-6, 1e-9)]
 
 
-def jumps(slope: Any, points: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Halve between neighbours, towards the larger change of a slope, down to adjacent floats.
+def smooth(slope: Slope, points: FloatArray, promises: Promises) -> FloatArray:
+    """Look for jumps of a slope; return the places of those that were found, else zero.
+
+    Halving between neighbours, towards the larger change, leads down to adjacent floats.
+    """
+    low, high = points[:-1], points[1:]
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        is_first = np.abs(slope(middle) - slope(low)) >= np.abs(slope(high) - slope(middle))
+        low, high = np.where(is_first, low, middle), np.where(is_first, middle, high)
+    before, after = slope(low), slope(high)
+    # Between adjacent floats a continuous slope changes by no more than this of the largest.
+    allowed = 1e-7 * np.max(slope(points), axis=0)
+    words = "the slope is continuous (or is_smooth says that it is not)"
+    promises.on(tokens=high)("smooth", words, after, before, before, allowed)
+    return np.where(np.abs(after - before) > allowed, high, 0.0)
+
+
+def bent(
+    tell: Compare, slopes: tuple[FloatArray, FloatArray], bends: list[FloatArray], step: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Compare what a slope changes by with the curvature at both ends and between them.
 
     Returns
     -------
-    at, before, after : ndarray
-        The last place, and the slope on its two sides.
+    mean, spread : ndarray
+        The curvature by Simpson's rule, and what it may be off by.
     """
-    low, high = points[:-1].copy(), points[1:].copy()
-    for _ in range(_HALVINGS):
-        middle = 0.5 * (low + high)
-        change = [np.abs(np.subtract(*map(slope, ends))) for ends in ((low, middle), (middle, high))]
-        is_first = change[0] >= change[1]
-        low, high = np.where(is_first, low, middle), np.where(is_first, middle, high)
-    return high, slope(low), slope(high)
+    mean = (bends[0] + 4.0 * bends[1] + bends[2]) / 6.0
+    spread = np.abs(bends[0] - bends[1]) + np.abs(bends[2] - bends[1]) + CLOSE * np.abs(mean)
+    slack = spread * step + 10.0 * ROUNDING * np.maximum(*map(np.abs, slopes))
+    words = "the curvature is the derivative of the slope"
+    tell("curvature", words, slopes[1] - slopes[0], mean * step, mean * step, slack)
+    return mean, spread
 
 
 # From neighbours on a grid of some per decade down to adjacent floats.
