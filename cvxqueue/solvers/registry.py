@@ -11,7 +11,7 @@ from importlib.util import find_spec
 
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, assumed
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.suggest import nearest
 
@@ -41,6 +41,8 @@ class Method:
         Whether it can keep constraints on all types together.
     takes_kinks : bool
         Whether it needs no continuous slope of the accuracy curves.
+    needs_form : bool
+        Whether it needs a cvxpy form of every class.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Method:
     max_iterations: int
     takes_couplings: bool = True
     takes_kinks: bool = True
+    needs_form: bool = False
 
     @property
     def is_installed(self) -> bool:
@@ -100,6 +103,15 @@ class Method:
                 f"method {self.name!r} needs accuracy curves with a continuous slope, and one has "
                 f"kinks; methods that can take it: {able}"
             )
+        if self.needs_form and self.is_installed and assumed(instance):
+            # The package's own classes all have one.
+            from cvxqueue.dcp import formulate
+
+            try:
+                formulate(instance)
+            except InvalidInputError as error:
+                able = ", ".join(repr(it.name) for it in METHODS.values() if not it.needs_form)
+                return f"method {self.name!r}: {error}; methods that need none: {able}"
         return None
 
     def __str__(self) -> str:
@@ -128,6 +140,7 @@ METHODS = {
             function="conic",
             tolerance=1e-9,
             max_iterations=20_000,
+            needs_form=True,
         ),
         Method(
             name="fixed-point",
