@@ -16,10 +16,10 @@ from cvxqueue.model import AccuracyCurve, Queue, ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, is_frozen
 from cvxqueue.numerics.checks import positive_number
-from cvxqueue.testing.curves import check_curve
-from cvxqueue.testing.laws import check_law
+from cvxqueue.testing.curve_promises import check_curve
+from cvxqueue.testing.law_promises import check_law
 from cvxqueue.testing.promises import ROUNDING, ExtensionError, ExtensionReport, Promises
-from cvxqueue.testing.queues import check_queue
+from cvxqueue.testing.queue_promises import check_queue
 
 # Tokens from a thousandth to a thousand times the most that are asked for, so many per decade.
 _DECADES, _PER_DECADE = 3.0, 8
@@ -70,8 +70,8 @@ def check_extension(
     >>> import cvxqueue as cq
     >>> report = cq.testing.check_extension(cq.PowerLaw(
     ...     floor=0.25, gain=0.5, scale=1000.0, exponent=0.5))
-    >>> report.holds, [found.subject for found in report.findings][:3]
-    (True, ['finite', 'a probability', 'nondecreasing'])
+    >>> report.holds, len(report.findings)
+    (True, 20)
     """
     if on_failure not in ("raise", "return"):
         raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {shown(on_failure)}")

@@ -10,7 +10,7 @@ from cvxqueue.numerics.float64 import EPSILON, LARGEST
 from cvxqueue.testing.promises import CLOSE, ROUNDING, Promises, bent, separated, smooth
 
 # Beyond the range of float64 there is nothing to compare.
-_LEAST_PRICE = 1e-200
+_LEAST_SLOPE = 1e-200
 
 
 def check_curve(
@@ -35,7 +35,7 @@ def check_curve(
     share = rng.random(points.shape)
     drawn = slope[:1] ** share * np.maximum(slope[-1:], 1e-12 * slope[:1]) ** (1.0 - share)
     price = np.concatenate([slope, drawn, 1.5 * slope[:1], 1e3 * slope[:1]])
-    price = np.where(price > _LEAST_PRICE, price, 1.0)
+    price = np.where(price > _LEAST_SLOPE, price, 1.0)
     _check_inverse_slope(curve, price, promises)
     ends = np.sort(rng.choice(points.ravel(), (2, *price.shape)), axis=0)
     _check_response_loss(curve, price, (ends[0], ends[1]), promises)
@@ -100,7 +100,7 @@ def _check_bends(
         bent(tell, (-first, -last), bends, step)
     answers = [np.clip(curve.inverse_slope(end), low, high) for end in (first, last)]
     ratio = np.log(first) - np.log(last)
-    is_told = np.isfinite(ratio) & (last > _LEAST_PRICE)
+    is_told = np.isfinite(ratio) & (last > _LEAST_SLOPE)
     bound = curve.inverse_slope_sensitivity(low, high)
     reach = np.where(is_told & (ratio > 0.0), bound, 0.0) * np.where(is_told, ratio, 0.0)
     apart = np.where(is_told, answers[1] - answers[0], 0.0)
@@ -175,7 +175,7 @@ def _check_weighted(
     for name in ("slope", "curvature"):
         own, found = worth * getattr(curve, name)(points), getattr(weighted, name)(points)
         tell("weighted", words, found, own, own, ROUNDING * np.abs(own))
-    price = np.maximum(curve.slope(points), _LEAST_PRICE)
+    price = np.maximum(curve.slope(points), _LEAST_SLOPE)
     valued = price * np.where(worth > 0.0, worth, 1.0)
     # A rounding of the price may be the step to the next kink.
     sides = 1.0 + 4.0 * EPSILON, 1.0 - 4.0 * EPSILON

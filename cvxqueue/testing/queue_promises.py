@@ -12,7 +12,7 @@ from cvxqueue.numerics.float64 import LARGEST
 from cvxqueue.testing.promises import CLOSE, ROUNDING, Compare, Promises
 
 # Instances that are drawn, and types in each.
-_DRAWN, _TYPES = 400, 4
+_LOADS, _MIXED = 400, 4
 
 
 class _Load(NamedTuple):
@@ -53,8 +53,8 @@ class _Load(NamedTuple):
 
 def _drawn(rng: np.random.Generator, rate: FloatArray, mix: FloatArray) -> _Load:
     """Times over many decades, next to saturation among them."""
-    idle = 10.0 ** rng.uniform(-9.0, 0.0, _DRAWN)
-    idle = np.where(rng.random(_DRAWN) < 0.5, 1.0 - 0.999 * rng.random(_DRAWN), idle)
+    idle = 10.0 ** rng.uniform(-9.0, 0.0, _LOADS)
+    idle = np.where(rng.random(_LOADS) < 0.5, 1.0 - 0.999 * rng.random(_LOADS), idle)
     shape = 10.0 ** rng.uniform(-2.0, 2.0, mix.shape)
     scale = (1.0 - idle) / (rate * np.vecdot(mix, shape))
     return _Load(rate, mix, scale[:, np.newaxis] * shape, idle)
@@ -62,7 +62,7 @@ def _drawn(rng: np.random.Generator, rate: FloatArray, mix: FloatArray) -> _Load
 
 def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> None:
     """Compare a queue with everything that is asked of one."""
-    rate, mix = 10.0 ** rng.uniform(-4.0, 3.0, _DRAWN), rng.dirichlet(np.ones(_TYPES), _DRAWN)
+    rate, mix = 10.0 ** rng.uniform(-4.0, 3.0, _LOADS), rng.dirichlet(np.ones(_MIXED), _LOADS)
     load, other = _drawn(rng, rate, mix), _drawn(rng, rate, mix)
     tell = load.on(promises)
     for share in (0.5, 0.1, 1e-3, 1e-6):
@@ -70,7 +70,7 @@ def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> N
         if share >= 1e-3:
             _check_prices(queue, load, load.nearer(share), tell)
     _check_convex(queue, load, other, tell)
-    _check_bounds(queue, load, rng.random((3, _DRAWN)), tell)
+    _check_bounds(queue, load, rng.random((3, _LOADS)), tell)
     for ends in ((load, load.nearer(0.5)), (other, other.nearer(0.9))):
         _check_relative_slopes(queue, *ends, promises)
     of_time, of_waiting = 0.75, 2.5
@@ -170,7 +170,7 @@ def _check_bounds(queue: Queue, load: _Load, share: FloatArray, tell: Compare) -
     outer = np.einsum("m,mi,mj->mij", slopes.mean_second, along, across)
     hessian = np.einsum("m,mi,mj->mij", slopes.mean_mean, along, along)
     hessian += outer + outer.swapaxes(1, 2)
-    hessian += np.einsum("m,ij->mij", 2.0 * prices.second_moment, np.eye(_TYPES))
+    hessian += np.einsum("m,ij->mij", 2.0 * prices.second_moment, np.eye(_MIXED))
     values = np.linalg.eigvalsh(hessian)
     given = zip(rate.tolist(), (1.01 * second).tolist(), (0.99 * idle).tolist(), strict=True)
     low, high = np.array([queue.curvature(*each) for each in given]).T
@@ -184,7 +184,7 @@ def _check_relative_slopes(queue: Queue, low: _Load, high: _Load, promises: Prom
     sides = (low.second, high.second), (low.idle, high.idle), (low.times, high.times)
     boxes = zip(low.rate.tolist(), *(zip(*ends, strict=True) for ends in sides), strict=True)
     bounds = [
-        [np.broadcast_to(bound, _TYPES) for bound in queue.relative_slopes(*box)] for box in boxes
+        [np.broadcast_to(bound, _MIXED) for bound in queue.relative_slopes(*box)] for box in boxes
     ]
     mean, second, time = np.moveaxis(np.array(bounds), 1, 0)
     words = "they bound the derivatives of ln (P1 + 2 P2 t) over a box"
