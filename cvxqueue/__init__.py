@@ -60,12 +60,7 @@ if _TYPE_CHECKING:
     from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
-    from cvxqueue.simulation import (
-        Simulation,
-        check_simulation,
-        compare_allocations,
-        simulate,
-    )
+    from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
     from cvxqueue.statistics import Estimate
 
 # Loaded when first used, so that importing the package brings in numpy alone.

@@ -14,7 +14,6 @@ from cvxqueue.certificates import (
     step_size,
     strong_concavity,
 )
-from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
 from cvxqueue.findings import Finding, findings_table
 from cvxqueue.formatting import at_least, at_most, plural
@@ -124,7 +123,14 @@ def check(instance: Instance, *, time_limit: float = 10.0) -> InstanceCheck:
     {'stability': True, 'contraction': True, 'step size': True, 'strong concavity': True}
     """
     require_instance(instance)
-    obstacle, is_kept = _feasibility(instance, deadline_after(time_limit))
+    deadline = deadline_after(time_limit)
+    obstacle: InfeasibleError | None = None
+    is_kept: bool | None = False
+    try:
+        require_feasible(instance)
+        is_kept = require_attainable(instance.model, deadline) or None
+    except InfeasibleError as found:
+        obstacle = found
     error = "" if obstacle is None else str(obstacle)
     is_unstable = isinstance(obstacle, UnstableQueueError)
     findings = []
@@ -144,17 +150,6 @@ def check(instance: Instance, *, time_limit: float = 10.0) -> InstanceCheck:
             sentence = "; ".join(told)
             findings.append(Finding("assumptions", None, f"{sentence}.", {"assumes": list(told)}))
     return InstanceCheck(instance, tuple(findings), is_kept, error)
-
-
-def _feasibility(
-    instance: Instance, deadline: Deadline
-) -> tuple[InfeasibleError | None, bool | None]:
-    """Why no allocation satisfies the instance, and whether one does; ``None`` if unknown."""
-    try:
-        require_feasible(instance)
-        return None, require_attainable(instance.model, deadline) or None
-    except InfeasibleError as error:
-        return error, False
 
 
 def _stability(instance: Instance) -> Finding:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from cvxqueue.formatting import at_least, printable
@@ -49,11 +50,24 @@ class InvalidInputError(CvxqueueError, ValueError):
         self.parts = parts
         super().__init__("".join(map(str, parts)))
 
-    def renamed(self, rename: Callable[[Entry], Entry]) -> InvalidInputError:
-        """Return the same error with other names for the entries."""
-        return InvalidInputError(
-            *(rename(part) if isinstance(part, Entry) else part for part in self.parts)
-        )
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Begin the message of an invalid input with where it is."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise type(error)(f"{where}: {error}") from error
+
+
+@contextmanager
+def renaming(rename: Callable[[Entry], Entry]) -> Iterator[None]:
+    """Give the entries in the message of an invalid input other names."""
+    try:
+        yield
+    except InvalidInputError as error:
+        parts = (rename(part) if isinstance(part, Entry) else part for part in error.parts)
+        raise type(error)(*parts) from error
 
 
 class InfeasibleError(CvxqueueError, ValueError):

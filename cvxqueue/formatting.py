@@ -92,14 +92,7 @@ _BOUNDED = _Bounded()
 
 
 def shown(value: object) -> str:
-    r"""Return a value as an error message shows it: like ``repr``, in at most 80 characters.
-
-    Examples
-    --------
-    >>> from cvxqueue.formatting import shown
-    >>> shown("thirty\x1b[31m"), shown(16**4000)
-    ("'thirty\\x1b[31m'", '<a whole number of about 4817 digits>')
-    """
+    """Return a value as an error message shows it: like ``repr``, in at most 80 characters."""
     return clipped(printable(_BOUNDED.repr(value)))
 
 
@@ -109,15 +102,9 @@ def clipped(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return text with escapes for what moves a cursor, hides text, or has no bytes in UTF-8.
+    """Return text with escapes for what moves a cursor, hides text, or has no bytes in UTF-8.
 
     Line breaks stay as they are.
-
-    Examples
-    --------
-    >>> from cvxqueue.formatting import printable
-    >>> printable("red \x1b[31m"), printable("λ ≤ 1")
-    ('red \\x1b[31m', 'λ ≤ 1')
     """
     if text.isprintable():
         return text

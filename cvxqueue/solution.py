@@ -10,10 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates import (
-    Certificate,
-    relative_gap,
-)
+from cvxqueue.certificates import Certificate, relative_gap
 from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import TYPES_SHOWN, at_least, at_most, shown
 from cvxqueue.json_values import json_values

@@ -47,15 +47,14 @@ class Table:
         from rich import box
         from rich.table import Table as RichTable
 
-        if self.headers:
+        headers, left, wraps = self.headers, self.left, self.wraps
+        if headers:
             table = RichTable(
                 box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
             )
         else:
             table = RichTable.grid(padding=(0, 2))
-        headers = self.headers or [""] * len(next(iter(self.rows), ()))
-        left, wraps = self.left, self.wraps
-        if not self.headers:
+            headers = [""] * len(next(iter(self.rows), ()))
             left, wraps = tuple(range(len(headers))), len(headers) - 1
         height = max((header.count("\n") for header in headers), default=0)
         for column, header in enumerate(headers):
@@ -90,7 +89,8 @@ class Report(ABC):
         """Lines and tables, in the order of reading."""
 
     def __str__(self) -> str:
-        return "\n".join(_plain(part) for part in self._parts())
+        parts = self._parts()
+        return "\n".join(str(it) if isinstance(it, Table) else _text(it).plain for it in parts)
 
     def __rich__(self) -> Group:
         return rendered(self._parts())
@@ -113,7 +113,3 @@ def _text(line: Cell | list[Cell]) -> Text:
             for cell in (line if isinstance(line, list) else [line])
         )
     )
-
-
-def _plain(part: Part) -> str:
-    return str(part) if isinstance(part, Table) else _text(part).plain

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 
 from cvxqueue.cli.output import prepare_streams, write_error, write_json
 from cvxqueue.cli.parser import build_parser
@@ -69,7 +70,8 @@ def _command(arguments: list[str]) -> int:
         return finished.code if isinstance(finished.code, int) else 0
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: write_error(str(message), "warning")
-        status: int = options.run(options)
+        # Imported when it runs: ``--help`` waits for nothing.
+        status: int = import_module(f"cvxqueue.cli.{options.command}").run(options)
     return status
 
 

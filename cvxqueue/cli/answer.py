@@ -26,17 +26,7 @@ def answer_report(
     integer: IntegerSolution | str,
     rounding: IntegerSolution | None = None,
 ) -> Iterator[Part | Report]:
-    """Yield the parts of the report, in the order of reading.
-
-    Parameters
-    ----------
-    comparison : CrossValidation
-        The answers of the methods.
-    integer : IntegerSolution or str
-        The integer answer, or why there is none.
-    rounding : IntegerSolution, optional
-        What plain rounding gives.
-    """
+    """Yield the parts of the report; `integer` may say why there is none, `rounding` is plain."""
     best = comparison.best
     instance = best.instance
     whole = integer if isinstance(integer, IntegerSolution) else None
@@ -80,8 +70,7 @@ def _types(solution: Solution, integer: IntegerSolution | None) -> Iterator[Part
 
 def _operation(best: Solution) -> Table:
     """What the allocation does, and what the limit of each constraint on all types costs."""
-    prices = zip(best.instance.model.couplings, best.constraint_multipliers, strict=False)
-    return _facts(
+    rows = [
         ("mean accuracy", f"{best.mean_accuracy:.4f}"),
         ("utilization", f"{best.utilization:.4f}"),
         (
@@ -89,15 +78,12 @@ def _operation(best: Solution) -> Table:
             f"{best.mean_system_time:.4g} s: waiting {best.mean_waiting_time:.4g} s, service "
             f"{best.mean_service_time:.4g} s",
         ),
-        *(
-            (
-                "constraint",
-                f"{coupling.label}: "
-                + (f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"),
-            )
-            for coupling, price in prices
-        ),
-    )
+    ]
+    couplings = best.instance.model.couplings
+    for coupling, price in zip(couplings, best.constraint_multipliers, strict=False):
+        worth = f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"
+        rows.append(("constraint", f"{coupling.label}: {worth}"))
+    return _facts(*rows)
 
 
 def _certificate(best: Solution) -> Table:

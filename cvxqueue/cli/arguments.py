@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from cvxqueue.formatting import shown
 from cvxqueue.solvers import methods
 
-_Number = TypeVar("_Number", int, float)
+_Value = TypeVar("_Value")
 
 
 def _type(
-    convert: Callable[[str], _Number], allows: Callable[[_Number], bool], what: str
-) -> Callable[[str], _Number]:
+    convert: Callable[[str], _Value], allows: Callable[[_Value], bool], what: str
+) -> Callable[[str], _Value]:
     """Return a type of argument, and say what may be one of any other."""
 
-    def read(text: str) -> _Number:
-        try:
-            value = convert(text)
-        except ValueError:
-            value = None
-        if value is None or not allows(value):
-            raise ArgumentTypeError(f"must be {what}, got {shown(text)}")
-        return value
+    def read(text: str) -> _Value:
+        with suppress(ValueError):
+            if allows(value := convert(text)):
+                return value
+        raise ArgumentTypeError(f"must be {what}, got {shown(text)}")
 
     return read
 
@@ -41,6 +39,17 @@ def _whole(least: int) -> Callable[[str], int]:
     return _type(int, lambda value: value >= least, f"a whole number ≥ {least}")
 
 
+def _setting(form: str) -> Callable[[str], tuple[str, str]]:
+    """Return a type of texts with an equals sign, as names and values."""
+    return _type(lambda text: text.partition("=")[::2], all, f"of the form {form}")
+
+
+def _share(text: str) -> tuple[str, float]:
+    # A name may hold an equals sign; a probability does not.
+    name, _, value = text.rpartition("=")
+    return name, float(value)
+
+
 def _numbers(text: str) -> list[float]:
     """Return numbers ≥ 0 with commas between them."""
     return [_not_negative(part) for part in text.split(",")]
@@ -53,24 +62,25 @@ def add_file(parser: ArgumentParser) -> None:
 
 def add_solve(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue solve`` takes."""
+    add = parser.add_argument
     add_file(parser)
     names = ", ".join(method.name for method in methods())
-    parser.add_argument("--method", metavar="NAME", help=f"run only this one of {names}")
-    parser.add_argument(
+    add("--method", metavar="NAME", help=f"run only this one of {names}")
+    add(
         "--time-limit",
         metavar="S",
         type=_positive,
         help="seconds for each method (default: no limit for the first one, 10 for each of the "
         "others, 3 for the integers)",
     )
-    parser.add_argument(
+    add(
         "--tolerance",
         metavar="T",
         type=_positive,
         help="certified relative gap to reach (default: 1e-9, and for newton the least that "
         "double precision can prove)",
     )
-    parser.add_argument(
+    add(
         "--plot",
         metavar="FILE",
         help="also draw the accuracy curves and the path of each method (.png, .svg or .pdf)",
@@ -79,16 +89,15 @@ def add_solve(parser: ArgumentParser) -> None:
 
 def add_simulate(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue simulate`` takes."""
+    add = parser.add_argument
     add_file(parser)
-    parser.add_argument(
+    add(
         "--queries",
         metavar="N",
         type=_whole(2),
         help="queries to simulate (default: a million, or the whole trace)",
     )
-    parser.add_argument(
-        "--seed", metavar="S", type=_whole(0), default=0, help="of the random numbers (default: 0)"
-    )
+    add("--seed", metavar="S", type=_whole(0), default=0, help="of the random numbers (default: 0)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--tokens",
@@ -109,7 +118,7 @@ def add_simulate(parser: ArgumentParser) -> None:
         metavar="FILE",
         help="replay the arrival times of a file, in any format that fit reads",
     )
-    parser.add_argument(
+    add(
         "--match-rate",
         action="store_true",
         help="stretch the trace to the arrival rate of the instance",
@@ -119,57 +128,49 @@ def add_simulate(parser: ArgumentParser) -> None:
 
 def add_fit(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue fit`` takes."""
-    parser.add_argument("--service", metavar="FILE", help="tokens and seconds of single requests")
-    parser.add_argument(
-        "--accuracy", metavar="FILE", help="right answers out of so many, by tokens and type"
-    )
-    parser.add_argument("--trace", metavar="FILE", help="arrival times, and types if known")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--service", metavar="FILE", help="tokens and seconds of single requests")
+    add("--accuracy", metavar="FILE", help="right answers out of so many, by tokens and type")
+    add("--trace", metavar="FILE", help="arrival times, and types if known")
+    add(
         "--accuracy-weight",
         metavar="S",
         type=_positive,
         help="seconds of mean system time worth one unit of accuracy",
     )
-    parser.add_argument(
-        "--max-tokens", metavar="L", type=_positive, help="cap of the tokens of every type"
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="instance file to write, .toml or .json"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the output if it exists")
-    parser.add_argument(
-        "--name", metavar="NAME", help="what the instance is called (default: the output's name)"
-    )
-    parser.add_argument(
+    add("--max-tokens", metavar="L", type=_positive, help="cap of the tokens of every type")
+    add("-o", "--output", metavar="FILE", help="instance file to write, .toml or .json")
+    add("--force", action="store_true", help="replace the output if it exists")
+    add("--name", metavar="NAME", help="what the instance is called (default: the output's name)")
+    add(
         "--arrival-rate",
         metavar="R",
         type=_positive,
         help="queries per second, instead of those of the trace",
     )
-    parser.add_argument(
+    add(
         "--mix",
         metavar="TYPE=P",
+        type=_type(_share, lambda share: share[0] != "", "of the form TYPE=PROBABILITY"),
         nargs="+",
         default=[],
         help="probability of each type, instead of those of the trace",
     )
-    parser.add_argument(
+    add(
         "--answer-tokens",
         metavar="L",
         type=_not_negative,
         default=0.0,
         help="tokens of an answer beside those of its thinking; their time goes to the base",
     )
-    parser.add_argument(
+    add(
         "--token-scv",
         metavar="V",
         type=_not_negative,
         default=0.0,
         help="squared coefficient of variation of the tokens used (see diagnose)",
     )
-    parser.add_argument(
-        "--confidence", metavar="C", type=_confidence, default=0.95, help="of the intervals (0.95)"
-    )
+    add("--confidence", metavar="C", type=_confidence, default=0.95, help="of the intervals (0.95)")
     _add_reading(parser, part="PART.")
 
 
@@ -181,23 +182,26 @@ def add_diagnose(parser: ArgumentParser) -> None:
 
 def _add_reading(parser: ArgumentParser, *, part: str = "", of: str = "") -> None:
     """Add how files of measurements are read."""
+    add = parser.add_argument
     parts = "; PART is service, accuracy or trace" if part else ""
-    parser.add_argument(
+    add(
         "--column",
         metavar=f"{part}FIELD=NAME",
+        type=_setting(f"{part}FIELD=NAME"),
         action="append",
         default=[],
         help=f"column{of} that holds a field, where its name is not a usual one; a unit of time "
         f"that the name lacks is put behind it, as in timestamp_ms{parts}",
     )
-    parser.add_argument(
+    add(
         "--where",
         metavar=f"{part}NAME=VALUE",
+        type=_setting(f"{part}NAME=VALUE"),
         action="append",
         default=[],
         help=f"use only the rows{of} with this value in this column",
     )
-    parser.add_argument(
+    add(
         "--max-malformed",
         metavar="F",
         type=_fraction,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvxqueue.cli.inputs import pairs
 from cvxqueue.cli.output import progress, show
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import save, to_dict
+from cvxqueue.files.storage import format_of
 from cvxqueue.fitting import Fit, fit, read_answers, read_requests
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
 _PARTS = ("service", "accuracy", "trace")
@@ -23,12 +23,20 @@ def run(options: argparse.Namespace) -> int:
     """Fit, print what was found, and write the instance."""
     if options.output is not None:
         _check_output(options)
-    columns = _by_part("--column", options.column, "FIELD=NAME")
-    where = _by_part("--where", options.where, "NAME=VALUE")
+    columns = _by_part("--column", options.column)
+    where = _by_part("--where", options.where)
     found = _fit(options, columns, where)
     summary, wrote = {"status": "fitted", **found.to_dict()}, []
     if options.output is not None:
-        instance = _instance(options, found)
+        instance = found.instance(
+            accuracy_weight=options.accuracy_weight,
+            max_tokens=options.max_tokens,
+            arrival_rate=options.arrival_rate,
+            mix=dict(options.mix) or None,
+            answer_tokens=options.answer_tokens,
+            token_scv=options.token_scv,
+            name=options.name or Path(options.output).stem,
+        )
         save(instance, options.output)
         summary |= {"output": str(options.output), "instance": to_dict(instance)}
         wrote = [f"\nWrote {options.output}; next: cvxqueue solve {options.output}"]
@@ -36,14 +44,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _by_part(option: str, texts: Sequence[str], form: str) -> dict[str, dict[str, str]]:
-    """Return texts of the form ``PART.NAME=VALUE`` as a mapping for each part."""
+def _by_part(option: str, given: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Return names of the form ``PART.NAME`` with their values as a mapping for each part."""
     found: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
-    for name, value in pairs(option, texts, f"PART.{form}").items():
+    for name, value in given:
         part, _, key = name.partition(".")
         if not key or part not in found:
             raise InvalidInputError(
-                f"{option} {shown(f'{name}={value}')} must have the form PART.{form}: "
+                f"{option} {shown(f'{name}={value}')} must begin with a part and a dot: "
                 f"{nearest(part, _PARTS)}"
             )
         found[part][key] = value
@@ -53,10 +61,8 @@ def _by_part(option: str, texts: Sequence[str], form: str) -> dict[str, dict[str
 def _check_output(options: argparse.Namespace) -> None:
     """Refuse before any work what cannot be written after it."""
     path = Path(options.output)
-    if path.suffix.lower() not in (".toml", ".json"):
-        raise InvalidInputError(
-            f"--output {path}: the suffix must be .toml or .json, got {shown(path.suffix)}"
-        )
+    with naming("--output"):
+        format_of(path)
     if path.exists() and not options.force:
         raise InvalidInputError(f"--output {path} exists; give --force to replace it")
     for option in ("service", "accuracy", "accuracy_weight", "max_tokens"):
@@ -81,44 +87,11 @@ def _fit(
     with progress(len(_PARTS) + 1) as step:
         for part in _PARTS:
             step(f"reading {part}")
-            path = getattr(options, part)
-            if path is None:
+            if (path := getattr(options, part)) is None:
                 continue
-            chosen = {
-                "columns": columns[part],
-                "where": where[part],
-                "max_malformed": options.max_malformed,
-            }
-            data[part] = (
-                read_answers(path, **chosen)
-                if part == "accuracy"
-                else read_requests(path, needs=needs[part], **chosen)
+            read = partial(read_requests, needs=needs[part]) if part in needs else read_answers
+            data[part] = read(
+                path, columns=columns[part], where=where[part], max_malformed=options.max_malformed
             )
         step("fitting")
         return fit(**data, confidence=options.confidence)
-
-
-def _instance(options: argparse.Namespace, found: Fit) -> Instance:
-    return found.instance(
-        accuracy_weight=options.accuracy_weight,
-        max_tokens=options.max_tokens,
-        arrival_rate=options.arrival_rate,
-        mix=_mix(options.mix),
-        answer_tokens=options.answer_tokens,
-        token_scv=options.token_scv,
-        name=options.name or Path(options.output).stem,
-    )
-
-
-def _mix(texts: Sequence[str]) -> dict[str, float] | None:
-    mix = {}
-    for text in texts:
-        # A name may hold an equals sign; a probability does not.
-        name, equals, value = text.rpartition("=")
-        try:
-            mix[name] = float(value)
-        except ValueError:
-            equals = ""
-        if not (equals and name):
-            raise InvalidInputError(f"--mix {shown(text)} must have the form TYPE=PROBABILITY")
-    return mix or None

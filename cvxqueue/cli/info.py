@@ -11,15 +11,8 @@ from cvxqueue.cli.output import show
 from cvxqueue.tables import Table
 
 _PACKAGES = (
-    "cvxqueue",
-    "numpy",
-    "scipy",
-    "cvxpy",
-    "clarabel",
-    "pydantic",
-    "tomli-w",
-    "rich",
-    "matplotlib",
+    *("cvxqueue", "numpy", "scipy", "cvxpy", "clarabel"),
+    *("pydantic", "tomli-w", "rich", "matplotlib"),
 )
 
 

@@ -54,9 +54,8 @@ def write(*parts: Part | Report) -> None:
 
     with to_stdout():
         console = Console(highlight=False)
-        if console.width < _NARROWEST:
-            # The terminal wraps the lines; rich would cut numbers short.
-            console = Console(highlight=False, width=_NARROWEST)
+        # The terminal wraps the lines; rich would cut numbers short.
+        console.width = max(console.width, _NARROWEST)
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
             console.print(rendered(parts))
@@ -73,13 +72,7 @@ def write_json(data: object, indent: int | None = None) -> None:
 
 @contextmanager
 def to_stdout() -> Iterator[None]:
-    """Write on stdout, all of it before going on; where the reader has left, that is no error.
-
-    Raises
-    ------
-    InvalidInputError
-        If it is closed, or takes no more, as on a full disk.
-    """
+    """Write on stdout, all of it before going on; where the reader has left, that is no error."""
     if not _is_open(sys.stdout):
         raise InvalidInputError("cannot write standard output: it is closed")
     try:
@@ -113,32 +106,15 @@ def _drop(stream: TextIO) -> None:
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Show a bar on a terminal's stderr where something takes over a second.
-
-    Parameters
-    ----------
-    total : int
-        Number of steps.
-
-    Yields
-    ------
-    callable
-        To be called with the name of each step before it begins.
-    """
+    """Show a bar on a terminal's stderr where so many steps, told by name, take over a second."""
     if not (_is_open(sys.stderr) and sys.stderr.isatty()):
         yield lambda name: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    columns = SpinnerColumn(), "{task.description}", BarColumn(), TimeElapsedColumn()
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task("", total=total)
     begun = 0
 

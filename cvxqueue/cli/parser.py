@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
@@ -51,7 +50,7 @@ class _CommandParser(_Parser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; the parsed options hold the command to run as ``run``."""
+    """Return the parser; the parsed options hold the name of the ``command`` to run."""
     layout: dict[str, Any] = {
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "allow_abbrev": False,
@@ -64,7 +63,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cvxqueue {version('cvxqueue')}")
     commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser
+        title="commands",
+        dest="command",
+        metavar="COMMAND",
+        required=True,
+        parser_class=_CommandParser,
     )
     for name, command in _COMMANDS.items():
         own = commands.add_parser(
@@ -74,22 +77,11 @@ def build_parser() -> argparse.ArgumentParser:
             epilog=command.epilog,
             **layout,
         )
-        own.set_defaults(run=_deferred(name))
         if command.add_arguments is not None:
             command.add_arguments(own)
         if name != "schema":
             own.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     return parser
-
-
-def _deferred(name: str) -> Callable[[argparse.Namespace], int]:
-    """Return the command, to be imported when it runs: ``--help`` waits for nothing."""
-
-    def run(options: argparse.Namespace) -> int:
-        status: int = import_module(f"cvxqueue.cli.{name}").run(options)
-        return status
-
-    return run
 
 
 class _Command(NamedTuple):

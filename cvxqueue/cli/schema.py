@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cvxqueue.cli.output import write_json
-from cvxqueue.files import json_schema
+from cvxqueue.files.schema import json_schema
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.cli.inputs import read_instance, read_measurements
 from cvxqueue.cli.output import progress, show
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.integer import solve_integer
 from cvxqueue.model import Instance, LevelMenu
@@ -82,14 +82,12 @@ def _tokens(instance: Instance, options: argparse.Namespace) -> tuple[ArrayLike,
 
 def _trace(options: argparse.Namespace, rate: float | None) -> tuple[FloatArray, tuple[str, ...]]:
     """Return the arrival times of a file, from zero on, as `fit` reads them; and its warnings."""
-    try:
+    with naming("--trace"):
         requests = read_measurements(options, options.trace, ("arrivals",))
         times = np.sort(requests.column("arrivals"))
         if len(times) < 2 or times[-1] == 0:
             raise InvalidInputError(f"{options.trace}: must have two different arrival times")
         require_arrivals(f"{options.trace}: arrivals", times)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"--trace: {error}") from error
     if rate is not None:
         times *= (len(times) - 1) / (times[-1] * rate)
     return times, (*requests.source.warnings, *requests.disorder)

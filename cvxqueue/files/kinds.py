@@ -5,31 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cvxqueue.model import (
-    FIFO,
-    AffineService,
-    BatchArrivals,
-    Integers,
-    LevelMenu,
-    MaxMeanSystemTime,
-    MaxMeanWaitingTime,
-    MaxTokenRate,
-    Menu,
-    MichaelisMenten,
-    MinAccuracy,
-    MinMeanAccuracy,
-    Multiples,
-    PiecewiseLinear,
-    PowerLaw,
-    ProcessorSharing,
-    QuadraticService,
-    SaturatingExponential,
-    Setups,
-    Vacations,
-    WaitingTimeTail,
-    ZeroOrAtLeast,
-)
+from cvxqueue import model
 
+FORMAT = "cvxqueue-instance"
+VERSION = 1
 MIXED = "mixed"
 """The kind of an accuracy whose types have curves of several kinds, in the form of arrays."""
 
@@ -62,21 +41,21 @@ _CURVE = {
 
 KINDS: dict[str, dict[str, Kind]] = {
     "queue": {
-        "fifo": Kind(FIFO),
-        "processor-sharing": Kind(ProcessorSharing),
+        "fifo": Kind(model.FIFO),
+        "processor-sharing": Kind(model.ProcessorSharing),
         "batch-arrivals": Kind(
-            BatchArrivals,
+            model.BatchArrivals,
             {
                 "mean_size": "mean number of queries in a batch, ≥ 1",
                 "size_second_moment": "mean square of that number, ≥ mean_size²",
             },
         ),
-        "vacations": Kind(Vacations, _pause("vacation")),
-        "setups": Kind(Setups, _pause("setup")),
+        "vacations": Kind(model.Vacations, _pause("vacation")),
+        "setups": Kind(model.Setups, _pause("setup")),
     },
     "service": {
         "affine": Kind(
-            AffineService,
+            model.AffineService,
             {
                 "base": _BASE,
                 "per_token": "seconds per thinking token, > 0",
@@ -85,7 +64,7 @@ KINDS: dict[str, dict[str, Kind]] = {
             defaults={"token_scv": 0.0},
         ),
         "quadratic": Kind(
-            QuadraticService,
+            model.QuadraticService,
             {
                 "base": _BASE,
                 "per_token": "seconds of the first thinking token, > 0",
@@ -95,10 +74,10 @@ KINDS: dict[str, dict[str, Kind]] = {
     },
     "accuracy": {
         "saturating-exponential": Kind(
-            SaturatingExponential, {**_CURVE, "rate": "rate of saturation per token, > 0"}
+            model.SaturatingExponential, {**_CURVE, "rate": "rate of saturation per token, > 0"}
         ),
         "power-law": Kind(
-            PowerLaw,
+            model.PowerLaw,
             {
                 **_CURVE,
                 "scale": "tokens until the gain begins to saturate, > 0",
@@ -106,11 +85,11 @@ KINDS: dict[str, dict[str, Kind]] = {
             },
         ),
         "michaelis-menten": Kind(
-            MichaelisMenten,
+            model.MichaelisMenten,
             {**_CURVE, "half_saturation": "tokens that add half of the gain, > 0"},
         ),
         "piecewise-linear": Kind(
-            PiecewiseLinear,
+            model.PiecewiseLinear,
             {
                 "tokens": "tokens of the measured points, ≥ 0 and increasing",
                 "accuracy": "probability of a correct answer at each of them, from 0 to 1",
@@ -119,18 +98,18 @@ KINDS: dict[str, dict[str, Kind]] = {
         ),
     },
     "domain": {
-        "integers": Kind(Integers),
-        "multiples": Kind(Multiples, {"step": "tokens in a step, a whole number ≥ 1"}),
+        "integers": Kind(model.Integers),
+        "multiples": Kind(model.Multiples, {"step": "tokens in a step, a whole number ≥ 1"}),
         "zero-or-at-least": Kind(
-            ZeroOrAtLeast, {"minimum": "fewest tokens beside none, a whole number ≥ 1"}
+            model.ZeroOrAtLeast, {"minimum": "fewest tokens beside none, a whole number ≥ 1"}
         ),
         "menu": Kind(
-            Menu,
+            model.Menu,
             {"tokens": "token counts to choose from, whole numbers ≥ 0"},
             lists=frozenset({"tokens"}),
         ),
         "levels": Kind(
-            LevelMenu,
+            model.LevelMenu,
             {
                 "accuracy": "probability of a correct answer at each level, from 0 to 1",
                 "mean_service_time": "mean service time at each level in seconds, ≥ 0",
@@ -143,13 +122,13 @@ KINDS: dict[str, dict[str, Kind]] = {
     },
     "constraint": {
         "max-mean-system-time": Kind(
-            MaxMeanSystemTime, {"seconds": "most seconds of mean system time, > 0"}
+            model.MaxMeanSystemTime, {"seconds": "most seconds of mean system time, > 0"}
         ),
         "max-mean-waiting-time": Kind(
-            MaxMeanWaitingTime, {"seconds": "most seconds of mean waiting time, > 0"}
+            model.MaxMeanWaitingTime, {"seconds": "most seconds of mean waiting time, > 0"}
         ),
         "min-accuracy": Kind(
-            MinAccuracy,
+            model.MinAccuracy,
             {
                 "accuracy": "least probability of a correct answer of the type, from 0 to 1",
                 "type": "name of the one type that it is for, or its number, counted from 0; by "
@@ -159,14 +138,14 @@ KINDS: dict[str, dict[str, Kind]] = {
             lists=frozenset({"accuracy"}),
         ),
         "min-mean-accuracy": Kind(
-            MinMeanAccuracy, {"accuracy": "least mean accuracy of the mix, > 0 and ≤ 1"}
+            model.MinMeanAccuracy, {"accuracy": "least mean accuracy of the mix, > 0 and ≤ 1"}
         ),
         "max-token-rate": Kind(
-            MaxTokenRate,
+            model.MaxTokenRate,
             {"tokens_per_second": "most thinking tokens of all types per second, > 0"},
         ),
         "waiting-time-tail": Kind(
-            WaitingTimeTail,
+            model.WaitingTimeTail,
             {
                 "seconds": "waiting time in seconds that is to be exceeded rarely, > 0",
                 "probability": "most probability of that, > 0 and < 1",

@@ -82,14 +82,10 @@ def _unknown_key(location: Sequence[Any], document: type[BaseModel]) -> str:
 class _Place(NamedTuple):
     """Where in a document a mistake is."""
 
-    key: str
-    """As a reader of the file would write it: ``task[2].service.base``."""
-    meaning: str
-    """Of the last key."""
-    table: type[BaseModel]
-    """The table that the location leads to, or that its last key is in."""
-    kinds: Mapping[str, type[BaseModel]]
-    """The tables that the last key may hold, by their kinds."""
+    key: str  # as a reader of the file would write it: task[2].service.base
+    meaning: str  # of the last key
+    table: type[BaseModel]  # that the location leads to, or that its last key is in
+    kinds: Mapping[str, type[BaseModel]]  # tables that the last key may hold
 
 
 def _place(location: Sequence[Any], document: type[BaseModel]) -> _Place:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-
-from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.files.kinds import KINDS, MIXED
-from cvxqueue.files.messages import document_error
-from cvxqueue.files.schema import FORMAT, VERSION, ArrayDocument, TaskDocument
+from cvxqueue.errors import Entry, InvalidInputError, naming, renaming
+from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
 
@@ -39,6 +36,11 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
     ...     "accuracy": {"kind": "saturating-exponential", "floor": 0, "gain": 1, "rate": 0.01}})
     Instance(2 types, arrival_rate=0.2, accuracy_weight=60)
     """
+    from pydantic import ValidationError
+
+    from cvxqueue.files.messages import document_error
+    from cvxqueue.files.schema import ArrayDocument, TaskDocument
+
     if not isinstance(data, Mapping):
         raise InvalidInputError(
             f"an instance must be a table of keys and values, got {shown(data)}"
@@ -52,11 +54,13 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
     # The warnings would be of the keys that were left out: they hold None, which no file may.
     fields = document.model_dump(exclude={"format", "version"}, warnings=False)
     if form is ArrayDocument:
-        return _of_arrays(fields)
-    try:
+        for section in ("service", "accuracy"):
+            fields[section] = _object(section, fields[section])
+        if fields["domain"] is not None and fields["domains"] is not None:
+            raise InvalidInputError("domain and domains do not go together: keep one")
+        return _instance(fields, "domains[{}]")
+    with renaming(_in_task):
         return _of_tasks(fields)
-    except InvalidInputError as error:
-        raise error.renamed(_in_task) from error
 
 
 def _require_header(data: Mapping[str, Any]) -> None:
@@ -70,14 +74,6 @@ def _require_header(data: Mapping[str, Any]) -> None:
         value = data[field]
         if type(value) is not type(expected) or value != expected:
             raise InvalidInputError(f"{field} = {shown(value)} must be {expected!r}")
-
-
-def _of_arrays(fields: dict[str, Any]) -> Instance:
-    for section in ("service", "accuracy"):
-        fields[section] = _object(section, fields[section])
-    if fields["domain"] is not None and fields["domains"] is not None:
-        raise InvalidInputError("domain and domains do not go together: keep one")
-    return _instance(fields, "domains[{}]")
 
 
 def _of_tasks(fields: dict[str, Any]) -> Instance:
@@ -134,21 +130,15 @@ def _domains(shared: dict[str, Any] | None, own: list[Any] | None, key: str) -> 
 def _object(section: str, table: dict[str, Any], key: str = "") -> Any:
     """Return what a table describes; where there are several, a mistake is told with the key."""
     name = table.pop("kind")
-    try:
+    with naming(key) if key else nullcontext():
         return _mixture(**table) if name == MIXED else KINDS[section][name].type(**table)
-    except InvalidInputError as error:
-        if not key:
-            raise
-        raise InvalidInputError(f"{key}: {error}") from error
 
 
 def _mixture(curves: list[dict[str, Any]], which: list[int]) -> MixedAccuracy:
     made = []
     for position, curve in enumerate(curves):
-        try:
+        with renaming(partial(_in_curve, position)):
             made.append(_object("accuracy", curve))
-        except InvalidInputError as error:
-            raise error.renamed(partial(_in_curve, position)) from error
     return MixedAccuracy(curves=made, which=which)
 
 
@@ -170,10 +160,8 @@ def _gathered(section: str, tables: list[dict[str, Any]]) -> Any:
     for name in kinds:
         kind, own = KINDS[section][name], [at for at, other in enumerate(names) if other == name]
         columns = {field: [tables[at][field] for at in own] for field in kind.fields}
-        try:
+        with renaming(partial(_of_all, own)):
             laws.append(kind.type(**columns))
-        except InvalidInputError as error:
-            raise error.renamed(partial(_of_all, own)) from error
     if len(laws) == 1:
         return laws[0]
     return MixedAccuracy(curves=laws, which=[kinds.index(name) for name in names])

@@ -20,11 +20,7 @@ from pydantic import (
     create_model,
 )
 
-from cvxqueue.files.kinds import KINDS, MIXED
-
-FORMAT = "cvxqueue-instance"
-VERSION = 1
-
+from cvxqueue.files.kinds import FORMAT, KINDS, MIXED
 
 # One mistake is told; a list may have a million of them, and half a kilobyte would go to each.
 _FIRST = Field(fail_fast=True)
@@ -33,7 +29,8 @@ _FIRST = Field(fail_fast=True)
 class _Table(BaseModel):
     """Base of the tables: nothing unknown, nothing converted, nothing infinite."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    # Built when a file is first read: it has one of the two forms, and a few of the kinds.
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 def _encodable(text: str) -> str:
@@ -216,7 +213,7 @@ def json_schema() -> dict[str, Any]:
 
     Examples
     --------
-    >>> from cvxqueue.files import json_schema
+    >>> from cvxqueue.files.schema import json_schema
     >>> [form["$ref"] for form in json_schema()["anyOf"]]
     ['#/$defs/TaskDocument', '#/$defs/ArrayDocument']
     """

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
 from cvxqueue.files.writing import to_dict
@@ -40,11 +40,9 @@ def load(path: str | os.PathLike[str]) -> Instance:
     """
     file = as_path(path)
     content = read_bytes(file, MOST_BYTES)
-    format = _format(file)
-    try:
+    format = format_of(file)
+    with naming(str(file)):
         return loads(content, format)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{file}: {error}") from error
 
 
 def loads(content: str | bytes, format: Format | None = None) -> Instance:
@@ -96,7 +94,7 @@ def save(instance: Instance, path: str | os.PathLike[str]) -> None:
         that was there before is then unchanged.
     """
     file = as_path(path)
-    format = _format(file)
+    format = format_of(file)
     data = to_dict(instance)
     from_dict(data)  # refuses text that no file can hold, by the name of its key
     content = render(data, format).encode()
@@ -110,13 +108,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write beside the file and rename: a reader sees the old file or the new one, never a part.
 
     A link goes on pointing where it does, and a file that is replaced passes on its permissions.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    ValueError
-        If no file can have this name.
+    Raises OSError, and ValueError if no file can have this name.
     """
     file = Path(os.path.realpath(path))
     if file.is_symlink():
@@ -136,7 +128,8 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _format(file: Path) -> Format:
+def format_of(file: Path) -> Format:
+    """Return the format that a name ends in, or say that it ends in none."""
     suffix = file.suffix.lower()
     if suffix not in _FORMATS:
         raise InvalidInputError(
@@ -153,13 +146,7 @@ def as_path(path: str | os.PathLike[str]) -> Path:
 
 
 def read_bytes(source: Path | BinaryIO, most: int) -> bytes:
-    """Return the content of a file or of a stream, of at most so many bytes.
-
-    Raises
-    ------
-    InvalidInputError
-        If it cannot be read, or is longer: a device has no end. The message names the path.
-    """
+    """Return the content of a file or of a stream, of at most so many bytes."""
     name = str(source) if isinstance(source, Path) else "the stream"
     try:
         if isinstance(source, Path):

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.kinds import KINDS, MIXED, Kind
+from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION, Kind
 from cvxqueue.files.reading import IN_TASK
-from cvxqueue.files.schema import FORMAT, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
 from cvxqueue.numerics.arrays import FloatArray
@@ -18,6 +17,7 @@ from cvxqueue.numerics.checks import LARGEST_COUNT
 
 # Tables while a person may still read them all; a table is about five lines.
 _MOST_TASK_TABLES = 50
+_LAWS = ("service", "accuracy")
 
 
 def to_dict(instance: Instance) -> dict[str, Any]:
@@ -48,7 +48,8 @@ def to_dict(instance: Instance) -> dict[str, Any]:
     data["accuracy_weight"] = instance.accuracy_weight
     if instance.size <= _MOST_TASK_TABLES and _has_one_curve_of_a_class(instance.accuracy):
         return data | _task_form(instance)
-    return data | _array_form(instance)
+    laws = {section: _for_all(section, getattr(instance, section)) for section in _LAWS}
+    return data | _head(instance) | _limits(instance) | laws
 
 
 def _kind(section: str, law: Any) -> tuple[str, Kind]:
@@ -72,10 +73,8 @@ def _has_one_curve_of_a_class(accuracy: Any) -> bool:
 def _fields(section: str, law: Any) -> dict[str, Any]:
     """Return the fields of an object as plain values; of a list the points that are its own."""
     _, kind = _kind(section, law)
-    fields = {field: getattr(law, field) for field in kind.fields}
-    fields = {
-        f: part.tolist() if isinstance(part, np.ndarray) else part for f, part in fields.items()
-    }
+    parts = {field: getattr(law, field) for field in kind.fields}
+    fields = {f: it.tolist() if isinstance(it, np.ndarray) else it for f, it in parts.items()}
     if section == "accuracy" and kind.lists:
         counts = law.point_counts.tolist()
         for field in kind.lists:
@@ -144,17 +143,11 @@ def _task_form(instance: Instance) -> dict[str, Any]:
         IN_TASK.get(name, name): values if isinstance(values, list) else [values] * instance.size
         for name, values in head.items()
     }
-    for section in ("service", "accuracy"):
+    for section in _LAWS:
         columns[section] = _by_type(section, getattr(instance, section))
     if "domains" in limits:
         columns["domain"] = limits.pop("domains")
     return shared | limits | {"task": _rows(columns)}
-
-
-def _array_form(instance: Instance) -> dict[str, Any]:
-    sections = ("service", "accuracy")
-    laws = {section: _for_all(section, getattr(instance, section)) for section in sections}
-    return _head(instance) | _limits(instance) | laws
 
 
 def _limits(instance: Instance) -> dict[str, Any]:

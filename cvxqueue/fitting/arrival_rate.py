@@ -15,12 +15,7 @@ from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
-from cvxqueue.statistics.poisson import (
-    Observed,
-    PoissonTest,
-    observe,
-    poisson_test,
-)
+from cvxqueue.statistics.poisson import Observed, PoissonTest, observe, poisson_test
 
 
 @dataclass(frozen=True)

@@ -68,21 +68,19 @@ def mix_of(
     arrivals: ArrivalFit | None, names: list[str], mix: Mapping[str, float] | None
 ) -> tuple[list[float], str]:
     """Return the probabilities of the types, and where they come from."""
-    if mix is None:
-        if len(names) == 1:
-            return [1.0], "probabilities: a single type"
-        shares = {} if arrivals is None else arrivals.mix
-        if not shares:
-            raise InvalidInputError(
-                f"an instance of {len(names)} types needs their mix: give the trace a column of "
-                f"types, or give mix (probabilities of {', '.join(names)})"
-            )
-        found, note = (
-            {kind: share.value for kind, share in shares.items()},
-            f"probabilities: the mix {FROM_TRACE}",
-        )
+    note = "probabilities: given"
+    if mix is not None:
+        found = dict(mix)
+    elif len(names) == 1:
+        return [1.0], "probabilities: a single type"
+    elif arrivals is not None and arrivals.mix:
+        found = {kind: share.value for kind, share in arrivals.mix.items()}
+        note = f"probabilities: the mix {FROM_TRACE}"
     else:
-        found, note = dict(mix), "probabilities: given"
+        raise InvalidInputError(
+            f"an instance of {len(names)} types needs their mix: give the trace a column of "
+            f"types, or give mix (probabilities of {', '.join(names)})"
+        )
     for kind in found:
         if kind not in names:
             raise InvalidInputError(

@@ -21,13 +21,7 @@ _COUNT_ROUNDING = 1e-9
 
 
 def requests_from(given: Mapping[str, Any], argument: str, needs: tuple[str, ...]) -> Requests:
-    """Return requests from columns in memory, by the names of the fields.
-
-    Raises
-    ------
-    InvalidInputError
-        If a field is unknown or missing, or a column holds what is not allowed.
-    """
+    """Return requests from columns in memory, by the names of the fields."""
     arrays, types, rows = _columns(given, f"{argument}: ", REQUEST_FIELDS, needs)
     if "arrivals" in arrays:
         arrays["arrivals"] = since_first(argument, arrays["arrivals"])
@@ -35,20 +29,7 @@ def requests_from(given: Mapping[str, Any], argument: str, needs: tuple[str, ...
 
 
 def answers_from(given: Mapping[str, Any], where: str = "accuracy: ") -> Answers:
-    """Return answers from columns in memory, by the names of the fields.
-
-    Parameters
-    ----------
-    given : mapping of str to array_like
-        The columns.
-    where : str
-        Beginning of messages.
-
-    Raises
-    ------
-    InvalidInputError
-        If a field is unknown or missing, or a column holds what is not allowed.
-    """
+    """Return answers from columns in memory; messages begin with `where`."""
     arrays, types, rows = _columns(given, where, ANSWER_FIELDS, ("tokens",))
     if ("correct" in given) == ("accuracy" in given):
         raise InvalidInputError(
@@ -101,13 +82,11 @@ def _columns(
 
 def _without_truth(given: Any) -> Any:
     """Right answers as numbers: true is one, false is none."""
-    if isinstance(given, list | tuple):
-        if all(isinstance(answer, bool | np.bool_) for answer in given):
-            return [float(answer) for answer in given]
-    elif isinstance(given, np.ndarray) and given.dtype == np.bool_:
-        # A mask stays, for the check of numbers to refuse.
-        return given.astype(np.float64)
-    return given
+    if isinstance(given, list | tuple) and {type(it) for it in given} <= {bool, np.bool_}:
+        return [float(answer) for answer in given]
+    # A mask stays, for the check of numbers to refuse.
+    is_truth = isinstance(given, np.ndarray) and given.dtype == np.bool_
+    return given.astype(np.float64) if is_truth else given
 
 
 def _names(types: Any, where: str) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.findings import Finding, findings_table
 from cvxqueue.fitting.arrival_rate import fit_arrivals
 from cvxqueue.fitting.readers import Requestlike, as_requests
@@ -34,6 +34,7 @@ _LITTLE_SPREAD = 0.01
 
 # What becomes of a subject: whether it holds, the sentence and the numbers of its finding.
 _Result = tuple[bool | None, str, dict[str, float]]
+_Fit = TypeVar("_Fit")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def diagnose(requests: Requestlike, *, max_malformed: float = 0.01) -> Diagnosis
         be, or nothing in it can be tested.
     """
     requests = as_requests(requests, "requests", (), max_malformed)
-    try:
+    with naming(requests.source.name):
         line = _line(requests)
         tested = {
             "linear service": _linearity(line),
@@ -98,8 +99,6 @@ def diagnose(requests: Requestlike, *, max_malformed: float = 0.01) -> Diagnosis
             "Poisson arrivals": _arrivals(requests),
             "budgets used up": _budgets(requests),
         }
-    except UnitError as error:
-        raise UnitError(f"{requests.source.name}: {error}") from error
     findings = tuple(Finding(subject, *result) for subject, result in tested.items())
     if all(found.holds is None for found in findings):
         reasons = "; ".join(f"{found.subject}: {found.sentence}" for found in findings)
@@ -111,8 +110,13 @@ def _line(requests: Requests) -> ServiceFit | str:
     """Service line, or why there is none."""
     if requests.tokens is None or requests.seconds is None:
         return "It needs tokens and seconds."
+    return _tried(fit_service, requests.tokens, requests.seconds)
+
+
+def _tried(fit: Callable[..., _Fit], *columns: FloatArray) -> _Fit | str:
+    """What is fitted, or why the data do not suffice; figures that no server has are an error."""
     try:
-        return fit_service(requests.tokens, requests.seconds)
+        return fit(*columns)
     except UnitError:
         raise
     except InvalidInputError as error:
@@ -152,14 +156,14 @@ def _linearity(line: ServiceFit | str) -> _Result:
 
 def _load(requests: Requests, line: ServiceFit | str) -> _Result:
     """Whether the time above the line goes with the requests in flight."""
-    from scipy.stats import spearmanr
-
     load = requests.in_flight
     if isinstance(line, str) or load is None:
         return None, "It needs tokens and seconds, with start times or concurrency.", {}
     if np.all(load == load[0]):
         sentence = f"Every request was served at concurrency {load[0]:g}."
         return None, sentence, {"concurrency": float(load[0])}
+    from scipy.stats import spearmanr
+
     fitted = line.base.value + line.per_token.value * requests.column("tokens")
     excess = requests.column("seconds") / fitted - 1.0
     # Times on the line do not go with anything.
@@ -192,12 +196,9 @@ def _arrivals(requests: Requests) -> _Result:
         return None, "It needs arrival times.", {}
     if reason := requests.source.not_arrivals:
         return None, f"{reason[0].upper()}{reason[1:]}.", {}
-    try:
-        found = fit_arrivals(requests.arrivals)
-    except UnitError:
-        raise
-    except InvalidInputError as error:
-        return None, f"The data do not suffice: {error}.", {}
+    found = _tried(fit_arrivals, requests.arrivals)
+    if isinstance(found, str):
+        return None, found, {}
     test = found.poisson
     numbers = {
         "arrival_rate": found.rate.value,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -44,36 +44,23 @@ class Field:
         return (self.low <= values) & (values <= self.high)
 
     def parse(self, cell: Any, scale: float = 1.0) -> float | str:
-        """Return the value of a cell, numbers multiplied by `scale`; a date has a unit of its own.
-
-        Raises
-        ------
-        ValueError
-            With what is wrong with it.
-        """
+        """Return the value of a cell, numbers times `scale`, or raise ValueError with its fault."""
         if self.is_text:
-            text = str(cell).strip()
-            if not text:
-                raise ValueError("is empty")
-            return text
+            if text := str(cell).strip():
+                return text
+            raise ValueError("is empty")
         value = _number(cell, scale, is_moment=self.is_moment)
         if not math.isfinite(value) or not self.allows(value):
             raise ValueError(f"= {shown(cell)} must be {self.allowed}")
         return value
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column that holds a field; `scale` is the seconds in the unit that its name states."""
+class Column(NamedTuple):
+    """A column that holds a field; `unit` is the seconds in the one that its name states."""
 
     name: str
     field: Field
     unit: float | None = None
-
-    @property
-    def scale(self) -> float:
-        """What its numbers are multiplied by."""
-        return 1.0 if self.unit is None else self.unit
 
     def is_empty(self, cells: Mapping[str, Any]) -> bool:
         """Whether a row has nothing in it."""
@@ -159,11 +146,6 @@ def find_columns(
     A column of times whose name is or ends in a unit from nanoseconds to days, such as ``_ms``,
     ``Us`` or ``(minutes)``, holds that unit. A name that was given may have the unit behind it,
     which that of the column lacks.
-
-    Raises
-    ------
-    InvalidInputError
-        If a given field or column does not exist.
     """
     columns = list(present)
     chosen = {}

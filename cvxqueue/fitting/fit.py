@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
 from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
-from cvxqueue.fitting.records import Source
-from cvxqueue.fitting.report import fit_report
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
-from cvxqueue.formatting import plural
+from cvxqueue.formatting import plural, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, SaturatingExponential
 from cvxqueue.model.queue_law import Queue
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.statistics.estimate import require_confidence
-from cvxqueue.tables import Part, Report
+from cvxqueue.statistics.estimate import FittedParameter, require_confidence
+from cvxqueue.tables import Part, Report, Table
 
 
 @quiet
@@ -143,15 +140,61 @@ class Fit(Report):
         )
 
     def _parts(self) -> Iterable[Part]:
-        yield from fit_report(self.service, self.curves, self.arrivals)
+        if self.service:
+            yield ("\nService time: base + per token × tokens", "bold")
+            yield Table(
+                ("task type", "rows", "base (s)", "per token (ms)", "residual (s)", "R²"),
+                [
+                    (
+                        name or "all",
+                        f"{line.rows:,}",
+                        _shown(line.base),
+                        _shown(line.per_token, 1e3),
+                        significant(line.residual_scale, 3),
+                        f"{line.r_squared:.4f}",
+                    )
+                    for name, line in self.service.items()
+                ],
+            )
+        if self.curves:
+            yield ("\nAccuracy: floor + gain (1 − exp(−rate × tokens))", "bold")
+            yield Table(
+                ("task type", "floor", "gain", "rate × 1000", "residual", "outcome"),
+                [
+                    (
+                        name or "all",
+                        _shown(curve.floor),
+                        _shown(curve.gain),
+                        _shown(curve.rate, 1e3),
+                        f"{max(abs(curve.residuals)):.3f}",
+                        curve.goodness.outcome,
+                    )
+                    for name, curve in self.curves.items()
+                ],
+            )
+        arrivals, confidences = self.arrivals, [line.base for line in self.service.values()]
+        confidences += [curve.floor for curve in self.curves.values()]
+        if arrivals is not None:
+            confidences.append(arrivals.rate)
+            yield ("\nArrivals", "bold")
+            yield (
+                f"{arrivals.arrivals:,} in {arrivals.duration:.6g} s: "
+                f"{_shown(arrivals.rate, between=' ')} per second."
+            )
+            if not arrivals.poisson.is_rejected:
+                # A rejection is among the warnings.
+                yield f"{arrivals.poisson.sentence}."
+            for name, share in arrivals.mix.items():
+                yield f"{name}: {_shown(share, between=' ')} of the arrivals"
+        yield f"\nIntervals hold with probability {confidences[0].confidence:g}."
         yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
 
     def __repr__(self) -> str:
         parts = [
-            f"{plural(len(self.service), 'service line')}",
-            f"{plural(len(self.curves), 'accuracy curve')}",
+            plural(len(self.service), "service line"),
+            plural(len(self.curves), "accuracy curve"),
             "no arrivals" if self.arrivals is None else f"{self.arrivals.arrivals} arrivals",
-            f"{plural(len(self.warnings), 'warning')}",
+            plural(len(self.warnings), "warning"),
         ]
         return f"Fit({', '.join(parts)})"
 
@@ -219,7 +262,7 @@ def fit(
     if service is not None:
         requests = as_requests(service, "service", ("tokens", "seconds"), max_malformed)
         for name, part in requests.by_type().items():
-            with _naming("service", name, requests.source):
+            with naming(f"{_of('service', name)} ({requests.source.name})"):
                 tokens, seconds = part.column("tokens"), part.column("seconds")
                 lines[name] = fit_service(tokens, seconds, confidence=confidence)
         warnings += [*requests.warnings, *_labelled("service", lines)]
@@ -228,7 +271,7 @@ def fit(
     if accuracy is not None:
         answers = as_answers(accuracy, max_malformed)
         for name, rows in answers.by_type().items():
-            with _naming("accuracy", name, answers.source):
+            with naming(f"{_of('accuracy', name)} ({answers.source.name})"):
                 curves[name] = fit_curve(
                     rows.tokens, accuracy=rows.accuracy, total=rows.total, confidence=confidence
                 )
@@ -238,7 +281,7 @@ def fit(
     if trace is not None:
         found = as_requests(trace, "trace", ("arrivals",), max_malformed)
         times = found.column("arrivals")
-        with _naming("trace", "", found.source):
+        with naming(f"trace ({found.source.name})"):
             arrivals = fit_arrivals(times, found.types, confidence=confidence)
         warnings += [*found.source.warnings, *found.disorder]
         warnings += [f"trace: {warning}" for warning in arrivals.warnings]
@@ -247,19 +290,15 @@ def fit(
     return Fit(lines, curves, arrivals, tuple(sources), tuple(warnings))
 
 
-@contextmanager
-def _naming(part: str, name: str, source: Source) -> Iterator[None]:
-    """Say in the error of a fit which data it is about."""
-    try:
-        yield
-    except InvalidInputError as error:
-        where = f"{part}{f' of {name}' if name else ''} ({source.name})"
-        raise InvalidInputError(f"{where}: {error}") from error
+def _shown(parameter: FittedParameter, factor: float = 1.0, between: str = "\n") -> str:
+    """Return a value with its interval, on two lines: side by side they need too many columns."""
+    low, high = (significant(factor * end, 3) for end in parameter.interval)
+    return f"{significant(factor * parameter.value, 4)}{between}[{low}, {high}]"
+
+
+def _of(part: str, name: str) -> str:
+    return f"{part} of {name}" if name else part
 
 
 def _labelled(part: str, fits: Mapping[str, ServiceFit | CurveFit]) -> list[str]:
-    return [
-        f"{part}{f' of {name}' if name else ''}: {warning}"
-        for name, found in fits.items()
-        for warning in found.warnings
-    ]
+    return [f"{_of(part, name)}: {it}" for name, fit in fits.items() for it in fit.warnings]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.storage import decode, read_bytes
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
@@ -56,25 +56,16 @@ class Table(NamedTuple):
 
 
 def read_table(path: Path, format: str | None) -> tuple[Table, str]:
-    """Read a file of measurements, and tell its format.
-
-    Raises
-    ------
-    InvalidInputError
-        If it cannot be read, has more than 200 MB, is empty, not UTF-8, or not of its format. The
-        message names the path.
-    """
+    """Read a file of measurements, and tell its format; a message names the path."""
     if format is not None and format not in _READERS:
         raise InvalidInputError(f"format = {shown(format)} is unknown: {nearest(format, _READERS)}")
     content = read_bytes(path, _MOST_BYTES)
-    try:
+    with naming(str(path)):
         text = decode(content)
         if not text.strip():
             raise InvalidInputError("the file is empty; measurements were expected")
         format = format or _guess(path, text)
         table = _READERS[format](text)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path}: {error}") from error
     return table, "mooncake" if format == "jsonl" and _is_mooncake(table) else format
 
 
@@ -97,32 +88,23 @@ def _is_mooncake(table: Table) -> bool:
 
 
 def _csv(text: str) -> Table:
-    header_line = text.lstrip().partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=text.lstrip().partition("\n")[0].count)
     # A strict reader complains of a quote that never ends, and would otherwise take the rest of
     # the file for one cell.
-    records = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=max(_DELIMITERS, key=header_line.count),
-        strict=True,
-    )
-    header: list[str] = []
-    rows: list[Row] = []
-    for place, record, problem in _records(records):
-        if header and not problem and len(record) != len(header):
+    records = _records(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    place, names, problem = next(records)
+    if problem:
+        raise InvalidInputError(f"{place}: {problem}")
+    header = [column.strip() for column in names]
+    _require_columns(place, header)
+    repeated = sorted(name for name in set(header) if header.count(name) > 1)
+    if repeated:
+        raise InvalidInputError(f"{place}: column {shown(repeated[0])} occurs more than once")
+    rows = []
+    for place, record, problem in records:
+        if not problem and len(record) != len(header):
             problem = f"{len(record)} cells for {len(header)} columns"
-        if header:
-            cells = {} if problem else dict(zip(header, record, strict=True))
-            rows.append(Row(place, cells, problem))
-        elif problem:
-            raise InvalidInputError(f"{place}: {problem}")
-        else:
-            header = [column.strip() for column in record]
-            _require_columns(place, header)
-            repeated = sorted(name for name in set(header) if header.count(name) > 1)
-            if repeated:
-                raise InvalidInputError(
-                    f"{place}: column {shown(repeated[0])} occurs more than once"
-                )
+        rows.append(Row(place, {} if problem else dict(zip(header, record, strict=True)), problem))
     return Table(tuple(header), tuple(rows))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from cvxqueue.fitting.likelihood import PARAMETERS, Counts, Peak
 from cvxqueue.fitting.precision import free_directions
 from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
@@ -49,14 +47,12 @@ class Goodness(JsonRecord):
 
 def goodness_of(counts: Counts, peak: Peak, fitted: FloatArray) -> Goodness:
     """Compare the deviance with χ², over levels merged until that describes it."""
-    from scipy.special import chdtrc, xlogy
+    from scipy.special import chdtrc, rel_entr
 
     k, n, expected = merged_for_test(counts.correct, counts.total, fitted)
     # A parameter on its bound was not free to follow the data.
     freedom = k.size - free_directions(peak).shape[1]
-    wrong, wrong_expected = n - k, n - expected
-    terms = np.where(k > 0, xlogy(k, k / expected), 0.0)
-    terms += np.where(wrong > 0, xlogy(wrong, wrong / wrong_expected), 0.0)
+    terms = rel_entr(k, expected) + rel_entr(n - k, n - expected)
     deviance = max(2.0 * float(terms.sum()), 0.0)
     if freedom <= 0:
         return Goodness(deviance, 0, math.nan)

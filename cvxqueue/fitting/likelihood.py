@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import xlogy
 
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
@@ -69,8 +68,7 @@ class Counts(ReadOnlyArrays):
         low = np.log(_LEAST_EXPONENT / positive.max())
         high = np.log(_GREATEST_EXPONENT / positive.min())
         count = int(np.ceil((high - low) / STEP)) + 1
-        grid: FloatArray = np.exp(np.linspace(low, high, count))
-        return grid
+        return np.asarray(np.exp(np.linspace(low, high, count)), dtype=np.float64)
 
     @cached_property
     def profile(self) -> FloatArray:
@@ -79,8 +77,7 @@ class Counts(ReadOnlyArrays):
 
     def probabilities(self, floor: float, gain: float, rate: float) -> FloatArray:
         """The curve at the tokens of the rows."""
-        curve: FloatArray = floor - gain * np.expm1(-rate * self.tokens)
-        return curve
+        return np.asarray(floor - gain * np.expm1(-rate * self.tokens), dtype=np.float64)
 
     def log_likelihood(self, floor: float, gain: float, rate: float) -> float:
         """Log-likelihood without the binomial coefficients."""
@@ -129,6 +126,8 @@ class Counts(ReadOnlyArrays):
 
     def _sum(self, p: FloatArray) -> FloatArray:
         """Log-likelihood of each row of probabilities."""
+        from scipy.special import xlogy
+
         terms = xlogy(self.correct, p) + xlogy(self.total - self.correct, 1.0 - p)
         return np.asarray(terms.sum(axis=-1), dtype=np.float64)
 

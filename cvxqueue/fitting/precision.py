@@ -80,11 +80,14 @@ def intervals(counts: Counts, peak: Peak, drop: float) -> list[tuple[float, floa
 
 def _end(excess: Callable[[float], float], value: float, bound: float) -> float:
     """End of an interval between an estimate and its bound."""
+    return bound if bound == value or excess(bound) <= 0 else _root(excess, value, bound)
+
+
+def _root(excess: Callable[[float], float], low: float, high: float) -> float:
     from scipy.optimize import brentq
 
-    if bound == value or excess(bound) <= 0:
-        return bound
-    return float(brentq(excess, value, bound, xtol=_END_TOLERANCE))
+    # Of many answers the interval is a small part of a step, and so must be its tolerance.
+    return float(brentq(excess, low, high, xtol=_END_TOLERANCE))
 
 
 def _excess(fall: float, drop: float) -> float:
@@ -94,8 +97,6 @@ def _excess(fall: float, drop: float) -> float:
 
 def _rate_interval(counts: Counts, peak: Peak, drop: float) -> tuple[float, float]:
     """Outermost rates whose profile is within the drop; 0 or infinity where the grid ends."""
-    from scipy.optimize import brentq
-
     log_rates = np.log(counts.rates)
     inside = np.flatnonzero(counts.profile >= peak.log_likelihood - drop)
 
@@ -106,12 +107,7 @@ def _rate_interval(counts: Counts, peak: Peak, drop: float) -> tuple[float, floa
     here = math.log(peak.rate)
     first = min([here, *log_rates[inside[:1]].tolist()])
     last = max([here, *log_rates[inside[-1:]].tolist()])
-    low, high = 0.0, math.inf
-    # Of many answers the interval is a small part of a step, and so must be its tolerance.
-    if first > log_rates[0]:
-        outside = float(log_rates[log_rates < first][-1])
-        low = math.exp(brentq(excess, outside, first, xtol=_END_TOLERANCE))
-    if last < log_rates[-1]:
-        outside = float(log_rates[log_rates > last][0])
-        high = math.exp(brentq(excess, last, outside, xtol=_END_TOLERANCE))
+    below, above = log_rates[log_rates < first], log_rates[log_rates > last]
+    low = math.exp(_root(excess, float(below[-1]), first)) if below.size else 0.0
+    high = math.exp(_root(excess, last, float(above[0]))) if above.size else math.inf
     return low, high

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.storage import as_path
 from cvxqueue.fitting.columns import answers_from, requests_from
 from cvxqueue.fitting.fields import (
@@ -129,11 +129,9 @@ def as_requests(
         return requests_from(given, argument, needs)
     if not isinstance(given, Requests):
         return read_requests(given, needs=needs, max_malformed=max_malformed)
-    try:
+    with naming(argument):
         for name in needs:
             given.column(name)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{argument}: {error}") from error
     return given
 
 
@@ -163,7 +161,7 @@ def _read(
     given, where = dict(columns or {}), where or {}
     if format == "mooncake" and "timestamp" in table.columns:
         given.setdefault("arrivals", "timestamp_ms")
-    try:
+    with naming(str(file)):
         _require_rows(table)
         found = find_columns(fields, table.columns, given)
         for name in needs:
@@ -187,8 +185,6 @@ def _read(
         if not count:
             raise InvalidInputError("no row is left; measurements were expected below the header")
         values = _arrays(lists, used, clocks)
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{file}: {error}") from error
     source = Source(
         name=file.name,
         format=format,
@@ -293,7 +289,7 @@ def _parse(
     for name, column in columns.items():
         try:
             cell = row.cells.get(column.name, "")
-            parsed[name] = column.field.parse(cell, column.scale)
+            parsed[name] = column.field.parse(cell, column.unit or 1.0)
             if column.field.is_moment:
                 clock = clock_of(cell)
                 if clock != clocks.setdefault(name, clock):

@@ -55,7 +55,7 @@ class Source:
     @property
     def sentence(self) -> str:
         """Return the provenance in one phrase."""
-        parts = [self.format, f"{plural(self.rows, 'row')}"]
+        parts = [self.format, plural(self.rows, "row")]
         if self.selection:
             parts.append(f"where {self.selection}")
         if self.malformed:

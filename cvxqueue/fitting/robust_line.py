@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -127,7 +127,10 @@ def _precision(
     # Huber's ψ' is 1 within the quadratic zone and 0 beyond.
     inside = (np.abs(y - fitted) <= HUBER * scale).astype(np.float64)
     squares = np.square(winsorized)
-    smooth_inside, smooth_squares = _smoothed(fitted, np.stack([inside, squares], axis=1)).T
+    # Both as lines in the fitted values, by least squares.
+    line = np.stack([np.ones(rows), fitted], axis=1)
+    lines = np.linalg.lstsq(line, np.stack([inside, squares], axis=1), rcond=None)[0]
+    smooth_inside, smooth_squares = (line @ lines).T
     if np.count_nonzero(inside) < _MANY_ROWS:
         inside = np.clip(smooth_inside, _LEAST_INSIDE, 1.0)
     bread = np.linalg.pinv((design.T * inside) @ design)
@@ -145,18 +148,8 @@ def _precision(
     spread = np.square(own).sum(axis=0) + np.square(pooled) / max(rows - parameters, 1)
     total = np.square(own.sum(axis=0) + pooled)
     most = np.full(parameters, float(max(rows - parameters, 1)))
-    freedom: FloatArray = np.minimum(
-        np.divide(total, spread, out=most.copy(), where=spread > 0), most
-    )
-    errors: FloatArray = np.sqrt(variance)
-    return errors, freedom
-
-
-def _smoothed(fitted: FloatArray, values: FloatArray) -> FloatArray:
-    """Each column of `values` as a line in the fitted values, by least squares."""
-    line = np.stack([np.ones(fitted.size), fitted], axis=1)
-    smooth: FloatArray = line @ np.linalg.lstsq(line, values, rcond=None)[0]
-    return smooth
+    freedom = np.divide(total, spread, out=most.copy(), where=spread > 0)
+    return np.sqrt(variance), np.minimum(freedom, most)
 
 
 def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) -> FloatArray:
@@ -168,13 +161,11 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     """
     equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
-    error: FloatArray = np.maximum(equal, np.square(share * y))
-    return error
+    return np.asarray(np.maximum(equal, np.square(share * y)), dtype=np.float64)
 
 
-def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
-    residuals: FloatArray = design @ theta - y
-    return residuals
+def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> Any:
+    return design @ theta - y
 
 
 def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:

@@ -35,16 +35,8 @@ def merged(tokens: FloatArray, correct: FloatArray, total: FloatArray) -> _Level
     return levels, _sums(place, correct), _sums(place, total)
 
 
-def merged_for_test(
-    correct: FloatArray, total: FloatArray, fitted: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return correct, total and expected answers with neighbours merged until each is expected.
-
-    Parameters
-    ----------
-    correct, total, fitted : ndarray, shape (M,)
-        Counts and fitted probabilities, in the order of the tokens.
-    """
+def merged_for_test(correct: FloatArray, total: FloatArray, fitted: FloatArray) -> _Levels:
+    """Return correct, total and expected answers with neighbours merged until each is expected."""
     groups: list[FloatArray] = []
     current = np.zeros(3)
     for row in np.stack([correct, total, total * fitted], axis=1):

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from cvxqueue.integer.standard_output import standard_output_discarded
 from cvxqueue.model import Evaluation
@@ -99,6 +98,8 @@ class FlipProgram:
 
     def solve(self, *, whole: bool, seconds: float) -> Optimum:
         """Maximise the gain over whole flips, or over fractions of flips."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
         count = self.open.size
         with standard_output_discarded():
             result = milp(

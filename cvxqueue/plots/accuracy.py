@@ -174,10 +174,7 @@ def _draw_unnamed(
 
 
 def _label_ends(
-    ax: Axes,
-    solution: Solution,
-    named: NDArray[np.intp],
-    ends: list[tuple[float, float, str]],
+    ax: Axes, solution: Solution, named: NDArray[np.intp], ends: list[tuple[float, float, str]]
 ) -> None:
     """Name each curve beside its right end, with its tokens."""
     bottom, top = ax.get_ylim()

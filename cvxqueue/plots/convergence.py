@@ -66,11 +66,7 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
     _draw_tolerances(ax, answers)
 
     ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.14),
-        ncols=2,
-        frameon=False,
-        fontsize=FONT_SIZE,
+        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=FONT_SIZE
     )
     return style.finish(
         ax, "Certified gap along the path of each method", "iterations", "certified relative gap"
@@ -86,7 +82,8 @@ def _draw_path(ax: Axes, solution: Solution, color: str) -> None:
         linewidth=1.8,
         marker="." if len(solution.history) <= _MARKED else "",
         markersize=5,
-        label=_label(solution),
+        label=f"{solution.method}: {plural(solution.iterations, 'iteration')}"
+        + ("" if solution.is_optimal else ", not certified"),
     )
     ax.plot(
         iterations[-1:],
@@ -123,8 +120,3 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
     for tolerance, height in zip(tolerances, heights, strict=True):
         text = f"tolerance {style.power_of_ten(tolerance)}"
         style.note(ax, 1.015, height, text, verticalalignment="center")
-
-
-def _label(solution: Solution) -> str:
-    count = f"{plural(solution.iterations, 'iteration')}"
-    return f"{solution.method}: {count}{'' if solution.is_optimal else ', not certified'}"

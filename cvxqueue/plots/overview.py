@@ -49,7 +49,7 @@ def figure(cross_validation: CrossValidation) -> Figure:
     plot_accuracy(best, left)
     plot_convergence(cross_validation.solutions, right)
     size = best.instance.size
-    name = best.instance.name or f"{plural(size, 'task type')}"
+    name = best.instance.name or plural(size, "task type")
     drawn.suptitle(
         f"{name}: mean accuracy {best.mean_accuracy:.3f}, mean system time "
         f"{best.mean_system_time:.3g} s, utilization {best.utilization:.3f}".replace("$", r"\$"),

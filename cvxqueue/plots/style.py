@@ -26,13 +26,7 @@ _LINE_HEIGHT = 1.3
 
 
 def require_matplotlib() -> None:
-    """Raise unless matplotlib is installed.
-
-    Raises
-    ------
-    MissingDependencyError
-        If it is not.
-    """
+    """Raise unless matplotlib is installed."""
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
             "plots need the package 'matplotlib', which is not installed: pip install matplotlib "
@@ -41,13 +35,7 @@ def require_matplotlib() -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, outside pyplot's global state.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
-    """
+    """Return an empty figure of a size in inches, outside pyplot's global state."""
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -96,20 +84,7 @@ def power_of_ten(value: float) -> str:
 
 
 def label_positions(heights: Sequence[float], ax: Axes) -> list[float]:
-    """Return heights, in fractions of the axes, at which labels do not overlap.
-
-    Parameters
-    ----------
-    heights : sequence of float
-        Height of each label where it alone mattered, in fractions of the axes.
-    ax : Axes
-        The axes.
-
-    Returns
-    -------
-    list of float
-        In the order of `heights`, and as near to them as the labels allow.
-    """
+    """Return heights near those given, in fractions of the axes, at which labels do not overlap."""
     from scipy.optimize import isotonic_regression
 
     distance = _LINE_HEIGHT * FONT_SIZE * ax.figure.dpi / (72.0 * ax.bbox.height)
@@ -118,4 +93,4 @@ def label_positions(heights: Sequence[float], ax: Axes) -> list[float]:
     steps = distance * np.arange(order.size)
     placed = np.empty(order.size)
     placed[order] = isotonic_regression(np.asarray(heights)[order] - steps).x + steps
-    return [float(height) for height in placed]
+    return placed.tolist()

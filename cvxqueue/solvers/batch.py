@@ -209,11 +209,7 @@ def _solve_rows(
         is_certified = relative_gap(gap, point.scale) <= tolerance
         is_over = is_certified | (search.step[ready] <= STILL) | is_last
         done = rows[ready[is_over]]
-        found = {
-            "tokens": point.tokens,
-            "tolerance": tolerance,
-            **claims_of(point, gap)._asdict(),
-        }
+        found = {"tokens": point.tokens, "tolerance": tolerance, **claims_of(point, gap)._asdict()}
         for name, values in found.items():
             answers[name][done] = values[is_over]
         answers["iterations"][done] = search.passes

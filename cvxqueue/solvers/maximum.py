@@ -33,9 +33,7 @@ _KINKED_SHARE = 0.1
 
 
 def started_search(
-    model: Model,
-    start: FloatArray | None = None,
-    prices: tuple[float, float] | None = None,
+    model: Model, start: FloatArray | None = None, prices: tuple[float, float] | None = None
 ) -> PriceSearch:
     """Return a search for the two prices, as `newton` describes its arguments."""
     if prices is not None:
@@ -70,11 +68,7 @@ def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evalu
     deadline : Deadline
         When to be content with what is found by then.
     """
-    if near is None:
-        search = started_search(model)
-    else:
-        point = model.evaluate(near.tokens)
-        search = PriceSearch(model, near.tokens, point.idle, point.prices.mean)
+    search = started_search(model, None if near is None else near.tokens)
     if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
         # Across a jump of the response, prices from the other side can mislead the search.

@@ -158,17 +158,20 @@ def test_an_output_is_not_replaced_unasked_nor_half_written(capsys: Capture) -> 
     ("arguments", "message"),
     [
         (["fit"], "nothing to fit"),
-        ([*WHOLE[:-1], "server.txt"], "the suffix must be .toml or .json, got '.txt'"),
+        ([*WHOLE[:-1], "server.txt"], "the suffix is '.txt', and must be one of .toml, .json"),
         ([*FIT, "-o", "s.toml", "--max-tokens", "9"], "--output needs --accuracy-weight"),
         (["fit", "--trace", "trace.csv", "-o", "s.toml"], "--output needs --service"),
         (
             [*WHOLE[:5], "--accuracy-weight", "1", "--max-tokens", "9", "-o", "s.toml"],
             "--output needs --trace or --arrival-rate",
         ),
-        ([*FIT, "--column", "tokens=n"], "must have the form PART.FIELD=NAME"),
+        ([*FIT, "--column", "tokens=n"], "--column 'tokens=n' must begin with a part and a dot"),
         ([*FIT, "--where", "servce.a=b"], "did you mean 'service'"),
         (["fit", "--trace", "trace.csv", "--where", "service.a=b"], "--service is not given"),
-        ([*WHOLE, "--mix", "MATH500"], "--mix 'MATH500' must have the form TYPE=PROBABILITY"),
+        (
+            [*WHOLE, "--mix", "MATH500"],
+            "--mix: must be of the form TYPE=PROBABILITY, got 'MATH500'",
+        ),
         ([*FIT, "--confidence", "2"], "argument --confidence: must be a number in (0, 1), got '2'"),
         (
             [*FIT, "--max-malformed", "-1"],
@@ -181,11 +184,11 @@ def test_an_output_is_not_replaced_unasked_nor_half_written(capsys: Capture) -> 
         (["diagnose", "answers.csv", "--column", "tokns=tokens"], "did you mean 'tokens'"),
         (
             ["diagnose", "answers.csv", "--column", "tokens"],
-            "--column 'tokens' must have the form FIELD=NAME",
+            "--column: must be of the form FIELD=NAME, got 'tokens'",
         ),
         (
             ["diagnose", "answers.csv", "--where", "=H100"],
-            "--where '=H100' must have the form NAME=VALUE",
+            "--where: must be of the form NAME=VALUE, got '=H100'",
         ),
         (["diagnose", "nowhere.csv"], "cannot read nowhere.csv"),
         (["diagnose", "answers.csv"], "nothing can be tested"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.files import json_schema
+from cvxqueue.files.schema import json_schema
 
 AFFINE = cq.AffineService(base=0.1, per_token=1e-3)
 EXPONENTIAL = cq.SaturatingExponential(floor=0.2, gain=[0.5, 0.4], rate=[1e-3, 2e-3])

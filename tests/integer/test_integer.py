@@ -17,7 +17,6 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.deadline import Deadline
-from cvxqueue.integer import program
 from cvxqueue.integer.program import FlipProgram, Optimum
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.integer.standard_output import standard_output_discarded
@@ -476,7 +475,7 @@ def test_a_wrong_answer_of_the_back_end_costs_nothing(
 ) -> None:
     instance = planted([100.5, 200.5, 300.3, 400.3], 0.999, base=0.0)
     nearest = cq.solve_integer(instance, "nearest")
-    monkeypatch.setattr(program, "milp", fake_backend(flips, bound))
+    monkeypatch.setattr("scipy.optimize.milp", fake_backend(flips, bound))
     answer = cq.solve_integer(instance, "neighbors")
     check_answer(answer)
     assert improvement(nearest.evaluation, answer.evaluation) >= 0

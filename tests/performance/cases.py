@@ -13,6 +13,7 @@ from tests.performance.iterations import iterations
 from tests.performance.memory import memory
 from tests.performance.reporting import Case
 from tests.performance.simulation import simulation
+from tests.performance.startup import startup
 
 CASES = {
     case.name: case
@@ -35,5 +36,6 @@ CASES = {
             contraction,
         ),
         Case("simulation", "simulated queries per second, beside Ciw", simulation),
+        Case("startup", "whole commands, beside cvxqueue check", startup),
     )
 }

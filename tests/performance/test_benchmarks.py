@@ -27,6 +27,7 @@ from tests.performance.memory import memory
 from tests.performance.quasi_newton import QuasiNewton
 from tests.performance.reporting import Case, Row, Target
 from tests.performance.simulation import simulation
+from tests.performance.startup import startup
 from tests.performance.timing import Spread, Subject, interleave
 from tests.tolerances import CLOSED_FORM, DIFFERENCE_QUOTIENT, ROUNDING
 
@@ -41,6 +42,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "integers": partial(integers, sizes=((4, 20.0),), largest=50),
     "contraction": partial(contraction, count=3, limit=5),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
+    "startup": startup,
 }
 # The price ratio of the planted servers settles to 1e-9, and conditions magnify that a little.
 PLANTED_LOAD = 1e-6
