@@ -45,6 +45,7 @@ from cvxqueue.model import (
 )
 from cvxqueue.solution import ConvergenceError, Ended, Iterate, Solution, Status
 from cvxqueue.solvers import (
+    Answer,
     BatchSolution,
     CrossValidation,
     Method,
@@ -77,6 +78,7 @@ _LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in 
 __all__ = [
     "FIFO",
     "AffineService",
+    "Answer",
     "BackendError",
     "BatchArrivals",
     "BatchSolution",

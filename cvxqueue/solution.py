@@ -89,8 +89,13 @@ def require_ended(ended: object) -> None:
 
 # A relative gap of so much over the idle fraction is what rounding leaves, however long the search.
 _TOTAL_ROUNDING = 16.0 * EPSILON
-# What else may help where a method did not reach its tolerance.
-_OTHER_METHOD = {"newton": "conic"}
+# What else may help where a method of the package did not reach its tolerance.
+_OTHER_METHOD = {
+    "newton": "conic",
+    "conic": "newton",
+    "fixed-point": "newton",
+    "projected-gradient": "newton",
+}
 
 
 class Iterate(NamedTuple):
@@ -214,7 +219,7 @@ class Solution(AllocationData):
     certificate : Certificate
         What is proven of the answer.
     method : str
-        Name of the method.
+        Name of the method; of a callable its own, which is never one of the package's.
     ended : Ended
         Why the method ended.
     tolerance : float
@@ -275,14 +280,17 @@ class Solution(AllocationData):
             and self.relative_gap * self.evaluation.idle <= _TOTAL_ROUNDING
         ):
             remedy = "loosen the tolerance"
+        other = _OTHER_METHOD.get(self.method)
         if remedy.startswith("loosen") and self.relative_gap > LARGEST_TOLERANCE:
             # No tolerance is so loose: what float64 cannot tell apart there is to be avoided.
             remedy = "lower accuracy_weight or arrival_rate"
         if self.status is Status.DIVERGED:
-            # Other methods leave it only where the optimum is closer to its edge than a rounding.
+            # Ours leave it only where the optimum is closer to its edge than a rounding.
             remedy = "use damping" if self.method == "fixed-point" else "lower accuracy_weight"
-        other = _OTHER_METHOD.get(self.method, "newton")
-        return f"{happened}; {remedy}, or use method {other!r}"
+        if other is None and remedy.startswith("lower"):
+            # Somebody's own method may fail for reasons of its own.
+            return f"{happened}; use method 'newton'"
+        return f"{happened}; {remedy}, or use method {other or 'newton'!r}"
 
     @property
     def tokens(self) -> FloatArray:

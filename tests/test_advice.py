@@ -532,10 +532,11 @@ def test_what_the_end_of_a_method_advises_makes_it_optimal(ended: cq.Ended) -> N
         assert "the callback asked to stop)" in advice
         assert cq.solve(SERVER, callback=lambda progress: False).is_optimal
         return
-    other = re.search("or use method '(.+)'", advice)
+    other = re.search("use method '(.+)'", advice)
     assert other is not None
     assert cq.solve(SERVER, other[1]).is_optimal
-    assert followed
+    # Why somebody's own method left the stability region, the package cannot know.
+    assert bool(followed) == (ended is not cq.Ended.DIVERGED)
 
 
 def test_newton_is_given_more_iterations_or_the_other_method() -> None:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.solvers.driver import Proposal
-from cvxqueue.solvers.registry import METHODS, Method
 from tests.generator import planted_instance
 from tests.instances import CATALOGUE, instance_of
 
@@ -23,65 +19,53 @@ SERVER = CATALOGUE["qwen3-8b-h100"].instance
 OPTIMUM = cq.solve(SERVER).tokens
 
 
-def at(tokens: FloatArray) -> Proposal:
-    return Proposal(Evaluation(SERVER.model, tokens), backend_status="fake: optimal")
+def at(tokens: FloatArray) -> cq.Answer:
+    return cq.Answer(tokens, backend_status="fake: optimal")
 
 
-def raises(instance: cq.Instance) -> Iterator[Proposal]:
+def raises(instance: cq.Instance) -> Iterator[cq.Answer]:
     yield at(np.full(5, 100.0))
     raise cq.BackendError("broke down") from OSError("disk on fire")
 
 
-def raises_at_once(instance: cq.Instance) -> Iterator[Proposal]:
+def raises_at_once(instance: cq.Instance) -> Iterator[cq.Answer]:
     raise cq.BackendError("broke down")
     yield
 
 
-def returns_nan(instance: cq.Instance) -> Iterator[Proposal]:
+def returns_nan(instance: cq.Instance) -> Iterator[cq.Answer]:
     yield at(np.array([1.0, 2.0, np.nan, 3.0, 4.0]))
 
 
-def returns_infinity(instance: cq.Instance) -> Iterator[Proposal]:
+def returns_infinity(instance: cq.Instance) -> Iterator[cq.Answer]:
     yield at(np.array([1.0, 2.0, np.inf, 3.0, 4.0]))
 
 
-def leaves_the_stability_region(instance: cq.Instance) -> Iterator[Proposal]:
+def leaves_the_stability_region(instance: cq.Instance) -> Iterator[cq.Answer]:
     yield at(np.full(5, 100.0))
     yield at(np.full(5, 30_000.0))
 
 
-def claims_optimal_for_a_wrong_point(instance: cq.Instance) -> Iterator[Proposal]:
+def claims_optimal_for_a_wrong_point(instance: cq.Instance) -> Iterator[cq.Answer]:
     yield at(np.full(5, 100.0))
 
 
-def says_nothing(instance: cq.Instance) -> Iterator[Proposal]:
+def says_nothing(instance: cq.Instance) -> Iterator[cq.Answer]:
     return iter(())
 
 
-def never_ends(instance: cq.Instance) -> Iterator[Proposal]:
+def never_ends(instance: cq.Instance) -> Iterator[cq.Answer]:
     while True:
         yield at(np.full(5, 100.0))
 
 
-def gets_worse(instance: cq.Instance) -> Iterator[Proposal]:
+def gets_worse(instance: cq.Instance) -> Iterator[cq.Answer]:
     yield at(OPTIMUM + 1.0)
     yield at(OPTIMUM + 100.0)
 
 
-def claims_tokens_above_the_cap(instance: cq.Instance) -> Iterator[Proposal]:
-    capped = instance.max_tokens
-    yield Proposal(Evaluation(instance.model, capped * 1.5))
-
-
-@pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]], str]:
-    def add(function: Callable[..., object]) -> str:
-        module = sys.modules[__name__]
-        method = Method("fake", "a fake", (), module.__name__, function.__name__, 1e-9, 1000)
-        monkeypatch.setitem(METHODS, "fake", method)
-        return "fake"
-
-    return add
+def claims_tokens_above_the_cap(instance: cq.Instance) -> Iterator[cq.Answer]:
+    yield cq.Answer(instance.max_tokens * 1.5)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +83,9 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., object]
     ],
 )
 def test_a_bad_method_is_caught(
-    register: Callable[[Callable[..., object]], str],
-    function: Callable[..., object],
-    status: cq.Status,
+    function: Callable[..., Iterator[cq.Answer]], status: cq.Status
 ) -> None:
-    name = register(function)
-    solution = cq.solve(SERVER, name, on_failure="return")
+    solution = cq.solve(SERVER, function, max_iterations=1000, on_failure="return")
     assert solution.status is status
     assert not solution.is_optimal
     assert solution.relative_gap > solution.tolerance
@@ -115,41 +96,35 @@ def test_a_bad_method_is_caught(
     assert (bounds[:, 0] <= OPTIMUM).all()
     assert (bounds[:, 1] >= OPTIMUM).all()
     with pytest.raises(cq.ConvergenceError, match=status.value) as caught:
-        cq.solve(SERVER, name)
+        cq.solve(SERVER, function, max_iterations=1000)
     assert caught.value.solution.status is status
     # Mend it, solve again: nothing of the failure is left.
     assert cq.solve(SERVER).is_optimal
 
 
-def test_tokens_outside_the_box_are_not_believed(
-    register: Callable[[Callable[..., object]], str],
-) -> None:
+def test_tokens_outside_the_box_are_not_believed() -> None:
     instance = SERVER.replace(max_tokens=100.0)
-    name = register(claims_tokens_above_the_cap)
-    solution = cq.solve(instance, name, on_failure="return")
+    solution = cq.solve(instance, claims_tokens_above_the_cap, on_failure="return")
     assert (solution.tokens <= instance.max_tokens).all()
     assert solution.objective <= cq.solve(instance).upper_bound
 
 
-def test_the_words_of_the_cause_are_kept(
-    register: Callable[[Callable[..., object]], str],
-) -> None:
-    solution = cq.solve(SERVER, register(raises), on_failure="return")
+def test_the_words_of_the_cause_are_kept() -> None:
+    solution = cq.solve(SERVER, raises, on_failure="return")
     assert solution.backend_status == "OSError: broke down"
     np.testing.assert_array_equal(solution.tokens, np.full(5, 100.0))
 
 
-def test_the_best_proposal_is_kept(register: Callable[[Callable[..., object]], str]) -> None:
-    solution = cq.solve(SERVER, register(gets_worse), on_failure="return")
+def test_the_best_proposal_is_kept() -> None:
+    solution = cq.solve(SERVER, gets_worse, on_failure="return")
     np.testing.assert_array_equal(solution.tokens, OPTIMUM + 1.0)
     assert len(solution.history) == 2
 
 
-def test_limits(register: Callable[[Callable[..., object]], str]) -> None:
-    name = register(never_ends)
-    few = cq.solve(SERVER, name, max_iterations=7, on_failure="return")
+def test_limits() -> None:
+    few = cq.solve(SERVER, never_ends, max_iterations=7, on_failure="return")
     assert (few.status, few.iterations) == (cq.Status.ITERATION_LIMIT, 7)
-    short = cq.solve(SERVER, name, time_limit=1e-9, on_failure="return")
+    short = cq.solve(SERVER, "projected-gradient", time_limit=1e-9, on_failure="return")
     assert (short.status, short.iterations) == (cq.Status.TIME_LIMIT, 1)
 
 

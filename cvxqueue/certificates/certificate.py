@@ -62,7 +62,7 @@ class Certificate(ArrayData):
 
     def __post_init__(self) -> None:
         require_instance(self.instance)
-        vars(self)["allocation"] = _allocation(self.allocation, self.instance.size)
+        vars(self)["allocation"] = allocation_array(self.allocation, self.instance.size)
         vars(self)["multipliers"] = _multipliers(
             self.multipliers, self.instance, lambda: self.evaluation
         )
@@ -353,7 +353,7 @@ def _multipliers(
     return None if given is None else read_only(given)
 
 
-def _allocation(given: ArrayLike | None, size: int) -> FloatArray:
+def allocation_array(given: ArrayLike | None, size: int) -> FloatArray:
     """Return an allocation as somebody gave it; NaN where it has no entry."""
     if given is None:
         given = np.full(size, np.nan)

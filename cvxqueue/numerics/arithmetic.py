@@ -40,16 +40,17 @@ def quiet(of: _Any) -> _Any:
     return of
 
 
-def outside(function: _Any) -> _Any:
-    """Have a function of the caller's, called from inside, run in the context of the caller.
+def callers_context() -> Context:
+    """Return a copy of the caller's context, whose settings hold there; what is set stays there."""
+    return (caller() or copy_context()).copy()
 
-    There its settings hold, and whatever it sets itself stays with it.
-    """
+
+def outside(function: _Any) -> _Any:
+    """Have a function of the caller's, called from inside, run in the context of the caller."""
 
     @wraps(function)
     def outer(*arguments: Any, **options: Any) -> Any:
-        context = caller() or copy_context()
-        return context.copy().run(function, *arguments, **options)
+        return callers_context().run(function, *arguments, **options)
 
     return outer  # type: ignore[return-value]
 

@@ -75,6 +75,8 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
 
 def _draw_path(ax: Axes, solution: Solution, color: str) -> None:
     iterations, gaps = _path(solution)
+    # matplotlib leaves out of a legend what begins with an underscore, as a callable's name may.
+    name = f" {solution.method}" if solution.method.startswith("_") else solution.method
     ax.plot(
         iterations,
         gaps,
@@ -82,7 +84,7 @@ def _draw_path(ax: Axes, solution: Solution, color: str) -> None:
         linewidth=1.8,
         marker="." if len(solution.history) <= _MARKED else "",
         markersize=5,
-        label=f"{solution.method}: {plural(solution.iterations, 'iteration')}"
+        label=f"{name}: {plural(solution.iterations, 'iteration')}"
         + ("" if solution.is_optimal else ", not certified"),
     )
     ax.plot(

@@ -3,10 +3,12 @@
 from cvxqueue.solvers.batch import solve_batch
 from cvxqueue.solvers.batch_solution import BatchSolution
 from cvxqueue.solvers.cross_validation import CrossValidation, cross_validate
+from cvxqueue.solvers.driver import Answer
 from cvxqueue.solvers.registry import Method, methods
 from cvxqueue.solvers.solve import solve
 
 __all__ = [
+    "Answer",
     "BatchSolution",
     "CrossValidation",
     "Method",

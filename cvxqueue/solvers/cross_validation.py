@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,10 @@ from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solution import Iterate, Solution, Status
+from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
-from cvxqueue.solvers.solve import solve
+from cvxqueue.solvers.solve import deadline_after, solve
 from cvxqueue.tables import Part, Report, Table
 
 # Seconds for each method that is only there for comparison.
@@ -140,7 +142,7 @@ _OUTCOMES = {
 @quiet
 def cross_validate(
     instance: Instance,
-    methods: Sequence[str] | None = None,
+    methods: Sequence[str | OpenMethod] | None = None,
     *,
     tolerance: float | None = None,
     time_limit: float | None = None,
@@ -153,13 +155,14 @@ def cross_validate(
     ----------
     instance : Instance
         What to solve.
-    methods : sequence of str, optional
-        Names of the methods; by default all that are installed and can take the instance.
+    methods : sequence of str or callable, optional
+        Names of methods, and methods of one's own as `solve` takes them, each of another name; by
+        default all of the package that are installed and can take the instance.
     tolerance : float, optional
         As for `solve`; by default each method's own.
     time_limit : float, optional
-        Seconds for each method; by default no limit for the first, and ten for each of the others:
-        the first has the answer by then.
+        Seconds for each method; by default no limit for the first and for callables, which cannot
+        be interrupted, and ten for each of the others: the first has the answer by then.
     callback : callable, optional
         As for `solve`: called with an `Iterate` after each iteration of each method; a true answer
         stops that method. With it every iterate is in the history.
@@ -178,25 +181,35 @@ def cross_validate(
     InfeasibleError
         If no allocation satisfies the constraints.
     InvalidInputError
-        If a method is not known, or none is given, or another argument is not allowed.
+        If a method is not known, none is given or two have one name, a `time_limit` comes with a
+        callable, one returns what is no allocation, or another argument is not allowed.
     """
     require_instance(instance)
-    if isinstance(methods, str):
-        raise InvalidInputError(f"methods must be a sequence of names, got {shown(methods)}")
-    if methods is None:
-        methods = [method.name for method in able_methods(instance)]
-    names = [find_method(name).name for name in methods]
-    if not names:
+    if isinstance(methods, str) or callable(methods):
+        raise InvalidInputError(
+            f"methods must be a sequence of names and callables, got {shown(methods)}"
+        )
+    methods = [it.name for it in able_methods(instance)] if methods is None else list(methods)
+    chosen = [find_method(method) for method in methods]
+    if not chosen:
         raise InvalidInputError("methods must name at least one method, got an empty list")
+    for name, count in Counter(method.name for method in chosen).items():
+        if count > 1:
+            raise InvalidInputError(
+                f"methods has {count} of the name {shown(name)}, and its answers could not be "
+                "told apart: give a callable a __name__ of its own"
+            )
+    for method in chosen:
+        deadline_after(math.inf if time_limit is None else time_limit, method)
     solutions: list[Solution] = []
-    for name in names:
+    for given, method in zip(methods, chosen, strict=True):
         if progress is not None:
-            progress(name)
-        own_limit = _OTHERS_LIMIT if solutions else math.inf
+            progress(method.name)
+        own_limit = _OTHERS_LIMIT if solutions and not method.is_open else math.inf
         solutions.append(
             solve(
                 instance,
-                name,
+                given,
                 tolerance=tolerance,
                 time_limit=own_limit if time_limit is None else time_limit,
                 callback=callback,

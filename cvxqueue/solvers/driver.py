@@ -6,17 +6,14 @@ proposal on the instance and keeps the best, and the status follows from the cer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cvxqueue.certificates import (
-    Certificate,
-    estimated_multipliers,
-    restored,
-)
+from cvxqueue.certificates import Certificate, estimated_multipliers, restored
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
@@ -30,8 +27,27 @@ _COUPLED = 1e-9
 _KINKED_TOLERANCE = 16.0
 
 
+class Answer(NamedTuple):
+    """What a method of one's own may return or yield in place of bare tokens.
+
+    Nothing of it is believed: the certificate of the instance grades it.
+    """
+
+    tokens: ArrayLike | None
+    """Of each type, shape (N,); ``None`` or NaN where the method failed to give a number."""
+    multipliers: ArrayLike | None = None
+    """One ≥ 0 for each constraint on all types together, of its excess; by default they are
+    estimated. Any are valid, and good ones make the gap small."""
+    iterations: int = 1
+    """Iterations that it took since the last answer."""
+    setup_time: float = 0.0
+    """Seconds of these that went into building a problem."""
+    backend_status: str = ""
+    """What a solver behind the method said of it."""
+
+
 class Proposal(NamedTuple):
-    """One allocation that a method proposes."""
+    """One allocation that a method proposes: an answer whose closed forms are known."""
 
     point: Evaluation | Callable[[], Evaluation]
     """The closed forms at the allocation, or how to have them."""
@@ -51,7 +67,8 @@ class Proposal(NamedTuple):
         return self.point() if callable(self.point) else self.point
 
 
-Proposals = Iterator[Proposal]
+Proposals = Generator[Proposal, None, None]
+"""What a method is: it may be left at any of its proposals."""
 
 
 class Limits(NamedTuple):
@@ -74,7 +91,9 @@ def tightest_tolerance(point: Evaluation) -> FloatArray:
     return share * np.minimum(np.maximum(1e-12, 16.0 * EPSILON / point.idle), 1e-5)
 
 
-def drive(instance: Instance, method: str, proposals: Proposals, limits: Limits) -> Solution:
+def drive(
+    instance: Instance, method: str, proposals: Iterator[Proposal], limits: Limits
+) -> Solution:
     """Run a method until its answer is certified, a limit is reached or it gives up.
 
     Parameters
@@ -130,7 +149,9 @@ class _Run:
     limits: Limits
     started: float
     best: Certificate | None = None
+    highest: Certificate | None = None
     backend_status: str = ""
+    proposals: int = 0
     iterations: int = 0
     setup_time: float = 0.0
     history: list[Iterate] = field(default_factory=list)
@@ -138,10 +159,12 @@ class _Run:
     def take(self, proposal: Proposal) -> Ended | None:
         """Certify a proposal that may be the answer, or is looked at, and say whether to end."""
         limits = self.limits
+        self.proposals += 1
         self.iterations += proposal.iterations
-        self.setup_time += proposal.setup_time
         elapsed = limits.deadline.clock() - self.started
-        has_all = self.iterations >= limits.max_iterations
+        self.setup_time = min(self.setup_time + proposal.setup_time, elapsed)
+        # One that counts none of its iterations would go on for ever.
+        has_all = max(self.proposals, self.iterations) >= limits.max_iterations
         is_last = limits.deadline.is_over or has_all
         # Looking on changes nothing: what is shown to a callback does not end the method.
         may_end = proposal.is_candidate or is_last
@@ -159,15 +182,15 @@ class _Run:
         found = _certified(self.instance, point, proposal.multipliers, limits.deadline)
         row = Iterate(self.iterations, found.objective, found.gap, found.relative_gap, elapsed)
         self.history.append(row)
-        is_better = found.gap < (np.inf if self.best is None else self.best.gap)
-        if is_better or not self.backend_status:
-            self.backend_status = proposal.backend_status
-        if is_better:
-            self.best = found
+        if self.highest is None or found.objective > self.highest.objective:
+            self.highest = found
+        if self.best is None or found.gap < self.best.gap:
+            self.best, self.backend_status = found, proposal.backend_status
+        self.backend_status = self.backend_status or proposal.backend_status
         is_stopped = limits.callback is not None and limits.callback(
             row._replace(tokens=found.tokens)
         )
-        if may_end and self.best is not None and _is_certified(self.best, limits.tolerance):
+        if may_end and _is_certified(self.best, limits.tolerance):
             return Ended.CONVERGED
         if is_stopped:
             return Ended.STOPPED
@@ -177,14 +200,17 @@ class _Run:
 
     def proven(self, ended: Ended) -> Certificate:
         """The proof of the best proposal, or of the least tokens where nothing is proven of any."""
-        instance, deadline = self.instance, self.limits.deadline
-        if self.best is None:
+        instance, deadline, best = self.instance, self.limits.deadline, self.best
+        if best is not None and instance.model.couplings and ended is not Ended.CONVERGED:
+            # Other multipliers than the method's may prove more, and of another of its points.
+            points = [best.evaluation]
+            if self.highest is not None and self.highest is not best:
+                points.append(self.highest.evaluation)
+            again = [_certified(instance, point, None, deadline) for point in points]
+            best = min(best, *again, key=lambda proof: proof.gap)
+        if best is None or best.gap == np.inf:
             return _certified(instance, instance.model.lowest, None, deadline)
-        if instance.model.couplings and ended is not Ended.CONVERGED:
-            # Other multipliers than the method's may prove more of its best point.
-            again = _certified(instance, self.best.evaluation, None, deadline)
-            return min(self.best, again, key=lambda proof: proof.gap)
-        return self.best
+        return best
 
 
 def _certified(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import cycle
 
@@ -11,6 +11,8 @@ import numpy as np
 import cvxqueue as cq
 from cvxqueue.certificates import Bracket, order_bracket
 from cvxqueue.certificates import contraction as certify_contraction
+from cvxqueue.solvers.open_method import OpenMethod
+from cvxqueue.solvers.registry import find_method
 from tests.instances import allocations
 from tests.performance.instances import plain_objective
 from tests.performance.iterations import suite
@@ -26,11 +28,17 @@ METHODS = ("fixed-point", "projected-gradient")
 BOXES = ("whole box", "order bracket of one round", "order bracket until it stands still")
 
 
-def contraction(repeats: int, count: int = COUNT, limit: int = LIMIT) -> list[Row]:
-    """Measure shares of the suite, and iterations on it."""
+def contraction(
+    repeats: int,
+    count: int = COUNT,
+    limit: int = LIMIT,
+    methods: Sequence[str | OpenMethod] = METHODS,
+) -> list[Row]:
+    """Measure shares of the suite, and iterations on it of methods by name or of one's own."""
     instances = list(suite(np.random.default_rng(7), count))
     del repeats
-    return [*_shares(instances), *_first_order(instances, limit)]
+    named = {find_method(method).name: method for method in methods}
+    return [*_shares(instances), *_iterated(instances, limit, named)]
 
 
 def _shares(instances: Sequence[cq.Instance]) -> list[Row]:
@@ -50,44 +58,45 @@ def _shares(instances: Sequence[cq.Instance]) -> list[Row]:
     ]
 
 
-def _first_order(instances: Sequence[cq.Instance], limit: int) -> list[Row]:
-    solutions: dict[str, list[cq.Solution]] = {method: [] for method in METHODS}
-    costs: dict[str, list[float]] = {method: [] for method in METHODS}
+def _iterated(
+    instances: Sequence[cq.Instance], limit: int, methods: Mapping[str, str | OpenMethod]
+) -> list[Row]:
+    solutions: dict[str, list[cq.Solution]] = {name: [] for name in methods}
+    costs: dict[str, list[float]] = {name: [] for name in methods}
     rng = np.random.default_rng(7)
 
-    def solve(method: str, instance: cq.Instance) -> None:
-        solutions[method].append(
-            cq.solve(instance, method, max_iterations=limit, on_failure="return")
+    def solve(name: str, instance: cq.Instance) -> None:
+        solutions[name].append(
+            cq.solve(instance, methods[name], max_iterations=limit, on_failure="return")
         )
 
     for instance in instances:
         points = cycle(list(allocations(instance, rng, 8)))
         subjects: dict[str, Subject[cq.Instance]] = {
-            method: Subject(partial(solve, method), instance.replace, is_slow=True)
-            for method in METHODS
+            name: Subject(partial(solve, name), instance.replace, is_slow=True) for name in methods
         }
         seconds = interleave(
             {**subjects, "objective": Subject(plain_objective(instance), points.__next__)},
             # The instances are many, so that one round for each will do.
             repeats=1,
         )
-        for method in METHODS:
-            ratio = float(seconds[method][0] / seconds["objective"][0])
-            costs[method].append(ratio / solutions[method][-1].iterations)
+        for name in methods:
+            ratio = float(seconds[name][0] / seconds["objective"][0])
+            costs[name].append(ratio / max(solutions[name][-1].iterations, 1))
     rows = []
-    for method in METHODS:
-        share = 100.0 * float(np.mean([it.is_optimal for it in solutions[method]]))
+    for name in methods:
+        share = 100.0 * float(np.mean([it.is_optimal for it in solutions[name]]))
         rows += [
             Row(
-                f"{method}: iterations",
-                Spread.of([it.iterations for it in solutions[method]]),
+                f"{name}: iterations",
+                Spread.of([it.iterations for it in solutions[name]]),
                 "",
                 None,
                 f"{share:.3g} % certified to 1e-9 within {limit:,}; quartiles over the instances",
             ),
             Row(
-                f"{method}: time of an iteration",
-                Spread.of(costs[method]),
+                f"{name}: time of an iteration",
+                Spread.of(costs[name]),
                 "evaluations",
                 None,
                 "its share of the whole solve, certificates included",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.optimize import Bounds, OptimizeResult, minimize
 
@@ -68,7 +66,7 @@ class QuasiNewton:
         step = idle / self.least_idle - 1.0
         return (1.0 - step + step * step) / self.least_idle, (2.0 * step - 1.0) / self.least_idle**2
 
-    def solve(self) -> Answer:
+    def solve(self) -> cq.Answer:
         """Run L-BFGS-B."""
         result: OptimizeResult = minimize(
             self,
@@ -85,12 +83,8 @@ class QuasiNewton:
                 "gtol": 1e-14,
             },
         )
-        return Answer(result.x / self.factors, int(result.nit), str(result.message))
-
-
-class Answer(NamedTuple):
-    """What it found."""
-
-    tokens: FloatArray
-    iterations: int
-    message: str
+        return cq.Answer(
+            result.x / self.factors,
+            iterations=int(result.nit),
+            backend_status=str(result.message).strip(),
+        )

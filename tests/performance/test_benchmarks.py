@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -31,16 +31,37 @@ from tests.performance.startup import startup
 from tests.performance.timing import Spread, Subject, interleave
 from tests.tolerances import CLOSED_FORM, DIFFERENCE_QUOTIENT, ROUNDING
 
+
+def best_responses(instance: cq.Instance, damping: float = 0.1) -> Iterator[FloatArray]:
+    """A method that is not the package's."""
+    tokens = instance.lower
+    for _ in range(3):
+        yield tokens
+        tokens = tokens + damping * (instance.evaluate(tokens).response - tokens)
+
+
+def once(instance: cq.Instance) -> cq.Answer:
+    return cq.Answer(instance.lower, iterations=0)
+
+
 TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "evaluations": partial(evaluations, sizes=((6, 1, 60.0), (50, 2, 25.0))),
     "memory": partial(memory, types=1000),
-    "baselines": partial(baselines, quasi_newton_types=20, conic_types=20, small_count=2),
+    "baselines": partial(
+        baselines,
+        quasi_newton_types=20,
+        method_types=20,
+        small_count=2,
+        methods=("conic", best_responses),
+    ),
     "batch": partial(batch, count=10, resolved=3),
     "growth": partial(growth, sizes=(10, 30)),
     "families": partial(families, types=20),
     "iterations": partial(iterations, count=5),
     "integers": partial(integers, sizes=((4, 20.0),), largest=50),
-    "contraction": partial(contraction, count=3, limit=5),
+    "contraction": partial(
+        contraction, count=3, limit=5, methods=("fixed-point", best_responses, once)
+    ),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
     "startup": startup,
 }
@@ -70,6 +91,11 @@ def test_a_case(name: str) -> None:
             continue
         assert np.isfinite(row.spread.median), row
         assert row.spread.median >= 0.0 or row.measure.startswith("exponent"), row
+
+
+def test_a_method_of_ones_own_has_rows_like_any_other() -> None:
+    for name in ("baselines", "contraction"):
+        assert any("best_responses" in row.measure for row in TINY[name](2))
 
 
 def test_the_table_and_the_json(capsys: pytest.CaptureFixture[str]) -> None:

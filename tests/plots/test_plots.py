@@ -189,6 +189,15 @@ def test_convergence_ends_at_the_certified_gap() -> None:
     ]
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend_too() -> None:
+    def _own(instance: cq.Instance) -> cq.Answer:
+        return cq.Answer(cq.solve(instance).tokens)
+
+    legend = plots.plot_convergence(cq.solve(make([0.004, 0.001]), _own)).get_legend()
+    assert legend is not None
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["_own: 1 iteration"]
+
+
 def test_a_long_path_is_thinned_and_keeps_its_ends() -> None:
     instance = make([0.004, 0.0001], arrival_rate=0.4)
     slow = cq.solve(

@@ -199,7 +199,7 @@ def test_the_answers_of_a_batch_are_read_only() -> None:
             "leading axes .* arrival_rate has 2, accuracy_weight has 3",
         ),
         ({"service": 0.5}, "service must be AffineService"),
-        ({"max_iterations": 0}, "max_iterations must be a whole number"),
+        ({"max_iterations": 0}, "max_iterations = 0 must be a whole number"),
         ({"tolerance": 0.0}, "tolerance = 0.0 must be > 0"),
     ],
     ids=str,

@@ -53,14 +53,14 @@ def recorder(seen: list[cq.Iterate]) -> Callable[[cq.Iterate], bool]:
     ("arguments", "message"),
     [
         ({"method": "newtn"}, r"unknown method 'newtn': did you mean 'newton'\?.*conic"),
-        ({"method": None}, "method must be a name such as .newton., got None"),
+        ({"method": None}, "method must be a name such as .newton. or a callable, got None"),
         ({"tolerance": 0.0}, r"tolerance = 0\.0 must be > 0"),
         ({"tolerance": -1e-9}, "tolerance = -1e-09 must be > 0"),
         ({"tolerance": math.nan}, "tolerance = nan must be finite"),
         ({"tolerance": "tight"}, "tolerance must be one number.*'tight'"),
-        ({"max_iterations": 0}, "max_iterations must be a whole number ≥ 1, got 0"),
-        ({"max_iterations": 2.5}, r"max_iterations .* got 2\.5"),
-        ({"max_iterations": True}, "max_iterations .* got True"),
+        ({"max_iterations": 0}, "max_iterations = 0 must be a whole number from 1"),
+        ({"max_iterations": 2.5}, r"max_iterations = 2\.5 must be a whole number"),
+        ({"max_iterations": True}, "max_iterations must be one number, got True"),
         ({"time_limit": 0.0}, r"time_limit = 0\.0 must be > 0"),
         ({"time_limit": math.nan}, "time_limit = nan"),
         ({"on_failure": "ignore"}, "on_failure must be 'raise' or 'return', got 'ignore'"),
@@ -80,7 +80,7 @@ def recorder(seen: list[cq.Iterate]) -> Callable[[cq.Iterate], bool]:
         ({"start": [math.nan] * 5}, r"start\[0\] = nan must be finite"),
         ({"start": 32768.0}, r"start makes the queue unstable .*instance\.lower"),
         ({"method": "conic", "start": [0.0] * 5}, "'conic' takes no start"),
-        ({"method": ["newton"]}, r"method must be a name such as 'newton', got \['newton'\]"),
+        ({"method": ["newton"]}, r"method must be a name .* or a callable, got \['newton'\]"),
     ],
     ids=lambda value: (
         "" if isinstance(value, str) else "-".join(f"{k}={v}" for k, v in value.items())

@@ -1,0 +1,100 @@
+"""Somebody's own method: what a callable returns or yields, as proposals for the driver.
+
+It comes from a stranger: what it hands over is checked, copied and graded like every proposal. It
+runs in the context of the caller, whose settings of numpy hold there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from inspect import iscoroutine
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.certificates.certificate import allocation_array
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
+from cvxqueue.model import Instance
+from cvxqueue.numerics.arithmetic import callers_context
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, number_array, require, whole_number
+from cvxqueue.solvers.driver import Answer, Proposal
+
+Returned = ArrayLike | Answer | None
+OpenMethod = Callable[..., Returned | Iterator[Returned]]
+"""Of an instance and of settings by name."""
+
+# Where others keep the numbers that they found: this package, CVXPY, SciPy.
+_PLACES = ("tokens", "value", "x")
+
+
+def own_name(method: object) -> str:
+    """Return the name that a callable has, otherwise that of its function or of its class."""
+    while isinstance(method, partial) and not hasattr(method, "__name__"):
+        method = method.func
+    name = getattr(method, "__name__", None)
+    return name if isinstance(name, str) and name else type(method).__name__
+
+
+def proposals(
+    name: str, method: OpenMethod, instance: Instance, /, **settings: Any
+) -> Generator[Proposal, None, None]:
+    """Propose what a callable returns, or all that the iterator has that it returns.
+
+    Raises
+    ------
+    InvalidInputError
+        While iterating, if that is something else than tokens or an `Answer`.
+    """
+    # One context throughout: what a generator sets before an answer, it takes back after it.
+    run = callers_context().run
+    returned: Any = run(method, instance, **settings)
+    if not isinstance(returned, Iterator):
+        yield _proposal(name, instance, returned)
+        return
+    end = object()
+    try:
+        while (answer := run(next, returned, end)) is not end:
+            yield _proposal(name, instance, answer)
+    finally:
+        if isinstance(returned, Generator):
+            run(returned.close)
+
+
+def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
+    if iscoroutine(given):
+        given.close()
+    answer = given if isinstance(given, Answer) else Answer(given)
+    try:
+        tokens = allocation_array(answer.tokens, instance.size)
+        if not np.isfinite(tokens).all():
+            # The method failed, and so did whatever it knows beside.
+            words = answer.backend_status or f"{name} returned {shown(answer.tokens)}"
+            answer = answer._replace(multipliers=None, backend_status=words)
+        seconds = float_array("setup_time", answer.setup_time, axes=0)
+        require("setup_time", seconds, seconds >= 0.0, "must be ≥ 0 (seconds)")
+        iterations = whole_number("iterations", answer.iterations, least=0)
+        multipliers = _multipliers(answer.multipliers, len(instance.model.couplings))
+    except InvalidInputError as error:
+        place = next((each for each in _PLACES if hasattr(answer.tokens, each)), None)
+        hint = f"; hand over its {place}" if place else ""
+        raise InvalidInputError(
+            f"method {shown(name)} must return or yield tokens or a cvxqueue.Answer: {error}{hint}"
+        ) from None
+    point, words = instance.model.evaluate(tokens), str(answer.backend_status)
+    return Proposal(point, iterations, float(seconds), words, multipliers=multipliers)
+
+
+def _multipliers(given: ArrayLike | None, count: int) -> FloatArray | None:
+    """One ≥ 0 for each constraint on all types together; an empty list where there is none."""
+    if given is None:
+        return None
+    raw = number_array("multipliers", given, "a number or a flat list of numbers")
+    if raw.size == count == 0:
+        return None
+    array = float_array("multipliers", raw, count, of="constraints on all types together")
+    require("multipliers", array, array >= 0.0, "must be ≥ 0: others prove nothing")
+    return array
