@@ -56,6 +56,7 @@ from cvxqueue.solvers import (
 )
 
 if _TYPE_CHECKING:
+    from cvxqueue import testing as testing
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.fitting import Fit, diagnose, fit
@@ -151,8 +152,10 @@ def __getattr__(name: str) -> _Any:
         value = getattr(_import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
+    if name == "testing":
+        return _import_module("cvxqueue.testing")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted([*__all__, "__version__", "testing"])

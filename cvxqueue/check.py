@@ -17,7 +17,7 @@ from cvxqueue.certificates import (
 from cvxqueue.errors import InfeasibleError, UnstableQueueError
 from cvxqueue.findings import Finding, findings_table
 from cvxqueue.formatting import at_least, at_most, plural
-from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.model import Instance, assumed, require_feasible, require_instance
 from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solvers.attainable import require_attainable
@@ -27,7 +27,11 @@ from cvxqueue.tables import Cell, Part, Report
 
 # Word and style of a finding. A certificate that does not hold leaves a question open; stability
 # is decided either way, and constraints are but for the last digits of a floor.
-_CERTIFIED: dict[bool | None, Cell] = {True: ("holds", "green"), False: ("not proven", "yellow")}
+_CERTIFIED: dict[bool | None, Cell] = {
+    True: ("holds", "green"),
+    False: ("not proven", "yellow"),
+    None: ("assumed", "yellow"),
+}
 _DECIDED: dict[str, dict[bool | None, Cell]] = {
     "stability": {True: ("stable", "green"), False: ("unstable", "red")},
     "constraints": {
@@ -142,6 +146,9 @@ def check(instance: Instance, *, time_limit: float = 10.0) -> InstanceCheck:
             _step_size(step, instance),
             _strong_concavity(strong_concavity(instance), step, instance),
         ]
+        if told := assumed(instance):
+            sentence = "; ".join(told)
+            findings.append(Finding("assumptions", None, f"{sentence}.", {"assumes": list(told)}))
     return InstanceCheck(instance, tuple(findings), is_kept, error)
 
 

@@ -14,7 +14,7 @@ from cvxqueue.certificates import Certificate, relative_gap
 from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import TYPES_SHOWN, at_least, at_most, shown
 from cvxqueue.json_values import json_attributes
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, assumed
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
@@ -141,6 +141,11 @@ class AllocationData(ArrayData):
         return self.relative_gap <= self.tolerance
 
     @property
+    def assumes(self) -> tuple[str, ...]:
+        """What the proof takes for granted of classes that are not the package's."""
+        return assumed(self.instance)
+
+    @property
     def status(self) -> Status:
         """``OPTIMAL`` where the proven gap is within the tolerance, otherwise `ended`."""
         return Status.OPTIMAL if self.is_optimal else Status(self.ended.value)
@@ -180,6 +185,10 @@ class AllocationData(ArrayData):
             f"utilization {self.utilization:.6g}, mean system time {self.mean_system_time:.6g} s "
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}"
         )
+
+    def assumption_lines(self) -> list[str]:
+        """`assumes`, as a text says it."""
+        return [f"assumed, and not proven: {sentence}" for sentence in self.assumes]
 
     def _table(self, header: str, cells: Callable[[int], str]) -> list[str]:
         """A line for each type, between those of all: its name, its mix, and what is said of it."""
@@ -346,6 +355,7 @@ class Solution(AllocationData):
             f"{self.method}: {self.status.value} ({self.advice})",
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
             f"(relative {at_most(self.relative_gap)})",
+            *self.assumption_lines(),
             self._means_line(),
             *(
                 f"{coupling.label}: "

@@ -35,6 +35,7 @@ ROOMS = (
     "solvers",
     "integer",
     "check",
+    "testing",
     "simulation",
     "fitting",
     "plots",

@@ -26,13 +26,13 @@ VOLATILE = re.compile(
 OTHER_METHODS = re.compile(r"^((?!newton)\S+ +optimal)  .*$", re.MULTILINE)
 
 
-def blocks(page: Path, language: str) -> list[tuple[int, str]]:
-    """Fenced blocks of a language: line number and text."""
+def blocks(page: Path, *languages: str) -> list[tuple[int, str]]:
+    """Fenced blocks of some languages: line number and text."""
     text = page.read_text(encoding="utf-8")
     return [
         (text.count("\n", 0, match.start(2)), match.group(2))
         for match in FENCE.finditer(text)
-        if match.group(1) == language
+        if match.group(1) in languages
     ]
 
 
@@ -46,8 +46,11 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_python_sessions(page: Path) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     report: list[str] = []
-    names: dict[str, object] = {}
-    for line, text in blocks(page, "pycon"):
+    names: dict[str, object] = {"__name__": "__main__"}
+    for line, text in blocks(page, "python", "pycon"):
+        if not text.startswith(">>>"):
+            exec(compile(text, page.name, "exec"), names)
+            continue
         test = doctest.DocTestParser().get_doctest(text, names, page.name, str(page), line)
         runner.run(test, out=report.append, clear_globs=False)
         names = test.globs

@@ -29,7 +29,7 @@ from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.json_values import json_values
-from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, is_frozen, kept, read_only
@@ -242,6 +242,14 @@ class Certificate(ArrayData):
         upper_slack = self.instance.upper - self.tokens
         return float(self.lower_multipliers @ lower_slack + self.upper_multipliers @ upper_slack)
 
+    @cached_property
+    def assumes(self) -> tuple[str, ...]:
+        """What is taken for granted of classes that are not the package's; empty without such.
+
+        `cvxqueue.testing.check_extension` tests it on samples, which prove nothing.
+        """
+        return assumed(self.instance)
+
     @property
     def _gradient(self) -> FloatArray:
         if not self.is_stable:
@@ -265,6 +273,7 @@ class Certificate(ArrayData):
             "relative_gap": self.relative_gap,
             "upper_bound": self.upper_bound,
             "token_bounds": self.token_bounds.tolist(),
+            "assumes": list(self.assumes),
         }
         if self.is_stable:
             summary |= {
@@ -288,7 +297,8 @@ class Certificate(ArrayData):
     def __repr__(self) -> str:
         return (
             f"Certificate(objective={self.objective:.9g}, gap={self.gap:.3g}, "
-            f"relative_gap={self.relative_gap:.3g}, violation={self.violation:.3g})"
+            f"relative_gap={self.relative_gap:.3g}, violation={self.violation:.3g}"
+            + (f", assumes={self.assumes})" if self.assumes else ")")
         )
 
 

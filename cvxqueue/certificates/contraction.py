@@ -138,6 +138,8 @@ def _obstacle(instance: Instance, high: Evaluation, sensitivity: FloatArray) -> 
     is_jumping = np.isinf(sensitivity)
     if is_jumping.any():
         name = instance.type_name(int(np.argmax(is_jumping)))
+        if instance.accuracy.is_smooth:
+            return f"how far the response of {name} moves is not known (inverse_slope_sensitivity)"
         return (
             f"the response of {name} jumps inside the bracket from one kink of its curve to another"
         )

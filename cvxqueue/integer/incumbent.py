@@ -8,13 +8,10 @@ import numpy as np
 
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import LEAST_IDLE
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.model.queue_law import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
@@ -46,34 +43,33 @@ class Base:
 
     def __init__(self, choices: Choices, point: Evaluation) -> None:
         queue, instance = choices.instance.queue, choices.instance
-        if not isinstance(queue, LinearFractionalQueue):
-            raise InvalidInputError(
-                f"queue {shown(queue)} has no integer bound: it must be one of the package's"
-            )
-        by_mean, by_load, by_second = queue.weights
         self.choices, self.point, self.queue = choices, point, queue
-        self.share, self.congested = 1.0 - by_load, by_mean + by_load
         self.rate = float(instance.arrival_rate)
-        self.by_second = by_second * self.rate
+        self.by_second = queue.second_weight * self.rate
         self.idle = float(point.idle)
         self.mean = float(point.mean_service_time)
         self.second = float(point.service_time_second_moment)
-        self.burden = self.congested * self.mean + 0.5 * self.by_second * self.second
+        self.work = 0.5 * self.by_second * self.second
         self.mean_price, self.second_price = (float(price) for price in point.prices)
+        at_base = queue.delay(self.rate, point.mean_service_time, point.idle)
+        self._delay_price = 1.0 + float(at_base.slope)
         self.benefit_size = float(point.benefit_size)
 
     def gain(self, totals: Increments) -> FloatArray:
         """J less that of the base, exactly but for rounding; −inf where the queue is unstable.
 
         T is linear at the prices of the base but for h (y Δn + n h)/(y² y′), with h = λ Δm1 and
-        n = κ m1 + ω λ m2/2.
+        n = ω λ m2/2, and for the divergence of what depends on m1 alone.
         """
         h = self.rate * totals.mean
         idle = self.idle - h
-        change = self.congested * totals.mean + 0.5 * self.by_second * totals.second
         is_stable = idle > LEAST_IDLE
-        bend = h * (self.idle * change + self.burden * h)
-        bend /= self.idle * self.idle * np.where(is_stable, idle, 1.0)
+        inside = np.where(is_stable, idle, 1.0)
+        bend = h * (0.5 * self.idle * self.by_second * totals.second + self.work * h)
+        bend /= self.idle * self.idle * inside
+        bend += self.queue.delay_divergence(
+            self.rate, np.asarray(self.idle), inside, np.where(is_stable, totals.mean, 0.0)
+        )
         gain = totals.net_benefit(self.mean_price, self.second_price) - bend
         return np.where(is_stable, gain, -np.inf)
 
@@ -95,19 +91,18 @@ class Base:
 
     def cost(self, mean: FloatArray) -> tuple[FloatArray, FloatArray]:
         """ψ less that of the base, and its slope."""
-        idle = self.idle_at(mean)
-        bend = (self.congested * self.idle + self.burden * self.rate) / (self.idle * idle)
-        slope = self.share + (self.congested + 0.5 * self.by_second * self.rate * self.second) / (
-            idle * idle
-        )
-        return (self.share + bend) * mean, slope
+        idle, rate = self.idle_at(mean), self.rate
+        slope = 1.0 + self.queue.delay(rate, self.mean + mean, idle).slope
+        bent = self.queue.delay_divergence(rate, np.asarray(self.idle), idle, mean)
+        change = self._delay_price + self.work * rate / (self.idle * idle)
+        return change * mean + bent, slope + self.work * rate / (idle * idle)
 
     def allowance(self, mean: FloatArray, totals: Increments) -> FloatArray:
         """What rounding can have done to a bound: as for the objective, at the choice found."""
         idle = self.idle_at(mean)
         second = self.second + np.maximum(totals.second, 0.0)
         first = self.mean + np.maximum(np.maximum(mean, totals.mean), 0.0)
-        time = self.share * first + (self.congested * first + 0.5 * self.by_second * second) / idle
+        time = first + self.queue.mean_waiting_time(self.rate, first, second, idle)
         benefit = self.benefit_size + np.maximum(totals.benefit, 0.0)
         return _SUM_ROUNDING * (benefit + time / np.minimum(idle, self.idle))
 

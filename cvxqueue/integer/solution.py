@@ -19,7 +19,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
 from cvxqueue.integer.level_model import level_model
 from cvxqueue.json_values import json_attributes
-from cvxqueue.model import Evaluation, Instance, require_instance
+from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.numerics.array_data import unchecked
@@ -112,6 +112,11 @@ class IntegerSolution(AllocationData):
         return proof.gap + max(gain, 0.0)
 
     @property
+    def assumes(self) -> tuple[str, ...]:
+        """What the proof takes for granted of classes that are not the package's."""
+        return assumed(self.instance, self.domains)
+
+    @property
     def is_exact(self) -> bool:
         """Whether the method found what it is after.
 
@@ -185,8 +190,8 @@ class IntegerSolution(AllocationData):
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
         names = (
             *("method", "status", "ended", "tolerance", "tokens", "levels", "objective"),
-            *("upper_bound", "gap", "relative_gap", "loss", "loss_bound", "neighbors_gap"),
-            *("is_exact", "is_repaired", *MEANS, "solve_time"),
+            *("upper_bound", "gap", "assumes", "relative_gap", "loss", "loss_bound"),
+            *("neighbors_gap", "is_exact", "is_repaired", *MEANS, "solve_time"),
         )
         levels = {} if self.domains.has_levels else {"levels": None}
         return json_attributes(self, names) | levels
@@ -232,6 +237,7 @@ class IntegerSolution(AllocationData):
             f"{self.method}: {self._outcome()}",
             self._loss_line(),
             f"no allocation in the domains gains more than {at_most(self.gap)} s",
+            *self.assumption_lines(),
             self._means_line(),
             *self._table(
                 f"{'tokens':>9}  {'continuous':>12}",

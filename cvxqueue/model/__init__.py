@@ -2,6 +2,7 @@
 
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.affine_service import AffineService
+from cvxqueue.model.assumed import assumed
 from cvxqueue.model.constraints import Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples, ZeroOrAtLeast
 from cvxqueue.model.exponential import SaturatingExponential
@@ -14,7 +15,7 @@ from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic_service import QuadraticService
-from cvxqueue.model.queue_law import Queue
+from cvxqueue.model.queue_law import Delay, Queue
 from cvxqueue.model.queues import FIFO, BatchArrivals, ProcessorSharing, Setups, Vacations
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.model.tail import WaitingTimeTail
@@ -26,6 +27,7 @@ __all__ = [
     "BatchArrivals",
     "Constraint",
     "CouplingConstraint",
+    "Delay",
     "Domains",
     "Evaluation",
     "Instance",
@@ -52,6 +54,7 @@ __all__ = [
     "Vacations",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
+    "assumed",
     "require_feasible",
     "require_instance",
 ]

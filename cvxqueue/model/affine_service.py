@@ -7,15 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.model.law import LawData
-from cvxqueue.model.service_law import Moments
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arrays import ZERO, FloatArray, kept
 
 AFFINE_CONDITIONS = {"base": "≥ 0 (seconds)", "per_token": "> 0 (seconds/token)"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class AffineService(LawData):
+class AffineService(ServiceLaw):
     """Service time base + per_token · (tokens used), of which a type uses l on average.
 
     The mean is t(l) = base + per_token · l. Where the use is random, with a squared coefficient of
@@ -47,7 +46,6 @@ class AffineService(LawData):
     base: FloatArray
     per_token: FloatArray
     token_scv: FloatArray
-    _part = "service"
     _kept = ("is_random",)
 
     def __init__(
@@ -78,18 +76,6 @@ class AffineService(LawData):
         square = np.square(self.mean(tokens))
         return square + self._variance * np.square(tokens) if self.is_random else square
 
-    def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
-        """First derivative of the second moment, in seconds squared per token."""
-        return 2.0 * self.marginal_time(tokens) * self.per_token
-
-    def moments(self, tokens: ArrayLike) -> Moments:
-        """Both moments and their first derivatives at once."""
-        times = self.mean(tokens)
-        if self.is_random:
-            slope = self.second_moment_slope(tokens)
-            return Moments(times, self.second_moment(tokens), self.per_token, slope)
-        return Moments(times, times * times, self.per_token, (times + times) * self.per_token)
-
     def marginal_cost(
         self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
@@ -114,9 +100,7 @@ class AffineService(LawData):
             square = square + self._variance * np.square(to - ratio * tokens)
         return square
 
-    def bend(
-        self, tokens: FloatArray, to: FloatArray, mean_price: FloatArray, second_price: FloatArray
-    ) -> FloatArray:
+    def mean_bend(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
         """Zero: the service time is affine in the tokens."""
         return ZERO
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model.accuracy import AccuracyCurve
+from cvxqueue.model.assumed import is_own
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
@@ -22,7 +23,14 @@ from cvxqueue.model.ranges import require_in_range
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
-from cvxqueue.numerics.checks import float_array, number_array, real_number, text_tuple
+from cvxqueue.numerics.checks import (
+    ROUNDING_OF_ONE,
+    float_array,
+    number_array,
+    real_number,
+    require,
+    text_tuple,
+)
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -142,11 +150,16 @@ class Instance(InputData):
         weights = self.accuracy_weight, self.importance
         box = self.min_tokens, self.max_tokens
         require_in_range(self.arrival_rate, self.probabilities, *weights, *box)
-        for field, law, kinds in (
-            ("service", service, "a service law such as AffineService"),
-            ("accuracy", accuracy, "an accuracy curve such as SaturatingExponential"),
+        for field, law, base, kinds in (
+            ("service", service, ServiceLaw, "a service law such as AffineService"),
+            (
+                "accuracy",
+                accuracy,
+                AccuracyCurve,
+                "an accuracy curve such as SaturatingExponential",
+            ),
         ):
-            if isinstance(law, type) or not hasattr(law, "broadcast"):
+            if not isinstance(law, base):
                 raise InvalidInputError(f"{field} must be {kinds}, got {shown(law)}")
             data = law.broadcast(length)
             if len(data.shape) > 1:
@@ -155,7 +168,11 @@ class Instance(InputData):
                     "one; use solve_batch"
                 )
             keep(field, data)
-        if queue is not None and (isinstance(queue, type) or not hasattr(queue, "prices")):
+        if not is_own(type(self.accuracy)):
+            most = self.accuracy.value(self.max_tokens)
+            is_probability = (most >= 0.0) & (most <= 1.0 + ROUNDING_OF_ONE)
+            require("accuracy at max_tokens", most, is_probability, "must be a probability")
+        if not isinstance(queue, Queue | None):
             raise InvalidInputError(f"queue must be a queue such as FIFO(), got {shown(queue)}")
         keep("queue", FIFO() if queue is None else queue)
 

@@ -19,7 +19,7 @@ from cvxqueue.numerics.checks import float_array, require
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class MixedAccuracy(LawData):
+class MixedAccuracy(AccuracyCurve):
     """Curves of several classes, and which of them each type has.
 
     Parameters
@@ -192,7 +192,7 @@ def _checked_curves(curves: Any) -> list[AccuracyCurve]:
     if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
         raise InvalidInputError(f"accuracy.curves must be a list of curves, got {shown(curves)}")
     for position, curve in enumerate(curves):
-        if isinstance(curve, type) or not hasattr(curve, "inverse_slope"):
+        if not isinstance(curve, AccuracyCurve):
             raise InvalidInputError(
                 f"accuracy.curves[{position}] must be an accuracy curve such as "
                 f"SaturatingExponential, got {shown(curve)}"

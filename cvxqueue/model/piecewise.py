@@ -12,9 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import CvxqueueWarning, Entry, InvalidInputError
 from cvxqueue.formatting import plural
-from cvxqueue.model.accuracy import Place
+from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.concave_majorant import Corners, concave_majorant, filled_points
-from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import ZERO, FloatArray, frozen, kept, read_only
 from cvxqueue.numerics.checks import first_place, require, require_representable
@@ -30,7 +29,7 @@ _MUCH = 0.01
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class PiecewiseLinear(LawData):
+class PiecewiseLinear(AccuracyCurve):
     """Accuracy between measured points: their least nondecreasing concave majorant.
 
     Measured accuracies scatter, and the least concave curve that is nowhere below them is what the
@@ -167,11 +166,6 @@ class PiecewiseLinear(LawData):
         ceiling: FloatArray = self.breakpoint_values[-1]
         return ceiling
 
-    @property
-    def groups(self) -> tuple[tuple[Place, Self], ...]:
-        """All types are of this class."""
-        return ((slice(None), self),)
-
     def broadcast(self, length: int) -> Self:
         """Return the same curve with one entry for each of `length` types."""
         if self.shape[-1:] == (length,):
@@ -270,21 +264,6 @@ class PiecewiseLinear(LawData):
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
         """Zero: what `inverse_slope` answers is a corner to its last bit."""
         return ZERO
-
-    def response_loss(
-        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
-    ) -> FloatArray:
-        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
-
-        A response to a slope that is off by a share ε maximises p(v) − (1 ± ε) slope · v, so that
-        it loses at most ε times its distance from the right one. Both lie between the responses to
-        (1 + ε) slope and (1 − ε) slope: the loss is zero unless `slope` is that of a piece.
-        """
-        share = 16.0 * error
-        most = np.maximum(self.inverse_slope(slope * (1.0 - share)), 0.0)
-        least = np.maximum(self.inverse_slope(slope * (1.0 + share)), 0.0)
-        loss: FloatArray = share * (most - least)
-        return loss
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest ``|p″|`` on [lower, upper]: 0, and infinite where a kink is inside."""

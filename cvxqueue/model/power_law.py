@@ -77,25 +77,6 @@ class _PowerCurve(SaturatingCurve):
         logarithm = (scale + count) * np.log1p(count / scale)
         return 4.0 * EPSILON * (count + logarithm)
 
-    def response_loss(
-        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
-    ) -> FloatArray:
-        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens.
-
-        Off the maximum, the loss is half the square of the shift over the sensitivity there, and
-        the whole of it covers that p″ doubles within the shift at most. A type whose response lies
-        beyond its bound by more than that is not moved by rounding.
-        """
-        scale, exponent = self._tail
-        sensitivity = self.inverse_slope_sensitivity(response, response)
-        # The logarithms in a response are at most some tens, and as many roundings; the power
-        # that undoes them magnifies its own rounding by 1 + l/scale.
-        shift = 16.0 * error * (sensitivity + scale + response)
-        is_near = np.abs(unclipped - response) <= shift
-        # (1 − z)^(−exponent−2) ≤ 2 for the relative shift z, where z · (exponent + 2) ≤ 1/2.
-        is_small = shift * (exponent + 2.0) <= 0.5 * (scale + response)
-        return np.where(is_near, np.where(is_small, np.square(shift) / sensitivity, np.inf), 0.0)
-
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class PowerLaw(_PowerCurve):

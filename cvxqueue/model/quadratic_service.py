@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.model.affine_service import AFFINE_CONDITIONS
-from cvxqueue.model.law import LawData
-from cvxqueue.model.service_law import Moments
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arrays import FloatArray
 
 _QUADRATIC_CONDITIONS = AFFINE_CONDITIONS | {"per_squared_token": "≥ 0 (seconds/token²)"}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class QuadraticService(LawData):
+class QuadraticService(ServiceLaw):
     """Service time t(l) = base + per_token · l + per_squared_token · l².
 
     Convex in the tokens, the same for every query of a type.
@@ -46,7 +45,6 @@ class QuadraticService(LawData):
     base: FloatArray
     per_token: FloatArray
     per_squared_token: FloatArray
-    _part = "service"
 
     def __init__(
         self, *, base: ArrayLike, per_token: ArrayLike, per_squared_token: ArrayLike
@@ -62,11 +60,6 @@ class QuadraticService(LawData):
         """Service time t(l), in seconds."""
         count = np.asarray(tokens, dtype=np.float64)
         return self.base + (self.per_token + self.per_squared_token * count) * count
-
-    @property
-    def is_random(self) -> bool:
-        """No: queries of a type that use the same tokens take the same time."""
-        return False
 
     def inverse_mean(self, times: ArrayLike) -> FloatArray:
         """Tokens at which the service time has the value `times`; negative below `base`."""
@@ -84,49 +77,7 @@ class QuadraticService(LawData):
         """Second derivative 2 per_squared_token, in seconds per token squared."""
         return 2.0 * self.per_squared_token
 
-    def second_moment(self, tokens: ArrayLike) -> FloatArray:
-        """Second moment t(l)², in seconds squared."""
-        return np.square(self.mean(tokens))
-
-    def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
-        """First derivative of the second moment, 2 t t′."""
-        return 2.0 * self.mean(tokens) * self.mean_slope(tokens)
-
-    def moments(self, tokens: ArrayLike) -> Moments:
-        """Both moments and their first derivatives at once."""
-        times, slope = self.mean(tokens), self.mean_slope(tokens)
-        return Moments(times, times * times, slope, (times + times) * slope)
-
-    def marginal_cost(
-        self, tokens: FloatArray, mean_price: FloatArray, second_price: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Price of one more token, (P1 + 2 P2 t) t′, and its derivative."""
-        slope = self.mean_slope(tokens)
-        price = mean_price + 2.0 * second_price * self.mean(tokens)
-        rise = price * self.mean_curvature(tokens) + 2.0 * second_price * slope * slope
-        return price * slope, rise
-
-    def mean_square_slope(self, tokens: ArrayLike) -> FloatArray:
-        """Square of t′, in seconds squared per token squared."""
-        return np.square(self.mean_slope(tokens))
-
-    def mean_square_distance(
-        self, tokens: FloatArray, to: FloatArray, ratio: FloatArray
-    ) -> FloatArray:
-        """Square of t(to) − ratio · t(tokens), in seconds squared."""
-        return np.square(self.mean(to) - ratio * self.mean(tokens))
-
-    def bend(
-        self, tokens: FloatArray, to: FloatArray, mean_price: FloatArray, second_price: FloatArray
-    ) -> FloatArray:
-        """Return (P1 + 2 P2 t) · per_squared_token · (to − tokens)², in seconds."""
-        price = mean_price + 2.0 * second_price * self.mean(tokens)
-        return price * self.per_squared_token * np.square(to - tokens)
-
-    def marginal_time(self, tokens: ArrayLike) -> FloatArray:
-        """Half the ratio of the slopes of the two moments: t itself."""
-        return self.mean(tokens)
-
-    def marginal_time_slope(self, tokens: ArrayLike) -> FloatArray:
-        """Derivative of t."""
-        return self.mean_slope(tokens)
+    def mean_bend(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
+        """Return per_squared_token · (to − tokens)², in seconds."""
+        bend: FloatArray = self.per_squared_token * np.square(np.subtract(to, tokens))
+        return bend

@@ -6,7 +6,7 @@ without bound.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Self
 
@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
-from cvxqueue.model.accuracy import Place
-from cvxqueue.model.law import LawData
+from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import ZERO, FloatArray
 from cvxqueue.numerics.checks import ROUNDING_OF_ONE, first_place
@@ -24,12 +23,11 @@ from cvxqueue.numerics.summation import two_sum
 _PROBABILITY = "≥ 0 (a probability)"
 
 
-class SaturatingCurve(LawData, ABC):
+class SaturatingCurve(AccuracyCurve):
     """A curve p(l) = floor + gain · (1 − exp(−H(l))) with parameters of H that are positive."""
 
     floor: FloatArray
     gain: FloatArray
-    _part = "accuracy"
 
     def _keep(self, conditions: Mapping[str, str], **values: ArrayLike) -> None:
         super()._keep({"floor": _PROBABILITY, "gain": _PROBABILITY, **conditions}, **values)
@@ -57,19 +55,9 @@ class SaturatingCurve(LawData, ABC):
         """Tokens at which H has a value ≥ 0."""
 
     @property
-    def is_smooth(self) -> bool:
-        """True: p′ is continuous."""
-        return True
-
-    @property
     def ceiling(self) -> FloatArray:
         """Probability of a correct answer with unlimited tokens, floor + gain."""
         return self.floor + self.gain
-
-    @property
-    def groups(self) -> tuple[tuple[Place, Self], ...]:
-        """All types are of this class."""
-        return ((slice(None), self),)
 
     def weighted(self, value: FloatArray) -> Self:
         """Return the curve value · (p − p(0)), unchecked: seconds rather than a probability."""
@@ -103,10 +91,6 @@ class SaturatingCurve(LawData, ABC):
         )
         tokens = self._inverse_exponent(exponent)
         return np.where(rise <= 0.0, 0.0, np.where(remaining > 0.0, tokens, np.inf))
-
-    @abstractmethod
-    def curvature(self, tokens: ArrayLike) -> FloatArray:
-        """Second derivative p″(l) ≤ 0, per token squared."""
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest ``|p″|`` on [lower, upper]: those at the two ends."""

@@ -33,21 +33,24 @@ _WARM_UP = 10.0
 # Groups of batches for the intervals of quantiles.
 _GROUPS = 32
 
-_QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
+QUEUES = (FIFO, BatchArrivals, Vacations, Setups, ProcessorSharing)
+"""Simulated as they are; a class derived from one of them may be any queue."""
 
 
 def check_queue(instance: Instance) -> None:
     """Raise unless the queue is one that can be simulated."""
-    if not isinstance(instance.queue, _QUEUES):
-        known = ", ".join(queue.__name__ for queue in _QUEUES)
+    queue = instance.queue
+    if type(queue) not in QUEUES and queue.recursion(np.random.default_rng(0)) is None:
+        known = ", ".join(queue.__name__ for queue in QUEUES)
         raise InvalidInputError(
-            f"queue = {shown(instance.queue)} cannot be simulated; those that can are {known}"
+            f"queue = {shown(queue)} cannot be simulated; those that can are {known}, and classes "
+            "whose method recursion returns a cvxqueue.simulation.Recursion"
         )
 
 
 def starts_stationary(instance: Instance, scv: float) -> bool:
     """Whether the workload at the start is drawn from its stationary distribution."""
-    return scv == 1.0 and isinstance(instance.queue, FIFO | BatchArrivals)
+    return scv == 1.0 and type(instance.queue) in (FIFO, BatchArrivals)
 
 
 class Columns:
@@ -105,7 +108,7 @@ class Plan:
     def sizes(self) -> SizeLaw | None:
         """Law of the batch sizes, where queries come in batches."""
         queue = self.instance.queue
-        if isinstance(queue, BatchArrivals) and self.options.trace is None:
+        if type(queue) is BatchArrivals and self.options.trace is None:
             return SizeLaw.of_moments(queue.mean_size, queue.size_second_moment)
         return None
 
@@ -167,16 +170,17 @@ def _relaxation(instance: Instance, tokens: FloatArray, rate: float, scv: float)
         return math.inf
     spread = rate**2 * max(float(point.service_time_second_moment) - mean**2, 0.0)
     queue = instance.queue
-    if isinstance(queue, BatchArrivals):
+    if type(queue) is BatchArrivals:
         size, square = queue.mean_size, queue.size_second_moment
         spread += load**2 * (square - size**2) / size + scv * size
     else:
         spread += scv
     # Queries that find the server idle forget at once: at least a few queries in any case.
     busy = 2.0 * max(spread, 1.0) / (1.0 - load) ** 2
-    if not isinstance(queue, Setups | Vacations):
+    if type(queue) in (FIFO, BatchArrivals, ProcessorSharing):
         return busy
-    return busy + 2.0 * rate * float(queue.constant(rate)) / (1.0 - load)
+    away = queue.delay(rate, np.asarray(mean), np.asarray(1.0 - load)).value
+    return busy + 2.0 * rate * float(away) / (1.0 - load)
 
 
 def _batches(queries: int, relaxation: float, width: int) -> int:

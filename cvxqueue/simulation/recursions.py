@@ -47,7 +47,11 @@ class Recursion(ABC):
 
     @abstractmethod
     def advance(self, block: Block) -> Served:
-        """Serve the next queries; those that leave are accounted for."""
+        """Serve the next queries, and account for those whose waiting time is known by then.
+
+        Every query is accounted for once, in this block or in a later one. The block ends with its
+        last arrival; `Served.work_done` and `Served.number` are of the time until then.
+        """
 
 
 class Ordered(Recursion):

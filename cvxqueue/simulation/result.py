@@ -113,7 +113,7 @@ class Simulation(ReadOnlyArrays, Report):
         adds to the sum of the squared waits λ t³/3 on average, and λ t⁵/5 + λ² t⁶/9 to the mean
         square of what it adds. A few rare types may hold all of that.
         """
-        if self.arrivals != "poisson" or not isinstance(self.instance.queue, _PLAIN):
+        if self.arrivals != "poisson" or type(self.instance.queue) not in _PLAIN:
             return 0.0
         moment = ServiceTimes(self.instance, self.tokens).moment
         # In units of the mean time between arrivals, so that powers stay in range.

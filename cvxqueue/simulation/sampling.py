@@ -61,15 +61,15 @@ class ServiceTimes:
         self.mean = np.array(instance.service.mean(tokens), dtype=np.float64)
         square = np.array(instance.service.second_moment(tokens), dtype=np.float64)
         self._probabilities = instance.probabilities
-        if isinstance(instance.service, AffineService):
-            law = instance.service
+        law = instance.service
+        if type(law) is AffineService:
             self._fixed = np.array(law.base, dtype=np.float64)
             self._scv = np.where(tokens > 0, law.token_scv, 0.0)
-        elif (np.abs(square - self.mean**2) <= _SAME * square).all():
+        elif not law.is_random and (np.abs(square - self.mean**2) <= _SAME * square).all():
             self._fixed, self._scv = self.mean, np.zeros_like(self.mean)
         else:
             raise InvalidInputError(
-                f"service = {shown(instance.service)} has random times of a law that the "
+                f"service = {shown(law)} has random times of a law that the "
                 "simulation does not know; it knows AffineService and every law with fixed times"
             )
         self._used = self.mean - self._fixed

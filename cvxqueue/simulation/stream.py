@@ -13,7 +13,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.gaps import GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.histogram import Histogram
 from cvxqueue.simulation.laws import GammaLaw
-from cvxqueue.simulation.plan import Columns, Plan, starts_stationary
+from cvxqueue.simulation.plan import QUEUES, Columns, Plan, starts_stationary
 from cvxqueue.simulation.recursions import (
     Block,
     Lindley,
@@ -66,6 +66,9 @@ class Stream:
     ) -> Recursion:
         """The queue of one allocation; each gets the same random numbers."""
         plan, queue = self._plan, self._plan.instance.queue
+        if type(queue) not in QUEUES:
+            simulated: Recursion = queue.recursion(_generator(own))
+            return simulated
         if isinstance(queue, ProcessorSharing):
             return SharedServer()
         if isinstance(queue, Vacations | Setups):

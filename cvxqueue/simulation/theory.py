@@ -12,6 +12,7 @@ import numpy as np
 from cvxqueue.json_values import json_attributes
 from cvxqueue.model import FIFO, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.simulation.plan import QUEUES
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.statistics.estimate import Estimate
@@ -218,7 +219,7 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     found = [("mean waiting time (s)", waiting, simulation.mean_waiting_time)]
     # Queries worth of each type: most of a rare type do not wait where the load is light.
     terms = simulation.queries * instance.probabilities
-    if isinstance(instance.queue, FIFO):
+    if type(instance.queue) is FIFO:
         # That of M/G/1, W² + λ m3/(3 (1 − ρ)) (Takács).
         third = ServiceTimes(instance, tokens).moment(3)
         variance = waiting**2 + instance.arrival_rate * third / (3.0 * float(point.idle))
@@ -232,6 +233,9 @@ def _poisson(simulation: Simulation) -> list[tuple[str, float, Estimate]]:
     )
     times = point.times
     by_type = times + waiting
+    if type(instance.queue) not in QUEUES:
+        # Whether its types wait alike is not said.
+        return found
     if isinstance(instance.queue, ProcessorSharing):
         # The mean system time of a query is proportional to its own service time.
         by_type = times / float(point.idle)

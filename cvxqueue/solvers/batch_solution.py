@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import certified_gap, certified_objective, relative_gap
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
-from cvxqueue.model import Evaluation
+from cvxqueue.model import Evaluation, assumed
 from cvxqueue.model.model import Model
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.numerics.arithmetic import quiet
@@ -124,6 +124,11 @@ class BatchSolution(ArrayData):
         return Claims(*(frozen(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)))
 
     @property
+    def assumes(self) -> tuple[str, ...]:
+        """What the proofs take for granted of classes that are not the package's."""
+        return assumed(self.variants)
+
+    @property
     def objective(self) -> FloatArray:
         """Objective J, in seconds, rounded down: a proven lower bound, shape (B,)."""
         return self.claims.objective
@@ -187,5 +192,6 @@ class BatchSolution(ArrayData):
         return (
             f"BatchSolution({plural(len(self), 'variant')}, "
             f"{int(self.is_optimal.sum())} optimal, "
-            f"{int((~self.is_stable).sum())} without a stable allocation)"
+            f"{int((~self.is_stable).sum())} without a stable allocation"
+            + (f", assumes={self.assumes})" if self.assumes else ")")
         )

@@ -95,7 +95,9 @@ class CrossValidation(Report):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the outcome and the rows as plain values, ready for JSON."""
-        return json_values({"methods": self.rows(), "outcome": self.outcome})
+        return json_values(
+            {"methods": self.rows(), "outcome": self.outcome, "assumes": self.solutions[0].assumes}
+        )
 
     def _parts(self) -> Iterable[Part]:
         yield Table(
@@ -124,6 +126,7 @@ class CrossValidation(Report):
             style, meaning = _OUTCOMES[self.outcome]
             yield ""
             yield [(self.outcome, f"bold {style}"), f": {meaning}"]
+        yield from self.solutions[0].assumption_lines()
 
 
 _OUTCOMES = {

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
 from pkgutil import resolve_name
 
-from cvxqueue.errors import InvalidInputError, MissingDependencyError
+from cvxqueue.errors import InfeasibleError, InvalidInputError, MissingDependencyError
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, assumed
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.solvers.open_method import OpenMethod, own_name, proposals
 from cvxqueue.suggest import nearest
@@ -42,6 +42,8 @@ class Method:
         Default limit.
     is_general : bool
         Whether it keeps constraints on all types together, and takes curves with kinks.
+    needs_form : bool
+        Whether it needs a cvxpy form of every class.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Method:
     tolerance: float | None = 1e-9
     max_iterations: int = 10_000
     is_general: bool = True
+    needs_form: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -114,6 +117,8 @@ class Method:
 
     def obstacle(self, instance: Instance) -> str | None:
         """Why the method cannot take an instance, or ``None``."""
+        if self.needs_form and (missing := _missing_form(instance)):
+            return f"method {self.name!r}: {missing}; method 'newton' needs none"
         if self.is_general:
             return None
         if instance.model.couplings:
@@ -128,6 +133,21 @@ class Method:
     def __str__(self) -> str:
         missing = "" if self.is_installed else f" (needs {', '.join(self.requires)})"
         return f"{self.name}: {self.summary}{missing}"
+
+
+def _missing_form(instance: Instance) -> str:
+    """Say which class has no cvxpy form; those of the package all have one."""
+    if assumed(instance) and find_spec("cvxpy") is not None:
+        from cvxqueue.dcp import formulate
+
+        try:
+            formulate(instance)
+        except InvalidInputError as error:
+            return str(error)
+        except InfeasibleError:
+            # That is not for a method to say.
+            return ""
+    return ""
 
 
 METHODS = {
@@ -147,6 +167,7 @@ METHODS = {
             function="cvxqueue.solvers.conic:conic",
             requires=("cvxpy", "clarabel", "scipy"),
             max_iterations=20_000,
+            needs_form=True,
         ),
         Method(
             name="fixed-point",

@@ -110,7 +110,7 @@ def test_a_tolerance_and_a_callback_are_for_each_method() -> None:
 def test_one_method_alone_agrees_with_none() -> None:
     alone = cq.cross_validate(SERVER, ["newton"])
     assert "agree" not in str(alone)
-    assert alone.to_dict() == {"methods": alone.rows(), "outcome": "agree"}
+    assert alone.to_dict() == {"methods": alone.rows(), "outcome": "agree", "assumes": []}
 
 
 def test_no_stable_allocation_is_an_error() -> None:

@@ -60,7 +60,7 @@ def test_types_that_are_content_stay() -> None:
     prices = Prices(*(np.asarray(price) * (1.0 - 1e-10) for price in optimum.prices))
     with np.errstate(all="ignore"):
         best = best_between(optimum, prices, _STEPS)
-    corners = np.asarray(instance.accuracy.breakpoints)  # type: ignore[attr-defined]
+    corners = np.asarray(instance.accuracy.breakpoints)
     at_corner = (optimum.tokens == corners).any(axis=0)
     assert at_corner.any()
     np.testing.assert_array_equal(best.tokens[at_corner], optimum.tokens[at_corner])
