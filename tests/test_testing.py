@@ -14,7 +14,6 @@ from cvxqueue.model import AccuracyCurve, Delay, Queue, ServiceLaw
 from cvxqueue.testing import ExtensionError, check_extension
 from tests.own_classes import Knee, Logarithmic, Retrials
 
-by_type: Any = dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 
 CURVE = {"floor": [0.2, 0.3], "gain": [0.08, 0.05], "scale": [100.0, 500.0]}
 LAW = {
@@ -72,7 +71,7 @@ def test_every_class_keeps_its_promises(thing: Any, seed: int) -> None:
     assert all(found.numbers["points"] for found in report.findings)
 
 
-@by_type
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Sigmoid(AccuracyCurve):
     """A Hill curve of power 2: convex where it begins."""
 
@@ -94,7 +93,7 @@ class Sigmoid(AccuracyCurve):
         return self.gain * self.half**2 * (to - tokens) * (to + tokens) / below
 
 
-@by_type
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Ramp(AccuracyCurve):
     """Straight up to a kink, and constant from there on."""
 
@@ -115,14 +114,14 @@ class Ramp(AccuracyCurve):
         return self.gain / self.last * rise
 
 
-@by_type
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class HonestRamp(Ramp):
     """The same, and says that it has a kink."""
 
     is_smooth = False
 
 
-@by_type
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Bent(ServiceLaw):
     """Affine before and behind a kink, where the slope is no slope."""
 
