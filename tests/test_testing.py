@@ -14,7 +14,6 @@ from cvxqueue.model import AccuracyCurve, Delay, Queue, ServiceLaw
 from cvxqueue.testing import ExtensionError, check_extension
 from tests.own_classes import Knee, Logarithmic, Retrials
 
-
 CURVE = {"floor": [0.2, 0.3], "gain": [0.08, 0.05], "scale": [100.0, 500.0]}
 LAW = {
     "base": 0.5,
