@@ -1,7 +1,7 @@
 """The quantities of the model as cvxpy expressions of the tokens, each line a formula of the docs.
 
-Two of them depend on the class of what an instance holds: the service times on its law, and the
-accuracies on its curve. Both are open: a class of one's own joins by ``register``, as below.
+Three depend on the class of what an instance holds: the service times on its law, the accuracies on
+its curve, and the waiting time on its queue. A class of one's own joins by ``register``, as below.
 """
 
 from __future__ import annotations

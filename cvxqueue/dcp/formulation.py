@@ -42,8 +42,8 @@ class FixedData:
         )
 
 
-class Price(NamedTuple):
-    """What the dual value of a stated constraint says of its multiplier."""
+class StatedConstraint(NamedTuple):
+    """A constraint of the instance in a problem, and what its dual value says of its multiplier."""
 
     row: cp.Constraint
     rate: Callable[[Instance], float]
@@ -92,8 +92,8 @@ class Formulation:
         Fraction of time that the server works; affine, or convex as the service times.
     objective : cvxpy.Expression
         Objective J, in seconds; concave.
-    prices : tuple of Price
-        How each constraint of the instance stands in `problem`.
+    stated : tuple of StatedConstraint
+        The constraints of the instance, as they stand in `problem`.
     """
 
     form: str
@@ -111,7 +111,7 @@ class Formulation:
     mean_system_time: cp.Expression
     utilization: cp.Expression
     objective: cp.Expression
-    prices: tuple[Price, ...] = ()
+    stated: tuple[StatedConstraint, ...] = ()
 
     @property
     def instance(self) -> Instance:
@@ -129,8 +129,8 @@ class Formulation:
 
         Of their excess, in seconds, as `Certificate` takes them; NaN where there is no solution.
         """
-        found = np.full(len(self.prices), np.nan)
-        for place, (row, rate, unit) in enumerate(self.prices):
+        found = np.full(len(self.stated), np.nan)
+        for place, (row, rate, unit) in enumerate(self.stated):
             if row.dual_value is not None:
                 # Of one entry, and not always a number.
                 dual = np.sum(row.dual_value)

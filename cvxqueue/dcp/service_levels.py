@@ -17,7 +17,7 @@ import numpy as np
 
 from cvxqueue.dcp.atoms import lundberg_moment
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.dcp.formulation import Formulation, Price
+from cvxqueue.dcp.formulation import Formulation, StatedConstraint
 from cvxqueue.model import (
     CouplingConstraint,
     Instance,
@@ -97,20 +97,19 @@ def limited(form: Formulation, quantities: _Quantities | None = None) -> Formula
     InvalidInputError
         If a constraint is of a class that has no form here.
     """
-    stated = dict(form.constraints)
-    prices = []
+    constraints, stated = dict(form.constraints), []
     for place, coupling in enumerate(form.instance.model.couplings):
         kind = _KINDS.of(coupling)
         level = partial(_level, form, place)
         excess = kind.excess(form, quantities or vars(form), coupling, level)
         unit = kind.limit(coupling, form.instance) if quantities else 1.0
-        row = stated[f"constraint {place + 1}"] = excess / unit <= 0
-        prices.append(Price(row, partial(kind.multiplier, coupling), unit))
+        row = constraints[f"constraint {place + 1}"] = excess / unit <= 0
+        stated.append(StatedConstraint(row, partial(kind.multiplier, coupling), unit))
     return replace(
         form,
-        problem=cp.Problem(form.problem.objective, list(stated.values())),
-        constraints=MappingProxyType(stated),
-        prices=tuple(prices),
+        problem=cp.Problem(form.problem.objective, list(constraints.values())),
+        constraints=MappingProxyType(constraints),
+        stated=tuple(stated),
     )
 
 
