@@ -198,7 +198,7 @@ def test_a_batch_is_what_each_is(given: cq.Instance) -> None:
 
 def test_the_simulation_agrees(given: cq.Instance) -> None:
     tokens = cq.solve(given).tokens
-    check = cq.check_simulation(cq.simulate(given, tokens, queries=150_000, seed=3))
+    check = cq.check_simulation(cq.simulate(given, tokens, queries=100_000, seed=3))
     assert check.outcome != "differs", check
     assert {"mean waiting time (s)", "utilization"} <= {
         row.quantity for row in check.rows if row.outcome == "agrees"
@@ -227,13 +227,13 @@ def test_constraints_are_kept_and_proven(given: cq.Instance, constraint: Any) ->
         grid = np.linspace(0.0, 4096.0, 65)
         points = np.array(list(itertools.product(grid, grid)))
         stable = [x for x in points if np.isfinite(objective(given, x))]
-        assert not any(cq.certify(limited, x).is_feasible for x in stable[::7])
+        assert not any(cq.certify(limited, x).is_feasible for x in stable[::31])
         return
     free = cq.solve(given)
     assert solution.certificate.is_feasible
     assert solution.objective <= free.upper_bound
     rng = np.random.default_rng(8)
-    for tokens in solution.tokens * rng.uniform(0.5, 1.5, (200, 2)):
+    for tokens in solution.tokens * rng.uniform(0.5, 1.5, (40, 2)):
         found = cq.certify(limited, tokens)
         if found.is_feasible:
             assert objective(given, found.tokens) <= solution.upper_bound + 1e-9
