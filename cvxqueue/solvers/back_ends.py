@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,7 +178,7 @@ def checked_options(
     Raises
     ------
     InvalidInputError
-        If one is unknown, or Clarabel does not take its value.
+        If one is unknown, Clarabel does not take its value, or a time limit is no number.
     """
     if given is not None and not isinstance(given, Mapping):
         raise InvalidInputError(
@@ -191,6 +192,10 @@ def checked_options(
             )
     if solver == "CLARABEL":
         _check_clarabel_values(options)
+    # The one value that is compared here, with what remains of the time.
+    limit = back_end.time_limit
+    if limit is not None and limit in options and not isinstance(options[limit], Real):
+        raise InvalidInputError(f"{limit} must be a number, got {shown(options[limit])}")
     return options
 
 

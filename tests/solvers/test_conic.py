@@ -306,3 +306,18 @@ def test_polishing_counts_as_iterations(monkeypatch: pytest.MonkeyPatch) -> None
     steps = int(solution.backend_status.split("polished, ")[1].split()[0])
     assert steps > 0
     assert solution.iterations == 7 + steps
+
+
+def test_a_time_limit_of_the_solver_that_is_no_number_is_refused_by_name() -> None:
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=100.0,
+        max_tokens=2000.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=[0.1], per_token=[0.0002]),
+        accuracy=cq.SaturatingExponential(floor=[0.1], gain=[0.6], rate=[0.001]),
+    )
+    with pytest.raises(cq.InvalidInputError, match="time_limit_secs must be a number"):
+        cq.solve(
+            instance, "conic", solver="SCS", solver_options={"time_limit_secs": "x"}, time_limit=3.0
+        )
