@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from cvxpy.constraints import SOC, ExpCone
 from cvxpy.reductions.solvers.defines import INSTALLED_CONIC_SOLVERS, SOLVER_MAP_CONIC
 
 from cvxqueue.dcp import Formulation
+from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
@@ -21,8 +23,8 @@ from cvxqueue.suggest import nearest
 
 # The filters of warnings belong to the process: two threads would leave each other's behind.
 _WARNINGS = threading.Lock()
-# What asks the program to stop is no failure of a back end.
-_OURS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+# Where the bindings to Rust have their panics, which are no subclass of Exception.
+_PANICS = "pyo3_runtime"
 
 
 class Rung(NamedTuple):
@@ -205,6 +207,9 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
     settings = clarabel.DefaultSettings()
     for option, value in options.items():
         if not hasattr(settings, option):
+            # Of the adapter in cvxpy.
+            if not isinstance(value, bool):
+                raise InvalidInputError(f"{option} must be True or False, got {shown(value)}")
             continue
         try:
             setattr(settings, option, value)
@@ -215,18 +220,32 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
             ) from None
 
 
+@contextmanager
+def alone(deadline: Deadline) -> Iterator[None]:
+    """Wait until no other thread lets a solver solve, and no longer than there is time."""
+    has_turn = _WARNINGS.acquire(timeout=min(max(deadline.remaining, 0.0), threading.TIMEOUT_MAX))
+    try:
+        yield
+    finally:
+        if has_turn:
+            _WARNINGS.release()
+
+
 def solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Outcome:
-    """Let cvxpy hand a form to a solver, and keep the words of both, whatever they raise."""
+    """Let cvxpy hand a form to a solver, and keep the words of both, whatever they raise.
+
+    One thread at a time, see `alone`.
+    """
     problem = form.problem
-    with _WARNINGS, warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             # A warm start would reuse the solver object, and with it options of the solve before.
             problem.solve(solver=solver, warm_start=False, **options)
-        except _OURS:
-            raise
         # A missing licence, a solver that breaks down or panics: not for us to foresee.
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__module__ != _PANICS:
+                raise
             return Outcome(None, None, f"{type(error).__name__}: {error}", error=error)
     notes = "; ".join(sorted({str(warning.message).split("\n")[0] for warning in caught}))
     multipliers = form.multipliers

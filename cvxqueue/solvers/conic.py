@@ -29,7 +29,7 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
-from cvxqueue.solvers.back_ends import Rung, checked_options, find_back_end, solve_form
+from cvxqueue.solvers.back_ends import Rung, alone, checked_options, find_back_end, solve_form
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
 from cvxqueue.solvers.newton import newton
 
@@ -102,12 +102,13 @@ def _climb(
         started = deadline.clock()
         form = scaled(bounded, scaling)
         setup_time = deadline.clock() - started
-        remaining = deadline.remaining
-        if remaining <= 0.0:
-            break
-        if time_option is not None and remaining < np.inf:
-            options[time_option] = min(options.get(time_option, remaining), remaining)
-        outcome = solve_form(form, solver, options)
+        with alone(deadline):
+            remaining = deadline.remaining
+            if remaining <= 0.0:
+                break
+            if time_option is not None and remaining < np.inf:
+                options[time_option] = min(options.get(time_option, remaining), remaining)
+            outcome = solve_form(form, solver, options)
         words.append(outcome.words)
         cause = outcome.error or cause
         # Where the bracket is as narrow as its rounding, this alone decides, whatever the solver.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.deadline import NEVER
 from cvxqueue.solvers import back_ends, driver
 from cvxqueue.solvers import conic as adapter
 from cvxqueue.solvers.back_ends import Outcome
@@ -78,6 +79,7 @@ def test_another_solver_by_name() -> None:
             "takes no max_iter = 'many'; its default is 200",
         ),
         ({"solver_options": {"max_iter": -3}}, cq.InvalidInputError, "takes no max_iter = -3"),
+        ({"solver_options": {"accept_unknown": 1}}, cq.InvalidInputError, "must be True or False"),
         ({"solver_options": [1]}, cq.InvalidInputError, "solver_options must be a mapping"),
         ({"solver": ["SCS"]}, cq.InvalidInputError, "did you mean 'SCS'"),
         ({"polish": "yes"}, cq.InvalidInputError, "polish must be True or False, got 'yes'"),
@@ -129,6 +131,12 @@ def fake(monkeypatch: pytest.MonkeyPatch, *answers: Any) -> Recorder:
 class Panic(BaseException):
     """As the bindings to Rust raise it: no subclass of Exception."""
 
+    __module__ = "pyo3_runtime"
+
+
+class Alarm(BaseException):
+    """As a signal handler of the caller may raise it."""
+
 
 def failing(monkeypatch: pytest.MonkeyPatch, raised: BaseException) -> None:
     def solve(*arguments: Any, **options: Any) -> None:
@@ -162,13 +170,22 @@ def test_a_back_end_that_raises(monkeypatch: pytest.MonkeyPatch, raised: BaseExc
         cq.solve(server(), "conic")
 
 
-@pytest.mark.parametrize("asked", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("asked", [KeyboardInterrupt, SystemExit, Alarm])
 def test_to_be_stopped_is_no_failure(
     monkeypatch: pytest.MonkeyPatch, asked: type[BaseException]
 ) -> None:
     failing(monkeypatch, asked())
     with pytest.raises(asked):
         cq.solve(server(), "conic")
+
+
+def test_a_solve_waits_for_another_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = fake(monkeypatch, cq.solve(server()).tokens)
+    with back_ends.alone(NEVER):
+        solution = cq.solve(server(), "conic", time_limit=0.05, on_failure="return")
+    assert recorder.options == []
+    assert solution.status is cq.Status.TIME_LIMIT
+    assert cq.solve(server(), "conic", time_limit=5.0).is_optimal
 
 
 @pytest.mark.parametrize("answer", [None, np.full(5, np.nan), np.full(5, np.inf), np.full(5, 32e3)])
