@@ -286,6 +286,10 @@ WRONG: dict[str, tuple[Any, set[str]]] = {
         changed(Retrials, QUEUE, **scaled(Queue, "relative_slopes", 0.3, "mean")),
         {"relative slopes"},
     ),
+    "a bound on slopes, by a hundredth": (
+        changed(Retrials, QUEUE, **scaled(Queue, "relative_slopes", 0.99, "mean")),
+        {"relative slopes"},
+    ),
     "no price of its own": (
         changed(Retrials, QUEUE, priced=lambda self, time, waiting: self),
         {"priced"},

@@ -71,7 +71,8 @@ def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> N
             _check_prices(queue, load, load.nearer(share), tell)
     _check_convex(queue, load, other, tell)
     _check_bounds(queue, load, rng.random((3, _LOADS)), tell)
-    for ends in ((load, load.nearer(0.5)), (other, other.nearer(0.9))):
+    # The last box is almost a point, where the bounds have no room.
+    for ends in ((load, load.nearer(0.5)), (other, other.nearer(0.9)), (load, load.nearer(1e-6))):
         _check_relative_slopes(queue, *ends, promises)
     of_time, of_waiting = 0.75, 2.5
     priced, waiting = queue.priced(of_time, of_waiting), queue.mean_waiting_time(*load.moments)
