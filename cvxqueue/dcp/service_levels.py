@@ -81,16 +81,15 @@ def service_level(form: Formulation, constraint: CouplingConstraint) -> cp.Const
 def limited(form: Formulation, quantities: _Quantities | None = None) -> Formulation:
     """Return the form under the coupling constraints of its instance, in their order.
 
-    In a parametric form the levels are refilled with the rest; the kinds of the constraints and the
-    decay of a tail stay.
+    Each is divided by its limit, but in a parametric form: there the levels are refilled with the
+    rest; the kinds of the constraints and the decay of a tail stay.
 
     Parameters
     ----------
     form : Formulation
         The problem.
     quantities : mapping of str to cvxpy.Expression, optional
-        What stands for the expressions of the form, in its own variables; each constraint is then
-        divided by its limit.
+        What stands for the expressions of the form, in its own variables.
 
     Raises
     ------
@@ -102,7 +101,8 @@ def limited(form: Formulation, quantities: _Quantities | None = None) -> Formula
         kind = _KINDS.of(coupling)
         level = partial(_level, form, place)
         excess = kind.excess(form, quantities or vars(form), coupling, level)
-        unit = kind.limit(coupling, form.instance) if quantities else 1.0
+        # The rules for parameters leave no room for one more factor.
+        unit = 1.0 if form.form == "parametric" else kind.limit(coupling, form.instance)
         row = constraints[f"constraint {place + 1}"] = excess / unit <= 0
         stated.append(StatedConstraint(row, partial(kind.multiplier, coupling), unit))
     return replace(
