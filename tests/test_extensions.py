@@ -303,6 +303,22 @@ def test_what_is_derived_from_ours_is_not_ours() -> None:
     assert "queue" in cq.certify(instance(queue=named()), [1.0, 1.0]).assumes[0]
 
 
+def test_what_stands_within_ours_is_not_ours() -> None:
+    class Steeper(cq.PiecewiseLinear):
+        """Might be anything."""
+
+    corners = Steeper(tokens=[0, 1000, 2000], accuracy=[0.2, 0.4, 0.5])
+    worth = np.ones(2)
+    for part, name, within in (
+        ("queue", "Retrials", OWN["queue"].priced(1.0, 0.5)),
+        ("accuracy", "Logarithmic", OWN["accuracy"].weighted(worth)),
+        ("accuracy", "Steeper", corners.broadcast(2).weighted(worth)),
+    ):
+        told = cq.certify(instance(**{part: within}), [1.0, 1.0]).assumes
+        assert len(told) == 1
+        assert name in told[0]
+
+
 def vars_of(given: cq.Instance) -> dict[str, Any]:
     return {name: getattr(given, name) for name in type(given).__dataclass_fields__}
 

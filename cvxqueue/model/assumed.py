@@ -57,6 +57,11 @@ def assumed(model: Any, domains: Any = ()) -> tuple[str, ...]:
     curves = [curve for _, curve in model.accuracy.groups]
     limits: Any = getattr(model, "constraints", None) or getattr(model, "couplings", ())
     things = [model, model.accuracy, *curves, model.service, model.queue, *limits, *domains]
+    # What stands within another, as a queue within one with prices, is asked as well.
+    of_model = AccuracyCurve, ServiceLaw, Queue
+    for thing in things:
+        if isinstance(thing, of_model):
+            things += [part for part in vars(thing).values() if isinstance(part, of_model)]
     kinds = dict.fromkeys(type(thing) for thing in things)
     return tuple(_sentence(kind) for kind in kinds if not is_own(kind))
 
