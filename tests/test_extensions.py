@@ -18,7 +18,7 @@ import cvxqueue as cq
 from cvxqueue.certificates import contraction, order_bracket, step_size, strong_concavity
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.dcp.expressions import accuracies, service_times, waiting_time
-from cvxqueue.model import assumed
+from cvxqueue.model import AccuracyCurve, assumed
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import plot_accuracy
 from tests.own_classes import BLOCKS, Knee, Logarithmic, Retrials, slsqp
@@ -317,6 +317,23 @@ def test_what_stands_within_ours_is_not_ours() -> None:
         told = cq.certify(instance(**{part: within}), [1.0, 1.0]).assumes
         assert len(told) == 1
         assert name in told[0]
+
+
+@pytest.mark.parametrize("gain", [[0.08, 0.0], [0.0, 0.0]])
+def test_a_curve_that_does_not_rise_is_no_obstacle(gain: list[float]) -> None:
+    class Searched(Logarithmic):  # type: ignore[misc]
+        """Without the closed forms."""
+
+        inverse_slope = AccuracyCurve.inverse_slope
+        inverse_slope_sensitivity = AccuracyCurve.inverse_slope_sensitivity
+        curvature_range = AccuracyCurve.curvature_range
+
+    data = {"floor": 0.2, "gain": gain, "scale": 100.0}
+    searched, known = (
+        cq.solve(instance(accuracy=kind(**data))) for kind in (Searched, Logarithmic)
+    )
+    assert searched.is_optimal
+    assert searched.tokens == pytest.approx(known.tokens, abs=1e-3)
 
 
 def vars_of(given: cq.Instance) -> dict[str, Any]:

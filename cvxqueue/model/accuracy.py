@@ -98,9 +98,10 @@ class AccuracyCurve(LawData, ABC):
         """Greatest ``|d inverse_slope / d ln slope|`` on the interval, in tokens.
 
         Infinite where inverse_slope jumps from one kink to another within the interval, or where
-        nothing is known; at one point, p′/``|p″|``.
+        nothing is known; at one point, p′/``|p″|``, and 0 where p′ is 0: no slope > 0 leads there.
         """
-        at_point = self.slope(lower) / np.abs(self.curvature(lower))
+        slope = self.slope(lower)
+        at_point = np.where(slope > 0.0, slope / np.abs(self.curvature(lower)), 0.0)
         return np.where(np.equal(lower, upper), at_point, np.inf)
 
     def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
