@@ -198,6 +198,14 @@ def by_root(self: Any, rate: Any, mean: Any, second: Any, idle: Any) -> Any:
     return 0.5 * rate * second / np.sqrt(idle) + self.delay(rate, mean, idle).value
 
 
+def bent_back(self: Any, tokens: Any, to: Any) -> Any:
+    return Knee.mean_bend(self, tokens, to) * np.where(to < tokens, 2.0, 1.0)
+
+
+def doubled_in_batches(self: Any, tokens: Any) -> Any:
+    return Logarithmic.curvature(self, tokens) * (self.gain.ndim or 1.0)
+
+
 WRONG: dict[str, tuple[Any, set[str]]] = {
     "a non-concave curve": (Sigmoid(gain=[0.5], half=[100.0]), {"concave", "slope"}),
     "a slope": (changed(Logarithmic, CURVE, **scaled(Logarithmic, "slope", 1.001)), {"slope"}),
@@ -255,6 +263,11 @@ WRONG: dict[str, tuple[Any, set[str]]] = {
         {"inverse mean"},
     ),
     "a marginal cost": (changed(Knee, LAW, marginal_cost=wrong_cost), {"marginal cost"}),
+    "a bend towards fewer tokens": (changed(Knee, LAW, mean_bend=bent_back), {"bend"}),
+    "a curvature in batches": (
+        changed(Logarithmic, CURVE, curvature=doubled_in_batches),
+        {"mapped"},
+    ),
     "a concave time": (Knee(**{**LAW, "per_squared_token": -1e-9}), {"convex"}),
     "a kinked time": (Bent(knee=[100.0]), {"smooth"}),
     "a price": (
@@ -314,6 +327,50 @@ def test_what_is_wrong_is_named(thing: Any, subjects: set[str]) -> None:
         assert {"got", "expected", "points", "broken"} <= set(broken[subject].numbers)
     assert isinstance(caught.value, AssertionError)
     assert isinstance(caught.value, cq.CvxqueueError)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Searched(Logarithmic):  # type: ignore[misc]
+    """Without the closed forms."""
+
+    inverse_slope = AccuracyCurve.inverse_slope
+    inverse_slope_sensitivity = AccuracyCurve.inverse_slope_sensitivity
+    curvature_range = AccuracyCurve.curvature_range
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Rounded(AccuracyCurve):
+    """Straight up to a knee, a parabola from there to its top, and constant beyond."""
+
+    gain: Any
+    knee: Any
+    top: Any
+
+    def value(self, tokens: Any) -> Any:
+        return self.difference(0.0, tokens)
+
+    def slope(self, tokens: Any) -> Any:
+        share = (self.top - tokens) / (self.top - self.knee)
+        return 2.0 * self.gain / (self.top + self.knee) * np.clip(share, 0.0, 1.0)
+
+    def curvature(self, tokens: Any) -> Any:
+        fall = 2.0 * self.gain / (self.top + self.knee) / (self.top - self.knee)
+        return np.where((tokens >= self.knee) & (tokens < self.top), -fall, 0.0)
+
+    def difference(self, tokens: Any, to: Any) -> Any:
+        straight = np.minimum(to, self.knee) - np.minimum(tokens, self.knee)
+        low, high = (np.clip(end, self.knee, self.top) for end in (tokens, to))
+        share = (2.0 * self.top - low - high) / (2.0 * (self.top - self.knee))
+        return 2.0 * self.gain / (self.top + self.knee) * (straight + (high - low) * share)
+
+
+@pytest.mark.parametrize("gain", [0.5, [0.5, 0.0]])
+def test_a_curve_may_bend_wherever_it_likes(gain: Any) -> None:
+    check_extension(Rounded(gain=gain, knee=500.0, top=3000.0), max_tokens=4096.0)
+
+
+def test_nothing_is_asked_where_nothing_is_known() -> None:
+    check_extension(Searched(floor=0.2, gain=0.02, scale=[1e7, 5e7]), max_tokens=1e9)
 
 
 def test_a_kink_that_is_told_is_none() -> None:

@@ -82,10 +82,10 @@ def check_extension(
         points = _token_points(most, rng, law.shape)
         if isinstance(law, AccuracyCurve):
             check_curve(law, points, most, rng, promises)
-            methods = ("value", "slope", "inverse_slope", "inverse_value")
+            methods = ("value", "slope", "curvature", "inverse_slope", "inverse_value")
         else:
             check_law(law, points, rng, promises)
-            methods = ("mean", "mean_slope", "second_moment", "inverse_mean")
+            methods = ("mean", "mean_slope", "mean_curvature", "second_moment", "inverse_mean")
         _check_arrays(law, methods, points, promises)
     elif isinstance(thing, Queue):
         check_queue(thing, rng, promises)
@@ -129,7 +129,7 @@ def _check_arrays(
         tell = promises.on(tokens=tokens)
         words = f"mapped gives the {name} of the types that it leaves"
         parts = getattr(some, name)(given[..., which]) + 0.0 * tokens
-        rows = getattr(batch, name)(given[:, np.newaxis]) + 0.0 * tokens[:, np.newaxis]
+        rows = getattr(batch, name)(given[:, np.newaxis]) + 0.0 * np.stack([tokens] * 2, axis=1)
         back = getattr(row, name)(given) + 0.0 * tokens
         for found in (parts[..., which], rows[:, 1], back):
             tell("mapped", words, found, whole, whole, ROUNDING * np.abs(whole))

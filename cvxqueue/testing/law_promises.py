@@ -51,9 +51,15 @@ def _check_pairs(law: ServiceLaw, low: FloatArray, high: FloatArray, promises: P
     bend, tangent = law.mean_bend(low, high), slopes[0] * step
     exact, slack = law.mean(high) - law.mean(low) - tangent, ROUNDING * (law.mean(high) + tangent)
     tell("bend", "mean_bend is what the mean rises by beyond its slope", bend, exact, exact, slack)
+    back = law.mean_bend(high, low)
+    tangent = slopes[1] * step
+    exact, slack = tangent - (law.mean(high) - law.mean(low)), slack + ROUNDING * tangent
+    words = "mean_bend is the same towards fewer tokens"
+    tell("bend", words, back, exact, exact, slack)
     words = "mean_bend is ≥ 0, and keeps its digits however near the two are"
     half, slack = 0.5 * mean * step * step, (spread + ROUNDING * slopes[1]) * step * step
-    tell("no cancellation", words, bend, np.maximum(half - slack, 0.0), half + slack)
+    for found in (bend, back):
+        tell("no cancellation", words, found, np.maximum(half - slack, 0.0), half + slack)
 
 
 def _check_moments(law: ServiceLaw, low: FloatArray, high: FloatArray, promises: Promises) -> None:
