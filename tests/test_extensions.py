@@ -319,6 +319,29 @@ def test_what_stands_within_ours_is_not_ours() -> None:
         assert name in told[0]
 
 
+@pytest.mark.parametrize("part", ["accuracy", "queue"])
+def test_smaller_certificates_say_what_they_assume(part: str) -> None:
+    for ask in (contraction, step_size, strong_concavity, cq.rounding_bound):
+        assert ask(instance()).assumes == ()
+        told = ask(instance(part)).assumes
+        assert len(told) == 1
+        assert type(OWN[part]).__qualname__ in told[0]
+
+
+def test_no_probability_hides_in_a_mixture() -> None:
+    own = Logarithmic(floor=0.9, gain=0.5, scale=100.0)
+    ours = cq.SaturatingExponential(floor=0.2, gain=0.5, rate=0.004)
+    for curve in (own, cq.MixedAccuracy(curves=[own, ours], which=[0, 1])):
+        with pytest.raises(cq.InvalidInputError, match=r"max_tokens\[0\] = 2.768.* a probability"):
+            instance(accuracy=curve)
+
+
+@pytest.mark.parametrize("prices", [(1.0, -3.0), (-1.0, 0.0), (np.nan, 1.0)])
+def test_no_price_of_time_is_negative(prices: tuple[float, float]) -> None:
+    with pytest.raises(cq.InvalidInputError, match="must be ≥ 0"):
+        cq.FIFO().priced(*prices)
+
+
 @pytest.mark.parametrize("gain", [[0.08, 0.0], [0.0, 0.0]])
 def test_a_curve_that_does_not_rise_is_no_obstacle(gain: list[float]) -> None:
     class Searched(Logarithmic):  # type: ignore[misc]

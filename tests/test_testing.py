@@ -206,6 +206,19 @@ def doubled_in_batches(self: Any, tokens: Any) -> Any:
     return Logarithmic.curvature(self, tokens) * (self.gain.ndim or 1.0)
 
 
+@dataclass(frozen=True)
+class Limited(Retrials):  # type: ignore[misc]
+    """Whoever waits does so for as long as the server has worked of late, and no longer."""
+
+    second_weight = 0.0
+
+    def delay(self, arrival_rate: Any, mean: Any, idle: Any) -> Any:
+        return Delay(self.mean_backoff * mean, self.mean_backoff + 0.0 * mean, 0.0 * mean)
+
+    def delay_divergence(self, arrival_rate: Any, idle: Any, idle_to: Any, mean_change: Any) -> Any:
+        return 0.0 * mean_change
+
+
 WRONG: dict[str, tuple[Any, set[str]]] = {
     "a non-concave curve": (Sigmoid(gain=[0.5], half=[100.0]), {"concave", "slope"}),
     "a slope": (changed(Logarithmic, CURVE, **scaled(Logarithmic, "slope", 1.001)), {"slope"}),
@@ -270,6 +283,7 @@ WRONG: dict[str, tuple[Any, set[str]]] = {
     ),
     "a concave time": (Knee(**{**LAW, "per_squared_token": -1e-9}), {"convex"}),
     "a kinked time": (Bent(knee=[100.0]), {"smooth"}),
+    "a wait with a limit": (Limited(mean_backoff=3.0), {"saturation"}),
     "a price": (
         changed(Retrials, QUEUE, **scaled(Queue, "prices", 1.01, "mean")),
         {"price of a second"},

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates.bracket import Bracket, order_bracket
-from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model import Evaluation, Instance, assumed
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
@@ -44,6 +44,8 @@ class Contraction(ArrayData):
         The box. The response map takes it into itself.
     reason : str, default ""
         Why there is no bound, where `value` is infinite.
+    assumes : tuple of str, default ()
+        What is taken for granted of classes that are not the package's.
     """
 
     value: float
@@ -52,6 +54,7 @@ class Contraction(ArrayData):
     lower: FloatArray
     upper: FloatArray
     reason: str = ""
+    assumes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -124,7 +127,13 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
         row_sum = float(np.max(apply(weights)))
         value, weights = _perron_bound(apply, weights, is_moving)
     return Contraction(
-        value=value, row_sum=row_sum, weights=weights, lower=lower, upper=upper, reason=reason
+        value=value,
+        row_sum=row_sum,
+        weights=weights,
+        lower=lower,
+        upper=upper,
+        reason=reason,
+        assumes=assumed(instance),
     )
 
 

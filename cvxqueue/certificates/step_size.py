@@ -16,7 +16,7 @@ from cvxqueue.certificates.bracket import order_bracket
 from cvxqueue.certificates.gap import certified_objective, rounding_allowance
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model import Instance, require_feasible
+from cvxqueue.model import Instance, assumed, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
@@ -47,6 +47,8 @@ class StepSize(ArrayData):
         Lower bound on 1 − ρ there.
     reason : str, default ""
         Why no step is known, where the bounds are infinite.
+    assumes : tuple of str, default ()
+        What is taken for granted of classes that are not the package's.
     """
 
     value: float
@@ -55,6 +57,7 @@ class StepSize(ArrayData):
     level: float
     least_idle: float
     reason: str = ""
+    assumes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -143,6 +146,7 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         metric=metric,
         level=level,
         least_idle=idle,
+        assumes=assumed(instance),
         reason=(
             f"the accuracy curve of {instance.type_name(int(np.argmax(is_kinked)))} has a kink or "
             "unbounded curvature between min_tokens and max_tokens"

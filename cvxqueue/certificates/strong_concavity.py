@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvxqueue.model import Instance, require_feasible
+from cvxqueue.model import Instance, assumed, require_feasible
 from cvxqueue.numerics.arithmetic import quiet
 
 # A curvature has the rounding of its exponent, which is at most 745, and half a dozen others.
@@ -24,10 +24,13 @@ class StrongConcavity:
         accuracy of a type does not bend or has no weight.
     plain : float
         μ with −∇²J ≽ μ I, in seconds per token²: often tiny, zero where a type gains nothing.
+    assumes : tuple of str, default ()
+        What is taken for granted of classes that are not the package's.
     """
 
     value: float
     plain: float
+    assumes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -84,6 +87,7 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
         * _ROUNDED_DOWN
     )
     return StrongConcavity(
+        assumes=assumed(instance),
         value=float(np.min(benefit / np.square(np.maximum(*slopes))) + congestion),
         plain=float(
             np.min(instance.probabilities * (benefit + congestion * np.square(np.minimum(*slopes))))

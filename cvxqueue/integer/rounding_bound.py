@@ -17,7 +17,7 @@ how much the maximum exceeds it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from cvxqueue.certificates.step_size import StepSize
 from cvxqueue.formatting import at_most
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.rounding import require_stable, uncoupled_domains
-from cvxqueue.model import Instance, require_feasible
+from cvxqueue.model import Instance, assumed, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
@@ -54,12 +54,15 @@ class RoundingBound(ArrayData):
         largest choice.
     level : float
         J ≥ `level` along all of the way, in seconds.
+    assumes : tuple of str, default ()
+        What is taken for granted of classes that are not the package's.
     """
 
     value: float
     first_order: float
     distances: FloatArray
     level: float
+    assumes: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -114,7 +117,13 @@ def rounding_bound(
     samples = np.concatenate([samples, np.asarray(instance.lower)[np.newaxis]])
     objectives = instance.objective(samples)
     top = samples[int(np.argmax(objectives))]
-    best = RoundingBound(value=np.inf, first_order=np.inf, distances=distances, level=-np.inf)
+    best = RoundingBound(
+        value=np.inf,
+        first_order=np.inf,
+        distances=distances,
+        level=-np.inf,
+        assumes=assumed(instance),
+    )
     for share in _STARTS:
         start = instance.model.boxed(instance.lower + share * (top - instance.lower))
         region = step_size(instance, start)
@@ -125,9 +134,7 @@ def rounding_bound(
         first = _first_order(choices, region)
         value = first + 0.5 * float(accurate_sum(region.metric * squares))
         if value <= slack and value < best.value:
-            best = RoundingBound(
-                value=value, first_order=first, distances=distances, level=region.level
-            )
+            best = replace(best, value=value, first_order=first, level=region.level)
     return best
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model.accuracy import AccuracyCurve
-from cvxqueue.model.assumed import is_own
+from cvxqueue.model.assumed import assumed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
@@ -168,13 +168,13 @@ class Instance(InputData):
                     "one; use solve_batch"
                 )
             keep(field, data)
-        if not is_own(type(self.accuracy)):
-            most = self.accuracy.value(self.max_tokens)
-            is_probability = (most >= 0.0) & (most <= 1.0 + ROUNDING_OF_ONE)
-            require("accuracy at max_tokens", most, is_probability, "must be a probability")
         if not isinstance(queue, Queue | None):
             raise InvalidInputError(f"queue must be a queue such as FIFO(), got {shown(queue)}")
         keep("queue", FIFO() if queue is None else queue)
+        if assumed(self):
+            most = self.accuracy.value(self.max_tokens)
+            is_probability = (most >= 0.0) & (most <= 1.0 + ROUNDING_OF_ONE)
+            require("accuracy at max_tokens", most, is_probability, "must be a probability")
 
         keep("names", None if names is None else _distinct_names(names, length))
         keep("domains", None if domains is None else Domains.of(domains, length))

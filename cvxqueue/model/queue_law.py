@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, Numbers
 from cvxqueue.numerics.roots import bracketed_root
@@ -100,7 +102,9 @@ class Queue(ABC):
     def delay(self, arrival_rate: Numbers, mean: FloatArray, idle: FloatArray) -> Delay:
         """The rest R of the mean waiting time, and its derivatives with respect to the mean.
 
-        All three are ≥ 0 and do not fall as the mean grows and ``idle`` = 1 − λ · mean shrinks.
+        All three are ≥ 0 and do not fall as the mean grows and ``idle`` = 1 − λ · mean shrinks. The
+        waiting time must grow without bound as ``idle`` goes to zero, by R where ω is zero:
+        stability is a constraint that never binds.
         """
 
     @abstractmethod
@@ -260,12 +264,19 @@ class Queue(ABC):
 class PricedQueue(Queue):
     """A queue whose system time and waiting time have prices of their own, as in a Lagrangian.
 
-    What stands for the mean system time is `of_time` · T + `of_waiting` · W.
+    What stands for the mean system time is `of_time` · T + `of_waiting` · W, with prices ≥ 0: with
+    others it would not be convex.
     """
 
     queue: Queue
     of_time: float
     of_waiting: float
+
+    def __post_init__(self) -> None:
+        for name in ("of_time", "of_waiting"):
+            price = getattr(self, name)
+            if not price >= 0.0:
+                raise InvalidInputError(f"{name} = {shown(price)} must be ≥ 0 (a price)")
 
     @property
     def _time_share(self) -> float:  # type: ignore[override]

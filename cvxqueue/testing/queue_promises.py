@@ -70,6 +70,7 @@ def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> N
         if share >= 1e-3:
             _check_prices(queue, load, load.nearer(share), tell)
     _check_convex(queue, load, other, tell)
+    _check_saturation(queue, load, tell)
     _check_bounds(queue, load, rng.random((3, _LOADS)), tell)
     # The last box is almost a point, where the bounds have no room.
     for ends in ((load, load.nearer(0.5)), (other, other.nearer(0.9)), (load, load.nearer(1e-6))):
@@ -85,6 +86,17 @@ def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> N
     one = np.array([queue.mean_waiting_time(*each) for each in zip(*load.moments, strict=True)])
     words = "what it says of many instances is what it says of each"
     tell("broadcasting", words, waiting, one, one, ROUNDING * one)
+
+
+def _check_saturation(queue: Queue, load: _Load, tell: Compare) -> None:
+    """Even a logarithm of the idle fraction doubles between these two."""
+    near, nearest = (
+        queue.mean_waiting_time(load.rate, mean, np.square(mean), np.full_like(mean, idle))
+        for idle in (1e-7, 1e-14)
+        for mean in [(1.0 - idle) / load.rate]
+    )
+    words = "the waiting time grows without bound as the server saturates"
+    tell("saturation", words, nearest, least=1.5 * near)
 
 
 def _check_delay(queue: Queue, load: _Load, nearer: _Load, tell: Compare) -> None:
