@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.constraints import Constraint
 from cvxqueue.model.queue_law import Queue
@@ -61,7 +63,8 @@ def assumed(model: Any, domains: Any = ()) -> tuple[str, ...]:
     of_model = AccuracyCurve, ServiceLaw, Queue
     for thing in things:
         if isinstance(thing, of_model):
-            things += [part for part in vars(thing).values() if isinstance(part, of_model)]
+            parts = (part for part in vars(thing).values() if not isinstance(part, np.ndarray))
+            things += [part for part in parts if isinstance(part, of_model)]
     kinds = dict.fromkeys(type(thing) for thing in things)
     return tuple(_sentence(kind) for kind in kinds if not is_own(kind))
 

@@ -12,6 +12,7 @@ R = β m1 + κ ρ m1/y + constant. A constant shows in the times and leaves the 
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class LinearFractionalQueue(Queue):
         """Part of the mean waiting time that no service time changes, in seconds."""
         return 0.0
 
-    @property
+    @cached_property
     def second_weight(self) -> float:
         """The weight ω."""
         return self.weights.second

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -278,15 +279,16 @@ class PricedQueue(Queue):
             if not price >= 0.0:
                 raise InvalidInputError(f"{name} = {shown(price)} must be ≥ 0 (a price)")
 
-    @property
+    @cached_property
     def _time_share(self) -> float:  # type: ignore[override]
-        return self.of_time
+        # What the queue counts may be of prices itself.
+        return self.of_time + self._both * (self.queue._time_share - 1.0)
 
-    @property
+    @cached_property
     def _both(self) -> float:
         return self.of_time + self.of_waiting
 
-    @property
+    @cached_property
     def second_weight(self) -> float:
         """That of the queue, at the sum of the prices."""
         return self._both * self.queue.second_weight
@@ -307,4 +309,17 @@ class PricedQueue(Queue):
     ) -> FloatArray:
         """The sum, less one mean service time, in seconds."""
         waiting = super().mean_waiting_time(arrival_rate, mean, second_moment, idle)
-        return waiting + (self.of_time - 1.0) * mean
+        return waiting + (self._time_share - 1.0) * mean
+
+    def least_idle(
+        self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, m2: Numbers
+    ) -> FloatArray:
+        """That of the queue, where its T = (what is counted + `of_waiting` · m1) / both prices.
+
+        The mean m1 is at most 1/λ, and at most (1 − y)/λ where y bounds the idle fraction already.
+        """
+        idle: FloatArray = np.zeros(())
+        for _ in range(2):
+            most = system_time + self.of_waiting * (1.0 - idle) / arrival_rate
+            idle = self.queue.least_idle(arrival_rate, most / self._both, m1, m2)
+        return idle

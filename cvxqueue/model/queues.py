@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class FIFO(LinearFractionalQueue):
         """Yes: the waiting time is the largest of a random walk."""
         return True
 
-    @property
+    @cached_property
     def weights(self) -> Weights:
         """Only the second moment makes queries wait."""
         return Weights(mean=0.0, load=0.0, second=1.0)
@@ -49,7 +50,7 @@ class ProcessorSharing(LinearFractionalQueue):
     Kleinrock, "Queueing Systems, volume II: Computer Applications", Wiley 1976, section 4.4.
     """
 
-    @property
+    @cached_property
     def weights(self) -> Weights:
         """Only the load makes queries wait."""
         return Weights(mean=0.0, load=1.0, second=0.0)
@@ -88,7 +89,7 @@ class BatchArrivals(LinearFractionalQueue):
             _moments(self, "mean_size", "size_second_moment", least=1.0, unit="queries")
         )
 
-    @property
+    @cached_property
     def weights(self) -> Weights:
         """Besides the second moment, those of the own batch that come first, times m1."""
         ahead = 0.5 * (self.size_second_moment - self.mean_size) / self.mean_size
@@ -105,7 +106,7 @@ class _WithAbsences(LinearFractionalQueue):
     def __post_init__(self) -> None:
         vars(self).update(_moments(self, "mean", "second_moment", least=0.0, unit="seconds"))
 
-    @property
+    @cached_property
     def weights(self) -> Weights:
         """Those of FIFO."""
         return Weights(mean=0.0, load=0.0, second=1.0)

@@ -79,13 +79,13 @@ def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> N
     priced, waiting = queue.priced(of_time, of_waiting), queue.mean_waiting_time(*load.moments)
     words = "priced counts of_time · T + of_waiting · W as its system time"
     expected = of_time * load.system_time(queue) + of_waiting * waiting
-    tell("priced", words, load.system_time(priced), expected, expected, CLOSE * expected)
+    tell("priced", words, load.system_time(priced), expected, expected, CLOSE * np.abs(expected))
     expected = (of_time + of_waiting) * queue.prices(*load.moments).mean - of_waiting
     found = priced.prices(*load.moments).mean
-    tell("priced", words, found, expected, expected, CLOSE * expected)
+    tell("priced", words, found, expected, expected, CLOSE * np.abs(expected))
     one = np.array([queue.mean_waiting_time(*each) for each in zip(*load.moments, strict=True)])
     words = "what it says of many instances is what it says of each"
-    tell("broadcasting", words, waiting, one, one, ROUNDING * one)
+    tell("broadcasting", words, waiting, one, one, ROUNDING * (np.abs(one) + load.mean))
 
 
 def _check_saturation(queue: Queue, load: _Load, tell: Compare) -> None:
