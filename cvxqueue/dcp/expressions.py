@@ -157,6 +157,26 @@ def second_moment_root(
     return cp.hstack([root, cp.multiply(shares * np.sqrt(variance), tokens)])
 
 
+def completed_square(
+    times: Sequence[FloatArray], scv: FloatArray | float
+) -> tuple[tuple[FloatArray, ...], FloatArray]:
+    """Return polynomials of service times and a rest whose squares add up to E[t²].
+
+    With v for `scv`, t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v): so the random part
+    takes one more row of a cone, not N.
+
+    Parameters
+    ----------
+    times : sequence of ndarray, shape (N,)
+        Coefficients t0, c, ... of the mean service times; none beyond c where `scv` is not zero.
+    scv : float or ndarray, shape (N,)
+        Squared coefficient of variation of the tokens.
+    """
+    base, *slopes = times
+    root = np.sqrt(1.0 + scv)
+    return (base / root, *(slope * root for slope in slopes)), base * np.sqrt(scv) / root
+
+
 def token_variance(law: ServiceLaw) -> FloatArray | None:
     """Variance of the service time over the square of the tokens, if it is random, shape (N,)."""
     if not law.is_random:

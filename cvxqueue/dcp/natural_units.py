@@ -7,7 +7,6 @@ import numpy as np
 from cvxqueue.certificates import order_bracket
 from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.model import AccuracyCurve, Instance, MichaelisMenten, PowerLaw, SaturatingExponential
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 
@@ -66,8 +65,8 @@ def cost_unit(instance: Instance) -> float:
         for end in (instance.lower, instance.upper)
     ]
     least = instance.evaluate(instance.lower)
-    time, queue = float(least.mean_system_time), instance.queue
-    if isinstance(queue, LinearFractionalQueue):
-        time -= float(queue.constant(instance.arrival_rate))
+    # Where there is nothing to serve, what a queue takes is its constant.
+    constant = instance.queue.delay(instance.arrival_rate, np.zeros(()), np.ones(())).value
+    time = float(least.mean_system_time - constant)
     size = np.sqrt(missed[0] + time) * np.sqrt(missed[1] + time)
     return float(size / np.sqrt(instance.size)) if size > 0 else 1.0

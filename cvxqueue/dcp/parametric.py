@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.disciplined import scaled_tokens
-from cvxqueue.dcp.expressions import in_place
-from cvxqueue.dcp.formulation import FixedData, Formulation
+from cvxqueue.dcp.expressions import completed_square, in_place
+from cvxqueue.dcp.formulation import Formulation
 from cvxqueue.dcp.natural_units import natural_scale, tokens_per_unit
+from cvxqueue.dcp.parameters import OfInstance, ParameterData
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -34,14 +34,10 @@ from cvxqueue.model import (
     PowerLaw,
     QuadraticService,
     SaturatingExponential,
-    require_feasible,
-    require_instance,
 )
 from cvxqueue.model.queue_formulas import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
-# Of an instance, and of the seconds in one unit of the objective.
-_Function = Callable[[Instance, float], Any]
 # From a function of the data of a group of curves to its parameter.
 _Hold = Callable[..., cp.Parameter]
 
@@ -54,7 +50,7 @@ def parametric(instance: Instance) -> Formulation:
 
     Every type keeps its cone, so that a gain or an importance may come and go.
     """
-    data = _ParameterData(instance, natural_scale(instance))
+    data = ParameterData(instance, natural_scale(instance))
     program = _Program(data)
     objective = cp.Maximize(program.objective(lambda _, scale: scale))
     form = Formulation(
@@ -71,7 +67,7 @@ def parametric(instance: Instance) -> Formulation:
 class _Program:
     """The program, of products of a parameter and a function of the decision."""
 
-    def __init__(self, data: _ParameterData) -> None:
+    def __init__(self, data: ParameterData) -> None:
         instance = data.instance
         self.hold = data.parameter
         self.decision, self.idle = scaled_tokens(instance), cp.Variable(name="idle")
@@ -89,7 +85,7 @@ class _Program:
         # An equation must be affine; waiting times fall in the idle fraction, and push it up.
         self.constraints["idle"] = self.idle == rest if rest.is_affine() else self.idle <= rest
 
-    def by_type(self, weight: _Function, polynomials: Callable[[Instance], Any]) -> cp.Expression:
+    def by_type(self, weight: OfInstance, polynomials: Callable[[Instance], Any]) -> cp.Expression:
         """Return weight ∘ (base + slope ∘ u + ...), with coefficients (base, slope, ...)."""
         base, *slopes = (
             self.hold(self._coefficient(weight, polynomials, degree))
@@ -98,11 +94,11 @@ class _Program:
         return base + sum(map(cp.multiply, slopes, self.powers))
 
     def _coefficient(
-        self, weight: _Function, polynomials: Callable[[Instance], Any], degree: int
-    ) -> _Function:
+        self, weight: OfInstance, polynomials: Callable[[Instance], Any], degree: int
+    ) -> OfInstance:
         return lambda it, scale: weight(it, scale) * polynomials(it)[degree]
 
-    def total(self, weight: _Function) -> cp.Expression:
+    def total(self, weight: OfInstance) -> cp.Expression:
         """Return Σ weight ∘ t."""
         base = self.hold(lambda it, scale: np.sum(weight(it, scale) * _times(it)[0]))
         slopes = [
@@ -111,7 +107,7 @@ class _Program:
         ]
         return base + sum(map(operator.matmul, slopes, self.powers))
 
-    def waiting(self, unit: _Function) -> cp.Expression:
+    def waiting(self, unit: OfInstance) -> cp.Expression:
         """Return the mean waiting time, in that unit."""
 
         def shares(it: Instance, scale: float) -> FloatArray:
@@ -123,8 +119,8 @@ class _Program:
             return np.sqrt(by_mean / unit(it, scale)) * it.probabilities
 
         rows = [
-            self.by_type(shares, _roots),
-            self.hold(lambda it, scale: np.linalg.norm(shares(it, scale) * _spread(it))),
+            self.by_type(shares, lambda it: _square(it)[0]),
+            self.hold(lambda it, scale: np.linalg.norm(shares(it, scale) * _square(it)[1])),
             self.total(congestion),
         ]
         mean = self.total(
@@ -135,7 +131,7 @@ class _Program:
         )
         return mean + congestion_time(cp.hstack(rows), self.idle) + constant
 
-    def missed(self, weight: _Function) -> list[cp.Expression]:
+    def missed(self, weight: OfInstance) -> list[cp.Expression]:
         """Return weight ∘ (ceiling − accuracy) of the types of each group."""
 
         def of_group(number: int, types: NDArray[np.intp]) -> _Hold:
@@ -153,7 +149,7 @@ class _Program:
             for number, (form, types) in enumerate(self.groups)
         ]
 
-    def objective(self, unit: _Function) -> cp.Expression:
+    def objective(self, unit: OfInstance) -> cp.Expression:
         """Return the objective, in that unit."""
 
         def value(it: Instance, scale: float) -> FloatArray:
@@ -216,23 +212,11 @@ _POLYNOMIALS = Forms(
 )
 
 
-def _roots(instance: Instance) -> tuple[FloatArray, ...]:
-    """Polynomials whose squares, with those of `_spread`, are the second moments of the times.
-
-    t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v): one more row, not N.
-    """
-    (base, *slopes), root = _times(instance), np.sqrt(1.0 + _scv(instance))
-    return base / root, *(slope * root for slope in slopes)
-
-
-def _spread(instance: Instance) -> FloatArray:
-    scv = _scv(instance)
-    return _times(instance)[0] * np.sqrt(scv / (1.0 + scv))
-
-
-def _scv(instance: Instance) -> FloatArray | float:
+def _square(instance: Instance) -> tuple[tuple[FloatArray, ...], FloatArray]:
+    """Polynomials and a rest whose squares add up to the second moments of the times."""
     law = instance.service
-    return law.token_scv if isinstance(law, AffineService) else 0.0
+    scv = law.token_scv if isinstance(law, AffineService) else 0.0
+    return completed_square(_times(instance), scv)
 
 
 def _logarithm(weight: FloatArray, fall: FloatArray | float) -> FloatArray:
@@ -283,80 +267,3 @@ _MISSED = Forms(
         PiecewiseLinear: _piecewise_linear,
     },
 )
-
-
-@dataclass
-class _ParameterData(FixedData):
-    """Data held in the parameters of a program."""
-
-    held: list[tuple[cp.Parameter, _Function]] = field(default_factory=list)
-
-    def parameter(self, function: _Function, *, nonneg: bool = True) -> cp.Parameter:
-        """Return a parameter that `refill` gives the function's value.
-
-        It is ≥ 0 by default: the rules must know it of what multiplies a convex function.
-        """
-        value = np.asarray(function(self.instance, self.scale))
-        parameter = cp.Parameter(value.shape, value=value, nonneg=nonneg)
-        self.held.append((parameter, function))
-        return parameter
-
-    def hold(self, function: Callable[[Instance], FloatArray]) -> cp.Parameter:
-        return self.parameter(lambda instance, _: function(instance), nonneg=False)
-
-    def refill(self, instance: Instance) -> None:
-        require_instance(instance)
-        if instance.size != self.instance.size:
-            raise InvalidInputError(
-                f"instance has {instance.size} types and the form has {self.instance.size}; "
-                "formulate the new instance"
-            )
-        for part in ("queue", "service", "accuracy"):
-            new, held = type(getattr(instance, part)), type(getattr(self.instance, part))
-            if new is not held:
-                raise InvalidInputError(
-                    f"{part} is {new.__name__} and the form has {held.__name__}; formulate the "
-                    "new instance"
-                )
-        if _classes(instance) != _classes(self.instance):
-            raise InvalidInputError(
-                "accuracy has curves of other classes, or for other types, than the form; "
-                "formulate the new instance"
-            )
-        if _limits(instance) != _limits(self.instance):
-            raise InvalidInputError(
-                "constraints are of other kinds than those of the form, or bound a tail of another "
-                "decay; formulate the new instance"
-            )
-        require_feasible(instance)
-        scale = natural_scale(instance)
-        values = [
-            _fitted(np.asarray(function(instance, scale)), parameter.shape)
-            for parameter, function in self.held
-        ]
-        for (parameter, _), value in zip(self.held, values, strict=True):
-            parameter.value = value
-        self.instance, self.scale = instance, scale
-
-
-def _limits(instance: Instance) -> list[tuple[type, float]]:
-    """What of each constraint is written into the form."""
-    return [(type(limit), getattr(limit, "decay", 0.0)) for limit in instance.model.couplings]
-
-
-def _classes(instance: Instance) -> list[tuple[type, list[int]]]:
-    """The class of each group of curves, and the types in it."""
-    every = np.arange(instance.size)
-    return [(type(curve), every[place].tolist()) for place, curve in instance.accuracy.groups]
-
-
-def _fitted(value: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """The value with its last line repeated until it has the shape of its parameter."""
-    if value.shape == shape:
-        return value
-    if value.shape[0] > shape[0]:
-        raise InvalidInputError(
-            f"accuracy has {value.shape[0]} segments and the form has {shape[0]}; formulate the "
-            "new instance"
-        )
-    return np.pad(value, ((0, shape[0] - value.shape[0]), (0, 0)), mode="edge")

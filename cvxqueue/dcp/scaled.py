@@ -28,6 +28,7 @@ from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.disciplined import scaled_tokens
 from cvxqueue.dcp.expressions import (
     accuracies,
+    completed_square,
     expressions,
     second_moment_root,
     service_times,
@@ -165,15 +166,12 @@ class _Program:
         unit = self.scale * self.idle
         rows = []
         if by_second:
-            # t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v): one more row, not N.
-            spread = 1.0 + times.scv
-            share = by_second * rate * instance.probabilities / (2.0 * unit)
-            weight = np.sqrt(share / spread)
-            slope = weight * spread * times.slope
-            rows.append(weight * times.base + cp.multiply(slope, times.variable))
-            excess = share @ (np.square(times.base) * times.scv / spread)
+            weight = np.sqrt(by_second * rate * instance.probabilities / (2.0 * unit))
+            (base, slope), rest = completed_square((times.base, times.slope), times.scv)
+            rows.append(weight * base + cp.multiply(weight * slope, times.variable))
+            excess = np.linalg.norm(weight * rest)
             if excess > 0.0:
-                rows.append(cp.Constant([np.sqrt(excess)]))
+                rows.append(cp.Constant([excess]))
         if by_mean + by_load or not rows:
             rows.append(cp.reshape(np.sqrt(rate * (by_mean + by_load) / unit) * mean, (1,), "F"))
         quotients = self._quotients(cp.hstack(rows))

@@ -221,11 +221,14 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def alone(deadline: Deadline) -> Iterator[None]:
-    """Wait until no other thread lets a solver solve, and no longer than there is time."""
+def alone(deadline: Deadline) -> Iterator[bool]:
+    """Wait until no other thread lets a solver solve, and no longer than there is time.
+
+    What the block is given is whether its turn has come.
+    """
     has_turn = _WARNINGS.acquire(timeout=min(max(deadline.remaining, 0.0), threading.TIMEOUT_MAX))
     try:
-        yield
+        yield has_turn
     finally:
         if has_turn:
             _WARNINGS.release()

@@ -102,9 +102,9 @@ def _climb(
         started = deadline.clock()
         form = scaled(bounded, scaling)
         setup_time = deadline.clock() - started
-        with alone(deadline):
+        with alone(deadline) as has_turn:
             remaining = deadline.remaining
-            if remaining <= 0.0:
+            if not has_turn or remaining <= 0.0:
                 break
             if time_option is not None and remaining < np.inf:
                 options[time_option] = min(options.get(time_option, remaining), remaining)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.deadline import NEVER
+from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.solvers import back_ends, driver
 from cvxqueue.solvers import conic as adapter
 from cvxqueue.solvers.back_ends import Outcome
@@ -186,6 +186,14 @@ def test_a_solve_waits_for_another_no_longer_than_it_may(monkeypatch: pytest.Mon
     assert recorder.options == []
     assert solution.status is cq.Status.TIME_LIMIT
     assert cq.solve(server(), "conic", time_limit=5.0).is_optimal
+
+
+def test_a_turn_that_did_not_come_is_not_taken() -> None:
+    stopped = Deadline(0.05, clock=lambda: 0.0)
+    with back_ends.alone(NEVER), back_ends.alone(stopped) as has_turn:
+        assert not has_turn
+    with back_ends.alone(stopped) as has_turn:
+        assert has_turn
 
 
 @pytest.mark.parametrize("answer", [None, np.full(5, np.nan), np.full(5, np.inf), np.full(5, 32e3)])
