@@ -29,7 +29,7 @@ from cvxqueue.model import (
     SaturatingExponential,
     ServiceLaw,
 )
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 

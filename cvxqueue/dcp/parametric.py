@@ -35,7 +35,7 @@ from cvxqueue.model import (
     QuadraticService,
     SaturatingExponential,
 )
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 # From a function of the data of a group of curves to its parameter.

@@ -46,7 +46,7 @@ from cvxqueue.model import (
     QuadraticService,
     SaturatingExponential,
 )
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 # Rows of one second-order cone: 16 to 256 are as good. A cone for each takes up to twice the time,

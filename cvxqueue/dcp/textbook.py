@@ -12,7 +12,7 @@ from cvxqueue.dcp.service_levels import limited
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import AffineService, Instance
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 
 
 def textbook(instance: Instance) -> Formulation:

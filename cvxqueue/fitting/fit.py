@@ -17,7 +17,7 @@ from cvxqueue.fitting.service_line import ServiceFit, fit_service
 from cvxqueue.formatting import plural, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, SaturatingExponential
-from cvxqueue.model.queue_law import Queue
+from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 from cvxqueue.tables import Part, Report, Table

@@ -27,7 +27,7 @@ from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import response_tokens
-from cvxqueue.model.queue_law import Prices
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import first_refused
 

@@ -12,7 +12,7 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import LEAST_IDLE
-from cvxqueue.model.queue_law import Prices
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
 

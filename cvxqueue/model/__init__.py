@@ -15,7 +15,7 @@ from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic_service import QuadraticService
-from cvxqueue.model.queue_law import Delay, Queue
+from cvxqueue.model.queue_formulas import Delay, Queue
 from cvxqueue.model.queues import FIFO, BatchArrivals, ProcessorSharing, Setups, Vacations
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.model.tail import WaitingTimeTail

@@ -14,7 +14,7 @@ import numpy as np
 
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.constraints import Constraint
-from cvxqueue.model.queue_law import Queue
+from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.model.service_law import ServiceLaw
 
 _PROMISES: tuple[tuple[type, str, str], ...] = (

@@ -17,7 +17,7 @@ from cvxqueue.model.assumed import assumed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
-from cvxqueue.model.queue_law import Queue
+from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.model.queues import FIFO
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.model.service_law import ServiceLaw

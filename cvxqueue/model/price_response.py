@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cvxqueue.model.model import BLOCK, Model
-from cvxqueue.model.queue_law import Prices
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
 

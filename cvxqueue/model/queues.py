@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.queue_formulas import LinearFractionalQueue, Weights
+from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import real_number, require_representable
 from cvxqueue.numerics.float64 import JENSEN_SLACK

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.model import Evaluation
 from cvxqueue.model.price_response import response_tokens
-from cvxqueue.model.queue_law import Prices
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model, take_rows
 from cvxqueue.model.price_response import SETTLED, PriceResponse, price_response, response_tokens
-from cvxqueue.model.queue_law import Prices
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.kinks import best_between

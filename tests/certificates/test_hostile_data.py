@@ -12,7 +12,7 @@ from mpmath import mp, mpf
 
 import cvxqueue as cq
 from cvxqueue import certificates
-from cvxqueue.model.queue_law import PricedQueue
+from cvxqueue.model.queue_formulas import PricedQueue
 from cvxqueue.numerics.arrays import FloatArray
 from tests.exact_model import DIGITS, ExactModel, number, numbers
 from tests.tolerances import EPSILON

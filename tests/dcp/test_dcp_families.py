@@ -13,7 +13,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.dcp.expressions import waiting_time
 from cvxqueue.dcp.service_levels import service_level
-from cvxqueue.model.queue_formulas import LinearFractionalQueue, Weights
+from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
 from cvxqueue.numerics.arrays import FloatArray
 
 QUEUES = {

@@ -16,7 +16,7 @@ import pytest
 from scipy import stats
 
 import cvxqueue as cq
-from cvxqueue.model.queue_formulas import LinearFractionalQueue
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.gaps import batch_gaps
 from cvxqueue.simulation.laws import GammaLaw, SizeLaw

@@ -12,7 +12,7 @@ import cvxqueue as cq
 from cvxqueue.model import Instance
 from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import PriceResponse, price_response
-from cvxqueue.model.queue_law import Prices
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.solvers.newton_on_prices import PriceSearch
 from tests.generator import log_uniform, planted_instance, random_parameters
 from tests.instances import CATALOGUE, instance_of
