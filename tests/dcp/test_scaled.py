@@ -83,6 +83,23 @@ def test_multipliers_are_those_of_the_instance(name: str) -> None:
         np.testing.assert_allclose(solved(given, kind).multipliers, exact, rtol=SAME_DUAL)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e6, 1e9])
+def test_a_limit_is_kept_at_its_price_in_any_unit_of_time(unit: float) -> None:
+    law: Any = SERVER.service
+    given = SERVER.replace(
+        arrival_rate=SERVER.arrival_rate / unit,
+        accuracy_weight=SERVER.accuracy_weight * unit,
+        service=cq.AffineService(base=law.base * unit, per_token=law.per_token * unit),
+    )
+    longest = 0.9 * cq.solve(given).mean_system_time
+    limited = given.replace(constraints=[cq.MaxMeanSystemTime(longest)])
+    form = solved(limited, "scaled")
+    assert number(form.mean_system_time) == pytest.approx(longest, rel=1e-6)
+    exact = cq.solve(limited).certificate.multipliers
+    assert exact is not None
+    np.testing.assert_allclose(form.multipliers, exact, rtol=SAME_DUAL)
+
+
 def test_multipliers_before_a_solve() -> None:
     form = cq.formulate(SERVER.replace(constraints=list(CAPS.values())[:3]), "scaled")
     assert np.isnan(form.multipliers).all()
