@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from cvxqueue.dcp.expressions import accuracies, service_times, waiting_time
 from cvxqueue.model import AccuracyCurve, assumed
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import plot_accuracy
+from cvxqueue.testing import check_extension
 from tests.own_classes import BLOCKS, Knee, Logarithmic, Retrials, slsqp
 
 # Its overloads want shapes that arrays are not known to have.
@@ -357,6 +359,63 @@ def test_a_curve_that_does_not_rise_is_no_obstacle(gain: list[float]) -> None:
     )
     assert searched.is_optimal
     assert searched.tokens == pytest.approx(known.tokens, abs=1e-3)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Ramp(AccuracyCurve):
+    """Straight up to a knee; behind it the slope falls to a share, and on from there."""
+
+    floor: Any
+    rise: Any
+    knee: Any
+    share: Any
+    scale: Any
+
+    is_smooth = False
+
+    def _beyond(self, tokens: Any) -> Any:
+        return np.maximum(np.asarray(tokens, dtype=np.float64) - self.knee, 0.0)
+
+    def value(self, tokens: Any) -> Any:
+        return self.floor + self.difference(0.0, tokens)
+
+    def slope(self, tokens: Any) -> Any:
+        fallen = self.share * np.exp(-self._beyond(tokens) / self.scale)
+        return self.rise * np.where(np.less(tokens, self.knee), 1.0, fallen)
+
+    def curvature(self, tokens: Any) -> Any:
+        return np.where(np.greater(tokens, self.knee), -self.slope(tokens) / self.scale, 0.0)
+
+    def difference(self, tokens: Any, to: Any) -> Any:
+        straight = np.minimum(to, self.knee) - np.minimum(tokens, self.knee)
+        start, end = self._beyond(np.minimum(tokens, to)), self._beyond(np.maximum(tokens, to))
+        bent = -np.exp(-start / self.scale) * np.expm1((start - end) / self.scale)
+        bent = np.where(np.less(tokens, to), bent, -bent)
+        return self.rise * (straight + self.share * self.scale * bent)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7])
+@pytest.mark.parametrize("queue", [cq.FIFO(), cq.ProcessorSharing(), QUEUE], ids=repr)
+def test_a_curve_of_ones_own_may_have_kinks(queue: Any, share: float) -> None:
+    curve = Ramp(floor=0.1, rise=[6e-4, 4e-4], knee=[500.0, 800.0], share=share, scale=200.0)
+    check_extension(curve, max_tokens=4096.0)
+    given = instance(accuracy=curve, queue=queue, max_tokens=[4096, 700])
+    for weight in np.geomspace(5.0, 3000.0, 8):
+        priced = given.replace(accuracy_weight=weight)
+        found = cq.solve(priced)
+        assert found.is_optimal
+        # Around the optimum, along each of both, and in all directions between.
+        steps = np.array([-30.0, -3.0, -0.3, 0.0, 0.3, 3.0, 30.0])
+        near = found.tokens + np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+        values = priced.evaluate(np.clip(near, 0.0, priced.upper)).objective
+        assert values.max() <= found.objective + 1e-11 * found.certificate.scale
+    batch = cq.solve_batch(given, accuracy_weight=np.geomspace(5.0, 3000.0, 8))
+    assert batch.is_optimal.all()
+    assert cq.cross_validate(given).outcome == "agree"
+    whole = cq.solve_integer(given.replace(accuracy_weight=12.0))
+    every = np.stack(np.meshgrid(np.arange(700.0), np.arange(701.0)), axis=-1)
+    assert whole.is_exact
+    assert whole.objective == pytest.approx(whole.instance.evaluate(every).objective.max())
 
 
 def vars_of(given: cq.Instance) -> dict[str, Any]:

@@ -124,6 +124,39 @@ class HonestRamp(Ramp):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Rounded(AccuracyCurve):
+    """Straight up to a knee, a parabola from there to its top, and constant beyond."""
+
+    gain: Any
+    knee: Any
+    top: Any
+
+    def value(self, tokens: Any) -> Any:
+        return self.difference(0.0, tokens)
+
+    def slope(self, tokens: Any) -> Any:
+        share = (self.top - tokens) / (self.top - self.knee)
+        return 2.0 * self.gain / (self.top + self.knee) * np.clip(share, 0.0, 1.0)
+
+    def curvature(self, tokens: Any) -> Any:
+        fall = 2.0 * self.gain / (self.top + self.knee) / (self.top - self.knee)
+        return np.where((tokens >= self.knee) & (tokens < self.top), -fall, 0.0)
+
+    def difference(self, tokens: Any, to: Any) -> Any:
+        straight = np.minimum(to, self.knee) - np.minimum(tokens, self.knee)
+        low, high = (np.clip(end, self.knee, self.top) for end in (tokens, to))
+        share = (2.0 * self.top - low - high) / (2.0 * (self.top - self.knee))
+        return 2.0 * self.gain / (self.top + self.knee) * (straight + (high - low) * share)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class HonestRounded(Rounded):
+    """The same, and says that its slope does not fall everywhere."""
+
+    is_smooth = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Bent(ServiceLaw):
     """Affine before and behind a kink, where the slope is no slope."""
 
@@ -268,6 +301,7 @@ WRONG: dict[str, tuple[Any, set[str]]] = {
     ),
     "more than a probability": (Logarithmic(**{**CURVE, "gain": 0.3}), {"a probability"}),
     "a kink that is not told": (Ramp(gain=[0.5], last=[100.0]), {"smooth"}),
+    "a straight piece that is not told": (Rounded(gain=0.5, knee=500.0, top=3000.0), {"smooth"}),
     "a second moment": (
         changed(Knee, LAW, **scaled(Knee, "second_moment", 1.5)),
         {"second moment"},
@@ -355,35 +389,9 @@ class Searched(Logarithmic):  # type: ignore[misc]
     curvature_range = AccuracyCurve.curvature_range
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Rounded(AccuracyCurve):
-    """Straight up to a knee, a parabola from there to its top, and constant beyond."""
-
-    gain: Any
-    knee: Any
-    top: Any
-
-    def value(self, tokens: Any) -> Any:
-        return self.difference(0.0, tokens)
-
-    def slope(self, tokens: Any) -> Any:
-        share = (self.top - tokens) / (self.top - self.knee)
-        return 2.0 * self.gain / (self.top + self.knee) * np.clip(share, 0.0, 1.0)
-
-    def curvature(self, tokens: Any) -> Any:
-        fall = 2.0 * self.gain / (self.top + self.knee) / (self.top - self.knee)
-        return np.where((tokens >= self.knee) & (tokens < self.top), -fall, 0.0)
-
-    def difference(self, tokens: Any, to: Any) -> Any:
-        straight = np.minimum(to, self.knee) - np.minimum(tokens, self.knee)
-        low, high = (np.clip(end, self.knee, self.top) for end in (tokens, to))
-        share = (2.0 * self.top - low - high) / (2.0 * (self.top - self.knee))
-        return 2.0 * self.gain / (self.top + self.knee) * (straight + (high - low) * share)
-
-
 @pytest.mark.parametrize("gain", [0.5, [0.5, 0.0]])
 def test_a_curve_may_bend_wherever_it_likes(gain: Any) -> None:
-    check_extension(Rounded(gain=gain, knee=500.0, top=3000.0), max_tokens=4096.0)
+    check_extension(HonestRounded(gain=gain, knee=500.0, top=3000.0), max_tokens=4096.0)
 
 
 def test_nothing_is_asked_where_nothing_is_known() -> None:

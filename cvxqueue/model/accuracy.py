@@ -50,7 +50,10 @@ class AccuracyCurve(LawData, ABC):
 
     @property
     def is_smooth(self) -> bool:
-        """Whether p′ is continuous for every type; by default it is."""
+        """Whether p′ is continuous for every type, and falls where it is positive; by default so.
+
+        Where it stays, as over a straight piece, a price of tokens has more than one answer.
+        """
         return True
 
     @property

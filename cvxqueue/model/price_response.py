@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cvxqueue.model.law import turning_tokens
 from cvxqueue.model.model import BLOCK, Model
+from cvxqueue.model.piecewise import PiecewiseLinear
 from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
@@ -27,6 +29,8 @@ _RESTING = 0.03
 # Affine times take one; the exponential cost of a tail takes one for each factor e.
 _CROSSING_STEPS = 60
 _LAST_BITS = 4.0 * EPSILON
+# Between adjacent floats a slope that is continuous changes by far less than this share.
+_LEVEL = 1e-9
 
 
 class PriceResponse(NamedTuple):
@@ -99,8 +103,10 @@ def _settle(model: Model, tokens: FloatArray, prices: Prices, most_steps: int) -
         if part.accuracy.is_smooth:
             step = _settle_smooth(part, tokens[..., place], mean, second, most_steps)
             change = np.maximum(change, step.change)
-        else:
+        elif isinstance(part.accuracy, PiecewiseLinear):
             step = _settle_by_pieces(part, mean, second)
+        else:
+            step = _settle_by_search(part, mean, second)
         tokens[..., place], answer[..., place] = step.tokens, step.answer
     return _Step(tokens, answer, change)
 
@@ -193,6 +199,24 @@ def _settle_by_pieces(model: Model, mean: FloatArray, second: FloatArray) -> _St
         is_free = (found > start) & (found < end)
         answer[..., which] = np.where(is_free, 1.0 / np.where(is_free, rise, 1.0), 0.0)
     return _Step(tokens, answer, np.zeros(tokens.shape[:-1]))
+
+
+def _settle_by_search(model: Model, mean: FloatArray, second: FloatArray) -> _Step:
+    """The response of types whose benefit has kinks, and anything between them: from anywhere."""
+
+    def excess(tokens: FloatArray) -> FloatArray:
+        return model.marginal_cost(tokens, mean, second)[0] - model.benefit.slope(tokens)
+
+    shape = np.broadcast_shapes(mean.shape, (model.size,))
+    found = turning_tokens(excess, shape)[1]
+    tokens = model.boxed(found)
+    cost, rise = model.marginal_cost(tokens, mean, second)
+    # At a kink a type stays where it is while the cost is between the slopes of its two sides.
+    is_level = np.abs(model.benefit.slope(tokens) - cost) <= _LEVEL * cost
+    total = rise - model.benefit.curvature(tokens)
+    is_free = is_level & (tokens == found) & (total > 0.0)
+    answer = np.where(is_free, 1.0 / np.where(is_free, total, 1.0), 0.0)
+    return _Step(tokens, answer, np.zeros(shape[:-1]))
 
 
 def _crossing(

@@ -74,7 +74,7 @@ class _Way:
         here, benefit = self._model.evaluate(self._tokens), self._model.benefit
         first, end = (
             self._model.boxed(benefit.inverse_slope(factor * here.marginal_benefit))
-            for factor in (1.0 + _SAME_SLOPE, 1.0)
+            for factor in (1.0 + _SAME_SLOPE, 1.0 - _SAME_SLOPE)
         )
         self._first, self._end = np.minimum(first, self._tokens), np.maximum(largest, end)
         # Moments of the types that stay.

@@ -99,6 +99,10 @@ def _check_bends(
     if curve.is_smooth:
         for bend in bends:
             tell("curvature bounds", words, bend, least, greatest, CLOSE * np.abs(bend))
+        words = "the slope falls wherever it is positive (or is_smooth says that it does not)"
+        is_straight = (bends[0] == 0.0) & (bends[1] == 0.0) & (bends[2] == 0.0)
+        is_straight &= (step > 0.0) & (last > _LEAST_SLOPE)
+        tell("smooth", words, np.where(is_straight, last, 0.0), most=0.0)
         # Over a longer step all of the fall may lie between the three points.
         is_short = step <= _SHORT_STEP * (low + 1.0)
         ends = -first, np.where(is_short, -last, -first)
