@@ -23,7 +23,7 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.solve import deadline_after
-from cvxqueue.tables import Cell, Part, Report
+from cvxqueue.tables import Cell, Part, Report, Table
 
 # Word and style of a finding. A certificate that does not hold leaves a question open; stability
 # is decided either way, and constraints are but for the last digits of a floor.
@@ -85,7 +85,11 @@ class InstanceCheck(Report):
         name = f"{self.instance.name}: " if self.instance.name else ""
         yield [(name, "bold"), f"a valid instance of {plural(self.instance.size, 'task type')}."]
         yield ""
-        yield findings_table(
+        yield self.table()
+
+    def table(self) -> Table:
+        """Return the findings."""
+        return findings_table(
             self.findings, lambda found: _DECIDED.get(found.subject, _CERTIFIED)[found.holds]
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvxqueue.json_values import json_values
-from cvxqueue.tables import Cell, Table
+from cvxqueue.tables import Cell, Column, Table
 
 # Columns of the subjects.
 _SUBJECT_WIDTH = 16
@@ -47,14 +47,19 @@ class Finding:
 
 def findings_table(findings: Iterable[Finding], mark: Callable[[Finding], Cell]) -> Table:
     """Return a table of subjects, marks and sentences."""
-    return Table(
-        (),
-        [
-            (
-                (textwrap.fill(found.subject, _SUBJECT_WIDTH), "bold"),
-                mark(found),
-                f"{found.sentence}\n",
-            )
-            for found in findings
-        ],
-    )
+    listed = list(findings)
+    marks = dict(map(_with_words, map(mark, listed)))
+    columns = [
+        Column("subject", [it.subject for it in listed], _as_label),
+        Column("outcome", [_with_words(mark(it))[0] for it in listed], marks.__getitem__),
+        Column("meaning", [it.sentence for it in listed], lambda sentence: f"{sentence}\n"),
+    ]
+    return Table(columns, has_names=False, most=len(listed))
+
+
+def _with_words(cell: Cell) -> tuple[str, Cell]:
+    return cell if isinstance(cell, str) else cell[0], cell
+
+
+def _as_label(subject: str) -> Cell:
+    return textwrap.fill(subject, _SUBJECT_WIDTH), "bold"

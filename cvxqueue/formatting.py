@@ -7,8 +7,10 @@ still holds.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from reprlib import Repr
+from typing import Any
 
 MOST_CHARACTERS = 80
 """Characters of a value that a message has room for: a line of a terminal."""
@@ -45,16 +47,34 @@ def significant(value: float, digits: int, rounding: str = ROUND_HALF_EVEN) -> s
 
 def fixed(value: float, decimals: int, rounding: str | None = None) -> str:
     """Return a number with so many decimals, rounded to nearest unless told otherwise."""
-    if abs(value) >= _EXPONENT_FROM:
+    if not abs(value) < _EXPONENT_FROM:
         return significant(value, _TOKEN_DIGITS, rounding or ROUND_HALF_EVEN)
     if rounding is None:
         return f"{value:.{decimals}f}"
     return f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), rounding):f}"
 
 
+def enclosing(interval: Sequence[float], decimals: int) -> str:
+    """Return an interval with so many decimals, its ends rounded outwards."""
+    low, high = interval
+    return f"[{fixed(low, decimals, ROUND_FLOOR)}, {fixed(high, decimals, ROUND_CEILING)}]"
+
+
 def token_decimals(largest: float) -> int:
     """Return how many decimals show tokens up to `largest` with seven digits, at most four."""
-    return max(0, min(4, _TOKEN_DIGITS - len(str(int(largest)))))
+    whole = len(str(int(largest))) if math.isfinite(largest) else _TOKEN_DIGITS
+    return max(0, min(4, _TOKEN_DIGITS - whole))
+
+
+def plain(value: Any) -> str:
+    """Return a value, or an interval, as a table shows it where nothing else is said."""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "__len__"):
+        return f"[{', '.join(map(plain, value))}]"
+    if value is None or value != value:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -12,13 +12,14 @@ import numpy as np
 
 from cvxqueue.certificates import Certificate, relative_gap
 from cvxqueue.errors import CvxqueueError, InvalidInputError
-from cvxqueue.formatting import TYPES_SHOWN, at_least, at_most, shown
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.json_values import json_attributes
 from cvxqueue.model import Evaluation, Instance, assumed
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.float64 import EPSILON
+from cvxqueue.tables import Column, Part, Report, Table
 
 LARGEST_TOLERANCE = 0.01
 """A gap of more than one part in a hundred certifies nothing that deserves the word optimal."""
@@ -117,7 +118,7 @@ MEANS = (
 """What an allocation does, for `to_dict`."""
 
 
-class AllocationData(ArrayData):
+class AllocationData(ArrayData, Report):
     """Base of answers that are one allocation: what it does, and what its gap makes of it."""
 
     instance: Instance
@@ -190,20 +191,15 @@ class AllocationData(ArrayData):
         """`assumes`, as a text says it."""
         return [f"assumed, and not proven: {sentence}" for sentence in self.assumes]
 
-    def _table(self, header: str, cells: Callable[[int], str]) -> list[str]:
-        """A line for each type, between those of all: its name, its mix, and what is said of it."""
-        shown = range(min(self.instance.size, TYPES_SHOWN))
-        names = [self.instance.type_name(k) for k in shown]
-        width = max(9, *(len(name) for name in names))
-        lines = ["", f"{'task type':<{width}}  {'mix':>9}  {header}  {'accuracy':>9}"]
-        lines += [
-            f"{name:<{width}}  {self.instance.probabilities[k]:>9.4g}  {cells(k)}  "
-            f"{self.accuracies[k]:>9.4f}"
-            for k, name in zip(shown, names, strict=True)
-        ]
-        if self.instance.size > TYPES_SHOWN:
-            lines.append(f"... and {self.instance.size - TYPES_SHOWN} more types")
-        return lines
+    def _by_type(self, *columns: Column) -> Table:
+        """A table of the types: their names, their mix, and what is said of them."""
+        return Table(
+            [
+                *self.instance.type_columns(),
+                *columns,
+                Column("accuracy", self.accuracies, "{:.4f}".format),
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -348,29 +344,29 @@ class Solution(AllocationData):
             f"objective={self.objective:.9g}, relative_gap={self.relative_gap:.3g})"
         )
 
-    def __str__(self) -> str:
+    def _parts(self) -> Iterable[Part]:
         couplings, found = self.instance.model.couplings, self.certificate
-        prices = zip(couplings, self.constraint_multipliers, found.excesses, strict=False)
-        lines = [
-            f"{self.method}: {self.status.value} ({self.advice})",
+        yield f"{self.method}: {self.status.value} ({self.advice})"
+        yield (
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
-            f"(relative {at_most(self.relative_gap)})",
-            *self.assumption_lines(),
-            self._means_line(),
-            *(
-                f"{coupling.label}: "
-                + (
-                    f"one unit of this limit is worth {price:.6g} s"
-                    if price > 0.0
-                    else "is not kept"
-                    if excess > 0.0 and self.objective == -np.inf
-                    else "has room"
-                )
-                for coupling, price, excess in prices
-            ),
-            *self._table(f"{'tokens':>12}", lambda k: f"{self.tokens[k]:>12.3f}"),
-        ]
-        return "\n".join(lines)
+            f"(relative {at_most(self.relative_gap)})"
+        )
+        yield from self.assumption_lines()
+        yield self._means_line()
+        for coupling, price, excess in zip(
+            couplings, self.constraint_multipliers, found.excesses, strict=False
+        ):
+            if price > 0.0:
+                yield f"{coupling.label}: one unit of this limit is worth {price:.6g} s"
+            else:
+                is_broken = excess > 0.0 and self.objective == -np.inf
+                yield f"{coupling.label}: {'is not kept' if is_broken else 'has room'}"
+        yield ""
+        yield self.table()
+
+    def table(self) -> Table:
+        """Return the answer by task type."""
+        return self._by_type(*self.certificate.token_columns())
 
 
 class ConvergenceError(CvxqueueError, RuntimeError):

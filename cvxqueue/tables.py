@@ -1,18 +1,28 @@
-"""What results show to people: lines of text and tables, as text and on a terminal, by rich."""
+"""One table for all that is shown: as text, on a terminal, in a notebook, as frame, CSV and LaTeX.
+
+People are shown each value as its column says, and machines are handed the value.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
+import textwrap
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvxqueue.formatting import printable
+from cvxqueue.errors import MissingDependencyError
+from cvxqueue.formatting import TYPES_SHOWN, plain, plural, printable
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from rich.console import Group
-    from rich.table import Table as RichTable
     from rich.text import Text
 
 Cell = str | tuple[str, str]
@@ -20,53 +30,103 @@ Cell = str | tuple[str, str]
 
 # Columns of a table as text; numbers need fewer, and sentences are wrapped.
 _WIDTH = 100
+# Colours that can be read on white and on black: a contrast of 4 to 1 and more with both.
+_COLORS = {"green": "#2e8540", "red": "#d4351c", "yellow": "#a66a00"}
+# What LaTeX takes for its own, and the signs of this package that its fonts lack.
+_LATEX_FORMULAS = {"²": "^2", "³": "^3", "×": r"\times", "≤": r"\leq", "≥": r"\geq", "−": "-"}
+_LATEX_FORMULAS |= {"λ": r"\lambda", "ρ": r"\rho", "π": r"\pi", "′": "'", "<": "<", ">": ">"}
+_LATEX = str.maketrans(
+    {sign: rf"\{sign}" for sign in "&%$#_{}"}
+    | {sign: f"${formula}$" for sign, formula in _LATEX_FORMULAS.items()}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"–": "--", "\n": " "}
+)
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    name: str
+    """With its unit, as in ``"mean system time (s)"``; the same in every form."""
+    values: Any
+    """A list or an array of one entry for each row; of intervals pairs, or of shape (rows, 2)."""
+    show: Callable[[Any], Cell] = plain
+    """How people are shown a value."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text below headers.
+    """Columns of values, each with a name and a unit.
 
     Parameters
     ----------
-    headers : sequence of str
-        One for each column; an empty sequence for labels with text beside them.
-    rows : sequence of sequence of Cell
-        The cells.
-    left : tuple of int, default (0,)
-        Columns that are text, and begin at the left; the others are numbers. Without headers, all.
-    wraps : int, default 0
-        The one column that may be broken where there is little room. Without headers, the last.
+    columns : sequence of Column
+        All of one length.
+    has_names : bool, default True
+        Whether people are shown the names; labels with text beside them need none.
+    most : int, default 20
+        Rows that people are shown; frames, CSV and LaTeX have all.
     """
 
-    headers: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    left: tuple[int, ...] = (0,)
-    wraps: int = 0
+    columns: Sequence[Column]
+    has_names: bool = True
+    most: int = TYPES_SHOWN
 
-    def __rich__(self) -> RichTable:
+    def take(self, rows: Sequence[int]) -> Table:
+        """Return the table of some rows alone."""
+        columns = [it._replace(values=[it.values[row] for row in rows]) for it in self.columns]
+        return replace(self, columns=columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0].values)
+
+    @property
+    def _rest(self) -> str:
+        """How many rows people are not shown, in words; empty where there are none."""
+        left = len(self) - self.most
+        return f"... and {plural(left, 'more row')}" if left > 0 else ""
+
+    def _rows(self, most: int | None) -> Iterator[list[Cell]]:
+        """The first rows as people see them."""
+        for row in islice(zip(*(each.values for each in self.columns), strict=True), most):
+            yield [column.show(value) for column, value in zip(self.columns, row, strict=True)]
+
+    @property
+    def _lefts(self) -> list[bool]:
+        """Which columns are text, and begin at the left; the others are numbers."""
+        first = [next(iter(column.values), "") for column in self.columns]
+        return [isinstance(value, str) for value in first]
+
+    def __rich__(self) -> Group:
         from rich import box
+        from rich.console import Group
         from rich.table import Table as RichTable
 
-        headers, left, wraps = self.headers, self.left, self.wraps
-        if headers:
-            table = RichTable(
-                box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
-            )
-        else:
-            table = RichTable.grid(padding=(0, 2))
-            headers = [""] * len(next(iter(self.rows), ()))
-            left, wraps = tuple(range(len(headers))), len(headers) - 1
-        height = max((header.count("\n") for header in headers), default=0)
-        for column, header in enumerate(headers):
+        rows = list(self._rows(self.most))
+        grid: dict[str, Any] = {"box": None, "padding": (0, 2), "collapse_padding": True}
+        ruled = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)}
+        table = RichTable(
+            show_header=self.has_names,
+            show_edge=False,
+            pad_edge=False,
+            **(ruled if self.has_names else grid),
+        )
+        headings = [
+            _heading(it.name, [row[k] for row in rows]) for k, it in enumerate(self.columns)
+        ]
+        height = max(heading.count("\n") for heading in headings)
+        # One column may be broken where there is little room: names, or sentences beside labels.
+        wraps = 0 if self.has_names else len(headings) - 1
+        for place, (heading, is_left) in enumerate(zip(headings, self._lefts, strict=True)):
             table.add_column(
-                _text("\n" * (height - header.count("\n")) + header),
-                justify="left" if column in left else "right",
-                no_wrap=column != wraps,
+                _text("\n" * (height - heading.count("\n")) + heading),
+                justify="left" if is_left or not self.has_names else "right",
+                no_wrap=place != wraps,
                 overflow="fold",
             )
-        for row in self.rows:
+        for row in rows:
             table.add_row(*map(_text, row))
-        return table
+        return Group(table, *([self._rest] if self._rest else []))
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -76,17 +136,118 @@ class Table:
             console.print(self)
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
+    def _repr_html_(self) -> str:
+        sides = ["left" if is_left else "right" for is_left in self._lefts]
+
+        def line(tag: str, cells: Iterable[str]) -> str:
+            inner = (
+                f'<{tag} style="text-align: {side}">{cell}</{tag}>'
+                for cell, side in zip(cells, sides, strict=True)
+            )
+            return f"<tr>{''.join(inner)}</tr>"
+
+        names = (escape(printable(column.name)) for column in self.columns)
+        head = f"<thead>{line('th', names)}</thead>" if self.has_names else ""
+        body = "".join(line("td", map(_html, row)) for row in self._rows(self.most))
+        below = f"<div>{self._rest}</div>" if self._rest else ""
+        return f"<table>{head}<tbody>{body}</tbody></table>{below}"
+
+    def machine_columns(self) -> dict[str, Any]:
+        """Return the values by name; an interval has a column for each of its ends."""
+        found: dict[str, Any] = {}
+        for name, values, _ in self.columns:
+            if _is_interval(values):
+                for place, end in enumerate(("low", "high")):
+                    found[f"{name}, {end}"] = [pair[place] for pair in values]
+            else:
+                found[name] = values
+        return found
+
+    def to_frame(self) -> DataFrame:
+        """Return a pandas data frame of all rows."""
+        if find_spec("pandas") is None:
+            raise MissingDependencyError("frames need the package 'pandas', the extra 'frame'")
+        from pandas import DataFrame
+
+        return DataFrame(self.machine_columns())
+
+    def to_csv(self, path: str | Path | None = None) -> str | None:
+        """Return all rows as comma-separated values below their names, or write them to a file."""
+        columns = self.machine_columns()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        # As Python writes numbers, they are read back bit for bit.
+        lists = [v.tolist() if hasattr(v, "tolist") else v for v in columns.values()]
+        writer.writerows(zip(*lists, strict=True))
+        if path is None:
+            return text.getvalue()
+        Path(path).write_text(text.getvalue(), encoding="utf-8")
+        return None
+
+    def to_latex(self) -> str:
+        """Return all rows as a ``tabular`` of LaTeX with the rules of its package booktabs."""
+        sides = "".join("l" if is_left else "r" for is_left in self._lefts)
+        lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
+        if self.has_names:
+            lines += [_latex_line(column.name for column in self.columns), r"\midrule"]
+        lines += [_latex_line(map(_words, row)) for row in self._rows(None)]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def facts(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return labels with text beside them."""
+    labels, texts = zip(*rows, strict=True)
+    return Table([Column("quantity", labels), Column("value", texts)], has_names=False)
+
 
 Part = Cell | list[Cell] | Table
 """A line, a line of several styles, or a table."""
 
 
 class Report(ABC):
-    """Base of results that show themselves: ``str`` is plain text, ``rich.print`` has colours."""
+    """Base of results that show themselves.
+
+    ``str`` is plain text, ``rich.print`` has colours, and a notebook shows HTML. What they have in
+    numbers is one table.
+    """
 
     @abstractmethod
     def _parts(self) -> Iterable[Part]:
         """Lines and tables, in the order of reading."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """Return what there is in numbers."""
+
+    def to_frame(self) -> DataFrame:
+        """Return what there is in numbers as a pandas data frame, names and units in its columns.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        return self.table().to_frame()
+
+    def to_csv(self, path: str | Path | None = None) -> str | None:
+        """Return the same as comma-separated values, or write them to a file.
+
+        Every number is read back bit for bit.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            The file; by default the text is returned.
+        """
+        return self.table().to_csv(path)
+
+    def to_latex(self) -> str:
+        """Return the same as a ``tabular`` of LaTeX, rounded as in print.
+
+        It has the rules of the LaTeX package booktabs.
+        """
+        return self.table().to_latex()
 
     def __str__(self) -> str:
         parts = self._parts()
@@ -95,12 +256,37 @@ class Report(ABC):
     def __rich__(self) -> Group:
         return rendered(self._parts())
 
+    def _repr_html_(self) -> str:
+        parts = (
+            part._repr_html_()
+            if isinstance(part, Table)
+            else f"<div>{_html(part) or '&nbsp;'}</div>"
+            for part in self._parts()
+        )
+        return f"<div>{''.join(parts)}</div>"
+
 
 def rendered(parts: Iterable[Part | Report]) -> Group:
     """Return what rich prints one below the other."""
     from rich.console import Group
 
     return Group(*(part if isinstance(part, Table | Report) else _text(part) for part in parts))
+
+
+def _is_interval(values: Any) -> bool:
+    """Whether a column has two ends in each row."""
+    return getattr(values, "ndim", 1) == 2 or isinstance(next(iter(values), None), tuple)
+
+
+def _heading(name: str, cells: Iterable[Cell]) -> str:
+    """A name on several lines where its column is narrow."""
+    width = max((len(line) for cell in cells for line in _words(cell).split("\n")), default=0)
+    longest = max(map(len, name.split(" ")))
+    return "\n".join(textwrap.wrap(name, max(width, longest), break_on_hyphens=False))
+
+
+def _words(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else cell[0]
 
 
 def _text(line: Cell | list[Cell]) -> Text:
@@ -113,3 +299,21 @@ def _text(line: Cell | list[Cell]) -> Text:
             for cell in (line if isinstance(line, list) else [line])
         )
     )
+
+
+def _html(line: Cell | list[Cell]) -> str:
+    """Return what a browser cannot take for its own."""
+    found = []
+    for cell in line if isinstance(line, list) else [line]:
+        text = escape(printable(_words(cell)).strip("\n")).replace("\n", "<br>")
+        style = "" if isinstance(cell, str) else cell[1]
+        css = "; ".join(
+            "font-weight: bold" if word == "bold" else f"color: {_COLORS[word]}"
+            for word in style.split()
+        )
+        found.append(f'<span style="{css}">{text}</span>' if css else text)
+    return "".join(found)
+
+
+def _latex_line(cells: Iterable[str]) -> str:
+    return " & ".join(printable(cell).strip("\n").translate(_LATEX) for cell in cells) + r" \\"

@@ -1,34 +1,54 @@
-"""Tables and reports: their text, and what a terminal gets."""
+"""The one table: as text, on a terminal, in a notebook, as CSV, frame and LaTeX."""
 
 from __future__ import annotations
 
+import csv
 import io
+import math
 from collections.abc import Iterable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from cvxqueue.tables import Cell, Part, Report, Table
+from cvxqueue.tables import Cell, Column, Part, Report, Table, facts
 
-ROWS: list[tuple[Cell, Cell]] = [("[bold]", ("red", "red")), ("name", "2\n3")]
+SMALL = Table(
+    [
+        Column("first (s)", ["[bold]", "name"]),
+        Column(
+            "many lines", ["red", "2\n3"], lambda text: (text, "red") if text == "red" else text
+        ),
+    ]
+)
 
 
 class Small(Report):
     def _parts(self) -> Iterable[Part]:
-        yield [("a", "bold"), " heading"]
+        yield [("a", "bold"), " <heading>"]
         yield ("a warning", "yellow")
-        yield Table(("first", "many\nlines"), ROWS)
+        yield self.table()
+
+    def table(self) -> Table:
+        return SMALL
 
 
 def test_text_has_aligned_columns_and_no_markup() -> None:
     assert str(Small()).splitlines() == [
-        "a heading",
+        "a <heading>",
         "a warning",
-        "         many",
-        "first   lines",
+        "first   many",
+        "(s)     lines",
         "─────────────",
-        "[bold]    red",
-        "name        2",
-        "            3",
+        "[bold]  red",
+        "name    2",
+        "        3",
     ]
 
 
@@ -41,15 +61,97 @@ def test_a_terminal_gets_the_same_in_colour() -> None:
     assert [line.rstrip() for line in plain.getvalue().splitlines()] == str(Small()).splitlines()
 
 
-def test_without_headers_the_last_column_is_wrapped() -> None:
-    text = str(Table((), [("label", "word " * 40), ("other", "word")]))
+def test_without_names_the_last_column_is_wrapped() -> None:
+    text = str(facts([("label", "word " * 40), ("other", "word")]))
     assert max(map(len, text.splitlines())) <= 100
     assert text.splitlines()[-1] == "other  word"
 
 
 def test_numbers_are_never_cut() -> None:
     drawn = io.StringIO()
-    table = Table(("name", "number"), [("a long name", "0.123456789")])
-    Console(file=drawn, width=16).print(table)
+    columns = [Column("name", ["a long name"]), Column("number", [0.123456789], repr)]
+    Console(file=drawn, width=16).print(Table(columns))
     assert "0.123456789" in drawn.getvalue()
-    assert str(Table(("name", "number"), [])) == "name  number\n────────────"
+    assert str(Table([Column("name", []), Column("number", [])])) == "name  number\n────────────"
+
+
+def test_people_are_shown_the_first_rows_and_machines_all() -> None:
+    table = Table([Column("count", np.arange(30)), Column("half", 0.5 * np.arange(30))], most=3)
+    assert str(table).splitlines()[-1] == "... and 27 more rows"
+    assert "... and 27 more rows" in table._repr_html_()
+    assert len(table.to_frame()) == 30
+    assert table.to_latex().count(r"\\") == 31
+    assert [column.values for column in table.take([4, 2]).columns] == [[4, 2], [2.0, 1.0]]
+
+
+class Cells(HTMLParser):
+    """The texts of all cells, as a browser has them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        if tag in ("td", "th"):
+            self.texts.append("")
+
+    def handle_data(self, data: str) -> None:
+        if self.texts:
+            self.texts[-1] += data
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
+def test_names_are_nobodys_markup(names: list[str]) -> None:
+    read = Cells(Table([Column(names[0], names)])._repr_html_())
+    assert set(read.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "br"}
+    assert len(read.texts) == len(names) + 1
+    assert Cells(Small()._repr_html_()).tags.count("heading") == 0
+    latex = Table([Column("x", ["&%$#_{}~^\\ <λ²>"])]).to_latex()
+    assert (
+        r"\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}\textbackslash{} $<$$\lambda$$^2$$>$"
+        in latex
+    )
+
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)
+
+
+@given(st.lists(st.tuples(st.text(alphabet="aβ,;\"'\n =", max_size=5), NUMBERS), max_size=5))
+def test_numbers_come_back_bit_for_bit(rows: list[tuple[str, float]]) -> None:
+    texts, numbers = [text for text, _ in rows], np.array([number for _, number in rows])
+    table = Table([Column("text", texts), Column("time (s)", numbers)])
+    written = table.to_csv()
+    assert written is not None
+    header, *lines = csv.reader(io.StringIO(written, newline=""))
+    assert header == ["text", "time (s)"]
+    assert [line[0] for line in lines] == texts
+    assert np.array([float(line[1]) for line in lines]).tobytes() == numbers.tobytes() or any(
+        map(math.isnan, numbers)
+    )
+    frame = table.to_frame()
+    assert frame["time (s)"].to_numpy().tobytes() == numbers.tobytes()
+    assert list(frame["text"]) == texts
+
+
+def test_an_interval_has_a_column_for_each_end(tmp_path: Path) -> None:
+    for ends in (np.array([[1.0, 2.0], [3.0, np.inf]]), [(1.0, 2.0), (3.0, np.inf)]):
+        table = Table([Column("wait (s)", ends)])
+        assert str(table).splitlines()[-1] == "[3, inf]"
+        table.to_csv(tmp_path / "ends.csv")
+        found = pd.read_csv(tmp_path / "ends.csv")
+        assert list(found.columns) == ["wait (s), low", "wait (s), high"]
+        assert found.to_numpy().tolist() == [[1.0, 2.0], [3.0, np.inf]]
+
+
+def test_what_is_missing_is_a_dash() -> None:
+    values: list[Cell | float | None] = [None, math.nan, 2.0]
+    assert str(Table([Column("value", values)])).split()[2:] == ["–", "–", "2"]
+
+
+def test_without_pandas_there_is_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvxqueue.tables.find_spec", lambda _: None)
+    with pytest.raises(ImportError, match="pandas"):
+        SMALL.to_frame()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from numbers import Real
 from typing import Any
 
@@ -27,17 +27,18 @@ from cvxqueue.certificates.lagrangian_gap import (
 from cvxqueue.certificates.multipliers import estimated_multipliers
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
+from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, is_frozen, kept, read_only
 from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.tables import Column, Part, Report, Table, facts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Certificate(ArrayData):
+class Certificate(ArrayData, Report):
     """Proven statements about an allocation.
 
     Everything is stated of `tokens`: the allocation asked about, moved to where the constraints
@@ -293,6 +294,40 @@ class Certificate(ArrayData):
                 )
             ]
         return json_values(summary)
+
+    def token_columns(self) -> list[Column]:
+        """Tokens of each type, and the interval of the optimal ones, for a table."""
+        decimals = token_decimals(float(np.max(self.token_bounds)))
+        return [
+            Column("tokens", self.tokens, lambda count: fixed(count, decimals)),
+            Column("optimal tokens", self.token_bounds, partial(enclosing, decimals=decimals)),
+        ]
+
+    def table(self) -> Table:
+        """Return what is proven of each type."""
+        columns = [*self.instance.type_columns(), *self.token_columns()]
+        if self.is_stable:
+            columns += [
+                Column("worth of min_tokens (s/token)", self.lower_multipliers, "{:.3g}".format),
+                Column("worth of max_tokens (s/token)", self.upper_multipliers, "{:.3g}".format),
+            ]
+        return Table(columns)
+
+    def _parts(self) -> Iterable[Part]:
+        is_moved = (
+            "" if self.is_feasible else f", {at_most(self.violation)} tokens from those given"
+        )
+        rows = [
+            ("objective", f"{at_least(self.objective, 12)} s{is_moved}"),
+            ("upper bound", f"{at_most(self.upper_bound, 12)} s: no allocation is better"),
+            ("gap", f"{at_most(self.gap)} s, relative {at_most(self.relative_gap)}"),
+        ]
+        if self.is_stable:
+            rows.append(("stationarity", at_most(self.stationarity)))
+        yield facts(rows)
+        yield from (f"assumed, and not proven: {sentence}" for sentence in self.assumes)
+        yield ""
+        yield self.table()
 
     def __repr__(self) -> str:
         return (

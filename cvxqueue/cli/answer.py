@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import ROUND_CEILING, ROUND_FLOOR
 
 import numpy as np
 
-from cvxqueue.formatting import at_least, at_most, fixed, plural, token_decimals
+from cvxqueue.formatting import at_least, at_most, plural
 from cvxqueue.integer import IntegerSolution
 from cvxqueue.solution import Solution
 from cvxqueue.solvers import CrossValidation
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Part, Report, Table, facts
 
 # Up to so many types a table can be read; of more, so many of the most frequent are shown.
 _ALL_SHOWN = 40
@@ -35,37 +34,29 @@ def answer_report(
         f"{plural(instance.size, 'task type')}, {instance.arrival_rate:g} queries/s, "
         f"accuracy worth {instance.accuracy_weight:g} s",
     ]
-    yield from ("", *_types(best, whole), "", _operation(best), "", ("Methods", "bold"), comparison)
+    yield ""
+    yield from _types(best, whole)
+    yield from ("", _operation(best), "", ("Methods", "bold"), comparison)
     yield from ("", (f"Certificate of the answer ({best.method})", "bold"), _certificate(best))
     yield from ("", ("Integer tokens", "bold"))
     yield (f"none: {integer}", "red") if whole is None else _integers(whole, rounding)
 
 
+def answer_table(solution: Solution, integer: IntegerSolution | None) -> Table:
+    """Return the answer by task type, with its whole tokens where there are some."""
+    columns = list(solution.table().columns)
+    if integer is not None:
+        columns.append(integer.choice_column()._replace(name="integer tokens"))
+    return Table(columns, most=_ALL_SHOWN)
+
+
 def _types(solution: Solution, integer: IntegerSolution | None) -> Iterator[Part]:
-    """The answer by task type."""
-    instance = solution.instance
-    shown = np.arange(instance.size)
-    if instance.size > _ALL_SHOWN:
-        shown = np.sort(np.argsort(-instance.probabilities, kind="stable")[:_SHOWN])
-    decimals = token_decimals(float(np.max(solution.token_bounds[shown])))
-    rows = []
-    for k in shown.tolist():
-        low, high = solution.token_bounds[k]
-        bounds = fixed(low, decimals, ROUND_FLOOR), fixed(high, decimals, ROUND_CEILING)
-        rows.append(
-            (
-                instance.type_name(k),
-                f"{instance.probabilities[k]:.3g}",
-                fixed(solution.tokens[k], decimals),
-                f"[{', '.join(bounds)}]",
-                f"{solution.accuracies[k]:.4f}",
-                "–" if integer is None else integer.shown(k),
-            )
-        )
-    headers = "task type", "mix", "tokens", "the optimum lies in", "accuracy", "integer\ntokens"
-    yield Table(headers, rows)
-    if shown.size < instance.size:
-        yield f"the {shown.size} most frequent of {plural(instance.size, 'type')}; --json has all"
+    table, mix = answer_table(solution, integer), solution.instance.probabilities
+    if mix.size <= _ALL_SHOWN:
+        yield table
+        return
+    yield table.take(np.sort(np.argsort(-mix, kind="stable")[:_SHOWN]).tolist())
+    yield f"the {_SHOWN} most frequent of {plural(mix.size, 'type')}; --json and --csv have all"
 
 
 def _operation(best: Solution) -> Table:
@@ -83,11 +74,11 @@ def _operation(best: Solution) -> Table:
     for coupling, price in zip(couplings, best.constraint_multipliers, strict=False):
         worth = f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"
         rows.append(("constraint", f"{coupling.label}: {worth}"))
-    return _facts(*rows)
+    return facts(rows)
 
 
 def _certificate(best: Solution) -> Table:
-    return _facts(
+    rows = [
         ("objective", f"{at_least(best.objective, _DIGITS)} s"),
         ("upper bound", f"{at_most(best.upper_bound, _DIGITS)} s: no allocation is better"),
         (
@@ -100,7 +91,8 @@ def _certificate(best: Solution) -> Table:
             f"{at_most(best.stationarity)}: largest imbalance of a type's marginal "
             "benefit and cost",
         ),
-    )
+    ]
+    return facts(rows)
 
 
 def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Table:
@@ -122,8 +114,4 @@ def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Tab
     if rounding is not None:
         repaired = ", after rounding down instead of up" if rounding.is_repaired else ""
         rows.append(("plain rounding", f"loses {at_most(max(rounding.loss, 0.0))} s{repaired}"))
-    return _facts(*rows)
-
-
-def _facts(*rows: tuple[str, str]) -> Table:
-    return Table((), [(f"  {label}", text) for label, text in rows])
+    return facts(rows)

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cvxqueue.cli.output import show
-from cvxqueue.tables import Table
+from cvxqueue.tables import facts
 
 _PACKAGES = (
     *("cvxqueue", "numpy", "scipy", "cvxpy", "clarabel"),
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         for key, value in found.items()
     ]
     summary = {key.replace(" ", "_"): value for key, value in found.items()}
-    show(options, summary, Table((), rows))
+    show(options, summary, facts(rows))
     return 0
 
 

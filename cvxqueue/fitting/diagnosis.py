@@ -19,7 +19,7 @@ from cvxqueue.fitting.units import UnitError
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import SIGNIFICANCE
-from cvxqueue.tables import Cell, Part, Report
+from cvxqueue.tables import Cell, Part, Report, Table
 
 _MARKS: dict[bool | None, Cell] = {
     True: ("holds", "green"),
@@ -66,8 +66,12 @@ class Diagnosis(Report):
     def _parts(self) -> Iterable[Part]:
         yield (self.source, "bold")
         yield ""
-        yield findings_table(self.findings, lambda found: _MARKS[found.holds])
+        yield self.table()
         yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
+
+    def table(self) -> Table:
+        """Return the findings."""
+        return findings_table(self.findings, lambda found: _MARKS[found.holds])
 
 
 @quiet

@@ -20,7 +20,7 @@ from cvxqueue.model import Instance, SaturatingExponential
 from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.statistics.estimate import FittedParameter, require_confidence
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Column, Part, Report, Table
 
 
 @quiet
@@ -141,36 +141,30 @@ class Fit(Report):
 
     def _parts(self) -> Iterable[Part]:
         if self.service:
+            lines = self.service.values()
             yield ("\nService time: base + per token × tokens", "bold")
             yield Table(
-                ("task type", "rows", "base (s)", "per token (ms)", "residual (s)", "R²"),
                 [
-                    (
-                        name or "all",
-                        f"{line.rows:,}",
-                        _shown(line.base),
-                        _shown(line.per_token, 1e3),
-                        significant(line.residual_scale, 3),
-                        f"{line.r_squared:.4f}",
-                    )
-                    for name, line in self.service.items()
-                ],
+                    Column("task type", [name or "all" for name in self.service]),
+                    Column("rows", [line.rows for line in lines], "{:,}".format),
+                    Column("base (s)", [line.base for line in lines], _shown),
+                    Column("per token (ms)", [line.per_token for line in lines], _in_thousandths),
+                    Column("residual (s)", [line.residual_scale for line in lines], _three_digits),
+                    Column("R²", [line.r_squared for line in lines], "{:.4f}".format),
+                ]
             )
         if self.curves:
+            curves = self.curves.values()
             yield ("\nAccuracy: floor + gain (1 − exp(−rate × tokens))", "bold")
             yield Table(
-                ("task type", "floor", "gain", "rate × 1000", "residual", "outcome"),
                 [
-                    (
-                        name or "all",
-                        _shown(curve.floor),
-                        _shown(curve.gain),
-                        _shown(curve.rate, 1e3),
-                        f"{max(abs(curve.residuals)):.3f}",
-                        curve.goodness.outcome,
-                    )
-                    for name, curve in self.curves.items()
-                ],
+                    Column("task type", [name or "all" for name in self.curves]),
+                    Column("floor", [curve.floor for curve in curves], _shown),
+                    Column("gain", [curve.gain for curve in curves], _shown),
+                    Column("rate × 1000", [curve.rate for curve in curves], _in_thousandths),
+                    Column("residual", [max(abs(it.residuals)) for it in curves], "{:.3f}".format),
+                    Column("outcome", [curve.goodness.outcome for curve in curves]),
+                ]
             )
         arrivals, confidences = self.arrivals, [line.base for line in self.service.values()]
         confidences += [curve.floor for curve in self.curves.values()]
@@ -188,6 +182,27 @@ class Fit(Report):
                 yield f"{name}: {_shown(share, between=' ')} of the arrivals"
         yield f"\nIntervals hold with probability {confidences[0].confidence:g}."
         yield from ((f"warning: {warning}", "yellow") for warning in self.warnings)
+
+    def table(self) -> Table:
+        """Return every estimate with its interval."""
+        rows: list[tuple[str, str, FittedParameter]] = []
+        for name, line in self.service.items():
+            rows += [(name, "base (s)", line.base), (name, "per token (s)", line.per_token)]
+        for name, curve in self.curves.items():
+            rows += [(name, "floor", curve.floor), (name, "gain", curve.gain)]
+            rows.append((name, "rate (1/token)", curve.rate))
+        if self.arrivals is not None:
+            rows.append(("", "arrival rate (1/s)", self.arrivals.rate))
+            rows += [(name, "probability", share) for name, share in self.arrivals.mix.items()]
+        return Table(
+            [
+                Column("task type", [name or "all" for name, _, _ in rows]),
+                Column("quantity", [quantity for _, quantity, _ in rows]),
+                Column("estimate", [found.value for *_, found in rows]),
+                Column("interval", [found.interval for *_, found in rows]),
+                Column("standard error", [found.standard_error for *_, found in rows]),
+            ]
+        )
 
     def __repr__(self) -> str:
         parts = [
@@ -294,6 +309,14 @@ def _shown(parameter: FittedParameter, factor: float = 1.0, between: str = "\n")
     """Return a value with its interval, on two lines: side by side they need too many columns."""
     low, high = (significant(factor * end, 3) for end in parameter.interval)
     return f"{significant(factor * parameter.value, 4)}{between}[{low}, {high}]"
+
+
+def _in_thousandths(parameter: FittedParameter) -> str:
+    return _shown(parameter, 1e3)
+
+
+def _three_digits(value: float) -> str:
+    return significant(value, 3)
 
 
 def _of(part: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -34,6 +35,7 @@ from cvxqueue.solution import (
     allowed_tolerance,
     require_ended,
 )
+from cvxqueue.tables import Column, Part, Table
 
 # For the bound of an answer that comes without its search, as from a file: a user waits for it.
 _BOUND_SECONDS = 60.0
@@ -232,26 +234,28 @@ class IntegerSolution(AllocationData):
             f"continuous optimum (at most {at_most(self.loss_bound)} s)"
         )
 
-    def __str__(self) -> str:
-        lines = [
-            f"{self.method}: {self._outcome()}",
-            self._loss_line(),
-            f"no allocation in the domains gains more than {at_most(self.gap)} s",
-            *self.assumption_lines(),
-            self._means_line(),
-            *self._table(
-                f"{'tokens':>9}  {'continuous':>12}",
-                lambda k: f"{self.shown(k):>9}  {self._continuous(k):>12}",
-            ),
-        ]
-        return "\n".join(lines)
+    def _parts(self) -> Iterable[Part]:
+        yield f"{self.method}: {self._outcome()}"
+        yield self._loss_line()
+        yield f"no allocation in the domains gains more than {at_most(self.gap)} s"
+        yield from self.assumption_lines()
+        yield self._means_line()
+        yield ""
+        yield self.table()
 
-    def shown(self, k: int) -> str:
-        """Tokens of type `k`, or its level, for a table."""
-        return str(self.tokens[k]) if self.levels[k] < 0 else f"level {self.levels[k]}"
+    def table(self) -> Table:
+        """Return the answer by task type."""
+        columns = [self.choice_column()]
+        if self.continuous is not None:
+            columns.append(Column("continuous tokens", self.continuous.tokens, "{:.3f}".format))
+        return self._by_type(*columns)
 
-    def _continuous(self, k: int) -> str:
-        return "–" if self.continuous is None else f"{self.continuous.tokens[k]:.3f}"
+    def choice_column(self) -> Column:
+        """Tokens of each type, or its level, for a table."""
+        if not self.domains.has_levels:
+            return Column("tokens", self.tokens, str)
+        pairs = zip(self.tokens.tolist(), self.levels.tolist(), strict=True)
+        return Column("choice", [f"level {n}" if n >= 0 else str(count) for count, n in pairs])
 
 
 def proven_answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,12 +31,13 @@ from cvxqueue.numerics.checks import (
     require,
     text_tuple,
 )
+from cvxqueue.tables import Column, Part, Report, Table
 
 _FLOAT64 = np.dtype(np.float64)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class Instance(InputData):
+class Instance(InputData, Report):
     """Task types that share one server, and what their accuracy is worth.
 
     The objective is J(l) = α Σ π w p(l) − T(l), to be maximised over min_tokens ≤ l ≤ max_tokens
@@ -249,6 +250,14 @@ class Instance(InputData):
         """Name of a type, or a numbered stand-in where the instance gives none."""
         return f"type {position + 1}" if self.names is None else self.names[position]
 
+    def type_columns(self) -> list[Column]:
+        """Name and probability of each type, for a table."""
+        names = [self.type_name(k) for k in range(self.size)] if self.names is None else self.names
+        return [
+            Column("task type", names),
+            Column("probability", self.probabilities, "{:.3g}".format),
+        ]
+
     def evaluate(self, tokens: ArrayLike) -> Evaluation:
         """Return accuracies, utilization, times and all else that the model says of `tokens`.
 
@@ -376,6 +385,32 @@ class Instance(InputData):
                 "must be below 1): the objective is −inf there and has no derivatives"
             )
         return point
+
+    def table(self) -> Table:
+        """Return the task types, and what the ends of their boxes mean."""
+        least, most = self.min_tokens, self.max_tokens
+        return Table(
+            [
+                *self.type_columns(),
+                Column("importance", self.importance),
+                Column("min tokens", least),
+                Column("max tokens", most),
+                Column("service time at min tokens (s)", self.service.mean(least)),
+                Column("service time at max tokens (s)", self.service.mean(most)),
+                Column("accuracy at min tokens", self.accuracy.value(least)),
+                Column("accuracy at max tokens", self.accuracy.value(most)),
+            ]
+        )
+
+    def _parts(self) -> Iterable[Part]:
+        yield [
+            (f"{self.name}: " if self.name else "", "bold"),
+            f"{plural(self.size, 'task type')}, {self.arrival_rate:g} queries/s, "
+            f"accuracy worth {self.accuracy_weight:g} s, {self.queue!r}",
+        ]
+        yield from (f"constraint: {constraint.label}" for constraint in self.constraints)
+        yield ""
+        yield self.table()
 
     def __repr__(self) -> str:
         label = f"{shown(self.name)}, " if self.name else ""

@@ -14,9 +14,9 @@ from cvxqueue.json_values import json_attributes
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.simulation.plan import Columns
-from cvxqueue.simulation.result import Simulation, cells
+from cvxqueue.simulation.result import Simulation, estimate_columns
 from cvxqueue.statistics.estimate import Estimate
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Column, Part, Report, Table
 
 
 @quiet
@@ -88,15 +88,18 @@ class Comparison(Report):
         queries = f"{self.simulations[0].queries:,} queries"
         yield f"{queries}, the same for {count}; differences to the first"
         yield ""
-        yield Table(
-            ("quantity", "allocation", "difference", "interval"),
-            [
-                (label, f"{position + 1}", *cells(estimate))
-                for name, label in _DIFFERENCES.items()
-                for position, estimate in enumerate(getattr(self, name))
-                if position
-            ],
-        )
+        yield self.table()
+
+    def table(self) -> Table:
+        """Return the differences."""
+        count = len(self.simulations) - 1
+        columns = [
+            Column("quantity", [label for label in _DIFFERENCES.values() for _ in range(count)]),
+            Column("allocation", list(range(2, count + 2)) * len(_DIFFERENCES)),
+        ]
+        differences = [it for name in _DIFFERENCES for it in getattr(self, name)[1:]]
+        columns += estimate_columns("difference", differences)
+        return Table(columns, most=len(differences))
 
 
 _DIFFERENCES = {

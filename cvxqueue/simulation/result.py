@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ from cvxqueue.simulation.plan import Columns
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.statistics.batch_means import BatchSums
 from cvxqueue.statistics.estimate import Estimate
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Column, Part, Report, Table
 
 # Relaxation times in a run whose intervals can be believed: twenty batches of fifty.
 _LONG_ENOUGH = 1000.0
@@ -273,26 +273,42 @@ class Simulation(ReadOnlyArrays, Report):
             f"{100 * self.confidence:g} %"
         )
         yield ""
-        shown = range(min(self.instance.size, TYPES_SHOWN))
+        yield self.table()
+        if self.caution:
+            yield f"\n{self.caution}"
+
+    def table(self) -> Table:
+        """Return the estimates."""
         rows = [(label, getattr(self, name)) for name, label in _ESTIMATES.items()]
-        rows += [(f"  {self.instance.type_name(k)} (s)", self.system_times[k]) for k in shown]
         rows += [(f"P(waiting > {x:g} s)", it) for x, it in self.waiting_tail.items()]
         for what, quantiles in (
             ("waiting", self.waiting_quantiles),
             ("system time", self.system_quantiles),
         ):
             rows += [(f"{what}, {100 * q:g} % quantile (s)", it) for q, it in quantiles.items()]
-        yield Table(("", "estimate", "interval"), [(label, *cells(it)) for label, it in rows])
-        if self.instance.size > TYPES_SHOWN:
-            yield f"... and {plural(self.instance.size - TYPES_SHOWN, 'more type')}"
-        if self.caution:
-            yield f"\n{self.caution}"
+        most = len(rows) + TYPES_SHOWN
+        rows += [
+            (f"system time of {self.instance.type_name(k)} (s)", it)
+            for k, it in enumerate(self.system_times)
+        ]
+        labels, estimates = zip(*rows, strict=True)
+        return Table(
+            [Column("quantity", labels), *estimate_columns("estimate", estimates)], most=most
+        )
 
 
-def cells(estimate: Estimate) -> tuple[str, str]:
-    """Return the value and the interval of an estimate, for a table."""
-    low, high = estimate.interval
-    return f"{estimate.value:.5g}", f"[{low:.5g}, {high:.5g}]"
+def estimate_columns(name: str, estimates: Sequence[Estimate]) -> list[Column]:
+    """Return the columns of estimates: their values and their intervals."""
+    return [
+        Column(name, [it.value for it in estimates], _five_digits),
+        Column("interval", [it.interval for it in estimates], _five_digits),
+    ]
+
+
+def _five_digits(value: float | tuple[float, float]) -> str:
+    if isinstance(value, tuple):
+        return f"[{value[0]:.5g}, {value[1]:.5g}]"
+    return f"{value:.5g}"
 
 
 ARRIVALS = {

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_attributes
 from cvxqueue.model import FIFO, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.simulation.plan import QUEUES
-from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, cells
+from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, estimate_columns
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.statistics.estimate import Estimate
 from cvxqueue.statistics.poisson import FEWEST_ARRIVALS, PoissonTest, poisson_test
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Column, Part, Report, Table
 
 # Types beyond these are left out, the most frequent kept: each row makes all intervals wider.
 _TYPES_CHECKED = 20
@@ -64,7 +65,7 @@ class CheckRow:
         }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class TheoryCheck(Report):
     """The closed forms beside the simulation.
 
@@ -144,21 +145,22 @@ class TheoryCheck(Report):
         return said
 
     def _parts(self) -> Iterable[Part]:
-        yield Table(
-            ("quantity", "theory", "simulated", "interval", "outcome"),
-            [
-                (
-                    row.quantity,
-                    f"{row.theory:.5g}",
-                    *cells(row.estimate),
-                    (row.outcome, _STYLES[row.outcome]),
-                )
-                for row in self.rows
-            ],
-            left=(0, 4),
-        )
+        yield self.table()
         yield ""
         yield from self.sentences
+
+    def table(self) -> Table:
+        """Return the rows."""
+        columns = [
+            Column("quantity", [row.quantity for row in self.rows]),
+            Column("theory", [row.theory for row in self.rows], "{:.5g}".format),
+            *estimate_columns("simulated", [row.estimate for row in self.rows]),
+            Column("outcome", [row.outcome for row in self.rows], lambda it: (it, _STYLES[it])),
+        ]
+        return Table(columns, most=len(self.rows))
+
+    def __repr__(self) -> str:
+        return f"TheoryCheck(outcome={self.outcome!r}, {plural(len(self.rows), 'row')})"
 
 
 _STYLES = {"agrees": "green", "differs": "red", "undecided": "yellow"}

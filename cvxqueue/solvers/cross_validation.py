@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import at_most, duration, shown, significant
+from cvxqueue.formatting import at_most, shown, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
@@ -20,7 +20,7 @@ from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
 from cvxqueue.solvers.solve import deadline_after, solve
-from cvxqueue.tables import Part, Report, Table
+from cvxqueue.tables import Cell, Column, Part, Report, Table
 
 # Seconds for each method that is only there for comparison.
 _OTHERS_LIMIT = 10.0
@@ -100,35 +100,35 @@ class CrossValidation(Report):
         )
 
     def _parts(self) -> Iterable[Part]:
-        yield Table(
-            (
-                *("method", "status", "objective\n(s)", "relative\ngap", "tokens\noff by"),
-                *("iter-\nations", "time"),
-            ),
-            [
-                (
-                    row["method"],
-                    (row["status"].replace("_", " "), "green" if is_optimal else "red"),
-                    significant(row["objective"], 9),
-                    at_most(row["relative_gap"]),
-                    at_most(row["token_difference"]),
-                    f"{row['iterations']:d}",
-                    duration(row["seconds"]),
-                )
-                for row in self.rows()
-                for is_optimal in [row["status"] == Status.OPTIMAL.value]
-            ],
-            left=(0, 1),
-            # The names are known, and a status may be two words.
-            wraps=1,
-        )
+        yield self.table()
         if len(self.solutions) > 1:
             style, meaning = _OUTCOMES[self.outcome]
             yield ""
             yield [(self.outcome, f"bold {style}"), f": {meaning}"]
         yield from self.solutions[0].assumption_lines()
 
+    def table(self) -> Table:
+        """Return a row for each method."""
+        rows = self.rows()
+        columns = [
+            Column(name, [row[key] for row in rows], show) for key, (name, show) in _COLUMNS.items()
+        ]
+        return Table(columns, most=len(rows))
 
+
+def _marked(status: str) -> Cell:
+    return status.replace("_", " "), "green" if status == Status.OPTIMAL.value else "red"
+
+
+_COLUMNS: dict[str, tuple[str, Callable[[Any], Cell]]] = {
+    "method": ("method", str),
+    "status": ("status", _marked),
+    "objective": ("objective (s)", lambda value: significant(value, 9)),
+    "relative_gap": ("relative gap", at_most),
+    "token_difference": ("tokens off by", at_most),
+    "iterations": ("iterations", str),
+    "seconds": ("time (s)", lambda value: significant(value, 2)),
+}
 _OUTCOMES = {
     "agree": ("green", "every method is certified, and no two proofs contradict."),
     "undecided": (

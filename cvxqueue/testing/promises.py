@@ -15,7 +15,7 @@ from cvxqueue.findings import Finding, findings_table
 from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import SMALLEST_NORMAL
-from cvxqueue.tables import Part, Report
+from cvxqueue.tables import Part, Report, Table
 
 # Formulas of some dozen roundings pass; what is wrong in the ninth digit does not.
 ROUNDING = 1e-11
@@ -61,7 +61,11 @@ class ExtensionReport(Report):
             if count
             else f": {len(self.findings)} promises kept on every point (which proves nothing)",
         ]
-        yield findings_table(
+        yield self.table()
+
+    def table(self) -> Table:
+        """Return the findings."""
+        return findings_table(
             self.findings, lambda found: ("holds", "green") if found.holds else ("fails", "red")
         )
 
