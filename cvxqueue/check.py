@@ -43,7 +43,7 @@ _DECIDED: dict[str, dict[bool | None, Cell]] = {
 _STATUS = {True: "stable", False: "infeasible", None: "undecided"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class InstanceCheck(Report):
     """What can be said of an instance beforehand.
 
@@ -80,6 +80,9 @@ class InstanceCheck(Report):
             **{found.key: found.to_dict() for found in self.findings},
             **({"error": self.obstacle} if self.obstacle else {}),
         }
+
+    def __repr__(self) -> str:
+        return f"InstanceCheck(status={self.status!r}, {plural(len(self.findings), 'finding')})"
 
     def _parts(self) -> Iterable[Part]:
         name = f"{self.instance.name}: " if self.instance.name else ""

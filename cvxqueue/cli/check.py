@@ -12,7 +12,7 @@ from cvxqueue.cli.output import show, write_error
 def run(options: argparse.Namespace) -> int:
     """Check an instance and print what was found."""
     found = check(read_instance(options.file))
-    show(options, found.to_dict(), found)
+    show(options, found.to_dict(), found.table(), found)
     if found.obstacle:
         write_error(found.obstacle)
     return 0 if found.is_feasible else 1

@@ -12,5 +12,5 @@ from cvxqueue.fitting import diagnose
 def run(options: argparse.Namespace) -> int:
     """Diagnose and print what was found."""
     found = diagnose(read_measurements(options, options.file, ()))
-    show(options, {"status": "diagnosed", **found.to_dict()}, found)
+    show(options, {"status": "diagnosed", **found.to_dict()}, found.table(), found)
     return 0

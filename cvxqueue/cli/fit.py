@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
         save(instance, options.output)
         summary |= {"output": str(options.output), "instance": to_dict(instance)}
         wrote = [f"\nWrote {options.output}; next: cvxqueue solve {options.output}"]
-    show(options, summary, found, *wrote)
+    show(options, summary, found.table(), found, *wrote)
     return 0
 
 

@@ -29,7 +29,8 @@ def run(options: argparse.Namespace) -> int:
         for key, value in found.items()
     ]
     summary = {key.replace(" ", "_"): value for key, value in found.items()}
-    show(options, summary, facts(rows))
+    table = facts(rows)
+    show(options, summary, table, table)
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import TextIO, TypeGuard
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
-from cvxqueue.tables import Part, Report, rendered
+from cvxqueue.tables import Part, Report, Table, rendered
 
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
 # it trusts to have come from there.
@@ -40,10 +40,13 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def show(options: argparse.Namespace, summary: object, *parts: Part | Report) -> None:
-    """Write what a command found: one JSON object if asked for, and tables and text otherwise."""
+def show(options: argparse.Namespace, summary: object, table: Table, *parts: Part | Report) -> None:
+    """Write what a command found: as one JSON object or one table of CSV if asked for, or text."""
     if options.json:
         write_json(summary)
+    elif options.csv:
+        with to_stdout():
+            sys.stdout.write(table.to_csv() or "")
     else:
         write(*parts)
 

@@ -80,16 +80,19 @@ def build_parser() -> argparse.ArgumentParser:
         if command.add_arguments is not None:
             command.add_arguments(own)
         if name != "schema":
-            own.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+            form = own.add_mutually_exclusive_group()
+            form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
+            form.add_argument("--csv", action="store_true", help=f"print {command.table} as CSV")
     return parser
 
 
 class _Command(NamedTuple):
-    """One command: what it says of itself, and what it takes beside ``--json``."""
+    """One command: what it says of itself, and what it takes beside ``--json`` and ``--csv``."""
 
     summary: str
     description: str
     epilog: str
+    table: str = ""
     add_arguments: Callable[[_Parser], None] | None = None
 
 
@@ -107,6 +110,7 @@ _COMMANDS = {
         "  1  none: no allocation is stable and keeps the constraints, or no method\n"
         "     reached its tolerance\n"
         "  2  input that is not allowed",
+        "the answer by task type",
         add_solve,
     ),
     "check": _Command(
@@ -120,6 +124,7 @@ _COMMANDS = {
         "  0  some allocation is stable and keeps the constraints\n"
         "  1  none does, or none was found\n"
         "  2  input that is not allowed",
+        "the findings",
         add_file,
     ),
     "simulate": _Command(
@@ -134,6 +139,7 @@ _COMMANDS = {
         "  0  the simulation ran; its outcome is in the table\n"
         "  1  no allocation is stable and keeps the constraints, or none is certified\n"
         "  2  input that is not allowed",
+        "theory beside the simulation",
         add_simulate,
     ),
     "fit": _Command(
@@ -149,6 +155,7 @@ _COMMANDS = {
         "  cvxqueue fit --service times.csv --where service.concurrency=1 \\\n"
         "      --column service.seconds=wall_ms\n\n"
         f"{_DONE_OR_REFUSED}",
+        "the estimates",
         add_fit,
     ),
     "diagnose": _Command(
@@ -159,6 +166,7 @@ _COMMANDS = {
         "  cvxqueue diagnose requests.csv\n"
         "  cvxqueue diagnose bench.json --json\n\n"
         f"{_DONE_OR_REFUSED}",
+        "the findings",
         add_diagnose,
     ),
     "schema": _Command(
@@ -170,5 +178,6 @@ _COMMANDS = {
         "print versions for a bug report",
         "Print the versions of everything that an answer depends on, for a bug report.",
         "example:\n  cvxqueue info",
+        "the versions",
     ),
 }

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         f"{simulation.batches} batches\n",
     ]
     notes = [(f"warning: {warning}", "yellow") for warning in warnings]
-    show(options, summary, heading, check, *notes)
+    show(options, summary, check.table(), heading, check, *notes)
     return 0
 
 

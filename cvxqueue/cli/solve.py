@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvxqueue import plots
-from cvxqueue.cli.answer import answer_report
+from cvxqueue.cli.answer import answer_report, answer_table
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show, write_error
 from cvxqueue.errors import CvxqueueError, InvalidInputError, naming
@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     show(
         options,
         _summary(comparison, integer, rounded, failure),
+        answer_table(comparison.best, None if isinstance(integer, str) else integer),
         *answer_report(comparison, integer, rounded),
     )
     if failure is not None:

@@ -28,7 +28,7 @@ from cvxqueue.statistics.estimate import FittedParameter, require_confidence
 _LEAST_DISPERSION = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CurveFit(JsonRecord, ReadOnlyArrays):
     """A saturating curve p(l) = floor + gain (1 − exp(−rate l)) fitted to answers.
 
@@ -60,6 +60,9 @@ class CurveFit(JsonRecord, ReadOnlyArrays):
     warnings: tuple[str, ...]
 
     _properties = ("residuals",)
+
+    def __repr__(self) -> str:
+        return f"CurveFit(floor={self.floor}, gain={self.gain}, rate={self.rate})"
 
     @property
     def residuals(self) -> FloatArray:

@@ -37,7 +37,7 @@ _Result = tuple[bool | None, str, dict[str, float]]
 _Fit = TypeVar("_Fit")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis(Report):
     """What the data say of each assumption of the model.
 
@@ -62,6 +62,10 @@ class Diagnosis(Report):
             "warnings": list(self.warnings),
             **{found.key: found.to_dict() for found in self.findings},
         }
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{found.subject}: {found.holds}" for found in self.findings)
+        return f"Diagnosis({told})"
 
     def _parts(self) -> Iterable[Part]:
         yield (self.source, "bold")

@@ -60,7 +60,7 @@ class Linearity(JsonRecord):
         return self.p_value >= SIGNIFICANCE or self.bend <= _NEGLIGIBLE_BEND
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ServiceFit(JsonRecord, ReadOnlyArrays):
     """A line t = base + per_token · tokens fitted to service times.
 
@@ -95,6 +95,9 @@ class ServiceFit(JsonRecord, ReadOnlyArrays):
     linearity: Linearity
     method: str
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"ServiceFit(base={self.base}, per_token={self.per_token})"
 
 
 def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.95) -> ServiceFit:

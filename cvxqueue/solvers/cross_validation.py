@@ -28,7 +28,7 @@ _OTHERS_LIMIT = 10.0
 _NOISE = 4.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossValidation(Report):
     """Answers of several methods to one instance.
 
@@ -98,6 +98,10 @@ class CrossValidation(Report):
         return json_values(
             {"methods": self.rows(), "outcome": self.outcome, "assumes": self.solutions[0].assumes}
         )
+
+    def __repr__(self) -> str:
+        names = ", ".join(solution.method for solution in self.solutions)
+        return f"CrossValidation(outcome={self.outcome!r}, methods={names})"
 
     def _parts(self) -> Iterable[Part]:
         yield self.table()

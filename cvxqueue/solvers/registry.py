@@ -21,7 +21,7 @@ _OF_ANY = frozenset({"start", "tolerance", "max_iterations"})
 _OF_OURS = frozenset({"prices", "limits"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Method:
     """A method that `solve` knows, or somebody's own.
 
@@ -129,6 +129,9 @@ class Method:
             return None
         able = ", ".join(repr(it.name) for it in METHODS.values() if it.is_general)
         return f"method {self.name!r} {reason}; methods that can take it: {able}"
+
+    def __repr__(self) -> str:
+        return f"Method({self.name!r})"
 
     def __str__(self) -> str:
         missing = "" if self.is_installed else f" (needs {', '.join(self.requires)})"

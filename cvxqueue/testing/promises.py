@@ -23,7 +23,7 @@ ROUNDING = 1e-11
 CLOSE = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExtensionReport(Report):
     """What was found of a curve, a law or a queue.
 
@@ -52,6 +52,9 @@ class ExtensionReport(Report):
         """Return plain values, ready for JSON."""
         found = {found.key: found.to_dict() for found in self.findings}
         return json_values({"class": self.name, "holds": self.holds, "promises": found})
+
+    def __repr__(self) -> str:
+        return f"ExtensionReport({self.name!r}, holds={self.holds})"
 
     def _parts(self) -> Iterable[Part]:
         count = len(self.failures)
