@@ -20,6 +20,7 @@ from cvxqueue.certificates import contraction, order_bracket, step_size, strong_
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.dcp.expressions import accuracies, service_times, waiting_time
 from cvxqueue.model import AccuracyCurve, assumed
+from cvxqueue.model.accuracy import WeightedCurve
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import plot_accuracy
 from cvxqueue.testing import check_extension
@@ -312,13 +313,21 @@ def test_what_stands_within_ours_is_not_ours() -> None:
     corners = Steeper(tokens=[0, 1000, 2000], accuracy=[0.2, 0.4, 0.5])
     worth = np.ones(2)
     for part, name, within in (
-        ("queue", "Retrials", OWN["queue"].priced(1.0, 0.5)),
         ("accuracy", "Logarithmic", OWN["accuracy"].weighted(worth)),
         ("accuracy", "Steeper", corners.broadcast(2).weighted(worth)),
     ):
         told = cq.certify(instance(**{part: within}), [1.0, 1.0]).assumes
         assert len(told) == 1
         assert name in told[0]
+    model = instance().model.with_(queue=OWN["queue"].priced(1.0, 0.5))
+    assert "Retrials" in assumed(model)[0]
+    first = OWN["accuracy"].mapped(lambda array: array[:1])
+    mixed = cq.MixedAccuracy(curves=[first, corners], which=[0, 1])
+    assert len(assumed(instance(accuracy=mixed.weighted(worth)))) == 2
+    assert len(assumed(instance(accuracy=WeightedCurve(mixed, worth)))) == 2
+    ring = Retrials(mean_backoff=3.0)
+    vars(ring)["owner"] = ring
+    assert len(assumed(instance(queue=ring))) == 1
 
 
 @pytest.mark.parametrize("part", ["accuracy", "queue"])
@@ -338,10 +347,18 @@ def test_no_probability_hides_in_a_mixture() -> None:
             instance(accuracy=curve)
 
 
-@pytest.mark.parametrize("prices", [(1.0, -3.0), (-1.0, 0.0), (np.nan, 1.0)])
+@pytest.mark.parametrize("prices", [(1.0, -3.0), (-1.0, 0.0), (np.nan, 1.0), (np.inf, 1.0)])
 def test_no_price_of_time_is_negative(prices: tuple[float, float]) -> None:
-    with pytest.raises(cq.InvalidInputError, match="must be ≥ 0"):
+    with pytest.raises(cq.InvalidInputError, match="must be ≥ 0 and finite"):
         cq.FIFO().priced(*prices)
+
+
+def test_queues_at_prices_are_for_lagrangians() -> None:
+    priced = cq.Vacations(mean=10.0, second_moment=150.0).priced(0.5, 0.5)
+    with pytest.raises(cq.InvalidInputError, match="what queries meet"):
+        instance(queue=priced)
+    with pytest.raises(cq.InvalidInputError, match="has prices already"):
+        priced.priced(1.0, 1.0)
 
 
 @pytest.mark.parametrize("gain", [[0.08, 0.0], [0.0, 0.0]])

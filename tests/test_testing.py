@@ -22,6 +22,7 @@ LAW = {
     "knee": [500.0, 0.0],
 }
 QUEUE = {"mean_backoff": 3.0}
+ROUNDED = {"gain": 0.5, "knee": 500.0, "top": 3000.0}
 
 OURS: dict[str, Any] = {
     "exponential": cq.SaturatingExponential(floor=0.2, gain=[0.5, 0.0], rate=[1e-3, 1e-2]),
@@ -55,9 +56,6 @@ OURS: dict[str, Any] = {
     "batches": cq.BatchArrivals(2.0, 6.0),
     "vacations": cq.Vacations(1.0, 3.0),
     "setups": cq.Setups(1.0, 3.0),
-    "at prices": cq.FIFO().priced(0.75, 2.5),
-    "at a price of waiting": cq.BatchArrivals(2.0, 6.0).priced(0.0, 2.0),
-    "own at prices": Retrials(**QUEUE).priced(1.0, 0.5),
     "own curve": Logarithmic(**CURVE),
     "own law": Knee(**LAW),
     "own queue": Retrials(**QUEUE),
@@ -226,6 +224,10 @@ def half(self: Any, lower: Any, upper: Any) -> Any:
     return -self.curvature(upper), -0.5 * self.curvature(lower)
 
 
+def bent_everywhere(self: Any, tokens: Any) -> Any:
+    return -1e-4 + 0.0 * self.slope(tokens)
+
+
 def wrong_cost(self: Any, tokens: Any, *prices: Any) -> Any:
     return ServiceLaw.marginal_cost(self, tokens, *prices)[0], 0.0 * tokens
 
@@ -301,7 +303,15 @@ WRONG: dict[str, tuple[Any, set[str]]] = {
     ),
     "more than a probability": (Logarithmic(**{**CURVE, "gain": 0.3}), {"a probability"}),
     "a kink that is not told": (Ramp(gain=[0.5], last=[100.0]), {"smooth"}),
-    "a straight piece that is not told": (Rounded(gain=0.5, knee=500.0, top=3000.0), {"smooth"}),
+    "a curvature beside a kink": (
+        changed(HonestRounded, ROUNDED, **scaled(HonestRounded, "curvature", 1.5)),
+        {"curvature"},
+    ),
+    "a curvature of straight pieces": (
+        changed(HonestRamp, {"gain": 0.5, "last": 100.0}, curvature=bent_everywhere),
+        {"curvature"},
+    ),
+    "a straight piece that is not told": (Rounded(**ROUNDED), {"smooth"}),
     "a second moment": (
         changed(Knee, LAW, **scaled(Knee, "second_moment", 1.5)),
         {"second moment"},

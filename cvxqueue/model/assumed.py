@@ -56,15 +56,18 @@ def assumed(model: Any, domains: Any = ()) -> tuple[str, ...]:
     domains : iterable of Domain, optional
         Its domains, where the proof is about choices.
     """
-    curves = [curve for _, curve in model.accuracy.groups]
     limits: Any = getattr(model, "constraints", None) or getattr(model, "couplings", ())
-    things = [model, model.accuracy, *curves, model.service, model.queue, *limits, *domains]
+    things = [model, model.accuracy, model.service, model.queue, *limits, *domains]
     # What stands within another, as a queue within one with prices, is asked as well.
     of_model = AccuracyCurve, ServiceLaw, Queue
+    seen: set[int] = set()
     for thing in things:
-        if isinstance(thing, of_model):
+        if isinstance(thing, of_model) and id(thing) not in seen:
+            seen.add(id(thing))
             parts = (part for part in vars(thing).values() if not isinstance(part, np.ndarray))
             things += [part for part in parts if isinstance(part, of_model)]
+            if isinstance(thing, AccuracyCurve):
+                things += [curve for _, curve in thing.groups]
     kinds = dict.fromkeys(type(thing) for thing in things)
     return tuple(_sentence(kind) for kind in kinds if not is_own(kind))
 

@@ -17,7 +17,7 @@ from cvxqueue.model.assumed import assumed
 from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
-from cvxqueue.model.queue_formulas import Queue
+from cvxqueue.model.queue_formulas import PricedQueue, Queue
 from cvxqueue.model.queues import FIFO
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.model.service_law import ServiceLaw
@@ -169,6 +169,11 @@ class Instance(InputData, Report):
                     "one; use solve_batch"
                 )
             keep(field, data)
+        if isinstance(queue, PricedQueue):
+            raise InvalidInputError(
+                "queue must be what queries meet, and has prices: those of accuracy_weight, "
+                "importance and constraints are the instance's"
+            )
         if not isinstance(queue, Queue | None):
             raise InvalidInputError(f"queue must be a queue such as FIFO(), got {shown(queue)}")
         keep("queue", FIFO() if queue is None else queue)

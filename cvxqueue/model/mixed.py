@@ -91,7 +91,7 @@ class MixedAccuracy(AccuracyCurve):
 
     @property
     def is_smooth(self) -> bool:
-        """Whether p′ is continuous for every type."""
+        """Whether it is in each of the curves."""
         return all(curve.is_smooth for _, curve in self.groups)
 
     @property

@@ -205,6 +205,8 @@ def _settle_by_search(model: Model, mean: FloatArray, second: FloatArray) -> _St
     """The response of types whose benefit has kinks, and anything between them: from anywhere."""
 
     def excess(tokens: FloatArray) -> FloatArray:
+        # Far beyond the box, formulas overflow.
+        tokens = model.boxed(tokens)
         return model.marginal_cost(tokens, mean, second)[0] - model.benefit.slope(tokens)
 
     shape = np.broadcast_shapes(mean.shape, (model.size,))

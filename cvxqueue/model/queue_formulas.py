@@ -267,7 +267,8 @@ class PricedQueue(Queue):
     """A queue whose system time and waiting time have prices of their own, as in a Lagrangian.
 
     What stands for the mean system time is `of_time` · T + `of_waiting` · W, with prices ≥ 0: with
-    others it would not be convex.
+    others it would not be convex. No instance has such a queue: at prices of its own, what it
+    counts could fall in the tokens.
     """
 
     queue: Queue
@@ -275,15 +276,16 @@ class PricedQueue(Queue):
     of_waiting: float
 
     def __post_init__(self) -> None:
+        if isinstance(self.queue, PricedQueue):
+            raise InvalidInputError("queue has prices already: price the queue within it")
         for name in ("of_time", "of_waiting"):
             price = getattr(self, name)
-            if not price >= 0.0:
-                raise InvalidInputError(f"{name} = {shown(price)} must be ≥ 0 (a price)")
+            if not 0.0 <= price < np.inf:
+                raise InvalidInputError(f"{name} = {shown(price)} must be ≥ 0 and finite (a price)")
 
-    @cached_property
+    @property
     def _time_share(self) -> float:  # type: ignore[override]
-        # What the queue counts may be of prices itself.
-        return self.of_time + self._both * (self.queue._time_share - 1.0)
+        return self.of_time
 
     @cached_property
     def _both(self) -> float:
@@ -310,7 +312,7 @@ class PricedQueue(Queue):
     ) -> FloatArray:
         """The sum, less one mean service time, in seconds."""
         waiting = super().mean_waiting_time(arrival_rate, mean, second_moment, idle)
-        return waiting + (self._time_share - 1.0) * mean
+        return waiting + (self.of_time - 1.0) * mean
 
     def least_idle(
         self, arrival_rate: Numbers, system_time: Numbers, m1: Numbers, m2: Numbers

@@ -124,7 +124,10 @@ class Method:
         if instance.model.couplings:
             reason = f"cannot keep {instance.model.couplings[0].label}"
         elif not instance.accuracy.is_smooth:
-            reason = "needs accuracy curves with a continuous slope, and one has kinks"
+            reason = (
+                "needs accuracy curves with a continuous slope that falls, and one has kinks or "
+                "straight pieces"
+            )
         else:
             return None
         able = ", ".join(repr(it.name) for it in METHODS.values() if it.is_general)

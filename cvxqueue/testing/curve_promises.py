@@ -103,10 +103,14 @@ def _check_bends(
         is_straight = (bends[0] == 0.0) & (bends[1] == 0.0) & (bends[2] == 0.0)
         is_straight &= (step > 0.0) & (last > _LEAST_SLOPE)
         tell("smooth", words, np.where(is_straight, last, 0.0), most=0.0)
-        # Over a longer step all of the fall may lie between the three points.
-        is_short = step <= _SHORT_STEP * (low + 1.0)
-        ends = -first, np.where(is_short, -last, -first)
-        bent(tell, ends, bends, np.where(is_short, step, 0.0))
+    # Over a longer step all of the fall may lie between the three points; and where it is not the
+    # same over both halves of a short one, it may be a kink's.
+    middle = curve.slope(0.5 * (low + high))
+    uneven = np.abs(first - 2.0 * middle + last)
+    is_told = (step <= _SHORT_STEP * (low + 1.0)) & (
+        curve.is_smooth | (uneven <= 0.1 * (first - last) + noise)
+    )
+    bent(tell, (-first, np.where(is_told, -last, -first)), bends, np.where(is_told, step, 0.0))
     answers = [np.clip(curve.inverse_slope(end), low, high) for end in (first, last)]
     ratio = np.log(first) - np.log(last)
     is_told = np.isfinite(ratio) & (last > _LEAST_SLOPE)

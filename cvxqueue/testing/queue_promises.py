@@ -90,13 +90,13 @@ def check_queue(queue: Queue, rng: np.random.Generator, promises: Promises) -> N
 
 def _check_saturation(queue: Queue, load: _Load, tell: Compare) -> None:
     """Even a logarithm of the idle fraction doubles between these two."""
-    near, nearest = (
+    least, near, nearest = (
         queue.mean_waiting_time(load.rate, mean, np.square(mean), np.full_like(mean, idle))
-        for idle in (1e-7, 1e-14)
+        for idle in (0.5, 1e-7, 1e-14)
         for mean in [(1.0 - idle) / load.rate]
     )
     words = "the waiting time grows without bound as the server saturates"
-    tell("saturation", words, nearest, least=1.5 * near)
+    tell("saturation", words, nearest - least, least=1.5 * (near - least))
 
 
 def _check_delay(queue: Queue, load: _Load, nearer: _Load, tell: Compare) -> None:

@@ -445,7 +445,7 @@ KINKED = (
     ("content", "reason"),
     [
         (SERVER + KEPT, "cannot keep mean system time ≤ 4 s"),
-        (SERVER.replace(*KINKED), "needs accuracy curves with a continuous slope"),
+        (SERVER.replace(*KINKED), "needs accuracy curves with a continuous slope that falls"),
     ],
     ids=["constraint", "kink"],
 )

@@ -10,12 +10,10 @@ import cvxpy as cp
 import mpmath as mp
 import numpy as np
 import pytest
-from scipy import optimize
 
 import cvxqueue as cq
 from tests.generator import planted_instance, random_parameters
 from tests.instances import instance_of
-from tests.paths import INSTANCES
 from tests.performance.instances import random_servers
 from tests.tolerances import CONE_OPTIMUM, DIFFERENCE_QUOTIENT, MULTIPLIER, SAME_INSTANCE
 
@@ -787,25 +785,3 @@ def test_a_floor_at_corners_that_no_stable_queue_reaches(arrival_rate: float) ->
     best.solve(solver="CLARABEL")
     assert remedy <= float(best.value) + 1e-6
     assert remedy == pytest.approx(float(best.value), abs=5e-3)
-
-
-def test_a_queue_at_prices_may_be_priced_again() -> None:
-    """As the Lagrangian does it where the instance has such a queue."""
-    server = cq.load(INSTANCES / "qwen3-8b-h100.toml").replace(queue=cq.FIFO().priced(0.5, 2.0))
-    limit = 0.6 * cq.solve(server).mean_waiting_time
-    capped = server.replace(constraints=[cq.MaxMeanWaitingTime(limit)])
-    solution = cq.solve(capped)
-
-    def point(x: np.ndarray) -> cq.Evaluation:
-        return capped.evaluate(np.clip(1000.0 * x, capped.lower, capped.upper))
-
-    minimize: Any = optimize.minimize
-    found = minimize(
-        lambda x: -float(point(x).objective) if point(x).is_stable else 1e6,
-        0.9 * solution.tokens / 1000.0,
-        method="SLSQP",
-        bounds=[(0.0, 32.0)] * capped.size,
-        constraints=[{"type": "ineq", "fun": lambda x: limit - float(point(x).mean_waiting_time)}],
-        options={"maxiter": 500, "ftol": 1e-14},
-    )
-    assert -found.fun == pytest.approx(solution.objective, rel=1e-9)
