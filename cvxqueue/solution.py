@@ -15,6 +15,7 @@ from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.json_values import json_attributes
 from cvxqueue.model import Evaluation, Instance, assumed
+from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
@@ -195,7 +196,7 @@ class AllocationData(ArrayData, Report):
         """A table of the types: their names, their mix, and what is said of them."""
         return Table(
             [
-                *self.instance.type_columns(),
+                *type_columns(self.instance),
                 *columns,
                 Column("accuracy", self.accuracies, "{:.4f}".format),
             ]

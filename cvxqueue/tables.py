@@ -112,7 +112,8 @@ class Table:
             **(ruled if self.has_names else grid),
         )
         headings = [
-            _heading(it.name, [row[k] for row in rows]) for k, it in enumerate(self.columns)
+            it.name if is_left else _heading(it.name, [row[k] for row in rows])
+            for k, (it, is_left) in enumerate(zip(self.columns, self._lefts, strict=True))
         ]
         height = max(heading.count("\n") for heading in headings)
         # One column may be broken where there is little room: names, or sentences beside labels.

@@ -22,8 +22,8 @@ VOLATILE = re.compile(
     r"|\b\d+(\.\d+)?(e[-+]\d+)?\s(s|ms|µs)\b"
     r"|\b\d(\.\d+)?e-\d+"
 )
-# and how far the other methods get in how many iterations.
-OTHER_METHODS = re.compile(r"^((?!newton)\S+ +optimal)  .*$", re.MULTILINE)
+# and how far the other methods get in how many iterations; and the time of newton.
+OTHER_METHODS = re.compile(r"^((?!newton)\S+ +optimal|newton +optimal .*)  .*$", re.MULTILINE)
 
 
 def blocks(page: Path, *languages: str) -> list[tuple[int, str]]:

@@ -43,12 +43,11 @@ def test_text_has_aligned_columns_and_no_markup() -> None:
     assert str(Small()).splitlines() == [
         "a <heading>",
         "a warning",
-        "first   many",
-        "(s)     lines",
-        "─────────────",
-        "[bold]  red",
-        "name    2",
-        "        3",
+        "first (s)  many lines",
+        "─────────────────────",
+        "[bold]     red",
+        "name       2",
+        "           3",
     ]
 
 

@@ -30,6 +30,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
+from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, is_frozen, kept, read_only
@@ -305,7 +306,7 @@ class Certificate(ArrayData, Report):
 
     def table(self) -> Table:
         """Return what is proven of each type."""
-        columns = [*self.instance.type_columns(), *self.token_columns()]
+        columns = [*type_columns(self.instance), *self.token_columns()]
         if self.is_stable:
             columns += [
                 Column("worth of min_tokens (s/token)", self.lower_multipliers, "{:.3g}".format),

@@ -255,14 +255,6 @@ class Instance(InputData, Report):
         """Name of a type, or a numbered stand-in where the instance gives none."""
         return f"type {position + 1}" if self.names is None else self.names[position]
 
-    def type_columns(self) -> list[Column]:
-        """Name and probability of each type, for a table."""
-        names = [self.type_name(k) for k in range(self.size)] if self.names is None else self.names
-        return [
-            Column("task type", names),
-            Column("probability", self.probabilities, "{:.3g}".format),
-        ]
-
     def evaluate(self, tokens: ArrayLike) -> Evaluation:
         """Return accuracies, utilization, times and all else that the model says of `tokens`.
 
@@ -396,7 +388,7 @@ class Instance(InputData, Report):
         least, most = self.min_tokens, self.max_tokens
         return Table(
             [
-                *self.type_columns(),
+                *type_columns(self),
                 Column("importance", self.importance),
                 Column("min tokens", least),
                 Column("max tokens", most),
@@ -423,6 +415,15 @@ class Instance(InputData, Report):
             f"Instance({label}{plural(self.size, 'type')}, "
             f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
         )
+
+
+def type_columns(instance: Instance) -> list[Column]:
+    """Return name and probability of each type, for a table."""
+    names = [instance.type_name(k) for k in range(instance.size)]
+    return [
+        Column("task type", names),
+        Column("probability", instance.probabilities, "{:.3g}".format),
+    ]
 
 
 def _checked_constraints(constraints: Any, instance: Instance) -> tuple[Constraint, ...]:

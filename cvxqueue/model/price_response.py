@@ -30,7 +30,7 @@ _RESTING = 0.03
 _CROSSING_STEPS = 60
 _LAST_BITS = 4.0 * EPSILON
 # Between adjacent floats a slope that is continuous changes by far less than this share.
-_LEVEL = 1e-9
+_SAME_SLOPES = 1e-9
 
 
 class PriceResponse(NamedTuple):
@@ -214,7 +214,7 @@ def _settle_by_search(model: Model, mean: FloatArray, second: FloatArray) -> _St
     tokens = model.boxed(found)
     cost, rise = model.marginal_cost(tokens, mean, second)
     # At a kink a type stays where it is while the cost is between the slopes of its two sides.
-    is_level = np.abs(model.benefit.slope(tokens) - cost) <= _LEVEL * cost
+    is_level = np.abs(model.benefit.slope(tokens) - cost) <= _SAME_SLOPES * cost
     total = rise - model.benefit.curvature(tokens)
     is_free = is_level & (tokens == found) & (total > 0.0)
     answer = np.where(is_free, 1.0 / np.where(is_free, total, 1.0), 0.0)

@@ -578,7 +578,7 @@ def test_of_many_types_the_most_frequent_are_shown(tmp_path: Path, capsys: Captu
     out = capsys.readouterr().out
     shown = [line.split()[1] for line in out.splitlines() if line.startswith("type ")]
     assert shown == [str(k) for k in range(41, 61)]
-    assert "the 20 most frequent of 60 types; --json has all" in out
+    assert "the 20 most frequent of 60 types; --json and --csv have all" in out
 
 
 def test_a_narrow_terminal_cuts_no_number(

@@ -539,4 +539,4 @@ def test_the_answer_is_plain_data(method: str) -> None:
     assert answer.mean_accuracy == pytest.approx(float(answer.accuracies.mean()))
     for word in ("task type", "loss", "utilization", str(answer.tokens[1])):
         assert word in str(answer)
-    assert "more types" in str(cq.solve_integer(planted([30.5] * 25, 0.5), "floor"))
+    assert "more rows" in str(cq.solve_integer(planted([30.5] * 25, 0.5), "floor"))

@@ -760,7 +760,12 @@ def test_what_is_printed_and_what_is_written() -> None:
     instance = at_load(0.5, names=["a", "b", "c"])
     simulation = cq.simulate(instance, TOKENS, queries=20_000, quantiles=[0.9], thresholds=[2.0])
     text = str(simulation)
-    for label in ("utilization", "  b (s)", "P(waiting > 2 s)", "waiting, 90 % quantile (s)"):
+    for label in (
+        "utilization",
+        "system time of b (s)",
+        "P(waiting > 2 s)",
+        "waiting, 90 % quantile (s)",
+    ):
         assert label in text
     assert "20,000 queries, Poisson arrivals, 1 replication, " in text
     data = json.loads(json.dumps(simulation.to_dict(), allow_nan=False))
@@ -769,7 +774,7 @@ def test_what_is_printed_and_what_is_written() -> None:
     assert "Simulation(queries=20000" in repr(simulation)
     assert "at 95 %" in str(simulation.mean_waiting_time)
     many = cq.simulate(server_of_many(30), 0.0, queries=2000)
-    assert "... and 10 more types" in str(many)
+    assert "... and 10 more rows" in str(many)
 
 
 def server_of_many(size: int) -> cq.Instance:

@@ -480,7 +480,7 @@ def test_a_long_table_is_cut() -> None:
     text = str(cq.solve(CATALOGUE["fifty-types"].instance))
     assert "type 20" in text
     assert "type 21" not in text
-    assert text.endswith("... and 30 more types")
+    assert text.endswith("... and 30 more rows")
 
 
 @pytest.mark.parametrize("status", Status)
