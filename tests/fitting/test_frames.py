@@ -54,6 +54,9 @@ def naive(moments: list[dt.datetime]) -> list[dt.datetime]:
 # A column of given moments, in every way to have one.
 CLOCKS: dict[str, Callable[[list[dt.datetime]], Any]] = {
     "python": list,
+    "python in two zones": lambda moments: [
+        moment.astimezone(dt.UTC if place % 2 else BERLIN) for place, moment in enumerate(moments)
+    ],
     "python without zone": naive,
     "numpy": lambda moments: np.array(naive(moments), "datetime64[us]"),
     "pandas": lambda moments: pd.Series(pd.to_datetime(naive(moments)), index=range(len(moments))),
