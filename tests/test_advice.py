@@ -318,7 +318,7 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
             lambda: SERVER.replace(
                 max_tokens=np.ma.masked_array([1e4] * 5, mask=np.arange(5) == 2)
             ),
-            "fill in or drop its entries",
+            "fill in or drop such entries",
             lambda: SERVER.replace(
                 max_tokens=np.ma.masked_array([1e4] * 5, mask=np.arange(5) == 2).filled(9e3)
             ),

@@ -146,7 +146,7 @@ CONSTRUCTORS = {
     ),
     "evaluated tokens masked": Case(
         lambda _: instance().objective(np.ma.masked_array([1.0, 2.0], [False, True])),
-        ("tokens", "masked array", "fill in or drop"),
+        ("tokens[1]", "is missing", "fill in or drop"),
     ),
     "evaluated tokens ragged": Case(
         lambda _: instance().objective([[1.0], [2.0, 3.0]]), ("tokens", "ragged", "(..., 2)")

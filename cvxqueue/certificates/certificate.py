@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,8 @@ from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, is_frozen, kept, read_only
-from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.checks import float_array, number_array, real_number, require
+from cvxqueue.numerics.frames import column_array
 from cvxqueue.tables import Column, Part, Report, Table, facts
 
 
@@ -43,8 +43,9 @@ class Certificate(ArrayData, Report):
     """Proven statements about an allocation.
 
     Everything is stated of `tokens`: the allocation asked about, moved to where the constraints
-    hold if it lay outside. `violation` says by how much, and `is_feasible` whether it needed no
-    move. Nothing that is claimed is stored: it is computed from the three fields below.
+    hold if it lay outside. `violation` says by how much, and `is_feasible` whether that is no more
+    than `feasibility_tolerance`. Nothing that is claimed is stored: it is computed from the fields
+    below.
 
     Parameters
     ----------
@@ -56,11 +57,15 @@ class Certificate(ArrayData, Report):
     multipliers : array_like, optional
         One ≥ 0 for each coupling constraint of the instance, of its excess; by default those that
         prove about the best bound. Any are valid, and good ones make `gap` small.
+    feasibility_tolerance : float, default 0.0
+        Largest move, in tokens, of an allocation that passes for a feasible one. Nothing else
+        depends on it: objective, gap and bounds are those of the tokens that were moved.
     """
 
     instance: Instance
     allocation: FloatArray
     multipliers: FloatArray | None = None
+    feasibility_tolerance: float = 0.0
 
     def __post_init__(self) -> None:
         require_instance(self.instance)
@@ -68,6 +73,10 @@ class Certificate(ArrayData, Report):
         vars(self)["multipliers"] = _multipliers(
             self.multipliers, self.instance, lambda: self.evaluation
         )
+        name = "feasibility_tolerance"
+        vars(self)[name] = real_number(name, self.feasibility_tolerance)
+        if self.feasibility_tolerance < 0.0:
+            raise InvalidInputError(f"{name} = {self.feasibility_tolerance!r} must be ≥ 0 (tokens)")
 
     @classmethod
     def of(
@@ -94,6 +103,7 @@ class Certificate(ArrayData, Report):
             instance=instance,
             allocation=tokens,
             multipliers=_multipliers(multipliers, instance, lambda: point),
+            feasibility_tolerance=0.0,
             tokens=tokens,
             evaluation=point,
         )
@@ -138,8 +148,12 @@ class Certificate(ArrayData, Report):
 
     @property
     def is_feasible(self) -> bool:
-        """Whether the allocation asked about is stable, in the box, and within the constraints."""
-        return self.violation == 0.0 and is_satisfied(self.evaluation)
+        """Whether the allocation asked about is stable, in the box, and within the constraints.
+
+        Or no farther from tokens that are than `feasibility_tolerance`, and `violation` says how
+        far.
+        """
+        return self.violation <= self.feasibility_tolerance and is_satisfied(self.evaluation)
 
     @cached_property
     def _proves(self) -> bool:
@@ -269,6 +283,7 @@ class Certificate(ArrayData, Report):
         summary: dict[str, Any] = {
             "is_feasible": self.is_feasible,
             "violation": self.violation,
+            "feasibility_tolerance": self.feasibility_tolerance,
             "tokens": self.tokens.tolist(),
             "objective": self.objective,
             "gap": self.gap,
@@ -334,12 +349,20 @@ class Certificate(ArrayData, Report):
         return (
             f"Certificate(objective={self.objective:.9g}, gap={self.gap:.3g}, "
             f"relative_gap={self.relative_gap:.3g}, violation={self.violation:.3g}"
+            + f", feasibility_tolerance={self.feasibility_tolerance:.3g}"
+            * (self.feasibility_tolerance > 0.0)
             + (f", assumes={self.assumes})" if self.assumes else ")")
         )
 
 
 @quiet
-def certify(instance: Instance, tokens: ArrayLike | None) -> Certificate:
+def certify(
+    instance: Instance,
+    tokens: ArrayLike | None,
+    *,
+    multipliers: ArrayLike | None = None,
+    feasibility_tolerance: float = 0.0,
+) -> Certificate:
     """Return what can be proven of an allocation, whoever found it.
 
     Parameters
@@ -350,17 +373,25 @@ def certify(instance: Instance, tokens: ArrayLike | None) -> Certificate:
         The allocation. Where it lies outside the box, or violates a constraint, a point nearby
         that does not is certified, and the distance reported. Where a method failed to give a
         number, by NaN, an infinity, ``None`` or a masked entry, nothing is claimed.
+    multipliers : array_like, shape () or (C,), optional
+        One ≥ 0 for each constraint on all types together, ``instance.model.couplings``, of its
+        excess, as in `Formulation.multipliers`; by default those that prove about the best bound.
+    feasibility_tolerance : float, default 0.0
+        Tokens that had to be moved by no more, in tokens, pass for feasible ones. Solvers of conic
+        programs keep a box and constraints to about 1e-5.
 
     Returns
     -------
     Certificate
-        With an infinite gap where an entry is no finite number, the queue is unstable, or no point
+        Of the tokens where they had to be moved to, with the move as `Certificate.violation`. With
+        an infinite gap where an entry is no finite number, the queue is unstable, or no point
         nearby satisfies the constraints.
 
     Raises
     ------
     InvalidInputError
-        If the tokens are no numbers, or there is not one entry for each type.
+        If the tokens are no numbers, or there is not one entry for each type; if a multiplier or
+        the tolerance is negative or no finite number.
 
     Examples
     --------
@@ -373,7 +404,7 @@ def certify(instance: Instance, tokens: ArrayLike | None) -> Certificate:
     >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
     True
     """
-    return Certificate(instance, tokens)  # type: ignore[arg-type]
+    return Certificate(instance, tokens, multipliers, feasibility_tolerance)  # type: ignore[arg-type]
 
 
 def _multipliers(
@@ -381,26 +412,27 @@ def _multipliers(
 ) -> FloatArray | None:
     """Multipliers as somebody gave them, or those that prove about the best bound of a point."""
     couplings = instance.model.couplings
-    if given is not None:
-        given = float_array("multipliers", given, len(couplings))
-        require("multipliers", given, given >= 0.0, "must be ≥ 0: others prove nothing")
-    elif couplings:
-        given = estimated_multipliers(point())
-    return None if given is None else read_only(given)
+    found = multiplier_array(given, len(couplings))
+    if found is None and couplings:
+        found = read_only(estimated_multipliers(point()))
+    return found
+
+
+def multiplier_array(given: ArrayLike | None, count: int) -> FloatArray | None:
+    """One ≥ 0 for each constraint on all types together; none may be an empty list."""
+    if given is None:
+        return None
+    raw = number_array("multipliers", given, "a number or a flat list of numbers")
+    if raw.size == count == 0:
+        return None
+    array = float_array("multipliers", raw, count, of="constraints on all types together")
+    require("multipliers", array, array >= 0.0, "must be ≥ 0: others prove nothing")
+    return array
 
 
 def allocation_array(given: ArrayLike | None, size: int) -> FloatArray:
     """Return an allocation as somebody gave it; NaN where it has no entry."""
-    if given is None:
-        given = np.full(size, np.nan)
-    if isinstance(given, np.ma.MaskedArray):
-        given = np.where(np.ma.getmaskarray(given), np.nan, np.ma.getdata(given))
-    try:
-        raw = np.asarray(given)
-        if raw.dtype == object and all(entry is None or _is_number(entry) for entry in raw.flat):
-            raw = raw.astype(np.float64)
-    except (ValueError, OverflowError):
-        raw = np.empty(0, dtype=object)
+    raw = column_array(np.full(size, np.nan) if given is None else given)
     if raw.dtype.kind not in "iuf":
         raise InvalidInputError(f"tokens must be numbers of shape ({size},), got {shown(given)}")
     if raw.shape != (size,):
@@ -408,8 +440,4 @@ def allocation_array(given: ArrayLike | None, size: int) -> FloatArray:
             f"tokens must have shape ({size},), one entry for each type, got shape {raw.shape}"
         )
     # Adding zero turns −0.0 into 0.0, so that equal arrays have equal bytes.
-    return frozen(raw.astype(np.float64) + 0.0)
-
-
-def _is_number(entry: object) -> bool:
-    return isinstance(entry, Real) and not isinstance(entry, bool)
+    return frozen(np.ma.filled(raw.astype(np.float64), np.nan) + 0.0)

@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.json_values import JsonRecord
-from cvxqueue.numerics.checks import float_array
+from cvxqueue.numerics.checks import float_array, text_tuple
 from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
 from cvxqueue.statistics.poisson import Observed, PoissonTest, observe, poisson_test
+from cvxqueue.statistics.time_units import in_seconds
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def fit_arrivals(
     Parameters
     ----------
     arrivals : array_like, shape (M,)
-        Times in seconds, from any origin and in any order; at least ten.
+        Times in seconds, from any origin, or dates and times, in any order; at least ten.
     types : sequence of str, optional
         Type of each arrival.
     confidence : float, default 0.95
@@ -77,7 +78,9 @@ def fit_arrivals(
     >>> round(found.rate.value, 1), found.poisson.is_rejected
     (0.2, False)
     """
+    arrivals = in_seconds("arrivals", arrivals, is_moment=True)
     times = np.sort(np.atleast_1d(float_array("arrivals", arrivals)))
+    types = None if types is None else text_tuple("types", types)
     if types is not None and len(types) != times.size:
         raise InvalidInputError(
             f"arrivals and types must be of one length, got {times.size} and {len(types)}"

@@ -84,8 +84,9 @@ def diagnose(requests: Requestlike, *, max_malformed: float = 0.01) -> Diagnosis
 
     Parameters
     ----------
-    requests : path, Requests or mapping
-        A file for `read_requests`, or columns such as ``{"tokens": [...], "seconds": [...]}``.
+    requests : path, Requests, mapping or frame
+        A file for `read_requests`, columns such as ``{"tokens": [...], "seconds": [...]}``, or a
+        frame of pandas, polars or Arrow, whose columns are found as those of a file are.
         Which assumptions can be tested depends on the columns: tokens and seconds for the service
         line, start times or concurrency beside them for the load, arrival times for the arrivals,
         budgets beside tokens for their use.

@@ -232,13 +232,15 @@ def fit(
 
     Parameters
     ----------
-    service : path, Requests or mapping, optional
-        Tokens and seconds of single requests: a file for `read_requests`, or columns such as
-        ``{"tokens": [...], "seconds": [...]}``.
-    accuracy : path, Answers or mapping, optional
-        Right answers out of so many, by tokens and type: a file for `read_answers`, or columns.
-    trace : path, Requests or mapping, optional
-        Arrival times in seconds, with types if known.
+    service : path, Requests, mapping or frame, optional
+        Tokens and seconds of single requests: a file for `read_requests`, columns such as
+        ``{"tokens": [...], "seconds": [...]}``, or a frame of pandas, polars or Arrow, whose
+        columns are found as those of a file are.
+    accuracy : path, Answers, mapping or frame, optional
+        Right answers out of so many, by tokens and type: a file for `read_answers`, columns or a
+        frame.
+    trace : path, Requests, mapping or frame, optional
+        Arrival times in seconds, or dates and times, with types if known.
     confidence : float, default 0.95
         Of the intervals.
     max_malformed : float, default 0.01
@@ -252,8 +254,8 @@ def fit(
     Raises
     ------
     InvalidInputError
-        If nothing is given, a file cannot be read, the data do not suffice, or a unit is not
-        stated or cannot be the one that is.
+        If nothing is given, a file cannot be read, an entry in memory is missing, the data do not
+        suffice, or a unit is not stated or cannot be the one that is.
 
     Examples
     --------

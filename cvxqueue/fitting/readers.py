@@ -11,7 +11,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.storage import as_path
-from cvxqueue.fitting.columns import answers_from, requests_from
+from cvxqueue.fitting.columns import answers_from, is_in_memory, requests_from
 from cvxqueue.fitting.fields import (
     ANSWER_FIELDS,
     NUMBER,
@@ -26,11 +26,12 @@ from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import require_unit, since_first
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import read_only
+from cvxqueue.numerics.frames import Frame
 from cvxqueue.suggest import nearest
 
 # A file, what a reader made of one, or columns in memory.
-Requestlike = str | os.PathLike[str] | Requests | Mapping[str, Any]
-Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any]
+Requestlike = str | os.PathLike[str] | Requests | Mapping[str, Any] | Frame
+Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any] | Frame
 
 # More malformed rows than this part are an error unless they are allowed.
 _MOST_MALFORMED = 0.01
@@ -122,10 +123,10 @@ def read_answers(
 
 
 def as_requests(
-    given: Requestlike, argument: str, needs: tuple[str, ...], max_malformed: float
+    given: Any, argument: str, needs: tuple[str, ...], max_malformed: float
 ) -> Requests:
     """Return requests that have what is needed, wherever they are."""
-    if isinstance(given, Mapping):
+    if is_in_memory(given):
         return requests_from(given, argument, needs)
     if not isinstance(given, Requests):
         return read_requests(given, needs=needs, max_malformed=max_malformed)
@@ -135,9 +136,9 @@ def as_requests(
     return given
 
 
-def as_answers(given: Answerlike, max_malformed: float) -> Answers:
+def as_answers(given: Any, max_malformed: float) -> Answers:
     """Return answers, wherever they are."""
-    if isinstance(given, Mapping):
+    if is_in_memory(given):
         return answers_from(given)
     if isinstance(given, Answers):
         return given

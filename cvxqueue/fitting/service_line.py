@@ -17,6 +17,7 @@ from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, require_confidence
+from cvxqueue.statistics.time_units import in_seconds
 
 # A nanosecond to thirty years: the squares of any two compare without overflow.
 _ALLOWED_SECONDS = (1e-9, 1e9)
@@ -114,7 +115,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     tokens : array_like, shape (M,)
         Tokens generated, ≥ 0.
     seconds : array_like, shape (M,)
-        Service time of each, > 0.
+        Service time of each, > 0, or the durations.
     confidence : float, default 0.95
         Of the intervals, which come from Student's distribution.
 
@@ -177,7 +178,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
 
 def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatArray]:
     x = np.atleast_1d(float_array("tokens", tokens))
-    y = np.atleast_1d(float_array("seconds", seconds))
+    y = np.atleast_1d(float_array("seconds", in_seconds("seconds", seconds, is_moment=False)))
     require("tokens", x, x >= 0, "must be ≥ 0")
     shortest, longest = _ALLOWED_SECONDS
     allowed = f"must be > 0 (a service time), from {shortest:g} to {longest:g}"

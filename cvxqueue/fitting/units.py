@@ -49,7 +49,8 @@ def require_unit(field: str, column: str, values: FloatArray, *, is_moment: bool
         return
     raise UnitError(
         f"column {shown(column)} for {field} states no unit and holds {what} Put the unit behind "
-        f"the name: {field}={column:.80}_{ending} (columns; --column, in fit with PART. before it)"
+        f"the name: {field}={column:.80}_{ending} (columns; --column, in fit with PART. before it; "
+        "of a frame, rename the column)"
     )
 
 

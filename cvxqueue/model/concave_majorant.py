@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import first_place, float_array
+from cvxqueue.numerics.frames import column_array
 from cvxqueue.numerics.summation import Twofold, quotient, two_product, two_sum
 
 # Slopes that agree to so many digits are those of one line.
@@ -57,8 +58,13 @@ def filled_points(**values: Any) -> list[FloatArray]:
 
 def _filled(name: str, value: Any) -> tuple[FloatArray, NDArray[np.intp]]:
     """Return lists as an array, whose rows repeat their last entry, and their lengths."""
+    if hasattr(type(value), "__array__") and (rows := column_array(value)).dtype == object:
+        # Lists in the rows of a column.
+        value = rows.tolist()
+    if isinstance(value, list | tuple):
+        value = [column_array(it).tolist() if hasattr(it, "__array__") else it for it in value]
     is_ragged = isinstance(value, Sequence) and all(
-        isinstance(row, Sequence | np.ndarray) and not isinstance(row, str) for row in value
+        isinstance(row, Sequence) and not isinstance(row, str) for row in value
     )
     counts = np.fromiter(map(len, value), dtype=np.intp) if is_ragged else np.zeros(0, np.intp)
     if not is_ragged or not counts.size or (counts == counts[0]).all():

@@ -44,6 +44,8 @@ class Instance(InputData, Report):
     and ρ(l) < 1. It is concave there: strictly, except perhaps under `ProcessorSharing` where the
     accuracy of a type is not strictly concave or has no weight.
 
+    Arrays and names may be columns of pandas, polars or Arrow, which are taken by row.
+
     Parameters
     ----------
     arrival_rate : float

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
+from cvxqueue.numerics.frames import column_array, column_names
 
 LARGEST_COUNT = 2.0**53
 """From here on float64 skips whole numbers."""
@@ -20,23 +21,27 @@ ROUNDING_OF_ONE = 1e-12
 _LEAST, _MOST = 1e-30, 1e30
 
 
-def number_array(name: str, value: ArrayLike, allowed: str) -> NDArray[Any]:
+def number_array(name: str, value: Any, allowed: str) -> NDArray[Any]:
     """Return whole or real numbers of any shape, finite or not, as the array that they are.
 
-    Or raise an error that names the argument, and says what is allowed.
+    Or raise an error that names the argument, and says what is allowed. Of a frame each column is a
+    column of the array.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise InvalidInputError(
-            Entry(name), " must not be a masked array: fill in or drop its entries"
-        )
-    try:
-        raw = np.asarray(value)
-    except ValueError:
-        raise InvalidInputError(
-            Entry(name), f" must be {allowed}, got a ragged list: {shown(value)}"
-        ) from None
+    if columns := column_names(value):
+        parts = (number_array(f"{name}: {each}", value[each], allowed) for each in columns)
+        return np.stack(list(parts), axis=-1)
+    raw = column_array(value)
+    if isinstance(raw, np.ma.MaskedArray):
+        place = first_place(np.ma.getmaskarray(raw))
+        raise InvalidInputError(Entry(name, place), " is missing: fill in or drop such entries")
     if raw.dtype.kind not in "iuf":
-        raise InvalidInputError(Entry(name), f" must be {allowed}, got {shown(value)}")
+        is_ragged = raw.ndim and any(isinstance(it, list | tuple | np.ndarray) for it in raw)
+        # Others print columns on several lines.
+        got = raw.tolist() if hasattr(type(value), "__array__") else value
+        raise InvalidInputError(
+            Entry(name),
+            f" must be {allowed}, got {'a ragged list: ' if is_ragged else ''}{shown(got)}",
+        )
     return raw
 
 
@@ -50,7 +55,7 @@ def float_array(
     name : str
         Name of the argument, for messages.
     value : array_like, shape () or (N,), or (B, N) with two axes
-        The data.
+        The data: numbers, lists, arrays, or columns of any frame in the order of their rows.
     length : int, optional
         Broadcast a scalar to ``(length,)``, and refuse any other length of the last axis.
     axes : int, default 1
@@ -61,7 +66,8 @@ def float_array(
     Raises
     ------
     InvalidInputError
-        If `value` is not numeric, not finite, has too many axes, is empty, or has another length.
+        If `value` is not numeric, not finite, has too many axes, is empty, or has another length;
+        if an entry is missing.
     """
     numbers = "a number or a flat list of numbers" if axes else "one number"
     raw = number_array(name, value, numbers)
@@ -132,15 +138,18 @@ def whole_number(name: str, value: Any, *, least: int, unit: str = "") -> int:
 
 
 def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
-    """Return a list of strings as a tuple, or raise an error that names the entry."""
-    if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray):
-        raise InvalidInputError(f"{name} must be a list of strings, got {shown(value)}")
-    for position, entry in enumerate(value):
+    """Return a list or column of strings as a tuple, or raise an error that names the entry."""
+    given: Any = value
+    if hasattr(type(value), "__array__") and not isinstance(value, str):
+        given = column_array(value).tolist()
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise InvalidInputError(f"{name} must be a list of strings, got {shown(given)}")
+    for position, entry in enumerate(given):
         if not isinstance(entry, str):
             raise InvalidInputError(
                 Entry(name, (position,)), f" must be a string, got {shown(entry)}"
             )
-    return tuple(str(entry) for entry in value)
+    return tuple(map(str, given))
 
 
 def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:

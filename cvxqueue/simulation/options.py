@@ -19,7 +19,7 @@ from cvxqueue.numerics.checks import (
     real_number,
     whole_number,
 )
-from cvxqueue.statistics.time_units import require_dates
+from cvxqueue.statistics.time_units import in_seconds, require_dates
 
 ProgressCallback = Callable[[float], object]
 """Called with the fraction of the queries that are done."""
@@ -86,7 +86,7 @@ def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None
     """Squared coefficient of variation of the gaps, and the trace where there is one."""
     if given is None:
         return 1.0, None
-    array = float_array("arrivals", given)
+    array = float_array("arrivals", in_seconds("arrivals", given, is_moment=True))
     if array.ndim == 0:
         if array < 0:
             raise InvalidInputError(

@@ -67,8 +67,8 @@ def simulate(
         Of each interval by itself.
     arrivals : float or array_like, optional
         ``None`` for Poisson arrivals; a number ≥ 0 for independent gaps with this squared
-        coefficient of variation (gamma distributed); an array for arrival times in seconds to be
-        replayed, in order, instead of ``instance.arrival_rate``.
+        coefficient of variation (gamma distributed); an array for arrival times, in seconds or as
+        dates and times, to be replayed, in order, instead of ``instance.arrival_rate``.
     relative_half_width : float, optional
         Stop as soon as the interval of the mean waiting time is as narrow, relative to the
         estimate. It is looked at after 1/16, 1/8, 1/4 and 1/2 of the queries.

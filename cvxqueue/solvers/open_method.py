@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.certificates.certificate import allocation_array
+from cvxqueue.certificates.certificate import allocation_array, multiplier_array
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import callers_context
-from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array, number_array, require, whole_number
+from cvxqueue.numerics.checks import float_array, require, whole_number
 from cvxqueue.solvers.driver import Answer, Proposal
 
 Returned = ArrayLike | Answer | None
@@ -77,7 +76,7 @@ def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
         seconds = float_array("setup_time", answer.setup_time, axes=0)
         require("setup_time", seconds, seconds >= 0.0, "must be ≥ 0 (seconds)")
         iterations = whole_number("iterations", answer.iterations, least=0)
-        multipliers = _multipliers(answer.multipliers, len(instance.model.couplings))
+        multipliers = multiplier_array(answer.multipliers, len(instance.model.couplings))
     except InvalidInputError as error:
         place = next((each for each in _PLACES if hasattr(answer.tokens, each)), None)
         hint = f"; hand over its {place}" if place else ""
@@ -86,15 +85,3 @@ def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
         ) from None
     point, words = instance.model.evaluate(tokens), str(answer.backend_status)
     return Proposal(point, iterations, float(seconds), words, multipliers=multipliers)
-
-
-def _multipliers(given: ArrayLike | None, count: int) -> FloatArray | None:
-    """One ≥ 0 for each constraint on all types together; an empty list where there is none."""
-    if given is None:
-        return None
-    raw = number_array("multipliers", given, "a number or a flat list of numbers")
-    if raw.size == count == 0:
-        return None
-    array = float_array("multipliers", raw, count, of="constraints on all types together")
-    require("multipliers", array, array >= 0.0, "must be ≥ 0: others prove nothing")
-    return array

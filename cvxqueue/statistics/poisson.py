@@ -21,6 +21,7 @@ from cvxqueue.statistics.estimate import (
     require_confidence,
     spread_of,
 )
+from cvxqueue.statistics.time_units import in_seconds
 
 # Fewer arrivals tell too little by their gaps and counts.
 FEWEST_ARRIVALS = 10
@@ -156,7 +157,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     Parameters
     ----------
     times : array_like, shape (M,)
-        Arrival times in seconds, from any origin and in any order; at least ten.
+        Arrival times in seconds, from any origin, or dates and times, in any order; at least ten.
     confidence : float, default 0.95
         Of the interval of the squared coefficient of variation.
 
@@ -181,6 +182,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     from scipy.special import chdtr, chdtrc
 
     confidence = require_confidence(confidence)
+    times = in_seconds("arrivals", times, is_moment=True)
     times = np.sort(np.atleast_1d(float_array("arrivals", times)))
     if times.size < FEWEST_ARRIVALS:
         raise InvalidInputError(

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, timedelta
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.frames import column_array
 
 _SPELLINGS = {
     "seconds": (1.0, "s sec secs second seconds"),
@@ -59,3 +65,61 @@ def require_dates(where: str, times: FloatArray) -> None:
             f"{where}: an arrival at {farthest:.4g} s is later than any date; give seconds"
             + hint * bool(unit)
         )
+
+
+def in_seconds(name: str, value: Any, *, is_moment: bool) -> Any:
+    """Return durations in seconds, moments in seconds after the first, and all else as it is.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for messages.
+    value : array_like, or a column of a frame, shape (M,)
+        Missing durations and moments stay missing: they are masked.
+    is_moment : bool
+        Whether moments are allowed: dates, with or without a time. Those in no time zone are taken
+        for UTC.
+
+    Raises
+    ------
+    InvalidInputError
+        If some moments are in a time zone and others in none.
+    """
+    raw = column_array(value)
+    is_missing, times = np.ma.getmaskarray(raw), np.ma.getdata(raw)
+    if times.dtype == object and times.ndim:
+        times = _from_python(name, times, is_missing)
+    # A month has no number of seconds.
+    is_duration = times.dtype.kind == "m" and np.datetime_data(times.dtype)[0] not in "YM"
+    if not times.ndim or not (is_duration or (is_moment and times.dtype.kind == "M")):
+        return value
+    is_missing = is_missing | np.isnat(times)
+    if not is_duration:
+        # Finer than the clocks of servers, and no difference overflows: in nanoseconds one of 292
+        # years would.
+        times = times.astype("datetime64[us]")
+        times = times - (np.min(times[~is_missing]) if not is_missing.all() else times[:1])
+    return np.ma.masked_array(times / np.timedelta64(1, "s"), is_missing)
+
+
+def _from_python(name: str, entries: NDArray[Any], is_missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """Durations, or moments in UTC, as arrays have them; entries of other kinds as they are."""
+    present = entries[~is_missing].tolist()
+    kind = next(
+        (kind for kind in (timedelta, date) if all(isinstance(it, kind) for it in present)), None
+    )
+    if kind is None:
+        return entries
+    if kind is date:
+        zones = [getattr(it, "tzinfo", None) is not None for it in present]
+        if len(set(zones)) > 1:
+            place = np.flatnonzero(~is_missing)[zones.index(not zones[0])]
+            told = "is in a time zone, and those before it in none"
+            if zones[0]:
+                told = "is in no time zone, and those before it are"
+            raise InvalidInputError(f"{name}[{place}] = {shown(str(entries[place]))} {told}")
+        if any(zones):
+            present = [it.astimezone(UTC).replace(tzinfo=None) for it in present]
+    found = np.full(entries.shape, "NaT", dtype="m8[us]" if kind is timedelta else "M8[us]")
+    found[~is_missing] = present
+    return found

@@ -205,6 +205,106 @@ def test_outside_the_box_the_nearest_point_is_certified(
     assert np.array_equal(certificate.tokens, inside)
 
 
+CAPPED = CATALOGUE["qwen3-8b-h100"].instance.replace(constraints=[cq.MaxMeanWaitingTime(1.0)])
+
+
+@pytest.mark.parametrize("solver_tolerance", [1e-4, 1e-5, 1e-6])
+def test_an_interior_point_answer_passes_with_its_move_reported(solver_tolerance: float) -> None:
+    form = cq.formulate(CAPPED, "scaled")
+    settings = dict.fromkeys(("tol_feas", "tol_gap_abs", "tol_gap_rel"), solver_tolerance)
+    form.problem.solve(solver="CLARABEL", **settings)
+    best = cq.solve(CAPPED).certificate
+    # One of the tolerances may lie inside by luck: a hair more leaves the constraint in any case.
+    for tokens in (form.tokens.value, best.tokens + 1e-5):
+        exact = cq.certify(CAPPED, tokens, multipliers=form.multipliers)
+        loose = cq.certify(CAPPED, tokens, multipliers=form.multipliers, feasibility_tolerance=0.05)
+        assert exact.violation == loose.violation <= 0.05
+        assert exact.is_feasible == (exact.violation == 0.0)
+        assert loose.is_feasible
+        # The tolerance changes no claim, and the claims hold.
+        assert (loose.objective, loose.gap) == (exact.objective, exact.gap)
+        assert loose.tokens.tolist() == exact.tokens.tolist()
+        assert loose.objective <= best.upper_bound
+        assert best.objective <= loose.upper_bound
+        assert loose.evaluation.mean_waiting_time <= 1.0 + ROUNDING.rtol
+    assert not exact.is_feasible
+
+
+@pytest.mark.parametrize("side", ["below", "above"])
+def test_tokens_a_little_outside_the_box_are_judged_as_moved_inside(side: str) -> None:
+    instance = instance_of(CATALOGUE["five-types"].parameters)
+    best = cq.solve(instance)
+    bound, sign = (instance.lower, -1.0) if side == "below" else (instance.upper, 1.0)
+    off = np.where(best.tokens == bound, bound + sign * 2.0**-17, best.tokens)
+    assert (off != best.tokens).any()
+    # A power of two is added without rounding, so that the move is the tolerance to the last bit.
+    hit = cq.certify(instance, off, feasibility_tolerance=2.0**-17)
+    missed = cq.certify(instance, off, feasibility_tolerance=np.nextafter(2.0**-17, 0.0))
+    assert hit.violation == missed.violation == 2.0**-17
+    assert hit.is_feasible
+    assert not missed.is_feasible
+    assert hit.tokens.tolist() == best.tokens.tolist()
+    assert (hit.objective, hit.gap) == (best.objective, best.gap)
+
+
+def test_a_tolerance_makes_no_constraint_hold() -> None:
+    free = CATALOGUE["qwen3-8b-h100"].instance
+    impossible = free.replace(constraints=[cq.MaxMeanSystemTime(1e-6)])
+    for instance, tokens in ((impossible, free.lower), (free, free.upper), (free, [np.nan] * 5)):
+        certificate = cq.certify(instance, tokens, feasibility_tolerance=1e30)
+        assert not certificate.is_feasible
+        assert certificate.upper_bound == np.inf
+
+
+def test_the_tolerance_is_written_compared_and_kept() -> None:
+    instance = CATALOGUE["qwen3-8b-h100"].instance
+    tokens = instance.lower - 1e-5
+    plain, loose = (cq.certify(instance, tokens, feasibility_tolerance=it) for it in (0.0, 1e-4))
+    assert plain == cq.certify(instance, tokens) != loose
+    assert hash(plain) != hash(loose)
+    again = pickle.loads(pickle.dumps(loose))
+    assert (again, hash(again), again.is_feasible) == (loose, hash(loose), True)
+    written = json.loads(json.dumps(loose.to_dict()))
+    assert (written["is_feasible"], written["feasibility_tolerance"]) == (True, 1e-4)
+    assert written["violation"] == pytest.approx(1e-5)
+    assert repr(loose).endswith("violation=1e-05, feasibility_tolerance=0.0001)")
+    assert repr(plain).endswith("violation=1e-05)")
+
+
+@pytest.mark.parametrize("tolerance", [-1e-9, np.nan, np.inf, -np.inf, None, "loose", [0.0, 1.0]])
+def test_a_tolerance_that_is_none_is_refused(tolerance: Any) -> None:
+    instance = CATALOGUE["qwen3-8b-h100"].instance
+    with pytest.raises(cq.InvalidInputError, match="feasibility_tolerance"):
+        cq.certify(instance, instance.lower, feasibility_tolerance=tolerance)
+
+
+def test_the_referee_takes_multipliers() -> None:
+    solution = cq.solve(CAPPED)
+    own = solution.certificate.multipliers
+    assert own is not None
+    certificate = cq.certify(CAPPED, solution.tokens, multipliers=own.tolist())
+    assert certificate.gap == solution.gap
+    # Any others prove a true bound, and a worse one.
+    for multipliers in (0.5 * own, 2.0 * own, 0.0):
+        other = cq.certify(CAPPED, solution.tokens, multipliers=multipliers)
+        assert other.gap > 100.0 * certificate.gap
+        assert solution.objective <= other.upper_bound
+    for wrong, says in (
+        ([-1.0], r"multipliers\[0\] = -1\.0 must be ≥ 0"),
+        (np.nan, "multipliers = nan must be finite"),
+        ([1.0, 2.0], "each of the 1 constraints on all types together, got 2"),
+        ([], "at least one entry"),
+    ):
+        with pytest.raises(cq.InvalidInputError, match=says):
+            cq.certify(CAPPED, solution.tokens, multipliers=wrong)
+    # Without such constraints there are none, and a form has an empty list of them.
+    free = CAPPED.replace(constraints=[])
+    empty = cq.formulate(free).multipliers
+    assert cq.certify(free, free.lower, multipliers=empty) == cq.certify(free, free.lower)
+    with pytest.raises(cq.InvalidInputError, match="each of the 0 constraints on all types"):
+        cq.certify(free, free.lower, multipliers=[1.0])
+
+
 SHAPES = [[1.0], [1.0] * 6, 3.0, [[1.0] * 5], [np.nan] * 4, [[None] * 5], np.nan, [], [[1], [2, 3]]]
 
 

@@ -200,8 +200,11 @@ def test_parts_that_do_not_fit_together_are_refused(
             "one length: tokens has 3, seconds has 2",
         ),
         ({"service": {"tokens": [1, 2, 3], "seconds": [1, 2, 0]}}, "service: seconds.*> 0"),
-        ({"service": {**SERVICE, "types": "math"}}, "types must be a list of names"),
-        ({"service": {**SERVICE, "types": ["a", "", "b", "c"]}}, "none of them empty"),
+        ({"service": {**SERVICE, "types": "math"}}, "types must be a list of strings"),
+        (
+            {"service": {**SERVICE, "types": ["a", "", "b", "c"]}},
+            r"types\[1\] must be a name, and is empty",
+        ),
         ({"service": {"tokens": [5, 5, 5], "seconds": [1, 2, 3]}}, r"service \(data in memory\)"),
         ({"accuracy": {"correct": [1]}}, "accuracy: tokens is missing"),
         ({"accuracy": {"tokens": [1, 2, 3]}}, "give correct .* or accuracy .*, and not both"),
