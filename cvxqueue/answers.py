@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue import files
 from cvxqueue.certificates import Certificate
 from cvxqueue.errors import InvalidInputError, naming
+from cvxqueue.files import reading, writing
 from cvxqueue.files.kinds import CERTIFICATE_FORMAT, FORMAT, SOLUTION_FORMAT, VERSION
 from cvxqueue.files.provenance import digest
-from cvxqueue.files.reading import require_header
 from cvxqueue.files.storage import as_path, format_of, read_file, write_values
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_instance
@@ -26,8 +25,8 @@ from cvxqueue.suggest import nearest
 if TYPE_CHECKING:
     from cvxqueue.files.schema import CertificateDocument
 
-_KNOWN = (FORMAT, SOLUTION_FORMAT, CERTIFICATE_FORMAT)
-_FIELDS = tuple(field.name for field in fields(Instance))
+_READABLE = (FORMAT, SOLUTION_FORMAT, CERTIFICATE_FORMAT)
+_INSTANCE_FIELDS = tuple(field.name for field in fields(Instance))
 # Each of two computations is off by an allowance at most, and a bound has two of them in it.
 _ROUNDINGS = 4.0
 
@@ -58,13 +57,13 @@ def to_dict(x: Instance | Solution | Certificate) -> dict[str, Any]:
             f"only an Instance, a Solution or a Certificate has a file, got {shown(x)}"
         )
     if isinstance(x, Instance):
-        return files.to_dict(x)
+        return writing.to_dict(x)
     certificate = x.certificate if isinstance(x, Solution) else x
     multipliers = certificate.multipliers
     data = {
         "format": SOLUTION_FORMAT if isinstance(x, Solution) else CERTIFICATE_FORMAT,
         "version": VERSION,
-        "instance": files.to_dict(certificate.instance),
+        "instance": writing.to_dict(certificate.instance),
         **x.to_dict(),
         "allocation": [_exact(entry) for entry in certificate.allocation.tolist()],
         "multipliers": None if multipliers is None else multipliers.tolist(),
@@ -115,12 +114,14 @@ def from_dict(data: Mapping[str, Any], *, instance: Instance | None = None) -> A
     """
     if instance is not None:
         require_instance(instance)
-    form = data.get("format", FORMAT) if isinstance(data, Mapping) else FORMAT
-    if not (isinstance(form, str) and form in _KNOWN):
-        raise InvalidInputError(f"format = {shown(form)} is unknown: {nearest(form, _KNOWN)}")
+    form: object = FORMAT
+    if isinstance(data, Mapping):
+        form = data.get("format", FORMAT)
+    if not (isinstance(form, str) and form in _READABLE):
+        raise InvalidInputError(f"format = {shown(form)} is unknown: {nearest(form, _READABLE)}")
     if form == FORMAT:
-        return _of(instance, files.from_dict(data))
-    require_header(data, form)
+        return _of(instance, reading.from_dict(data))
+    reading.require_header(data, form)
     _require_unchanged(data)
     return _answer(_document(data, form), instance)
 
@@ -152,7 +153,7 @@ def _answer(saved: CertificateDocument, instance: Instance | None) -> Solution |
     from cvxqueue.files.schema import SolutionDocument
 
     with naming("instance"):
-        own = files.from_dict(saved.instance)
+        own = reading.from_dict(saved.instance)
     certificate = Certificate(_of(instance, own), saved.allocation, saved.multipliers)  # type: ignore[arg-type]
     _require_reproduced(saved, certificate)
     if not isinstance(saved, SolutionDocument):
@@ -169,8 +170,10 @@ def _answer(saved: CertificateDocument, instance: Instance | None) -> Solution |
 def _of(expected: Instance | None, found: Instance) -> Instance:
     """Return the instance that is expected, if it is the one that was found."""
     if expected is None or found == expected:
-        return expected or found
-    name = next(name for name in _FIELDS if _differ(getattr(found, name), getattr(expected, name)))
+        return found if expected is None else expected
+    name = next(
+        name for name in _INSTANCE_FIELDS if _differ(getattr(found, name), getattr(expected, name))
+    )
     raise InvalidInputError(
         f"is of another instance: its {name} is {shown(getattr(found, name))}, and that of the "
         f"instance given is {shown(getattr(expected, name))}"

@@ -791,7 +791,8 @@ def test_a_floor_at_corners_that_no_stable_queue_reaches(arrival_rate: float) ->
 
 def test_a_queue_at_prices_may_be_priced_again() -> None:
     """As the Lagrangian does it where the instance has such a queue."""
-    server = cq.load(INSTANCES / "qwen3-8b-h100.toml").replace(queue=cq.FIFO().priced(0.5, 2.0))
+    plain: cq.Instance = cq.load(INSTANCES / "qwen3-8b-h100.toml")
+    server = plain.replace(queue=cq.FIFO().priced(0.5, 2.0))
     limit = 0.6 * cq.solve(server).mean_waiting_time
     capped = server.replace(constraints=[cq.MaxMeanWaitingTime(limit)])
     solution = cq.solve(capped)
