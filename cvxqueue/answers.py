@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cvxqueue.files.schema import CertificateDocument
 
 _READABLE = (FORMAT, SOLUTION_FORMAT, CERTIFICATE_FORMAT)
-_INSTANCE_FIELDS = tuple(field.name for field in fields(Instance))
 # Each of two computations is off by an allowance at most, and a bound has two of them in it.
 _ROUNDINGS = 4.0
 
@@ -171,12 +170,11 @@ def _of(expected: Instance | None, found: Instance) -> Instance:
     """Return the instance that is expected, if it is the one that was found."""
     if expected is None or found == expected:
         return found if expected is None else expected
-    name = next(
-        name for name in _INSTANCE_FIELDS if _differ(getattr(found, name), getattr(expected, name))
-    )
+    pairs = ((it.name, getattr(found, it.name), getattr(expected, it.name)) for it in fields(found))
+    name, there, here = next(pair for pair in pairs if _differ(*pair[1:]))
     raise InvalidInputError(
-        f"is of another instance: its {name} is {shown(getattr(found, name))}, and that of the "
-        f"instance given is {shown(getattr(expected, name))}"
+        f"is of another instance: its {name} is {shown(there)}, and that of the instance given is "
+        f"{shown(here)}"
     )
 
 
@@ -188,9 +186,12 @@ def _require_reproduced(saved: CertificateDocument, certificate: Certificate) ->
     """Refuse an answer of which other numbers are certified than were claimed when it was saved."""
     for name in ("objective", "upper_bound"):
         claimed, found = getattr(saved, name), getattr(certificate, name)
-        if claimed is None and not math.isfinite(found):
-            continue
-        if claimed is None or not abs(found - claimed) <= _ROUNDINGS * certificate.allowance:
+        if math.isfinite(found):
+            rounding = _ROUNDINGS * certificate.allowance
+            agrees = claimed is not None and abs(found - claimed) <= rounding
+        else:
+            agrees = claimed is None
+        if not agrees:
             made = ", ".join(f"{package} {version}" for package, version in saved.versions.items())
             raise InvalidInputError(
                 f"{name} = {claimed!r} was saved, and {found!r} is certified here: it was made by "

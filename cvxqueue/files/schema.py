@@ -212,6 +212,10 @@ _Number = Annotated[
 ]
 
 
+# An iterate; JSON has lists where Python has tuples.
+_Row = Annotated[tuple[int, _Number, _Number, _Number, _Number], Field(strict=False)]
+
+
 class CertificateDocument(BaseModel):
     """What a saved answer is made from again; what else it says is for its readers."""
 
@@ -235,7 +239,7 @@ class SolutionDocument(CertificateDocument):
     iterations: int
     setup_time: float
     solve_time: float
-    history: Annotated[list[Annotated[list[_Number], _FIRST]], _FIRST]
+    history: Annotated[list[_Row], _FIRST]
 
 
 def json_schema() -> dict[str, Any]:
