@@ -114,7 +114,8 @@ SOLVED: dict[str, Callable[[], cq.Solution]] = {
         PLAIN, "projected-gradient", max_iterations=2, callback=lambda _: None
     ),
     "nothing proven": lambda: dataclasses.replace(
-        solved(PLAIN), history=((0, -np.inf, np.inf, np.inf, 0.0), (1, np.nan, 1.0, 0.1, 0.2))
+        solved(PLAIN),
+        history=(cq.Iterate(0, -np.inf, np.inf, np.inf, 0.0), cq.Iterate(1, np.nan, 1.0, 0.1, 0.2)),
     ),
     "unstable": lambda: solved(PLAIN, lambda instance, **_: instance.upper),
 }
