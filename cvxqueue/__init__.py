@@ -57,8 +57,8 @@ from cvxqueue.solvers import (
 
 if _TYPE_CHECKING:
     from cvxqueue import testing as testing
+    from cvxqueue.answers import from_dict, load, save, to_dict
     from cvxqueue.dcp import Formulation, formulate
-    from cvxqueue.files import from_dict, load, save, to_dict
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
@@ -66,8 +66,8 @@ if _TYPE_CHECKING:
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _ROOMS = {
+    "answers": ("from_dict", "load", "save", "to_dict"),
     "dcp": ("Formulation", "formulate"),
-    "files": ("from_dict", "load", "save", "to_dict"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),

@@ -34,6 +34,7 @@ ROOMS = (
     "dcp",
     "solvers",
     "integer",
+    "answers",
     "check",
     "testing",
     "simulation",

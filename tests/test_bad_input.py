@@ -331,7 +331,7 @@ TOML = {
         'format = "cvxqueue-instance"\n', "", "format is missing", "'cvxqueue-instance'"
     ),
     "another format": in_toml(
-        '"cvxqueue-instance"', '"cvxqueue"', "format", "'cvxqueue'", "'cvxqueue-instance'"
+        '"cvxqueue-instance"', '"cvxqueue"', "format", "'cvxqueue'", "known: cvxqueue-certificate"
     ),
     "version missing": in_toml("version = 1\n", "", "version is missing", "version = 1"),
     "a later version": in_toml("version = 1", "version = 2", "version = 2", "must be 1"),
@@ -477,7 +477,7 @@ PATHS = {
     ),
     "save of a dictionary": Case(
         lambda folder: cq.save({}, folder / "new.toml"),  # type: ignore[arg-type]
-        ("instance", "{}", "Instance"),
+        ("{}", "Instance", "Solution", "Certificate"),
     ),
     "save with another suffix": Case(
         lambda folder: cq.save(instance(), folder / "new.txt"), ("'.txt'", ".toml, .json")

@@ -279,8 +279,19 @@ class Certificate(ArrayData, Report):
         return self.lagrangian.gradient
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, token intervals included; ``None`` for what is not finite."""
+        """Return plain Python values, token intervals included; ``None`` for what is not finite.
+
+        The ``instance_digest`` is the same in every process; ``None`` where a class of the instance
+        is not the package's.
+        """
+        # Loaded when first used, as all that reads and writes files.
+        from cvxqueue.files.provenance import instance_digest, versions
+
+        instance = self.instance
         summary: dict[str, Any] = {
+            "versions": versions(),
+            "instance_digest": instance_digest(instance),
+            "names": [instance.type_name(k) for k in range(instance.size)],
             "is_feasible": self.is_feasible,
             "violation": self.violation,
             "feasibility_tolerance": self.feasibility_tolerance,

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cvxqueue.answers import save
 from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError, naming
-from cvxqueue.files import save, to_dict
+from cvxqueue.files import to_dict
 from cvxqueue.files.storage import format_of
 from cvxqueue.fitting import Fit, fit, read_answers, read_requests
 from cvxqueue.formatting import shown

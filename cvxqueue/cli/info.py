@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cvxqueue.cli.output import show
+from cvxqueue.files.provenance import installed_version
 from cvxqueue.tables import facts
 
 _PACKAGES = (
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: installed_version(package) for package in _PACKAGES},
         "conic solvers": _conic_solvers(),
     }
     rows = [
@@ -32,13 +32,6 @@ def run(options: argparse.Namespace) -> int:
     table = facts(rows)
     show(options, summary, table, table)
     return 0
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _conic_solvers() -> list[str] | None:

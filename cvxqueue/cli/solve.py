@@ -130,7 +130,6 @@ def _summary(
     failure: str | None,
 ) -> dict[str, Any]:
     best = comparison.best
-    instance = best.instance
     whole: dict[str, Any]
     if isinstance(integer, str):
         whole = {"error": integer}
@@ -138,9 +137,8 @@ def _summary(
         loss = None if rounded is None else max(rounded.loss, 0.0)
         whole = {**integer.to_dict(), "rounding_loss": loss}
     summary: dict[str, Any] = {
-        "instance": instance.name,
+        "instance": best.instance.name,
         **best.to_dict(),
-        "names": [instance.type_name(k) for k in range(instance.size)],
         "integer": whole,
         **comparison.to_dict(),
     }

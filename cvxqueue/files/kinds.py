@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 from cvxqueue import model
 
 FORMAT = "cvxqueue-instance"
+SOLUTION_FORMAT = "cvxqueue-solution"
+CERTIFICATE_FORMAT = "cvxqueue-certificate"
 VERSION = 1
 MIXED = "mixed"
 """The kind of an accuracy whose types have curves of several kinds, in the form of arrays."""

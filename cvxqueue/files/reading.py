@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from cvxqueue.errors import Entry, InvalidInputError, naming, renaming
-from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION
+from cvxqueue.files.kinds import CERTIFICATE_FORMAT, FORMAT, KINDS, MIXED, SOLUTION_FORMAT, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
 
@@ -45,7 +45,13 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
         raise InvalidInputError(
             f"an instance must be a table of keys and values, got {shown(data)}"
         )
-    _require_header(data)
+    given = data.get("format")
+    if isinstance(given, str) and given in (SOLUTION_FORMAT, CERTIFICATE_FORMAT):
+        raise InvalidInputError(
+            f"format = {given!r} is that of a saved answer, and an instance is needed; "
+            "cq.load(path).instance is the one that it answers"
+        )
+    require_header(data, FORMAT)
     form = TaskDocument if "task" in data else ArrayDocument
     try:
         document = form.model_validate(dict(data))
@@ -63,13 +69,12 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
         return _of_tasks(fields)
 
 
-def _require_header(data: Mapping[str, Any]) -> None:
-    """Refuse what is no instance file, or one of another version, before reading it as one."""
-    for field, expected in (("format", FORMAT), ("version", VERSION)):
+def require_header(data: Mapping[str, Any], format: str) -> None:
+    """Refuse what is not of a format, or of another version, before reading it as such."""
+    for field, expected in (("format", format), ("version", VERSION)):
         if field not in data:
             raise InvalidInputError(
-                f"{field} is missing: an instance file has format = {FORMAT!r} and "
-                f"version = {VERSION}"
+                f"{field} is missing: give format = {format!r} and version = {VERSION}"
             )
         value = data[field]
         if type(value) is not type(expected) or value != expected:

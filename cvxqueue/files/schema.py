@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Union
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -201,6 +202,44 @@ class ArrayDocument(_Document):
     domains: Annotated[list[_Domain], _FIRST] = _optional(  # type: ignore[valid-type]
         "what integer methods may choose from, one table for each type", min_length=1
     )
+
+
+# JSON has no infinities and no NaN; where an answer has them, they are strings.
+_Number = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    BeforeValidator(lambda value: float(value) if value in ("inf", "-inf", "nan") else value),
+]
+
+
+# An iterate; JSON has lists where Python has tuples.
+_Row = Annotated[tuple[int, _Number, _Number, _Number, _Number], Field(strict=False)]
+
+
+class CertificateDocument(BaseModel):
+    """What a saved answer is made from again; what else it says is for its readers."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
+
+    versions: dict[str, str | None]
+    instance: dict[str, Any]
+    allocation: Annotated[list[_Number], _FIRST]
+    multipliers: Annotated[list[float], _FIRST] | None
+    objective: float | None
+    upper_bound: float | None
+
+
+class SolutionDocument(CertificateDocument):
+    """The same of the answer of a method."""
+
+    method: _Text
+    ended: _Text
+    tolerance: float
+    backend_status: _Text
+    iterations: int
+    setup_time: float
+    solve_time: float
+    history: Annotated[list[_Row], _FIRST]
 
 
 def json_schema() -> dict[str, Any]:

@@ -6,26 +6,27 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
-from cvxqueue.files.writing import to_dict
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
-MOST_BYTES = 50_000_000
-"""Longest instance file: 10^5 types take 12 MB. Plain values take up to fifteen times the room."""
+_Read = TypeVar("_Read")
 
+MOST_BYTES = 50_000_000
+"""Longest file: 10^5 types take 12 MB. Plain values take up to fifteen times the room."""
 
 _FORMATS: dict[str, Format] = {".toml": "toml", ".json": "json"}
 
 
 def load(path: str | os.PathLike[str]) -> Instance:
-    """Read an instance file.
+    """Read an instance file, and no answer.
 
     Parameters
     ----------
@@ -38,11 +39,16 @@ def load(path: str | os.PathLike[str]) -> Instance:
         If there is no such file, it cannot be read, has more than 50 MB, is not UTF-8, not valid
         TOML or JSON, or holds what is not allowed. The message names the path.
     """
+    return read_file(path, from_dict)
+
+
+def read_file(path: str | os.PathLike[str], read: Callable[[Any], _Read]) -> _Read:
+    """Return what is read from the plain values of a file; errors name the path."""
     file = as_path(path)
     content = read_bytes(file, MOST_BYTES)
     format = format_of(file)
     with naming(str(file)):
-        return loads(content, format)
+        return read(parse(decode(content), format))
 
 
 def loads(content: str | bytes, format: Format | None = None) -> Instance:
@@ -73,31 +79,21 @@ def loads(content: str | bytes, format: Format | None = None) -> Instance:
     return from_dict(parse(text, format))
 
 
-def save(instance: Instance, path: str | os.PathLike[str]) -> None:
-    """Write an instance file, all of it or nothing.
-
-    Every number reads back bit for bit. Up to 50 types are written as one table each, more as
-    arrays.
-
-    Parameters
-    ----------
-    instance : Instance
-        What to write, with its name, description and sources.
-    path : path
-        A name that ends in ``.toml`` or ``.json``. A file of this name is replaced, and passes on
-        its permissions.
+def write_values(file: Path, data: Mapping[str, Any]) -> None:
+    """Write plain values in the format that the name ends in, all of them or nothing.
 
     Raises
     ------
     InvalidInputError
-        If the instance holds what files have no word for, or the file cannot be written. A file
-        that was there before is then unchanged.
+        If the file would be too long to be read again, or cannot be written. A file that was there
+        before is then unchanged.
     """
-    file = as_path(path)
-    format = format_of(file)
-    data = to_dict(instance)
-    from_dict(data)  # refuses text that no file can hold, by the name of its key
-    content = render(data, format).encode()
+    content = render(data, format_of(file)).encode()
+    if len(content) > MOST_BYTES:
+        raise InvalidInputError(
+            f"{file} would have {len(content) / 1e6:,.0f} MB, and at most {MOST_BYTES // 10**6} MB "
+            "are read"
+        )
     try:
         write_whole(file, content)
     except (OSError, ValueError) as error:

@@ -50,7 +50,9 @@ _TOML_LONG_WORD = re.compile(rf"(?<!\w)\w{{{_LONGEST_WORD + 1}}}")
 def parse(text: str, format: Format) -> Any:
     """Return the plain values of TOML or JSON text, or say where it is not valid."""
     if not text.strip():
-        raise InvalidInputError(f"the {format.upper()} text is empty; an instance was expected")
+        raise InvalidInputError(
+            f"the {format.upper()} text is empty; an instance or an answer was expected"
+        )
     try:
         if format == "toml":
             _require_moderate_toml(text)
@@ -166,7 +168,7 @@ def _json(data: Mapping[str, Any]) -> str:
     dumps: Callable[[Any], str] = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     lines = []
     for key, value in data.items():
-        if isinstance(value, list) and isinstance(value[0], str | Mapping):
+        if isinstance(value, list) and value and isinstance(value[0], str | Mapping):
             entries = ",\n    ".join(map(dumps, value))
             lines.append(f"  {dumps(key)}: [\n    {entries}\n  ]")
         else:

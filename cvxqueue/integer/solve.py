@@ -23,8 +23,7 @@ from cvxqueue.model import Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solution import Ended, Solution, allowed_tolerance
-from cvxqueue.solvers import solve
-from cvxqueue.solvers.solve import deadline_after
+from cvxqueue.solvers.solve import deadline_after, solve
 from cvxqueue.suggest import nearest as nearest_name
 
 _ROUNDING_METHODS = {"nearest": nearest, "floor": floor}

@@ -553,7 +553,7 @@ def test_info_tells_what_is_missing(capsys: Capture, monkeypatch: pytest.MonkeyP
     def nothing(package: str) -> str:
         raise PackageNotFoundError(package)
 
-    monkeypatch.setattr("cvxqueue.cli.info.version", nothing)
+    monkeypatch.setattr("cvxqueue.files.provenance.version", nothing)
     monkeypatch.setitem(sys.modules, "cvxpy.reductions.solvers.defines", None)
     assert main(["info", "--json"]) == 0
     data = one_object(capsys.readouterr().out)

@@ -64,8 +64,8 @@ CLOCKS: dict[str, Callable[[list[dt.datetime]], Any]] = {
     "pandas zone": lambda moments: pd.Series(pd.to_datetime(moments)).dt.tz_convert("Asia/Tokyo"),
     "pandas index": lambda moments: pd.DatetimeIndex(moments),
     "pandas timestamps": lambda moments: list(pd.DatetimeIndex(moments)),
-    "pandas in Arrow": lambda moments: pd.Series(
-        pd.array(moments, dtype=pd.ArrowDtype(pa.timestamp("us", "UTC")))
+    "pandas in Arrow": lambda moments: pd.Series(moments).astype(
+        pd.ArrowDtype(pa.timestamp("us", "UTC"))
     ),
     "polars": lambda moments: pl.Series(naive(moments)),
     "polars zone": lambda moments: pl.Series(naive(moments)).dt.replace_time_zone("UTC"),
