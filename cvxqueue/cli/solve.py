@@ -43,8 +43,6 @@ def run(options: argparse.Namespace) -> int:
             names,
             tolerance=options.tolerance,
             time_limit=options.time_limit,
-            # With a callback every iterate is certified, and the picture shows them all.
-            callback=None if options.plot is None else lambda _: False,
             progress=step,
         )
         step("integers")

@@ -1,9 +1,10 @@
-"""What the pictures share: matplotlib on demand, the palette, labels that do not overlap."""
+"""What the pictures share: matplotlib on demand, the colours, labels that are told apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color universal design", 2008: told apart with every kind of colour vision. Their
-# yellow is left out, because it is hard to see on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Of task types: Okabe and Ito, "Color universal design", 2008, told apart with every kind of colour
+# vision. Their yellow is left out, because it is hard to see on white, and black is for methods.
+TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Of methods. With every kind of colour vision they are further from each other, from those of types
+# and from gray than the nearest two of types are (tests/plots/test_plots.py).
+METHOD_COLORS = ("#000000", "#AA00FF", "#7F4F24", "#1A237E")
+_LINE_STYLES = ("-", "--", ":", "-.")
 GRAY = "#8C8C8C"
 # Of labels, in points.
 FONT_SIZE = 9.0
 
 # Distance between two lines of text, in heights of its letters.
 _LINE_HEIGHT = 1.3
+# Letters of a name in a label; of one that begins like another so many from the beginning, and so
+# many before the two differ: a number is read as a whole.
+_NAME_LENGTH = 24
+_BEGINNING = 8
+_BEFORE = 3
 
 
 def require_matplotlib() -> None:
@@ -37,9 +47,9 @@ def require_matplotlib() -> None:
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches, outside pyplot's global state."""
     require_matplotlib()
-    from matplotlib.figure import Figure
+    from cvxqueue.plots.notebook_figure import NotebookFigure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return NotebookFigure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def new_axes() -> Axes:
@@ -60,12 +70,49 @@ def finish(ax: Axes, title: str, x: str, y: str) -> Axes:
 
 def show_plain_numbers(ax: Axes) -> None:
     """Show numbers along the axis as they are written, without powers of ten."""
-    ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+    ax.xaxis.set_major_formatter("{x:,.10g}")
 
 
 def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
     """Write a remark at a place in fractions of the axes."""
     ax.text(x, y, text, transform=ax.transAxes, fontsize=FONT_SIZE, color="#555555", **options)
+
+
+def line_style(colors: Sequence[str], position: int) -> dict[str, str]:
+    """Return the colour of one line of many, and where the colours are used up another dash."""
+    turn, place = divmod(position, len(colors))
+    return {"color": colors[place], "linestyle": _LINE_STYLES[turn % len(_LINE_STYLES)]}
+
+
+def plain(text: str) -> str:
+    """Return people's text as matplotlib shows it: no formula, and never left out of a legend."""
+    return f"{' ' * text.startswith('_')}{text}".replace("$", r"\$")
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return distinct names in at most 24 letters, distinct again: if need be, by numbers."""
+    # In the order of the alphabet, a name has most in common with one of its neighbours.
+    ordered = ["", *sorted(names), ""]
+    common = [
+        sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(*pair, strict=False)))
+        for pair in pairwise(ordered)
+    ]
+    alike = {name: max(common[k : k + 2]) for k, name in enumerate(ordered[1:-1])}
+    shown = [_shortened(name, alike[name]) for name in names]
+    if len(set(shown)) < len(shown):
+        shown = [f"{k}. {text}" for k, text in enumerate(shown, 1)]
+    return shown
+
+
+def _shortened(name: str, alike: int) -> str:
+    """Return a name so that what follows the letters that another has as well is seen."""
+    if len(name) <= _NAME_LENGTH:
+        return name
+    if alike >= _NAME_LENGTH - 1:
+        rest = _NAME_LENGTH - _BEGINNING - 1
+        start = min(alike - _BEFORE, len(name) - rest)
+        name = f"{name[:_BEGINNING]}…{name[start:]}"
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
 
 
 def darker(color: str) -> tuple[float, float, float]:

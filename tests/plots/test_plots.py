@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
-from io import BytesIO
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from numpy.typing import ArrayLike
@@ -152,6 +155,72 @@ def test_names_do_not_overlap_and_are_not_read_as_formulas() -> None:
     assert all(label.startswith(r"\$alike") and "…" in label for label in labels(ax))
 
 
+@given(st.lists(st.text(st.sampled_from("ab…1. ("), max_size=60), unique=True))
+def test_short_names_are_distinct(names: list[str]) -> None:
+    shown = style.short_names(names)
+    assert len(set(shown)) == len(names)
+    if all(len(name) <= 24 for name in names):
+        assert shown == names
+
+
+@pytest.mark.parametrize("place", [30, 59], ids=["middle", "end"])
+def test_what_differs_in_long_names_is_seen(place: int) -> None:
+    letters = "a long name of a benchmark, of questions about some queues..."[:60]
+    names = [f"{letters[:place]}{digit}{letters[place + 1 :]}" for digit in "123456789"]
+    shown = style.short_names(names)
+    assert all(digit in text for digit, text in zip("123456789", shown, strict=True))
+    assert {len(text) for text in shown} == {24}
+    ax = plots.plot_accuracy(cq.solve(make([0.004] * 9, names=names)))
+    assert [label.split(":")[0] for label in labels(ax)] == shown
+
+
+# G. M. Machado, M. M. Oliveira and L. A. F. Fernandes, "A physiologically-based model for
+# simulation of color vision deficiency", 2009: of linear RGB, without one kind of cones.
+VISIONS = {
+    "all cones": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+def seen(color: str, vision: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """CIELAB of a colour, in which distances are those that people see."""
+    red_green_blue = np.array(to_rgb(color))
+    linear = ((red_green_blue + 0.055) / 1.055) ** 2.4
+    linear = np.where(red_green_blue > 0.04045, linear, red_green_blue / 12.92)
+    to_xyz = [[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]]
+    xyz = to_xyz @ np.clip(np.array(VISIONS[vision]) @ linear, 0.0, 1.0)
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISIONS)
+def test_types_and_methods_have_colours_that_are_told_apart(vision: str) -> None:
+    types, methods = style.TYPE_COLORS, style.METHOD_COLORS
+    assert not set(types) & set(methods)
+
+    def least(pairs: Any) -> float:
+        lengths = [np.linalg.norm(seen(a, vision) - seen(b, vision)) for a, b in pairs]
+        return float(min(lengths))
+
+    among_types = least(combinations(types, 2))
+    assert least(product(methods, (*types, style.GRAY))) > among_types
+    assert least(combinations(methods, 2)) > among_types
+
+
 def test_label_positions_keep_their_order_and_their_distance() -> None:
     ax = style.new_axes()
     wanted = [0.5, 0.1, 0.5, 0.51, 0.95]
@@ -195,6 +264,29 @@ def test_a_name_that_begins_with_an_underscore_is_in_the_legend_too() -> None:
     assert [text.get_text().strip() for text in legend.get_texts()] == ["_own: 1 iteration"]
 
 
+def legend_of(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_runs_of_one_method_are_told_apart() -> None:
+    instance = make([0.004, 0.001])
+    runs = [cq.solve(instance, "fixed-point", damping=d) for d in (0.3, 1.0)]
+    runs += [cq.solve(instance), *(cq.solve(instance, "projected-gradient") for _ in range(5))]
+    ax = plots.plot_convergence(runs)
+    lay_out(ax)
+    assert [label.split(":")[0] for label in legend_of(ax)] == [
+        *("fixed-point (1)", "fixed-point (2)", "newton"),
+        *(f"projected-gradient ({k + 1})" for k in range(5)),
+    ]
+    paths = [line for line in ax.lines if ":" in str(line.get_label())]
+    assert len({(line.get_color(), line.get_linestyle()) for line in paths}) == 8
+    # The tolerances are lines too, without a marker.
+    ends = [line for line in ax.lines if line.get_marker() == "o"]
+    assert len({(line.get_color(), line.get_markerfacecolor()) for line in ends}) == 8
+
+
 def test_a_long_path_is_thinned_and_keeps_its_ends() -> None:
     instance = make([0.004, 0.0001], arrival_rate=0.4)
     slow = cq.solve(
@@ -226,9 +318,30 @@ def test_figure_shows_the_best_answer_and_every_method() -> None:
         rf"costs \$5: mean accuracy {best.mean_accuracy:.3f}, "
         f"mean system time {best.mean_system_time:.3g} s, utilization {best.utilization:.3f}"
     )
-    content = BytesIO()
-    figure.savefig(content, format="png")
-    assert content.getvalue().startswith(b"\x89PNG")
+    colors = [
+        {line.get_color() for line in ax.lines if line.get_marker() == "o"} for ax in (left, right)
+    ]
+    assert colors[0].isdisjoint(colors[1])
+
+
+def test_a_comparison_has_the_whole_path_of_newton() -> None:
+    instance = make([0.004, 0.001])
+    tokens: list[Any] = []
+    cq.solve(instance, callback=lambda it: tokens.append(it.tokens))
+    (solution,) = cq.cross_validate(instance, ["newton"]).solutions
+    assert len(tokens) == len(solution.history) == solution.iterations > 1
+    path = plots.plot_convergence(solution).lines[0]
+    gaps = [cq.certify(instance, each).gap / solution.certificate.scale for each in tokens]
+    np.testing.assert_allclose(path.get_ydata(), gaps)
+
+
+def test_a_figure_shows_itself_where_pyplot_is_not() -> None:
+    # A notebook asks for this method; of matplotlib's own figure it would show the name.
+    figure = figure_of(plots.plot_accuracy(cq.solve(make([0.1, 0.001]))))
+    for each in (figure, pickle.loads(pickle.dumps(figure))):
+        picture = each._repr_png_()
+        assert picture.startswith(b"\x89PNG")
+        assert int.from_bytes(picture[16:20]) == 1050  # 7 inches at 150 dots
 
 
 def test_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
