@@ -21,8 +21,6 @@ _NAMED_CURVES = 10
 # More gray curves than this only blacken the picture.
 _DRAWN_POINTS = 200
 _GRID = 160
-# Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
-_WIDE_SCALES = 8.0
 
 
 def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -112,17 +110,7 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
     left = float(instance.lower[shown].min())
     # Where every box is one point, the axis still needs a length.
     right = max(min(right, float(instance.upper[shown].max())), left + 1.0)
-    scales = (half - left)[half > left]
-    is_wide = scales.size > 0 and scales.max() > _WIDE_SCALES * scales.min()
-    # Far from zero a logarithmic axis shows no decades.
-    if is_wide and left < 0.5 * scales.min():
-        # Linear up to a tenth of the fastest scale, so that zero tokens have a place.
-        linear = 10.0 ** np.floor(np.log10(0.2 * scales.min()))
-        ax.set_xscale("symlog", linthresh=linear, linscale=0.4)
-        ticks = [0.0, *10.0 ** np.arange(np.log10(linear), np.log10(right) + 1e-9)]
-        ax.set_xticks([tick for tick in ticks if left <= tick <= right])
-    ax.set_xlim(left, right)
-    style.show_plain_numbers(ax)
+    style.set_token_axis(ax, left, right, half - left)
     return right
 
 

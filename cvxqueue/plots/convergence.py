@@ -12,7 +12,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, METHOD_COLORS
+from cvxqueue.plots.style import GRAY, METHOD_COLORS
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         _draw_path(ax, answer, name, style.line_style(METHOD_COLORS, position))
     _draw_tolerances(ax, answers)
 
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=FONT_SIZE
-    )
+    style.legend_below(ax, columns=2)
     return style.finish(
         ax, "Certified gap along the path of each method", "iterations", "certified relative gap"
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvxqueue.errors import MissingDependencyError
+from cvxqueue.numerics.arrays import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,6 +34,8 @@ _LINE_HEIGHT = 1.3
 _NAME_LENGTH = 24
 _BEGINNING = 8
 _BEFORE = 3
+# Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
+_WIDE_SCALES = 8.0
 
 
 def require_matplotlib() -> None:
@@ -73,6 +76,32 @@ def show_plain_numbers(ax: Axes) -> None:
     ax.xaxis.set_major_formatter("{x:,.10g}")
 
 
+def set_token_axis(ax: Axes, left: float, right: float, scales: FloatArray) -> None:
+    """Set the limits of an axis of tokens, on which curves rise on such scales above the left."""
+    scales = scales[scales > 0]
+    is_wide = scales.size > 0 and scales.max() > _WIDE_SCALES * scales.min()
+    # Far from zero a logarithmic axis shows no decades.
+    if is_wide and left < 0.5 * scales.min():
+        # Linear up to a tenth of the fastest scale, so that zero tokens have a place.
+        linear = 10.0 ** np.floor(np.log10(0.2 * scales.min()))
+        ax.set_xscale("symlog", linthresh=linear, linscale=0.4)
+        ticks = [0.0, *10.0 ** np.arange(np.log10(linear), np.log10(right) + 1e-9)]
+        ax.set_xticks([tick for tick in ticks if left <= tick <= right])
+    ax.set_xlim(left, right)
+    show_plain_numbers(ax)
+
+
+def legend_below(ax: Axes, columns: int) -> None:
+    """Put the legend below the axes."""
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=columns,
+        frameon=False,
+        fontsize=FONT_SIZE,
+    )
+
+
 def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
     """Write a remark at a place in fractions of the axes."""
     ax.text(x, y, text, transform=ax.transAxes, fontsize=FONT_SIZE, color="#555555", **options)
@@ -89,8 +118,8 @@ def plain(text: str) -> str:
     return f"{' ' * text.startswith('_')}{text}".replace("$", r"\$")
 
 
-def short_names(names: Sequence[str]) -> list[str]:
-    """Return distinct names in at most 24 letters, distinct again: if need be, by numbers."""
+def short_names(names: Sequence[str], letters: int = _NAME_LENGTH) -> list[str]:
+    """Return distinct names in so many letters, distinct again: if need be, by numbers."""
     # In the order of the alphabet, a name has most in common with one of its neighbours.
     ordered = ["", *sorted(names), ""]
     common = [
@@ -98,21 +127,21 @@ def short_names(names: Sequence[str]) -> list[str]:
         for pair in pairwise(ordered)
     ]
     alike = {name: max(common[k : k + 2]) for k, name in enumerate(ordered[1:-1])}
-    shown = [_shortened(name, alike[name]) for name in names]
+    shown = [_shortened(name, alike[name], letters) for name in names]
     if len(set(shown)) < len(shown):
         shown = [f"{k}. {text}" for k, text in enumerate(shown, 1)]
     return shown
 
 
-def _shortened(name: str, alike: int) -> str:
+def _shortened(name: str, alike: int, letters: int) -> str:
     """Return a name so that what follows the letters that another has as well is seen."""
-    if len(name) <= _NAME_LENGTH:
+    if len(name) <= letters:
         return name
-    if alike >= _NAME_LENGTH - 1:
-        rest = _NAME_LENGTH - _BEGINNING - 1
+    if alike >= letters - 1:
+        rest = letters - _BEGINNING - 1
         start = min(alike - _BEFORE, len(name) - rest)
         name = f"{name[:_BEGINNING]}…{name[start:]}"
-    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…"
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def darker(color: str) -> tuple[float, float, float]:

@@ -344,6 +344,143 @@ def test_a_figure_shows_itself_where_pyplot_is_not() -> None:
         assert int.from_bytes(picture[16:20]) == 1050  # 7 inches at 150 dots
 
 
+TYPES = ["a" * 40 + letter + "b" * 20 for letter in "uvwxyz"] + [f"${k}_%" for k in range(6)]
+
+
+def measured(types: int, rows: int = 30) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Service times and answers of so many types, one answer a row."""
+    rng = np.random.default_rng(3)
+    names = [name for name in TYPES[:types] for _ in range(rows)]
+    tokens = rng.integers(0, 4000, len(names))
+    correct = rng.random(tokens.size) < 0.2 + 0.6 * -np.expm1(-0.001 * tokens)
+    seconds = 0.5 + 0.002 * tokens * rng.uniform(0.9, 1.1, tokens.size)
+    return (
+        {"tokens": tokens, "seconds": seconds, "types": names},
+        {"tokens": tokens, "correct": correct.astype(float), "types": names},
+    )
+
+
+def bars(ax: Axes) -> list[Any]:
+    """Ends of the intervals, one array of shape (M, 2) for each type."""
+    return [
+        np.array(each.get_segments())[:, :, 1]
+        for each in ax.collections
+        if isinstance(each, LineCollection)
+    ]
+
+
+def test_a_fit_is_drawn_with_its_data_and_intervals() -> None:
+    tokens, correct, total = [0, 500, 1000, 4000], [20, 60, 80, 100], 100
+    seconds = [0.5, 1.6, 2.4, 8.6]
+    fit = cq.fit(
+        service={"tokens": tokens, "seconds": seconds},
+        accuracy={"tokens": tokens, "correct": correct, "total": total},
+    )
+    figure = plots.figure(fit)
+    figure.draw_without_rendering()
+    left, right = figure.axes
+    dots, line = left.lines
+    assert np.asarray(dots.get_data()).tolist() == [tokens, seconds]
+    found = fit.service_line
+    ends = found.base.value + found.per_token.value * np.array([0, 4000])
+    np.testing.assert_allclose(line.get_data(), [[0, 4000], ends])
+    low, high = 1e3 * np.array(found.per_token.interval)
+    assert f"[{low:.3g}, {high:.3g}] ms per token" in legend_of(left)[0]
+    curve, seen = right.lines
+    x, y = (np.asarray(data) for data in curve.get_data())
+    by_hand = [fit.curves[""].floor.value, fit.curves[""].gain.value, fit.curves[""].rate.value]
+    np.testing.assert_allclose(y, by_hand[0] + by_hand[1] * -np.expm1(-by_hand[2] * x))
+    np.testing.assert_allclose(seen.get_data(), [tokens, np.array(correct) / total])
+    # Wilson's interval at 95 %, of fractions k of n = 100 (Brown, Cai and DasGupta, 2001, say how).
+    k, n, z = np.array(correct), 100, 1.959964
+    centre, half = k + z**2 / 2, z * np.sqrt(k * (1 - k / n) + z**2 / 4)
+    wilson = np.stack([centre - half, centre + half], axis=1) / (n + z**2)
+    np.testing.assert_allclose(bars(right)[0], wilson, rtol=1e-6)
+    assert right.texts[0].get_text() == "bars: 95 % intervals of the accuracy seen"
+
+
+def test_a_fit_of_many_types_keeps_names_and_colours_in_both_pictures() -> None:
+    service, accuracy = measured(12)
+    figure = plots.figure(cq.fit(service=service, accuracy=accuracy))
+    figure.draw_without_rendering()
+    looks = []
+    for ax in figure.axes:
+        named = [line for line in ax.lines if not str(line.get_label()).startswith("_")]
+        looks.append([(line.get_color(), line.get_linestyle()) for line in named])
+        names = [label.split(":")[0] for label in legend_of(ax)]
+        assert len(set(names)) == 10
+        assert names[6:] == [rf"\${k}_%" for k in range(4)]
+        assert ax.texts[0].get_text().startswith("gray: 2 more types\n")
+    assert looks[0] == looks[1]
+    assert len(set(looks[0])) == 10
+
+
+def test_neighbouring_answers_are_drawn_as_one_and_none_is_lost() -> None:
+    _, accuracy = measured(1, rows=500)
+    ax = plots.plot_accuracy_fit(cq.fit(accuracy=accuracy))
+    (intervals,) = bars(ax)
+    assert len(intervals) == 12
+    x, y = (np.asarray(data) for data in ax.lines[1].get_data())
+    # Groups of about as many answers each: their mean is nearly that of all.
+    assert np.mean(x) == pytest.approx(np.mean(accuracy["tokens"]), rel=0.01)
+    assert np.mean(y) == pytest.approx(np.mean(accuracy["correct"]), rel=0.01)
+    assert "drawn as one" in ax.texts[0].get_text()
+    alone = plots.plot_accuracy_fit(
+        cq.fit(accuracy={"tokens": [0, 500, 1000, 4000], "accuracy": [0.2, 0.6, 0.8, 0.9]})
+    )
+    assert bars(alone) == []
+    assert alone.texts[0].get_text() == "no intervals: the answers are not counted"
+
+
+def test_of_many_service_times_a_part_is_drawn() -> None:
+    service, _ = measured(1, rows=2001)
+    ax = plots.plot_service_fit(cq.fit(service=service))
+    assert np.size(ax.lines[0].get_xdata()) == 1001
+    assert "1,001 of 2,001 rows drawn" in ax.texts[0].get_text()
+
+
+def test_a_picture_needs_something_to_draw() -> None:
+    fit = cq.fit(trace={"arrivals": np.cumsum(np.random.default_rng(1).exponential(5.0, 200))})
+    for draw in (plots.figure, plots.plot_service_fit, plots.plot_accuracy_fit):
+        with pytest.raises(cq.InvalidInputError, match="to draw: fit with"):
+            draw(fit)
+    with pytest.raises(cq.InvalidInputError, match="must be a CrossValidation, a Fit or a Sim"):
+        plots.figure(cq.solve(make([0.004])))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arrivals", [None, 2.0], ids=["poisson", "renewal"])
+def test_a_simulation_is_drawn_beside_theory(arrivals: float | None) -> None:
+    instance = make([0.004, 0.001], names=["$ new", "y" * 70])
+    simulation = cq.simulate(instance, [500.0, 700.0], queries=100_000, arrivals=arrivals)
+    check = cq.check_simulation(simulation)
+    figure = plots.figure(simulation)
+    figure.draw_without_rendering()
+    (ax,) = figure.axes
+    drawn = {
+        int(place): [x, *segment[:, 0]]
+        for line, many in zip(ax.lines[1:], ax.collections, strict=True)
+        for x, place, segment in zip(*line.get_data(), many.get_segments(), strict=True)
+    }
+    assert len(drawn) == len(check.rows)
+    for k, row in enumerate(check.rows):
+        scale = row.theory or simulation.mean_number.value
+        ends = np.array([row.estimate.value, *row.estimate.interval]) - row.theory
+        np.testing.assert_allclose(drawn[k], 100.0 * ends / scale)
+        assert ax.texts[k].get_text().endswith(f"theory {row.theory:.4g}: {row.outcome}")
+        assert -100 < ax.get_xlim()[0] < min(drawn[k])
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert len(names[-1]) <= 43
+    assert any(name.startswith(r"system time of \$ new") for name in names) is (arrivals is None)
+    assert ("times that of Poisson arrivals" in ax.get_title()) is (arrivals is not None)
+
+
+def test_a_simulation_in_which_nothing_happened_is_drawn_too() -> None:
+    ax = plots.plot_simulation(cq.simulate(make([0.004]), 500.0, queries=2))
+    lay_out(ax)
+    assert any("undecided" in text.get_text() for text in ax.texts)
+    assert all(np.isfinite(ax.get_xlim()))
+
+
 def test_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "find_spec", lambda name: None)
     solution = cq.solve(make([0.004]))
