@@ -61,13 +61,11 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
     ax.set_xlim(-reach, reach)
     ax.axvline(0.0, color=GRAY, linewidth=1.0)
     for outcome, color in _COLORS.items():
-        place = np.array([k for k, row in enumerate(rows) if row.outcome == outcome], dtype=np.intp)
-        if not place.size:
-            continue
+        places = [k for k, row in enumerate(rows) if row.outcome == outcome]
         # An end at infinity is far outside the picture.
-        value, low, high = np.clip(np.nan_to_num(differences[place]), -1e9, 1e9).T
-        ax.hlines(place, low, high, color=color, linewidth=1.8)
-        ax.plot(value, place, "o", color=color, markersize=6)
+        value, low, high = np.clip(differences[places], -1e9, 1e9).T
+        ax.hlines(places, low, high, color=color, linewidth=1.8)
+        ax.plot(value, places, "o", color=color, markersize=6)
     quantities = [row.quantity.removesuffix(_SECONDS) for row in rows]
     short = style.short_names(quantities, _QUANTITY_LENGTH)
     units = [_SECONDS * row.quantity.endswith(_SECONDS) for row in rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -85,7 +85,7 @@ def _names(answers: list[Solution]) -> list[str]:
     ]
 
 
-def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, str]) -> None:
+def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, Any]) -> None:
     iterations, gaps = _path(solution)
     ended = "" if solution.is_optimal else ", not certified"
     ax.plot(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -144,7 +144,7 @@ def _names(fit: Fit) -> dict[str, str]:
     return {name: style.plain(text) for name, text in zip(names, short, strict=True)}
 
 
-def _look(names: dict[str, str], name: str) -> dict[str, str]:
+def _look(names: dict[str, str], name: str) -> dict[str, Any]:
     if name not in names:
         return {"color": GRAY, "linestyle": "-"}
     return style.line_style(TYPE_COLORS, list(names).index(name))

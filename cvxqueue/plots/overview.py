@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
@@ -60,7 +60,7 @@ def figure(result: CrossValidation | Fit | Simulation) -> Figure:
     if isinstance(result, Fit):
         return _fit(result)
     if isinstance(result, Simulation):
-        return plot_simulation(result).figure
+        return cast("Figure", plot_simulation(result).figure)
     raise InvalidInputError(
         f"result must be a CrossValidation, a Fit or a Simulation, got {shown(result)}"
     )

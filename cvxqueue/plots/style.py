@@ -62,7 +62,8 @@ def new_axes() -> Axes:
 
 def finish(ax: Axes, title: str, x: str, y: str) -> Axes:
     """Name the axes, and draw a grid behind what they show."""
-    ax.set_title(title)
+    # Wider than axes beside long names, a title has room to its right alone.
+    ax.set_title(title, loc="left")
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
@@ -107,7 +108,7 @@ def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
     ax.text(x, y, text, transform=ax.transAxes, fontsize=FONT_SIZE, color="#555555", **options)
 
 
-def line_style(colors: Sequence[str], position: int) -> dict[str, str]:
+def line_style(colors: Sequence[str], position: int) -> dict[str, Any]:
     """Return the colour of one line of many, and where the colours are used up another dash."""
     turn, place = divmod(position, len(colors))
     return {"color": colors[place], "linestyle": _LINE_STYLES[turn % len(_LINE_STYLES)]}

@@ -311,8 +311,8 @@ def test_figure_shows_the_best_answer_and_every_method() -> None:
     comparison = CrossValidation((worse, cq.solve(instance)))
     figure = plots.figure(comparison)
     left, right = figure.axes
-    assert left.get_title() == "Accuracy curve of each task type, and the tokens chosen"
-    assert right.get_title() == "Certified gap along the path of each method"
+    assert left.get_title("left") == "Accuracy curve of each task type, and the tokens chosen"
+    assert right.get_title("left") == "Certified gap along the path of each method"
     best = comparison.solutions[1]
     assert figure.get_suptitle() == (
         rf"costs \$5: mean accuracy {best.mean_accuracy:.3f}, "
@@ -327,17 +327,22 @@ def test_figure_shows_the_best_answer_and_every_method() -> None:
 def test_a_comparison_has_the_whole_path_of_newton() -> None:
     instance = make([0.004, 0.001])
     tokens: list[Any] = []
-    cq.solve(instance, callback=lambda it: tokens.append(it.tokens))
+
+    def watch(iterate: cq.Iterate) -> bool:
+        tokens.append(iterate.tokens)
+        return False
+
+    cq.solve(instance, callback=watch)
     (solution,) = cq.cross_validate(instance, ["newton"]).solutions
     assert len(tokens) == len(solution.history) == solution.iterations > 1
     path = plots.plot_convergence(solution).lines[0]
     gaps = [cq.certify(instance, each).gap / solution.certificate.scale for each in tokens]
-    np.testing.assert_allclose(path.get_ydata(), gaps)
+    np.testing.assert_allclose(np.asarray(path.get_ydata()), np.array(gaps))
 
 
 def test_a_figure_shows_itself_where_pyplot_is_not() -> None:
     # A notebook asks for this method; of matplotlib's own figure it would show the name.
-    figure = figure_of(plots.plot_accuracy(cq.solve(make([0.1, 0.001]))))
+    figure: Any = figure_of(plots.plot_accuracy(cq.solve(make([0.1, 0.001]))))
     for each in (figure, pickle.loads(pickle.dumps(figure))):
         picture = each._repr_png_()
         assert picture.startswith(b"\x89PNG")
@@ -360,6 +365,11 @@ def measured(types: int, rows: int = 30) -> tuple[dict[str, Any], dict[str, Any]
     )
 
 
+def xy(line: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Points of a line, shape (2, M)."""
+    return np.asarray(line.get_data(), dtype=np.float64)
+
+
 def bars(ax: Axes) -> list[Any]:
     """Ends of the intervals, one array of shape (M, 2) for each type."""
     return [
@@ -380,17 +390,17 @@ def test_a_fit_is_drawn_with_its_data_and_intervals() -> None:
     figure.draw_without_rendering()
     left, right = figure.axes
     dots, line = left.lines
-    assert np.asarray(dots.get_data()).tolist() == [tokens, seconds]
+    assert xy(dots).tolist() == [tokens, seconds]
     found = fit.service_line
     ends = found.base.value + found.per_token.value * np.array([0, 4000])
-    np.testing.assert_allclose(line.get_data(), [[0, 4000], ends])
+    np.testing.assert_allclose(xy(line), [[0.0, 4000.0], ends.tolist()])
     low, high = 1e3 * np.array(found.per_token.interval)
     assert f"[{low:.3g}, {high:.3g}] ms per token" in legend_of(left)[0]
     curve, seen = right.lines
-    x, y = (np.asarray(data) for data in curve.get_data())
+    x, y = xy(curve)
     by_hand = [fit.curves[""].floor.value, fit.curves[""].gain.value, fit.curves[""].rate.value]
     np.testing.assert_allclose(y, by_hand[0] + by_hand[1] * -np.expm1(-by_hand[2] * x))
-    np.testing.assert_allclose(seen.get_data(), [tokens, np.array(correct) / total])
+    np.testing.assert_allclose(xy(seen), np.array([tokens, np.array(correct) / total]))
     # Wilson's interval at 95 %, of fractions k of n = 100 (Brown, Cai and DasGupta, 2001, say how).
     k, n, z = np.array(correct), 100, 1.959964
     centre, half = k + z**2 / 2, z * np.sqrt(k * (1 - k / n) + z**2 / 4)
@@ -420,7 +430,7 @@ def test_neighbouring_answers_are_drawn_as_one_and_none_is_lost() -> None:
     ax = plots.plot_accuracy_fit(cq.fit(accuracy=accuracy))
     (intervals,) = bars(ax)
     assert len(intervals) == 12
-    x, y = (np.asarray(data) for data in ax.lines[1].get_data())
+    x, y = xy(ax.lines[1])
     # Groups of about as many answers each: their mean is nearly that of all.
     assert np.mean(x) == pytest.approx(np.mean(accuracy["tokens"]), rel=0.01)
     assert np.mean(y) == pytest.approx(np.mean(accuracy["correct"]), rel=0.01)
@@ -459,7 +469,8 @@ def test_a_simulation_is_drawn_beside_theory(arrivals: float | None) -> None:
     drawn = {
         int(place): [x, *segment[:, 0]]
         for line, many in zip(ax.lines[1:], ax.collections, strict=True)
-        for x, place, segment in zip(*line.get_data(), many.get_segments(), strict=True)
+        if isinstance(many, LineCollection)
+        for x, place, segment in zip(*xy(line), many.get_segments(), strict=True)
     }
     assert len(drawn) == len(check.rows)
     for k, row in enumerate(check.rows):
@@ -471,7 +482,7 @@ def test_a_simulation_is_drawn_beside_theory(arrivals: float | None) -> None:
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert len(names[-1]) <= 43
     assert any(name.startswith(r"system time of \$ new") for name in names) is (arrivals is None)
-    assert ("times that of Poisson arrivals" in ax.get_title()) is (arrivals is not None)
+    assert ("times that of Poisson arrivals" in ax.get_title("left")) is (arrivals is not None)
 
 
 def test_a_simulation_in_which_nothing_happened_is_drawn_too() -> None:
