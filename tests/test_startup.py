@@ -16,7 +16,10 @@ from tests.paths import SERVER
 PACKAGE = Path(cq.__file__).parent
 HEAVY = ("clarabel", "cvxpy", "matplotlib", "pydantic", "rich", "scipy.optimize", "scipy.stats")
 # Nothing without a heavy package: loaded by name, inside the function that needs one of them.
-HOMES = (*("dcp/", "solvers/conic", "solvers/back_ends"), *("files/schema", "files/messages"))
+HOMES = (
+    *("dcp/", "solvers/conic", "solvers/back_ends"),
+    *("files/schema", "files/messages", "plots/notebook_figure"),
+)
 
 ARRIVALS = "".join(f"{time}\n" for time in ("arrival_s", 0.5, 4, 5.2, 9, 9.1, 12, 15, 19, 20, 26))
 TIMES = "tokens,latency_s,concurrency\n10,0.11,1\n20,0.21,1\n30,0.31,1\n40,0.39,1\n50,0.52,1\n"

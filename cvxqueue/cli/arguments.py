@@ -80,11 +80,7 @@ def add_solve(parser: ArgumentParser) -> None:
         help="certified relative gap to reach (default: 1e-9, and for newton the least that "
         "double precision can prove)",
     )
-    add(
-        "--plot",
-        metavar="FILE",
-        help="also draw the accuracy curves and the path of each method (.png, .svg or .pdf)",
-    )
+    _add_plot(parser, "the accuracy curves and the path of each method")
 
 
 def add_simulate(parser: ArgumentParser) -> None:
@@ -123,6 +119,7 @@ def add_simulate(parser: ArgumentParser) -> None:
         action="store_true",
         help="stretch the trace to the arrival rate of the instance",
     )
+    _add_plot(parser, "how far the simulation is from theory")
     _add_reading(parser, of=" of the trace")
 
 
@@ -171,6 +168,7 @@ def add_fit(parser: ArgumentParser) -> None:
         help="squared coefficient of variation of the tokens used (see diagnose)",
     )
     add("--confidence", metavar="C", type=_confidence, default=0.95, help="of the intervals (0.95)")
+    _add_plot(parser, "service times and accuracies, and what was fitted to them")
     _add_reading(parser, part="PART.")
 
 
@@ -178,6 +176,10 @@ def add_diagnose(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue diagnose`` takes."""
     parser.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")
     _add_reading(parser)
+
+
+def _add_plot(parser: ArgumentParser, what: str) -> None:
+    parser.add_argument("--plot", metavar="FILE", help=f"also draw {what} (.png, .svg or .pdf)")
 
 
 def _add_reading(parser: ArgumentParser, *, part: str = "", of: str = "") -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cvxqueue.answers import save
 from cvxqueue.cli.output import progress, show
+from cvxqueue.cli.pictures import require_picture, write_picture
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import to_dict
 from cvxqueue.files.storage import format_of
@@ -24,6 +25,9 @@ def run(options: argparse.Namespace) -> int:
     """Fit, print what was found, and write the instance."""
     if options.output is not None:
         _check_output(options)
+    if options.plot is not None and options.service is None and options.accuracy is None:
+        raise InvalidInputError("--plot needs --service or --accuracy: it draws what they hold")
+    require_picture(options.plot)
     columns = _by_part("--column", options.column)
     where = _by_part("--where", options.where)
     found = _fit(options, columns, where)
@@ -41,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         save(instance, options.output)
         summary |= {"output": str(options.output), "instance": to_dict(instance)}
         wrote = [f"\nWrote {options.output}; next: cvxqueue solve {options.output}"]
+    write_picture(options.plot, found)
     show(options, summary, found.table(), found, *wrote)
     return 0
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.cli.inputs import read_instance, read_measurements
 from cvxqueue.cli.output import progress, show
+from cvxqueue.cli.pictures import require_picture, write_picture
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.integer import solve_integer
@@ -26,6 +27,7 @@ _ROUNDING_SECONDS = 60.0
 
 def run(options: argparse.Namespace) -> int:
     """Solve, simulate and print."""
+    require_picture(options.plot)
     instance = read_instance(options.file)
     arrivals = options.gap_scv
     warnings: tuple[str, ...] = ()
@@ -45,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
             arrivals=arrivals,
             progress=lambda _: step("simulating"),
         )
+    write_picture(options.plot, simulation)
     check = check_simulation(simulation)
     summary = {
         "status": "simulated",

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import os
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
-from cvxqueue import plots
 from cvxqueue.cli.answer import answer_report, answer_table
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show, write_error
-from cvxqueue.errors import CvxqueueError, InvalidInputError, naming
-from cvxqueue.files.storage import write_whole
-from cvxqueue.formatting import at_most, shown
+from cvxqueue.cli.pictures import require_picture, write_picture
+from cvxqueue.errors import CvxqueueError
+from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
 from cvxqueue.model import Instance
-from cvxqueue.plots.style import require_matplotlib
 from cvxqueue.solvers import CrossValidation, cross_validate, methods
 from cvxqueue.solvers.registry import find_method
-from cvxqueue.suggest import nearest
 
 # Seconds for the integers: instances at moderate load need a fraction of one.
 _INTEGER_LIMIT = 3.0
-_PICTURES = (".pdf", ".png", ".svg")
 
 
 def run(options: argparse.Namespace) -> int:
     """Solve, compare, round and print."""
     if options.method is not None:
         find_method(options.method)
-    if options.plot is not None:
-        with naming(f"--plot {options.plot}"):
-            _require_writable(options.plot)
-        require_matplotlib()
+    require_picture(options.plot)
     instance = read_instance(options.file)
     names = [options.method] if options.method else [each.name for each in methods(instance)]
     with progress(len(names) + 1) as step:
@@ -43,15 +33,12 @@ def run(options: argparse.Namespace) -> int:
             names,
             tolerance=options.tolerance,
             time_limit=options.time_limit,
-            # With a callback every iterate is certified, and the picture shows them all.
-            callback=None if options.plot is None else lambda _: False,
             progress=step,
         )
         step("integers")
         integer = _integers(instance, options.time_limit or _INTEGER_LIMIT)
         rounded = None if isinstance(integer, str) else plain_rounding(integer)
-    if options.plot is not None:
-        _draw(comparison, Path(options.plot))
+    write_picture(options.plot, comparison)
     failure = _failure(comparison)
     show(
         options,
@@ -62,38 +49,6 @@ def run(options: argparse.Namespace) -> int:
     if failure is not None:
         write_error(failure)
     return 0 if failure is None else 1
-
-
-def _require_writable(name: str) -> None:
-    """Refuse before anything is solved what cannot be drawn there after it."""
-    if "\0" in name:
-        raise InvalidInputError("must be the name of a file")
-    path = Path(name)
-    suffix = path.suffix.lower()
-    if suffix not in _PICTURES:
-        raise InvalidInputError(
-            f"unknown picture format {shown(suffix)}: {nearest(suffix, _PICTURES)}"
-        )
-    if path.is_dir():
-        raise InvalidInputError("is a directory; name a file in it")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"there is no directory {path.parent}")
-    # It is written beside its place, which for a link is where that points, and then put there.
-    place = Path(os.path.realpath(path))
-    if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):
-        raise InvalidInputError(
-            "cannot be written; check its permissions and those of its directory"
-        )
-
-
-def _draw(comparison: CrossValidation, path: Path) -> None:
-    """Draw the comparison and write it, whole or not at all."""
-    drawn = BytesIO()
-    plots.figure(comparison).savefig(drawn, format=path.suffix.lower()[1:])
-    try:
-        write_whole(path, drawn.getvalue())
-    except OSError as error:
-        raise InvalidInputError(f"--plot {path}: {error.strerror}") from error
 
 
 def _integers(instance: Instance, time_limit: float) -> IntegerSolution | str:

@@ -40,8 +40,8 @@ class CurveFit(JsonRecord, ReadOnlyArrays):
         Deviance against the saturated model.
     tokens, observed, fitted : ndarray, shape (M,)
         The levels, the accuracy seen there and that of the curve.
-    answers : float
-        Number of answers; NaN where the data do not say.
+    total : ndarray, shape (M,)
+        Number of answers at each level; NaN where the data do not say.
     method : str
         What was maximised.
     warnings : tuple of str
@@ -55,11 +55,16 @@ class CurveFit(JsonRecord, ReadOnlyArrays):
     tokens: FloatArray
     observed: FloatArray
     fitted: FloatArray
-    answers: float
+    total: FloatArray
     method: str
     warnings: tuple[str, ...]
 
-    _properties = ("residuals",)
+    _properties = ("answers", "residuals")
+
+    @property
+    def answers(self) -> float:
+        """Number of answers; NaN where the data do not say."""
+        return float(self.total.sum())
 
     def __repr__(self) -> str:
         return f"CurveFit(floor={self.floor}, gain={self.gain}, rate={self.rate})"
@@ -148,7 +153,7 @@ def fit_curve(
         tokens=read_only(counts.tokens),
         observed=read_only(observed),
         fitted=read_only(fitted),
-        answers=float(counts.total.sum()) if is_counted else math.nan,
+        total=read_only(counts.total if is_counted else np.full(counts.total.shape, math.nan)),
         method="binomial maximum likelihood"
         if is_counted
         else "binomial quasi-likelihood, rows of equal weight",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +13,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust_line import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import JsonRecord
+from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
@@ -71,8 +72,8 @@ class ServiceFit(JsonRecord, ReadOnlyArrays):
         Seconds without thinking, ≥ 0.
     per_token : FittedParameter
         Seconds per token, > 0.
-    rows : int
-        Measurements used.
+    tokens, seconds : ndarray, shape (M,)
+        The measurements, which `to_dict` leaves out.
     residual_scale : float
         Robust standard deviation of the residuals, in seconds.
     largest_residual : float
@@ -89,13 +90,24 @@ class ServiceFit(JsonRecord, ReadOnlyArrays):
 
     base: FittedParameter
     per_token: FittedParameter
-    rows: int
+    tokens: FloatArray = field(repr=False)
+    seconds: FloatArray = field(repr=False)
     residual_scale: float
     largest_residual: float
     r_squared: float
     linearity: Linearity
     method: str
     warnings: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """Measurements used."""
+        return self.tokens.size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON; ``None`` for what is not finite."""
+        names = [it.name for it in fields(self) if it.name not in ("tokens", "seconds")]
+        return json_attributes(self, [*names, "rows"])
 
     def __repr__(self) -> str:
         return f"ServiceFit(base={self.base}, per_token={self.per_token})"
@@ -165,7 +177,8 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     return ServiceFit(
         base=base,
         per_token=per_token,
-        rows=x.size,
+        tokens=x,
+        seconds=y,
         residual_scale=scale,
         largest_residual=float(np.abs(residuals).max()),
         r_squared=r_squared,

@@ -1,7 +1,16 @@
-"""Pictures of an answer and of how the methods found it: functions on matplotlib axes."""
+"""Pictures of results and of how the methods found them: functions on matplotlib axes."""
 
 from cvxqueue.plots.accuracy import plot_accuracy
+from cvxqueue.plots.agreement import plot_simulation
 from cvxqueue.plots.convergence import plot_convergence
+from cvxqueue.plots.measurements import plot_accuracy_fit, plot_service_fit
 from cvxqueue.plots.overview import figure
 
-__all__ = ["figure", "plot_accuracy", "plot_convergence"]
+__all__ = [
+    "figure",
+    "plot_accuracy",
+    "plot_accuracy_fit",
+    "plot_convergence",
+    "plot_service_fit",
+    "plot_simulation",
+]

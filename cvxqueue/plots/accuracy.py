@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, PALETTE
+from cvxqueue.plots.style import FONT_SIZE, GRAY, TYPE_COLORS
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ _NAMED_CURVES = 10
 # More gray curves than this only blacken the picture.
 _DRAWN_POINTS = 200
 _GRID = 160
-_NAME_LENGTH = 24
-# Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
-_WIDE_SCALES = 8.0
 
 
 def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -65,27 +62,26 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     _draw_unnamed(ax, solution, unnamed, grid[:, : unnamed.size], curves[:, : unnamed.size])
     ends = []
     for position, k in enumerate(named):
-        color = PALETTE[position % len(PALETTE)]
+        look = style.line_style(TYPE_COLORS, position)
         column = unnamed.size + position
         ax.plot(
             grid[:, column],
             curves[:, column],
-            color=color,
             linewidth=1.8,
-            linestyle="-" if position < len(PALETTE) else "--",
-            label=instance.type_name(k),
+            label=style.plain(instance.type_name(k)),
+            **look,
         )
         ax.plot(
             solution.tokens[k],
             solution.accuracies[k],
             "o",
-            color=color,
+            color=look["color"],
             markersize=8,
             markeredgecolor="white",
             clip_on=False,
             zorder=3,
         )
-        ends.append((float(grid[-1, column]), float(curves[-1, column]), color))
+        ends.append((float(grid[-1, column]), float(curves[-1, column]), look["color"]))
     _label_ends(ax, solution, named, ends)
 
     if others.size:
@@ -114,17 +110,7 @@ def _set_token_axis(ax: Axes, solution: Solution, shown: NDArray[np.intp]) -> fl
     left = float(instance.lower[shown].min())
     # Where every box is one point, the axis still needs a length.
     right = max(min(right, float(instance.upper[shown].max())), left + 1.0)
-    scales = (half - left)[half > left]
-    is_wide = scales.size > 0 and scales.max() > _WIDE_SCALES * scales.min()
-    # Far from zero a logarithmic axis shows no decades.
-    if is_wide and left < 0.5 * scales.min():
-        # Linear up to a tenth of the fastest scale, so that zero tokens have a place.
-        linear = 10.0 ** np.floor(np.log10(0.2 * scales.min()))
-        ax.set_xscale("symlog", linthresh=linear, linscale=0.4)
-        ticks = [0.0, *10.0 ** np.arange(np.log10(linear), np.log10(right) + 1e-9)]
-        ax.set_xticks([tick for tick in ticks if left <= tick <= right])
-    ax.set_xlim(left, right)
-    style.show_plain_numbers(ax)
+    style.set_token_axis(ax, left, right, half - left)
     return right
 
 
@@ -179,14 +165,11 @@ def _label_ends(
     """Name each curve beside its right end, with its tokens."""
     bottom, top = ax.get_ylim()
     heights = style.label_positions([(y - bottom) / (top - bottom) for _, y, _ in ends], ax)
-    for k, (x, y, color), height in zip(named, ends, heights, strict=True):
-        name = solution.instance.type_name(k)
-        if len(name) > _NAME_LENGTH:
-            name = name[: _NAME_LENGTH - 1] + "…"
+    names = style.short_names([solution.instance.type_name(k) for k in named])
+    for k, name, (x, y, color), height in zip(named, names, ends, heights, strict=True):
         is_capped = solution.tokens[k] >= solution.instance.upper[k]
         ax.annotate(
-            # Names are people's text: a dollar sign must not start a formula.
-            f"{name}: {solution.tokens[k]:,.0f}{' (cap)' if is_capped else ''}".replace("$", r"\$"),
+            style.plain(f"{name}: {solution.tokens[k]:,.0f}{' (cap)' if is_capped else ''}"),
             xy=(x, y),
             xytext=(1.03, height),
             textcoords="axes fraction",

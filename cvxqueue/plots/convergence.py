@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, PALETTE
+from cvxqueue.plots.style import GRAY, METHOD_COLORS
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
     Parameters
     ----------
     solutions : Solution or sequence of Solution
-        Answers to one instance. A filled circle ends a path that reached its tolerance, a cross
-        one that did not.
+        Answers to one instance; of several by one method the legend has the numbers, in this
+        order. A circle ends a path that reached its tolerance, a cross one that did not.
+        ``"newton"`` has a path where `solve` was given a callback, as by `cross_validate`, and
+        otherwise an end.
     ax : matplotlib Axes, optional
         Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
@@ -61,39 +63,49 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         style.show_plain_numbers(ax)
     else:
         ax.locator_params(axis="x", integer=True)
-    for position, answer in enumerate(answers):
-        _draw_path(ax, answer, PALETTE[position % len(PALETTE)])
+    for position, (answer, name) in enumerate(zip(answers, _names(answers), strict=True)):
+        _draw_path(ax, answer, name, style.line_style(METHOD_COLORS, position))
     _draw_tolerances(ax, answers)
 
-    ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False, fontsize=FONT_SIZE
-    )
+    style.legend_below(ax, columns=2)
     return style.finish(
         ax, "Certified gap along the path of each method", "iterations", "certified relative gap"
     )
 
 
-def _draw_path(ax: Axes, solution: Solution, color: str) -> None:
+def _names(answers: list[Solution]) -> list[str]:
+    """The method of each answer, and which of its runs it is where there are several."""
+    methods = [answer.method for answer in answers]
+    different = list(dict.fromkeys(methods))
+    names = dict(zip(different, style.short_names(different), strict=True))
+    return [
+        names[method]
+        + (f" ({methods[: place + 1].count(method)})" if methods.count(method) > 1 else "")
+        for place, method in enumerate(methods)
+    ]
+
+
+def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, Any]) -> None:
     iterations, gaps = _path(solution)
-    # matplotlib leaves out of a legend what begins with an underscore, as a callable's name may.
-    name = f" {solution.method}" if solution.method.startswith("_") else solution.method
+    ended = "" if solution.is_optimal else ", not certified"
     ax.plot(
         iterations,
         gaps,
-        color=color,
         linewidth=1.8,
         marker="." if len(solution.history) <= _MARKED else "",
         markersize=5,
-        label=f"{name}: {plural(solution.iterations, 'iteration')}"
-        + ("" if solution.is_optimal else ", not certified"),
+        label=style.plain(f"{name}: {plural(solution.iterations, 'iteration')}{ended}"),
+        **look,
     )
     ax.plot(
         iterations[-1:],
         gaps[-1:],
-        color=color,
+        color=look["color"],
         marker="o" if solution.is_optimal else "X",
         markersize=8,
-        markeredgecolor="white",
+        # An end alone shows no dashes.
+        markerfacecolor=look["color"] if look["linestyle"] == "-" else "white",
+        markeredgecolor="white" if look["linestyle"] == "-" else look["color"],
         zorder=3,
     )
 

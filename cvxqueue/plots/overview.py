@@ -1,34 +1,43 @@
-"""One picture for one comparison: the answer on the left, the way there on the right."""
+"""One picture for one result."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from cvxqueue.formatting import plural
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import plural, shown
 from cvxqueue.plots.accuracy import plot_accuracy
+from cvxqueue.plots.agreement import plot_simulation
 from cvxqueue.plots.convergence import plot_convergence
-from cvxqueue.plots.style import new_figure
+from cvxqueue.plots.measurements import plot_accuracy_fit, plot_service_fit
+from cvxqueue.plots.style import new_figure, plain, short_names
 from cvxqueue.solvers import CrossValidation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from cvxqueue.fitting import Fit
+    from cvxqueue.simulation import Simulation
 
-def figure(cross_validation: CrossValidation) -> Figure:
-    """Return a figure of the best answer and of the path of each method.
+
+def figure(result: CrossValidation | Fit | Simulation) -> Figure:
+    """Return a figure of a result, which the commands draw with ``--plot``.
 
     Parameters
     ----------
-    cross_validation : CrossValidation
-        From `cross_validate`.
+    result : CrossValidation, Fit or Simulation
+        From `cross_validate`, of which it shows the best answer and the path of each method; from
+        `fit`, with service times or answers or both; or from `simulate`, beside theory.
 
     Returns
     -------
     matplotlib Figure
-        To be saved with its ``savefig``; it belongs to no window.
+        To be saved with its ``savefig``; it belongs to no window, and a notebook shows it.
 
     Raises
     ------
+    InvalidInputError
+        If the result is none of these, or the fit has neither service times nor answers.
     MissingDependencyError
         If matplotlib is not installed.
 
@@ -43,16 +52,43 @@ def figure(cross_validation: CrossValidation) -> Figure:
     >>> len(plots.figure(cq.cross_validate(instance, ["newton"])).axes)
     2
     """
+    if isinstance(result, CrossValidation):
+        return _answer(result)
+    from cvxqueue.fitting import Fit
+    from cvxqueue.simulation import Simulation
+
+    if isinstance(result, Fit):
+        return _fit(result)
+    if isinstance(result, Simulation):
+        return cast("Figure", plot_simulation(result).figure)
+    raise InvalidInputError(
+        f"result must be a CrossValidation, a Fit or a Simulation, got {shown(result)}"
+    )
+
+
+def _answer(cross_validation: CrossValidation) -> Figure:
+    """The best answer on the left, the way there on the right."""
     drawn = new_figure(12.0, 4.8)
     left, right = drawn.subplots(1, 2, width_ratios=(1.2, 1.0))
     best = cross_validation.best
     plot_accuracy(best, left)
     plot_convergence(cross_validation.solutions, right)
-    size = best.instance.size
-    name = best.instance.name or plural(size, "task type")
-    drawn.suptitle(
+    (name,) = short_names([best.instance.name or plural(best.instance.size, "task type")], 40)
+    title = (
         f"{name}: mean accuracy {best.mean_accuracy:.3f}, mean system time "
-        f"{best.mean_system_time:.3g} s, utilization {best.utilization:.3f}".replace("$", r"\$"),
-        fontsize=13,
+        f"{best.mean_system_time:.3g} s, utilization {best.utilization:.3f}"
     )
+    drawn.suptitle(plain(title), fontsize=13)
+    return drawn
+
+
+def _fit(fit: Fit) -> Figure:
+    """Service times on the left, accuracies on the right, or one of them alone."""
+    parts = [plot_service_fit] * bool(fit.service) + [plot_accuracy_fit] * bool(fit.curves)
+    if not parts:
+        raise InvalidInputError("nothing to draw: fit with service= or accuracy=")
+    # A line of the legend for each service line, and for two curves.
+    drawn = new_figure(6.0 * len(parts), 4.6 + 0.17 * min(len(fit.service), 10))
+    for draw, ax in zip(parts, drawn.subplots(1, len(parts), squeeze=False)[0], strict=True):
+        draw(fit, ax)
     return drawn

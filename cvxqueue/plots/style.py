@@ -1,28 +1,41 @@
-"""What the pictures share: matplotlib on demand, the palette, labels that do not overlap."""
+"""What the pictures share: matplotlib on demand, the colours, labels that are told apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvxqueue.errors import MissingDependencyError
+from cvxqueue.numerics.arrays import FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito, "Color universal design", 2008: told apart with every kind of colour vision. Their
-# yellow is left out, because it is hard to see on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Of task types: Okabe and Ito, "Color universal design", 2008, told apart with every kind of colour
+# vision. Their yellow is left out, because it is hard to see on white, and black is for methods.
+TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Of methods. With every kind of colour vision they are further from each other, from those of types
+# and from gray than the nearest two of types are (tests/plots/test_plots.py).
+METHOD_COLORS = ("#000000", "#AA00FF", "#7F4F24", "#1A237E")
+_LINE_STYLES = ("-", "--", ":", "-.")
 GRAY = "#8C8C8C"
 # Of labels, in points.
 FONT_SIZE = 9.0
 
 # Distance between two lines of text, in heights of its letters.
 _LINE_HEIGHT = 1.3
+# Letters of a name in a label; of one that begins like another so many from the beginning, and so
+# many before the two differ: a number is read as a whole.
+_NAME_LENGTH = 24
+_BEGINNING = 8
+_BEFORE = 3
+# Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
+_WIDE_SCALES = 8.0
 
 
 def require_matplotlib() -> None:
@@ -37,9 +50,9 @@ def require_matplotlib() -> None:
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in inches, outside pyplot's global state."""
     require_matplotlib()
-    from matplotlib.figure import Figure
+    from cvxqueue.plots.notebook_figure import NotebookFigure
 
-    return Figure(figsize=(width, height), dpi=150, layout="constrained")
+    return NotebookFigure(figsize=(width, height), dpi=150, layout="constrained")
 
 
 def new_axes() -> Axes:
@@ -49,7 +62,8 @@ def new_axes() -> Axes:
 
 def finish(ax: Axes, title: str, x: str, y: str) -> Axes:
     """Name the axes, and draw a grid behind what they show."""
-    ax.set_title(title)
+    # Wider than axes beside long names, a title has room to its right alone.
+    ax.set_title(title, loc="left")
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.grid(visible=True, color="#E5E5E5", linewidth=0.7)
@@ -60,12 +74,75 @@ def finish(ax: Axes, title: str, x: str, y: str) -> Axes:
 
 def show_plain_numbers(ax: Axes) -> None:
     """Show numbers along the axis as they are written, without powers of ten."""
-    ax.xaxis.set_major_formatter(lambda tick, _: f"{tick:,.10g}")
+    ax.xaxis.set_major_formatter("{x:,.10g}")
+
+
+def set_token_axis(ax: Axes, left: float, right: float, scales: FloatArray) -> None:
+    """Set the limits of an axis of tokens, on which curves rise on such scales above the left."""
+    scales = scales[scales > 0]
+    is_wide = scales.size > 0 and scales.max() > _WIDE_SCALES * scales.min()
+    # Far from zero a logarithmic axis shows no decades.
+    if is_wide and left < 0.5 * scales.min():
+        # Linear up to a tenth of the fastest scale, so that zero tokens have a place.
+        linear = 10.0 ** np.floor(np.log10(0.2 * scales.min()))
+        ax.set_xscale("symlog", linthresh=linear, linscale=0.4)
+        ticks = [0.0, *10.0 ** np.arange(np.log10(linear), np.log10(right) + 1e-9)]
+        ax.set_xticks([tick for tick in ticks if left <= tick <= right])
+    ax.set_xlim(left, right)
+    show_plain_numbers(ax)
+
+
+def legend_below(ax: Axes, columns: int) -> None:
+    """Put the legend below the axes."""
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.14),
+        ncols=columns,
+        frameon=False,
+        fontsize=FONT_SIZE,
+    )
 
 
 def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
     """Write a remark at a place in fractions of the axes."""
     ax.text(x, y, text, transform=ax.transAxes, fontsize=FONT_SIZE, color="#555555", **options)
+
+
+def line_style(colors: Sequence[str], position: int) -> dict[str, Any]:
+    """Return the colour of one line of many, and where the colours are used up another dash."""
+    turn, place = divmod(position, len(colors))
+    return {"color": colors[place], "linestyle": _LINE_STYLES[turn % len(_LINE_STYLES)]}
+
+
+def plain(text: str) -> str:
+    """Return people's text as matplotlib shows it: no formula, and never left out of a legend."""
+    return f"{' ' * text.startswith('_')}{text}".replace("$", r"\$")
+
+
+def short_names(names: Sequence[str], letters: int = _NAME_LENGTH) -> list[str]:
+    """Return distinct names in so many letters, distinct again: if need be, by numbers."""
+    # In the order of the alphabet, a name has most in common with one of its neighbours.
+    ordered = ["", *sorted(names), ""]
+    common = [
+        sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(*pair, strict=False)))
+        for pair in pairwise(ordered)
+    ]
+    alike = {name: max(common[k : k + 2]) for k, name in enumerate(ordered[1:-1])}
+    shown = [_shortened(name, alike[name], letters) for name in names]
+    if len(set(shown)) < len(shown):
+        shown = [f"{k}. {text}" for k, text in enumerate(shown, 1)]
+    return shown
+
+
+def _shortened(name: str, alike: int, letters: int) -> str:
+    """Return a name so that what follows the letters that another has as well is seen."""
+    if len(name) <= letters:
+        return name
+    if alike >= letters - 1:
+        rest = letters - _BEGINNING - 1
+        start = min(alike - _BEFORE, len(name) - rest)
+        name = f"{name[:_BEGINNING]}…{name[start:]}"
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def darker(color: str) -> tuple[float, float, float]:

@@ -254,6 +254,18 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
         ["solve", "FOLDER/never-read.toml", "--plot", "FOLDER/a.gif"],
         ["--plot", "'.gif'", ".pdf, .png, .svg"],
     ),
+    "plot-simulate": (
+        ["simulate", "FOLDER/never-read.toml", "--plot", "FOLDER/a.gif"],
+        ["--plot", "'.gif'", ".pdf, .png, .svg"],
+    ),
+    "plot-fit": (
+        ["fit", "--service", "FOLDER/never-read.csv", "--plot", "FOLDER/a.gif"],
+        ["--plot", "'.gif'", ".pdf, .png, .svg"],
+    ),
+    "plot-arrivals": (
+        ["fit", "--trace", "FOLDER/never-read.csv", "--plot", "FOLDER/a.png"],
+        ["--plot needs --service or --accuracy"],
+    ),
     "plot-folder": (
         ["solve", "FOLDER/never-read.toml", "--plot", "FOLDER/none/a.png"],
         ["--plot", "there is no directory"],
@@ -315,9 +327,16 @@ def test_plot_writes_a_picture(
     server: str, tmp_path: Path, capsys: Capture, name: str, magic: bytes
 ) -> None:
     path = tmp_path / name
-    assert main(["solve", server, "--method", "newton", "--plot", str(path)]) == 0
-    assert path.read_bytes().startswith(magic)
-    assert capsys.readouterr().err == ""
+    answers = written(tmp_path, "tokens,correct,total\n0,20,99\n500,60,99\n2000,90,99\n", "a.csv")
+    for command in (
+        ["solve", server, "--method", "newton"],
+        ["simulate", server, "--queries", "1000"],
+        ["fit", "--accuracy", str(answers)],
+    ):
+        assert main([*command, "--plot", str(path)]) == 0
+        assert path.read_bytes().startswith(magic)
+        assert capsys.readouterr().err == ""
+        path.unlink()
 
 
 def test_plot_that_may_not_be_written_is_refused_first(

@@ -37,6 +37,8 @@ def test_the_h100_line_is_6_86_ms_per_token_within_2_percent() -> None:
     assert found.linearity.holds
     assert found.r_squared > 0.998
     assert found.warnings == ()
+    assert found.tokens.size == found.rows == len(alone) == found.to_dict()["rows"]
+    assert not {"tokens", "seconds"} & set(found.to_dict())
 
 
 @pytest.mark.slow
