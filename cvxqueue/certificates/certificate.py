@@ -24,7 +24,11 @@ from cvxqueue.certificates.lagrangian_gap import (
     lagrangian,
     restored,
 )
-from cvxqueue.certificates.multipliers import estimated_multipliers
+from cvxqueue.certificates.multipliers import (
+    estimated_multipliers,
+    lower_multipliers,
+    upper_multipliers,
+)
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -211,14 +215,12 @@ class Certificate(ArrayData):
     @kept
     def lower_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≥ min_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.lagrangian.response <= self.instance.lower
-        return np.where(at_bound, np.maximum(-self._gradient, 0.0), 0.0)
+        return lower_multipliers(self._stable)
 
     @kept
     def upper_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≤ max_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.lagrangian.response >= self.instance.upper
-        return np.where(at_bound, np.maximum(self._gradient, 0.0), 0.0)
+        return upper_multipliers(self._stable)
 
     @cached_property
     def stationarity(self) -> float:
@@ -226,7 +228,7 @@ class Certificate(ArrayData):
 
         At a kink of its curve a type has a whole interval of slopes, of which the best one counts.
         """
-        last = first = self._gradient + self.lower_multipliers - self.upper_multipliers
+        last = first = self._stable.gradient + self.lower_multipliers - self.upper_multipliers
         mix, point = self.instance.probabilities, self.lagrangian
         if not self.instance.accuracy.is_smooth:
             # The gradient has the slope from the right; at a kink the one from the left is larger.
@@ -251,7 +253,7 @@ class Certificate(ArrayData):
         return assumed(self.instance)
 
     @property
-    def _gradient(self) -> FloatArray:
+    def _stable(self) -> Evaluation:
         if not self.is_stable:
             reason = (
                 f"the queue is unstable at these tokens (utilization "
@@ -260,7 +262,7 @@ class Certificate(ArrayData):
                 else "an entry of the tokens is no finite number"
             )
             raise InvalidInputError(f"{reason}, so there are no multipliers")
-        return self.lagrangian.gradient
+        return self.lagrangian
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, token intervals included; ``None`` for what is not finite."""
