@@ -116,9 +116,8 @@ def solve_batch(
         for row, place in enumerate(np.ndindex(shape)):
             _solve_one(variants.at(place), given, limit, row, answers)
     else:
-        proofs = {
-            name: np.full(count, it) for name, it in zip(Claims._fields, NOTHING, strict=True)
-        }
+        nothing = zip(Claims._fields, NOTHING, strict=True)
+        proofs: dict[str, NDArray[Any]] = {name: np.full(count, it) for name, it in nothing}
         proofs["is_stable"] = np.zeros(count, dtype=np.bool_)
         model, reaches = variants.model, variants.reaches_floors.reshape(-1)
         rows = max(1, ENTRIES // size)
@@ -126,8 +125,8 @@ def solve_batch(
             places = slice(first, min(first + rows, count))
             part = {name: it[places] for name, it in (answers | proofs).items()}
             _solve_rows(model.flat(np.arange(count)[places]), reaches[places], given, limit, part)
-    found = {name: it.reshape(*shape, *it.shape[1:]) for name, it in answers.items()}
-    found |= {"variants": variants, "max_iterations": limit}
+    found: dict[str, Any] = {"variants": variants, "max_iterations": limit}
+    found |= {name: it.reshape((*shape, *it.shape[1:])) for name, it in answers.items()}
     if instance.model.couplings:
         return BatchSolution(**found, solve_time=time.perf_counter() - started)
     # What has just been proven is not computed again.

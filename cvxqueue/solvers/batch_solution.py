@@ -168,8 +168,8 @@ class BatchSolution(ArrayData):
     def _gathered(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
         """What `values` says of each variant whose tokens are in its box; NaN of the others."""
         found = np.concatenate([values(point) for point in self._points])
-        is_known = np.isfinite(self.scale).reshape(-1, *[1] * (found.ndim - 1))
-        return read_only(np.where(is_known, found, np.nan).reshape(*self.shape, *found.shape[1:]))
+        is_known = np.isfinite(self.scale).reshape((-1, *[1] * (found.ndim - 1)))
+        return read_only(np.where(is_known, found, np.nan).reshape((*self.shape, *found.shape[1:])))
 
     def _by_certificate(self, values: Callable[[Certificate], Any], size: int) -> FloatArray:
         """What the certificate of each variant says of its types, or of its constraints."""
@@ -193,10 +193,13 @@ class BatchSolution(ArrayData):
         """What is proven of each variant, and what else its tokens do: arrays of shape (...)."""
         if self.instance.model.couplings:
             rows = [_certified_claims(found) for found in self._certificates.values()]
-            flat = np.array(rows, dtype=np.float64).reshape(-1, len(NOTHING)).T
+            flat = Claims(*np.array(rows, dtype=np.float64).reshape(-1, len(NOTHING)).T)
+            least = np.concatenate([point.model.lowest.utilization for point in self._points])
+            is_known = np.isfinite(flat.utilization)
+            flat = flat._replace(utilization=np.where(is_known, flat.utilization, least))
         else:
             parts = [claims_of(point) for point in self._points]
-            flat = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+            flat = Claims(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
         return Claims(*(read_only(array.reshape(self.shape)) for array in flat))
 
     @property
@@ -347,14 +350,11 @@ class BatchSolution(ArrayData):
             require_attainable(instance.model)
         iterations = int(self.iterations[where])
         is_over = iterations >= self.max_iterations
+        ended = Ended.ITERATION_LIMIT if is_over else Ended.STALLED
         return Solution(
             certificate=certificate,
             method="newton",
-            ended=Ended.CONVERGED
-            if self.is_optimal[where]
-            else Ended.ITERATION_LIMIT
-            if is_over
-            else Ended.STALLED,
+            ended=Ended.CONVERGED if self.is_optimal[where] else ended,
             tolerance=float(self.tolerance[where]),
             backend_status="",
             iterations=iterations,
@@ -380,23 +380,22 @@ class BatchSolution(ArrayData):
         return tuple(index % size for index, size in zip(found, shape, strict=True))
 
     def __repr__(self) -> str:
-        axes = "" if len(self.shape) == 1 else f" in a grid of shape {self.shape}"
+        axes = f" in a grid of shape {self.shape}" if len(self.shape) > 1 else ""
         of = f" of {', '.join(self.parameters)}" if self.parameters else ""
-        infeasible = int((self.is_stable & ~self.is_feasible).sum())
+        unkept = int((self.is_stable & ~self.is_feasible).sum())
         return (
             f"BatchSolution({plural(len(self), 'variant')}{of}{axes}, "
             f"{int(self.is_optimal.sum())} optimal, "
             f"{int((~self.is_stable).sum())} without a stable allocation"
-            + (f", {infeasible} infeasible" if infeasible else "")
+            + (f", {unkept} with constraints not kept" if unkept else "")
             + (f", assumes={self.assumes})" if self.assumes else ")")
         )
 
 
-def _certified_claims(found: Certificate) -> Claims:
+def _certified_claims(found: Certificate) -> tuple[float, ...]:
     """What a certificate claims of the very tokens that it was asked about."""
-    point = found.evaluation
     if found.violation > 0.0:
-        return Claims(*NOTHING)._replace(utilization=found.instance.model.lowest.utilization)
-    times = point.mean_service_time, point.mean_waiting_time
-    claims = found.objective, found.gap, point.scale, point.utilization, *times
-    return Claims(*map(np.asarray, claims))
+        return NOTHING
+    point = found.evaluation
+    times = float(point.mean_service_time), float(point.mean_waiting_time)
+    return found.objective, found.gap, found.scale, float(point.utilization), *times

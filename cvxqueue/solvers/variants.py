@@ -1,4 +1,4 @@
-"""Variants of an instance: what they share, and what each has of its own, on a grid of any shape."""
+"""Variants of an instance on a grid: what they share, and what each has of its own."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ class Variants(ArrayData):
         As in `Instance`; a scalar stands for all types.
     service, accuracy : ServiceLaw, AccuracyCurve, optional
         Of the class that the instance has, with arrays of shape (..., N).
+
     Raises
     ------
     InvalidInputError
@@ -129,7 +130,9 @@ class Variants(ArrayData):
         for constraint in self.instance.constraints:
             if isinstance(constraint, BoxConstraint):
                 lower = np.maximum(lower, constraint.least_tokens(data))
-        return np.minimum(lower, upper), upper, (lower <= upper).all(axis=-1)
+        is_met = (lower <= upper).all(axis=-1)
+        # Whether a queue is stable that no tokens serve well enough is asked without the floors.
+        return np.where(is_met[..., np.newaxis], lower, data.min_tokens), upper, is_met
 
     @cached_property
     def model(self) -> Model:
@@ -162,8 +165,9 @@ class Variants(ArrayData):
 
 
 def _array(name: str, value: ArrayLike, size: int | None) -> FloatArray:
-    """Numbers of any shape, or with an entry for each type in the last axis; maybe of no variant."""
+    """Numbers of any shape, or with an entry for each type in the last axis."""
     raw = number_array(name, value, "a number or an array of numbers")
     if raw.size == 0 and (size is None or raw.shape[-1] == size):
+        # A grid may be empty.
         return frozen(np.zeros(raw.shape))
     return float_array(name, raw, size, axes=None)
