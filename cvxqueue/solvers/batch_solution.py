@@ -20,7 +20,7 @@ from cvxqueue.certificates import (
     upper_multipliers,
 )
 from cvxqueue.errors import InvalidInputError, UnstableQueueError
-from cvxqueue.formatting import plural, shown
+from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation, Instance, assumed, require_feasible
 from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
@@ -380,11 +380,9 @@ class BatchSolution(ArrayData):
         return tuple(index % size for index, size in zip(found, shape, strict=True))
 
     def __repr__(self) -> str:
-        axes = f" in a grid of shape {self.shape}" if len(self.shape) > 1 else ""
-        of = f" of {', '.join(self.parameters)}" if self.parameters else ""
         unkept = int((self.is_stable & ~self.is_feasible).sum())
         return (
-            f"BatchSolution({plural(len(self), 'variant')}{of}{axes}, "
+            f"BatchSolution({self.variants.label}, "
             f"{int(self.is_optimal.sum())} optimal, "
             f"{int((~self.is_stable).sum())} without a stable allocation"
             + (f", {unkept} with constraints not kept" if unkept else "")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
+from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.constraints import BoxConstraint
 from cvxqueue.model.model import Model
@@ -22,7 +22,7 @@ from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
 from cvxqueue.numerics.checks import common_shape, float_array, number_array
 
-_NUMBERS, _LAWS = ("arrival_rate", "accuracy_weight"), ("service", "accuracy")
+_BY_VARIANT, _BY_LAW = ("arrival_rate", "accuracy_weight"), ("service", "accuracy")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -62,7 +62,7 @@ class Variants(ArrayData):
         require_instance(self.instance)
         size = self.instance.size
         for name, value in self._given.items():
-            if name in _LAWS:
+            if name in _BY_LAW:
                 kind = type(getattr(self.instance, name))
                 if not isinstance(value, kind):
                     raise InvalidInputError(
@@ -70,7 +70,7 @@ class Variants(ArrayData):
                     )
                 vars(self)[name] = value.broadcast(size)
             else:
-                vars(self)[name] = _array(name, value, None if name in _NUMBERS else size)
+                vars(self)[name] = _array(name, value, None if name in _BY_VARIANT else size)
         common_shape(self._leading)
         data = self._data
         weights = data.accuracy_weight, data.importance
@@ -91,7 +91,7 @@ class Variants(ArrayData):
     @property
     def _leading(self) -> dict[str, tuple[int, ...]]:
         return {
-            name: value.shape if name in _NUMBERS else value.shape[:-1]
+            name: value.shape if name in _BY_VARIANT else value.shape[:-1]
             for name, value in self._given.items()
         }
 
@@ -111,9 +111,9 @@ class Variants(ArrayData):
         types = (*self.shape, self.instance.size)
 
         def spread(name: str, value: Any) -> Any:
-            if name in _NUMBERS:
+            if name in _BY_VARIANT:
                 return np.broadcast_to(value, self.shape)
-            if name not in _LAWS:
+            if name not in _BY_LAW:
                 return np.broadcast_to(value, types)
             if value.shape == types:
                 return value
@@ -158,10 +158,20 @@ class Variants(ArrayData):
     def at(self, place: tuple[int, ...]) -> Instance:
         """Return the instance that a variant is."""
         own = {
-            name: value.mapped(lambda array: array[place]) if name in _LAWS else value[place]
+            name: value.mapped(lambda array: array[place]) if name in _BY_LAW else value[place]
             for name, value in self.parameters.items()
         }
         return self.instance.replace(**own)
+
+    @property
+    def label(self) -> str:
+        """How many there are, of what, and on which grid."""
+        of = f" of {', '.join(self._given)}" if self._given else ""
+        grid = f" in a grid of shape {self.shape}" if len(self.shape) > 1 else ""
+        return f"{plural(self.count, 'variant')}{of}{grid}"
+
+    def __repr__(self) -> str:
+        return f"Variants({self.label})"
 
 
 def _array(name: str, value: ArrayLike, size: int | None) -> FloatArray:

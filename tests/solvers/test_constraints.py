@@ -521,7 +521,6 @@ def test_the_remedy_of_a_floor_is_feasible_and_nearly_the_best() -> None:
             lambda: cq.solve(constrained(cq.MaxTokenRate(9.0)), "projected-gradient"),
             "'projected-gradient' cannot keep",
         ),
-        (lambda: cq.solve_batch(constrained(cq.MaxTokenRate(9.0))), "solve_batch cannot keep"),
         (lambda: cq.solve_integer(constrained(cq.MaxTokenRate(9.0))), "solve_integer cannot keep"),
     ],
 )
