@@ -108,19 +108,18 @@ class Variants(ArrayData):
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
         """What was given in place of the instance's own, by name, for each variant of the grid."""
-        types = (*self.shape, self.instance.size)
-
-        def spread(name: str, value: Any) -> Any:
-            if name in _BY_VARIANT:
-                return np.broadcast_to(value, self.shape)
-            if name not in _BY_LAW:
-                return np.broadcast_to(value, types)
-            if value.shape == types:
-                return value
-            return value.mapped(lambda array: np.broadcast_to(array, types))
-
-        found = {name: spread(name, value) for name, value in self._given.items()}
+        found = {name: self._taken(name, value, ()) for name, value in self._given.items()}
         return MappingProxyType(found)
+
+    def _taken(self, name: str, value: Any, place: tuple[int, ...]) -> Any:
+        """What was given of one variant, or of all where no place is."""
+        types = (*self.shape, self.instance.size)
+        if name not in _BY_LAW:
+            shape = self.shape if name in _BY_VARIANT else types
+            return np.broadcast_to(value, shape)[place]
+        # A law without leading axes is that of any variant.
+        is_common = len(value.shape) == 1 and (place or not self.shape)
+        return value if is_common else value.mapped(lambda it: np.broadcast_to(it, types)[place])
 
     @kept
     def _box(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
@@ -157,10 +156,7 @@ class Variants(ArrayData):
 
     def at(self, place: tuple[int, ...]) -> Instance:
         """Return the instance that a variant is."""
-        own = {
-            name: value.mapped(lambda array: array[place]) if name in _BY_LAW else value[place]
-            for name, value in self.parameters.items()
-        }
+        own = {name: self._taken(name, value, place) for name, value in self._given.items()}
         return self.instance.replace(**own)
 
     @property

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.model.model import Model
 from cvxqueue.solvers import batch_solution as batch_module
 
 INSTANCE = cq.Instance(
