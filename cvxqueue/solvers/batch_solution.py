@@ -72,7 +72,7 @@ class BatchSolution(ArrayData):
     """Answers to the variants of an instance on a grid of shape (...), of N types each.
 
     ``batch[k]``, and ``batch[i, j]`` on a grid of two axes, is the `Solution` of one variant, with
-    a certificate of its own; iteration goes through all of them, the last axis first. Of a variant
+    a certificate of its own; iteration goes through all of them, last axis fastest. Of a variant
     without an allocation both raise what `solve` does: pick by `is_feasible` before.
 
     Where no allocation is stable, or none is known to keep the constraints, the objective is −inf
