@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cvxqueue as cq
@@ -172,7 +172,7 @@ def test_tokens_that_break_a_constraint_prove_nothing() -> None:
 
 
 @pytest.mark.parametrize("constraints", [(), [cq.MaxMeanSystemTime(2.0)]], ids=["free", "capped"])
-@pytest.mark.parametrize("axes", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
+@pytest.mark.parametrize("axes", [(1, 0, 2), (1, 2, 0)])
 def test_permuted_axes_permute_the_answers(
     constraints: Sequence[Any], axes: tuple[int, ...]
 ) -> None:
@@ -191,6 +191,7 @@ def test_permuted_axes_permute_the_answers(
     np.testing.assert_allclose(turned.tokens, expected, rtol=1e-9, atol=1e-9)
 
 
+@settings(max_examples=30)
 @given(
     shapes=st.lists(st.lists(st.sampled_from([1, 1, 2]), max_size=3), min_size=3, max_size=3),
     count=st.integers(1, 3),
