@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,7 +192,8 @@ class BatchSolution(ArrayData):
     def claims(self) -> Claims:
         """What is proven of each variant, and what else its tokens do: arrays of shape (...)."""
         if self.instance.model.couplings:
-            rows = [_certified_claims(found) for found in self._certificates.values()]
+            reaches, found = self.variants.reaches_floors, self._certificates
+            rows = [_certified_claims(found[it]) if reaches[it] else NOTHING for it in found]
             flat = Claims(*np.array(rows, dtype=np.float64).reshape(-1, len(NOTHING)).T)
             least = np.concatenate([point.model.lowest.utilization for point in self._points])
             is_known = np.isfinite(flat.utilization)
@@ -316,7 +317,7 @@ class BatchSolution(ArrayData):
         return map(self.__getitem__, np.ndindex(self.shape))
 
     @quiet
-    def __getitem__(self, place: int | tuple[int, ...]) -> Solution:
+    def __getitem__(self, place: SupportsIndex | tuple[SupportsIndex, ...]) -> Solution:
         """Return the answer to one variant, with a certificate of its own.
 
         Its claims are those of the batch but for rounding. It has no history, and an equal share of
@@ -339,7 +340,7 @@ class BatchSolution(ArrayData):
         where = self._place(place)
         certificate = self._certificate(where)
         instance = certificate.instance
-        if np.isnan(self.tokens[where]).all():
+        if np.isnan(self.tokens[where]).all() or not self.variants.reaches_floors[where]:
             require_feasible(instance)
             if not self.is_stable[where]:
                 # By a rounding.

@@ -136,8 +136,15 @@ def test_variants_that_no_tokens_serve_are_told_from_unstable_ones() -> None:
         "2 optimal, 3 without a stable allocation, 4 with constraints not kept)"
     )
     # Nobody's tokens prove anything of a floor that is out of reach.
-    moved = dataclasses.replace(batch, tokens=np.full((3, 3, 3), 100.0))
-    assert (moved.objective == -np.inf).all()
+    capped = floored.replace(constraints=[*floored.constraints, cq.MaxTokenRate(1e4)])
+    coupled = cq.solve_batch(capped, arrival_rate=[[0.1], [0.5], [9.0]], max_tokens=CAPS)
+    for each in (batch, coupled):
+        assert each.is_feasible.sum() == 2
+        moved = dataclasses.replace(each, tokens=np.full((3, 3, 3), 100.0))
+        assert (moved.objective == -np.inf).all()
+        assert (moved.upper_bound[:, :2] == -np.inf).all()
+        with pytest.raises(cq.InfeasibleError, match="lower the floor"):
+            moved[0, 0]
 
 
 def test_constraints_that_only_together_leave_nothing() -> None:
