@@ -31,7 +31,7 @@ Cell = str | tuple[str, str]
 # Columns of a table as text; numbers need fewer, and sentences are wrapped.
 _WIDTH = 100
 # Colours that can be read on white and on black: a contrast of 4 to 1 and more with both.
-_COLORS = {"green": "#2e8540", "red": "#d4351c", "yellow": "#a66a00"}
+_CSS_COLORS = {"green": "#2e8540", "red": "#d4351c", "yellow": "#a66a00"}
 # What LaTeX takes for its own, and the signs of this package that its fonts lack.
 _LATEX_FORMULAS = {"²": "^2", "³": "^3", "×": r"\times", "≤": r"\leq", "≥": r"\geq", "−": "-"}
 _LATEX_FORMULAS |= {"λ": r"\lambda", "ρ": r"\rho", "π": r"\pi", "′": "'", "<": "<", ">": ">"}
@@ -309,7 +309,7 @@ def _html(line: Cell | list[Cell]) -> str:
         text = escape(printable(_words(cell)).strip("\n")).replace("\n", "<br>")
         style = "" if isinstance(cell, str) else cell[1]
         css = "; ".join(
-            "font-weight: bold" if word == "bold" else f"color: {_COLORS[word]}"
+            "font-weight: bold" if word == "bold" else f"color: {_CSS_COLORS[word]}"
             for word in style.split()
         )
         found.append(f'<span style="{css}">{text}</span>' if css else text)

@@ -344,16 +344,12 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
             lambda: cq.solve_integer(FLOORED.replace(constraints=[cq.MinAccuracy(0.001)])),
         ),
         (
-            lambda: cq.solve_batch(CAPPED, arrival_rate=[0.05, 0.1]),
-            "solve the variants one by one",
-            lambda: [cq.solve(CAPPED.replace(arrival_rate=rate)) for rate in (0.05, 0.1)],
-        ),
-        (
             lambda: cq.BatchSolution(
-                variants=SERVER.model,
+                variants=SERVER,  # type: ignore[arg-type]
                 tokens=SERVER.lower,
-                tolerance=np.array([1e-9]),
-                iterations=np.array([1]),
+                tolerance=np.array(1e-9),
+                iterations=np.array(1),
+                max_iterations=1,
                 solve_time=0.0,
             ),
             "use certify for one instance",
@@ -380,7 +376,7 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
     ids=[
         *("start", "no start", "update", "points", "levels", "levels to floor", "formulate"),
         *("step size", "masked", "batch", "uncountable", "narrow", "narrow by a floor"),
-        *("batch with a cap", "batch of one", "vacations"),
+        *("batch of one", "vacations"),
     ],
 )
 def test_what_is_advised_is_taken(
@@ -583,8 +579,8 @@ def test_what_cannot_be_changed_is_made_anew() -> None:
     with pytest.raises(AttributeError, match="evaluate others"):
         point.tokens = SERVER.upper
     assert (SERVER.evaluate(SERVER.upper).tokens == SERVER.upper).all()
-    model = cq.solve_batch(SERVER, arrival_rate=[0.1, 0.2]).variants
+    model = cq.solve_batch(SERVER, arrival_rate=[0.1, 0.2]).variants.model
     with pytest.raises(AttributeError, match="cannot assign"):
         model.arrival_rate = np.array([0.3, 0.4])  # type: ignore[misc]
-    anew_too = cq.solve_batch(SERVER, arrival_rate=[0.3, 0.4]).variants
+    anew_too = cq.solve_batch(SERVER, arrival_rate=[0.3, 0.4]).variants.model
     np.testing.assert_array_equal(anew_too.arrival_rate, [0.3, 0.4])

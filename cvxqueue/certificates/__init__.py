@@ -13,7 +13,11 @@ from cvxqueue.certificates.gap import (
     type_gaps,
 )
 from cvxqueue.certificates.lagrangian_gap import coupled_gap, excesses, lagrangian, restored
-from cvxqueue.certificates.multipliers import estimated_multipliers
+from cvxqueue.certificates.multipliers import (
+    estimated_multipliers,
+    lower_multipliers,
+    upper_multipliers,
+)
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
 from cvxqueue.certificates.token_bounds import token_bounds
@@ -34,6 +38,7 @@ __all__ = [
     "estimated_multipliers",
     "excesses",
     "lagrangian",
+    "lower_multipliers",
     "multiplier_step",
     "order_bracket",
     "relative_gap",
@@ -43,4 +48,5 @@ __all__ = [
     "strong_concavity",
     "token_bounds",
     "type_gaps",
+    "upper_multipliers",
 ]

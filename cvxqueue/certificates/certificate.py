@@ -23,12 +23,17 @@ from cvxqueue.certificates.lagrangian_gap import (
     lagrangian,
     restored,
 )
-from cvxqueue.certificates.multipliers import estimated_multipliers
+from cvxqueue.certificates.multipliers import (
+    estimated_multipliers,
+    lower_multipliers,
+    upper_multipliers,
+)
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
+from cvxqueue.model.feasibility import missed_floor
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
@@ -153,12 +158,12 @@ class Certificate(ArrayData, Report):
         Or no farther from tokens that are than `feasibility_tolerance`, and `violation` says how
         far.
         """
-        return self.violation <= self.feasibility_tolerance and is_satisfied(self.evaluation)
+        return self.violation <= self.feasibility_tolerance and self._proves
 
     @cached_property
     def _proves(self) -> bool:
         """Whether the tokens satisfy everything, so that the optimum is no worse."""
-        return is_satisfied(self.evaluation)
+        return is_satisfied(self.evaluation) and not missed_floor(self.instance)
 
     @cached_property
     def objective(self) -> float:
@@ -175,6 +180,8 @@ class Certificate(ArrayData, Report):
     @cached_property
     def gap(self) -> float:
         """Proven bound on max J − objective, in seconds, rounding included."""
+        if missed_floor(self.instance):
+            return np.inf
         if self.multipliers is None:
             return float(certified_gap(self.evaluation))
         return coupled_gap(self.evaluation, self.multipliers)
@@ -227,14 +234,12 @@ class Certificate(ArrayData, Report):
     @kept
     def lower_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≥ min_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.lagrangian.response <= self.instance.lower
-        return np.where(at_bound, np.maximum(-self._gradient, 0.0), 0.0)
+        return lower_multipliers(self._stable)
 
     @kept
     def upper_multipliers(self) -> FloatArray:
         """Multipliers of tokens ≤ max_tokens, ≥ 0, in seconds per token, shape (N,)."""
-        at_bound = self.lagrangian.response >= self.instance.upper
-        return np.where(at_bound, np.maximum(self._gradient, 0.0), 0.0)
+        return upper_multipliers(self._stable)
 
     @cached_property
     def stationarity(self) -> float:
@@ -242,7 +247,7 @@ class Certificate(ArrayData, Report):
 
         At a kink of its curve a type has a whole interval of slopes, of which the best one counts.
         """
-        last = first = self._gradient + self.lower_multipliers - self.upper_multipliers
+        last = first = self._stable.gradient + self.lower_multipliers - self.upper_multipliers
         mix, point = self.instance.probabilities, self.lagrangian
         if not self.instance.accuracy.is_smooth:
             # The gradient has the slope from the right; at a kink the one from the left is larger.
@@ -267,7 +272,7 @@ class Certificate(ArrayData, Report):
         return assumed(self.instance)
 
     @property
-    def _gradient(self) -> FloatArray:
+    def _stable(self) -> Evaluation:
         if not self.is_stable:
             reason = (
                 f"the queue is unstable at these tokens (utilization "
@@ -276,7 +281,7 @@ class Certificate(ArrayData, Report):
                 else "an entry of the tokens is no finite number"
             )
             raise InvalidInputError(f"{reason}, so there are no multipliers")
-        return self.lagrangian.gradient
+        return self.lagrangian
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, token intervals included; ``None`` for what is not finite.

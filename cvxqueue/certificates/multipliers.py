@@ -87,6 +87,20 @@ def lowered_multipliers(
     return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
 
 
+@quiet
+def lower_multipliers(point: Evaluation) -> FloatArray:
+    """Multipliers ≥ 0 of tokens ≥ lower at stable points, in seconds per token, shape (..., N)."""
+    at_bound = point.response <= point.model.lower
+    return np.where(at_bound, np.maximum(-point.gradient, 0.0), 0.0)
+
+
+@quiet
+def upper_multipliers(point: Evaluation) -> FloatArray:
+    """Multipliers ≥ 0 of tokens ≤ upper at stable points, in seconds per token, shape (..., N)."""
+    at_bound = point.response >= point.model.upper
+    return np.where(at_bound, np.maximum(point.gradient, 0.0), 0.0)
+
+
 def _balancing(point: Evaluation) -> FloatArray:
     """Multipliers that balance ∇J best: least squares over the types that can move."""
     model = point.model

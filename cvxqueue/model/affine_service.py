@@ -23,7 +23,7 @@ class AffineService(ServiceLaw):
 
     Parameters
     ----------
-    base : array_like, shape () or (N,), or (B, N) for a batch
+    base : array_like, shape () or (N,), or (..., N) for a batch
         Seconds that a query takes without thinking, ≥ 0.
     per_token : array_like, of such a shape
         Seconds per thinking token, > 0.

@@ -68,7 +68,7 @@ def _filled(name: str, value: Any) -> tuple[FloatArray, NDArray[np.intp]]:
     )
     counts = np.fromiter(map(len, value), dtype=np.intp) if is_ragged else np.zeros(0, np.intp)
     if not is_ragged or not counts.size or (counts == counts[0]).all():
-        array = float_array(name, value, axes=3)
+        array = float_array(name, value, axes=None)
         if array.ndim == 0:
             raise InvalidInputError(
                 Entry(name), f" must be a list of numbers, got {float(array)!r}"

@@ -18,7 +18,7 @@ class SaturatingExponential(SaturatingCurve):
 
     Parameters
     ----------
-    floor : array_like, shape () or (N,), or (B, N) for a batch
+    floor : array_like, shape () or (N,), or (..., N) for a batch
         Probability of a correct answer without thinking, ≥ 0.
     gain : array_like, of such a shape
         What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.

@@ -17,6 +17,17 @@ def least_tokens_name(instance: Instance) -> str:
 
 
 @quiet
+def missed_floor(instance: Instance) -> str:
+    """Say which floor of a type no tokens in the box reach; empty where there is none."""
+    for constraint in instance.constraints:
+        if isinstance(constraint, BoxConstraint):
+            is_missed = constraint.least_tokens(instance) > instance.max_tokens
+            if is_missed.any():
+                return constraint.shortfall(instance, int(np.argmax(is_missed)))
+    return ""
+
+
+@quiet
 def require_feasible(instance: Instance) -> None:
     """Raise unless some allocation is stable.
 
@@ -29,12 +40,8 @@ def require_feasible(instance: Instance) -> None:
         leave nothing are found by the methods.
     """
     model = instance.model
-    for constraint in instance.constraints:
-        if isinstance(constraint, BoxConstraint):
-            least = constraint.least_tokens(instance)
-            if (least > instance.max_tokens).any():
-                position = int(np.argmax(least > instance.max_tokens))
-                raise InfeasibleError(f"constraints: {constraint.shortfall(instance, position)}")
+    if missed := missed_floor(instance):
+        raise InfeasibleError(f"constraints: {missed}")
     if not instance.is_feasible:
         rate = instance.max_arrival_rate
         raise UnstableQueueError(instance.least_utilization, rate, least_tokens_name(instance))

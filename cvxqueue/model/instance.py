@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -166,9 +167,10 @@ class Instance(InputData, Report):
                 raise InvalidInputError(f"{field} must be {kinds}, got {shown(law)}")
             data = law.broadcast(length)
             if len(data.shape) > 1:
+                count = math.prod(data.shape[:-1])
                 raise InvalidInputError(
-                    f"{field} has data for a batch of {data.shape[0]} instances, and must be of "
-                    "one; use solve_batch"
+                    f"{field} has data for a batch of {count} instances, and must be of one; use "
+                    "solve_batch"
                 )
             keep(field, data)
         if isinstance(queue, PricedQueue):

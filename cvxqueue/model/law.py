@@ -48,7 +48,7 @@ class LawData(InputData):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape by type: (), (N,), or (B, N) for a batch."""
+        """Shape by type: (), (N,), or (..., N) for a batch."""
         return np.broadcast_shapes(*(array.shape for array in self._fields().values()))
 
     def broadcast(self, length: int) -> Self:
@@ -57,7 +57,7 @@ class LawData(InputData):
             return self
         return type(self)(
             **{
-                name: float_array(f"{self._part}.{name}", array, length, axes=2)
+                name: float_array(f"{self._part}.{name}", array, length, axes=None)
                 for name, array in self._fields().items()
             }
         )

@@ -15,7 +15,7 @@ from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
-from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.checks import common_shape, float_array, require
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -65,12 +65,7 @@ class MixedAccuracy(AccuracyCurve):
             for position, curve in enumerate(kinds)
         )
         vars(self).update(which=frozen(places), curves=spread)
-        counts = {curve.shape[0] for curve in spread if len(curve.shape) > 1}
-        if len(counts) > 1:
-            raise InvalidInputError(
-                "the curves in accuracy.curves must be of one number of instances, got batches of "
-                f"{' and '.join(map(str, sorted(counts)))}"
-            )
+        common_shape({f"accuracy.curves[{order[k]}]": it.shape[:-1] for k, it in enumerate(spread)})
 
     @kept
     def groups(self) -> tuple[tuple[Place, Any], ...]:
@@ -86,7 +81,7 @@ class MixedAccuracy(AccuracyCurve):
 
     @kept
     def shape(self) -> tuple[int, ...]:
-        """Shape by type: (N,), or (B, N) for a batch."""
+        """Shape by type: (N,), or (..., N) for a batch."""
         return np.broadcast_shapes(*(curve.shape for curve in self.curves))
 
     @property
@@ -115,7 +110,7 @@ class MixedAccuracy(AccuracyCurve):
         """Return the same curves with `function` applied to every array by type, unchecked."""
         which = function(self.which.astype(np.float64))
         # The curve of a type is the same in all instances of a batch.
-        one = which if which.ndim == 1 else which[0] if which.shape[0] else self.which
+        one = which.reshape(-1, which.shape[-1])[0] if which.size else self.which
         curves = tuple(curve.mapped(function) for curve in self.curves)
         return unchecked(type(self), which=one.astype(np.intp), curves=curves)
 

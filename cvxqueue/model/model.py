@@ -216,8 +216,25 @@ class Model(ArrayData):
         """
         return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 
+    def flat(self, which: NDArray[np.intp]) -> Model:
+        """Return the data of some instances of a batch of any axes, counted through them, as rows.
+
+        The batch has an arrival rate for each.
+        """
+        shape = np.shape(self.arrival_rate) or (1,)
+        places = np.unravel_index(which, shape)
+        types = (*shape, self.size)
+
+        def each(array: FloatArray) -> FloatArray:
+            # Laid out by columns, as by `take_rows`.
+            if array.ndim == 1:
+                return np.repeat(array[:, np.newaxis], which.size, axis=1).T
+            return np.asfortranarray(np.broadcast_to(array, types)[places])
+
+        return self._view(each, lambda value: np.broadcast_to(value, shape)[places])
+
     def rows(self, which: NDArray[np.intp]) -> Model:
-        """Return the data of some instances of a batch, which has an arrival rate for each."""
+        """Return the data of some instances of a batch of one axis, as `flat` has it."""
         shape = np.shape(self.arrival_rate)
         types = (*shape, self.size)
         return self._view(

@@ -41,7 +41,7 @@ class PiecewiseLinear(AccuracyCurve):
 
     Parameters
     ----------
-    tokens : array_like, shape (M,) or (N, M), or (B, N, M) for a batch, or N lists of any length
+    tokens : array_like, shape (M,) or (N, M), or (..., N, M) for a batch, or N lists of any length
         Tokens ≥ 0 of the points, increasing; one list stands for all types. Lists that are shorter
         than others are filled up by repeating their last point.
     accuracy : array_like, of such a shape
@@ -152,7 +152,7 @@ class PiecewiseLinear(AccuracyCurve):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape by type: (), (N,), or (B, N) for a batch."""
+        """Shape by type: (), (N,), or (..., N) for a batch."""
         return self.segment_slopes.shape[1:]
 
     @property

@@ -84,7 +84,7 @@ class PowerLaw(_PowerCurve):
 
     Parameters
     ----------
-    floor : array_like, shape () or (N,), or (B, N) for a batch
+    floor : array_like, shape () or (N,), or (..., N) for a batch
         Probability of a correct answer without thinking, ≥ 0.
     gain : array_like, of such a shape
         What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.
@@ -130,7 +130,7 @@ class MichaelisMenten(_PowerCurve):
 
     Parameters
     ----------
-    floor : array_like, shape () or (N,), or (B, N) for a batch
+    floor : array_like, shape () or (N,), or (..., N) for a batch
         Probability of a correct answer without thinking, ≥ 0.
     gain : array_like, of such a shape
         What unlimited thinking adds, ≥ 0, with floor + gain ≤ 1.

@@ -22,7 +22,7 @@ class QuadraticService(ServiceLaw):
 
     Parameters
     ----------
-    base : array_like, shape () or (N,), or (B, N) for a batch
+    base : array_like, shape () or (N,), or (..., N) for a batch
         Seconds that a query takes without thinking, ≥ 0.
     per_token : array_like, of such a shape
         Seconds of the first thinking token, > 0.

@@ -46,7 +46,7 @@ def number_array(name: str, value: Any, allowed: str) -> NDArray[Any]:
 
 
 def float_array(
-    name: str, value: ArrayLike, length: int | None = None, axes: int = 1, of: str = "types"
+    name: str, value: ArrayLike, length: int | None = None, axes: int | None = 1, of: str = "types"
 ) -> FloatArray:
     """Return a checked, read-only copy of a scalar or of an array of finite numbers.
 
@@ -54,12 +54,12 @@ def float_array(
     ----------
     name : str
         Name of the argument, for messages.
-    value : array_like, shape () or (N,), or (B, N) with two axes
+    value : array_like, shape () or (N,), or (..., N) with more axes
         The data: numbers, lists, arrays, or columns of any frame in the order of their rows.
     length : int, optional
         Broadcast a scalar to ``(length,)``, and refuse any other length of the last axis.
-    axes : int, default 1
-        Most axes that are allowed.
+    axes : int or None, default 1
+        Most axes that are allowed; ``None`` for any number.
     of : str, default "types"
         What there is one entry for, for messages.
 
@@ -69,9 +69,10 @@ def float_array(
         If `value` is not numeric, not finite, has too many axes, is empty, or has another length;
         if an entry is missing.
     """
-    numbers = "a number or a flat list of numbers" if axes else "one number"
+    kinds = {0: "one number", None: "a number or an array of numbers"}
+    numbers = kinds.get(axes, "a number or a flat list of numbers")
     raw = number_array(name, value, numbers)
-    if raw.ndim > axes:
+    if axes is not None and raw.ndim > axes:
         allowed = numbers if axes <= 1 else f"of at most {axes} axes"
         got = f"an array of shape {raw.shape}" if axes else f"a list of {raw.size}"
         raise InvalidInputError(Entry(name), f" must be {allowed}, got {got}")
@@ -153,23 +154,46 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
 
 
 def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:
-    """Return data by type in their common shape: (), (N,), or (B, N) for a batch.
+    """Return data by type in their common shape: (), (N,), or (..., N) for a batch.
 
     Raises
     ------
     InvalidInputError
         If one is not what `float_array` takes, or if two have different lengths.
     """
-    arrays = {name: float_array(f"{part}.{name}", value, axes=2) for name, value in values.items()}
-    for axis, what in ((-1, "all types"), (-2, "all instances")):
-        lengths = {n: a.shape[axis] for n, a in arrays.items() if a.ndim >= -axis}
-        if len(set(lengths.values())) > 1:
-            listing: list[str | Entry] = []
-            for name, size in lengths.items():
-                listing += [", " if listing else "", Entry(f"{part}.{name}"), f" has {size}"]
-            raise InvalidInputError(f"the lists must have one length for {what}: ", *listing)
-    shape = np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    arrays = {
+        name: float_array(f"{part}.{name}", value, axes=None) for name, value in values.items()
+    }
+    lengths = {name: array.shape[-1] for name, array in arrays.items() if array.ndim}
+    if len(set(lengths.values())) > 1:
+        listing: list[str | Entry] = []
+        for name, size in lengths.items():
+            listing += [", " if listing else "", Entry(f"{part}.{name}"), f" has {size}"]
+        raise InvalidInputError("the lists must have one length for all types: ", *listing)
+    leading = common_shape({f"{part}.{name}": array.shape[:-1] for name, array in arrays.items()})
+    shape = (*leading, *list(lengths.values())[:1])
     return {
         name: array if array.shape == shape else read_only(np.broadcast_to(array, shape))
         for name, array in arrays.items()
     }
+
+
+def common_shape(leading: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape of a grid of instances from the leading axes of its data, by name.
+
+    Raises
+    ------
+    InvalidInputError
+        If they do not broadcast with each other.
+    """
+    try:
+        return np.broadcast_shapes(*leading.values())
+    except ValueError:
+        listing: list[str | Entry] = []
+        for name, shape in leading.items():
+            if shape:
+                listing += [", " if listing else "", Entry(name), f" has {shape}"]
+        raise InvalidInputError(
+            "the leading axes must broadcast with each other, as in numpy, for all instances: ",
+            *listing,
+        ) from None

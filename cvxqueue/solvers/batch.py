@@ -9,32 +9,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.certificates import certified_gap, relative_gap
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
-from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw, require_instance
+from cvxqueue.errors import InfeasibleError
+from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import frozen
-from cvxqueue.numerics.checks import float_array
 from cvxqueue.solution import allowed_tolerance
-from cvxqueue.solvers.batch_solution import (
-    ENTRIES,
-    NOTHING,
-    BatchSolution,
-    Claims,
-    claims_of,
-    require_variants,
-)
+from cvxqueue.solvers.batch_solution import ENTRIES, NOTHING, BatchSolution, Claims, claims_of
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
-from cvxqueue.solvers.solve import allowed_iterations
+from cvxqueue.solvers.solve import allowed_iterations, solve
+from cvxqueue.solvers.variants import Variants
 
 # The variants that are solved are dropped once this share of the others is left.
 _THIN_OUT_AT = 0.75
-# Where the model of a variant has its token bounds.
-_FIELDS = {"min_tokens": "lower", "max_tokens": "upper"}
 
 
 @quiet
@@ -54,32 +44,35 @@ def solve_batch(
 ) -> BatchSolution:
     """Solve many variants of an instance at once, each with its own certificate.
 
-    What is given takes the place of the instance's own; with a leading axis of length B, one for
-    each variant. The answers are those of `solve` with method ``"newton"``, to rounding.
+    What is given takes the place of the instance's own, and has leading axes for the variants,
+    which broadcast with each other as in numpy: rates of shape (5, 1, 1), weights of shape (4, 1)
+    and caps of shape (3, N) span a grid of shape (5, 4, 3). The answers are those of `solve` with
+    method ``"newton"``, to rounding. Under constraints on all types together they are its answers,
+    one by one; floors on the accuracies of types cost nothing.
 
     Parameters
     ----------
     instance : Instance
         What all variants share.
-    arrival_rate, accuracy_weight : array_like, shape () or (B,), optional
+    arrival_rate, accuracy_weight : array_like, shape (...), optional
         As in `Instance`.
-    probabilities, max_tokens, min_tokens, importance : array_like, shape (N,) or (B, N), optional
+    probabilities, max_tokens, min_tokens, importance : array_like, shape (..., N), optional
         As in `Instance`; the last three may be scalars.
     service : ServiceLaw, optional
-        With arrays of shape (N,) or (B, N).
+        With arrays of shape (..., N).
     accuracy : AccuracyCurve, optional
-        With arrays of shape (N,) or (B, N).
+        With arrays of shape (..., N).
     tolerance : float, optional
-        Certified gap to reach, relative to α Σ π w p + T, at most 0.01; by default the least that
-        float64 can prove, max(1e-12, 16 ε/(1 − ρ)), and 16 times that where curves have kinks.
+        Certified gap to reach, relative to α Σ π w p + T, at most 0.01; by default as in `solve`.
     max_iterations : int, optional
         Limit on the passes over each variant.
 
     Returns
     -------
     BatchSolution
-        Arrays with one entry for each variant. A variant that no allocation makes stable is marked
-        as such, and the others are solved.
+        Arrays of the shape of the grid, and the `Solution` of each variant by its index. A variant
+        that no allocation makes stable, or whose constraints none satisfies, is marked as such,
+        and the others are solved.
 
     Raises
     ------
@@ -97,87 +90,82 @@ def solve_batch(
     >>> batch.is_stable.tolist(), batch.tokens[1].round(2).tolist()
     ([True, True, True, False], [1694.69, 790.08])
     """
-    require_instance(instance)
-    if instance.constraints:
-        raise InvalidInputError(
-            f"solve_batch cannot keep {instance.constraints[0].label}: it takes no constraints; "
-            "solve the variants one by one"
-        )
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)
     given = None if tolerance is None else allowed_tolerance(tolerance)
-    whole, count = _stacked(
-        instance,
-        {"arrival_rate": arrival_rate, "accuracy_weight": accuracy_weight},
-        {
-            "probabilities": probabilities,
-            "max_tokens": max_tokens,
-            "min_tokens": min_tokens,
-            "importance": importance,
-        },
-        {"service": service, "accuracy": accuracy},
+    variants = Variants(
+        instance=instance,
+        arrival_rate=arrival_rate,
+        accuracy_weight=accuracy_weight,
+        probabilities=probabilities,
+        service=service,
+        accuracy=accuracy,
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        importance=importance,
     )
-    # Of variants that no allocation makes stable nothing is proven; the others are filled in.
+    shape, count, size = variants.shape, variants.count, instance.size
+    # Of variants without an allocation nothing is proven; the others are filled in.
     answers: dict[str, NDArray[Any]] = {
-        "tokens": np.full((count, instance.size), np.nan),
+        "tokens": np.full((count, size), np.nan),
         "tolerance": np.full(count, np.nan),
         "iterations": np.zeros(count, dtype=np.int64),
-        **{name: np.full(count, it) for name, it in zip(Claims._fields, NOTHING, strict=True)},
     }
-    rows = max(1, ENTRIES // instance.size)
-    for first in range(0, count, rows):
-        places = slice(first, min(first + rows, count))
-        part = {name: values[places] for name, values in answers.items()}
-        _solve_rows(whole.rows(np.arange(count)[places]), given, limit, part)
+    if instance.model.couplings:
+        answers["multipliers"] = np.full((count, len(instance.model.couplings)), np.nan)
+        for row, place in enumerate(np.ndindex(shape)):
+            _solve_one(variants.at(place), given, limit, row, answers)
+    else:
+        nothing = zip(Claims._fields, NOTHING, strict=True)
+        proofs: dict[str, NDArray[Any]] = {name: np.full(count, it) for name, it in nothing}
+        proofs["is_stable"] = np.zeros(count, dtype=np.bool_)
+        model, reaches = variants.model, variants.reaches_floors.reshape(-1)
+        rows = max(1, ENTRIES // size)
+        for first in range(0, count, rows):
+            places = slice(first, min(first + rows, count))
+            part = {name: it[places] for name, it in (answers | proofs).items()}
+            _solve_rows(model.flat(np.arange(count)[places]), reaches[places], given, limit, part)
+    found: dict[str, Any] = {"variants": variants, "max_iterations": limit}
+    found |= {name: it.reshape((*shape, *it.shape[1:])) for name, it in answers.items()}
+    if instance.model.couplings:
+        return BatchSolution(**found, solve_time=time.perf_counter() - started)
     # What has just been proven is not computed again.
+    proven = {name: frozen(it.reshape(shape)) for name, it in proofs.items()}
     return unchecked(
         BatchSolution,
-        variants=whole,
-        **{name: answers.pop(name) for name in ("tokens", "tolerance", "iterations")},
-        claims=Claims(**{name: frozen(values) for name, values in answers.items()}),
+        **found,
+        is_stable=proven.pop("is_stable"),
+        claims=Claims(**proven),
+        multipliers=None,
         solve_time=time.perf_counter() - started,
     )
 
 
-def _stacked(
-    instance: Instance,
-    by_instance: dict[str, ArrayLike | None],
-    by_type: dict[str, ArrayLike | None],
-    laws: dict[str, Any],
-) -> tuple[Model, int]:
-    """The model of all variants, checked, and their number."""
-    names = {name: _FIELDS.get(name, name) for name in (*by_instance, *by_type, *laws)}
-    found: dict[str, Any] = {name: getattr(instance, field) for name, field in names.items()}
-    for name, value in by_instance.items():
-        found[name] = float_array(name, found[name] if value is None else value)
-    for name, value in by_type.items():
-        if value is not None:
-            found[name] = float_array(name, value, instance.size, axes=2)
-    for name, law in laws.items():
-        if law is not None:
-            kind = type(found[name])
-            if not isinstance(law, kind):
-                raise InvalidInputError(
-                    f"{name} must be {kind.__name__}, as in the instance, got {shown(law)}"
-                )
-            found[name] = law.broadcast(instance.size)
-    batches = {name: it for name, it in found.items() if len(it.shape) > (name not in by_instance)}
-    counts = {name: it.shape[0] for name, it in batches.items()}
-    if len(set(counts.values())) > 1:
-        listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
-        raise InvalidInputError(f"leading axes must have one length for all variants: {listing}")
-    model = instance.model.with_(**{field: found[name] for name, field in names.items()})
-    require_variants(model)
-    count = next(iter(counts.values()), 1)
-    return model.with_(arrival_rate=np.broadcast_to(model.arrival_rate, (count,))), count
+def _solve_one(
+    instance: Instance, given: float | None, limit: int, row: int, answers: dict[str, NDArray[Any]]
+) -> None:
+    """Solve a variant alone, and write the answer in its row; nothing where there is none."""
+    try:
+        found = solve(instance, tolerance=given, max_iterations=limit, on_failure="return")
+    except InfeasibleError:
+        return
+    multipliers = found.certificate.multipliers
+    values = found.tokens, found.tolerance, found.iterations, multipliers
+    for name, value in zip(answers, values, strict=True):
+        answers[name][row] = value
 
 
 def _solve_rows(
-    model: Model, given: float | None, limit: int, answers: dict[str, NDArray[Any]]
+    model: Model,
+    reaches_floors: NDArray[np.bool_],
+    given: float | None,
+    limit: int,
+    answers: dict[str, NDArray[Any]],
 ) -> None:
     """Solve some variants, each as if it were alone, and write the answers in place."""
-    rows = np.flatnonzero(model.lowest.idle > 0.0)
+    answers["is_stable"][:] = model.lowest.idle > 0.0
     answers["utilization"][:] = model.lowest.utilization
+    rows = np.flatnonzero(answers["is_stable"] & reaches_floors)
     if rows.size < answers["gap"].size:
         model = model.rows(rows)
     search = PriceSearch(model, model.lower)

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates import certified_gap, certified_objective, relative_gap
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import plural, shown
-from cvxqueue.model import Evaluation, assumed
-from cvxqueue.model.model import Model
-from cvxqueue.model.ranges import require_in_range
+from cvxqueue.certificates import (
+    Certificate,
+    certified_gap,
+    certified_objective,
+    lower_multipliers,
+    relative_gap,
+    upper_multipliers,
+)
+from cvxqueue.errors import InvalidInputError, UnstableQueueError
+from cvxqueue.formatting import shown
+from cvxqueue.model import Evaluation, Instance, assumed, require_feasible
+from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
-from cvxqueue.numerics.checks import require
-from cvxqueue.solution import LARGEST_TOLERANCE
+from cvxqueue.numerics.checks import require, whole_number
+from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution
+from cvxqueue.solvers.attainable import require_attainable
+from cvxqueue.solvers.variants import Variants
 
 # Entries of an array by type that are worked on at a time: enough to make light of the calls.
 ENTRIES = 1 << 16
@@ -57,141 +67,334 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     )
 
 
-def require_variants(model: Model) -> None:
-    """Raise an error that names the first number of any variant that is out of range."""
-    weights = model.accuracy_weight, model.importance
-    require_in_range(model.arrival_rate, model.probabilities, *weights, model.lower, model.upper)
-
-
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class BatchSolution(ArrayData):
-    """Answers to many variants of an instance; B variants, N types.
+    """Answers to the variants of an instance on a grid of shape (...), of N types each.
 
-    Where no allocation is stable, the tokens are NaN, the objective −inf and the gap infinite, and
-    the utilization is the least that there is, 1 or more. What is claimed follows from the data of
-    the variants and the tokens; tokens outside the box prove nothing.
+    ``batch[k]``, and ``batch[i, j]`` on a grid of two axes, is the `Solution` of one variant, with
+    a certificate of its own; iteration goes through all of them, last axis fastest. Of a variant
+    without an allocation both raise what `solve` does: pick by `is_feasible` before.
+
+    Where no allocation is stable, or none is known to keep the constraints, the objective is −inf
+    and the gap infinite; where that is proven, the tokens are NaN, and so is what they would do,
+    but the utilization, which is the least that there is, and the waiting time, which is infinite.
+    What is claimed follows from the data of the variants, the tokens and the multipliers; tokens
+    outside the box prove nothing.
 
     Parameters
     ----------
-    variants : Model
-        The data of all variants, with an arrival rate for each.
-    tokens : ndarray, shape (B, N)
+    variants : Variants
+        The instance, and what varies.
+    tokens : ndarray, shape (..., N)
         Thinking tokens of each type.
-    tolerance : ndarray, shape (B,)
-        Relative gap that each answer was held to, at most 0.01; NaN where none is stable.
-    iterations : ndarray of int, shape (B,)
+    tolerance : ndarray, shape (...)
+        Relative gap that each answer was held to, at most 0.01; NaN where there is none.
+    iterations : ndarray of int, shape (...)
         Passes over the types.
+    max_iterations : int
+        Limit on them.
     solve_time : float
         Seconds for all of them.
+    multipliers : ndarray, shape (..., M), optional
+        Of the excesses of the M constraints on all types together, as in `Certificate`; NaN where
+        there is no answer.
     """
 
-    variants: Model
+    variants: Variants
     tokens: FloatArray
     tolerance: FloatArray
     iterations: NDArray[np.int64]
+    max_iterations: int
     solve_time: float
+    multipliers: FloatArray | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.variants, Model):
-            raise InvalidInputError(f"variants must be a Model, got {shown(self.variants)}")
-        if self.variants.couplings or np.ndim(self.variants.arrival_rate) != 1:
+        if not isinstance(self.variants, Variants):
             raise InvalidInputError(
-                "variants must have an arrival rate each and no constraints, which a batch does "
-                f"not keep, got {shown(self.variants)}; use certify for one instance"
+                f"variants must be Variants, got {shown(self.variants)}; use certify for one "
+                "instance"
             )
-        require_variants(self.variants)
-        count, size = np.size(self.variants.arrival_rate), self.variants.size
-        tokens, tolerance = read_only(self.tokens), read_only(self.tolerance)
-        if tokens.shape != (count, size) or tolerance.shape != (count,):
-            raise InvalidInputError(
-                f"tokens and tolerance must have shapes {(count, size)} and {(count,)}, got "
-                f"{tokens.shape} and {tolerance.shape}"
-            )
+        shape, couplings = self.shape, self.instance.model.couplings
+        wanted = {"tokens": (*shape, self.instance.size), "tolerance": shape, "iterations": shape}
+        if self.multipliers is not None:
+            wanted["multipliers"] = (*shape, len(couplings))
+        for name, needed in wanted.items():
+            array = np.array(getattr(self, name), np.int64 if name == "iterations" else np.float64)
+            if array.shape != needed:
+                raise InvalidInputError(f"{name} must have shape {needed}, got {array.shape}")
+            vars(self)[name] = frozen(array)
+        tolerance = self.tolerance
         is_allowed = np.isnan(tolerance) | ((tolerance > 0.0) & (tolerance <= LARGEST_TOLERANCE))
         require("tolerance", tolerance, is_allowed, f"must be > 0 and ≤ {LARGEST_TOLERANCE}")
-        iterations = frozen(np.array(self.iterations, dtype=np.int64))
-        vars(self).update(tokens=tokens, tolerance=tolerance, iterations=iterations)
+        limit = whole_number("max_iterations", self.max_iterations, least=1)
+        vars(self)["max_iterations"] = limit
+
+    @property
+    def instance(self) -> Instance:
+        """What the variants share; where one has data of its own, these count."""
+        return self.variants.instance
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the grid: that of `gap`."""
+        return self.variants.shape
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What `solve_batch` was given in place of the instance's own, by name.
+
+        For each variant: arrays of shape (...) or (..., N), service laws and accuracy curves of
+        such arrays.
+        """
+        return self.variants.parameters
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each type, or a numbered stand-in."""
+        return tuple(self.instance.type_name(k) for k in range(self.instance.size))
+
+    @property
+    def _points(self) -> Iterator[Evaluation]:
+        """The closed forms of the variants in rows, some thousand entries at a time."""
+        model, size = self.variants.model, self.instance.size
+        # What no tokens reach is not claimed of any.
+        is_box = self.variants.reaches_floors[..., np.newaxis]
+        tokens = np.where(is_box, self.tokens, np.nan).reshape(-1, size)
+        rows = max(1, ENTRIES // size)
+        for first in range(0, max(len(self), 1), rows):
+            which = np.arange(first, min(first + rows, len(self)))
+            yield model.flat(which).evaluate(tokens[which])
+
+    def _gathered(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
+        """What `values` says of each variant whose tokens are in its box; NaN of the others."""
+        found = np.concatenate([values(point) for point in self._points])
+        is_known = np.isfinite(self.scale).reshape((-1, *[1] * (found.ndim - 1)))
+        return read_only(np.where(is_known, found, np.nan).reshape((*self.shape, *found.shape[1:])))
+
+    def _by_certificate(self, values: Callable[[Certificate], Any], size: int) -> FloatArray:
+        """What the certificate of each variant says of its types, or of its constraints."""
+        found = np.full((*self.shape, size), np.nan)
+        for place in np.argwhere(np.isfinite(self.scale)):
+            found[tuple(place)] = values(self._certificates[tuple(place)])
+        return frozen(found)
+
+    @cached_property
+    def _certificates(self) -> dict[tuple[int, ...], Certificate]:
+        return {place: self._certificate(place) for place in np.ndindex(self.shape)}
+
+    def _certificate(self, place: tuple[int, ...]) -> Certificate:
+        instance, multipliers = self.variants.at(place), None
+        if self.multipliers is not None and not np.isnan(self.multipliers[place]).any():
+            multipliers = self.multipliers[place]
+        return Certificate(instance, self.tokens[place], multipliers)
 
     @cached_property
     def claims(self) -> Claims:
-        """What is proven of each variant, and what else its tokens do: arrays of shape (B,)."""
-        count, size = self.tokens.shape
-        rows = max(1, ENTRIES // size)
-        parts = [
-            claims_of(self.variants.rows(which).evaluate(self.tokens[which]))
-            for which in np.split(np.arange(count), range(rows, count, rows))
-        ]
-        return Claims(*(frozen(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)))
+        """What is proven of each variant, and what else its tokens do: arrays of shape (...)."""
+        if self.instance.model.couplings:
+            reaches, found = self.variants.reaches_floors, self._certificates
+            rows = [_certified_claims(found[it]) if reaches[it] else NOTHING for it in found]
+            flat = Claims(*np.array(rows, dtype=np.float64).reshape(-1, len(NOTHING)).T)
+            least = np.concatenate([point.model.lowest.utilization for point in self._points])
+            is_known = np.isfinite(flat.utilization)
+            flat = flat._replace(utilization=np.where(is_known, flat.utilization, least))
+        else:
+            parts = [claims_of(point) for point in self._points]
+            flat = Claims(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        return Claims(*(read_only(array.reshape(self.shape)) for array in flat))
 
     @property
     def assumes(self) -> tuple[str, ...]:
         """What the proofs take for granted of classes that are not the package's."""
-        return assumed(self.variants)
+        return assumed(self.variants.model.with_(couplings=self.instance.constraints))
 
     @property
     def objective(self) -> FloatArray:
-        """Objective J, in seconds, rounded down: a proven lower bound, shape (B,)."""
+        """Objective J, in seconds, rounded down: a proven lower bound, shape (...)."""
         return self.claims.objective
 
     @property
     def gap(self) -> FloatArray:
-        """Proven bound on the optimal objective less `objective`, in seconds, shape (B,)."""
+        """Proven bound on the optimal objective less `objective`, in seconds, shape (...)."""
         return self.claims.gap
 
     @property
     def scale(self) -> FloatArray:
-        """What gaps are relative to, in seconds, shape (B,); see `Evaluation.scale`."""
+        """What gaps are relative to, in seconds, shape (...); see `Evaluation.scale`."""
         return self.claims.scale
 
     @property
     def utilization(self) -> FloatArray:
-        """Fraction of time that the server works, shape (B,)."""
+        """Fraction of time that the server works, shape (...)."""
         return self.claims.utilization
 
     @property
     def mean_service_time(self) -> FloatArray:
-        """Mean service time, in seconds, shape (B,)."""
+        """Mean service time, in seconds, shape (...)."""
         return self.claims.mean_service_time
 
     @property
     def mean_waiting_time(self) -> FloatArray:
-        """Mean waiting time, in seconds, shape (B,)."""
+        """Mean waiting time, in seconds, shape (...)."""
         return self.claims.mean_waiting_time
 
     @property
     def upper_bound(self) -> FloatArray:
-        """Proven upper bound on the optimal objective, in seconds, shape (B,); −inf if unstable."""
-        return np.where(self.is_stable, self.objective, 0.0) + np.where(
-            self.is_stable, self.gap, -np.inf
-        )
+        """Proven upper bound on the optimal objective, in seconds, shape (...).
+
+        −inf where no allocation is stable, or none reaches an accuracy floor of its type.
+        """
+        is_empty = ~(self.is_stable & self.variants.reaches_floors)
+        bound = np.where(self.is_feasible, self.objective + self.gap, np.inf)
+        return np.where(is_empty, -np.inf, bound)
 
     @property
     def relative_gap(self) -> FloatArray:
-        """`gap` relative to `scale`, shape (B,)."""
+        """`gap` relative to `scale`, shape (...)."""
         return relative_gap(self.gap, self.scale)
 
-    @property
+    @cached_property
     def is_stable(self) -> NDArray[np.bool_]:
-        """Whether some allocation is stable, shape (B,)."""
-        return np.isfinite(self.scale)
+        """Whether some allocation is stable, shape (...)."""
+        idle = np.concatenate([point.model.lowest.idle for point in self._points])
+        return frozen((idle > 0.0).reshape(self.shape))
+
+    @property
+    def is_feasible(self) -> NDArray[np.bool_]:
+        """Whether the tokens are stable and keep the box and the constraints, shape (...).
+
+        Where they are not although `is_stable`, the constraints are to blame.
+        """
+        return self.objective > -np.inf
 
     @property
     def is_optimal(self) -> NDArray[np.bool_]:
-        """Whether the certified gap is within the tolerance, shape (B,)."""
+        """Whether the certified gap is within the tolerance, shape (...)."""
         return self.relative_gap <= self.tolerance
 
     @property
     def mean_system_time(self) -> FloatArray:
-        """Mean system time, in seconds, shape (B,)."""
+        """Mean system time, in seconds, shape (...)."""
         return self.mean_service_time + self.mean_waiting_time
 
+    @cached_property
+    def accuracies(self) -> FloatArray:
+        """Probability of a correct answer of each type, shape (..., N)."""
+        return self._gathered(lambda point: point.accuracies)
+
+    @cached_property
+    def mean_accuracy(self) -> FloatArray:
+        """Plain mean accuracy Σ π p, shape (...)."""
+        return self._gathered(lambda point: point.mean_accuracy)
+
+    @cached_property
+    def lower_multipliers(self) -> FloatArray:
+        """Multipliers of tokens ≥ min_tokens, in seconds per token, shape (..., N)."""
+        if self.instance.model.couplings:
+            return self._by_certificate(lambda it: it.lower_multipliers, self.instance.size)
+        return self._gathered(lower_multipliers)
+
+    @cached_property
+    def upper_multipliers(self) -> FloatArray:
+        """Multipliers of tokens ≤ max_tokens, in seconds per token, shape (..., N)."""
+        if self.instance.model.couplings:
+            return self._by_certificate(lambda it: it.upper_multipliers, self.instance.size)
+        return self._gathered(upper_multipliers)
+
+    @cached_property
+    def constraint_multipliers(self) -> FloatArray:
+        """What one unit more of each coupling constraint's limit gains, in seconds, shape (..., M).
+
+        See `Certificate.constraint_multipliers`.
+        """
+        size = len(self.instance.model.couplings)
+        return self._by_certificate(lambda it: it.constraint_multipliers, size)
+
     def __len__(self) -> int:
-        return int(self.gap.size)
+        return self.variants.count
+
+    def __iter__(self) -> Iterator[Solution]:
+        return map(self.__getitem__, np.ndindex(self.shape))
+
+    @quiet
+    def __getitem__(self, place: SupportsIndex | tuple[SupportsIndex, ...]) -> Solution:
+        """Return the answer to one variant, with a certificate of its own.
+
+        Its claims are those of the batch but for rounding. It has no history, and an equal share of
+        the seconds of the batch.
+
+        Parameters
+        ----------
+        place : int or tuple of int
+            An index for each axis of the grid; negative ones count from the end.
+
+        Raises
+        ------
+        UnstableQueueError
+            If no allocation is stable.
+        InfeasibleError
+            If no allocation satisfies the constraints.
+        IndexError
+            If there is no such variant.
+        """
+        where = self._place(place)
+        certificate = self._certificate(where)
+        instance = certificate.instance
+        if np.isnan(self.tokens[where]).all() or not self.variants.reaches_floors[where]:
+            require_feasible(instance)
+            if not self.is_stable[where]:
+                # By a rounding.
+                name = least_tokens_name(instance)
+                raise UnstableQueueError(
+                    float(self.utilization[where]), instance.max_arrival_rate, name
+                )
+            require_attainable(instance.model)
+        iterations = int(self.iterations[where])
+        is_over = iterations >= self.max_iterations
+        ended = Ended.ITERATION_LIMIT if is_over else Ended.STALLED
+        return Solution(
+            certificate=certificate,
+            method="newton",
+            ended=Ended.CONVERGED if self.is_optimal[where] else ended,
+            tolerance=float(self.tolerance[where]),
+            backend_status="",
+            iterations=iterations,
+            setup_time=0.0,
+            solve_time=self.solve_time / len(self),
+            history=(),
+        )
+
+    def _place(self, place: Any) -> tuple[int, ...]:
+        """An index for each axis, counted from the beginning."""
+        indices, shape = place if isinstance(place, tuple) else (place,), self.shape
+        try:
+            found = tuple(operator.index(index) for index in indices)
+        except TypeError:
+            raise InvalidInputError(
+                f"index {shown(place)} must be a whole number for each axis of the grid of shape "
+                f"{shape}"
+            ) from None
+        if len(found) != len(shape) or any(
+            not -size <= index < size for index, size in zip(found, shape, strict=True)
+        ):
+            raise IndexError(f"index {shown(place)} is not in the grid of variants, shape {shape}")
+        return tuple(index % size for index, size in zip(found, shape, strict=True))
 
     def __repr__(self) -> str:
+        unkept = int((self.is_stable & ~self.is_feasible).sum())
         return (
-            f"BatchSolution({plural(len(self), 'variant')}, "
+            f"BatchSolution({self.variants.label}, "
             f"{int(self.is_optimal.sum())} optimal, "
             f"{int((~self.is_stable).sum())} without a stable allocation"
+            + (f", {unkept} with constraints not kept" if unkept else "")
             + (f", assumes={self.assumes})" if self.assumes else ")")
         )
+
+
+def _certified_claims(found: Certificate) -> tuple[float, ...]:
+    """What a certificate claims of the very tokens that it was asked about."""
+    if found.violation > 0.0:
+        return NOTHING
+    point = found.evaluation
+    times = float(point.mean_service_time), float(point.mean_waiting_time)
+    return found.objective, found.gap, found.scale, float(point.utilization), *times

@@ -533,7 +533,7 @@ WRONG: dict[str, tuple[type[Any], dict[str, Any], tuple[str, ...]]] = {
             ],
             "which": [0, 1],
         },
-        ("2 and 3",),
+        ("accuracy.curves[0] has (2,), accuracy.curves[1] has (3,)",),
     ),
 }
 

@@ -519,7 +519,6 @@ def test_the_remedy_of_a_floor_is_feasible_and_nearly_the_best() -> None:
             lambda: cq.solve(constrained(cq.MaxTokenRate(9.0)), "projected-gradient"),
             "'projected-gradient' cannot keep",
         ),
-        (lambda: cq.solve_batch(constrained(cq.MaxTokenRate(9.0))), "solve_batch cannot keep"),
         (lambda: cq.solve_integer(constrained(cq.MaxTokenRate(9.0))), "solve_integer cannot keep"),
     ],
 )
@@ -785,3 +784,12 @@ def test_a_floor_at_corners_that_no_stable_queue_reaches(arrival_rate: float) ->
     best.solve(solver="CLARABEL")
     assert remedy <= float(best.value) + 1e-6
     assert remedy == pytest.approx(float(best.value), abs=5e-3)
+
+
+def test_nothing_is_claimed_where_a_floor_is_out_of_reach() -> None:
+    short = CORNERED.replace(max_tokens=1.0, constraints=[cq.MinAccuracy(0.99)])
+    for tokens in (short.min_tokens, short.max_tokens):
+        found = cq.certify(short, tokens)
+        assert found.is_stable
+        assert not found.is_feasible
+        assert (found.objective, found.gap) == (-np.inf, np.inf)
