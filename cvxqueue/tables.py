@@ -22,14 +22,15 @@ from cvxqueue.formatting import TYPES_SHOWN, plain, plural, printable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.text import Text
 
 Cell = str | tuple[str, str]
 """Text, or text with its style. Nothing in it is markup."""
 
-# Columns of a table as text; numbers need fewer, and sentences are wrapped.
+# Columns of a table as text, where numbers do not need more; sentences are wrapped.
 _WIDTH = 100
+_WIDEST = 10_000
 # Colours that can be read on white and on black: a contrast of 4 to 1 and more with both.
 _CSS_COLORS = {"green": "#2e8540", "red": "#d4351c", "yellow": "#a66a00"}
 # What LaTeX takes for its own, and the signs of this package that its fonts lack.
@@ -132,7 +133,8 @@ class Table:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+        console = Console(file=io.StringIO(), color_system=None)
+        console.width = width_for(self, _WIDTH)
         with console.capture() as captured:
             console.print(self)
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -265,6 +267,13 @@ class Report(ABC):
             for part in self._parts()
         )
         return f"<div>{''.join(parts)}</div>"
+
+
+def width_for(shown: RenderableType, width: int) -> int:
+    """Return a width, or more where rich would otherwise cut numbers short."""
+    from rich.console import Console
+
+    return max(width, Console(width=_WIDEST).measure(shown).minimum)
 
 
 def rendered(parts: Iterable[Part | Report]) -> Group:

@@ -15,7 +15,7 @@ from typing import TextIO, TypeGuard
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
-from cvxqueue.tables import Part, Report, Table, rendered
+from cvxqueue.tables import Part, Report, Table, rendered, width_for
 
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
 # it trusts to have come from there.
@@ -58,7 +58,7 @@ def write(*parts: Part | Report) -> None:
     with to_stdout():
         console = Console(highlight=False)
         # The terminal wraps the lines; rich would cut numbers short.
-        console.width = max(console.width, _NARROWEST)
+        console.width = width_for(rendered(parts), max(console.width, _NARROWEST))
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
             console.print(rendered(parts))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,25 @@ from cvxqueue.numerics.checks import require, whole_number
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.variants import Variants
+from cvxqueue.tables import Column, Part, Report, Table
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_LABELS = {
+    "arrival_rate": "arrival rate (1/s)",
+    "accuracy_weight": "accuracy weight (s)",
+    "probabilities": "probability",
+}
+_METRICS = {
+    "objective": "objective (s)",
+    "gap": "gap (s)",
+    "is_optimal": "optimal",
+    "mean_accuracy": "mean accuracy",
+    "utilization": "utilization",
+    "mean_waiting_time": "mean waiting time (s)",
+    "mean_system_time": "mean system time (s)",
+}
 # Entries of an array by type that are worked on at a time: enough to make light of the calls.
 ENTRIES = 1 << 16
 
@@ -68,7 +86,7 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class BatchSolution(ArrayData):
+class BatchSolution(ArrayData, Report):
     """Answers to the variants of an instance on a grid of shape (...), of N types each.
 
     ``batch[k]``, and ``batch[i, j]`` on a grid of two axes, is the `Solution` of one variant, with
@@ -310,6 +328,69 @@ class BatchSolution(ArrayData):
         size = len(self.instance.model.couplings)
         return self._by_certificate(lambda it: it.constraint_multipliers, size)
 
+    def table(self, *, by_type: bool = False) -> Table:
+        """Return what was varied and what came of it, last axis of the grid fastest.
+
+        Parameters
+        ----------
+        by_type : bool, default False
+            A row for each variant and type, with its tokens, instead of one for each variant.
+        """
+        count, size = len(self), self.instance.size
+        each = size if by_type else 1
+
+        def of_variant(values: NDArray[Any]) -> NDArray[Any]:
+            return np.repeat(values.reshape(count), each)
+
+        def of_type(values: NDArray[Any]) -> NDArray[Any]:
+            return values.reshape(count * size)
+
+        columns = []
+        for name, given in self.parameters.items():
+            label = _LABELS.get(name, name.replace("_", " "))
+            if not isinstance(given, np.ndarray):
+                # The data of a law are its own to name.
+                continue
+            if given.shape == self.shape:
+                columns.append(Column(label, of_variant(given)))
+            elif by_type:
+                columns.append(Column(label, of_type(given)))
+            else:
+                by_name = zip(self.names, np.moveaxis(given, -1, 0), strict=True)
+                columns += [Column(f"{label} of {who}", of_variant(it)) for who, it in by_name]
+        if by_type:
+            columns += [
+                Column("task type", list(self.names) * count),
+                Column("tokens", of_type(self.tokens), "{:.3f}".format),
+                Column("accuracy", of_type(self.accuracies), "{:.4f}".format),
+            ]
+        columns += [
+            Column(name, of_variant(getattr(self, metric))) for metric, name in _METRICS.items()
+        ]
+        return Table(columns)
+
+    def to_frame(self, *, by_type: bool = False) -> DataFrame:
+        """Return the `table` as a pandas data frame, names and units in its columns.
+
+        Parameters
+        ----------
+        by_type : bool, default False
+            A row for each variant and type instead of one for each variant.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        return self.table(by_type=by_type).to_frame()
+
+    def _parts(self) -> Iterable[Part]:
+        yield f"{self.variants.label} of {self.instance!r}"
+        yield f"{int(self.is_optimal.sum())} optimal, {self._failures()}"
+        yield from (f"assumed, and not proven: {sentence}" for sentence in self.assumes)
+        yield ""
+        yield self.table()
+
     def __len__(self) -> int:
         return self.variants.count
 
@@ -381,13 +462,15 @@ class BatchSolution(ArrayData):
         return tuple(index % size for index, size in zip(found, shape, strict=True))
 
     def __repr__(self) -> str:
-        unkept = int((self.is_stable & ~self.is_feasible).sum())
         return (
-            f"BatchSolution({self.variants.label}, "
-            f"{int(self.is_optimal.sum())} optimal, "
-            f"{int((~self.is_stable).sum())} without a stable allocation"
-            + (f", {unkept} with constraints not kept" if unkept else "")
-            + (f", assumes={self.assumes})" if self.assumes else ")")
+            f"BatchSolution({self.variants.label}, {int(self.is_optimal.sum())} optimal, "
+            f"{self._failures()}" + (f", assumes={self.assumes})" if self.assumes else ")")
+        )
+
+    def _failures(self) -> str:
+        unkept = int((self.is_stable & ~self.is_feasible).sum())
+        return f"{int((~self.is_stable).sum())} without a stable allocation" + (
+            f", {unkept} with constraints not kept" if unkept else ""
         )
 
 
