@@ -8,7 +8,7 @@ copyright = "The cvxqueue developers"
 version = release = installed_version("cvxqueue")
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -17,6 +17,8 @@ extensions = [
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
 
 autosummary_generate = True
 autodoc_typehints = "none"  # the docstrings give types with shapes and units
