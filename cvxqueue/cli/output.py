@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from shutil import get_terminal_size
 from threading import Timer
 from typing import TextIO, TypeGuard
 
@@ -23,6 +24,8 @@ _RAISING = ("strict", "surrogateescape", "surrogatepass")
 
 # The tables need so many columns.
 _NARROWEST = 80
+# Columns where no terminal has a width, as in a pipe: those of ``str`` of a result.
+_PIPED = 100
 # Shorter waits need no bar.
 _PATIENCE = 1.0
 
@@ -40,6 +43,11 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def width() -> int:
+    """Return the columns to write in: of ``COLUMNS``, else of the terminal that stdout is."""
+    return get_terminal_size((_PIPED, 0)).columns
+
+
 def show(options: argparse.Namespace, summary: object, *parts: Part | Report) -> None:
     """Write what a command found: one JSON object if asked for, and tables and text otherwise."""
     if options.json:
@@ -55,7 +63,7 @@ def write(*parts: Part | Report) -> None:
     with to_stdout():
         console = Console(highlight=False)
         # The terminal wraps the lines; rich would cut numbers short.
-        console.width = max(console.width, _NARROWEST)
+        console.width = max(width(), _NARROWEST)
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
             console.print(rendered(parts))
@@ -114,7 +122,10 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), "{task.description}", BarColumn(), TimeElapsedColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # Ctrl-C ends the process where it is, and a hidden cursor would stay so.
+    console.show_cursor = lambda show=True: False  # type: ignore[method-assign]
+    bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task("", total=total)
     begun = 0
 
