@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
@@ -46,16 +46,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InvalidInputError(f"{message}; see {self.prog} --help")
 
-    def refuse(self, argument: str, commands: Iterable[str] = ()) -> NoReturn:
-        """Complain of an argument that is unknown, and name the nearest option or command."""
-        if argument.startswith("-"):
-            option, *_ = argument.partition("=")
-            known = f": {nearest(option, self._option_string_actions)}"
-            where = "; the options of a command come after it" if commands else ""
-            self.error(f"unrecognized argument {shown(argument)}{known}{where}")
-        if commands:
-            self.error(f"unknown command {shown(argument)}: {nearest(argument, commands)}")
-        self.error(f"unrecognized argument {shown(argument)}")
+    def refuse(self, argument: str) -> NoReturn:
+        """Complain of an argument that is unknown, and name the nearest option."""
+        option, *_ = argument.partition("=")
+        known = f": {nearest(option, self._option_string_actions)}" if option[:1] == "-" else ""
+        self.error(f"unrecognized argument {shown(argument)}{known}")
 
     def _print_message(self, message: str, file: object = None) -> None:
         """Print the help or the version; argparse would not mind a full disk."""
@@ -78,18 +73,23 @@ class _CommandParser(_Parser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the options; among them is the name of the ``command`` to run."""
-    parser = _build_parser()
+    parser, commands = _build_parsers()
     if not arguments:
         # As for any input that is not allowed: no script takes it for an answer.
         parser.print_help()
         parser.exit(2)
     first = arguments[0]
-    if first not in _COMMANDS and first not in parser._option_string_actions:
-        parser.refuse(first, _COMMANDS)
+    if first.startswith("-") and first not in parser._option_string_actions:
+        if any(first in command._option_string_actions for command in commands.values()):
+            parser.error(f"{first} is an option of a command, and comes after it")
+        parser.refuse(first)
+    if not first.startswith("-") and first not in commands:
+        parser.error(f"unknown command {shown(first)}: {nearest(first, commands)}")
     return parser.parse_args(arguments)
 
 
-def _build_parser() -> _Parser:
+def _build_parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
+    """Return the parser, and that of each command."""
     layout: dict[str, Any] = {"formatter_class": _Formatter, "allow_abbrev": False}
     parser = _Parser(
         prog="cvxqueue",
@@ -117,7 +117,7 @@ def _build_parser() -> _Parser:
             command.add_arguments(own)
         if name != "schema":
             own.add_argument("--json", action="store_true", help="print one JSON object on stdout")
-    return parser
+    return parser, commands.choices
 
 
 class _Command(NamedTuple):
