@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os.path
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import current_thread, main_thread
 
 
@@ -40,5 +40,5 @@ def cleaning_up() -> Iterator[None]:
 # The package is imported before its command runs, and that takes long enough to be interrupted. The
 # name of the program is where the arguments begin; Python's own and ``-m`` stand before it.
 _program = sys.orig_argv[-len(sys.argv) :][:1] if sys.argv else []
-if [os.path.splitext(os.path.basename(name))[0] for name in _program] == ["cvxqueue"]:
+if [Path(name).stem for name in _program] == ["cvxqueue"]:
     end_at_once()

@@ -116,6 +116,13 @@ class Formulation:
         Objective J, in seconds; concave.
     stated : tuple of StatedConstraint
         The constraints of the instance, as they stand in `problem`.
+
+    Notes
+    -----
+    A pickle or a deep copy is the same program in variables of its own, by itself: with the values
+    that were found, further constraints and data from `hold`, which a pickle takes where it can be
+    imported by its name. A constraint or a formulation beside it does not come to share its
+    variables. A pickle is for the versions of cvxqueue and cvxpy that wrote it.
     """
 
     form: str
@@ -296,9 +303,9 @@ def _rebuilt(
                 places[id(leaf)] = type(leaf)(leaf.shape, leaf.name(), **leaf.attributes)
                 places[id(leaf)].save_value(leaf.value)
     copies = [constraint.tree_copy(places) for constraint in added]
-    for constraint, old in zip(copies, added, strict=True):
+    for copied, constraint in zip(copies, added, strict=True):
         # It has the number of what it is a copy of, and not its label.
-        constraint.id, constraint.label = cp.Variable().id, old.label
+        copied.id, copied.label = cp.Variable().id, constraint.label
     form = form.with_constraints(*copies)
     for row, values in zip(form.constraints.values(), duals, strict=True):
         for dual, value in zip(row.dual_variables, values, strict=True):

@@ -9,12 +9,7 @@ from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
 from pkgutil import resolve_name
 
-from cvxqueue.errors import (
-    InfeasibleError,
-    InvalidInputError,
-    MissingDependencyError,
-    pip_install,
-)
+from cvxqueue.errors import InfeasibleError, InvalidInputError, MissingDependencyError, pip_install
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, assumed
 from cvxqueue.solvers.driver import Proposals

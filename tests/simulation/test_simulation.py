@@ -877,6 +877,13 @@ def test_differences_of_objectives_mirror_those_of_times() -> None:
     assert time.skewness == -objective.skewness != 0.0
 
 
+def test_a_number_of_queries_may_be_a_whole_float() -> None:
+    instance = markovian(0.5)
+    written = cq.simulate(instance, 1.0, queries=1e4, seed=3)
+    assert written.to_dict() == cq.simulate(instance, 1.0, queries=10_000, seed=3).to_dict()
+    assert type(written.queries) is int
+
+
 # What is refused.
 
 
