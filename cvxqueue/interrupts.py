@@ -16,7 +16,8 @@ def end_at_once() -> None:
     An exception of Python's would have to wait for the end of a solver. A process in the background
     that is told to take no notice goes on taking none.
     """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    is_raised = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_raised and current_thread() is main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -39,6 +40,6 @@ def cleaning_up() -> Iterator[None]:
 
 # The package is imported before its command runs, and that takes long enough to be interrupted. The
 # name of the program is where the arguments begin; Python's own and ``-m`` stand before it.
-_program = sys.orig_argv[-len(sys.argv) :][:1] if sys.argv else []
-if [Path(name).stem for name in _program] == ["cvxqueue"]:
+_arguments = getattr(sys, "argv", None)  # which a program in another language may not set
+if _arguments and Path(sys.orig_argv[-len(_arguments)]).stem == "cvxqueue":
     end_at_once()

@@ -677,7 +677,7 @@ def test_the_bare_command_prints_the_help_and_has_done_nothing(capsys: Capture) 
     assert capsys.readouterr() == shown
 
 
-@pytest.mark.parametrize("columns", [50, 80, 120, 200])
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_as_wide_as_the_terminal(
     name: str, columns: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch

@@ -83,8 +83,6 @@ def numbers(form: cq.Formulation) -> set[int]:
 @pytest.mark.parametrize("given", INSTANCES.values(), ids=INSTANCES)
 @pytest.mark.parametrize("name", FORMS)
 def test_a_copy_is_the_same_program(name: str, given: cq.Instance, go: Copy) -> None:
-    if name == "textbook" and isinstance(given.service, cq.QuadraticService):
-        pytest.skip("the textbook form takes no square of a square")
     form = bounded(cq.formulate(given, name))
     if form.is_dcp:
         solved(form)
