@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from cvxqueue.formatting import at_least, printable
@@ -132,3 +135,11 @@ class BackendError(CvxqueueError, RuntimeError):
 
 class MissingDependencyError(CvxqueueError, ImportError):
     """An optional package that the call needs is not installed."""
+
+
+def pip_install(package: str) -> str:
+    """Return the command that installs a package for the interpreter that runs."""
+    if find_spec("pip") is None:
+        # The environment of the README has none: the pip of another Python installs into it.
+        return f"python3 -m pip --python {shlex.quote(sys.prefix)} install {package}"
+    return f"{shlex.quote(sys.executable)} -m pip install {package}"

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvxqueue.errors import MissingDependencyError
+from cvxqueue.errors import MissingDependencyError, pip_install
 from cvxqueue.formatting import TYPES_SHOWN, plain, plural, printable
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 Cell = str | tuple[str, str]
 """Text, or text with its style. Nothing in it is markup."""
 
-# Columns of a table as text, where numbers do not need more; sentences are wrapped.
-_WIDTH = 100
+WIDTH = 100
+"""Columns of text where numbers do not need more; sentences are wrapped."""
 _WIDEST = 10_000
 # Colours that can be read on white and on black: a contrast of 4 to 1 and more with both.
 _CSS_COLORS = {"green": "#2e8540", "red": "#d4351c", "yellow": "#a66a00"}
@@ -112,9 +112,10 @@ class Table:
             pad_edge=False,
             **(ruled if self.has_names else grid),
         )
+        texts = [[_words(row[place]) for row in rows] for place in range(len(self.columns))]
         headings = [
-            it.name if is_left else _heading(it.name, [row[k] for row in rows])
-            for k, (it, is_left) in enumerate(zip(self.columns, self._lefts, strict=True))
+            column.name if is_left else _heading(column.name, cells)
+            for column, cells, is_left in zip(self.columns, texts, self._lefts, strict=True)
         ]
         height = max(heading.count("\n") for heading in headings)
         # One column may be broken where there is little room: names, or sentences beside labels.
@@ -124,6 +125,7 @@ class Table:
                 _text("\n" * (height - heading.count("\n")) + heading),
                 justify="left" if is_left or not self.has_names else "right",
                 no_wrap=place != wraps,
+                min_width=None if place == wraps else _longest(texts[place]),
                 overflow="fold",
             )
         for row in rows:
@@ -134,7 +136,7 @@ class Table:
         from rich.console import Console
 
         console = Console(file=io.StringIO(), color_system=None)
-        console.width = width_for(self, _WIDTH)
+        console.width = width_for(self, WIDTH)
         with console.capture() as captured:
             console.print(self)
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
@@ -142,9 +144,12 @@ class Table:
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
 
+        # Numbers are not broken; sentences may be.
+        css = "padding: 0.1em 0.6em" + ("; white-space: nowrap" if self.has_names else "")
+
         def line(tag: str, cells: Iterable[str]) -> str:
             inner = (
-                f'<{tag} style="text-align: {side}">{cell}</{tag}>'
+                f'<{tag} style="text-align: {side}; {css}">{cell}</{tag}>'
                 for cell, side in zip(cells, sides, strict=True)
             )
             return f"<tr>{''.join(inner)}</tr>"
@@ -169,7 +174,10 @@ class Table:
     def to_frame(self) -> DataFrame:
         """Return a pandas data frame of all rows."""
         if find_spec("pandas") is None:
-            raise MissingDependencyError("frames need the package 'pandas', the extra 'frame'")
+            raise MissingDependencyError(
+                "frames need the package 'pandas', which is not installed: "
+                f"{pip_install('pandas')} (the extra 'frame' has it)"
+            )
         from pandas import DataFrame
 
         return DataFrame(self.machine_columns())
@@ -288,11 +296,14 @@ def _is_interval(values: Any) -> bool:
     return getattr(values, "ndim", 1) == 2 or isinstance(next(iter(values), None), tuple)
 
 
-def _heading(name: str, cells: Iterable[Cell]) -> str:
+def _longest(texts: Iterable[str]) -> int:
+    return max((len(line) for text in texts for line in text.split("\n")), default=0)
+
+
+def _heading(name: str, cells: Iterable[str]) -> str:
     """A name on several lines where its column is narrow."""
-    width = max((len(line) for cell in cells for line in _words(cell).split("\n")), default=0)
-    longest = max(map(len, name.split(" ")))
-    return "\n".join(textwrap.wrap(name, max(width, longest), break_on_hyphens=False))
+    width = max(_longest(cells), *map(len, name.split(" ")))
+    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=False))
 
 
 def _words(cell: Cell) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import metadata
@@ -15,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import cvxqueue as cq
+from cvxqueue import errors
 from cvxqueue.certificates import step_size
 from cvxqueue.files import from_dict, to_dict
 from cvxqueue.fitting import fit_curve
@@ -453,6 +456,22 @@ def plotted_and_solved() -> None:
     cq.solve(SERVER, "conic")
 
 
+@pytest.mark.parametrize("prefix", [sys.prefix, "/home/x y/.venv"])
+def test_pip_is_told_which_environment_it_is_for(
+    prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "prefix", prefix)
+    monkeypatch.setattr(errors, "find_spec", is_lacking("pip"))
+    words = shlex.split(errors.pip_install("rich"))
+    assert words == ["python3", "-m", "pip", "--python", prefix, "install", "rich"]
+    # As the README installs into an environment without pip.
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    assert " ".join([*words[:4], ".venv", "install"]) in readme
+    monkeypatch.setattr(errors, "find_spec", is_lacking("nothing"))
+    words = shlex.split(errors.pip_install("rich"))
+    assert words == [sys.executable, "-m", "pip", "install", "rich"]
+
+
 @pytest.mark.parametrize("package", ["cvxpy", "clarabel", "scipy", "matplotlib"])
 def test_a_package_that_is_to_be_installed_is_what_the_call_lacks(
     package: str, monkeypatch: pytest.MonkeyPatch
@@ -463,9 +482,7 @@ def test_a_package_that_is_to_be_installed_is_what_the_call_lacks(
         with pytest.raises(cq.MissingDependencyError) as missing:
             plotted_and_solved()
     # With nothing else than what pip is told to install, the call succeeds.
-    command = re.search(r"pip install (\S+)", str(missing.value))
-    assert command is not None
-    assert Requirement(command[1]).name == package
+    assert f": {errors.pip_install(package)}" in str(missing.value)
     plotted_and_solved()
     required = [Requirement(line) for line in metadata.requires("cvxqueue") or ()]
     named = re.search(r"the extra '(\w+)' has it", str(missing.value))

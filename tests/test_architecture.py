@@ -18,6 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A room imports only from those before it.
 ROOMS = (
+    "interrupts",
     "formatting",
     "errors",
     "suggest",

@@ -10,11 +10,14 @@ import pytest
 
 from tests.paths import ROOT
 
+# It has no types.
+read: Any = nbformat.read
+
 
 @pytest.fixture(scope="module")
 def cells() -> dict[str, dict[str, Any]]:
     """What each cell of the executed notebook shows, by its last line."""
-    notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
+    notebook = read(ROOT / "docs" / "notebook.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=120).execute()
     return {
         cell.source.splitlines()[-1]: {

@@ -9,17 +9,19 @@ from contextlib import suppress
 from importlib import import_module
 
 from cvxqueue.cli.output import prepare_streams, write_error, write_json
-from cvxqueue.cli.parser import build_parser
+from cvxqueue.cli.parser import parse
 from cvxqueue.errors import (
     CvxqueueError,
     InfeasibleError,
     InvalidInputError,
     MissingDependencyError,
 )
+from cvxqueue.interrupts import end_at_once
 
 __all__ = ["main"]
 
-# What a shell reports of a program that the signal SIGINT ended.
+# What a shell reports of a program that the signal SIGINT ended: the command line inside another
+# program, where Ctrl-C is for that to handle.
 _INTERRUPTED = 130
 
 
@@ -38,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         constraints, or no method reached its tolerance), 2 for input that is not allowed or an
         answer that could not be written. A reader that leaves before the end changes nothing.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        end_at_once()
+        argv = sys.argv[1:]
+    arguments = list(argv)
     prepare_streams()
     try:
         return _command(arguments)
@@ -64,7 +69,7 @@ def _failed(error: CvxqueueError, arguments: list[str]) -> int:
 
 def _command(arguments: list[str]) -> int:
     try:
-        options = build_parser().parse_args(arguments)
+        options = parse(arguments)
     except SystemExit as finished:
         # After the help or the version.
         return finished.code if isinstance(finished.code, int) else 0

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from cvxqueue.formatting import shown
+from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.solvers import methods
 
 _Value = TypeVar("_Value")
@@ -34,9 +35,15 @@ _confidence = _type(float, lambda value: 0.0 < value < 1.0, "a number in (0, 1)"
 _fraction = _type(float, lambda value: 0.0 <= value <= 1.0, "a number in [0, 1]")
 
 
+def _whole_number(text: str) -> int:
+    """Read a whole number that may be written as a float, such as 1e5."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= LARGEST_COUNT else int(text)
+
+
 def _whole(least: int) -> Callable[[str], int]:
     """Return a type of whole numbers from `least` on."""
-    return _type(int, lambda value: value >= least, f"a whole number ≥ {least}")
+    return _type(_whole_number, lambda value: value >= least, f"a whole number ≥ {least}")
 
 
 def _setting(form: str) -> Callable[[str], tuple[str, str]]:
@@ -91,7 +98,7 @@ def add_simulate(parser: ArgumentParser) -> None:
         "--queries",
         metavar="N",
         type=_whole(2),
-        help="queries to simulate (default: a million, or the whole trace)",
+        help="queries to simulate, such as 1e7 (default: a million, or the whole trace)",
     )
     add("--seed", metavar="S", type=_whole(0), default=0, help="of the random numbers (default: 0)")
     which = parser.add_mutually_exclusive_group()

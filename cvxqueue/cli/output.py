@@ -9,20 +9,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from shutil import get_terminal_size
 from threading import Timer
 from typing import TextIO, TypeGuard
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import printable
 from cvxqueue.json_values import json_values
-from cvxqueue.tables import Part, Report, Table, rendered, width_for
+from cvxqueue.tables import WIDTH, Part, Report, Table, rendered, width_for
 
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
 # it trusts to have come from there.
 _RAISING = ("strict", "surrogateescape", "surrogatepass")
 
-# The tables need so many columns.
-_NARROWEST = 80
 # Shorter waits need no bar.
 _PATIENCE = 1.0
 
@@ -38,6 +37,11 @@ def prepare_streams() -> None:
         # What a person has chosen instead, such as "replace", stays.
         if isinstance(stream, TextIOWrapper) and stream.errors in _RAISING:
             stream.reconfigure(errors="backslashreplace")
+
+
+def width() -> int:
+    """Return the columns to write in: of ``COLUMNS``, else of the terminal that stdout is."""
+    return get_terminal_size((WIDTH, 0)).columns
 
 
 def show(options: argparse.Namespace, summary: object, table: Table, *parts: Part | Report) -> None:
@@ -58,7 +62,7 @@ def write(*parts: Part | Report) -> None:
     with to_stdout():
         console = Console(highlight=False)
         # The terminal wraps the lines; rich would cut numbers short.
-        console.width = width_for(rendered(parts), max(console.width, _NARROWEST))
+        console.width = width_for(rendered(parts), width())
         # Captured, because rich would end the process by itself where the reader has left.
         with console.capture() as captured:
             console.print(rendered(parts))
@@ -117,7 +121,10 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
 
     columns = SpinnerColumn(), "{task.description}", BarColumn(), TimeElapsedColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    # Ctrl-C ends the process where it is, and a hidden cursor would stay so.
+    console.show_cursor = lambda show=True: False  # type: ignore[method-assign]
+    bar = Progress(*columns, console=console, transient=True)
     task = bar.add_task("", total=total)
     begun = 0
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
 from cvxqueue.cli.arguments import add_diagnose, add_file, add_fit, add_simulate, add_solve
-from cvxqueue.cli.output import to_stdout
+from cvxqueue.cli.output import to_stdout, width
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
@@ -20,11 +22,35 @@ exit status:
   2  input that is not allowed"""
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, in which lines that begin with two spaces stay as they are."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=width())
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(map(partial(_wrapped, width), text.split("\n")))
+
+
+def _wrapped(width: int, line: str) -> str:
+    """A line of prose, or the meaning of an exit status; an example is pasted whole."""
+    if line.startswith("  ") and not line.lstrip()[:1].isdigit():
+        return line
+    hanging = " " * (5 if line.startswith("  ") else 0)
+    return textwrap.fill(line, width, subsequent_indent=hanging, break_on_hyphens=False)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaints are errors of the package, so that one place reports them."""
 
     def error(self, message: str) -> NoReturn:
         raise InvalidInputError(f"{message}; see {self.prog} --help")
+
+    def refuse(self, argument: str) -> NoReturn:
+        """Complain of an argument that is unknown, and name the nearest option."""
+        option, *_ = argument.partition("=")
+        known = f": {nearest(option, self._option_string_actions)}" if option[:1] == "-" else ""
+        self.error(f"unrecognized argument {shown(argument)}{known}")
 
     def _print_message(self, message: str, file: object = None) -> None:
         """Print the help or the version; argparse would not mind a full disk."""
@@ -41,20 +67,30 @@ class _CommandParser(_Parser):
         """Parse, and name the nearest option to the first that is unknown."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            first, *_ = unknown
-            known = (
-                f": {nearest(first, self._option_string_actions)}" if first.startswith("-") else ""
-            )
-            self.error(f"unrecognized argument {shown(first)}{known}")
+            self.refuse(unknown[0])
         return options, unknown
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; the parsed options hold the name of the ``command`` to run."""
-    layout: dict[str, Any] = {
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "allow_abbrev": False,
-    }
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options; among them is the name of the ``command`` to run."""
+    parser, commands = _build_parsers()
+    if not arguments:
+        # As for any input that is not allowed: no script takes it for an answer.
+        parser.print_help()
+        parser.exit(2)
+    first = arguments[0]
+    if first.startswith("-") and first not in parser._option_string_actions:
+        if any(first in command._option_string_actions for command in commands.values()):
+            parser.error(f"{first} is an option of a command, and comes after it")
+        parser.refuse(first)
+    if not first.startswith("-") and first not in commands:
+        parser.error(f"unknown command {shown(first)}: {nearest(first, commands)}")
+    return parser.parse_args(arguments)
+
+
+def _build_parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
+    """Return the parser, and that of each command."""
+    layout: dict[str, Any] = {"formatter_class": _Formatter, "allow_abbrev": False}
     parser = _Parser(
         prog="cvxqueue",
         description="Certified convex optimization of reasoning tokens against queueing delay.",
@@ -83,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
             form = own.add_mutually_exclusive_group()
             form.add_argument("--json", action="store_true", help="print one JSON object on stdout")
             form.add_argument("--csv", action="store_true", help=f"print {command.table} as CSV")
-    return parser
+    return parser, commands.choices
 
 
 class _Command(NamedTuple):
@@ -99,7 +135,7 @@ class _Command(NamedTuple):
 _COMMANDS = {
     "solve": _Command(
         "solve an instance by every method and print the best certified answer",
-        "Print the answer with the smallest certified gap, every method beside it, the\n"
+        "Print the answer with the smallest certified gap, every method beside it, the "
         "certificate, and the integer answer with its loss.",
         "examples:\n"
         "  cvxqueue solve examples/instances/qwen3-8b-h100.toml\n"
@@ -107,16 +143,16 @@ _COMMANDS = {
         "  generate-instance | cvxqueue solve - --json\n\n"
         "exit status:\n"
         "  0  a certified answer\n"
-        "  1  none: no allocation is stable and keeps the constraints, or no method\n"
-        "     reached its tolerance\n"
+        "  1  none: no allocation is stable and keeps the constraints, or no method reached "
+        "its tolerance\n"
         "  2  input that is not allowed",
         "the answer by task type",
         add_solve,
     ),
     "check": _Command(
         "validate an instance file and say what can be proven before any method runs",
-        "Validate an instance file, and say in plain words whether the queue can be\n"
-        "stable and the constraints be kept, what is certified before any method runs,\n"
+        "Validate an instance file, and say in plain words whether the queue can be "
+        "stable and the constraints be kept, what is certified before any method runs, "
         "and what that means for the methods.",
         "example:\n"
         "  cvxqueue check examples/instances/qwen3-8b-h100.toml\n\n"
@@ -129,10 +165,10 @@ _COMMANDS = {
     ),
     "simulate": _Command(
         "simulate the server at an allocation and compare with theory",
-        "Simulate the server at the optimal tokens, or at those given, and print what\n"
+        "Simulate the server at the optimal tokens, or at those given, and print what "
         "theory says beside what was measured, with confidence intervals.",
         "examples:\n"
-        "  cvxqueue simulate examples/instances/qwen3-8b-h100.toml --queries 10000000\n"
+        "  cvxqueue simulate examples/instances/qwen3-8b-h100.toml --queries 1e7\n"
         "  cvxqueue simulate server.toml --tokens 512,1024 --seed 7 --json\n"
         "  cvxqueue simulate server.toml --integer --trace arrivals.csv --match-rate\n\n"
         "exit status:\n"
@@ -144,9 +180,9 @@ _COMMANDS = {
     ),
     "fit": _Command(
         "fit an instance to measured service times, accuracies and arrivals",
-        "Fit the service line, the accuracy curves and the arrivals to measurements, with\n"
-        "intervals and warnings, and write the instance. A file is a CSV table with a\n"
-        "header, JSON Lines, the JSON of `vllm bench serve --save-detailed`, or an Azure\n"
+        "Fit the service line, the accuracy curves and the arrivals to measurements, with "
+        "intervals and warnings, and write the instance. A file is a CSV table with a "
+        "header, JSON Lines, the JSON of `vllm bench serve --save-detailed`, or an Azure "
         "LLM or Mooncake trace.",
         "examples:\n"
         "  cvxqueue fit --service times.csv --accuracy answers.csv --trace trace.csv \\\n"
@@ -160,7 +196,7 @@ _COMMANDS = {
     ),
     "diagnose": _Command(
         "say whether the model describes a server, from its measured requests",
-        "Test the assumptions of the model on measured requests: service times linear in\n"
+        "Test the assumptions of the model on measured requests: service times linear in "
         "the tokens and regardless of the load, Poisson arrivals, budgets used up.",
         "examples:\n"
         "  cvxqueue diagnose requests.csv\n"

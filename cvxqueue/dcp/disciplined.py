@@ -32,7 +32,7 @@ def disciplined(instance: Instance) -> Formulation:
         problem=cp.Problem(objective, list(constraints.values())),
         variables=MappingProxyType({"scaled_tokens": variable}),
         constraints=MappingProxyType(constraints),
-        data=FixedData(instance, scale),
+        data=FixedData(instance, scale, disciplined),
         **quantities,
     )
     return limited(form)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
@@ -19,10 +19,32 @@ from cvxqueue.numerics.arrays import FloatArray
 
 @dataclass
 class FixedData:
-    """The data of a program, written into it as constants."""
+    """The data of a program, written into it as constants.
+
+    Parameters
+    ----------
+    instance : Instance
+        The data.
+    scale : float
+        Seconds in one unit of the objective.
+    build : callable
+        What states the same form of an instance.
+    """
 
     instance: Instance
     scale: float
+    build: Callable[[Instance], Formulation]
+    further: list[Callable[[Instance], FloatArray]] = field(default_factory=list)
+    """What `hold` was given since, for parameters of further constraints."""
+
+    def __post_init__(self) -> None:
+        # The shapes of parameters are its own: a later instance may have fewer segments.
+        self.first = self.instance
+
+    @property
+    def parameters(self) -> list[cp.Parameter]:
+        """The parameters that hold the data, if any; those of further constraints come last."""
+        return []
 
     def hold(self, function: Callable[[Instance], FloatArray]) -> FloatArray | cp.Parameter:
         """Return a function of the instance that stays true when another is put in its place."""
@@ -94,6 +116,13 @@ class Formulation:
         Objective J, in seconds; concave.
     stated : tuple of StatedConstraint
         The constraints of the instance, as they stand in `problem`.
+
+    Notes
+    -----
+    A pickle or a deep copy is the same program in variables of its own, by itself: with the values
+    that were found, further constraints and data from `hold`, which a pickle takes where it can be
+    imported by its name. A constraint or a formulation beside it does not come to share its
+    variables. A pickle is for the versions of cvxqueue and cvxpy that wrote it.
     """
 
     form: str
@@ -227,5 +256,58 @@ class Formulation:
         """
         self.data.refill(instance)
 
+    def __copy__(self) -> Formulation:
+        return replace(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What cvxpy keeps in its expressions once they are solved holds the numbers of variables,
+        # which are those of one process: with others its compiled part ends the process. So a copy
+        # is formulated again, and the further constraints are put on its variables.
+        data, rows = self.data, self.constraints
+        leaves = [*self.variables.values(), *data.parameters]
+        added = [row for name, row in rows.items() if name.startswith(_ADDED)]
+        duals = [[dual.value for dual in row.dual_variables] for row in rows.values()]
+        return _rebuilt, (data.build, data.first, data.instance, leaves, data.further, added, duals)
+
     def __repr__(self) -> str:
         return f"Formulation(form={self.form!r}, {self.instance!r})"
+
+
+def _rebuilt(
+    build: Callable[[Instance], Formulation],
+    first: Instance,
+    instance: Instance,
+    leaves: list[cp.Variable | cp.Parameter],
+    further: list[Callable[[Instance], FloatArray]],
+    added: list[cp.Constraint],
+    duals: list[list[FloatArray | None]],
+) -> Formulation:
+    """Return a formulation anew, with the values of the leaves and dual variables of another."""
+    form = build(first)
+    for function in further:
+        form.hold(function)
+    if instance is not first:
+        form.update(instance)
+    own = [*form.variables.values(), *form.data.parameters]
+    if [leaf.shape for leaf in own] != [leaf.shape for leaf in leaves]:
+        raise InvalidInputError(
+            "the formulation is of another version of cvxqueue; formulate its instance again"
+        )
+    places = {id(old): new for old, new in zip(leaves, own, strict=True)}
+    for variable, old in zip(form.variables.values(), leaves, strict=False):
+        variable.save_value(old.value)
+    for constraint in added:
+        for leaf in (*constraint.variables(), *constraint.parameters()):
+            if id(leaf) not in places:
+                # Somebody's own.
+                places[id(leaf)] = type(leaf)(leaf.shape, leaf.name(), **leaf.attributes)
+                places[id(leaf)].save_value(leaf.value)
+    copies = [constraint.tree_copy(places) for constraint in added]
+    for copied, constraint in zip(copies, added, strict=True):
+        # It has the number of what it is a copy of, and not its label.
+        copied.id, copied.label = cp.Variable().id, constraint.label
+    form = form.with_constraints(*copies)
+    for row, values in zip(form.constraints.values(), duals, strict=True):
+        for dual, value in zip(row.dual_variables, values, strict=True):
+            dual.save_value(value)
+    return form

@@ -25,6 +25,11 @@ class ParameterData(FixedData):
 
     held: list[tuple[cp.Parameter, OfInstance]] = field(default_factory=list)
 
+    @property
+    def parameters(self) -> list[cp.Parameter]:
+        """The parameters that hold the data; those of further constraints come last."""
+        return [parameter for parameter, _ in self.held]
+
     def parameter(self, function: OfInstance, *, nonneg: bool = True) -> cp.Parameter:
         """Return a parameter that `refill` gives the function's value.
 
@@ -37,6 +42,7 @@ class ParameterData(FixedData):
 
     def hold(self, function: Callable[[Instance], FloatArray]) -> cp.Parameter:
         """Return a function of the instance as a parameter."""
+        self.further.append(function)
         return self.parameter(lambda instance, _: function(instance), nonneg=False)
 
     def refill(self, instance: Instance) -> None:

@@ -50,7 +50,7 @@ def parametric(instance: Instance) -> Formulation:
 
     Every type keeps its cone, so that a gain or an importance may come and go.
     """
-    data = ParameterData(instance, natural_scale(instance))
+    data = ParameterData(instance, natural_scale(instance), parametric)
     program = _Program(data)
     objective = cp.Maximize(program.objective(lambda _, scale: scale))
     form = Formulation(
@@ -61,7 +61,9 @@ def parametric(instance: Instance) -> Formulation:
         data=data,
         **program.expressions(),
     )
-    return limited(form)
+    form = limited(form)
+    data.further.clear()
+    return form
 
 
 class _Program:

@@ -18,6 +18,7 @@ into cones, and in what units it is counted, decide how far an interior point me
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ def scaled(
     rows_per_cone : int, default 64
         Rows of the waiting time in one second-order cone.
     """
-    return _Program(instance, scaling * cost_unit(instance), rows_per_cone).formulation()
+    program = _Program(instance, scaling * cost_unit(instance), rows_per_cone)
+    return program.formulation(partial(scaled, scaling=scaling, rows_per_cone=rows_per_cone))
 
 
 class _Times(NamedTuple):
@@ -105,7 +107,7 @@ class _Program:
             "max_tokens": self.decision <= instance.upper / self.unit,
         }
 
-    def formulation(self) -> Formulation:
+    def formulation(self, build: Callable[[Instance], Formulation]) -> Formulation:
         """The form, under the constraints of the instance."""
         instance, tokens = self.instance, self.tokens
         times = self._times()
@@ -129,7 +131,7 @@ class _Program:
             problem=cp.Problem(cp.Maximize(objective), list(self.constraints.values())),
             variables=MappingProxyType(self.variables),
             constraints=MappingProxyType(self.constraints),
-            data=FixedData(instance, self.scale),
+            data=FixedData(instance, self.scale, build),
             **expressions(instance, tokens),
         )
         return limited(form, quantities)

@@ -38,7 +38,7 @@ def textbook(instance: Instance) -> Formulation:
         problem=cp.Problem(objective, list(constraints.values())),
         variables=MappingProxyType({"tokens": tokens}),
         constraints=MappingProxyType(constraints),
-        data=FixedData(instance, 1.0),
+        data=FixedData(instance, 1.0, textbook),
         **quantities,
     )
     return limited(form)

@@ -14,6 +14,7 @@ from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
 from cvxqueue.formatting import shown
+from cvxqueue.interrupts import cleaning_up
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
 
@@ -111,17 +112,18 @@ def write_whole(path: Path, content: bytes) -> None:
         # Links that lead in a circle end at one of them.
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    try:
-        with draft.open("xb") as stream:
-            if file.exists():
-                # Before there is anything to read.
-                shutil.copymode(file, draft)
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
+    with cleaning_up():
+        try:
+            with draft.open("xb") as stream:
+                if file.exists():
+                    # Before there is anything to read.
+                    shutil.copymode(file, draft)
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def format_of(file: Path) -> Format:

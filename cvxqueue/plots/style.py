@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue.errors import MissingDependencyError
+from cvxqueue.errors import MissingDependencyError, pip_install
 from cvxqueue.numerics.arrays import FloatArray
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def require_matplotlib() -> None:
     """Raise unless matplotlib is installed."""
     if find_spec("matplotlib") is None:
         raise MissingDependencyError(
-            "plots need the package 'matplotlib', which is not installed: pip install matplotlib "
-            "(the extra 'plot' has it)"
+            "plots need the package 'matplotlib', which is not installed: "
+            f"{pip_install('matplotlib')} (the extra 'plot' has it)"
         )
 
 

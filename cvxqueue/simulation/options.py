@@ -36,7 +36,7 @@ class Options:
     def __init__(
         self,
         *,
-        queries: int | None,
+        queries: float | None,
         seed: int | np.random.Generator,
         confidence: float,
         arrivals: float | ArrayLike | None,

@@ -36,7 +36,7 @@ def simulate(
     instance: Instance,
     tokens: ArrayLike,
     *,
-    queries: int | None = None,
+    queries: float | None = None,
     seed: int | np.random.Generator = 0,
     confidence: float = 0.95,
     arrivals: float | ArrayLike | None = None,
@@ -59,8 +59,9 @@ def simulate(
     tokens : array_like, shape () or (N,)
         Thinking tokens of each type, ≥ 0. They may lie outside ``min_tokens`` and ``max_tokens``:
         what is served is simulated, whether it is allowed or not.
-    queries : int, optional
-        Queries to simulate after the warm-up; by default a million, or the whole trace.
+    queries : whole number, optional
+        Queries to simulate after the warm-up, such as 1e7; by default a million, or the whole
+        trace.
     seed : int or numpy.random.Generator, default 0
         Equal seeds give equal results, whatever the number of threads.
     confidence : float, default 0.95
@@ -136,7 +137,7 @@ def compare_allocations(
     instance: Instance,
     allocations: Sequence[ArrayLike],
     *,
-    queries: int | None = None,
+    queries: float | None = None,
     seed: int | np.random.Generator = 0,
     confidence: float = 0.95,
     arrivals: float | ArrayLike | None = None,

@@ -20,7 +20,7 @@ from cvxqueue.certificates import (
     upper_multipliers,
 )
 from cvxqueue.errors import InvalidInputError, UnstableQueueError
-from cvxqueue.formatting import shown
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.model import Evaluation, Instance, assumed, require_feasible
 from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
@@ -40,14 +40,14 @@ _LABELS = {
     "accuracy_weight": "accuracy weight (s)",
     "probabilities": "probability",
 }
-_METRICS = {
-    "objective": "objective (s)",
-    "gap": "gap (s)",
-    "is_optimal": "optimal",
-    "mean_accuracy": "mean accuracy",
-    "utilization": "utilization",
-    "mean_waiting_time": "mean waiting time (s)",
-    "mean_system_time": "mean system time (s)",
+_METRICS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "objective": ("objective (s)", lambda value: at_least(value, 9)),
+    "gap": ("gap (s)", at_most),
+    "is_optimal": ("optimal", str),
+    "mean_accuracy": ("mean accuracy", "{:.4f}".format),
+    "utilization": ("utilization", "{:.4f}".format),
+    "mean_waiting_time": ("mean waiting time (s)", "{:.4g}".format),
+    "mean_system_time": ("mean system time (s)", "{:.4g}".format),
 }
 # Entries of an array by type that are worked on at a time: enough to make light of the calls.
 ENTRIES = 1 << 16
@@ -365,7 +365,8 @@ class BatchSolution(ArrayData, Report):
                 Column("accuracy", of_type(self.accuracies), "{:.4f}".format),
             ]
         columns += [
-            Column(name, of_variant(getattr(self, metric))) for metric, name in _METRICS.items()
+            Column(name, of_variant(getattr(self, metric)), show)
+            for metric, (name, show) in _METRICS.items()
         ]
         return Table(columns)
 

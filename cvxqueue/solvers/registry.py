@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from inspect import Parameter, Signature, signature
 from pkgutil import resolve_name
 
-from cvxqueue.errors import InfeasibleError, InvalidInputError, MissingDependencyError
+from cvxqueue.errors import InfeasibleError, InvalidInputError, MissingDependencyError, pip_install
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, assumed
 from cvxqueue.solvers.driver import Proposals
@@ -77,7 +77,7 @@ class Method:
             if find_spec(package) is None:
                 raise MissingDependencyError(
                     f"method {self.name!r} needs the package {package!r}, which is not installed: "
-                    f"pip install {package}"
+                    f"{pip_install(package)}"
                 )
         if callable(self.function):
             return partial(proposals, self.name, self.function)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue import certificates
 from cvxqueue.cli import main, output
+from cvxqueue.errors import pip_install
 from cvxqueue.solvers import CrossValidation
 
 SERVER = """\
@@ -227,8 +229,16 @@ def test_no_stable_allocation_is_exit_status_1(
 
 
 BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
-    "no-command": ([], ["COMMAND", "cvxqueue --help"]),
-    "command": (["sovle", "FILE"], ["'sovle'", "solve", "check", "schema", "info"]),
+    "command": (["sovle", "FILE"], ["'sovle': did you mean 'solve'?", "schema", "info"]),
+    "option-first": (["--method", "newton", "solve"], ["--method is an option of a command"]),
+    "option-of-none": (["--verison"], ["'--verison': did you mean '--version'?"]),
+    "option-with-value": (
+        ["solve", "FILE", "--metod=newton"],
+        ["'--metod=newton': did you mean '--method'?", "cvxqueue solve --help"],
+    ),
+    "dashes": (["--", "solve", "FILE"], ["unrecognized argument '--'"]),
+    "queries": (["simulate", "FILE", "--queries", "1.5"], ["--queries", "whole number", "'1.5'"]),
+    "queries-inf": (["simulate", "FILE", "--queries", "1e999"], ["--queries", "whole number"]),
     "no-file": (["solve"], ["required: FILE", "cvxqueue solve --help"]),
     "option": (["solve", "FILE", "--quick"], ["--quick"]),
     "shortened": (["solve", "FILE", "--tol", "1e-3"], ["--tol"]),
@@ -376,7 +386,7 @@ def test_plot_without_matplotlib_says_how_to_install_it(
     picture = str(tmp_path / "a.png")
     assert main(["solve", "never-read.toml", "--json", "--plot", picture]) == 2
     out, err = capsys.readouterr()
-    assert "pip install matplotlib (the extra 'plot' has it)" in err
+    assert f"{pip_install('matplotlib')} (the extra 'plot' has it)" in err
     assert one_object(out)["status"] == "missing_dependency"
 
 
@@ -609,7 +619,7 @@ def test_a_narrow_terminal_cuts_no_number(
     assert main(["solve", server, "--method", "newton"]) == 0
     narrow = capsys.readouterr().out
     assert "…" not in narrow
-    assert narrow.count("\n") == wide.count("\n")
+    assert sorted(narrow.replace("─", "").split()) == sorted(wide.replace("─", "").split())
 
 
 def test_a_stdout_without_unicode_gets_escapes(
@@ -646,15 +656,6 @@ def test_progress_shows_on_a_terminal_when_it_takes_long(
     assert capsys.readouterr().out == ""
 
 
-def test_ctrl_c_is_quiet(server: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*arguments: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("cvxqueue.cli.solve.cross_validate", interrupted)
-    assert main(["solve", server]) == 130
-    assert capsys.readouterr() == ("", "")
-
-
 def test_a_reader_that_leaves_is_no_error() -> None:
     with subprocess.Popen(
         command("schema"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -686,6 +687,47 @@ def test_a_full_disk_is_one_line(words: str, unbuffered: str) -> None:
     # Where there is an error already, it stands.
     expected = "read no.toml: No such file" if "no.toml" in words else "write standard output: No"
     assert run.stderr.startswith(f"cvxqueue: error: cannot {expected}")
+
+
+def test_the_bare_command_prints_the_help_and_has_done_nothing(capsys: Capture) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr()
+    assert main([]) == 2
+    assert capsys.readouterr() == shown
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_as_wide_as_the_terminal(
+    name: str, columns: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main([name, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    begin = lines.index("") + 1
+    prose = lines[begin : lines.index("", begin)]
+    for line, following in pairwise(prose):
+        # No word of the next line would have had room.
+        assert len(line) + 1 + len(following.split()[0]) > columns
+    # What is to be pasted stays one line.
+    assert any(line.startswith(f"  cvxqueue {name}") for line in lines)
+    pasted = ("  cvxqueue", "  generate-instance", "      --")
+    assert max(len(line) for line in lines if not line.startswith(pasted)) <= columns
+
+
+@pytest.mark.parametrize("words", ["check FILE", "solve --help"])
+def test_a_pipe_is_as_wide_as_the_text_of_a_result(words: str, server: str) -> None:
+    run = subprocess.run(
+        command(*words.replace("FILE", server).split()),
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert 80 < max(map(len, run.stdout.splitlines())) <= 100
+    if words == "check FILE":
+        assert run.stdout.strip() == str(cq.check(cq.load(server))).strip()
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])

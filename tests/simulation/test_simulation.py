@@ -882,6 +882,14 @@ def test_differences_of_objectives_mirror_those_of_times() -> None:
     assert time.skewness == -objective.skewness != 0.0
 
 
+def test_a_number_of_queries_may_be_a_whole_float() -> None:
+    instance = markovian(0.5)
+    written = cq.simulate(instance, 1.0, queries=1e4, seed=3)
+    counted = cq.simulate(instance, 1.0, queries=10_000, seed=3)
+    assert written.mean_system_time == counted.mean_system_time
+    assert type(written.queries) is int
+
+
 # What is refused.
 
 
