@@ -619,7 +619,9 @@ def test_a_narrow_terminal_cuts_no_number(
     assert main(["solve", server, "--method", "newton"]) == 0
     narrow = capsys.readouterr().out
     assert "…" not in narrow
-    assert sorted(narrow.replace("─", "").split()) == sorted(wide.replace("─", "").split())
+    # All words but the time.
+    words = (re.sub(r"─+|\b0\.0\d+\b", "", text).split() for text in (narrow, wide))
+    assert sorted(next(words)) == sorted(next(words))
 
 
 def test_a_stdout_without_unicode_gets_escapes(
