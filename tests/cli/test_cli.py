@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import resource
 import subprocess
 import sys

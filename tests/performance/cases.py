@@ -7,6 +7,7 @@ from tests.performance.batch import batch
 from tests.performance.contraction import contraction
 from tests.performance.evaluations import evaluations
 from tests.performance.families import families
+from tests.performance.frames import frames
 from tests.performance.growth import growth
 from tests.performance.integers import integers
 from tests.performance.iterations import iterations
@@ -26,6 +27,7 @@ CASES = {
         Case("memory", "the memory that a solve needs at its peak", memory),
         Case("baselines", "other ways to solve the same instance, beside newton", baselines),
         Case("batch", "many small instances in one call", batch),
+        Case("frames", "a batch as a data frame of a million rows, beside solving it", frames),
         Case("growth", "the time of a solve as the number of types grows", growth),
         Case("families", "other queues, curves and service laws, beside the original", families),
         Case("iterations", "the iterations of newton on random instances of all loads", iterations),

@@ -26,8 +26,8 @@ def memory(repeats: int, types: int = TYPES) -> list[Row]:
     for _ in range(min(repeats, FEW)):
         instance = random_servers(rng, 1, types).instance()
         evaluate = partial(plain_objective(instance), instance.min_tokens)
-        objectives.append(_peak(evaluate) / (8 * types))
-        solves.append(_peak(partial(solve_and_read, instance)) / (8 * types))
+        objectives.append(peak(evaluate) / (8 * types))
+        solves.append(peak(partial(solve_and_read, instance)) / (8 * types))
     return [
         Row(
             f"N = {types:,}: a solve with its certificate",
@@ -39,7 +39,7 @@ def memory(repeats: int, types: int = TYPES) -> list[Row]:
     ]
 
 
-def _peak(run: Callable[[], object]) -> float:
+def peak(run: Callable[[], object]) -> float:
     """Return the bytes held at the worst moment of a call, beyond those held before."""
     tracemalloc.start()
     try:

@@ -19,6 +19,7 @@ from tests.performance.cases import CASES
 from tests.performance.contraction import contraction
 from tests.performance.evaluations import evaluations
 from tests.performance.families import families
+from tests.performance.frames import frames
 from tests.performance.growth import growth
 from tests.performance.instances import plain_objective, random_servers
 from tests.performance.integers import integers
@@ -55,6 +56,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
         methods=("conic", best_responses),
     ),
     "batch": partial(batch, count=10, resolved=3),
+    "frames": partial(frames, rows=50),
     "growth": partial(growth, sizes=(10, 30)),
     "families": partial(families, types=20),
     "iterations": partial(iterations, count=5),
