@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvxqueue.errors import MissingDependencyError, pip_install
 from cvxqueue.formatting import TYPES_SHOWN, plain, plural, printable
+from cvxqueue.whole_files import write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -193,7 +194,7 @@ class Table:
         writer.writerows(zip(*lists, strict=True))
         if path is None:
             return text.getvalue()
-        Path(path).write_text(text.getvalue(), encoding="utf-8")
+        write_whole(Path(path), text.getvalue().encode())
         return None
 
     def to_latex(self) -> str:

@@ -24,6 +24,7 @@ ROOMS = (
     "suggest",
     "json_values",
     "deadline",
+    "whole_files",
     "tables",
     "findings",
     "numerics",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvxqueue.errors import InvalidInputError, naming
-from cvxqueue.files.storage import write_whole
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
+from cvxqueue.whole_files import write_whole
 
 if TYPE_CHECKING:
     from cvxqueue.fitting import Fit
@@ -39,10 +39,8 @@ def write_picture(name: str | None, result: CrossValidation | Fit | Simulation) 
 
     path, drawn = Path(name), BytesIO()
     plots.figure(result).savefig(drawn, format=path.suffix.lower()[1:])
-    try:
+    with naming("--plot"):
         write_whole(path, drawn.getvalue())
-    except OSError as error:
-        raise InvalidInputError(f"--plot {path}: {error.strerror}") from error
 
 
 def _require_writable(name: str) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -14,9 +11,9 @@ from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.text import Format, parse, render
 from cvxqueue.formatting import shown
-from cvxqueue.interrupts import cleaning_up
 from cvxqueue.model import Instance
 from cvxqueue.suggest import nearest
+from cvxqueue.whole_files import reason, write_whole
 
 _Read = TypeVar("_Read")
 
@@ -95,35 +92,7 @@ def write_values(file: Path, data: Mapping[str, Any]) -> None:
             f"{file} would have {len(content) / 1e6:,.0f} MB, and at most {MOST_BYTES // 10**6} MB "
             "are read"
         )
-    try:
-        write_whole(file, content)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot write {file}: {_reason(error)}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the file and rename: a reader sees the old file or the new one, never a part.
-
-    A link goes on pointing where it does, and a file that is replaced passes on its permissions.
-    Raises OSError, and ValueError if no file can have this name.
-    """
-    file = Path(os.path.realpath(path))
-    if file.is_symlink():
-        # Links that lead in a circle end at one of them.
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    with cleaning_up():
-        try:
-            with draft.open("xb") as stream:
-                if file.exists():
-                    # Before there is anything to read.
-                    shutil.copymode(file, draft)
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+    write_whole(file, content)
 
 
 def format_of(file: Path) -> Format:
@@ -156,7 +125,7 @@ def read_bytes(source: Path | BinaryIO, most: int) -> bytes:
         raise InvalidInputError(f"{name} is a directory; give a file in it") from error
     # A ValueError says that no file can have this name.
     except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot read {name}: {_reason(error)}") from error
+        raise InvalidInputError(f"cannot read {name}: {reason(error)}") from error
     if len(content) > most:
         raise InvalidInputError(
             f"{name} has more than {most // 10**6} MB, the most that is read; give the part that "
@@ -175,8 +144,3 @@ def decode(content: bytes) -> str:
             f"byte {content[error.start]:#04x} in line {line} is not UTF-8; save the file as UTF-8 "
             "text"
         ) from error
-
-
-def _reason(error: Exception) -> str:
-    """Return what the system says went wrong, without the name that the message has anyway."""
-    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,53 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.interrupts import cleaning_up
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the file and rename: a reader sees the old file or the new one, never a part.
+
+    A link goes on pointing where it does, and a file that is replaced passes on its permissions.
+
+    Raises
+    ------
+    InvalidInputError
+        If it cannot be written, or no file can have this name. A file that was there before is then
+        unchanged.
+    """
+    try:
+        _write(Path(os.path.realpath(path)), content)
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
+
+
+def _write(file: Path, content: bytes) -> None:
+    if file.is_symlink():
+        # Links that lead in a circle end at one of them.
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
+    with cleaning_up():
+        try:
+            with draft.open("xb") as stream:
+                if file.exists():
+                    # Before there is anything to read.
+                    shutil.copymode(file, draft)
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def reason(error: Exception) -> str:
+    """Return what the system says went wrong, without the name that the message has anyway."""
+    return getattr(error, "strerror", None) or str(error)
