@@ -34,6 +34,7 @@ from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, toke
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.model.feasibility import missed_floor
+from cvxqueue.model.floors import floor_rounding
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
@@ -229,7 +230,12 @@ class Certificate(ArrayData, Report):
     @kept
     def token_bounds(self) -> FloatArray:
         """Interval of each type that contains the optimal tokens, shape (N, 2)."""
-        return token_bounds(self.lagrangian, self.gap)
+        instance, bounds = self.instance, token_bounds(self.lagrangian, self.gap)
+        # The least tokens that reach a floor are an inverse, which is rounded.
+        is_least = bounds[:, 0] <= instance.lower
+        least = np.maximum(instance.lower - floor_rounding(instance), instance.min_tokens)
+        bounds[:, 0] = np.where(is_least, least, bounds[:, 0])
+        return bounds
 
     @kept
     def lower_multipliers(self) -> FloatArray:

@@ -28,6 +28,13 @@ from cvxqueue.numerics.checks import float_array
 _ACCURACY = 2.0 * ROUNDINGS
 
 
+def floor_rounding(instance: Instance) -> FloatArray:
+    """How far rounding can have moved the least tokens of a type up to a floor, shape (N,)."""
+    least, curve = instance.lower, instance.accuracy
+    moved = _ACCURACY * (curve.value(least) / curve.slope(least) + least)
+    return np.where(least > instance.min_tokens, moved, 0.0)
+
+
 @dataclass(frozen=True)
 class MinMeanAccuracy(CouplingConstraint):
     """Mean accuracy of the mix Σ π p ≥ accuracy; importance does not enter.

@@ -10,6 +10,7 @@ import cvxpy as cp
 import mpmath as mp
 import numpy as np
 import pytest
+from mpmath import mp, mpf
 
 import cvxqueue as cq
 from tests.generator import planted_instance, random_parameters
@@ -793,3 +794,23 @@ def test_nothing_is_claimed_where_a_floor_is_out_of_reach() -> None:
         assert found.is_stable
         assert not found.is_feasible
         assert (found.objective, found.gap) == (-np.inf, np.inf)
+
+
+def test_a_floor_that_is_rounded_is_within_the_token_bounds() -> None:
+    rng = np.random.default_rng(0)
+    for gain, floor, rate in zip(
+        rng.uniform(0.1, 0.7, 60), rng.uniform(0.01, 0.99, 60), 10.0 ** rng.uniform(-4, -1, 60)
+    ):
+        floored = cq.Instance(
+            arrival_rate=1e-6,
+            accuracy_weight=1e-6,
+            max_tokens=1e7,
+            probabilities=[1.0],
+            service=cq.AffineService(base=0.5, per_token=0.002),
+            accuracy=cq.SaturatingExponential(floor=0.0, gain=gain, rate=rate),
+            constraints=[cq.MinAccuracy(gain * floor)],
+        )
+        low, high = cq.solve(floored).token_bounds[0].tolist()
+        with mp.workdps(40):
+            least = -mp.log(1 - mpf(gain * floor) / mpf(gain)) / mpf(rate)
+            assert low <= least <= high
