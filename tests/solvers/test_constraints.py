@@ -10,7 +10,6 @@ import cvxpy as cp
 import mpmath as mp
 import numpy as np
 import pytest
-from mpmath import mp, mpf
 
 import cvxqueue as cq
 from tests.generator import planted_instance, random_parameters
@@ -798,9 +797,9 @@ def test_nothing_is_claimed_where_a_floor_is_out_of_reach() -> None:
 
 def test_a_floor_that_is_rounded_is_within_the_token_bounds() -> None:
     rng = np.random.default_rng(0)
-    for gain, floor, rate in zip(
-        rng.uniform(0.1, 0.7, 60), rng.uniform(0.01, 0.99, 60), 10.0 ** rng.uniform(-4, -1, 60)
-    ):
+    for _ in range(60):
+        gain, floor, rate = rng.uniform((0.1, 0.01, -4.0), (0.7, 0.99, -1.0))
+        floor, rate = gain * floor, 10.0**rate
         floored = cq.Instance(
             arrival_rate=1e-6,
             accuracy_weight=1e-6,
@@ -808,9 +807,9 @@ def test_a_floor_that_is_rounded_is_within_the_token_bounds() -> None:
             probabilities=[1.0],
             service=cq.AffineService(base=0.5, per_token=0.002),
             accuracy=cq.SaturatingExponential(floor=0.0, gain=gain, rate=rate),
-            constraints=[cq.MinAccuracy(gain * floor)],
+            constraints=[cq.MinAccuracy(floor)],
         )
         low, high = cq.solve(floored).token_bounds[0].tolist()
         with mp.workdps(40):
-            least = -mp.log(1 - mpf(gain * floor) / mpf(gain)) / mpf(rate)
+            least = -mp.log(1 - mp.mpf(floor) / mp.mpf(gain)) / mp.mpf(rate)
             assert low <= least <= high
