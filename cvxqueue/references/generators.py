@@ -111,9 +111,9 @@ def exact(types: int, *, idle: float = 0.25, seed: int = 0) -> ExactInstance:
     0 < l < max_tokens: such tokens are the only optimum. These gains are float64 numbers, with
     no rounding. Times are 1/2, 1 and 2 with weights 1/2, 1/4 and 1/4, hence m1 = 1 and m2 = 11/8
     (one type has time 1, two have 1/2 and 3/2). With y = 2^-p and n = 2^p − 1, λ = n/2^p and
-    q = 1 + m2 n²/2 + n t, where 16 q is whole and below 2^(2p + 4). As l = (2^j − 1) s, c and α
-    are powers of two and s has at most 49 − 2p bits, gain = c q 4^j s/α has at most 53. With
-    exponential curves none of this is possible: exp(−b l) is transcendental.
+    q = 1 + m2 n²/2 + n t, where 16 q is whole and below 2^(2p + 4). With l = (2^j − 1) s, where c
+    and α are powers of two and s has at most 49 − 2p bits, gain = c q 4^j s/α has at most 53.
+    Exponential curves allow nothing of the kind: exp(−b l) is transcendental.
 
     Examples
     --------
@@ -269,26 +269,7 @@ def planted(
     rows = [
         _planted_type(rng, role, share, spread) for role, share in zip(roles, shares, strict=True)
     ]
-    # Nothing of the caller's context: its rounding and traps are whatever they are.
-    with localcontext(Context(prec=_PRECISION, rounding=ROUND_HALF_EVEN, traps=[])):
-        times = [Decimal(row.base) + Decimal(row.per_token) * Decimal(row.tokens) for row in rows]
-        weighted = [Decimal(row.probability) * time for row, time in zip(rows, times, strict=True)]
-        first = sum(weighted, Decimal(0))
-        second = sum(map(mul, weighted, times), Decimal(0))
-        arrival_rate = float(Decimal(utilization) / first)
-        pressure = Decimal(arrival_rate) / (1 - Decimal(arrival_rate) * first)
-        fixed = 1 + pressure * pressure * second / 2
-        worth = [
-            Decimal(row.per_token)
-            * (fixed + pressure * time)
-            * (Decimal(row.rate) * Decimal(row.tokens)).exp()
-            / Decimal(row.rate)
-            * Decimal(row.ratio)
-            for row, time in zip(rows, times, strict=True)
-        ]
-        # The largest gain is 3/4.
-        accuracy_weight = float(max(worth) / Decimal("0.75"))
-        gains = [float(value / Decimal(accuracy_weight)) for value in worth]
+    arrival_rate, accuracy_weight, gains = _planted_gains(rows, utilization)
     instance = Instance(
         arrival_rate=arrival_rate,
         accuracy_weight=accuracy_weight,
@@ -330,6 +311,36 @@ def _planted_type(rng: Random, role: str, probability: float, spread: float) -> 
     elif role == "cap":
         cap, ratio = tokens, 1.125 + 2.0 * random
     return _PlantedType(probability, rate, tokens, cap, base, per_token, ratio, floor_share)
+
+
+def _planted_gains(
+    rows: Sequence[_PlantedType], utilization: float
+) -> tuple[float, float, list[float]]:
+    """Return arrival rate and accuracy weight, and the gains that give each token its ratio.
+
+    The prices are those of the arrival rate as it is rounded.
+    """
+    # Nothing of the caller's context: its rounding and traps are whatever they are.
+    with localcontext(Context(prec=_PRECISION, rounding=ROUND_HALF_EVEN, traps=[])):
+        times = [Decimal(row.base) + Decimal(row.per_token) * Decimal(row.tokens) for row in rows]
+        weighted = [Decimal(row.probability) * time for row, time in zip(rows, times, strict=True)]
+        first = sum(weighted, Decimal(0))
+        second = sum(map(mul, weighted, times), Decimal(0))
+        arrival_rate = Decimal(float(Decimal(utilization) / first))
+        pressure = arrival_rate / (1 - arrival_rate * first)
+        fixed = 1 + pressure * pressure * second / 2
+        worth = [
+            Decimal(row.per_token)
+            * (fixed + pressure * time)
+            * (Decimal(row.rate) * Decimal(row.tokens)).exp()
+            / Decimal(row.rate)
+            * Decimal(row.ratio)
+            for row, time in zip(rows, times, strict=True)
+        ]
+        # The largest gain is 3/4.
+        accuracy_weight = Decimal(float(max(worth) / Decimal("0.75")))
+        gains = [float(value / accuracy_weight) for value in worth]
+    return float(arrival_rate), float(accuracy_weight), gains
 
 
 def _roles(rng: Random, size: int, zero_share: float, cap_share: float) -> list[str]:
