@@ -57,6 +57,7 @@ from cvxqueue.solvers import (
 )
 
 if _TYPE_CHECKING:
+    from cvxqueue import references as references
     from cvxqueue import testing as testing
     from cvxqueue.answers import from_dict, load, save, to_dict
     from cvxqueue.dcp import Formulation, formulate
@@ -75,6 +76,7 @@ _ROOMS = {
     "statistics": ("Estimate",),
 }
 _LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in names}
+_WHOLE_ROOMS = ("references", "testing")
 
 __all__ = [
     "FIFO",
@@ -153,10 +155,10 @@ def __getattr__(name: str) -> _Any:
         value = getattr(_import_module(_LAZY[name]), name)
         globals()[name] = value
         return value
-    if name == "testing":
-        return _import_module("cvxqueue.testing")
+    if name in _WHOLE_ROOMS:
+        return _import_module(f"cvxqueue.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__", "testing"])
+    return sorted([*__all__, "__version__", *_WHOLE_ROOMS])

@@ -37,6 +37,7 @@ ROOMS = (
     "solvers",
     "integer",
     "answers",
+    "references",
     "check",
     "testing",
     "simulation",
@@ -45,8 +46,8 @@ ROOMS = (
     "cli",
 )
 # Where a new queue, service law or curve is written down; nothing else asks for the class. What is
-# fitted to measurements is an instance of given classes: `fitting` makes them.
-DISPATCHING = ("__init__", "model", "files", "dcp", "simulation", "fitting")
+# fitted to measurements, or generated, is an instance of given classes: two rooms make them.
+DISPATCHING = ("__init__", "model", "files", "dcp", "simulation", "fitting", "references")
 CONCRETE = frozenset(
     (
         *("FIFO", "ProcessorSharing", "BatchArrivals", "Vacations", "Setups"),
