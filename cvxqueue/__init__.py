@@ -1,10 +1,12 @@
 """Token allocation for LLM servers that are M/G/1 queues, as a disciplined convex program."""
 
+from cvxqueue import interrupts as interrupts  # the first: Ctrl-C may come while the rest loads
+
+# isort: split
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from cvxqueue import interrupts as interrupts  # the first: Ctrl-C may come while the rest loads
 from cvxqueue.certificates import Certificate, certify
 from cvxqueue.check import check
 from cvxqueue.errors import (

@@ -151,7 +151,8 @@ def _answer(saved: CertificateDocument, instance: Instance | None) -> Solution |
 
     with naming("instance"):
         own = reading.from_dict(saved.instance)
-    certificate = Certificate(_of(instance, own), saved.allocation, saved.multipliers)  # type: ignore[arg-type]
+    given: Any = (saved.allocation, saved.multipliers, saved.feasibility_tolerance)
+    certificate = Certificate(_of(instance, own), *given)
     _require_agreeing(saved, certificate)
     if not isinstance(saved, SolutionDocument):
         return certificate

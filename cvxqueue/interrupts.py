@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import current_thread, main_thread
 
 
@@ -38,8 +38,21 @@ def cleaning_up() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-# The package is imported before its command runs, and that takes long enough to be interrupted. The
-# name of the program is where the arguments begin; Python's own and ``-m`` stand before it.
-_arguments = getattr(sys, "argv", None)  # which a program in another language may not set
-if _arguments and Path(sys.orig_argv[-len(_arguments)]).stem == "cvxqueue":
+def _is_program(arguments: list[str], started: list[str]) -> bool:
+    """Whether the process is the command line, and not somebody's program that imports the package.
+
+    Python puts those of a program at the end of its own. Elsewhere the two differ: in the
+    workers of `multiprocessing`, in a notebook that sets them, inside another language.
+    """
+    own = started[-len(arguments) :] if arguments else []
+    return (
+        len(own) == len(arguments) > 0
+        and own[1:] == arguments[1:]
+        and arguments[0] in ("-m", own[0])
+        and own[0].rpartition(os.sep)[2] in ("cvxqueue", "cvxqueue.exe")
+    )
+
+
+# The package is imported before its command runs, and that takes long enough to be interrupted.
+if _is_program(list(getattr(sys, "argv", [])), sys.orig_argv):
     end_at_once()

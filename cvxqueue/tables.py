@@ -159,7 +159,9 @@ class Table:
         head = f"<thead>{line('th', names)}</thead>" if self.has_names else ""
         body = "".join(line("td", map(_html, row)) for row in self._rows(self.most))
         below = f"<div>{self._rest}</div>" if self._rest else ""
-        return f"<table>{head}<tbody>{body}</tbody></table>{below}"
+        table = f"<table>{head}<tbody>{body}</tbody></table>"
+        # Where a page is narrower, the table scrolls by itself.
+        return f'<div style="overflow-x: auto">{table}</div>{below}'
 
     def machine_columns(self) -> dict[str, Any]:
         """Return the values by name; an interval has a column for each of its ends."""
@@ -194,7 +196,7 @@ class Table:
         writer.writerows(zip(*lists, strict=True))
         if path is None:
             return text.getvalue()
-        write_whole(Path(path), text.getvalue().encode())
+        write_whole(Path(path), text.getvalue().encode(errors="backslashreplace"))
         return None
 
     def to_latex(self) -> str:
@@ -338,4 +340,6 @@ def _html(line: Cell | list[Cell]) -> str:
 
 
 def _latex_line(cells: Iterable[str]) -> str:
-    return " & ".join(printable(cell).strip("\n").translate(_LATEX) for cell in cells) + r" \\"
+    line = " & ".join(printable(cell).strip("\n").translate(_LATEX) for cell in cells)
+    # After the end of a line or a rule, LaTeX would take these for its own.
+    return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"

@@ -33,6 +33,10 @@ def _write(file: Path, content: bytes) -> None:
     if file.is_symlink():
         # Links that lead in a circle end at one of them.
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if file.exists() and not file.is_file():
+        # A device or a pipe has no old content to keep, and is not to be replaced by a file.
+        file.write_bytes(content)
+        return
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with cleaning_up():
         try:

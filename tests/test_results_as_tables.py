@@ -99,6 +99,8 @@ def test_what_is_in_the_tables_is_what_the_results_say() -> None:
     by_variant, by_type = batch.to_frame(), batch.to_frame(by_type=True)
     assert (len(by_variant), len(by_type)) == (4, 8)
     assert by_variant["objective (s)"].to_list() == batch.objective.ravel().tolist()
+    assert by_variant["index 0"].to_list() == [0, 0, 1, 1]
+    assert by_type["index 1"].to_list() == [0, 0, 1, 1] * 2
     assert by_variant["arrival rate (1/s)"].to_list() == [0.1, 0.1, 0.2, 0.2]
     assert by_variant[f"max tokens of {HOSTILE[1]}"].to_list() == [512, 64, 512, 64]
     assert by_type["tokens"].to_list() == batch.tokens.ravel().tolist()
@@ -108,3 +110,47 @@ def test_what_is_in_the_tables_is_what_the_results_say() -> None:
 
 def test_methods_are_represented_in_a_line() -> None:
     assert len(repr(cq.methods())) < 120
+
+
+def test_many_types_are_left_out_in_print_alone() -> None:
+    many = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=60.0,
+        max_tokens=4096,
+        probabilities=np.full(16, 1 / 16),
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=0.001),
+    )
+    batch = cq.solve_batch(many, max_tokens=np.full((3, 16), 512.0))
+    assert max(map(len, str(batch).splitlines())) <= 120
+    assert "max tokens of type 16" in batch.to_frame().columns
+
+
+def test_rows_are_told_apart_where_laws_vary() -> None:
+    law = cq.AffineService(base=[[0.5, 0.5], [0.6, 0.6]], per_token=0.002)
+    frame = cq.solve_batch(INSTANCE, service=law).to_frame(by_type=True)
+    assert frame["variant"].to_list() == [0, 0, 1, 1]
+
+
+def test_a_moved_certificate_says_so() -> None:
+    moved = cq.certify(INSTANCE, [4096.5, 300.0], feasibility_tolerance=1.0)
+    assert moved.is_feasible
+    assert "0.5 tokens from those given" in str(cq.certify(INSTANCE, [-0.5, 300.0]))
+    assert cq.from_dict(cq.to_dict(moved)) == moved
+
+
+def test_latex_takes_no_name_for_an_argument() -> None:
+    named = INSTANCE.replace(names=["[x]", "*y"])
+    lines = cq.solve(named).to_latex().splitlines()
+    assert [line[:4] for line in lines[4:6]] == ["{}[x", "{}*y"]
+
+
+def test_columns_of_types_in_another_order_are_refused() -> None:
+    named = INSTANCE.replace(names=["a", "b"])
+    for ask in (
+        lambda frame: cq.solve_batch(named, max_tokens=frame),
+        lambda frame: named.objective(frame),
+    ):
+        with pytest.raises(cq.InvalidInputError, match="another order"):
+            ask(pd.DataFrame({"b": [90.0, 50.0], "a": [10.0, 50.0]}))
+        ask(pd.DataFrame({"a": [90.0, 50.0], "b": [10.0, 50.0]}))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
+import threading
 from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -105,7 +107,7 @@ class Cells(HTMLParser):
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
 def test_names_are_nobodys_markup(names: list[str]) -> None:
     read = Cells(Table([Column(names[0], names)])._repr_html_())
-    assert set(read.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "br"}
+    assert set(read.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "br", "div"}
     assert len(read.texts) == len(names) + 1
     assert Cells(Small()._repr_html_()).tags.count("heading") == 0
     latex = Table([Column("x", ["&%$#_{}~^\\ <λ²>"])]).to_latex()
@@ -154,3 +156,15 @@ def test_without_pandas_there_is_no_frame(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("cvxqueue.tables.find_spec", lambda _: None)
     with pytest.raises(ImportError, match="pandas"):
         SMALL.to_frame()
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
+    SMALL.to_csv(pipe)
+    reader.join()
+    assert found == [SMALL.to_csv()]
+    assert pipe.is_fifo()

@@ -353,7 +353,7 @@ class Certificate(ArrayData, Report):
 
     def _parts(self) -> Iterable[Part]:
         is_moved = (
-            "" if self.is_feasible else f", {at_most(self.violation)} tokens from those given"
+            f", {at_most(self.violation)} tokens from those given" if self.violation > 0.0 else ""
         )
         rows = [
             ("objective", f"{at_least(self.objective, 12)} s{is_moved}"),

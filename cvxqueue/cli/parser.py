@@ -49,6 +49,8 @@ class _Parser(argparse.ArgumentParser):
     def refuse(self, argument: str) -> NoReturn:
         """Complain of an argument that is unknown, and name the nearest option."""
         option, *_ = argument.partition("=")
+        if option in self._option_string_actions:
+            self.error(f"{shown(argument)} stands behind --, where no option is one")
         known = f": {nearest(option, self._option_string_actions)}" if option[:1] == "-" else ""
         self.error(f"unrecognized argument {shown(argument)}{known}")
 

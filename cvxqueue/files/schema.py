@@ -225,6 +225,7 @@ class CertificateDocument(BaseModel):
     instance: dict[str, Any]
     allocation: Annotated[list[_Number], _FIRST]
     multipliers: Annotated[list[float], _FIRST] | None
+    feasibility_tolerance: float
     objective: float | None
     upper_bound: float | None
 

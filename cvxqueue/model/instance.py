@@ -32,6 +32,7 @@ from cvxqueue.numerics.checks import (
     require,
     text_tuple,
 )
+from cvxqueue.numerics.frames import column_names
 from cvxqueue.tables import Column, Part, Report, Table
 
 _FLOAT64 = np.dtype(np.float64)
@@ -288,6 +289,7 @@ class Instance(InputData, Report):
         if type(value) is np.ndarray and value.dtype == _FLOAT64:
             array: NDArray[Any] = value
         else:
+            require_type_order(name, value, self.names)
             array = number_array(name, value, f"numbers of shape (..., {self.size})")
         if array.shape[-1:] != (self.size,):
             raise InvalidInputError(
@@ -418,6 +420,16 @@ class Instance(InputData, Report):
         return (
             f"Instance({label}{plural(self.size, 'type')}, "
             f"arrival_rate={self.arrival_rate:g}, accuracy_weight={self.accuracy_weight:g})"
+        )
+
+
+def require_type_order(name: str, value: Any, names: tuple[str, ...] | None) -> None:
+    """Refuse a frame with a column for each type, by name, in another order than the types."""
+    columns = column_names(value)
+    if names is not None and set(columns) == set(names) and tuple(columns) != names:
+        raise InvalidInputError(
+            f"{name}: the columns {shown(columns)} are in another order than the types "
+            f"{shown(list(names))}; put them in that of the types"
         )
 
 

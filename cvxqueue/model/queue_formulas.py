@@ -26,6 +26,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, Numbers
+from cvxqueue.numerics.checks import real_number
 from cvxqueue.numerics.roots import bracketed_root
 
 # No idle fraction is so small that float64 can tell it from zero.
@@ -279,9 +280,9 @@ class PricedQueue(Queue):
         if isinstance(self.queue, PricedQueue):
             raise InvalidInputError("queue has prices already: price the queue within it")
         for name in ("of_time", "of_waiting"):
-            price = getattr(self, name)
-            if not 0.0 <= price < np.inf:
-                raise InvalidInputError(f"{name} = {shown(price)} must be ≥ 0 and finite (a price)")
+            price = real_number(name, getattr(self, name))
+            if price < 0.0:
+                raise InvalidInputError(f"{name} = {shown(price)} must be ≥ 0 (a price)")
 
     @property
     def _time_share(self) -> float:  # type: ignore[override]

@@ -72,7 +72,11 @@ def plot_service_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     rows = sum(line.rows for line in fit.service.values())
     confidence = next(iter(fit.service.values())).base.confidence
     notes = [f"[ ]: {100 * confidence:g} % intervals of base and slope"]
-    _note(ax, len(fit.service), notes + [f"{drawn:,} of {rows:,} rows drawn"] * (drawn < rows))
+    _note(
+        ax,
+        len(fit.service.keys() - names),
+        notes + [f"{drawn:,} of {rows:,} rows drawn"] * (drawn < rows),
+    )
     ax.set_xlim(left=0.0)
     ax.set_ylim(bottom=0.0)
     style.show_plain_numbers(ax)
@@ -123,13 +127,22 @@ def plot_accuracy_fit(fit: Fit, ax: Axes | None = None) -> Axes:
             tokens, curve.curve.value(tokens[:, None])[:, 0], linewidth=1.8, label=label, **look
         )
         tokens, seen, reach = _seen(curve)
-        ax.errorbar(tokens, seen, reach, fmt="o", color=look["color"], markersize=5, elinewidth=1.0)
+        ax.errorbar(
+            tokens,
+            seen,
+            reach,
+            fmt="o",
+            color=look["color"],
+            markersize=5,
+            elinewidth=1.0,
+            clip_on=False,
+        )
     notes = [f"bars: {100 * curves[0].floor.confidence:g} % intervals of the accuracy seen"]
     if np.isnan(curves[0].total).any():
         notes = ["no intervals: the answers are not counted"]
     if any(curve.tokens.size > _LEVELS for curve in curves):
         notes.append("neighbouring numbers of tokens are drawn as one")
-    _note(ax, len(curves), notes)
+    _note(ax, len(fit.curves.keys() - names), notes)
     ax.set_ylim(-0.02, 1.02)
     style.legend_below(ax, columns=2)
     return style.finish(
@@ -174,10 +187,10 @@ def _seen(curve: CurveFit) -> tuple[FloatArray, FloatArray, FloatArray | None]:
     return tokens, seen, np.stack([seen - ends[:, 0], ends[:, 1] - seen])
 
 
-def _note(ax: Axes, types: int, notes: list[str]) -> None:
+def _note(ax: Axes, unnamed: int, notes: list[str]) -> None:
     """Say in the picture what its signs mean, and what is not drawn as it was measured."""
-    if types > _NAMED_FITS:
-        notes = [f"gray: {plural(types - _NAMED_FITS, 'more type')}", *notes]
+    if unnamed:
+        notes = [f"gray: {plural(unnamed, 'more type')}", *notes]
     style.note(
         ax,
         0.02,

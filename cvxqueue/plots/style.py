@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvxqueue.errors import MissingDependencyError, pip_install
+from cvxqueue.formatting import printable
 from cvxqueue.numerics.arrays import FloatArray
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def line_style(colors: Sequence[str], position: int) -> dict[str, Any]:
 
 def plain(text: str) -> str:
     """Return people's text as matplotlib shows it: no formula, and never left out of a legend."""
+    text = printable(text.replace("\n", " "))
     return f"{' ' * text.startswith('_')}{text}".replace("$", r"\$")
 
 

@@ -35,6 +35,8 @@ from cvxqueue.tables import Column, Part, Report, Table
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+# So many columns of one parameter can be read in print.
+_TYPES_IN_PRINT = 6
 _LABELS = {
     "arrival_rate": "arrival rate (1/s)",
     "accuracy_weight": "accuracy weight (s)",
@@ -336,6 +338,10 @@ class BatchSolution(ArrayData, Report):
         by_type : bool, default False
             A row for each variant and type, with its tokens, instead of one for each variant.
         """
+        return self._table(by_type=by_type, most_types=self.instance.size)
+
+    def _table(self, *, by_type: bool, most_types: int) -> Table:
+        """The table; of more types than so many, what was varied of each is left out."""
         count, size = len(self), self.instance.size
         each = size if by_type else 1
 
@@ -345,7 +351,10 @@ class BatchSolution(ArrayData, Report):
         def of_type(values: NDArray[Any]) -> NDArray[Any]:
             return values.reshape(count * size)
 
-        columns = []
+        axes = [f"index {axis}" for axis in range(len(self.shape))]
+        names = ["variant"] if len(axes) == 1 else axes
+        places = zip(names, np.indices(self.shape), strict=True)
+        columns = [Column(name, of_variant(place)) for name, place in places]
         for name, given in self.parameters.items():
             label = _LABELS.get(name, name.replace("_", " "))
             if not isinstance(given, np.ndarray):
@@ -355,7 +364,7 @@ class BatchSolution(ArrayData, Report):
                 columns.append(Column(label, of_variant(given)))
             elif by_type:
                 columns.append(Column(label, of_type(given)))
-            else:
+            elif size <= most_types:
                 by_name = zip(self.names, np.moveaxis(given, -1, 0), strict=True)
                 columns += [Column(f"{label} of {who}", of_variant(it)) for who, it in by_name]
         if by_type:
@@ -390,7 +399,7 @@ class BatchSolution(ArrayData, Report):
         yield f"{int(self.is_optimal.sum())} optimal, {self._failures()}"
         yield from (f"assumed, and not proven: {sentence}" for sentence in self.assumes)
         yield ""
-        yield self.table()
+        yield self._table(by_type=False, most_types=_TYPES_IN_PRINT)
 
     def __len__(self) -> int:
         return self.variants.count

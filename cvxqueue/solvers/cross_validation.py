@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import at_most, shown, significant
+from cvxqueue.formatting import at_least, at_most, shown, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
@@ -127,7 +127,7 @@ def _marked(status: str) -> Cell:
 _COLUMNS: dict[str, tuple[str, Callable[[Any], Cell]]] = {
     "method": ("method", str),
     "status": ("status", _marked),
-    "objective": ("objective (s)", lambda value: significant(value, 9)),
+    "objective": ("objective (s)", lambda value: at_least(value, 9)),
     "relative_gap": ("relative gap", at_most),
     "token_difference": ("tokens off by", at_most),
     "iterations": ("iterations", str),

@@ -16,6 +16,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.constraints import BoxConstraint
+from cvxqueue.model.instance import require_type_order
 from cvxqueue.model.model import Model
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.numerics.array_data import ArrayData
@@ -70,6 +71,8 @@ class Variants(ArrayData):
                     )
                 vars(self)[name] = value.broadcast(size)
             else:
+                if name not in _BY_VARIANT:
+                    require_type_order(name, value, self.instance.names)
                 vars(self)[name] = _array(name, value, None if name in _BY_VARIANT else size)
         common_shape(self._leading)
         data = self._data

@@ -89,8 +89,9 @@ def in_seconds(name: str, value: Any, *, is_moment: bool) -> Any:
     is_missing, times = np.ma.getmaskarray(raw), np.ma.getdata(raw)
     if times.dtype == object and times.ndim:
         times = _from_python(name, times, is_missing)
-    # A month has no number of seconds.
-    is_duration = times.dtype.kind == "m" and np.datetime_data(times.dtype)[0] not in "YM"
+    # A month has no number of seconds, nor has a number without a unit.
+    unit = np.datetime_data(times.dtype)[0] if times.dtype.kind == "m" else ""
+    is_duration = times.dtype.kind == "m" and unit not in ("Y", "M", "generic")
     if not times.ndim or not (is_duration or (is_moment and times.dtype.kind == "M")):
         return value
     is_missing = is_missing | np.isnat(times)

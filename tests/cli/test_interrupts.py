@@ -236,3 +236,26 @@ def test_importing_the_package_leaves_the_signals_of_others_alone(tmp_path: Path
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     for how in ([str(program)], ["-m", "program", "cvxqueue"], ["-c", program.read_text()]):
         subprocess.run([sys.executable, *how], env=environment, check=True, timeout=60)
+
+
+def test_a_program_with_arguments_of_its_own_can_import_the_package() -> None:
+    program = "import sys; sys.argv = ['x', '1', '0', '2', '3', '4', '5']; import cvxqueue"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "started", "is_it"),
+    [
+        (["/usr/bin/cvxqueue", "info"], ["python", "/usr/bin/cvxqueue", "info"], True),
+        (["-m", "info"], ["python", "-m", "cvxqueue", "info"], True),
+        # A notebook or a worker of multiprocessing whose arguments are longer than Python's own.
+        (["study.py", "a", "b", "c"], ["python", "-c"], False),
+        (["program"], [], False),
+        ([], [], False),
+        # A program that has taken an argument out.
+        (["tool.py"], ["python", "tool.py", "servers/cvxqueue"], False),
+        (["tools/cvxqueue.py"], ["python", "tools/cvxqueue.py"], False),
+    ],
+)
+def test_what_counts_as_the_command(arguments: list[str], started: list[str], is_it: bool) -> None:
+    assert interrupts._is_program(arguments, started) is is_it
