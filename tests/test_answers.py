@@ -71,7 +71,7 @@ def require_same(mine: Any, other: Any) -> None:
     assert other.to_dict() == mine.to_dict()
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(instance=constrained(), data=st.data())
 def test_answers_come_back_by_every_way(
     instance: cq.Instance, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
