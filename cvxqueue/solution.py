@@ -17,7 +17,7 @@ from cvxqueue.json_values import json_attributes
 from cvxqueue.model import Evaluation, Instance, assumed
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.array_data import ArrayData
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, forwarded
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.tables import Column, Part, Report, Table
@@ -255,10 +255,16 @@ class Solution(AllocationData):
         """The instance that was solved."""
         return self.certificate.instance
 
-    @property
-    def evaluation(self) -> Evaluation:  # type: ignore[override]
-        """The closed forms at the tokens."""
-        return self.certificate.evaluation
+    evaluation = forwarded("certificate", Certificate.evaluation)
+    tokens = forwarded("certificate", Certificate.tokens)
+    objective = forwarded("certificate", Certificate.objective)
+    upper_bound = forwarded("certificate", Certificate.upper_bound)
+    gap = forwarded("certificate", Certificate.gap)
+    token_bounds = forwarded("certificate", Certificate.token_bounds)
+    lower_multipliers = forwarded("certificate", Certificate.lower_multipliers)
+    upper_multipliers = forwarded("certificate", Certificate.upper_multipliers)
+    constraint_multipliers = forwarded("certificate", Certificate.constraint_multipliers)
+    stationarity = forwarded("certificate", Certificate.stationarity)
 
     @property
     def advice(self) -> str:
@@ -284,54 +290,6 @@ class Solution(AllocationData):
             # Somebody's own method may fail for reasons of its own.
             return f"{happened}; use method 'newton'"
         return f"{happened}; {remedy}, or use method {other or 'newton'!r}"
-
-    @property
-    def tokens(self) -> FloatArray:
-        """Thinking tokens of each type, shape (N,)."""
-        return self.certificate.tokens
-
-    @property
-    def objective(self) -> float:
-        """Objective J, in seconds, rounded down: a proven lower bound on the optimal one."""
-        return self.certificate.objective
-
-    @property
-    def upper_bound(self) -> float:
-        """Proven upper bound on the optimal objective, in seconds."""
-        return self.certificate.upper_bound
-
-    @property
-    def gap(self) -> float:
-        """`upper_bound` − `objective`, in seconds."""
-        return self.certificate.gap
-
-    @property
-    def token_bounds(self) -> FloatArray:
-        """Interval of each type that contains the optimal tokens, shape (N, 2)."""
-        return self.certificate.token_bounds
-
-    @property
-    def lower_multipliers(self) -> FloatArray:
-        """Multipliers of tokens ≥ min_tokens, in seconds per token, shape (N,)."""
-        return self.certificate.lower_multipliers
-
-    @property
-    def upper_multipliers(self) -> FloatArray:
-        """Multipliers of tokens ≤ max_tokens, in seconds per token, shape (N,)."""
-        return self.certificate.upper_multipliers
-
-    @property
-    def constraint_multipliers(self) -> tuple[float, ...]:
-        """What one unit more of each coupling constraint's limit gains, in seconds.
-
-        See `Certificate.constraint_multipliers`.
-        """
-        return self.certificate.constraint_multipliers
-
-    @property
-    def stationarity(self) -> float:
-        """Largest imbalance of a type's marginal benefit and cost, relative to the cost."""
-        return self.certificate.stationarity
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
+from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
@@ -66,7 +68,7 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type[_Owner], name: str) -> None:
-        self._name = name
+        self.attrname = name
 
     @overload
     def __get__(self, owner: None, kind: type[_Owner]) -> Self: ...
@@ -81,5 +83,15 @@ class kept(Generic[_Owner, _Value]):  # noqa: N801 - a decorator, like property
         value = (self._quiet_function if caller() is None else self._function)(owner)
         for part in value if isinstance(value, tuple) else (value,):
             frozen(part)
-        owner.__dict__[self._name] = value
+        owner.__dict__[self.attrname] = value
         return value
+
+
+def forwarded(
+    part: str, of: Callable[[Any], _Value] | cached_property[_Value] | kept[Any, _Value]
+) -> cached_property[_Value]:
+    """Return a property of a part as one of the whole, with its docstring."""
+    known: Any = of
+    name = known.fget.__name__ if isinstance(known, property) else known.attrname
+    found: Any = property(attrgetter(f"{part}.{name}"), doc=known.__doc__)
+    return found  # type: ignore[no-any-return]

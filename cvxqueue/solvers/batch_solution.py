@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
@@ -25,7 +25,7 @@ from cvxqueue.model import Evaluation, Instance, assumed, require_feasible
 from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
-from cvxqueue.numerics.arrays import FloatArray, frozen, read_only
+from cvxqueue.numerics.arrays import FloatArray, forwarded, frozen, read_only
 from cvxqueue.numerics.checks import require, whole_number
 from cvxqueue.solution import LARGEST_TOLERANCE, Ended, Solution
 from cvxqueue.solvers.attainable import require_attainable
@@ -154,19 +154,8 @@ class BatchSolution(ArrayData, Report):
         """What the variants share; where one has data of its own, these count."""
         return self.variants.instance
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the grid: that of `gap`."""
-        return self.variants.shape
-
-    @property
-    def parameters(self) -> Mapping[str, Any]:
-        """What `solve_batch` was given in place of the instance's own, by name.
-
-        For each variant: arrays of shape (...) or (..., N), service laws and accuracy curves of
-        such arrays.
-        """
-        return self.variants.parameters
+    shape = forwarded("variants", Variants.shape)
+    parameters = forwarded("variants", Variants.parameters)
 
     @property
     def names(self) -> tuple[str, ...]:

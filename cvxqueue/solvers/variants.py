@@ -100,7 +100,7 @@ class Variants(ArrayData):
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the grid."""
+        """Shape of the grid: that of `BatchSolution.gap`."""
         return common_shape(self._leading)
 
     @property
@@ -110,7 +110,11 @@ class Variants(ArrayData):
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """What was given in place of the instance's own, by name, for each variant of the grid."""
+        """What `solve_batch` was given in place of the instance's own, by name.
+
+        For each variant: arrays of shape (...) or (..., N), service laws and accuracy curves of
+        such arrays.
+        """
         found = {name: self._taken(name, value, ()) for name, value in self._given.items()}
         return MappingProxyType(found)
 
