@@ -17,18 +17,12 @@ class TimeIsUp(Exception):  # noqa: N818 - it is no error, and never leaves the 
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on a clock, handed to every loop that must not go on beyond it.
-
-    Parameters
-    ----------
-    at : float
-        Reading of the clock at which the time is up, in seconds; infinite for never.
-    clock : callable
-        Reads the clock, in seconds; it must never go backwards.
-    """
+    """A moment on a clock, handed to every loop that must not go on beyond it."""
 
     at: float
+    """Reading of the clock at which the time is up, in seconds; infinite for never."""
     clock: Callable[[], float] = time.perf_counter
+    """Reads the clock, in seconds; it must never go backwards."""
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.perf_counter) -> Deadline:

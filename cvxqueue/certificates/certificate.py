@@ -88,16 +88,9 @@ class Certificate(ArrayData, Report):
     def of(
         cls, instance: Instance, point: Evaluation, multipliers: FloatArray | None = None
     ) -> Certificate:
-        """Return the certificate of a point whose closed forms are known.
+        """Return the certificate of a point of the instance whose closed forms are known.
 
-        Parameters
-        ----------
-        instance : Instance
-            The instance.
-        point : Evaluation
-            Of its model; a solver has moved it to where the constraints hold.
-        multipliers : ndarray, optional
-            As in `Certificate`.
+        A solver has moved it to where the constraints hold.
         """
         require_instance(instance)
         tokens, model = point.tokens, instance.model

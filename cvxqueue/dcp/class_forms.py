@@ -15,14 +15,8 @@ _Form = TypeVar("_Form")
 class Forms(Generic[_Form]):
     """Forms by the class of an object: of exactly that class, as a subclass may compute anything.
 
-    Parameters
-    ----------
-    field : str
-        What the object is of an instance, for the message.
-    by_class : mapping of type to form, optional
-        The forms. That of an abstract class is for all classes made of it.
-    otherwise : form, optional
-        That of any other class.
+    That of an abstract class is for all classes made of it. The `field` is what the object is of an
+    instance, for the message.
     """
 
     def __init__(

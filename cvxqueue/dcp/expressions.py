@@ -48,19 +48,9 @@ def expressions(
 ) -> dict[str, Any]:
     """Return the named expressions of a `Formulation`, in seconds and by the rules.
 
-    Parameters
-    ----------
-    instance : Instance
-        The data.
-    tokens : cvxpy.Expression, shape (N,)
-        Affine, and known to be ≥ 0 where the service times are not affine.
-    waiting : callable, optional
-        The mean waiting time from the instance, m1, the service times and the tokens.
-
-    Raises
-    ------
-    InvalidInputError
-        If a class of the instance has no cvxpy form.
+    The tokens, shape (N,), are affine, and known to be ≥ 0 where the service times are not affine;
+    `waiting` is the mean waiting time from the instance, m1, the service times and the tokens. It
+    is an `InvalidInputError` where a class of the instance has no cvxpy form.
     """
     rate, mix = instance.arrival_rate, instance.probabilities
     times = service_times(instance.service, tokens)
@@ -163,14 +153,9 @@ def completed_square(
     """Return polynomials of service times and a rest whose squares add up to E[t²].
 
     With v for `scv`, t² + v (c u)² = (√(1+v) c u + t0/√(1+v))² + t0² v/(1+v): so the random part
-    takes one more row of a cone, not N.
-
-    Parameters
-    ----------
-    times : sequence of ndarray, shape (N,)
-        Coefficients t0, c, ... of the mean service times; none beyond c where `scv` is not zero.
-    scv : float or ndarray, shape (N,)
-        Squared coefficient of variation of the tokens.
+    takes one more row of a cone, not N. The coefficients t0, c, ... of the mean service times are
+    of shape (N,) each; there are none beyond c where v, a squared coefficient of variation, is not
+    zero.
     """
     base, *slopes = times
     root = np.sqrt(1.0 + scv)

@@ -19,21 +19,13 @@ from cvxqueue.numerics.arrays import FloatArray
 
 @dataclass
 class FixedData:
-    """The data of a program, written into it as constants.
-
-    Parameters
-    ----------
-    instance : Instance
-        The data.
-    scale : float
-        Seconds in one unit of the objective.
-    build : callable
-        What states the same form of an instance.
-    """
+    """The data of a program, written into it as constants."""
 
     instance: Instance
     scale: float
+    """Seconds in one unit of the objective."""
     build: Callable[[Instance], Formulation]
+    """What states the same form of an instance."""
     further: list[Callable[[Instance], FloatArray]] = field(default_factory=list)
     """What `hold` was given since, for parameters of further constraints."""
 
@@ -51,13 +43,7 @@ class FixedData:
         return function(self.instance)
 
     def refill(self, instance: Instance) -> None:
-        """Put another instance in its place.
-
-        Raises
-        ------
-        InvalidInputError
-            Always: constants stay.
-        """
+        """Put another instance in its place, or raise an `InvalidInputError`: constants stay."""
         raise InvalidInputError(
             "only the parametric form can be updated; use formulate(instance, 'parametric'), or "
             "formulate the new instance"

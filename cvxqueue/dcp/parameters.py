@@ -46,17 +46,7 @@ class ParameterData(FixedData):
         return self.parameter(lambda instance, _: function(instance), nonneg=False)
 
     def refill(self, instance: Instance) -> None:
-        """Put another instance in its place.
-
-        Raises
-        ------
-        InvalidInputError
-            If the instance is of another shape; nothing is changed.
-        UnstableQueueError
-            If no allocation is stable; nothing is changed.
-        InfeasibleError
-            If no allocation satisfies the constraints; nothing is changed.
-        """
+        """Put another instance in its place, or change nothing; see `Formulation.update`."""
         require_instance(instance)
         if instance.size != self.instance.size:
             raise InvalidInputError(

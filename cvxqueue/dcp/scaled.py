@@ -58,16 +58,10 @@ ROWS_PER_CONE = 64
 def scaled(
     instance: Instance, scaling: float = 1.0, rows_per_cone: int = ROWS_PER_CONE
 ) -> Formulation:
-    """Return the disciplined form as conic solvers like it.
+    """Return the disciplined form of a feasible instance as conic solvers like it.
 
-    Parameters
-    ----------
-    instance : Instance
-        Feasible.
-    scaling : float, default 1.0
-        Unit of the objective, relative to `cost_unit`.
-    rows_per_cone : int, default 64
-        Rows of the waiting time in one second-order cone.
+    The unit of the objective is `scaling` times the `cost_unit`; a second-order cone has so many
+    rows of the waiting time.
     """
     program = _Program(instance, scaling * cost_unit(instance), rows_per_cone)
     return program.formulation(partial(scaled, scaling=scaling, rows_per_cone=rows_per_cone))

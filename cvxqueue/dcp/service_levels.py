@@ -82,19 +82,9 @@ def limited(form: Formulation, quantities: _Quantities | None = None) -> Formula
     """Return the form under the coupling constraints of its instance, in their order.
 
     Each is divided by its limit, but in a parametric form: there the levels are refilled with the
-    rest; the kinds of the constraints and the decay of a tail stay.
-
-    Parameters
-    ----------
-    form : Formulation
-        The problem.
-    quantities : mapping of str to cvxpy.Expression, optional
-        What stands for the expressions of the form, in its own variables.
-
-    Raises
-    ------
-    InvalidInputError
-        If a constraint is of a class that has no form here.
+    rest; the kinds of the constraints and the decay of a tail stay. `quantities` stand for the
+    expressions of the form, in its own variables. It is an `InvalidInputError` where a constraint
+    is of a class that has no form here.
     """
     constraints, stated = dict(form.constraints), []
     for place, coupling in enumerate(form.instance.model.couplings):

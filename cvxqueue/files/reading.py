@@ -14,28 +14,7 @@ from cvxqueue.model import Instance, Integers, MixedAccuracy
 
 
 def from_dict(data: Mapping[str, Any]) -> Instance:
-    """Return the instance that plain values describe.
-
-    Parameters
-    ----------
-    data : dict
-        What a file of either form holds: strings, numbers, lists and dictionaries.
-
-    Raises
-    ------
-    InvalidInputError
-        If a key is unknown or missing, or a value is not allowed; tasks count from 0.
-
-    Examples
-    --------
-    >>> import cvxqueue as cq
-    >>> cq.from_dict({
-    ...     "format": "cvxqueue-instance", "version": 1, "arrival_rate": 0.2,
-    ...     "accuracy_weight": 60, "max_tokens": 4096, "probabilities": [0.3, 0.7],
-    ...     "service": {"kind": "affine", "base": 0.5, "per_token": [0.002, 0.001]},
-    ...     "accuracy": {"kind": "saturating-exponential", "floor": 0, "gain": 1, "rate": 0.01}})
-    Instance(2 types, arrival_rate=0.2, accuracy_weight=60)
-    """
+    """Return the instance that plain values describe, and no answer; see `cvxqueue.from_dict`."""
     from pydantic import ValidationError
 
     from cvxqueue.files.messages import document_error

@@ -24,19 +24,7 @@ _FORMATS: dict[str, Format] = {".toml": "toml", ".json": "json"}
 
 
 def load(path: str | os.PathLike[str]) -> Instance:
-    """Read an instance file, and no answer.
-
-    Parameters
-    ----------
-    path : path
-        A file whose name ends in ``.toml`` or ``.json``.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no such file, it cannot be read, has more than 50 MB, is not UTF-8, not valid
-        TOML or JSON, or holds what is not allowed. The message names the path.
-    """
+    """Read an instance file, and no answer; see `cvxqueue.load`."""
     return read_file(path, from_dict)
 
 

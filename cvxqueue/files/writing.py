@@ -21,23 +21,7 @@ _LAWS = ("service", "accuracy")
 
 
 def to_dict(instance: Instance) -> dict[str, Any]:
-    """Return an instance as plain values, as its file has them.
-
-    Parameters
-    ----------
-    instance : Instance
-
-    Returns
-    -------
-    dict
-        With ``task`` tables for up to 50 types and arrays for more, or where several curves in a
-        mixture are of one class. `from_dict` gives back an equal instance.
-
-    Raises
-    ------
-    InvalidInputError
-        If the service law, the accuracy curve or the queue has no kind in instance files.
-    """
+    """Return an instance as plain values, as its file has them; see `cvxqueue.to_dict`."""
     require_instance(instance)
     data: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     for field in ("name", "description", "sources"):

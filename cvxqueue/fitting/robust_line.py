@@ -33,22 +33,15 @@ _FREE, _FOLLOWED = 0.25, 0.5
 
 
 class RobustLine(NamedTuple):
-    """Huber's coefficients and what they are worth.
-
-    Attributes
-    ----------
-    coefficients, errors : ndarray, shape (P,)
-        The coefficients and their standard errors.
-    freedom : ndarray, shape (P,)
-        Degrees of freedom of the standard errors, at most M − P.
-    scale : float
-        Robust standard deviation of the residuals.
-    """
+    """Huber's coefficients and what they are worth, shape (P,) each."""
 
     coefficients: FloatArray
     errors: FloatArray
+    """Their standard errors."""
     freedom: FloatArray
+    """Degrees of freedom of these, at most M − P."""
     scale: float
+    """Robust standard deviation of the residuals."""
 
 
 def robust_line(design: FloatArray, y: FloatArray) -> RobustLine:

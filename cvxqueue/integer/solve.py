@@ -173,19 +173,10 @@ def solve_within(
 
 
 def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
-    """Return what rounding to the nearest gives where another answer is known already.
+    """Return what rounding to the nearest gives where an answer of any method is known already.
 
-    Nothing is solved again: the bound is that of the other answer.
-
-    Parameters
-    ----------
-    solution : IntegerSolution
-        Of any method.
-
-    Returns
-    -------
-    IntegerSolution or None
-        ``None`` where a type has levels, which cannot be rounded to.
+    Nothing is solved again: the bound is that of the other answer. ``None`` where a type has
+    levels, which cannot be rounded to.
     """
     started = time.perf_counter()
     if solution.continuous is None:

@@ -47,14 +47,9 @@ def is_own(kind: type) -> bool:
 
 
 def assumed(model: Any, domains: Any = ()) -> tuple[str, ...]:
-    """Return a sentence for each class of an instance that is not the package's.
+    """Return a sentence for each class of an instance or model that is not the package's.
 
-    Parameters
-    ----------
-    model : Instance or Model
-        What a proof is about.
-    domains : iterable of Domain, optional
-        Its domains, where the proof is about choices.
+    Its domains count where the proof is about choices.
     """
     limits: Any = getattr(model, "constraints", None) or getattr(model, "couplings", ())
     things = [model, model.accuracy, model.service, model.queue, *limits, *domains]

@@ -53,22 +53,16 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class BackEnd:
-    """What is known of a conic solver.
-
-    Parameters
-    ----------
-    ladder : tuple of Rung
-        Attempts to make in turn.
-    time_limit, max_iterations : str or None
-        Names of the options that limit it.
-    options : frozenset of str or None
-        Names of all its options; ``None`` where the solver itself must refuse unknown ones.
-    """
+    """What is known of a conic solver."""
 
     ladder: tuple[Rung, ...] = (Rung({}),)
+    """Attempts to make in turn."""
     time_limit: str | None = None
+    """Name of the option that limits it."""
     max_iterations: str | None = None
+    """The same of its iterations."""
     options: frozenset[str] | None = None
+    """Names of all its options; ``None`` where the solver itself must refuse unknown ones."""
 
 
 def _clarabel() -> BackEnd:
@@ -113,28 +107,18 @@ def _clarabel_ladder() -> tuple[Rung, ...]:
     )
 
 
+_SCS_OPTIONS = """
+    acceleration_interval acceleration_lookback adaptive_scale alpha eps_abs eps_infeas eps_rel
+    max_iters normalize rho_x scale time_limit_secs use_indirect
+"""
+
+
 def _scs() -> BackEnd:
     return BackEnd(
         ladder=(Rung({"eps_abs": 1e-10, "eps_rel": 1e-10}),),
         time_limit="time_limit_secs",
         max_iterations="max_iters",
-        options=frozenset(
-            {
-                "acceleration_interval",
-                "acceleration_lookback",
-                "adaptive_scale",
-                "alpha",
-                "eps_abs",
-                "eps_infeas",
-                "eps_rel",
-                "max_iters",
-                "normalize",
-                "rho_x",
-                "scale",
-                "time_limit_secs",
-                "use_indirect",
-            }
-        ),
+        options=frozenset(_SCS_OPTIONS.split()),
     )
 
 

@@ -49,12 +49,10 @@ def conic(
 ) -> Proposals:
     """Propose what a conic solver answers to the disciplined form.
 
+    The limits are handed on to the solver where it has options for them.
+
     Parameters
     ----------
-    instance : Instance
-        Feasible.
-    limits : Limits, optional
-        The driver's, handed on to the solver where it has options for them.
     solver : str, default "CLARABEL"
         Any solver that cvxpy finds and that knows second-order and exponential cones.
     solver_options : mapping, optional

@@ -96,22 +96,8 @@ def drive(
 ) -> Solution:
     """Run a method until its answer is certified, a limit is reached or it gives up.
 
-    Parameters
-    ----------
-    instance : Instance
-        Feasible.
-    method : str
-        Name of the method, for the solution.
-    proposals : iterator of Proposal
-        The method.
-    limits : Limits
-        When to stop.
-
-    Returns
-    -------
-    Solution
-        The proposal with the least certified gap; the least tokens, moved to where the constraints
-        hold, if nothing is proven of any.
+    Return the proposal with the least certified gap; the least tokens, moved to where the
+    constraints hold, if nothing is proven of any.
     """
     run = _Run(instance, limits, limits.deadline.clock())
     ended = None

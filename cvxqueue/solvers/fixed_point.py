@@ -33,14 +33,10 @@ _SHORTEST_STEP = 2.0**-50
 def fixed_point(
     instance: Instance, start: FloatArray | None = None, damping: float | None = None
 ) -> Proposals:
-    """Propose the iterates of the fixed-point method.
+    """Propose the iterates of the fixed-point method, by default from `min_tokens` on.
 
     Parameters
     ----------
-    instance : Instance
-        Feasible.
-    start : ndarray, shape (N,), optional
-        Stable tokens in the box; by default `min_tokens`.
     damping : float, optional
         Fixed step in (0, 1] along F(l) − l; 1 is the plain iteration, for which
         `certificates.contraction` says when it converges. By default the step is found by

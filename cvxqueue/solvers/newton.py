@@ -26,17 +26,8 @@ def newton(
 ) -> Proposals:
     """Propose the iterates of Newton's method on the two prices.
 
-    Parameters
-    ----------
-    instance : Instance
-        Feasible.
-    start : ndarray, shape (N,), optional
-        Stable tokens in the box, whose prices are the first; by default those of the least tokens
-        or, where there are many types, of a sample.
-    prices : tuple of float, optional
-        Idle fraction and price of a second of service to begin with, in place of those at `start`.
-    limits : Limits, optional
-        Those of the caller, which holds between two proposals.
+    It begins at the prices of `start`, by default those of the least tokens or, where there are
+    many types, of a sample; or at the idle fraction and the price of a second in `prices`.
     """
     model = instance.model
     if model.couplings:

@@ -35,12 +35,10 @@ def projected_gradient(
 ) -> Proposals:
     """Propose the iterates of the projected gradient method.
 
+    By default from the lower end of the order bracket on.
+
     Parameters
     ----------
-    instance : Instance
-        Feasible.
-    start : ndarray, shape (N,), optional
-        Stable tokens in the box; by default the lower end of the order bracket.
     metric : {"diagonal", "scalar"}, default "diagonal"
         ``"scalar"``: one certified step for all types, without acceleration. ``"diagonal"``: a step
         of its own for each type, accelerated, with a restart where the objective would fall.

@@ -30,23 +30,9 @@ _BY_VARIANT, _BY_LAW = ("arrival_rate", "accuracy_weight"), ("service", "accurac
 class Variants(ArrayData):
     """Variants of an instance; what is left out they share.
 
-    Leading axes broadcast with each other, as in numpy, to the shape of the grid.
-
-    Parameters
-    ----------
-    instance : Instance
-        What all variants share.
-    arrival_rate, accuracy_weight : array_like, shape (...), optional
-        As in `Instance`.
-    probabilities, max_tokens, min_tokens, importance : array_like, shape (..., N), optional
-        As in `Instance`; a scalar stands for all types.
-    service, accuracy : ServiceLaw, AccuracyCurve, optional
-        Of the class that the instance has, with arrays of shape (..., N).
-
-    Raises
-    ------
-    InvalidInputError
-        If a value is not allowed, or the shapes do not fit.
+    The parameters are those of `solve_batch`, and their leading axes broadcast with each other, as
+    in numpy, to the shape of the grid. It is an `InvalidInputError` where a value is not allowed, a
+    law is not of the class that the instance has, or the shapes do not fit.
     """
 
     instance: Instance

@@ -121,14 +121,8 @@ class Promises:
     ) -> None:
         """Find out whether something lies between two ends, within a slack, on all points.
 
-        Parameters
-        ----------
-        at : mapping of str to array_like
-            Where each entry is, by name.
-        subject, promise : str
-            The promise by name, and in words.
-        got, least, most, slack : array_like
-            Broadcast; what is not a number keeps no promise.
+        `at` says where each entry is, by name. All broadcast; what is not a number keeps no
+        promise, which has a name, its `subject`, and words.
         """
         given = (got, least, most, slack, *at.values())
         arrays = np.broadcast_arrays(*(np.asarray(part, dtype=np.float64) for part in given))
@@ -193,10 +187,7 @@ def bent(
 ) -> tuple[FloatArray, FloatArray]:
     """Compare what a slope changes by with the curvature at both ends and between them.
 
-    Returns
-    -------
-    mean, spread : ndarray
-        The curvature by Simpson's rule, and what it may be off by.
+    Return the curvature by Simpson's rule, and what it may be off by.
     """
     mean = (bends[0] + 4.0 * bends[1] + bends[2]) / 6.0
     spread = np.abs(bends[0] - bends[1]) + np.abs(bends[2] - bends[1]) + CLOSE * np.abs(mean)
