@@ -6,8 +6,6 @@ many decades, and the objective is counted in units of `scale` seconds.
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import cvxpy as cp
 
 from cvxqueue.dcp.expressions import expressions
@@ -26,16 +24,9 @@ def disciplined(instance: Instance) -> Formulation:
         "min_tokens": variable >= instance.lower / unit,
         "max_tokens": variable <= instance.upper / unit,
     }
-    objective = cp.Maximize(quantities["objective"] / scale)
-    form = Formulation(
-        form="dcp",
-        problem=cp.Problem(objective, list(constraints.values())),
-        variables=MappingProxyType({"scaled_tokens": variable}),
-        constraints=MappingProxyType(constraints),
-        data=FixedData(instance, scale, disciplined),
-        **quantities,
-    )
-    return limited(form)
+    variables, data = {"scaled_tokens": variable}, FixedData(instance, scale, disciplined)
+    objective = quantities["objective"] / scale
+    return limited("dcp", objective, variables, constraints, data, quantities)
 
 
 def scaled_tokens(instance: Instance) -> cp.Variable:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any
 
 import cvxpy as cp
@@ -52,16 +51,9 @@ def parametric(instance: Instance) -> Formulation:
     """
     data = ParameterData(instance, natural_scale(instance), parametric)
     program = _Program(data)
-    objective = cp.Maximize(program.objective(lambda _, scale: scale))
-    form = Formulation(
-        form="parametric",
-        problem=cp.Problem(objective, list(program.constraints.values())),
-        variables=MappingProxyType({"scaled_tokens": program.decision, "idle": program.idle}),
-        constraints=MappingProxyType(program.constraints),
-        data=data,
-        **program.expressions(),
-    )
-    form = limited(form)
+    objective = program.objective(lambda _, scale: scale)
+    variables, rows = {"scaled_tokens": program.decision, "idle": program.idle}, program.constraints
+    form = limited("parametric", objective, variables, rows, data, program.expressions())
     data.further.clear()
     return form
 

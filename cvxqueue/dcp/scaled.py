@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cvxpy as cp
@@ -120,15 +119,9 @@ class _Program:
             "mean_accuracy": instance.probabilities @ instance.accuracy.ceiling - missed,
             "token_rate": instance.arrival_rate * instance.probabilities @ tokens,
         }
-        form = Formulation(
-            form="scaled",
-            problem=cp.Problem(cp.Maximize(objective), list(self.constraints.values())),
-            variables=MappingProxyType(self.variables),
-            constraints=MappingProxyType(self.constraints),
-            data=FixedData(instance, self.scale, build),
-            **expressions(instance, tokens),
-        )
-        return limited(form, quantities)
+        data, own = FixedData(instance, self.scale, build), expressions(instance, tokens)
+        parts = self.variables, self.constraints, data, own, quantities
+        return limited("scaled", objective, *parts)
 
     def _times(self) -> _Times:
         """Service times in v = u if they are affine, and else in a variable v above them."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from cvxqueue.dcp.atoms import lundberg_moment
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.dcp.formulation import Formulation, StatedConstraint
+from cvxqueue.dcp.formulation import FixedData, Formulation, StatedConstraint
 from cvxqueue.model import (
     CouplingConstraint,
     Instance,
@@ -78,15 +78,31 @@ def service_level(form: Formulation, constraint: CouplingConstraint) -> cp.Const
     return kind.excess(form, vars(form), constraint, partial(getattr, constraint)) <= 0
 
 
-def limited(form: Formulation, quantities: _Quantities | None = None) -> Formulation:
-    """Return the form under the coupling constraints of its instance, in their order.
+def limited(
+    name: str,
+    objective: cp.Expression,
+    variables: dict[str, cp.Variable],
+    rows: dict[str, cp.Constraint],
+    data: FixedData,
+    expressions: dict[str, Any],
+    quantities: _Quantities | None = None,
+) -> Formulation:
+    """Return a form under the coupling constraints of its instance, in their order, after its rows.
 
     Each is divided by its limit, but in a parametric form: there the levels are refilled with the
     rest; the kinds of the constraints and the decay of a tail stay. `quantities` stand for the
     expressions of the form, in its own variables. It is an `InvalidInputError` where a constraint
     is of a class that has no form here.
     """
-    constraints, stated = dict(form.constraints), []
+    form = Formulation(
+        form=name,
+        problem=cp.Problem(cp.Maximize(objective), list(rows.values())),
+        variables=MappingProxyType(variables),
+        constraints=MappingProxyType(rows),
+        data=data,
+        **expressions,
+    )
+    constraints, stated = dict(rows), []
     for place, coupling in enumerate(form.instance.model.couplings):
         kind = _KINDS.of(coupling)
         level = partial(_level, form, place)

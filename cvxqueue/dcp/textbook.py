@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import cvxpy as cp
 
 from cvxqueue.dcp.expressions import expressions, token_variance
@@ -32,16 +30,9 @@ def textbook(instance: Instance) -> Formulation:
         # The formula is finite and negative beyond saturation, so it must be kept out.
         "stability": quantities["utilization"] <= 1,
     }
-    objective = cp.Maximize(quantities["objective"])
-    form = Formulation(
-        form="textbook",
-        problem=cp.Problem(objective, list(constraints.values())),
-        variables=MappingProxyType({"tokens": tokens}),
-        constraints=MappingProxyType(constraints),
-        data=FixedData(instance, 1.0, textbook),
-        **quantities,
-    )
-    return limited(form)
+    variables, data = {"tokens": tokens}, FixedData(instance, 1.0, textbook)
+    objective = quantities["objective"]
+    return limited("textbook", objective, variables, constraints, data, quantities)
 
 
 def _waiting_time(
