@@ -31,7 +31,7 @@ from cvxqueue.certificates.multipliers import (
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
-from cvxqueue.json_values import json_values
+from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.model.feasibility import missed_floor
 from cvxqueue.model.floors import floor_rounding
@@ -55,17 +55,10 @@ class Certificate(ArrayData, Report):
 
     Parameters
     ----------
-    instance : Instance
-        The instance.
-    allocation : array_like, shape (N,)
-        The allocation asked about. Where an entry is no finite number, nothing is claimed: the
-        objective is −inf, the gap and the violation are infinite.
-    multipliers : array_like, optional
-        One ≥ 0 for each coupling constraint of the instance, of its excess; by default those that
-        prove about the best bound. Any are valid, and good ones make `gap` small.
-    feasibility_tolerance : float, default 0.0
-        Largest move, in tokens, of an allocation that passes for a feasible one. Nothing else
-        depends on it: objective, gap and bounds are those of the tokens that were moved.
+    instance, allocation, multipliers, feasibility_tolerance
+        As for `certify`. Where an entry of the allocation, shape (N,), is no finite number, the
+        objective is −inf, the gap and the violation are infinite. Nothing but `is_feasible` depends
+        on the tolerance: objective, gap and bounds are those of the tokens that were moved.
     """
 
     instance: Instance
@@ -296,24 +289,14 @@ class Certificate(ArrayData, Report):
             "versions": versions(),
             "instance_digest": instance_digest(instance),
             "names": [instance.type_name(k) for k in range(instance.size)],
-            "is_feasible": self.is_feasible,
-            "violation": self.violation,
-            "feasibility_tolerance": self.feasibility_tolerance,
-            "tokens": self.tokens.tolist(),
-            "objective": self.objective,
-            "gap": self.gap,
-            "relative_gap": self.relative_gap,
-            "upper_bound": self.upper_bound,
-            "token_bounds": self.token_bounds.tolist(),
-            "assumes": list(self.assumes),
         }
+        names = [
+            *("is_feasible", "violation", "feasibility_tolerance", "tokens", "objective", "gap"),
+            *("relative_gap", "upper_bound", "token_bounds", "assumes"),
+        ]
         if self.is_stable:
-            summary |= {
-                "stationarity": self.stationarity,
-                "complementarity": self.complementarity,
-                "lower_multipliers": self.lower_multipliers.tolist(),
-                "upper_multipliers": self.upper_multipliers.tolist(),
-            }
+            names += ["stationarity", "complementarity", "lower_multipliers", "upper_multipliers"]
+        summary |= json_attributes(self, names)
         if self.instance.model.couplings:
             summary["constraints"] = [
                 {"constraint": coupling.label, "excess": excess, "multiplier": price}
@@ -391,6 +374,7 @@ def certify(
     multipliers : array_like, shape () or (C,), optional
         One ≥ 0 for each constraint on all types together, ``instance.model.couplings``, of its
         excess, as in `Formulation.multipliers`; by default those that prove about the best bound.
+        Any are valid, and good ones make the gap small.
     feasibility_tolerance : float, default 0.0
         Tokens that had to be moved by no more, in tokens, pass for feasible ones. Solvers of conic
         programs keep a box and constraints to about 1e-5.

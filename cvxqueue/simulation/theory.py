@@ -57,12 +57,8 @@ class CheckRow:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON."""
-        return {
-            "quantity": self.quantity,
-            "theory": self.theory,
-            **self.estimate.to_dict(),
-            "outcome": self.outcome,
-        }
+        about = {"quantity": self.quantity, "theory": self.theory}
+        return {**about, **self.estimate.to_dict(), "outcome": self.outcome}
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
