@@ -86,14 +86,7 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
 
     if others.size:
         drawn = "" if unnamed.size == others.size else f", {unnamed.size} of them drawn"
-        style.note(
-            ax,
-            0.02,
-            0.98,
-            f"gray: {others.size:,} more types{drawn}",
-            verticalalignment="top",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0},
-        )
+        style.corner_note(ax, f"gray: {others.size:,} more types{drawn}")
     return style.finish(
         ax,
         "Accuracy curve of each task type, and the tokens chosen",

@@ -109,6 +109,12 @@ def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
     ax.text(x, y, text, transform=ax.transAxes, fontsize=FONT_SIZE, color="#555555", **options)
 
 
+def corner_note(ax: Axes, text: str) -> None:
+    """Write a remark in the upper left corner, over what is drawn there."""
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0}
+    note(ax, 0.02, 0.98, text, verticalalignment="top", bbox=behind)
+
+
 def line_style(colors: Sequence[str], position: int) -> dict[str, Any]:
     """Return the colour of one line of many, and where the colours are used up another dash."""
     turn, place = divmod(position, len(colors))
