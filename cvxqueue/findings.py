@@ -50,7 +50,11 @@ def findings_table(findings: Iterable[Finding], mark: Callable[[Finding], Cell])
     listed = list(findings)
     marks = dict(map(_with_words, map(mark, listed)))
     columns = [
-        Column("subject", [it.subject for it in listed], _as_label),
+        Column(
+            "subject",
+            [it.subject for it in listed],
+            lambda subject: (textwrap.fill(subject, _SUBJECT_WIDTH), "bold"),
+        ),
         Column("outcome", [_with_words(mark(it))[0] for it in listed], marks.__getitem__),
         Column("meaning", [it.sentence for it in listed], lambda sentence: f"{sentence}\n"),
     ]
@@ -59,7 +63,3 @@ def findings_table(findings: Iterable[Finding], mark: Callable[[Finding], Cell])
 
 def _with_words(cell: Cell) -> tuple[str, Cell]:
     return cell if isinstance(cell, str) else cell[0], cell
-
-
-def _as_label(subject: str) -> Cell:
-    return textwrap.fill(subject, _SUBJECT_WIDTH), "bold"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -140,6 +141,7 @@ class Fit(Report):
         )
 
     def _parts(self) -> Iterable[Part]:
+        in_thousandths, three_digits = partial(_shown, factor=1e3), partial(significant, digits=3)
         if self.service:
             lines = self.service.values()
             yield ("\nService time: base + per token × tokens", "bold")
@@ -148,8 +150,8 @@ class Fit(Report):
                     Column("task type", [name or "all" for name in self.service]),
                     Column("rows", [line.rows for line in lines], "{:,}".format),
                     Column("base (s)", [line.base for line in lines], _shown),
-                    Column("per token (ms)", [line.per_token for line in lines], _in_thousandths),
-                    Column("residual (s)", [line.residual_scale for line in lines], _three_digits),
+                    Column("per token (ms)", [line.per_token for line in lines], in_thousandths),
+                    Column("residual (s)", [line.residual_scale for line in lines], three_digits),
                     Column("R²", [line.r_squared for line in lines], "{:.4f}".format),
                 ]
             )
@@ -161,7 +163,7 @@ class Fit(Report):
                     Column("task type", [name or "all" for name in self.curves]),
                     Column("floor", [curve.floor for curve in curves], _shown),
                     Column("gain", [curve.gain for curve in curves], _shown),
-                    Column("rate × 1000", [curve.rate for curve in curves], _in_thousandths),
+                    Column("rate × 1000", [curve.rate for curve in curves], in_thousandths),
                     Column("residual", [max(abs(it.residuals)) for it in curves], "{:.3f}".format),
                     Column("outcome", [curve.goodness.outcome for curve in curves]),
                 ]
@@ -311,14 +313,6 @@ def _shown(parameter: FittedParameter, factor: float = 1.0, between: str = "\n")
     """Return a value with its interval, on two lines: side by side they need too many columns."""
     low, high = (significant(factor * end, 3) for end in parameter.interval)
     return f"{significant(factor * parameter.value, 4)}{between}[{low}, {high}]"
-
-
-def _in_thousandths(parameter: FittedParameter) -> str:
-    return _shown(parameter, 1e3)
-
-
-def _three_digits(value: float) -> str:
-    return significant(value, 3)
 
 
 def _of(part: str, name: str) -> str:

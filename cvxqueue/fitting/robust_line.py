@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,9 +90,9 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
     scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
         found = least_squares(
-            _residuals,
+            lambda theta, design, y: design @ theta - y,
             theta,
-            jac=_jacobian,
+            jac=lambda theta, design, y: design,
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
@@ -155,14 +155,6 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
     return np.asarray(np.maximum(equal, np.square(share * y)), dtype=np.float64)
-
-
-def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> Any:
-    return design @ theta - y
-
-
-def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
-    return design
 
 
 def _scale(residuals: FloatArray, parameters: int) -> float:
