@@ -38,15 +38,10 @@ def read_file(path: str | os.PathLike[str], read: Callable[[Any], _Read]) -> _Re
 
 
 def loads(content: str | bytes, format: Format | None = None) -> Instance:
-    """Return the instance that the content of a file describes.
+    """Return the instance that the content of a file describes; bytes are UTF-8.
 
-    Parameters
-    ----------
-    content : str or bytes
-        TOML or JSON; bytes are UTF-8.
-    format : {"toml", "json"}, optional
-        By default JSON if the first character that is not white space is ``{``, which begins no
-        TOML; TOML otherwise.
+    By default it is JSON if the first character that is not white space is ``{``, which begins no
+    TOML; TOML otherwise.
 
     Raises
     ------

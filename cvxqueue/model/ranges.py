@@ -21,14 +21,11 @@ def require_in_range(
     lower: FloatArray,
     upper: FloatArray,
 ) -> None:
-    """Raise an error that names the first number of a model that is out of range.
+    """Raise an `InvalidInputError` that names the first number of a model that is out of range.
 
-    Raises
-    ------
-    InvalidInputError
-        If a probability is not > 0, a mix does not sum to 1 within 1e-9, the arrival rate is
-        not > 0, a weight or a bound is < 0, a lower bound exceeds the upper one, or a number is
-        neither 0 nor between 1e-30 and 1e30.
+    That is a probability not > 0, a mix that does not sum to 1 within 1e-9, an arrival rate not
+    > 0, a weight or a bound < 0, a lower bound above the upper one, or a number that is neither 0
+    nor between 1e-30 and 1e30.
     """
     rate, weight = np.asarray(arrival_rate), np.asarray(accuracy_weight)
     require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")

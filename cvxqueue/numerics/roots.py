@@ -31,20 +31,9 @@ def bracketed_root(
     where not, until the ends are neighbors to the rounding of float64 or nearer than `xtol`. A
     value of zero ends the search: both ends are there.
 
-    Parameters
-    ----------
-    function : callable
-        Maps shape (...) to shape (...), elementwise.
-        Infinite values have a sign and no size.
-    low, high : ndarray, shape (...)
-        Ends with values of opposite signs; one that is no bracket stays as it is.
-    xtol : array_like, optional
-        Distance of the ends that is good enough.
-
-    Returns
-    -------
-    low, high : ndarray, shape (...)
-        The ends of what is left, each with the sign that it had.
+    The function maps shape (...) to shape (...), elementwise; infinite values have a sign and no
+    size. The ends, shape (...), have values of opposite signs; what is no bracket stays as it is.
+    Return the ends of what is left, each with the sign that it had.
 
     References
     ----------

@@ -25,14 +25,9 @@ _FEWEST_HOLDING, _PART_HOLDING = 10, 1.0 / 6.0
 class BatchSums:
     """Sums over batches, one row for each batch, one column for each thing that is summed.
 
-    Parameters
-    ----------
-    parts : sequence of ndarray, shape (batches, columns)
-        The rows of each replication, in order of time. Replications are independent.
-    confidence : float
-        Of the intervals.
-    steering : tuple of int
-        Columns of the ratio whose correlation decides: that of the mean waiting time.
+    The parts, shape (batches, columns), are the rows of each replication, in order of time;
+    replications are independent. `steering` has the columns of the ratio whose correlation decides:
+    that of the mean waiting time.
     """
 
     def __init__(
@@ -54,8 +49,12 @@ class BatchSums:
         return fewer >= _FEWEST and self.correlation > _FOUND / math.sqrt(self.count)
 
     def joined(self) -> BatchSums:
-        """Return the sums over neighbouring batches, two by two."""
-        return BatchSums([_pairs(part) for part in self.parts], self.confidence, self._steering)
+        """Return the sums over neighbouring batches, two by two; an odd last one goes to these."""
+        pairs = [
+            np.add.reduceat(rows, np.arange(0, len(rows) - 1, 2), axis=0) if len(rows) > 1 else rows
+            for rows in self.parts
+        ]
+        return BatchSums(pairs, self.confidence, self._steering)
 
     def settles(self, estimate: Estimate) -> bool:
         """Whether enough batches hold the spread of an estimate for its interval to be believed."""
@@ -103,15 +102,10 @@ class BatchSums:
     def fraction(
         self, above: FloatArray | int, below: int, *, clustering: float | None = None
     ) -> Estimate:
-        """Estimate of the fraction of queries to which something happens.
+        """Estimate of the fraction of queries, `above` of all `below`, to which something happens.
 
-        Parameters
-        ----------
-        above, below : ndarray of shape (batches,), or int
-            Queries to which it happens, and all of them.
-        clustering : float, optional
-            Queries that share their luck where too few batches have seen the event to tell; by
-            default each has its own, and the fraction is binomial.
+        So many queries as `clustering` says share their luck where too few batches have seen the
+        event to tell; by default each has its own, and the fraction is binomial.
         """
         top, bottom = self._column(above), self.rows[:, below]
         value, residuals = self.residuals(top, bottom)
@@ -135,10 +129,3 @@ class BatchSums:
         """Estimate from what each batch adds to the error of a value, as `spread_of` takes it."""
         error, degrees, skewness = spread_of(residuals, value, count)
         return estimate_of(value, error, degrees, self.confidence, skewness=skewness)
-
-
-def _pairs(rows: FloatArray) -> FloatArray:
-    """Neighbouring batches joined two by two; an odd last one goes to the pair before it."""
-    if len(rows) < 2:
-        return rows
-    return np.add.reduceat(rows, np.arange(0, len(rows) - 1, 2), axis=0)

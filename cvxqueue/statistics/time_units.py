@@ -70,15 +70,9 @@ def require_dates(where: str, times: FloatArray) -> None:
 def in_seconds(name: str, value: Any, *, is_moment: bool) -> Any:
     """Return durations in seconds, moments in seconds after the first, and all else as it is.
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for messages.
-    value : array_like, or a column of a frame, shape (M,)
-        Missing durations and moments stay missing: they are masked.
-    is_moment : bool
-        Whether moments are allowed: dates, with or without a time. Those in no time zone are taken
-        for UTC.
+    Of an array or a column of a frame, shape (M,), missing durations and moments stay missing: they
+    are masked. Moments, where they are allowed, are dates with or without a time; those in no time
+    zone are taken for UTC.
 
     Raises
     ------
