@@ -14,13 +14,12 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.certificates.bracket import order_bracket
 from cvxqueue.certificates.gap import certified_objective, rounding_allowance
-from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
 from cvxqueue.model import Instance, assumed, require_feasible
+from cvxqueue.model.feasibility import stable_start
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.numerics.summation import accurate_sum
 
 # Mixes sum to one within 1e-9; more than enough for roundings too.
@@ -91,22 +90,14 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         If `start` is unstable or of the wrong shape.
     """
     require_feasible(instance)
-    tokens = float_array(
-        "start", order_bracket(instance).lower if start is None else start, instance.size
-    )
-    is_inside = (tokens >= instance.lower) & (tokens <= instance.upper)
-    require("start", tokens, is_inside, "must lie between instance.lower and instance.upper")
-    point = instance.evaluate(tokens)
-    if not point.is_stable:
-        raise InvalidInputError(
-            f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
-            "below 1); use instance.lower"
-        )
+    point = stable_start(instance, order_bracket(instance).lower if start is None else start)
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     level = float(certified_objective(point))
     # α Σ π w p(L) − level without cancellation, and rounded up: J(start) exceeds the level by two
     # allowances at most.
-    rise = instance.model.accuracy_value * instance.accuracy.difference(tokens, instance.upper)
+    rise = instance.model.accuracy_value * instance.accuracy.difference(
+        point.tokens, instance.upper
+    )
     spread = accurate_sum(instance.probabilities * rise)
     longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
     system_time = float(longest) * _SUM_SLACK

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from cvxqueue.errors import InfeasibleError, UnstableQueueError
+from cvxqueue.errors import InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.model.constraints import BoxConstraint
 from cvxqueue.model.instance import Instance
+from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.checks import float_array
 
 
 def least_tokens_name(instance: Instance) -> str:
@@ -65,3 +68,22 @@ def require_feasible(instance: Instance) -> None:
                 f"constraints: no allocation has {coupling.label}, not even at {bound}; "
                 f"{coupling.remedy(best)}{more}"
             )
+
+
+def stable_start(instance: Instance, start: ArrayLike) -> Evaluation:
+    """Return the closed forms at a start, shape (N,), that must be stable and lie in the box."""
+    tokens = float_array("start", start, instance.size)
+    outside = (tokens < instance.lower) | (tokens > instance.upper)
+    if outside.any():
+        position = int(outside.argmax())
+        raise InvalidInputError(
+            f"start[{position}] = {float(tokens[position])!r} must lie in "
+            f"[{float(instance.lower[position])!r}, {float(instance.upper[position])!r}]"
+        )
+    point = instance.evaluate(tokens)
+    if not point.is_stable:
+        raise InvalidInputError(
+            f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
+            "below 1); use instance.lower"
+        )
+    return point

@@ -13,9 +13,9 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.model.feasibility import stable_start
 from cvxqueue.numerics.arithmetic import outside, quiet
-from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array, positive_number, whole_number
+from cvxqueue.numerics.checks import positive_number, whole_number
 from cvxqueue.solution import ConvergenceError, Iterate, Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.open_method import OpenMethod
@@ -188,7 +188,7 @@ def _started(
 ) -> dict[str, Any]:
     """Where to begin: at nothing, at given tokens, or with the answer to another instance."""
     if not isinstance(start, Solution):
-        return {"start": None if start is None else _stable_start(instance, start)}
+        return {"start": None if start is None else stable_start(instance, start).tokens}
     if start.instance.size != instance.size:
         raise InvalidInputError(
             f"start is the solution of an instance with {start.instance.size} types, and must "
@@ -199,21 +199,3 @@ def _started(
         point = start.certificate.evaluation
         return {"start": tokens, "prices": (float(point.idle), float(point.prices.mean))}
     return {"start": tokens} if instance.evaluate(tokens).is_stable else {}
-
-
-def _stable_start(instance: Instance, start: ArrayLike) -> FloatArray:
-    tokens = float_array("start", start, instance.size)
-    outside = (tokens < instance.lower) | (tokens > instance.upper)
-    if outside.any():
-        position = int(outside.argmax())
-        raise InvalidInputError(
-            f"start[{position}] = {float(tokens[position])!r} must lie in "
-            f"[{float(instance.lower[position])!r}, {float(instance.upper[position])!r}]"
-        )
-    point = instance.evaluate(tokens)
-    if not point.is_stable:
-        raise InvalidInputError(
-            f"start makes the queue unstable (utilization {float(point.utilization):.6g}, must be "
-            "below 1); use instance.lower"
-        )
-    return tokens
