@@ -152,10 +152,7 @@ class AllocationData(ArrayData, Report):
         """``OPTIMAL`` where the proven gap is within the tolerance, otherwise `ended`."""
         return Status.OPTIMAL if self.is_optimal else Status(self.ended.value)
 
-    @property
-    def accuracies(self) -> FloatArray:
-        """Probability of a correct answer of each type, shape (N,)."""
-        return self.evaluation.accuracies
+    accuracies = forwarded("evaluation", Evaluation.accuracies)
 
     @property
     def mean_accuracy(self) -> float:

@@ -112,23 +112,8 @@ def mg1_system_time(
 ) -> cp.Expression:
     """Mean system time m1 + λ m2 / (2 (1 − λ m1)) of the M/G/1 queue, first in first out.
 
-    Convex and increasing as `mg1_waiting_time`, with the same domain and arguments; of the sign of
-    a mean service time.
-
-    Parameters
-    ----------
-    mean, second_moment_root, arrival_rate
-        As for `mg1_waiting_time`.
-
-    Returns
-    -------
-    cvxpy.Expression
-        Scalar.
-
-    Raises
-    ------
-    InvalidInputError
-        If the arrival rate is not a finite number > 0.
+    Convex and increasing as `mg1_waiting_time`, a scalar with the same domain, arguments and error;
+    of the sign of a mean service time.
     """
     waiting = mg1_waiting_time(mean, second_moment_root, arrival_rate)
     system: cp.Expression = cp.Expression.cast(mean) + waiting

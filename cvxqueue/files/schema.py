@@ -246,10 +246,7 @@ class SolutionDocument(CertificateDocument):
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of instance files, TOML and JSON alike.
 
-    Returns
-    -------
-    dict
-        Ranges of the numbers are in the descriptions; the constructors of the model check them.
+    Ranges of the numbers are in the descriptions; the constructors of the model check them.
 
     Examples
     --------

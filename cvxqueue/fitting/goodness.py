@@ -19,21 +19,14 @@ _STRAIGHT = 0.3
 
 @dataclass(frozen=True)
 class Goodness(JsonRecord):
-    """How far the data are from the model, against the model that fits every level exactly.
-
-    Attributes
-    ----------
-    deviance : float
-        Twice the difference of the log-likelihoods, over levels merged until χ² describes it.
-    degrees_of_freedom : int
-        Levels minus parameters; 0 where there are too few levels to judge.
-    p_value : float
-        Probability of such a deviance if the model holds; NaN where it cannot be judged.
-    """
+    """How far the data are from the model, against the model that fits every level exactly."""
 
     deviance: float
+    """Twice the difference of the log-likelihoods, over levels merged until χ² describes it."""
     degrees_of_freedom: int
+    """Levels minus parameters; 0 where there are too few levels to judge."""
     p_value: float
+    """Probability of such a deviance if the model holds; NaN where it cannot be judged."""
 
     _properties = ("outcome",)
 

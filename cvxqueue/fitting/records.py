@@ -21,36 +21,24 @@ _LEAST_ORDER = 0.3
 
 @dataclass(frozen=True)
 class Source:
-    """Where measurements come from, and what was left out of them.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file.
-    format : str
-        What it was read as.
-    rows : int
-        Rows used.
-    malformed : int
-        Rows left out because they hold what is not allowed.
-    first_malformed : str
-        The first of them, with its line; empty if there is none.
-    failed : int
-        Requests left out because they failed.
-    selection : str
-        The rows that were asked for; empty for all.
-    not_arrivals : str
-        Why the start times are a client's own, and no arrivals; empty where they are.
-    """
+    """Where measurements come from, and what was left out of them."""
 
     name: str
+    """Name of the file."""
     format: str
+    """What it was read as."""
     rows: int
+    """Rows used."""
     malformed: int = 0
+    """Rows left out because they hold what is not allowed."""
     first_malformed: str = ""
+    """The first of them, with its line; empty if there is none."""
     failed: int = 0
+    """Requests left out because they failed."""
     selection: str = ""
+    """The rows that were asked for; empty for all."""
     not_arrivals: str = ""
+    """Why the start times are a client's own, and no arrivals; empty where they are."""
 
     @property
     def sentence(self) -> str:

@@ -47,12 +47,8 @@ class RobustLine(NamedTuple):
 def robust_line(design: FloatArray, y: FloatArray) -> RobustLine:
     """Return Huber's coefficients with sandwich standard errors and their degrees of freedom.
 
-    Parameters
-    ----------
-    design : ndarray, shape (M, P)
-        One column for each coefficient.
-    y : ndarray, shape (M,)
-        What they add up to.
+    The design, shape (M, P), has one column for each coefficient; y, shape (M,), is what they add
+    up to.
 
     Notes
     -----
@@ -90,9 +86,9 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
     scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
         found = least_squares(
-            lambda theta, design, y: design @ theta - y,
+            _residuals,
             theta,
-            jac=lambda theta, design, y: design,
+            jac=_jacobian,
             loss="huber",
             f_scale=HUBER,
             x_scale="jac",
@@ -155,6 +151,14 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
     return np.asarray(np.maximum(equal, np.square(share * y)), dtype=np.float64)
+
+
+def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> Any:
+    return design @ theta - y
+
+
+def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
+    return design
 
 
 def _scale(residuals: FloatArray, parameters: int) -> float:

@@ -39,18 +39,12 @@ _FEW_ROWS = 10
 
 @dataclass(frozen=True)
 class Linearity(JsonRecord):
-    """Whether a bend improves on the line.
-
-    Attributes
-    ----------
-    bend : float
-        Largest change that a quadratic term makes to a fitted time, relative to the mean time.
-    p_value : float
-        Of the quadratic term; NaN where the data cannot show one.
-    """
+    """Whether a bend improves on the line."""
 
     bend: float
+    """Largest change that a quadratic term makes to a fitted time, relative to the mean time."""
     p_value: float
+    """Of the quadratic term; NaN where the data cannot show one."""
 
     _properties = ("holds",)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.model.law import LawData, turning_tokens
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, forwarded
 from cvxqueue.numerics.float64 import EPSILON, LARGEST
 
 Place = slice | NDArray[np.intp] | EllipsisType
@@ -170,10 +170,7 @@ class WeightedCurve(AccuracyCurve):
         """Shape by type, of the curve and of what it is worth."""
         return np.broadcast_shapes(self.curve.shape, np.shape(self.worth))
 
-    @property
-    def is_smooth(self) -> bool:
-        """That of the curve."""
-        return self.curve.is_smooth
+    is_smooth = forwarded("curve", AccuracyCurve.is_smooth)
 
     def mapped(self, function: Callable[[FloatArray], FloatArray]) -> Self:
         """Return the same curve with `function` applied to every array by type."""

@@ -92,6 +92,6 @@ def forwarded(
 ) -> cached_property[_Value]:
     """Return a property of a part as one of the whole, with its docstring."""
     known: Any = of
-    name = known.fget.__name__ if isinstance(known, property) else known.attrname
+    name = known.attrname if hasattr(known, "attrname") else known.fget.__name__
     found: Any = property(attrgetter(f"{part}.{name}"), doc=known.__doc__)
     return found  # type: ignore[no-any-return]

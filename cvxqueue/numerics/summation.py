@@ -19,17 +19,8 @@ def accurate_sum(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sum along the last axis, as accurate as if done in twice the working precision.
 
     The idle fraction 1 − ρ subtracts a sum from one; near ρ = 1 every lost bit of the sum is
-    magnified by 1/(1 − ρ), so a plain sum will not do.
-
-    Parameters
-    ----------
-    values : ndarray, shape (..., N)
-        Terms; a sum with terms that are not finite is the plain one.
-
-    Returns
-    -------
-    ndarray, shape (...)
-        The sums.
+    magnified by 1/(1 − ρ), so a plain sum will not do. Terms have shape (..., N), and sums (...);
+    one with terms that are not finite is the plain one.
 
     References
     ----------

@@ -15,7 +15,7 @@ from cvxqueue.formatting import TYPES_SHOWN, plural
 from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import FIFO, Instance, ProcessorSharing
 from cvxqueue.numerics.array_data import ReadOnlyArrays
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, forwarded
 from cvxqueue.simulation.plan import Columns
 from cvxqueue.simulation.sampling import ServiceTimes
 from cvxqueue.statistics.batch_means import BatchSums
@@ -149,10 +149,7 @@ class Simulation(ReadOnlyArrays, Report):
             )
         return ""
 
-    @property
-    def batches(self) -> int:
-        """Number of batches that the intervals rest on."""
-        return self.sums.count
+    batches = forwarded("sums", BatchSums.count)
 
     @property
     def batch_correlation(self) -> float:

@@ -28,25 +28,17 @@ _FEWEST_COMPARED = 10
 
 @dataclass(frozen=True)
 class CheckRow:
-    """One quantity: what theory says, what the simulation found, and whether they agree.
-
-    Parameters
-    ----------
-    quantity : str
-        What it is, with its unit.
-    theory : float
-        By the closed form.
-    estimate : Estimate
-        By the simulation.
-    is_decided : bool
-        Whether enough happened in the simulation to tell: enough batches hold the spread, and,
-        of means and the variance of waiting and system times, the simulation has no caution.
-    """
+    """One quantity: what theory says, what the simulation found, and whether they agree."""
 
     quantity: str
+    """What it is, with its unit."""
     theory: float
+    """By the closed form."""
     estimate: Estimate
+    """By the simulation."""
     is_decided: bool
+    """Whether enough happened in the simulation to tell: enough batches hold the spread, and,
+    of means and the variance of waiting and system times, the simulation has no caution."""
 
     @property
     def outcome(self) -> str:

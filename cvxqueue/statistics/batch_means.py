@@ -64,7 +64,7 @@ class BatchSums:
 
     @property
     def count(self) -> int:
-        """Number of batches."""
+        """Number of batches that the intervals rest on."""
         return sum(len(part) for part in self.parts)
 
     def _correlation(self) -> float:
