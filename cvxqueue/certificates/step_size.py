@@ -95,9 +95,8 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     level = float(certified_objective(point))
     # α Σ π w p(L) − level without cancellation, and rounded up: J(start) exceeds the level by two
     # allowances at most.
-    rise = instance.model.accuracy_value * instance.accuracy.difference(
-        point.tokens, instance.upper
-    )
+    added = instance.accuracy.difference(point.tokens, instance.upper)
+    rise = instance.model.accuracy_value * added
     spread = accurate_sum(instance.probabilities * rise)
     longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
     system_time = float(longest) * _SUM_SLACK
