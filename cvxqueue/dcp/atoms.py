@@ -116,8 +116,7 @@ def mg1_system_time(
     of the sign of a mean service time.
     """
     waiting = mg1_waiting_time(mean, second_moment_root, arrival_rate)
-    system: cp.Expression = cp.Expression.cast(mean) + waiting
-    return system
+    return cp.Expression.cast(mean) + waiting
 
 
 def processor_sharing_system_time(mean: ExpressionLike, arrival_rate: float) -> cp.Expression:
@@ -152,8 +151,7 @@ def processor_sharing_system_time(mean: ExpressionLike, arrival_rate: float) -> 
     """
     rate = _positive("arrival_rate", arrival_rate)
     growth: cp.Expression = cp.inv_pos(1 - rate * cp.Expression.cast(mean)) - 1
-    system: cp.Expression = growth / rate
-    return system
+    return growth / rate
 
 
 def batch_waiting_time(
@@ -245,8 +243,7 @@ def mm1_system_time(service_rate: ExpressionLike, arrival_rate: ExpressionLike) 
     3.0
     """
     spare = _rates("service_rate", service_rate) - _rates("arrival_rate", arrival_rate)
-    system: cp.Expression = cp.inv_pos(spare)
-    return system
+    return cp.inv_pos(spare)
 
 
 def lundberg_moment(
@@ -282,8 +279,7 @@ def lundberg_moment(
     32(1), 1970.
     """
     exponent = cp.multiply(decay, times) + cp.Expression.cast(log_weights)
-    moment: cp.Expression = cp.sum(cp.exp(exponent))
-    return moment
+    return cp.sum(cp.exp(exponent))
 
 
 def _rates(name: str, value: ExpressionLike) -> cp.Expression:

@@ -170,8 +170,7 @@ def token_variance(law: ServiceLaw) -> FloatArray | None:
         raise InvalidInputError(
             f"service = {shown(law)} is random, and only AffineService has a cvxpy form then"
         )
-    variance: FloatArray = law.token_scv * np.square(law.per_token)
-    return variance
+    return law.token_scv * np.square(law.per_token)
 
 
 waiting_time: Forms[Callable[..., cp.Expression]] = Forms("queue")

@@ -165,8 +165,7 @@ class _Program:
             rows.append(cp.reshape(np.sqrt(rate * (by_mean + by_load) / unit) * mean, (1,), "F"))
         quotients = self._quotients(cp.hstack(rows))
         constant = queue.constant(rate) / self.scale
-        waiting: cp.Expression = by_mean / self.scale * mean + cp.sum(quotients) + constant
-        return waiting
+        return by_mean / self.scale * mean + cp.sum(quotients) + constant
 
     def _quotients(self, rows: cp.Expression) -> cp.Variable:
         """Variables above ‖r_j‖²/(1 − h), block by block."""

@@ -163,8 +163,7 @@ def _tail_weights(tail: WaitingTimeTail, instance: Instance) -> FloatArray:
     """Ln π − ln(1 + θ/λ), shape (N,)."""
     tail.require_allowed(instance)
     limit = np.log1p(tail.decay / instance.arrival_rate)
-    weights: FloatArray = np.log(instance.probabilities) - limit
-    return weights
+    return np.log(instance.probabilities) - limit
 
 
 _KINDS: Forms[_Kind] = Forms(

@@ -49,5 +49,4 @@ def _waiting_time(
     by_mean, by_load, by_second = queue.weights
     terms = (by_mean * mean, by_load * rate * cp.square(mean), by_second * rate * second_moment / 2)
     work = sum(term for term, weight in zip(terms, queue.weights, strict=True) if weight)
-    waiting: cp.Expression = work / (1 - rate * mean) + queue.constant(rate)
-    return waiting
+    return work / (1 - rate * mean) + queue.constant(rate)

@@ -85,11 +85,9 @@ def diagnose(requests: Requestlike, *, max_malformed: float = 0.01) -> Diagnosis
     Parameters
     ----------
     requests : path, Requests, mapping or frame
-        A file for `read_requests`, columns such as ``{"tokens": [...], "seconds": [...]}``, or a
-        frame of pandas, polars or Arrow, whose columns are found as those of a file are.
-        Which assumptions can be tested depends on the columns: tokens and seconds for the service
-        line, start times or concurrency beside them for the load, arrival times for the arrivals,
-        budgets beside tokens for their use.
+        Wherever they are, as for `fit`. Which assumptions can be tested depends on the columns:
+        tokens and seconds for the service line, start times or concurrency beside them for the
+        load, arrival times for the arrivals, budgets beside tokens for their use.
     max_malformed : float, default 0.01
         Largest fraction of malformed rows of a file that are left out; more are an error.
 

@@ -182,18 +182,15 @@ class WeightedCurve(AccuracyCurve):
 
     def slope(self, tokens: ArrayLike) -> FloatArray:
         """What a further token is worth."""
-        slope: FloatArray = self.worth * self.curve.slope(tokens)
-        return slope
+        return self.worth * self.curve.slope(tokens)
 
     def curvature(self, tokens: ArrayLike) -> FloatArray:
         """Second derivative, ≤ 0."""
-        curvature: FloatArray = self.worth * self.curve.curvature(tokens)
-        return curvature
+        return self.worth * self.curve.curvature(tokens)
 
     def difference(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
         """What moving from some tokens to others is worth."""
-        difference: FloatArray = self.worth * self.curve.difference(tokens, to)
-        return difference
+        return self.worth * self.curve.difference(tokens, to)
 
     def _relative(self, slope: ArrayLike) -> FloatArray:
         """The slope of the curve that is worth `slope`, where the curve is worth anything."""

@@ -46,8 +46,7 @@ class Multiples:
     step: int
 
     def __post_init__(self) -> None:
-        step = whole_number("domain.step", self.step, least=1, unit="tokens")
-        vars(self).update(step=step)
+        vars(self).update(step=whole_number("domain.step", self.step, least=1, unit="tokens"))
 
 
 @dataclass(frozen=True)

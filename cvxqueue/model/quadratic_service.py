@@ -79,5 +79,4 @@ class QuadraticService(ServiceLaw):
 
     def mean_bend(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
         """Return per_squared_token · (to − tokens)², in seconds."""
-        bend: FloatArray = self.per_squared_token * np.square(np.subtract(to, tokens))
-        return bend
+        return self.per_squared_token * np.square(np.subtract(to, tokens))

@@ -72,8 +72,7 @@ class ServiceLaw(LawData, ABC):
 
     def second_moment_slope(self, tokens: ArrayLike) -> FloatArray:
         """First derivative of the second moment, 2 τ t′."""
-        slope: FloatArray = 2.0 * self.marginal_time(tokens) * self.mean_slope(tokens)
-        return slope
+        return 2.0 * self.marginal_time(tokens) * self.mean_slope(tokens)
 
     def moments(self, tokens: ArrayLike) -> Moments:
         """Both moments and their first derivatives at once."""
