@@ -139,15 +139,15 @@ def find_back_end(solver: str) -> BackEnd:
         raise InvalidInputError(
             f"unknown conic solver {shown(solver)}: {nearest(solver, SOLVER_MAP_CONIC)}"
         )
+    able = ", ".join(filter(_has_cones, INSTALLED_CONIC_SOLVERS))
     if solver not in INSTALLED_CONIC_SOLVERS:
         raise MissingDependencyError(
-            f"conic solver {shown(solver)} is not installed; installed: "
-            f"{', '.join(name for name in INSTALLED_CONIC_SOLVERS if _has_cones(name))}"
+            f"conic solver {shown(solver)} is not installed; installed: {able}"
         )
     if not _has_cones(solver):
         raise InvalidInputError(
             f"solver {shown(solver)} does not know exponential and second-order cones; those that "
-            f"do: {', '.join(name for name in INSTALLED_CONIC_SOLVERS if _has_cones(name))}"
+            f"do: {able}"
         )
     return _BACK_ENDS.get(solver, BackEnd)()
 

@@ -176,7 +176,8 @@ class _Run:
         is_stopped = limits.callback is not None and limits.callback(
             row._replace(tokens=found.tokens)
         )
-        if may_end and _is_certified(self.best, limits.tolerance):
+        held_to = _allowed(self.best.evaluation, limits.tolerance)
+        if may_end and self.best.relative_gap <= held_to:
             return Ended.CONVERGED
         if is_stopped:
             return Ended.STOPPED
@@ -221,7 +222,3 @@ def _allowed(point: Evaluation, tolerance: float | None) -> float:
     # Multipliers magnify what rounding does to the constraints.
     least = _COUPLED if point.model.couplings else 0.0
     return max(float(tightest_tolerance(point)), least)
-
-
-def _is_certified(found: Certificate, tolerance: float | None) -> bool:
-    return found.relative_gap <= _allowed(found.evaluation, tolerance)
