@@ -13,7 +13,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.certificates import contraction, order_bracket, step_size, strong_concavity
-from cvxqueue.numerics.arrays import frozen, is_frozen, kept
+from cvxqueue.numerics.arrays import FloatArray, forwarded, frozen, is_frozen, kept
 
 EXPONENTIAL = cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004])
 CURVES: dict[str, Any] = {
@@ -162,3 +162,29 @@ def test_no_points_of_others_are_kept_that_can_be_written_to() -> None:
     assert point.tokens.tolist() == [1.0, 2.0]
     safe = frozen(np.array([1.0, 2.0]))
     assert instance().evaluate(safe).tokens is safe
+
+
+def test_a_property_of_a_part_is_that_of_the_whole() -> None:
+    class Part:
+        @property
+        def number(self) -> float:
+            """A number."""
+            return 2.0
+
+        @kept
+        def array(self) -> FloatArray:
+            """An array."""
+            return np.ones(3)
+
+    class Whole:
+        part = Part()
+        number = forwarded("part", Part.number)
+        array = forwarded("part", Part.array)
+
+    whole = Whole()
+    assert whole.number == 2.0
+    assert whole.array is Whole.part.array
+    for name, doc in (("number", "A number."), ("array", "An array.")):
+        assert getattr(Whole, name).__doc__ == doc
+        with pytest.raises(AttributeError):
+            setattr(whole, name, 0.0)
