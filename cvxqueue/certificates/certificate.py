@@ -102,7 +102,7 @@ class Certificate(ArrayData, Report):
 
     @kept
     def tokens(self) -> FloatArray:
-        """The allocation that everything is stated of, shape (N,); NaN where none was given.
+        """Thinking tokens of each type, shape (N,), of which all is stated; NaN where none given.
 
         Where no point nearby satisfies the constraints, it is the one in the box, and `excesses`
         tell.
@@ -154,7 +154,7 @@ class Certificate(ArrayData, Report):
 
     @cached_property
     def objective(self) -> float:
-        """Objective J in seconds, rounded down by `allowance`; −inf if unstable or violated.
+        """Objective J in seconds, rounded down by its allowance; −inf if unstable or violated.
 
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
         ``instance.objective(tokens)``, can exceed it by rounding. Tokens that violate a constraint
