@@ -189,6 +189,6 @@ def _seen(curve: CurveFit) -> tuple[FloatArray, FloatArray, FloatArray | None]:
 
 def _note(ax: Axes, unnamed: int, notes: list[str]) -> None:
     """Say in the picture what its signs mean, and what is not drawn as it was measured."""
-    if types > _NAMED_FITS:
-        notes = [f"gray: {plural(types - _NAMED_FITS, 'more type')}", *notes]
+    if unnamed:
+        notes = [f"gray: {plural(unnamed, 'more type')}", *notes]
     style.corner_note(ax, "\n".join(notes))
