@@ -1,0 +1,1 @@
+"""Reference solutions that anybody can prove again."""
