@@ -166,28 +166,32 @@ class _Search:
     def _newton(self) -> None:
         """Solve the conditions at today's places, as far as rounding lets it."""
         for _ in range(_MOST_STEPS):
-            steps, price_steps = self._step(self._proof())
+            proof = self._proof()
+            steps, price_steps = self._step(proof)
             for k, step in steps.items():
                 low, high = self._ends(k)
                 moved = self.tokens[k] + step
-                # Half of the way to an end is left.
-                if moved <= low:
-                    moved = (self.tokens[k] + low) / 2
-                elif moved >= high:
-                    moved = (self.tokens[k] + high) / 2
-                self.tokens[k] = moved
+                if low < moved < high:
+                    self.tokens[k] = moved
+                    continue
+                # It rests at an end that it would still leave outwards, and goes half of the way to
+                # one that it would not.
+                end, side = (low, 1) if moved <= low else (high, 0)
+                is_outward = (self._gain(proof, k, end, side) > 0) == (end == high)
+                self.tokens[k] = end if is_outward else (self.tokens[k] + end) / 2
+                self.places[k] = end if is_outward else None
             for k, step in price_steps.items():
                 self.prices[k] = max(self.prices[k] + step, self.prices[k] / 2)
             sizes = (abs(step) / max(1, self.tokens[k]) for k, step in steps.items())
             if max(sizes, default=Decimal(0)) <= Decimal(10) ** -(self.precision - 15):
                 return
 
-    def _gain(self, proof: verifier.Proof, k: int, tokens: Decimal) -> Decimal:
-        """Marginal gain of tokens of a free type, at the prices of the point."""
+    def _gain(self, proof: verifier.Proof, k: int, tokens: Decimal, side: int = 1) -> Decimal:
+        """Marginal gain of a type on one side of some tokens, at the prices of the point."""
         kind, count = self.instance.types[k], verifier.of(tokens)
         _, _, slope, bend = kind.service.moments(count)
         first, second = self._of_service(proof)
-        gain = proof.worth[k] * kind.curve.slopes(count)[1] - first * slope - second * bend
+        gain = proof.worth[k] * kind.curve.slopes(count)[side] - first * slope - second * bend
         for price, limit in zip(self.prices, self.instance.couplings, strict=True):
             if price and isinstance(limit, verifier.TokenRate):
                 gain -= price
