@@ -321,7 +321,7 @@ def _middle(interval: Any) -> Decimal:
 
 
 def _near(count: Decimal, other: Decimal) -> bool:
-    return abs(count - other) <= Decimal("1e-6") * max(1, abs(other))
+    return abs(count - other) <= Decimal("1e-9") * abs(other)
 
 
 def _exact(fraction: Any) -> Decimal:
