@@ -37,6 +37,7 @@ ROOMS = (
     "solvers",
     "integer",
     "answers",
+    "references",
     "check",
     "testing",
     "simulation",
@@ -332,6 +333,7 @@ SHARED = {
     "simulate": {"simulation", "cli"},
     "solution": {"solution", "integer"},
     "solve": {"solvers", "integer", "cli"},
+    "verify": {"references", "cli"},
 }
 
 

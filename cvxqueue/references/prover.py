@@ -6,10 +6,11 @@ refuses; it computes in intervals, and of those the middle is taken here.
 
 from __future__ import annotations
 
-from decimal import Decimal, localcontext
+from contextlib import suppress
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
-from cvxqueue.errors import CvxqueueError
+from cvxqueue.errors import InvalidInputError, UnprovenError
 from cvxqueue.files.writing import to_dict
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.checks import whole_number
@@ -26,58 +27,69 @@ _MOST_STEPS = 60
 _MOST_CHANGES = 40
 
 
-class UnprovenError(CvxqueueError):
-    """No record was found that the verifier accepts."""
+def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
+    """Return a record of the optimum that `verify` accepts, and so does a bare Python.
 
-
-def prove(instance: Instance, *, digits: int = 30, solution: Solution | None = None) -> dict[str, Any]:
-    """Return a record of the optimum that the verifier accepts.
+    The record is about real tokens: domains of whole tokens are no part of what it claims.
 
     Parameters
     ----------
     instance : Instance
-        Feasible, of the package's classes.
+        Feasible, and of the package's classes.
     digits : int, default 30
-        The optimal objective is proven to within 10^−digits of its scale, and the tokens of each
-        type, where they are determined, to within 10^−digits of max(1, tokens).
-    solution : Solution, optional
-        An answer to begin with; by default that of `solve`.
+        From 1 to 200. The optimal objective is proven to within 10^−digits of its scale, benefit
+        plus mean system time, and the tokens of each type to within 10^−digits of max(1, tokens).
+        Where they are not determined the objective alone is proven.
 
     Returns
     -------
     dict
-        Plain values, ready for JSON: see ``cvxqueue/references/verify.py``, which checks it.
+        Plain values, ready for JSON: the ``instance``, a point (``tokens`` and ``multipliers``, as
+        decimal numbers), the ``objective``, what is proven, and the ``sha256`` of all that.
 
     Raises
     ------
     UnprovenError
-        If no record was found.
+        If no record was found; the message has the reason.
+    InfeasibleError
+        If no allocation is stable and satisfies the constraints.
     InvalidInputError
-        If the digits are not a whole number from 1 to 200, or a class has no kind in files.
+        If the digits are out of range, or a class has no kind in files.
+
+    Examples
+    --------
+    >>> import cvxqueue as cq
+    >>> record = cq.prove(cq.load("examples/instances/one-type.toml"))
+    >>> cq.verify(record).digits
+    30
     """
     require_instance(instance)
-    digits = whole_number("digits", digits, least=1, )
-    data = to_dict(instance)
-    found = solve(instance, on_failure="return") if solution is None else solution
-    reason = ""
+    digits = whole_number("digits", digits, least=1)
+    if digits > verifier.MOST_PROVEN_DIGITS:
+        raise InvalidInputError(f"digits = {digits} must be at most {verifier.MOST_PROVEN_DIGITS}")
+    return proof_from(solve(instance, on_failure="return"), digits)
+
+
+def proof_from(start: Solution, digits: int) -> dict[str, Any]:
+    """Return the record that begins with an answer; see `prove`."""
+    data = to_dict(start.instance)
     for attempt in range(1, _TRIES + 1):
-        search = _Search(data, found, digits, attempt * (_DIGITS_FOR_ONE * digits + _MORE_DIGITS))
-        try:
+        search = _Search(data, start, digits, attempt * (_DIGITS_FOR_ONE * digits + _MORE_DIGITS))
+        with suppress(_UndeterminedError, verifier.Refused):
             search.run()
-        except (_UndeterminedError, verifier.Refused):
-            reason = "the tokens of a type are not determined"
         for proves_tokens in (True, False):
-            with localcontext() as context:
-                context.prec = search.precision
-                record = search.record(proves_tokens=proves_tokens)
             try:
+                record = search.record(proves_tokens=proves_tokens)
                 verifier.verify(record)
             except verifier.Refused as error:
                 reason = str(error)
             else:
                 if proves_tokens or attempt == _TRIES:
                     return record
-    raise UnprovenError(f"no proof of {digits} digits was found: {reason}")
+    raise UnprovenError(
+        f"no proof of {digits} digits was found: {search.obstacle() or reason}; the answer of "
+        "`solve` and its certificate are not touched by this"
+    )
 
 
 class _Search:
@@ -102,6 +114,10 @@ class _Search:
             self.step = Decimal(10) ** -(precision // 3)
             self.floors = [self._floor(k) for k in range(len(self.tokens))]
             self.places = [self._place(k) for k in range(len(self.tokens))]
+            self.decays = [
+                it.decay(self.instance) if isinstance(it, verifier.Tail) else None
+                for it in self.instance.couplings
+            ]
             self._settle()
 
     def _floor(self, k: int) -> tuple[Decimal, Decimal | None]:
@@ -161,7 +177,9 @@ class _Search:
 
     def _proof(self) -> verifier.Proof:
         """All that the verifier computes at the point."""
-        return verifier.Proof(self.instance, self.tokens, self.prices, [low for _, low in self.floors])
+        return verifier.Proof(
+            self.instance, self.tokens, self.prices, [low for _, low in self.floors]
+        )
 
     def _newton(self) -> None:
         """Solve the conditions at today's places, as far as rounding lets it."""
@@ -182,21 +200,22 @@ class _Search:
                 self.places[k] = end if is_outward else None
             for k, step in price_steps.items():
                 self.prices[k] = max(self.prices[k] + step, self.prices[k] / 2)
-            sizes = (abs(step) / max(1, self.tokens[k]) for k, step in steps.items())
+            sizes = (abs(step) / max(verifier.ONE, self.tokens[k]) for k, step in steps.items())
             if max(sizes, default=Decimal(0)) <= Decimal(10) ** -(self.precision - 15):
                 return
 
     def _gain(self, proof: verifier.Proof, k: int, tokens: Decimal, side: int = 1) -> Decimal:
         """Marginal gain of a type on one side of some tokens, at the prices of the point."""
         kind, count = self.instance.types[k], verifier.of(tokens)
-        _, _, slope, bend = kind.service.moments(count)
+        time, _, slope, bend = kind.service.moments(count)
         first, second = self._of_service(proof)
         gain = proof.worth[k] * kind.curve.slopes(count)[side] - first * slope - second * bend
-        for price, limit in zip(self.prices, self.instance.couplings, strict=True):
+        limits = zip(self.prices, self.instance.couplings, self.decays, strict=True)
+        for price, limit, decay in limits:
             if price and isinstance(limit, verifier.TokenRate):
-                gain -= price
-            elif price and isinstance(limit, verifier.Tail):
-                gain -= price * limit.slope(self.instance, kind, count)
+                gain = gain - price
+            elif price and decay is not None:
+                gain = gain - (decay * time).exp() * self.instance.rate * slope * price
         return _middle(gain * proof.point.mix[k])
 
     def _of_service(self, proof: verifier.Proof) -> tuple[Any, Any]:
@@ -230,11 +249,15 @@ class _Search:
         by_mean, by_second = self._price_slopes(point)
         factor = 1 + sum(self._time_prices())
         size = 2 + len(active)
-        matrix = [[Decimal(row == column and row < 2) for column in range(size)] for row in range(size)]
+        matrix = [
+            [Decimal(row == column and row < 2) for column in range(size)] for row in range(size)
+        ]
         right = [Decimal(0)] * size
-        for place, j in enumerate(active, 2):
-            right[place] = -_middle(proof.excesses[j]) - self.spare
-        gains, bends, columns = {}, {}, {}
+        for row, j in enumerate(active, 2):
+            right[row] = -_middle(proof.excesses[j]) - self.spare
+        gains: dict[int, Decimal] = {}
+        bends: dict[int, Decimal] = {}
+        columns: dict[int, list[Decimal]] = {}
         for k, place in enumerate(self.places):
             if place is not None:
                 continue
@@ -246,7 +269,10 @@ class _Search:
             mix, (_, _, slope, bend) = point.mix[k], point.types[k]
             first, second = _middle(mix * slope), _middle(mix * bend)
             rows = [_middle(self._row(proof, j, k)) for j in active]
-            columns[k] = [-factor * (by_mean * first + by_second * second), -factor * by_second * first]
+            columns[k] = [
+                -factor * (by_mean * first + by_second * second),
+                -factor * by_second * first,
+            ]
             columns[k] += [-row for row in rows]
             for row, weight in enumerate([first, second, *rows]):
                 share = weight / bends[k] if row < 2 else -weight / bends[k]
@@ -273,7 +299,7 @@ class _Search:
         for k, place in enumerate(self.places):
             left, right = (_middle(it) for it in proof.gradient(k))
             low, high = self._ends(k)
-            near = Decimal(10) ** -(self.precision // 2) * max(1, self.tokens[k])
+            near = Decimal(10) ** -(self.precision // 2) * max(verifier.ONE, self.tokens[k])
             if place is None:
                 end = next((it for it in (low, high) if abs(self.tokens[k] - it) <= near), None)
                 if end is not None:
@@ -294,13 +320,18 @@ class _Search:
         return changed
 
     def record(self, *, proves_tokens: bool) -> dict[str, Any]:
-        """The record of the point."""
+        """Return the record of the point."""
+        with localcontext() as context:
+            context.prec = self.precision
+            return self._record(proves_tokens=proves_tokens)
+
+    def _record(self, *, proves_tokens: bool) -> dict[str, Any]:
         proof = self._proof()
         optimum = (proof.objective.low + proof.upper.high) / 2
         floors = [None if low is None else str(low) for _, low in self.floors]
         record = {
-            "format": verifier.FORMAT,
-            "version": verifier.VERSION,
+            "format": verifier.RECORD_FORMAT,
+            "version": verifier.RECORD_VERSION,
             "instance": self.data,
             "digits": self.digits,
             "tokens": [str(+it) for it in self.tokens],
@@ -311,13 +342,45 @@ class _Search:
         }
         return record | {"sha256": verifier.digest(record)}
 
+    def obstacle(self) -> str:
+        """Return why there can be no proof, where rounding alone keeps the constraints."""
+        instance = self.instance
+        floors = zip(instance.types, instance.floors, strict=True)
+        for k, (kind, floor) in enumerate(floors):
+            most = kind.curve.value(verifier.of(kind.upper)).high
+            if floor is not None and most < floor:
+                return (
+                    f"no tokens of type {k} are proven to reach its accuracy floor exactly: it is "
+                    f"missed by {_few_digits(verifier.of(floor) - most)} at max_tokens"
+                )
+        least = [low for low, _ in self.floors]
+        upper = [kind.upper for kind in instance.types]
+        try:
+            point = verifier.Moments(instance, least)
+        except verifier.Refused as error:
+            return f"{error}, not even at the least tokens"
+        for k, limit in enumerate(instance.couplings):
+            is_floor = isinstance(limit, verifier.MeanAccuracy)
+            excess = limit.excess(instance, upper if is_floor else least, point)
+            if excess.high > 0:
+                return (
+                    f"no allocation is proven to keep constraint {k} on all types exactly: it is "
+                    f"exceeded by {_few_digits(excess)} at the "
+                    f"{'most' if is_floor else 'least'} tokens"
+                )
+        return ""
+
 
 class _UndeterminedError(Exception):
     """The tokens of a type are not determined, or not by these places."""
 
 
-def _middle(interval: Any) -> Decimal:
+def _middle(interval: verifier.Interval) -> Decimal:
     return (interval.low + interval.high) / 2
+
+
+def _few_digits(interval: verifier.Interval) -> Decimal:
+    return Context(prec=2).create_decimal(interval.high)
 
 
 def _near(count: Decimal, other: Decimal) -> bool:

@@ -14,13 +14,18 @@ rounded outwards, and exponentials and logarithms, which the decimal module roun
 moved outwards by one unit in the last place.
 
 For the tokens of one type the bound keeps the curve in place of its tangent, less
-(σ/2) π c² (v − l)² with σ = ω λ/(2 (1 + λ² m2 Σπ)): in the service times, T exceeds its tangent by
-λ ω/(2 y′) Σ π (t′ − (y′/y) t)², and t′ − (y′/y) t = M (t′ − t), where M⁻¹ = I − λ t πᵀ has a norm
-of at most 1 + λ √(m2 Σπ) in the metric of π. Where both ends of an interval around l_k bring that
-bound below J(l), the optimal tokens lie inside, because the bound is concave in v.
+(σ/2) π c² (v − l)², where c is the least slope of its service time and
+σ = ωλ/(2 (1 + λ² m2 Σπ)). Proof: as a function of the mean service times t the mean system time T
+is a convex function, nondecreasing, plus ωλ/2 times Σ π t²/y, with y = 1 − λ m1 idle. That sum
+exceeds its tangent by (1/y′) Σ π (t′ − (y′/y) t)², and 1/y′ ≥ 1. Further
+t′ − (y′/y) t = M (t′ − t) with M = I + (λ/y) t πᵀ, whose inverse I − λ t πᵀ has a norm of at most
+1 + λ √(m2 Σπ) in the metric of π, because Σ π t² ≤ m2; and (1 + a)² ≤ 2 (1 + a²). Tokens that vary
+add convex terms. Where t is quadratic in the tokens it is above its tangent, at prices ≥ 0, and
+|t′ − t| ≥ c |v − l|. Where both ends of an interval around l_k bring the bound below J(l), the
+optimal tokens lie inside, because the bound is concave in v and at l_k not below J(l).
 
-No Decimal is negated, added or compared for its size but by a context that says how to round:
-Python's own operators round to 28 digits.
+No Decimal is negated, added or scaled but by a context that says how to round: Python's own
+operators round to 28 digits. Comparisons, and what only copies, are exact.
 
 Exit status: 0 accepted, 1 refused, 2 unreadable.
 """
@@ -30,6 +35,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import (
     MAX_EMAX,
     MIN_EMIN,
@@ -45,46 +52,57 @@ from decimal import (
 )
 from fractions import Fraction
 from itertools import pairwise
+from threading import local
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-FORMAT, VERSION = "cvxqueue-record", 1
-MOST_BYTES = 200_000_000
-MOST_TYPES = 100_000
-MOST_DIGITS = 200
-# Characters of a number, and the size of its exponent: as of a binary64 number, and some.
-MOST_CHARACTERS = 2000
-MOST_EXPONENT = 5000
+RECORD_FORMAT, RECORD_VERSION = "cvxqueue-record", 1
+# 10^5 types with points of 140 digits take 40 MB.
+MOST_RECORD_BYTES = 100_000_000
+MOST_TYPES, MOST_CONSTRAINTS, MOST_PROVEN_DIGITS = 100_000, 100, 200
+# Characters of a number, and the size of its exponent: those of binary64 numbers, and some more.
+MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
+# Digits of all numbers that an evaluation has: 10^5 types with 150 digits and two constraints.
+MOST_WORK = 50_000_000
+# What sums to one, and squares of means, are rounded so far at most.
+SLACK = Fraction(1, 10**9)
 
 ZERO, ONE, TWO = Decimal(0), Decimal(1), Decimal(2)
 
+Table: TypeAlias = dict[str, Any]
+_Made = TypeVar("_Made")
 
-class Refused(Exception):
+
+class Refused(Exception):  # noqa: N818 (what the verifier says, and no error of its own)
     """The record does not prove what it claims."""
 
 
-class Unreadable(Exception):
+class Unreadable(Exception):  # noqa: N818
     """What was given is no record."""
 
 
 # Intervals ----------------------------------------------------------------------------------
 
 
-class Rounding:
-    """The contexts, of so many digits."""
+class Rounding(local):
+    """The contexts of a thread, of so many digits."""
 
-    def __init__(self, digits):
-        traps = [InvalidOperation, DivisionByZero, Overflow]
-        options = {"prec": digits, "Emin": MIN_EMIN, "Emax": MAX_EMAX, "traps": traps}
-        self.down = Context(rounding=ROUND_FLOOR, **options)
-        self.up = Context(rounding=ROUND_CEILING, **options)
-        self.near = Context(rounding=ROUND_HALF_EVEN, **options)
+    def __init__(self, digits: int) -> None:
+        def context(rounding: str) -> Context:
+            traps = [InvalidOperation, DivisionByZero, Overflow]
+            return Context(digits, rounding, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=traps)
+
+        self.digits = digits
+        self.down, self.up = context(ROUND_FLOOR), context(ROUND_CEILING)
+        # Exponentials and logarithms are rounded so whatever a context says.
+        self.near = context(ROUND_HALF_EVEN)
 
 
 ROUND = Rounding(50)
 
 
-def set_digits(digits):
+def set_digits(digits: int) -> None:
     """Work in so many digits from here on."""
-    ROUND.__init__(digits)
+    ROUND.__init__(digits)  # type: ignore[misc]
 
 
 class Interval:
@@ -92,73 +110,72 @@ class Interval:
 
     __slots__ = ("high", "low")
 
-    def __init__(self, low, high=None):
+    def __init__(self, low: Decimal, high: Decimal | None = None) -> None:
         self.low, self.high = low, low if high is None else high
 
-    def __add__(self, other):
+    def __add__(self, other: Number) -> Interval:
         other = of(other)
         return Interval(ROUND.down.add(self.low, other.low), ROUND.up.add(self.high, other.high))
 
     __radd__ = __add__
 
-    def __neg__(self):
+    def __neg__(self) -> Interval:
         return Interval(self.high.copy_negate(), self.low.copy_negate())
 
-    def __sub__(self, other):
+    def __sub__(self, other: Number) -> Interval:
         return self + -of(other)
 
-    def __rsub__(self, other):
+    def __rsub__(self, other: Number) -> Interval:
         return of(other) + -self
 
-    def __mul__(self, other):
+    def __mul__(self, other: Number) -> Interval:
         other = of(other)
-        if self.low >= ZERO and other.low >= ZERO:
-            pairs_low, pairs_high = [(self.low, other.low)], [(self.high, other.high)]
-        else:
-            pairs_low = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
-            pairs_high = pairs_low
+        lows, highs = [(self.low, other.low)], [(self.high, other.high)]
+        if self.low < ZERO or other.low < ZERO:
+            lows = highs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
         return Interval(
-            min(ROUND.down.multiply(*pair) for pair in pairs_low),
-            max(ROUND.up.multiply(*pair) for pair in pairs_high),
+            min(ROUND.down.multiply(a, b) for a, b in lows),
+            max(ROUND.up.multiply(a, b) for a, b in highs),
         )
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other):
+    def __truediv__(self, other: Number) -> Interval:
         other = of(other)
         if other.low <= ZERO <= other.high:
             raise Refused("a quotient by an interval that may be zero")
         return self * Interval(ROUND.down.divide(ONE, other.high), ROUND.up.divide(ONE, other.low))
 
-    def __rtruediv__(self, other):
+    def __rtruediv__(self, other: Number) -> Interval:
         return of(other) / self
 
-    def square(self):
-        """The squares, none of them negative."""
+    def square(self) -> Interval:
+        """Return the squares, none of them negative."""
         low, high = magnitudes(self)
         return Interval(ROUND.down.multiply(low, low), ROUND.up.multiply(high, high))
 
-    def exp(self):
-        """The exponentials."""
+    def exp(self) -> Interval:
+        """Return the exponentials."""
         if self.low == self.high == ZERO:
             return Interval(ONE)
-        near = ROUND.near
-        low = max(ZERO, ROUND.down.next_minus(near.exp(self.low)))
-        return Interval(low, ROUND.up.next_plus(near.exp(self.high)))
+        low = max(ZERO, ROUND.down.next_minus(ROUND.near.exp(self.low)))
+        return Interval(low, ROUND.up.next_plus(ROUND.near.exp(self.high)))
 
-    def ln(self):
-        """The logarithms, of positive numbers."""
+    def ln(self) -> Interval:
+        """Return the logarithms, of positive numbers."""
         if self.low <= ZERO:
             raise Refused("a logarithm of an interval that may be zero")
         if self.low == self.high == ONE:
             return Interval(ZERO)
-        near = ROUND.near
-        low = ROUND.down.next_minus(near.ln(self.low))
-        return Interval(low, ROUND.up.next_plus(near.ln(self.high)))
+        low = ROUND.down.next_minus(ROUND.near.ln(self.low))
+        return Interval(low, ROUND.up.next_plus(ROUND.near.ln(self.high)))
 
 
-def magnitudes(interval):
-    """The least and the greatest size of the numbers in an interval."""
+Number: TypeAlias = Interval | Decimal | Fraction | int
+
+
+def magnitudes(interval: Interval) -> tuple[Decimal, Decimal]:
+    """Return the least and the greatest size of the numbers in an interval."""
     low, high = interval.low, interval.high
     if low >= ZERO:
         return low, high
@@ -167,114 +184,137 @@ def magnitudes(interval):
     return ZERO, max(low.copy_negate(), high)
 
 
-def of(value):
-    """An interval around a number; binary64 numbers, whole ones and decimals are exact."""
+def of(value: Number) -> Interval:
+    """Return an interval around a number; whole ones and decimals are exact."""
     if isinstance(value, Interval):
         return value
     if isinstance(value, Fraction):
-        numerator, denominator = Decimal(value.numerator), Decimal(value.denominator)
-        return Interval(
-            ROUND.down.divide(numerator, denominator), ROUND.up.divide(numerator, denominator)
-        )
+        parts = Decimal(value.numerator), Decimal(value.denominator)
+        return Interval(ROUND.down.divide(*parts), ROUND.up.divide(*parts))
     return Interval(value if isinstance(value, Decimal) else Decimal(value))
 
 
-def total(intervals):
-    """Their sum."""
-    found = Interval(ZERO)
-    for interval in intervals:
-        found = found + interval
-    return found
+def total(intervals: Iterable[Interval]) -> Interval:
+    """Return their sum."""
+    return sum(intervals, start=Interval(ZERO))
 
 
 # Reading ------------------------------------------------------------------------------------
 
 
-def read(path):
-    """Return the JSON object of a file."""
+def read(path: str) -> Table:
+    """Return the record in a file."""
     try:
-        with open(path, "rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise Unreadable(f"more than {MOST_BYTES} bytes")
+        with open(path, "rb") as stream:  # noqa: PTH123 (a start without pathlib is faster)
+            content = stream.read(MOST_RECORD_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from None
+    return parse(content)
+
+
+def parse(content: bytes) -> Table:
+    """Return the record in the content of a file."""
+    if len(content) > MOST_RECORD_BYTES:
+        raise Unreadable(f"more than {MOST_RECORD_BYTES} bytes")
+    try:
         found = json.loads(
             content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_number
         )
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise Unreadable(f"format is not {FORMAT!r}")
-    if found.get("version") is True or found.get("version") != VERSION:
-        raise Unreadable(f"version = {found.get('version')!r} is not {VERSION}")
+    if not isinstance(found, dict) or found.get("format") != RECORD_FORMAT:
+        raise Unreadable(f"format is not {RECORD_FORMAT!r}")
+    if type(found.get("version")) is not int or found["version"] != RECORD_VERSION:
+        raise Unreadable(f"version = {shortened(found.get('version'))} is not {RECORD_VERSION}")
     return found
 
 
-def _distinct(pairs):
+def _distinct(pairs: list[tuple[str, Any]]) -> Table:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands twice")
     return found
 
 
-def _no_number(name):
+def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def digest(record):
-    """The SHA-256 of all but the digest itself."""
+def shortened(value: object) -> str:
+    """Return a value as a message shows it."""
+    return ascii(value)[:60]
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all but the digest itself."""
     rest = {key: value for key, value in record.items() if key != "sha256"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        raise Refused("a number is not finite") from None
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def take(table, what, *names, **defaults):
-    """The entries of a table by name; others, and missing ones without a default, are refused."""
+def take(table: object, what: str, *names: str, **defaults: Any) -> list[Any]:
+    """Return the entries of a table by name, or defaults; none may be unknown or missing."""
     if not isinstance(table, dict):
         raise Refused(f"{what} is no table")
     for name in table:
         if name not in names and name not in defaults:
-            raise Refused(f"{what} has an unknown entry {name!r}")
+            raise Refused(f"{what} has an unknown entry {shortened(name)}")
     for name in names:
         if name not in table:
             raise Refused(f"{what} lacks {name!r}")
     return [table[name] for name in names] + [table.get(name, defaults[name]) for name in defaults]
 
 
-def number(value, what, least=None, above=None, most=None):
-    """The binary64 number that a JSON number denotes, exactly."""
+def number(
+    value: object,
+    what: str,
+    least: Decimal | None = None,
+    above: Decimal | None = None,
+    most: Decimal | None = None,
+) -> Decimal:
+    """Return the binary64 number that a JSON number denotes, exactly."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Refused(f"{what} = {value!r:.60} is no number")
+        raise Refused(f"{what} = {shortened(value)} is no number")
     try:
-        found = float(value)
+        exact = Decimal.from_float(float(value))
     except OverflowError:
-        found = float("inf")
-    if found != found or found in (float("inf"), float("-inf")):
+        exact = Decimal("inf")
+    if not exact.is_finite():
         raise Refused(f"{what} is not finite")
-    exact = Decimal(found)
     if least is not None and exact < least:
-        raise Refused(f"{what} = {found!r} must be at least {least}")
+        raise Refused(f"{what} = {shortened(value)} must be at least {least}")
     if above is not None and exact <= above:
-        raise Refused(f"{what} = {found!r} must be above {above}")
+        raise Refused(f"{what} = {shortened(value)} must be above {above}")
     if most is not None and exact > most:
-        raise Refused(f"{what} = {found!r} must be at most {most}")
+        raise Refused(f"{what} = {shortened(value)} must be at most {most}")
     return exact
 
 
-def decimal(value, what):
-    """The decimal number in a string."""
-    if not isinstance(value, str) or len(value) > MOST_CHARACTERS:
-        raise Refused(f"{what} is no decimal number of at most {MOST_CHARACTERS} characters")
+def decimal(value: object, what: str) -> Decimal:
+    """Return the decimal number in a string."""
+    if not isinstance(value, str) or len(value) > MOST_NUMBER_CHARACTERS:
+        raise Refused(f"{what} is no decimal number of at most {MOST_NUMBER_CHARACTERS} characters")
     try:
         found = Decimal(value)
     except DecimalException:
-        raise Refused(f"{what} = {value!r:.60} is no decimal number") from None
-    if not found.is_finite() or abs(found.adjusted()) > MOST_EXPONENT:
-        raise Refused(f"{what} = {value!r:.60} is not finite or out of range")
+        raise Refused(f"{what} = {shortened(value)} is no decimal number") from None
+    if not found.is_finite() or not -MOST_EXPONENT <= found.adjusted() <= MOST_EXPONENT:
+        raise Refused(f"{what} = {shortened(value)} is not finite or out of range")
     return found
 
 
-def rows(value, count, what):
-    """A list with an entry for each type; one number stands for all."""
+def decimals(value: object, what: str) -> list[Decimal]:
+    """Return the decimal numbers in a list of strings."""
+    if not isinstance(value, list):
+        raise Refused(f"{what} is no list")
+    return [decimal(it, f"{what}[{k}]") for k, it in enumerate(value)]
+
+
+def rows(value: object, count: int, what: str) -> list[Any]:
+    """Return a list with an entry for each type; one number stands for all."""
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
@@ -285,387 +325,483 @@ def rows(value, count, what):
 # The model, anew ----------------------------------------------------------------------------
 
 
-class Affine:
-    """t = base + per_token · l; tokens may vary around l with a squared coefficient of variation."""
+class ServiceMoments(NamedTuple):
+    """Of a type: t, E[t²] and their derivatives in the tokens."""
 
-    def __init__(self, table, what):
+    time: Interval
+    square: Interval
+    slope: Interval
+    bend: Interval
+
+
+class AffineTime:
+    """t = base + per_token · l; tokens vary around l with a squared coefficient of variation."""
+
+    def __init__(self, table: Table, what: str) -> None:
         base, slope, scv = take(table, what, "base", "per_token", token_scv=0)
-        self.base, self.slope_at_least = number(base, what, least=ZERO), number(slope, what, above=ZERO)
-        self.scv = number(scv, what, least=ZERO)
+        self.base = number(base, f"{what}.base", least=ZERO)
+        self.least_slope = number(slope, f"{what}.per_token", above=ZERO)
+        self.scv = number(scv, f"{what}.token_scv", least=ZERO)
 
-    def moments(self, tokens):
-        """t, E[t²] and their derivatives."""
-        slope = of(self.slope_at_least)
+    def moments(self, tokens: Interval) -> ServiceMoments:
+        """Return the moments at some tokens."""
+        slope = of(self.least_slope)
         thinking = slope * tokens
-        time = thinking + self.base
-        spread = thinking * self.scv
-        return (
-            time,
-            time.square() + spread * thinking,
-            slope,
-            TWO * (time * slope + spread * slope),
-        )
+        time, spread = thinking + self.base, thinking * self.scv
+        square = time.square() + spread * thinking
+        return ServiceMoments(time, square, slope, (time + spread) * slope * 2)
 
 
-class Quadratic:
+class QuadraticTime:
     """t = base + per_token · l + per_squared_token · l²."""
 
     scv = ZERO
 
-    def __init__(self, table, what):
+    def __init__(self, table: Table, what: str) -> None:
         base, slope, bend = take(table, what, "base", "per_token", "per_squared_token")
-        self.base, self.slope_at_least = number(base, what, least=ZERO), number(slope, what, above=ZERO)
-        self.bend = number(bend, what, least=ZERO)
+        self.base = number(base, f"{what}.base", least=ZERO)
+        self.least_slope = number(slope, f"{what}.per_token", above=ZERO)
+        self.bend = number(bend, f"{what}.per_squared_token", least=ZERO)
 
-    def moments(self, tokens):
-        """t, E[t²] and their derivatives."""
-        time = (tokens * self.bend + self.slope_at_least) * tokens + self.base
-        slope = tokens * self.bend * TWO + self.slope_at_least
-        return time, time.square(), slope, TWO * time * slope
+    def moments(self, tokens: Interval) -> ServiceMoments:
+        """Return the moments at some tokens."""
+        time = (tokens * self.bend + self.least_slope) * tokens + self.base
+        slope = tokens * self.bend * 2 + self.least_slope
+        return ServiceMoments(time, time.square(), slope, time * slope * 2)
 
 
 class Rising:
     """p = floor + gain · (1 − missing), where the missing share is convex and falls to zero."""
 
-    def __init__(self, table, what, *names):
-        floor, gain, *rest = take(table, what, "floor", "gain", *names)
-        self.floor, self.gain = number(floor, what, least=ZERO), number(gain, what, least=ZERO)
-        if Fraction(self.floor) + Fraction(self.gain) > 1 + Fraction(1, 10**9):
-            raise Refused(f"{what}: floor + gain is above 1")
-        self.data = [number(value, f"{what}.{name}", above=ZERO) for name, value in zip(names, rest)]
+    names: tuple[str, ...] = ()
 
-    def value(self, tokens):
-        """p."""
+    def __init__(self, table: Table, what: str) -> None:
+        floor, gain, *rest = take(table, what, "floor", "gain", *self.names)
+        self.floor = number(floor, f"{what}.floor", least=ZERO)
+        self.gain = number(gain, f"{what}.gain", least=ZERO)
+        if Fraction(self.floor) + Fraction(self.gain) > 1 + SLACK:
+            raise Refused(f"{what}: floor + gain is above 1")
+        pairs = zip(self.names, rest, strict=True)
+        self.data = [number(value, f"{what}.{name}", above=ZERO) for name, value in pairs]
+
+    def value(self, tokens: Interval) -> Interval:
+        """Return p."""
         return self.reached(tokens) * self.gain + self.floor
 
-    def reached(self, tokens):
-        """The share of the gain that is not missing."""
-        return 1 - self.missing(tokens)
-
-    def slopes(self, tokens):
-        """p′ from the left and from the right."""
+    def slopes(self, tokens: Interval) -> tuple[Interval, Interval]:
+        """Return p′ from the left and from the right."""
         slope = self.falling(tokens) * self.gain
         return slope, slope
 
+    def reached(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is not missing."""
+        return 1 - self.missing(tokens)
 
-class Exponential(Rising):
+    def missing(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is missing."""
+        raise NotImplementedError
+
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
+        raise NotImplementedError
+
+
+class ExponentialCurve(Rising):
     """missing = exp(−rate · l)."""
 
-    def __init__(self, table, what):
-        super().__init__(table, what, "rate")
+    names = ("rate",)
 
-    def missing(self, tokens):
+    def missing(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is missing."""
         return (-(tokens * self.data[0])).exp()
 
-    def falling(self, tokens):
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
         return self.missing(tokens) * self.data[0]
 
 
-class PowerLaw(Rising):
+class PowerCurve(Rising):
     """missing = (1 + l/scale)^−exponent."""
 
-    def __init__(self, table, what):
-        super().__init__(table, what, "scale", "exponent")
+    names = "scale", "exponent"
 
-    def missing(self, tokens):
+    def missing(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is missing."""
         scale, exponent = self.data
-        return (-(of(exponent) * (tokens / scale + 1).ln())).exp()
+        return (-((tokens / scale + 1).ln() * exponent)).exp()
 
-    def falling(self, tokens):
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
         scale, exponent = self.data
         return self.missing(tokens) * exponent / (tokens + scale)
 
 
-class MichaelisMenten(Rising):
-    """missing = half/(half + l)."""
+class HyperbolicCurve(Rising):
+    """missing = half_saturation/(half_saturation + l)."""
 
-    def __init__(self, table, what):
-        super().__init__(table, what, "half_saturation")
+    names = ("half_saturation",)
 
-    def reached(self, tokens):
+    def reached(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is not missing."""
         return tokens / (tokens + self.data[0])
 
-    def falling(self, tokens):
-        half = of(self.data[0])
-        return half / (tokens + half).square()
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
+        return self.data[0] / (tokens + self.data[0]).square()
 
 
-# Slopes that agree to so many digits are those of one line.
+# Slopes that agree to so many digits are those of one line: decimal fractions on one line are not
+# on one in binary.
 ONE_LINE = 1 - Fraction(1, 10**12)
 
 
-class Piecewise:
+class PiecewiseCurve:
     """The least nondecreasing concave majorant of points, its first line continued to 0 tokens."""
 
-    def __init__(self, table, what):
+    def __init__(self, table: Table, what: str) -> None:
         tokens, accuracy = take(table, what, "tokens", "accuracy")
         if not isinstance(tokens, list) or not isinstance(accuracy, list) or not tokens:
             raise Refused(f"{what} has no points")
         if len(tokens) != len(accuracy):
             raise Refused(f"{what} has another number of tokens than of accuracies")
-        xs = [Fraction(number(x, what, least=ZERO)) for x in tokens]
-        ys = [Fraction(number(y, what, least=ZERO, most=ONE)) for y in accuracy]
+        xs = [Fraction(number(x, f"{what}.tokens", least=ZERO)) for x in tokens]
+        ys = [Fraction(number(y, f"{what}.accuracy", least=ZERO, most=ONE)) for y in accuracy]
         if any(b <= a for a, b in pairwise(xs)):
             raise Refused(f"{what}.tokens must increase")
-        # Decimal fractions on one line are not on one in binary: the first of them draws it.
-        slopes = [(y - ys[0]) / (x - xs[0]) for x, y in zip(xs[1:], ys[1:])]
-        most = max(slopes, default=Fraction(0))
+        slopes = [(y - ys[0]) / (x - xs[0]) for x, y in zip(xs[1:], ys[1:], strict=True)]
+        steepest = max(slopes, default=Fraction(0))
         start = ys[0]
-        if most > 0:
-            start -= next(it for it in slopes if it >= ONE_LINE * most) * xs[0]
-        # From each corner the steepest line leads to the next, the farthest if there are several.
-        self.corners, self.slopes_between = [(Fraction(0), start)], []
-        for _ in xs:
-            here, height = self.corners[-1]
-            ahead = [((y - height) / (x - here), x, y) for x, y in zip(xs, ys) if x > here]
-            slope, x, y = max(ahead, default=(Fraction(0), here, height))
-            if slope <= 0:
-                break
-            self.slopes_between.append(slope)
-            self.corners.append((x, y))
+        if steepest > 0:
+            start -= next(it for it in slopes if it >= ONE_LINE * steepest) * xs[0]
+        corners = [(Fraction(0), start)]
+        for point in zip(xs, ys, strict=True):
+            # A corner goes that is not above the line from the one before it to the point.
+            while len(corners) > 1 and _slope(*corners[-2:]) <= _slope(corners[-2], point):
+                corners.pop()
+            if point[0] > 0:
+                corners.append(point)
+        rising = [a for a, b in pairwise(corners) if b[1] > a[1]]
+        self.corners = corners[: len(rising) + 1]
         # Level behind the last corner.
-        self.slopes_between.append(Fraction(0))
+        self.pieces = [_slope(a, b) for a, b in pairwise(self.corners)] + [Fraction(0)]
+        self.places = [x for x, _ in self.corners]
 
-    def _place(self, tokens):
-        """The last corner at or before a number of tokens, which is exact."""
+    def _place(self, tokens: Interval) -> tuple[int, Fraction]:
+        """Return the last corner at or before a number of tokens, which is exact."""
+        if tokens.low != tokens.high or tokens.low < ZERO:
+            raise Refused("a curve of straight pieces is asked about no one number of tokens")
         at = Fraction(tokens.low)
-        if tokens.low != tokens.high:
-            raise Refused("a curve of straight pieces is asked about an interval")
-        place = max((k for k, (x, _) in enumerate(self.corners) if x <= at), default=0)
-        return place, at
+        return bisect_right(self.places, at) - 1, at
 
-    def value(self, tokens):
+    def value(self, tokens: Interval) -> Interval:
+        """Return p."""
         place, at = self._place(tokens)
         x, y = self.corners[place]
-        return of(y + self.slopes_between[place] * max(at - x, Fraction(0)))
+        return of(y + self.pieces[place] * (at - x))
 
-    def slopes(self, tokens):
+    def slopes(self, tokens: Interval) -> tuple[Interval, Interval]:
+        """Return p′ from the left and from the right."""
         place, at = self._place(tokens)
-        right = self.slopes_between[place]
-        is_corner = at == self.corners[place][0] and place > 0
-        return of(self.slopes_between[place - 1] if is_corner else right), of(right)
+        is_corner = place > 0 and at == self.places[place]
+        return of(self.pieces[place - is_corner]), of(self.pieces[place])
 
 
-SERVICES = {"affine": Affine, "quadratic": Quadratic}
-CURVES = {
-    "saturating-exponential": Exponential,
-    "power-law": PowerLaw,
-    "michaelis-menten": MichaelisMenten,
-    "piecewise-linear": Piecewise,
+def _slope(a: tuple[Fraction, Fraction], b: tuple[Fraction, Fraction]) -> Fraction:
+    return (b[1] - a[1]) / (b[0] - a[0])
+
+
+Service: TypeAlias = AffineTime | QuadraticTime
+Curve: TypeAlias = Rising | PiecewiseCurve
+
+SERVICES: dict[str, Callable[[Table, str], Service]] = {
+    "affine": AffineTime,
+    "quadratic": QuadraticTime,
+}
+CURVES: dict[str, Callable[[Table, str], Curve]] = {
+    "saturating-exponential": ExponentialCurve,
+    "power-law": PowerCurve,
+    "michaelis-menten": HyperbolicCurve,
+    "piecewise-linear": PiecewiseCurve,
 }
 
 
-def made(kinds, table, what):
-    """What a table describes, by its kind."""
+def kind_of(table: object, what: str) -> str:
+    """Return the kind of a table."""
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
-        raise Refused(f"{what} has no kind")
-    if table["kind"] not in kinds:
-        raise Refused(f"{what} is of the unknown kind {table['kind']!r:.60}")
-    return kinds[table["kind"]]({k: v for k, v in table.items() if k != "kind"}, what)
+        raise Refused(f"{what} is no table with a kind")
+    return str(table["kind"])
+
+
+def made(kinds: Mapping[str, Callable[[Table, str], _Made]], table: Table, what: str) -> _Made:
+    """Return what a table describes, by its kind."""
+    kind = kind_of(table, what)
+    if kind not in kinds:
+        raise Refused(f"{what} is of the unknown kind {shortened(kind)}")
+    return kinds[kind]({name: value for name, value in table.items() if name != "kind"}, what)
 
 
 class Queue:
-    """T = m1 + (β m1 + δ λ m1² + ω λ m2/2)/(1 − λ m1) + constant."""
+    """T = m1 + (β m1 + δ λ m1² + ω λ m2/2)/(1 − λ m1) + constant, with β, δ, ω ≥ 0."""
 
-    def __init__(self, table, rate):
+    def __init__(self, table: object, rate: Interval) -> None:
         self.by_mean, self.by_load, self.by_second, self.constant = of(0), of(0), of(1), of(0)
-        self.kind = kind = table.get("kind") if isinstance(table, dict) else None
-        if kind in ("fifo", "processor-sharing"):
+        self.kind = kind_of(table, "queue")
+        if self.kind in ("fifo", "processor-sharing"):
             take(table, "queue", "kind")
-            if kind == "processor-sharing":
+            if self.kind == "processor-sharing":
                 self.by_load, self.by_second = of(1), of(0)
-        elif kind == "batch-arrivals":
-            _, mean, second = take(table, "queue", "kind", "mean_size", "size_second_moment")
-            first = number(mean, "queue.mean_size", least=ONE)
-            square = number(second, "queue.size_second_moment", least=first)
-            self.by_mean = (of(square) - first) / first / TWO
-        elif kind in ("vacations", "setups"):
-            _, mean, second = take(table, "queue", "kind", "mean", "second_moment")
-            first = number(mean, "queue.mean", above=ZERO)
-            square = number(second, "queue.second_moment", least=ZERO)
-            if kind == "vacations":
-                self.constant = of(square) / first / TWO
-            else:
-                self.constant = (of(first) * TWO + of(square) * rate) / ((of(first) * rate + 1) * TWO)
+        elif self.kind == "batch-arrivals":
+            first, square = self._moments(table, "mean_size", "size_second_moment", ONE)
+            # Sizes are whole numbers: at least 1, so that this is not negative but by rounding.
+            ahead = (square - first) / first / 2
+            self.by_mean = Interval(max(ZERO, ahead.low), max(ZERO, ahead.high))
+        elif self.kind == "vacations":
+            first, square = self._moments(table, "mean", "second_moment", ZERO)
+            self.constant = square / first / 2
+        elif self.kind == "setups":
+            first, square = self._moments(table, "mean", "second_moment", ZERO)
+            self.constant = (first * 2 + square * rate) / ((first * rate + 1) * 2)
         else:
-            raise Refused(f"queue is of the unknown kind {kind!r:.60}")
+            raise Refused(f"queue is of the unknown kind {shortened(self.kind)}")
+
+    def _moments(
+        self, table: object, mean: str, second: str, least: Decimal
+    ) -> tuple[Interval, Interval]:
+        _, first, square = take(table, "queue", "kind", mean, second)
+        first = number(first, f"queue.{mean}", least=least, above=ZERO)
+        square = number(square, f"queue.{second}", least=ZERO)
+        if Fraction(square) < (1 - SLACK) * Fraction(first) ** 2:
+            raise Refused(f"queue.{second} is below the square of queue.{mean}")
+        return of(first), of(square)
 
 
-class Moments:
-    """What an allocation does to the queue."""
+class TaskType:
+    """What a type has of its own."""
 
-    def __init__(self, instance, tokens):
-        self.types = [kind.service.moments(of(count)) for kind, count in zip(instance.types, tokens)]
-        self.mix = [of(kind.probability) for kind in instance.types]
-        self.mean = total(mix * it[0] for mix, it in zip(self.mix, self.types))
-        self.second = total(mix * it[1] for mix, it in zip(self.mix, self.types))
-        queue, rate = instance.queue, instance.rate
-        self.idle = idle = 1 - self.mean * rate
-        if idle.low <= ZERO:
-            raise Refused("the queue is not proven to be stable at the point")
-        load = self.mean * rate
-        congested = (queue.by_mean + queue.by_load * load) * self.mean
-        congested = congested + queue.by_second * rate * self.second / TWO
-        self.waiting = congested / idle + queue.constant
-        self.time = self.mean + self.waiting
-        # ∂T/∂m1 and ∂T/∂m2.
-        slope = (queue.by_mean + TWO * queue.by_load * load) / idle + congested * rate / idle.square()
-        self.prices = slope + 1, queue.by_second * rate / (TWO * idle)
-
-
-class Type:
-    """What the types have each."""
-
-    def __init__(self, name, table):
+    def __init__(self, table: Table, what: str) -> None:
+        defaults = {"name": None, "domain": None, "importance": 1, "min_tokens": 0}
+        mix, most, service, accuracy, name, _, importance, least = take(
+            table, what, "probability", "max_tokens", "service", "accuracy", **defaults
+        )
+        if not isinstance(name, str | None):
+            raise Refused(f"{what}.name is no text")
         self.name = name
-        self.probability = number(table["probability"], f"{name}.probability", above=ZERO, most=ONE)
-        self.importance = number(table["importance"], f"{name}.importance", least=ZERO)
-        self.lower = number(table["min_tokens"], f"{name}.min_tokens", least=ZERO)
-        self.upper = number(table["max_tokens"], f"{name}.max_tokens", least=self.lower)
-        self.service = made(SERVICES, table["service"], f"{name}.service")
-        self.curve = made(CURVES, table["accuracy"], f"{name}.accuracy")
+        self.probability = number(mix, f"{what}.probability", above=ZERO, most=ONE)
+        self.importance = number(importance, f"{what}.importance", least=ZERO)
+        self.lower = number(least, f"{what}.min_tokens", least=ZERO)
+        self.upper = number(most, f"{what}.max_tokens", least=self.lower)
+        self.service = made(SERVICES, service, f"{what}.service")
+        self.curve = made(CURVES, accuracy, f"{what}.accuracy")
 
 
-INSTANCE = frozenset(
-    "format version name description sources arrival_rate accuracy_weight queue task names "
-    "probabilities importance min_tokens max_tokens service accuracy domain domains constraint".split()
-)
+# Domains of whole tokens, and texts, are no part of what is claimed.
+_SHARED: Table = {
+    "name": None,
+    "description": None,
+    "sources": None,
+    "domain": None,
+    "constraint": [],
+}
 
 
 class Instance:
     """What is to be maximised: α Σ π w p − T over the box, stability and constraints."""
 
-    def __init__(self, data):
-        for name in data:
-            if name not in INSTANCE:
-                raise Refused(f"instance has an unknown entry {name!r:.60}")
-        self.rate = of(number(data.get("arrival_rate"), "arrival_rate", above=ZERO))
-        self.weight = of(number(data.get("accuracy_weight"), "accuracy_weight", least=ZERO))
-        self.queue = Queue(data.get("queue", {"kind": "fifo"}), self.rate)
-        tables = _tasks(data) if "task" in data else _columns(data)
-        if not 0 < len(tables) <= MOST_TYPES:
-            raise Refused(f"{len(tables)} types, and 1 to {MOST_TYPES} are allowed")
-        self.types = [Type(f"type {k}", table) for k, table in enumerate(tables)]
-        self.names = [table.get("name") for table in tables]
-        mix = sum(Fraction(kind.probability) for kind in self.types)
-        if abs(mix - 1) > Fraction(1, 10**9):
+    def __init__(self, data: object) -> None:
+        if not isinstance(data, dict):
+            raise Refused("instance is no table")
+        _, _, rate, weight, *_, constraints, queue, _ = take(
+            {name: value for name, value in data.items() if name not in _FORMS["task" in data]},
+            "instance",
+            *("format", "version", "arrival_rate", "accuracy_weight"),
+            **_SHARED,
+            queue={"kind": "fifo"},
+            domains=None,
+        )
+        if data["format"] != "cvxqueue-instance" or data["version"] != 1:
+            raise Refused("instance is of an unknown format or version")
+        self.rate = of(number(rate, "arrival_rate", above=ZERO))
+        self.weight = of(number(weight, "accuracy_weight", least=ZERO))
+        self.queue = Queue(queue, self.rate)
+        tables = _of_tasks(data) if "task" in data else _of_columns(data)
+        if not isinstance(constraints, list) or len(constraints) > MOST_CONSTRAINTS:
+            raise Refused(f"constraint is no list of at most {MOST_CONSTRAINTS} tables")
+        if len(tables) * (1 + len(constraints)) * ROUND.digits > MOST_WORK:
+            raise Refused("types, constraints and digits are too many together")
+        self.types = [TaskType(table, f"task[{k}]") for k, table in enumerate(tables)]
+        mix = sum((Fraction(kind.probability) for kind in self.types), start=Fraction(0))
+        if not 1 - SLACK <= mix <= 1 + SLACK:
             raise Refused("the probabilities do not add up to one")
-        tables = data.get("constraint", [])
-        if not isinstance(tables, list) or len(tables) > 100:
-            raise Refused("constraint is no list of at most 100 tables")
-        self.couplings = []
-        self.floors = [None] * len(self.types)
-        for place, table in enumerate(tables):
+        self.couplings: list[Limit] = []
+        self.floors: list[Decimal | None] = [None] * len(self.types)
+        for place, table in enumerate(constraints):
             self._constrain(table, f"constraint[{place}]")
 
-    def _constrain(self, table, what):
-        kind = table.get("kind") if isinstance(table, dict) else None
-        if kind == "min-accuracy":
-            _, floor, which = take(table, what, "kind", "accuracy", type=None)
-            floors = rows(floor, len(self.types), what)
-            if isinstance(which, bool):
-                raise Refused(f"{what}.type is no type")
-            for k in range(len(self.types)):
-                if which is None or which in (k, self.names[k]):
-                    found = number(floors[k], what, least=ZERO, most=ONE)
-                    known = self.floors[k]
-                    self.floors[k] = found if known is None else max(known, found)
-        elif kind in LIMITS:
-            self.couplings.append(LIMITS[kind](table, what))
-        else:
-            raise Refused(f"{what} is of the unknown kind {kind!r:.60}")
+    def _constrain(self, table: Table, what: str) -> None:
+        if kind_of(table, what) != "min-accuracy":
+            self.couplings.append(made(LIMITS, table, what))
+            return
+        _, floor, which = take(table, what, "kind", "accuracy", type=None)
+        floors = rows(floor, len(self.types), what)
+        places: Iterable[int] = range(len(self.types))
+        if which is not None:
+            key = [kind.name for kind in self.types] if isinstance(which, str) else places
+            if isinstance(which, bool | float) or list(key).count(which) != 1:
+                raise Refused(f"{what}.type = {shortened(which)} is not one of the types")
+            places = [list(key).index(which)]
+        for k in places:
+            found = number(floors[k], what, least=ZERO, most=ONE)
+            known = self.floors[k]
+            self.floors[k] = found if known is None else max(known, found)
 
 
-def _tasks(data):
-    """A table for each type, from one that files have for each."""
+# The entries that one form of an instance has for its types.
+_FORMS = {
+    True: ("task", "min_tokens", "max_tokens"),
+    False: (
+        *("names", "probabilities", "importance", "min_tokens", "max_tokens"),
+        *("service", "accuracy"),
+    ),
+}
+
+
+def _few(tables: Sequence[Any], what: str) -> None:
+    if not 0 < len(tables) <= MOST_TYPES:
+        raise Refused(f"{what} has {len(tables)} types, and 1 to {MOST_TYPES} are allowed")
+
+
+def _of_tasks(data: Table) -> list[Table]:
+    """Return a table for each type, from one that files have for each."""
     tasks = data["task"]
-    if not isinstance(tasks, list):
-        raise Refused("task is no list")
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise Refused("task is no list of tables")
+    _few(tasks, "task")
     shared = {name: data[name] for name in ("min_tokens", "max_tokens") if name in data}
-    return [_complete({**shared, **task}, k) if isinstance(task, dict) else _complete({}, k) for k, task in enumerate(tasks)]
+    return [shared | task for task in tasks]
 
 
-def _complete(table, place):
-    table = {"importance": 1, "min_tokens": 0, **table}
-    for name in ("probability", "max_tokens", "service", "accuracy"):
-        if name not in table:
-            raise Refused(f"type {place} lacks {name!r}")
-    return table
-
-
-def _columns(data):
-    """The same from one table for all types."""
+def _of_columns(data: Table) -> list[Table]:
+    """Return the same from one table for all types."""
     mix = data.get("probabilities")
     if not isinstance(mix, list):
         raise Refused("probabilities is no list")
+    _few(mix, "probabilities")
     count = len(mix)
-    columns = {"probability": mix, "name": data.get("names") or [None] * count}
-    for name, default in (("importance", 1), ("min_tokens", 0), ("max_tokens", None)):
-        columns[name] = rows(data.get(name, default), count, name)
-    columns["service"] = _split(data.get("service"), count, "service")
-    columns["accuracy"] = _split(data.get("accuracy"), count, "accuracy")
-    return [_complete({key: column[k] for key, column in columns.items()}, k) for k in range(count)]
+    columns = {"probability": mix}
+    for name, own in (("names", "name"), *((it, it) for it in _FORMS[False][2:5])):
+        if name in data:
+            columns[own] = rows(data[name], count, name)
+    for name in ("service", "accuracy"):
+        columns[name] = _split(data.get(name), count, name)
+    return [{key: column[k] for key, column in columns.items()} for k in range(count)]
 
 
-def _split(law, count, what):
-    """A table for each type from one of all, whose fields are numbers or have an entry for each."""
-    if not isinstance(law, dict):
-        raise Refused(f"{what} is no table")
-    if law.get("kind") == "mixed":
+def _split(law: object, count: int, what: str) -> list[Table]:
+    """Return a table for each type, from one whose fields are numbers or have one for each."""
+    kind = kind_of(law, what)
+    if kind == "mixed":
         _, which, curves = take(law, what, "kind", "which", "curves")
         which = rows(which, count, f"{what}.which")
-        if not isinstance(curves, list) or any(not isinstance(k, int) or not 0 <= k < len(curves) for k in which):
-            raise Refused(f"{what}.which names no curves")
-        parts = [iter(_split(curve, which.count(k), what)) for k, curve in enumerate(curves)]
+        if not isinstance(curves, list) or len(curves) > count:
+            raise Refused(f"{what}.curves is no list of at most so many as types")
+        if any(type(k) is not int or not 0 <= k < len(curves) for k in which):
+            raise Refused(f"{what}.which names no curve")
+        if any(kind_of(curve, what) == "mixed" for curve in curves):
+            raise Refused(f"{what} mixes mixtures")
+        counts = [0] * len(curves)
+        for k in which:
+            counts[k] += 1
+        parts = [iter(_split(curve, n, what)) for curve, n in zip(curves, counts, strict=True)]
         return [next(parts[k]) for k in which]
-    is_points = law.get("kind") == "piecewise-linear"
-    fields = {
-        name: [value] * count
-        if name == "kind" or is_points and (not value or not isinstance(value[0], list))
-        else rows(value, count, f"{what}.{name}")
-        for name, value in law.items()
-    }
+    fields = {}
+    for name, value in dict(law).items():  # type: ignore[call-overload]
+        is_points = kind == "piecewise-linear" and isinstance(value, list)
+        is_one = name == "kind" or (is_points and not (value and isinstance(value[0], list)))
+        fields[name] = [value] * count if is_one else rows(value, count, f"{what}.{name}")
     return [{name: column[k] for name, column in fields.items()} for k in range(count)]
 
 
+class Moments:
+    """What an allocation does to the queue."""
+
+    def __init__(self, instance: Instance, tokens: Sequence[Decimal]) -> None:
+        pairs = zip(instance.types, tokens, strict=True)
+        self.types = [kind.service.moments(of(count)) for kind, count in pairs]
+        self.mix = [of(kind.probability) for kind in instance.types]
+        queue, rate = instance.queue, instance.rate
+        self.mean = total(mix * it.time for mix, it in self.pairs)
+        self.second = total(mix * it.square for mix, it in self.pairs)
+        load = self.mean * rate
+        self.idle = idle = 1 - load
+        if idle.low <= ZERO:
+            raise Refused("the queue is not proven to be stable at the point")
+        congested = (queue.by_mean + queue.by_load * load) * self.mean
+        congested = congested + queue.by_second * rate * self.second / 2
+        self.waiting = congested / idle + queue.constant
+        self.time = self.mean + self.waiting
+        # ∂T/∂m1 and ∂T/∂m2.
+        slope = (queue.by_mean + queue.by_load * load * 2) / idle
+        slope = slope + congested * rate / idle.square()
+        self.prices = slope + 1, queue.by_second * rate / (idle * 2)
+
+    @property
+    def pairs(self) -> Iterator[tuple[Interval, ServiceMoments]]:
+        """The probability and the moments of each type."""
+        return zip(self.mix, self.types, strict=True)
+
+    def costs(self, first: Interval, second: Interval) -> list[Interval]:
+        """Return what the tokens of each type cost at prices of the two moments."""
+        return [mix * (first * it.slope + second * it.bend) for mix, it in self.pairs]
+
+
 class Limit:
-    """A constraint c ≤ 0; what −μ c adds to the Lagrangian is in terms of prices and costs."""
+    """A constraint c ≤ 0, where c is convex in the tokens."""
 
     name = "seconds"
-    most = None
+    most: Decimal | None = None
 
-    def __init__(self, table, what):
-        _, value = take(table, what, "kind", self.name)
+    def __init__(self, table: Table, what: str) -> None:
+        (value,) = take(table, what, self.name)
         self.limit = of(number(value, what, above=ZERO, most=self.most))
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        raise NotImplementedError
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        raise NotImplementedError
 
 
 class SystemTime(Limit):
     """T ≤ seconds."""
 
-    def excess(self, instance, tokens, point):
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
         return point.time - self.limit
 
-    def slopes(self, instance, tokens, point):
-        """∂c/∂l_k."""
-        first, second = point.prices
-        return [
-            mix * (first * slope + second * bend)
-            for mix, (_, _, slope, bend) in zip(point.mix, point.types)
-        ]
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        return point.costs(*point.prices)
 
 
 class WaitingTime(Limit):
     """W ≤ seconds."""
 
-    def excess(self, instance, tokens, point):
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
         return point.waiting - self.limit
 
-    def slopes(self, instance, tokens, point):
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
         first, second = point.prices
-        return [
-            mix * ((first - 1) * slope + second * bend)
-            for mix, (_, _, slope, bend) in zip(point.mix, point.types)
-        ]
+        return point.costs(first - 1, second)
 
 
 class TokenRate(Limit):
@@ -673,10 +809,15 @@ class TokenRate(Limit):
 
     name = "tokens_per_second"
 
-    def excess(self, instance, tokens, point):
-        return total(mix * of(count) for mix, count in zip(point.mix, tokens)) - self.limit / instance.rate
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        mean = total(mix * count for mix, count in zip(point.mix, tokens, strict=True))
+        return mean - self.limit / instance.rate
 
-    def slopes(self, instance, tokens, point):
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
         return point.mix
 
 
@@ -685,49 +826,49 @@ class MeanAccuracy(Limit):
 
     name, most = "accuracy", ONE
 
-    def excess(self, instance, tokens, point):
-        accuracies = (kind.curve.value(of(count)) for kind, count in zip(instance.types, tokens))
-        return self.limit - total(mix * it for mix, it in zip(point.mix, accuracies))
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        triples = zip(instance.types, tokens, point.mix, strict=True)
+        return self.limit - total(mix * it.curve.value(of(count)) for it, count, mix in triples)
 
-    def slopes(self, instance, tokens, point):
-        # At a kink the worth of accuracy is counted with the benefit: see `gradient`.
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return zeros: what accuracy is worth here is counted with the benefit, for kinks."""
         return [of(0)] * len(tokens)
 
 
 class Tail(Limit):
     """Σ π (exp(θ t) − 1) ≤ θ/λ, relative to its limit, with θ = ln(1/probability)/seconds."""
 
-    def __init__(self, table, what):
-        _, seconds, chance = take(table, what, "kind", "seconds", "probability")
-        self.seconds = of(number(seconds, what, above=ZERO))
-        self.chance = number(chance, what, above=ZERO)
+    def __init__(self, table: Table, what: str) -> None:
+        seconds, chance = take(table, what, "seconds", "probability")
+        self.seconds = of(number(seconds, f"{what}.seconds", above=ZERO))
+        self.chance = number(chance, f"{what}.probability", above=ZERO)
         if self.chance >= ONE:
-            raise Refused(f"{what}: a probability of 1 demands nothing")
+            raise Refused(f"{what}.probability must be below 1")
 
-    def decay(self, instance):
-        """θ, per second."""
+    def decay(self, instance: Instance) -> Interval:
+        """Return θ, per second."""
         if instance.queue.kind != "fifo" or any(kind.service.scv for kind in instance.types):
             raise Refused("a tail is bounded first in first out alone, where tokens do not vary")
         return -of(self.chance).ln() / self.seconds
 
-    def excess(self, instance, tokens, point):
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
         theta = self.decay(instance)
-        powers = ((theta * it[0]).exp() - 1 for it in point.types)
-        return total(mix * it for mix, it in zip(point.mix, powers)) * instance.rate / theta - 1
+        powers = total(mix * ((theta * it.time).exp() - 1) for mix, it in point.pairs)
+        return powers * instance.rate / theta - 1
 
-    def slope(self, instance, kind, count):
-        """∂c/∂l_k, over π."""
-        time, _, slope, _ = kind.service.moments(count)
-        return (self.decay(instance) * time).exp() * instance.rate * slope
-
-    def slopes(self, instance, tokens, point):
-        return [
-            mix * self.slope(instance, kind, of(count))
-            for mix, kind, count in zip(point.mix, instance.types, tokens)
-        ]
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        theta, rate = self.decay(instance), instance.rate
+        return [mix * (theta * it.time).exp() * rate * it.slope for mix, it in point.pairs]
 
 
-LIMITS = {
+LIMITS: dict[str, Callable[[Table, str], Limit]] = {
     "max-mean-system-time": SystemTime,
     "max-mean-waiting-time": WaitingTime,
     "max-token-rate": TokenRate,
@@ -742,201 +883,242 @@ LIMITS = {
 class Proof:
     """What a point with multipliers proves of the optimum."""
 
-    def __init__(self, instance, tokens, multipliers, floors):
-        self.instance, self.tokens = instance, tokens
-        self.lower = _least_tokens(instance, floors)
+    def __init__(
+        self,
+        instance: Instance,
+        tokens: Sequence[Decimal],
+        multipliers: Sequence[Decimal],
+        least_tokens: Sequence[Decimal | None],
+    ) -> None:
+        self.instance, self.tokens, self.multipliers = instance, tokens, multipliers
+        self.lower = _lower(instance, least_tokens)
         self.point = point = Moments(instance, tokens)
-        self.accuracies = [kind.curve.value(of(it)) for kind, it in zip(instance.types, tokens)]
-        worth = [instance.weight * kind.importance for kind in instance.types]
-        benefit = total(
-            mix * value * it for mix, value, it in zip(point.mix, worth, self.accuracies)
-        )
-        self.objective = benefit - point.time
-        self.scale = benefit + point.time
-        # The Lagrangian: what accuracy is worth in it, and what the tokens cost at the margin.
-        self.worth, self.slack = worth, of(0)
-        first, second = point.prices
-        self.costs = [
-            mix * (first * slope + second * bend)
-            for mix, (_, _, slope, bend) in zip(point.mix, point.types)
-        ]
+        pairs = zip(instance.types, tokens, strict=True)
+        self.accuracies = [kind.curve.value(of(count)) for kind, count in pairs]
+        # What accuracy is worth in the Lagrangian, and what the tokens cost in it at the margin.
+        self.worth = [instance.weight * kind.importance for kind in instance.types]
+        benefits = zip(point.mix, self.worth, self.accuracies, strict=True)
+        benefit = total(mix * worth * accuracy for mix, worth, accuracy in benefits)
+        self.objective, self.scale = benefit - point.time, benefit + point.time
+        self.costs = point.costs(*point.prices)
         if len(multipliers) != len(instance.couplings):
             raise Refused("there is not one multiplier for each constraint on all types")
-        self.multipliers, self.excesses, self.slopes = multipliers, [], []
-        for price, limit in zip(multipliers, instance.couplings):
+        self.lagrangian = self.objective
+        self.excesses, self.slopes = [], []
+        for price, limit in zip(multipliers, instance.couplings, strict=True):
             excess = limit.excess(instance, tokens, point)
-            self.excesses.append(excess)
-            self.slack = self.slack - of(price) * excess
-            if isinstance(limit, MeanAccuracy):
-                self.worth = [it + price for it in self.worth]
             slopes = limit.slopes(instance, tokens, point)
+            self.excesses.append(excess)
             self.slopes.append(slopes)
-            self.costs = [cost + of(price) * it for cost, it in zip(self.costs, slopes)]
+            self.lagrangian = self.lagrangian - excess * price
+            if isinstance(limit, MeanAccuracy):
+                self.worth = [worth + price for worth in self.worth]
+            self.costs = [a + b * price for a, b in zip(self.costs, slopes, strict=True)]
         self.gains = [self._gain(k) for k in range(len(tokens))]
-        self.upper = self.objective + self.slack + total(self.gains)
+        self.gained = total(self.gains)
+        self.upper = self.lagrangian + self.gained
+        # σ/2, in seconds per squared second.
+        spread = instance.rate.square() * point.second * total(point.mix) + 1
+        self.bend = instance.queue.by_second * instance.rate / (spread * 4)
 
-    def require_feasible(self):
+    def require_feasible(self) -> None:
         """Refuse a point outside, and prices that prove nothing."""
-        instance = self.instance
-        for k, (count, low, kind) in enumerate(zip(self.tokens, self.lower, instance.types)):
+        rows = zip(self.tokens, self.lower, self.instance.types, self.instance.floors, strict=True)
+        for k, (count, low, kind, floor) in enumerate(rows):
             if not low <= count <= kind.upper:
                 raise Refused(f"tokens[{k}] lie outside the box")
-            floor = instance.floors[k]
             if floor is not None and self.accuracies[k].low < floor:
                 raise Refused(f"tokens[{k}] do not reach the accuracy floor of the type")
-        for k, (price, excess) in enumerate(zip(self.multipliers, self.excesses)):
+        for k, (price, excess) in enumerate(zip(self.multipliers, self.excesses, strict=True)):
             if price < ZERO:
                 raise Refused(f"multipliers[{k}] is negative")
             if excess.high > ZERO:
                 raise Refused(f"the point is not proven to keep constraint {k} on all types")
 
-    def gradient(self, k):
-        """The slopes of the Lagrangian in the tokens of a type, from the left and the right."""
-        slopes = self.instance.types[k].curve.slopes(of(self.tokens[k]))
-        return [self.point.mix[k] * self.worth[k] * it - self.costs[k] for it in slopes]
+    def gradient(self, k: int) -> tuple[Interval, Interval]:
+        """Return the slopes of the Lagrangian in the tokens of a type, left and right."""
+        left, right = self.instance.types[k].curve.slopes(of(self.tokens[k]))
+        worth = self.point.mix[k] * self.worth[k]
+        return worth * left - self.costs[k], worth * right - self.costs[k]
 
-    def _gain(self, k):
-        """The most that a linear function with an allowed slope gains within the box."""
+    def _gain(self, k: int) -> Interval:
+        """Return the most that a linear function with an allowed slope gains within the box.
+
+        At a kink the slope that gains least: to the right of the point the right one, to the left
+        of it the left one, or none where zero lies between them.
+        """
         left, right = self.gradient(k)
-        below, above = of(self.tokens[k]) - self.lower[k], of(self.instance.types[k].upper) - self.tokens[k]
-        # At a kink the slope that gains least: right of the point the smaller one, left of it the
-        # larger, or none where zero lies between them.
-        rise, fall = ROUND.up.plus(right.high), ROUND.up.plus(left.low.copy_negate())
+        above = of(self.instance.types[k].upper) - self.tokens[k]
+        below = of(self.tokens[k]) - self.lower[k]
+        rise, fall = max(ZERO, right.high), max(ZERO, left.low.copy_negate())
         return Interval(
-            max(
-                ZERO,
-                ROUND.up.multiply(rise, above.high) if rise > ZERO else ZERO,
-                ROUND.up.multiply(fall, below.high) if fall > ZERO else ZERO,
-            )
+            max(ROUND.up.multiply(rise, above.high), ROUND.up.multiply(fall, below.high))
         )
 
-    def bends(self):
-        """σ/2, in seconds per squared second."""
-        instance, point = self.instance, self.point
-        spread = 1 + instance.rate.square() * point.second * total(point.mix)
-        return instance.queue.by_second * instance.rate / (spread * TWO * TWO)
-
-    def excludes(self, k, count):
-        """Whether the optimum is proven not to have this number of tokens of a type, nor beyond."""
-        kind, bend = self.instance.types[k], self.bends()
+    def excludes(self, k: int, count: Decimal) -> bool:
+        """Whether no optimum has this number of tokens of a type, nor one further away."""
+        kind, mix = self.instance.types[k], self.point.mix[k]
         away = of(count) - self.tokens[k]
-        own = (kind.curve.value(of(count)) - self.accuracies[k]) * self.worth[k] * self.point.mix[k]
-        own = own - self.costs[k] * away
-        curved = bend * self.point.mix[k] * (away * kind.service.slope_at_least).square()
-        bound = self.objective + self.slack + (total(self.gains) - self.gains[k]) + own - curved
-        # The objective on both sides is that of the same point, and cancels but for its width.
-        return bound.high < self.objective.low
+        benefit = (kind.curve.value(of(count)) - self.accuracies[k]) * self.worth[k] * mix
+        curved = self.bend * mix * (away * kind.service.least_slope).square()
+        others = self.lagrangian + (self.gained - self.gains[k])
+        return (others + benefit - self.costs[k] * away - curved).high < self.objective.low
 
 
-def _least_tokens(instance, floors):
-    """Lower bounds of the tokens that keep the box and the accuracy floors of the types."""
+def _lower(instance: Instance, least_tokens: Sequence[Decimal | None]) -> list[Decimal]:
+    """Return lower bounds of the tokens that keep the box and the accuracy floors of the types."""
     found = []
-    for k, kind in enumerate(instance.types):
-        low = kind.lower
-        if instance.floors[k] is not None and floors[k] is not None:
-            least = floors[k]
-            if least > low:
-                # Accuracy does not fall in the tokens: fewer than these do not reach the floor.
-                if kind.curve.value(of(least)).high > instance.floors[k]:
-                    raise Refused(f"least_tokens[{k}] is not proven to be too few")
-                low = least
-        found.append(low)
+    rows = zip(instance.types, instance.floors, least_tokens, strict=True)
+    for k, (kind, floor, least) in enumerate(rows):
+        if least is None or least <= kind.lower:
+            found.append(kind.lower)
+            continue
+        # Fewer tokens do not reach the floor where these do not, nor where these only just do and
+        # the curve rises towards them.
+        at = of(least)
+        reached = kind.curve.value(at).high
+        is_too_few = floor is not None and (
+            reached < floor or (reached == floor and kind.curve.slopes(at)[0].low > ZERO)
+        )
+        if not is_too_few:
+            raise Refused(f"least_tokens[{k}] is not proven to be too few")
+        found.append(least)
     return found
 
 
-def verify(record):
-    """Return the lines of a report, or raise `Refused`."""
+class Proven(NamedTuple):
+    """What a record was found to prove."""
+
+    digits: int
+    proof: Proof
+    objective: Interval
+    tokens: list[Interval] | None
+    """For each type what holds its optimal tokens, if that is claimed."""
+
+
+def verify(record: Table) -> Proven:
+    """Return what is proven, or raise `Refused`."""
+    try:
+        return _verified(record)
+    except (DecimalException, RecursionError) as error:
+        raise Refused(f"numbers out of range ({type(error).__name__})") from None
+
+
+def _verified(record: Table) -> Proven:
     names = "format", "version", "instance", "digits", "tokens", "objective", "proves", "sha256"
-    take(record, "record", *names, multipliers=[], least_tokens=None)
-    if record["sha256"] != digest(record):
+    _, _, data, digits, tokens, claimed, proves, sha256, multipliers, least_tokens = take(
+        record, "record", *names, multipliers=[], least_tokens=None
+    )
+    if sha256 != digest(record):
         raise Refused("sha256 is not that of the record: it was changed")
-    digits = record["digits"]
-    if isinstance(digits, bool) or not isinstance(digits, int) or not 1 <= digits <= MOST_DIGITS:
-        raise Refused(f"digits must be a whole number from 1 to {MOST_DIGITS}")
-    tokens, multipliers = record["tokens"], record["multipliers"]
-    if not isinstance(tokens, list) or not isinstance(multipliers, list):
-        raise Refused("tokens and multipliers must be lists")
-    if not isinstance(record["instance"], dict):
-        raise Refused("instance is no table")
-    tokens = [decimal(it, f"tokens[{k}]") for k, it in enumerate(tokens)]
-    multipliers = [decimal(it, f"multipliers[{k}]") for k, it in enumerate(multipliers)]
-    longest = max([len(it.as_tuple().digits) for it in [*tokens, *multipliers]], default=1)
-    set_digits(max(longest, 4 * digits) + 30)
-    instance = Instance(record["instance"])
-    if len(tokens) != len(instance.types):
-        raise Refused(f"{len(tokens)} tokens for {len(instance.types)} types")
-    floors = record["least_tokens"] or [None] * len(tokens)
-    if not isinstance(floors, list) or len(floors) != len(tokens):
-        raise Refused("least_tokens must have an entry for each type")
-    floors = [None if it is None else decimal(it, f"least_tokens[{k}]") for k, it in enumerate(floors)]
-    proof = Proof(instance, tokens, multipliers, floors)
-    proof.require_feasible()
-    unit = of(Decimal(1).scaleb(-digits))
-    optimum = Interval(proof.objective.low, proof.upper.high)
-    claimed = decimal(record["objective"], "objective")
-    reach = unit * proof.scale
-    for end in (optimum.low, optimum.high):
-        if magnitudes(of(end) - claimed)[1] > reach.low:
-            raise Refused("the objective is not proven to so many digits")
-    (proves_tokens,) = take(record["proves"], "proves", "tokens")
+    if type(digits) is not int or not 1 <= digits <= MOST_PROVEN_DIGITS:
+        raise Refused(f"digits must be a whole number from 1 to {MOST_PROVEN_DIGITS}")
+    tokens, multipliers = decimals(tokens, "tokens"), decimals(multipliers, "multipliers")
+    claimed = decimal(claimed, "objective")
+    (proves_tokens,) = take(proves, "proves", "tokens")
     if not isinstance(proves_tokens, bool):
         raise Refused("proves.tokens must be true or false")
-    if proves_tokens:
-        for k, count in enumerate(tokens):
-            near = unit * max(ONE, count)
-            low = ROUND.up.subtract(count, near.low)
-            high = ROUND.down.add(count, near.low)
-            if low >= proof.lower[k] and not proof.excludes(k, low):
-                raise Refused(f"tokens[{k}] are not proven to so many digits")
-            if high <= instance.types[k].upper and not proof.excludes(k, high):
-                raise Refused(f"tokens[{k}] are not proven to so many digits")
-    return proof, optimum
+    longest = max((len(it.as_tuple().digits) for it in [*tokens, *multipliers]), default=1)
+    set_digits(max(longest, 4 * digits) + 30)
+    instance = Instance(data)
+    count = len(instance.types)
+    if len(tokens) != count:
+        raise Refused(f"there are {len(tokens)} tokens for {count} types")
+    least = [
+        None if it is None else decimal(it, f"least_tokens[{k}]")
+        for k, it in enumerate(rows(least_tokens, count, "least_tokens"))
+    ]
+    proof = Proof(instance, tokens, multipliers, least)
+    proof.require_feasible()
+    unit = of(Decimal((0, (1,), -digits)))
+    optimum = Interval(proof.objective.low, proof.upper.high)
+    if magnitudes(optimum - claimed)[1] > (unit * proof.scale).low:
+        raise Refused("the objective is not proven to so many digits")
+    near = [(unit * max(ONE, it)).low for it in tokens]
+    ranges = [_range(proof, k, it) for k, it in enumerate(near)] if proves_tokens else None
+    return Proven(digits, proof, optimum, ranges)
 
 
-def report(record, proof, optimum):
-    """What is proven, in lines."""
-    digits = record["digits"]
-    low = _shown(optimum.low, digits, ROUND_FLOOR)
-    yield f"the optimal objective lies in [{low}, {_shown(optimum.high, digits, ROUND_CEILING)}] s"
-    for name in ("mean", "waiting", "time"):
-        found = getattr(proof.point, name)
-        what = {"mean": "mean service time", "waiting": "mean waiting time", "time": "mean system time"}
-        yield f"{what[name]} {_shown(found.low, digits)} s"
-    for k, price in enumerate(record["multipliers"]):
-        yield f"multiplier of constraint {k} on all types: {price:.{digits}}"
-    for k, count in enumerate(proof.tokens):
-        left, right = proof.gradient(k)
-        kind = proof.instance.types[k]
-        where = "inside"
-        if count == proof.lower[k]:
-            where = "at its lower bound, " + ("strictly" if right.high < ZERO else "degenerate")
-        elif count == kind.upper:
-            where = "at its upper bound, " + ("strictly" if left.low > ZERO else "degenerate")
-        yield f"{proof.instance.names[k] or kind.name}: {_shown(count, digits)} tokens, {where}"
+def _range(proof: Proof, k: int, near: Decimal) -> Interval:
+    """Return the tokens of a type so near to the point that are in its box, or raise `Refused`."""
+    count, lower, upper = proof.tokens[k], proof.lower[k], proof.instance.types[k].upper
+    low, high = ROUND.up.subtract(count, near), ROUND.down.add(count, near)
+    is_proven = (low < lower or proof.excludes(k, low)) and (
+        high > upper or proof.excludes(k, high)
+    )
+    if not is_proven:
+        raise Refused(f"tokens[{k}] are not proven to so many digits")
+    return Interval(max(low, lower), min(high, upper))
 
 
-def _shown(value, digits, rounding=ROUND_HALF_EVEN):
-    return str(Context(prec=digits, rounding=rounding).create_decimal(value))
+def report(found: Proven) -> Iterator[str]:
+    """Return what is proven, in lines; what lies between two numbers, between the brackets."""
+    digits, proof = found.digits, found.proof
+    point = proof.point
+    yield f"accepted: the optimum is proven to {digits} digits"
+    yield f"optimal objective in {_shown(found.objective, digits)} s"
+    yield "at the point of the record:"
+    yield f"  mean service time {_shown(point.mean, digits)} s"
+    yield f"  mean waiting time {_shown(point.waiting, digits)} s"
+    yield f"  mean system time {_shown(point.time, digits)} s"
+    yield f"  price of mean service time {_shown(point.prices[0], digits)}"
+    yield f"  price of the second moment {_shown(point.prices[1], digits)} per s"
+    for k, price in enumerate(proof.multipliers):
+        excess = proof.excesses[k]
+        side = "slack" if not price else "active"
+        yield f"  multiplier {k} {_rounded(price, digits)}, {side}, excess {_shown(excess, 3)}"
+    yield "optimal tokens:" if found.tokens else "tokens of the point, not proven to be the only:"
+    for k, kind in enumerate(proof.instance.types):
+        tokens = found.tokens[k] if found.tokens else of(proof.tokens[k])
+        yield f"  {printable(kind.name or f'type {k}')} {_shown(tokens, digits)}{_where(proof, k)}"
 
 
-def main(arguments):
+def _where(proof: Proof, k: int) -> str:
+    """Return at which bound the point has the tokens of a type, and how it is held there."""
+    (left, right), count, kind = proof.gradient(k), proof.tokens[k], proof.instance.types[k]
+    if proof.lower[k] == kind.upper:
+        return ", fixed"
+    if count == proof.lower[k]:
+        which = "accuracy floor" if count > kind.lower else "lower bound"
+        return f", at its {which}, {'strictly' if right.high < ZERO else 'degenerate'}"
+    if count == kind.upper:
+        return f", at its upper bound, {'strictly' if left.low > ZERO else 'degenerate'}"
+    return ""
+
+
+def printable(text: str) -> str:
+    """Return a text in which what a terminal would obey is escaped."""
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+
+
+def _shown(interval: Interval, digits: int) -> str:
+    low, high = (
+        _rounded(end, digits + 1, rounding)
+        for end, rounding in ((interval.low, ROUND_FLOOR), (interval.high, ROUND_CEILING))
+    )
+    return low if low == high else f"[{low}, {high}]"
+
+
+def _rounded(value: Decimal, digits: int, rounding: str = ROUND_HALF_EVEN) -> str:
+    context = Context(digits, rounding, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+    return str(context.create_decimal(value))
+
+
+def main(arguments: Sequence[str]) -> int:
     """Verify the record of the one argument; return the exit status."""
     if len(arguments) != 1:
-        print("usage: python -I -S verify.py RECORD", file=sys.stderr)
+        sys.stderr.write("usage: python -I -S verify.py RECORD\n")
         return 2
     try:
-        record = read(arguments[0])
+        found = verify(read(arguments[0]))
     except Unreadable as error:
-        print(f"unreadable: {error}", file=sys.stderr)
+        sys.stderr.write(f"unreadable: {printable(str(error))}\n")
         return 2
-    try:
-        proof, optimum = verify(record)
-    except (Refused, DecimalException, RecursionError) as error:
-        print(f"refused: {error or type(error).__name__}", file=sys.stderr)
+    except Refused as error:
+        sys.stderr.write(f"refused: {error}\n")
         return 1
-    print(f"accepted: {record['digits']} digits")
-    for line in report(record, proof, optimum):
-        print(line)
+    text = "\n".join(report(found)) + "\n"
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
     return 0
 
 
