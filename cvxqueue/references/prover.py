@@ -16,7 +16,7 @@ from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
 from cvxqueue.solution import Solution
-from cvxqueue.solvers import solve
+from cvxqueue.solvers.solve import solve
 
 # Digits of the point for one digit of the tokens: the gap is quadratic in their error, and a
 # constraint takes as many again for what it is kept with to spare.

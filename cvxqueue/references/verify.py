@@ -61,8 +61,9 @@ MOST_RECORD_BYTES = 100_000_000
 MOST_TYPES, MOST_CONSTRAINTS, MOST_PROVEN_DIGITS = 100_000, 100, 200
 # Characters of a number, and the size of its exponent: those of binary64 numbers, and some more.
 MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
-# Digits of all numbers that an evaluation has: 10^5 types with 150 digits and two constraints.
-MOST_WORK = 50_000_000
+# Types, times what is computed of each, times the cube of the digits, which is what exponentials and
+# logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most.
+MOST_WORK = 2 * 10**12
 # What sums to one, and squares of means, are rounded so far at most.
 SLACK = Fraction(1, 10**9)
 
@@ -250,8 +251,8 @@ def digest(record: Mapping[str, Any]) -> str:
     rest = {key: value for key, value in record.items() if key != "sha256"}
     try:
         text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        raise Refused("a number is not finite") from None
+    except (TypeError, ValueError):
+        raise Refused("a value is none that JSON has") from None
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
@@ -626,7 +627,7 @@ class Instance:
         tables = _of_tasks(data) if "task" in data else _of_columns(data)
         if not isinstance(constraints, list) or len(constraints) > MOST_CONSTRAINTS:
             raise Refused(f"constraint is no list of at most {MOST_CONSTRAINTS} tables")
-        if len(tables) * (1 + len(constraints)) * ROUND.digits > MOST_WORK:
+        if len(tables) * (1 + len(constraints)) * ROUND.digits**3 > MOST_WORK:
             raise Refused("types, constraints and digits are too many together")
         self.types = [TaskType(table, f"task[{k}]") for k, table in enumerate(tables)]
         mix = sum((Fraction(kind.probability) for kind in self.types), start=Fraction(0))
