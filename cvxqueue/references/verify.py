@@ -61,7 +61,7 @@ MOST_RECORD_BYTES = 100_000_000
 MOST_TYPES, MOST_CONSTRAINTS, MOST_PROVEN_DIGITS = 100_000, 100, 200
 # Characters of a number, and the size of its exponent: those of binary64 numbers, and some more.
 MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
-# Types, times what is computed of each, times the cube of the digits, which is what exponentials and
+# Types, times what is computed of each, times the cube of the digits, as exponentials and
 # logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most.
 MOST_WORK = 2 * 10**12
 # What sums to one, and squares of means, are rounded so far at most.
@@ -156,20 +156,30 @@ class Interval:
         return Interval(ROUND.down.multiply(low, low), ROUND.up.multiply(high, high))
 
     def exp(self) -> Interval:
-        """Return the exponentials."""
+        """Return the exponentials; those of the upper end by e^d ≤ 1/(1 − d) for d < 1."""
         if self.low == self.high == ZERO:
             return Interval(ONE)
-        low = max(ZERO, ROUND.down.next_minus(ROUND.near.exp(self.low)))
-        return Interval(low, ROUND.up.next_plus(ROUND.near.exp(self.high)))
+        near = ROUND.near.exp(self.low)
+        low, high = max(ZERO, ROUND.down.next_minus(near)), ROUND.up.next_plus(near)
+        width = ROUND.up.subtract(self.high, self.low)
+        if width < ONE:
+            high = ROUND.up.divide(high, ROUND.down.subtract(ONE, width))
+        else:
+            high = ROUND.up.next_plus(ROUND.near.exp(self.high))
+        return Interval(low, high)
 
     def ln(self) -> Interval:
-        """Return the logarithms, of positive numbers."""
+        """Return the logarithms, of positive numbers; ln(b) ≤ ln(a) + (b − a)/a at the upper end."""
         if self.low <= ZERO:
             raise Refused("a logarithm of an interval that may be zero")
         if self.low == self.high == ONE:
             return Interval(ZERO)
-        low = ROUND.down.next_minus(ROUND.near.ln(self.low))
-        return Interval(low, ROUND.up.next_plus(ROUND.near.ln(self.high)))
+        near = ROUND.near.ln(self.low)
+        width = ROUND.up.subtract(self.high, self.low)
+        return Interval(
+            ROUND.down.next_minus(near),
+            ROUND.up.add(ROUND.up.next_plus(near), ROUND.up.divide(width, self.low)),
+        )
 
 
 Number: TypeAlias = Interval | Decimal | Fraction | int
