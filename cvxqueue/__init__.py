@@ -65,7 +65,7 @@ if _TYPE_CHECKING:
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
     from cvxqueue.references.prover import prove
-    from cvxqueue.references.records import Verified, verify
+    from cvxqueue.references.verification import Verified, verify
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
     from cvxqueue.statistics import Estimate
 
@@ -76,7 +76,7 @@ _ROOMS = {
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
     "references.prover": ("prove",),
-    "references.records": ("Verified", "verify"),
+    "references.verification": ("Verified", "verify"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
     "statistics": ("Estimate",),
 }

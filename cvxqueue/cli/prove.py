@@ -10,7 +10,7 @@ from cvxqueue.cli.verify import summary, token_table
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.storage import as_path, format_of, write_values
 from cvxqueue.references.prover import prove
-from cvxqueue.references.records import verify
+from cvxqueue.references.verification import verify
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show
 from cvxqueue.model import Instance
-from cvxqueue.references.records import Verified, verify
+from cvxqueue.references.verification import Verified, verify
 from cvxqueue.tables import Column, Table
 
 

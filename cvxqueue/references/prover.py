@@ -23,7 +23,7 @@ from cvxqueue.solvers.solve import solve
 _DIGITS_FOR_ONE = 4
 _MORE_DIGITS = 20
 _TRIES = 3
-_MOST_STEPS = 60
+_MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
 
 
@@ -86,10 +86,10 @@ def proof_from(start: Solution, digits: int) -> dict[str, Any]:
             else:
                 if proves_tokens or attempt == _TRIES:
                     return record
-    raise UnprovenError(
-        f"no proof of {digits} digits was found: {search.obstacle() or reason}; the answer of "
-        "`solve` and its certificate are not touched by this"
-    )
+        if obstacle := search.obstacle():
+            reason = obstacle
+            break
+    raise UnprovenError(f"no proof of {digits} digits was found: {reason}")
 
 
 class _Search:
@@ -183,7 +183,7 @@ class _Search:
 
     def _newton(self) -> None:
         """Solve the conditions at today's places, as far as rounding lets it."""
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_NEWTON_STEPS):
             proof = self._proof()
             steps, price_steps = self._step(proof)
             for k, step in steps.items():

@@ -67,7 +67,7 @@ MOST_WORK = 2 * 10**12
 # What sums to one, and squares of means, are rounded so far at most.
 SLACK = Fraction(1, 10**9)
 
-ZERO, ONE, TWO = Decimal(0), Decimal(1), Decimal(2)
+NOUGHT, ONE = Decimal(0), Decimal(1)
 
 Table: TypeAlias = dict[str, Any]
 _Made = TypeVar("_Made")
@@ -132,7 +132,7 @@ class Interval:
     def __mul__(self, other: Number) -> Interval:
         other = of(other)
         lows, highs = [(self.low, other.low)], [(self.high, other.high)]
-        if self.low < ZERO or other.low < ZERO:
+        if self.low < NOUGHT or other.low < NOUGHT:
             lows = highs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
         return Interval(
             min(ROUND.down.multiply(a, b) for a, b in lows),
@@ -143,7 +143,7 @@ class Interval:
 
     def __truediv__(self, other: Number) -> Interval:
         other = of(other)
-        if other.low <= ZERO <= other.high:
+        if other.low <= NOUGHT <= other.high:
             raise Refused("a quotient by an interval that may be zero")
         return self * Interval(ROUND.down.divide(ONE, other.high), ROUND.up.divide(ONE, other.low))
 
@@ -157,10 +157,10 @@ class Interval:
 
     def exp(self) -> Interval:
         """Return the exponentials; those of the upper end by e^d ≤ 1/(1 − d) for d < 1."""
-        if self.low == self.high == ZERO:
+        if self.low == self.high == NOUGHT:
             return Interval(ONE)
         near = ROUND.near.exp(self.low)
-        low, high = max(ZERO, ROUND.down.next_minus(near)), ROUND.up.next_plus(near)
+        low, high = max(NOUGHT, ROUND.down.next_minus(near)), ROUND.up.next_plus(near)
         width = ROUND.up.subtract(self.high, self.low)
         if width < ONE:
             high = ROUND.up.divide(high, ROUND.down.subtract(ONE, width))
@@ -169,11 +169,11 @@ class Interval:
         return Interval(low, high)
 
     def ln(self) -> Interval:
-        """Return the logarithms, of positive numbers; ln(b) ≤ ln(a) + (b − a)/a at the upper end."""
-        if self.low <= ZERO:
+        """Return the logarithms, of numbers > 0; at the upper end ln(b) ≤ ln(a) + (b − a)/a."""
+        if self.low <= NOUGHT:
             raise Refused("a logarithm of an interval that may be zero")
         if self.low == self.high == ONE:
-            return Interval(ZERO)
+            return Interval(NOUGHT)
         near = ROUND.near.ln(self.low)
         width = ROUND.up.subtract(self.high, self.low)
         return Interval(
@@ -188,11 +188,11 @@ Number: TypeAlias = Interval | Decimal | Fraction | int
 def magnitudes(interval: Interval) -> tuple[Decimal, Decimal]:
     """Return the least and the greatest size of the numbers in an interval."""
     low, high = interval.low, interval.high
-    if low >= ZERO:
+    if low >= NOUGHT:
         return low, high
-    if high <= ZERO:
+    if high <= NOUGHT:
         return high.copy_negate(), low.copy_negate()
-    return ZERO, max(low.copy_negate(), high)
+    return NOUGHT, max(low.copy_negate(), high)
 
 
 def of(value: Number) -> Interval:
@@ -207,7 +207,7 @@ def of(value: Number) -> Interval:
 
 def total(intervals: Iterable[Interval]) -> Interval:
     """Return their sum."""
-    return sum(intervals, start=Interval(ZERO))
+    return sum(intervals, start=Interval(NOUGHT))
 
 
 # Reading ------------------------------------------------------------------------------------
@@ -350,9 +350,9 @@ class AffineTime:
 
     def __init__(self, table: Table, what: str) -> None:
         base, slope, scv = take(table, what, "base", "per_token", token_scv=0)
-        self.base = number(base, f"{what}.base", least=ZERO)
-        self.least_slope = number(slope, f"{what}.per_token", above=ZERO)
-        self.scv = number(scv, f"{what}.token_scv", least=ZERO)
+        self.base = number(base, f"{what}.base", least=NOUGHT)
+        self.least_slope = number(slope, f"{what}.per_token", above=NOUGHT)
+        self.scv = number(scv, f"{what}.token_scv", least=NOUGHT)
 
     def moments(self, tokens: Interval) -> ServiceMoments:
         """Return the moments at some tokens."""
@@ -366,13 +366,13 @@ class AffineTime:
 class QuadraticTime:
     """t = base + per_token · l + per_squared_token · l²."""
 
-    scv = ZERO
+    scv = NOUGHT
 
     def __init__(self, table: Table, what: str) -> None:
         base, slope, bend = take(table, what, "base", "per_token", "per_squared_token")
-        self.base = number(base, f"{what}.base", least=ZERO)
-        self.least_slope = number(slope, f"{what}.per_token", above=ZERO)
-        self.bend = number(bend, f"{what}.per_squared_token", least=ZERO)
+        self.base = number(base, f"{what}.base", least=NOUGHT)
+        self.least_slope = number(slope, f"{what}.per_token", above=NOUGHT)
+        self.bend = number(bend, f"{what}.per_squared_token", least=NOUGHT)
 
     def moments(self, tokens: Interval) -> ServiceMoments:
         """Return the moments at some tokens."""
@@ -388,12 +388,12 @@ class Rising:
 
     def __init__(self, table: Table, what: str) -> None:
         floor, gain, *rest = take(table, what, "floor", "gain", *self.names)
-        self.floor = number(floor, f"{what}.floor", least=ZERO)
-        self.gain = number(gain, f"{what}.gain", least=ZERO)
+        self.floor = number(floor, f"{what}.floor", least=NOUGHT)
+        self.gain = number(gain, f"{what}.gain", least=NOUGHT)
         if Fraction(self.floor) + Fraction(self.gain) > 1 + SLACK:
             raise Refused(f"{what}: floor + gain is above 1")
         pairs = zip(self.names, rest, strict=True)
-        self.data = [number(value, f"{what}.{name}", above=ZERO) for name, value in pairs]
+        self.data = [number(value, f"{what}.{name}", above=NOUGHT) for name, value in pairs]
 
     def value(self, tokens: Interval) -> Interval:
         """Return p."""
@@ -475,8 +475,8 @@ class PiecewiseCurve:
             raise Refused(f"{what} has no points")
         if len(tokens) != len(accuracy):
             raise Refused(f"{what} has another number of tokens than of accuracies")
-        xs = [Fraction(number(x, f"{what}.tokens", least=ZERO)) for x in tokens]
-        ys = [Fraction(number(y, f"{what}.accuracy", least=ZERO, most=ONE)) for y in accuracy]
+        xs = [Fraction(number(x, f"{what}.tokens", least=NOUGHT)) for x in tokens]
+        ys = [Fraction(number(y, f"{what}.accuracy", least=NOUGHT, most=ONE)) for y in accuracy]
         if any(b <= a for a, b in pairwise(xs)):
             raise Refused(f"{what}.tokens must increase")
         slopes = [(y - ys[0]) / (x - xs[0]) for x, y in zip(xs[1:], ys[1:], strict=True)]
@@ -499,7 +499,7 @@ class PiecewiseCurve:
 
     def _place(self, tokens: Interval) -> tuple[int, Fraction]:
         """Return the last corner at or before a number of tokens, which is exact."""
-        if tokens.low != tokens.high or tokens.low < ZERO:
+        if tokens.low != tokens.high or tokens.low < NOUGHT:
             raise Refused("a curve of straight pieces is asked about no one number of tokens")
         at = Fraction(tokens.low)
         return bisect_right(self.places, at) - 1, at
@@ -565,12 +565,12 @@ class Queue:
             first, square = self._moments(table, "mean_size", "size_second_moment", ONE)
             # Sizes are whole numbers: at least 1, so that this is not negative but by rounding.
             ahead = (square - first) / first / 2
-            self.by_mean = Interval(max(ZERO, ahead.low), max(ZERO, ahead.high))
+            self.by_mean = Interval(max(NOUGHT, ahead.low), max(NOUGHT, ahead.high))
         elif self.kind == "vacations":
-            first, square = self._moments(table, "mean", "second_moment", ZERO)
+            first, square = self._moments(table, "mean", "second_moment", NOUGHT)
             self.constant = square / first / 2
         elif self.kind == "setups":
-            first, square = self._moments(table, "mean", "second_moment", ZERO)
+            first, square = self._moments(table, "mean", "second_moment", NOUGHT)
             self.constant = (first * 2 + square * rate) / ((first * rate + 1) * 2)
         else:
             raise Refused(f"queue is of the unknown kind {shortened(self.kind)}")
@@ -579,8 +579,8 @@ class Queue:
         self, table: object, mean: str, second: str, least: Decimal
     ) -> tuple[Interval, Interval]:
         _, first, square = take(table, "queue", "kind", mean, second)
-        first = number(first, f"queue.{mean}", least=least, above=ZERO)
-        square = number(square, f"queue.{second}", least=ZERO)
+        first = number(first, f"queue.{mean}", least=least, above=NOUGHT)
+        square = number(square, f"queue.{second}", least=NOUGHT)
         if Fraction(square) < (1 - SLACK) * Fraction(first) ** 2:
             raise Refused(f"queue.{second} is below the square of queue.{mean}")
         return of(first), of(square)
@@ -597,9 +597,9 @@ class TaskType:
         if not isinstance(name, str | None):
             raise Refused(f"{what}.name is no text")
         self.name = name
-        self.probability = number(mix, f"{what}.probability", above=ZERO, most=ONE)
-        self.importance = number(importance, f"{what}.importance", least=ZERO)
-        self.lower = number(least, f"{what}.min_tokens", least=ZERO)
+        self.probability = number(mix, f"{what}.probability", above=NOUGHT, most=ONE)
+        self.importance = number(importance, f"{what}.importance", least=NOUGHT)
+        self.lower = number(least, f"{what}.min_tokens", least=NOUGHT)
         self.upper = number(most, f"{what}.max_tokens", least=self.lower)
         self.service = made(SERVICES, service, f"{what}.service")
         self.curve = made(CURVES, accuracy, f"{what}.accuracy")
@@ -622,7 +622,7 @@ class Instance:
         if not isinstance(data, dict):
             raise Refused("instance is no table")
         _, _, rate, weight, *_, constraints, queue, _ = take(
-            {name: value for name, value in data.items() if name not in _FORMS["task" in data]},
+            {name: value for name, value in data.items() if name not in _BY_TYPE["task" in data]},
             "instance",
             *("format", "version", "arrival_rate", "accuracy_weight"),
             **_SHARED,
@@ -631,8 +631,8 @@ class Instance:
         )
         if data["format"] != "cvxqueue-instance" or data["version"] != 1:
             raise Refused("instance is of an unknown format or version")
-        self.rate = of(number(rate, "arrival_rate", above=ZERO))
-        self.weight = of(number(weight, "accuracy_weight", least=ZERO))
+        self.rate = of(number(rate, "arrival_rate", above=NOUGHT))
+        self.weight = of(number(weight, "accuracy_weight", least=NOUGHT))
         self.queue = Queue(queue, self.rate)
         tables = _of_tasks(data) if "task" in data else _of_columns(data)
         if not isinstance(constraints, list) or len(constraints) > MOST_CONSTRAINTS:
@@ -661,13 +661,13 @@ class Instance:
                 raise Refused(f"{what}.type = {shortened(which)} is not one of the types")
             places = [list(key).index(which)]
         for k in places:
-            found = number(floors[k], what, least=ZERO, most=ONE)
+            found = number(floors[k], what, least=NOUGHT, most=ONE)
             known = self.floors[k]
             self.floors[k] = found if known is None else max(known, found)
 
 
 # The entries that one form of an instance has for its types.
-_FORMS = {
+_BY_TYPE = {
     True: ("task", "min_tokens", "max_tokens"),
     False: (
         *("names", "probabilities", "importance", "min_tokens", "max_tokens"),
@@ -699,7 +699,7 @@ def _of_columns(data: Table) -> list[Table]:
     _few(mix, "probabilities")
     count = len(mix)
     columns = {"probability": mix}
-    for name, own in (("names", "name"), *((it, it) for it in _FORMS[False][2:5])):
+    for name, own in (("names", "name"), *((it, it) for it in _BY_TYPE[False][2:5])):
         if name in data:
             columns[own] = rows(data[name], count, name)
     for name in ("service", "accuracy"):
@@ -744,7 +744,7 @@ class Moments:
         self.second = total(mix * it.square for mix, it in self.pairs)
         load = self.mean * rate
         self.idle = idle = 1 - load
-        if idle.low <= ZERO:
+        if idle.low <= NOUGHT:
             raise Refused("the queue is not proven to be stable at the point")
         congested = (queue.by_mean + queue.by_load * load) * self.mean
         congested = congested + queue.by_second * rate * self.second / 2
@@ -773,7 +773,7 @@ class Limit:
 
     def __init__(self, table: Table, what: str) -> None:
         (value,) = take(table, what, self.name)
-        self.limit = of(number(value, what, above=ZERO, most=self.most))
+        self.limit = of(number(value, what, above=NOUGHT, most=self.most))
 
     def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
         """Return c."""
@@ -854,8 +854,8 @@ class Tail(Limit):
 
     def __init__(self, table: Table, what: str) -> None:
         seconds, chance = take(table, what, "seconds", "probability")
-        self.seconds = of(number(seconds, f"{what}.seconds", above=ZERO))
-        self.chance = number(chance, f"{what}.probability", above=ZERO)
+        self.seconds = of(number(seconds, f"{what}.seconds", above=NOUGHT))
+        self.chance = number(chance, f"{what}.probability", above=NOUGHT)
         if self.chance >= ONE:
             raise Refused(f"{what}.probability must be below 1")
 
@@ -941,9 +941,9 @@ class Proof:
             if floor is not None and self.accuracies[k].low < floor:
                 raise Refused(f"tokens[{k}] do not reach the accuracy floor of the type")
         for k, (price, excess) in enumerate(zip(self.multipliers, self.excesses, strict=True)):
-            if price < ZERO:
+            if price < NOUGHT:
                 raise Refused(f"multipliers[{k}] is negative")
-            if excess.high > ZERO:
+            if excess.high > NOUGHT:
                 raise Refused(f"the point is not proven to keep constraint {k} on all types")
 
     def gradient(self, k: int) -> tuple[Interval, Interval]:
@@ -961,7 +961,7 @@ class Proof:
         left, right = self.gradient(k)
         above = of(self.instance.types[k].upper) - self.tokens[k]
         below = of(self.tokens[k]) - self.lower[k]
-        rise, fall = max(ZERO, right.high), max(ZERO, left.low.copy_negate())
+        rise, fall = max(NOUGHT, right.high), max(NOUGHT, left.low.copy_negate())
         return Interval(
             max(ROUND.up.multiply(rise, above.high), ROUND.up.multiply(fall, below.high))
         )
@@ -989,7 +989,7 @@ def _lower(instance: Instance, least_tokens: Sequence[Decimal | None]) -> list[D
         at = of(least)
         reached = kind.curve.value(at).high
         is_too_few = floor is not None and (
-            reached < floor or (reached == floor and kind.curve.slopes(at)[0].low > ZERO)
+            reached < floor or (reached == floor and kind.curve.slopes(at)[0].low > NOUGHT)
         )
         if not is_too_few:
             raise Refused(f"least_tokens[{k}] is not proven to be too few")
@@ -1091,9 +1091,9 @@ def _where(proof: Proof, k: int) -> str:
         return ", fixed"
     if count == proof.lower[k]:
         which = "accuracy floor" if count > kind.lower else "lower bound"
-        return f", at its {which}, {'strictly' if right.high < ZERO else 'degenerate'}"
+        return f", at its {which}, {'strictly' if right.high < NOUGHT else 'degenerate'}"
     if count == kind.upper:
-        return f", at its upper bound, {'strictly' if left.low > ZERO else 'degenerate'}"
+        return f", at its upper bound, {'strictly' if left.low > NOUGHT else 'degenerate'}"
     return ""
 
 
