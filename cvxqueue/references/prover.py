@@ -112,6 +112,7 @@ class _Search:
             # What active constraints are kept with to spare, and a step of differences.
             self.spare = Decimal(10) ** -(3 * digits + 10)
             self.step = Decimal(10) ** -(precision // 3)
+            self.ridge = Decimal(10) ** -(precision // 4)
             self.floors = [self._floor(k) for k in range(len(self.tokens))]
             self.places = [self._place(k) for k in range(len(self.tokens))]
             self.decays = [
@@ -263,11 +264,11 @@ class _Search:
                 continue
             gains[k] = self._gain(proof, k, self.tokens[k])
             ahead = self._gain(proof, k, self.tokens[k] + self.step)
-            bends[k] = (ahead - gains[k]) / self.step
-            if bends[k] >= 0:
-                raise _UndeterminedError
             mix, (_, _, slope, bend) = point.mix[k], point.types[k]
             first, second = _middle(mix * slope), _middle(mix * bend)
+            # On a straight piece a type has no bend of its own: a little makes the step one.
+            least = self.ridge * first / max(verifier.ONE, self.tokens[k])
+            bends[k] = min((ahead - gains[k]) / self.step, -least)
             rows = [_middle(self._row(proof, j, k)) for j in active]
             columns[k] = [
                 -factor * (by_mean * first + by_second * second),
