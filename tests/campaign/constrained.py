@@ -88,7 +88,9 @@ def constraint(data: Data) -> Any:
     return getattr(cq, data["kind"])(**arguments)
 
 
-def drawn_constraints(rng: Rng, problem: Problem, free: Optimum, queue: str) -> tuple[str, list[Data]]:
+def drawn_constraints(
+    rng: Rng, problem: Problem, free: Optimum, queue: str
+) -> tuple[str, list[Data]]:
     """Draw one to three constraints by what the free optimum and the least tokens have of them."""
     with digits(DIGITS):
         least = problem.at([k.low for k in problem.types])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,7 +25,10 @@ def proofs(repeats: int, sizes: Sequence[int] = SIZES) -> list[Row]:
         # Minutes for many types.
         times = np.array([_times(instance) for _ in range(1 if types > 100 else repeats)])
         record = cq.prove(instance)
-        held = {"prove": partial(cq.prove, instance), "verify": partial(cq.verify, record)}
+        held: dict[str, Callable[[], object]] = {
+            "prove": partial(cq.prove, instance),
+            "verify": partial(cq.verify, record),
+        }
         for (what, call), seconds in zip(held.items(), times.T, strict=True):
             # Decimal numbers are traced one by one: of many types that takes longer than the proof.
             memory = f"{peak(call) / 1e6:.3g} MB" if types <= 1000 else ""

@@ -25,8 +25,8 @@ from tests.performance.instances import plain_objective, random_servers
 from tests.performance.integers import integers
 from tests.performance.iterations import HEAVIEST, LIGHTEST, iterations, suite
 from tests.performance.memory import memory
-from tests.performance.quasi_newton import QuasiNewton
 from tests.performance.proofs import proofs
+from tests.performance.quasi_newton import QuasiNewton
 from tests.performance.reporting import Case, Row, Target
 from tests.performance.simulation import simulation
 from tests.performance.startup import startup
