@@ -127,17 +127,22 @@ class _Search:
         low = kind.lower
         if floor is None or kind.curve.value(verifier.of(low)).low >= floor:
             return low, None
-        high = kind.upper
-        for _ in range(4 * self.precision):
-            middle = (low + high) / 2
-            if middle in (low, high):
+        # Tangents of a concave curve lie above it: their steps come near from below, and stay there.
+        unit = Decimal(10) ** (5 - self.precision)
+        for _ in range(_MOST_NEWTON_STEPS):
+            missing = _middle(floor - kind.curve.value(verifier.of(low)))
+            slope = _middle(kind.curve.slopes(verifier.of(low))[1])
+            if slope <= 0 or missing <= 0:
                 break
-            if kind.curve.value(verifier.of(middle)).low >= floor:
-                high = middle
-            else:
-                low = middle
+            step = missing / slope
+            low = min(low + step, kind.upper)
+            if step <= unit * low:
+                break
         while kind.curve.value(verifier.of(low)).high > floor:
-            low -= low.scaleb(-self.precision + 5)
+            low -= low * unit
+        high, step = low, unit * max(verifier.ONE, low)
+        while kind.curve.value(verifier.of(high)).low < floor and high < kind.upper:
+            high, step = min(high + step, kind.upper), 2 * step
         return high, low
 
     def _place(self, k: int) -> Decimal | None:
