@@ -47,7 +47,7 @@ def trial(seed: int, number: int) -> Report:
                 break
     if free is None:
         return Report()
-    how, constraints = drawn_constraints(rng, whole, free, family.queue["kind"])
+    how, constraints = draw_limits(rng, whole, free, family.queue["kind"])
     return judged(rng, f"{what}; {how}", family, constraints)
 
 
@@ -88,9 +88,7 @@ def constraint(data: Data) -> Any:
     return getattr(cq, data["kind"])(**arguments)
 
 
-def drawn_constraints(
-    rng: Rng, problem: Problem, free: Optimum, queue: str
-) -> tuple[str, list[Data]]:
+def draw_limits(rng: Rng, problem: Problem, free: Optimum, queue: str) -> tuple[str, list[Data]]:
     """Draw one to three constraints by what the free optimum and the least tokens have of them."""
     with digits(DIGITS):
         least = problem.at([k.low for k in problem.types])

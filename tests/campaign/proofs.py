@@ -12,7 +12,7 @@ import numpy as np
 
 import cvxqueue as cq
 from tests.campaign.claims import built
-from tests.campaign.constrained import constraint, drawn_constraints
+from tests.campaign.constrained import constraint, draw_limits
 from tests.campaign.exact import DIGITS, Problem, digits
 from tests.campaign.hostile import draw
 from tests.campaign.optimum import optimum
@@ -34,7 +34,7 @@ def trial(seed: int, number: int) -> Report:
             whole = Problem.of(family)
             free = optimum(whole)
         if free is not None:
-            how, limits = drawn_constraints(rng, whole, free, family.queue["kind"])
+            how, limits = draw_limits(rng, whole, free, family.queue["kind"])
             what = f"{what}; {how}"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
