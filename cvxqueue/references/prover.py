@@ -127,7 +127,7 @@ class _Search:
         low = kind.lower
         if floor is None or kind.curve.value(verifier.of(low)).low >= floor:
             return low, None
-        # Tangents of a concave curve lie above it: their steps come near from below, and stay there.
+        # Tangents of a concave curve lie above it: their steps come near from below and stay there.
         unit = Decimal(10) ** (5 - self.precision)
         for _ in range(_MOST_NEWTON_STEPS):
             missing = _middle(floor - kind.curve.value(verifier.of(low)))
