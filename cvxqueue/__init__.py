@@ -16,6 +16,8 @@ from cvxqueue.errors import (
     InfeasibleError,
     InvalidInputError,
     MissingDependencyError,
+    RefusedError,
+    UnprovenError,
     UnstableQueueError,
 )
 from cvxqueue.model import (
@@ -65,6 +67,8 @@ if _TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, formulate
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
+    from cvxqueue.references.prover import prove
+    from cvxqueue.references.verification import Verified, verify
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
     from cvxqueue.statistics import Estimate
 
@@ -74,6 +78,8 @@ _ROOMS = {
     "dcp": ("Formulation", "formulate"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
+    "references.prover": ("prove",),
+    "references.verification": ("Verified", "verify"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
     "statistics": ("Estimate",),
 }
@@ -120,13 +126,16 @@ __all__ = [
     "PowerLaw",
     "ProcessorSharing",
     "QuadraticService",
+    "RefusedError",
     "SaturatingExponential",
     "Setups",
     "Simulation",
     "Solution",
     "Status",
+    "UnprovenError",
     "UnstableQueueError",
     "Vacations",
+    "Verified",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
     "certify",
@@ -140,6 +149,7 @@ __all__ = [
     "from_dict",
     "load",
     "methods",
+    "prove",
     "rounding_bound",
     "save",
     "simulate",
@@ -147,6 +157,7 @@ __all__ = [
     "solve_batch",
     "solve_integer",
     "to_dict",
+    "verify",
 ]
 
 

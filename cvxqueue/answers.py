@@ -117,7 +117,7 @@ def from_dict(data: Mapping[str, Any], *, instance: Instance | None = None) -> A
     if not (isinstance(form, str) and form in _READABLE):
         raise InvalidInputError(f"format = {shown(form)} is unknown: {nearest(form, _READABLE)}")
     if form == FORMAT:
-        return _of(instance, reading.from_dict(data))
+        return require_same(instance, reading.from_dict(data))
     reading.require_header(data, form)
     _require_unchanged(data)
     return _answer(_document(data, form), instance)
@@ -152,7 +152,7 @@ def _answer(saved: CertificateDocument, instance: Instance | None) -> Solution |
     with naming("instance"):
         own = reading.from_dict(saved.instance)
     given: Any = (saved.allocation, saved.multipliers, saved.feasibility_tolerance)
-    certificate = Certificate(_of(instance, own), *given)
+    certificate = Certificate(require_same(instance, own), *given)
     _require_agreeing(saved, certificate)
     if not isinstance(saved, SolutionDocument):
         return certificate
@@ -165,8 +165,14 @@ def _answer(saved: CertificateDocument, instance: Instance | None) -> Solution |
     return Solution(**about | {"certificate": certificate, "ended": reasons[saved.ended]})
 
 
-def _of(expected: Instance | None, found: Instance) -> Instance:
-    """Return the instance that is expected, if it is the one that was found."""
+def require_same(expected: Instance | None, found: Instance) -> Instance:
+    """Return the instance that is expected, if it is the one that was found, or say what differs.
+
+    Raises
+    ------
+    InvalidInputError
+        If they differ; the message has the first field that does.
+    """
     if expected is None or found == expected:
         return found if expected is None else expected
     pairs = ((it.name, getattr(found, it.name), getattr(expected, it.name)) for it in fields(found))

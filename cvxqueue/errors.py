@@ -133,6 +133,14 @@ class BackendError(CvxqueueError, RuntimeError):
     """A solver outside the package failed; its own exception is the cause."""
 
 
+class UnprovenError(CvxqueueError):
+    """No record was found that proves the optimum to so many digits."""
+
+
+class RefusedError(CvxqueueError):
+    """A record does not prove what it claims, or is about another instance."""
+
+
 class MissingDependencyError(CvxqueueError, ImportError):
     """An optional package that the call needs is not installed."""
 

@@ -333,6 +333,7 @@ SHARED = {
     "simulate": {"simulation", "cli"},
     "solution": {"solution", "integer"},
     "solve": {"solvers", "integer", "cli"},
+    "verify": {"references", "cli"},
 }
 
 

@@ -15,6 +15,8 @@ from cvxqueue.errors import (
     InfeasibleError,
     InvalidInputError,
     MissingDependencyError,
+    RefusedError,
+    UnprovenError,
 )
 from cvxqueue.interrupts import end_at_once
 
@@ -81,6 +83,8 @@ def _command(arguments: list[str]) -> int:
 
 
 def _status(error: CvxqueueError) -> str:
+    if isinstance(error, RefusedError | UnprovenError):
+        return "refused" if isinstance(error, RefusedError) else "unproven"
     if isinstance(error, InfeasibleError):
         return "infeasible"
     if isinstance(error, InvalidInputError):

@@ -179,6 +179,21 @@ def add_fit(parser: ArgumentParser) -> None:
     _add_reading(parser, part="PART.")
 
 
+def add_prove(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue prove`` takes."""
+    add = parser.add_argument
+    add_file(parser)
+    add("-o", "--output", metavar="RECORD", required=True, help="record to write, .json")
+    add("--digits", metavar="N", type=_whole(1), default=30, help="to prove, up to 200 (30)")
+
+
+def add_verify(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue verify`` takes."""
+    add = parser.add_argument
+    add("record", metavar="RECORD", help="what cvxqueue prove wrote")
+    add("file", metavar="FILE", nargs="?", help="instance file that it should be about")
+
+
 def add_diagnose(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue diagnose`` takes."""
     parser.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")

@@ -10,7 +10,15 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
-from cvxqueue.cli.arguments import add_diagnose, add_file, add_fit, add_simulate, add_solve
+from cvxqueue.cli.arguments import (
+    add_diagnose,
+    add_file,
+    add_fit,
+    add_prove,
+    add_simulate,
+    add_solve,
+    add_verify,
+)
 from cvxqueue.cli.output import to_stdout, width
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -206,6 +214,34 @@ _COMMANDS = {
         f"{_DONE_OR_REFUSED}",
         "the findings",
         add_diagnose,
+    ),
+    "prove": _Command(
+        "prove the optimum to many digits and write a record that anybody can verify",
+        "Find the optimum in decimal arithmetic and write a record of it, with its proof, that "
+        "cvxqueue verify accepts, and so does the one file verify.py with a bare Python. Tokens "
+        "are real numbers.",
+        "example:\n"
+        "  cvxqueue prove examples/instances/qwen3-8b-h100.toml --output record.json\n\n"
+        "exit status:\n"
+        "  0  proven, and written\n"
+        "  1  not: no allocation is stable and keeps the constraints, or no proof was found\n"
+        "  2  input that is not allowed",
+        "the tokens by task type",
+        add_prove,
+    ),
+    "verify": _Command(
+        "verify the record of a proven optimum",
+        "Prove again, in interval arithmetic, what a record claims, and say whether it is about "
+        "an instance.",
+        "examples:\n"
+        "  cvxqueue verify record.json\n"
+        "  cvxqueue verify record.json examples/instances/qwen3-8b-h100.toml\n\n"
+        "exit status:\n"
+        "  0  accepted\n"
+        "  1  refused\n"
+        "  2  unreadable, or input that is not allowed",
+        "the tokens by task type",
+        add_verify,
     ),
     "schema": _Command(
         "print the JSON Schema of instance files",

@@ -1,4 +1,4 @@
-"""Instances whose optimum is known."""
+"""Instances whose optimum is known, and proofs of optima that anybody can check again."""
 
 from cvxqueue.references.generators import (
     ExactInstance,

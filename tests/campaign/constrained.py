@@ -47,7 +47,7 @@ def trial(seed: int, number: int) -> Report:
                 break
     if free is None:
         return Report()
-    how, constraints = _constraints(rng, whole, free, family.queue["kind"])
+    how, constraints = draw_limits(rng, whole, free, family.queue["kind"])
     return judged(rng, f"{what}; {how}", family, constraints)
 
 
@@ -59,7 +59,7 @@ def judged(rng: Rng, what: str, family: Any, constraints: Sequence[Data]) -> Rep
         instance = built(
             report,
             what,
-            lambda: family.instance(constraints=[_constraint(data) for data in constraints]),
+            lambda: family.instance(constraints=[constraint(data) for data in constraints]),
         )
         if instance is None:
             return report
@@ -82,12 +82,13 @@ def judged(rng: Rng, what: str, family: Any, constraints: Sequence[Data]) -> Rep
     return report
 
 
-def _constraint(data: Data) -> Any:
+def constraint(data: Data) -> Any:
+    """Return a constraint of the package."""
     arguments = {key: value for key, value in data.items() if key != "kind"}
     return getattr(cq, data["kind"])(**arguments)
 
 
-def _constraints(rng: Rng, problem: Problem, free: Optimum, queue: str) -> tuple[str, list[Data]]:
+def draw_limits(rng: Rng, problem: Problem, free: Optimum, queue: str) -> tuple[str, list[Data]]:
     """Draw one to three constraints by what the free optimum and the least tokens have of them."""
     with digits(DIGITS):
         least = problem.at([k.low for k in problem.types])

@@ -12,6 +12,7 @@ from tests.performance.growth import growth
 from tests.performance.integers import integers
 from tests.performance.iterations import iterations
 from tests.performance.memory import memory
+from tests.performance.proofs import proofs
 from tests.performance.reporting import Case
 from tests.performance.simulation import simulation
 from tests.performance.startup import startup
@@ -37,6 +38,7 @@ CASES = {
             "how often best responses provably converge, and what the first-order methods need",
             contraction,
         ),
+        Case("proofs", "proofs of optima to thirty digits", proofs),
         Case("simulation", "simulated queries per second, beside Ciw", simulation),
         Case("startup", "whole commands, beside cvxqueue check", startup),
     )

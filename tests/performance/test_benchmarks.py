@@ -25,6 +25,7 @@ from tests.performance.instances import plain_objective, random_servers
 from tests.performance.integers import integers
 from tests.performance.iterations import HEAVIEST, LIGHTEST, iterations, suite
 from tests.performance.memory import memory
+from tests.performance.proofs import proofs
 from tests.performance.quasi_newton import QuasiNewton
 from tests.performance.reporting import Case, Row, Target
 from tests.performance.simulation import simulation
@@ -64,6 +65,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "contraction": partial(
         contraction, count=3, limit=5, methods=("fixed-point", best_responses, once)
     ),
+    "proofs": partial(proofs, sizes=(3,)),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
     "startup": startup,
 }

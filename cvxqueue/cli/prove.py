@@ -1,0 +1,31 @@
+"""``cvxqueue prove``: a record of the optimum that anybody can verify."""
+
+from __future__ import annotations
+
+import argparse
+
+from cvxqueue.cli.inputs import read_instance
+from cvxqueue.cli.output import progress, show
+from cvxqueue.cli.verify import summary, token_table
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.storage import as_path, format_of, write_values
+from cvxqueue.references.prover import prove
+from cvxqueue.references.verification import verify
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prove, write the record, and print what it proves."""
+    output = as_path(options.output)
+    if format_of(output) != "json":
+        raise InvalidInputError(f"{output}: a record is JSON; let its name end in .json")
+    instance = read_instance(options.file)
+    with progress(2) as step:
+        step("prove")
+        record = prove(instance, digits=options.digits)
+        step("verify")
+        found = verify(record)
+    write_values(output, record)
+    wrote = f"\nWrote {output}; next: cvxqueue verify {output}"
+    data = {"status": "proven", **summary(found), "output": str(output)}
+    show(options, data, token_table(found, instance), *found.report, wrote)
+    return 0

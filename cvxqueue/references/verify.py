@@ -1,0 +1,1137 @@
+"""Checks the proof of a reference solution: this one file, the standard library, nothing else.
+
+    python -I -S verify.py RECORD
+
+A record holds an instance, whose numbers are the binary64 numbers that they denote, a point, and
+what is claimed of the optimum. Let J be the objective, c ≤ 0 the constraints with multipliers
+μ ≥ 0, and s the gradient of J − μ·c at the point l. J is concave and every c convex, so that
+
+    J(l′) ≤ J(l) − μ·c(l) + Σ_k max over v in [lo_k, hi_k] of s_k (v − l_k)
+
+for every feasible l′; at a kink of its curve s_k may be any number between the slopes of the two
+sides. Everything is computed in intervals of decimal numbers: sums, products and quotients are
+rounded outwards, and exponentials and logarithms, which the decimal module rounds correctly, are
+moved outwards by one unit in the last place.
+
+For the tokens of one type the bound keeps the curve in place of its tangent, less
+(σ/2) π c² (v − l)², where c is the least slope of its service time and
+σ = ωλ/(2 (1 + λ² m2 Σπ)). Proof: as a function of the mean service times t the mean system time T
+is a convex function, nondecreasing, plus ωλ/2 times Σ π t²/y, with y = 1 − λ m1 idle. That sum
+exceeds its tangent by (1/y′) Σ π (t′ − (y′/y) t)², and 1/y′ ≥ 1. Further
+t′ − (y′/y) t = M (t′ − t) with M = I + (λ/y) t πᵀ, whose inverse I − λ t πᵀ has a norm of at most
+1 + λ √(m2 Σπ) in the metric of π, because Σ π t² ≤ m2; and (1 + a)² ≤ 2 (1 + a²). Tokens that vary
+add convex terms. Where t is quadratic in the tokens it is above its tangent, at prices ≥ 0, and
+|t′ − t| ≥ c |v − l|. Where both ends of an interval around l_k bring the bound below J(l), the
+optimal tokens lie inside, because the bound is concave in v and at l_k not below J(l).
+
+No Decimal is negated, added or scaled but by a context that says how to round: Python's own
+operators round to 28 digits. Comparisons, and what only copies, are exact.
+
+Exit status: 0 accepted, 1 refused, 2 unreadable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
+    ROUND_CEILING,
+    ROUND_FLOOR,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+)
+from fractions import Fraction
+from itertools import pairwise
+from threading import local
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+RECORD_FORMAT, RECORD_VERSION = "cvxqueue-record", 1
+# 10^5 types with points of 140 digits take 40 MB.
+MOST_RECORD_BYTES = 100_000_000
+MOST_TYPES, MOST_CONSTRAINTS, MOST_PROVEN_DIGITS = 100_000, 100, 200
+# Characters of a number, and the size of its exponent: those of binary64 numbers, and some more.
+MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
+# Types, times what is computed of each, times the cube of the digits, as exponentials and
+# logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most.
+MOST_WORK = 2 * 10**12
+# What sums to one, and squares of means, are rounded so far at most.
+SLACK = Fraction(1, 10**9)
+
+NOUGHT, ONE = Decimal(0), Decimal(1)
+
+Table: TypeAlias = dict[str, Any]
+_Made = TypeVar("_Made")
+
+
+class Refused(Exception):  # noqa: N818 (what the verifier says, and no error of its own)
+    """The record does not prove what it claims."""
+
+
+class Unreadable(Exception):  # noqa: N818
+    """What was given is no record."""
+
+
+# Intervals ----------------------------------------------------------------------------------
+
+
+class Rounding(local):
+    """The contexts of a thread, of so many digits."""
+
+    def __init__(self, digits: int) -> None:
+        def context(rounding: str) -> Context:
+            traps = [InvalidOperation, DivisionByZero, Overflow]
+            return Context(digits, rounding, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=traps)
+
+        self.digits = digits
+        self.down, self.up = context(ROUND_FLOOR), context(ROUND_CEILING)
+        # Exponentials and logarithms are rounded so whatever a context says.
+        self.near = context(ROUND_HALF_EVEN)
+
+
+ROUND = Rounding(50)
+
+
+def set_digits(digits: int) -> None:
+    """Work in so many digits from here on."""
+    ROUND.__init__(digits)  # type: ignore[misc]
+
+
+class Interval:
+    """Two decimal numbers, and all real numbers between them."""
+
+    __slots__ = ("high", "low")
+
+    def __init__(self, low: Decimal, high: Decimal | None = None) -> None:
+        self.low, self.high = low, low if high is None else high
+
+    def __add__(self, other: Number) -> Interval:
+        other = of(other)
+        return Interval(ROUND.down.add(self.low, other.low), ROUND.up.add(self.high, other.high))
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Interval:
+        return Interval(self.high.copy_negate(), self.low.copy_negate())
+
+    def __sub__(self, other: Number) -> Interval:
+        return self + -of(other)
+
+    def __rsub__(self, other: Number) -> Interval:
+        return of(other) + -self
+
+    def __mul__(self, other: Number) -> Interval:
+        other = of(other)
+        lows, highs = [(self.low, other.low)], [(self.high, other.high)]
+        if self.low < NOUGHT or other.low < NOUGHT:
+            lows = highs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
+        return Interval(
+            min(ROUND.down.multiply(a, b) for a, b in lows),
+            max(ROUND.up.multiply(a, b) for a, b in highs),
+        )
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Number) -> Interval:
+        other = of(other)
+        if other.low <= NOUGHT <= other.high:
+            raise Refused("a quotient by an interval that may be zero")
+        return self * Interval(ROUND.down.divide(ONE, other.high), ROUND.up.divide(ONE, other.low))
+
+    def __rtruediv__(self, other: Number) -> Interval:
+        return of(other) / self
+
+    def square(self) -> Interval:
+        """Return the squares, none of them negative."""
+        low, high = magnitudes(self)
+        return Interval(ROUND.down.multiply(low, low), ROUND.up.multiply(high, high))
+
+    def exp(self) -> Interval:
+        """Return the exponentials; those of the upper end by e^d ≤ 1/(1 − d) for d < 1."""
+        if self.low == self.high == NOUGHT:
+            return Interval(ONE)
+        near = ROUND.near.exp(self.low)
+        low, high = max(NOUGHT, ROUND.down.next_minus(near)), ROUND.up.next_plus(near)
+        width = ROUND.up.subtract(self.high, self.low)
+        if width < ONE:
+            high = ROUND.up.divide(high, ROUND.down.subtract(ONE, width))
+        else:
+            high = ROUND.up.next_plus(ROUND.near.exp(self.high))
+        return Interval(low, high)
+
+    def ln(self) -> Interval:
+        """Return the logarithms, of numbers > 0; at the upper end ln(b) ≤ ln(a) + (b − a)/a."""
+        if self.low <= NOUGHT:
+            raise Refused("a logarithm of an interval that may be zero")
+        if self.low == self.high == ONE:
+            return Interval(NOUGHT)
+        near = ROUND.near.ln(self.low)
+        width = ROUND.up.subtract(self.high, self.low)
+        return Interval(
+            ROUND.down.next_minus(near),
+            ROUND.up.add(ROUND.up.next_plus(near), ROUND.up.divide(width, self.low)),
+        )
+
+
+Number: TypeAlias = Interval | Decimal | Fraction | int
+
+
+def magnitudes(interval: Interval) -> tuple[Decimal, Decimal]:
+    """Return the least and the greatest size of the numbers in an interval."""
+    low, high = interval.low, interval.high
+    if low >= NOUGHT:
+        return low, high
+    if high <= NOUGHT:
+        return high.copy_negate(), low.copy_negate()
+    return NOUGHT, max(low.copy_negate(), high)
+
+
+def of(value: Number) -> Interval:
+    """Return an interval around a number; whole ones and decimals are exact."""
+    if isinstance(value, Interval):
+        return value
+    if isinstance(value, Fraction):
+        parts = Decimal(value.numerator), Decimal(value.denominator)
+        return Interval(ROUND.down.divide(*parts), ROUND.up.divide(*parts))
+    return Interval(value if isinstance(value, Decimal) else Decimal(value))
+
+
+def total(intervals: Iterable[Interval]) -> Interval:
+    """Return their sum."""
+    return sum(intervals, start=Interval(NOUGHT))
+
+
+# Reading ------------------------------------------------------------------------------------
+
+
+def read(path: str) -> Table:
+    """Return the record in a file."""
+    try:
+        with open(path, "rb") as stream:  # noqa: PTH123 (a start without pathlib is faster)
+            content = stream.read(MOST_RECORD_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from None
+    return parse(content)
+
+
+def parse(content: bytes) -> Table:
+    """Return the record in the content of a file."""
+    if len(content) > MOST_RECORD_BYTES:
+        raise Unreadable(f"more than {MOST_RECORD_BYTES} bytes")
+    try:
+        found = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{type(error).__name__}: {error}") from None
+    if not isinstance(found, dict) or found.get("format") != RECORD_FORMAT:
+        raise Unreadable(f"format is not {RECORD_FORMAT!r}")
+    if type(found.get("version")) is not int or found["version"] != RECORD_VERSION:
+        raise Unreadable(f"version = {shortened(found.get('version'))} is not {RECORD_VERSION}")
+    return found
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> Table:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def shortened(value: object) -> str:
+    """Return a value as a message shows it."""
+    return ascii(value)[:60]
+
+
+def digest(record: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all but the digest itself."""
+    rest = {key: value for key, value in record.items() if key != "sha256"}
+    try:
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError):
+        raise Refused("a value is none that JSON has") from None
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def take(table: object, what: str, *names: str, **defaults: Any) -> list[Any]:
+    """Return the entries of a table by name, or defaults; none may be unknown or missing."""
+    if not isinstance(table, dict):
+        raise Refused(f"{what} is no table")
+    for name in table:
+        if name not in names and name not in defaults:
+            raise Refused(f"{what} has an unknown entry {shortened(name)}")
+    for name in names:
+        if name not in table:
+            raise Refused(f"{what} lacks {name!r}")
+    return [table[name] for name in names] + [table.get(name, defaults[name]) for name in defaults]
+
+
+def number(
+    value: object,
+    what: str,
+    least: Decimal | None = None,
+    above: Decimal | None = None,
+    most: Decimal | None = None,
+) -> Decimal:
+    """Return the binary64 number that a JSON number denotes, exactly."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused(f"{what} = {shortened(value)} is no number")
+    try:
+        exact = Decimal.from_float(float(value))
+    except OverflowError:
+        exact = Decimal("inf")
+    if not exact.is_finite():
+        raise Refused(f"{what} is not finite")
+    if least is not None and exact < least:
+        raise Refused(f"{what} = {shortened(value)} must be at least {least}")
+    if above is not None and exact <= above:
+        raise Refused(f"{what} = {shortened(value)} must be above {above}")
+    if most is not None and exact > most:
+        raise Refused(f"{what} = {shortened(value)} must be at most {most}")
+    return exact
+
+
+def decimal(value: object, what: str) -> Decimal:
+    """Return the decimal number in a string."""
+    if not isinstance(value, str) or len(value) > MOST_NUMBER_CHARACTERS:
+        raise Refused(f"{what} is no decimal number of at most {MOST_NUMBER_CHARACTERS} characters")
+    try:
+        found = Decimal(value)
+    except DecimalException:
+        raise Refused(f"{what} = {shortened(value)} is no decimal number") from None
+    if not found.is_finite() or not -MOST_EXPONENT <= found.adjusted() <= MOST_EXPONENT:
+        raise Refused(f"{what} = {shortened(value)} is not finite or out of range")
+    return found
+
+
+def decimals(value: object, what: str) -> list[Decimal]:
+    """Return the decimal numbers in a list of strings."""
+    if not isinstance(value, list):
+        raise Refused(f"{what} is no list")
+    return [decimal(it, f"{what}[{k}]") for k, it in enumerate(value)]
+
+
+def rows(value: object, count: int, what: str) -> list[Any]:
+    """Return a list with an entry for each type; one number stands for all."""
+    if not isinstance(value, list):
+        return [value] * count
+    if len(value) != count:
+        raise Refused(f"{what} has {len(value)} entries for {count} types")
+    return value
+
+
+# The model, anew ----------------------------------------------------------------------------
+
+
+class ServiceMoments(NamedTuple):
+    """Of a type: t, E[t²] and their derivatives in the tokens."""
+
+    time: Interval
+    square: Interval
+    slope: Interval
+    bend: Interval
+
+
+class AffineTime:
+    """t = base + per_token · l; tokens vary around l with a squared coefficient of variation."""
+
+    def __init__(self, table: Table, what: str) -> None:
+        base, slope, scv = take(table, what, "base", "per_token", token_scv=0)
+        self.base = number(base, f"{what}.base", least=NOUGHT)
+        self.least_slope = number(slope, f"{what}.per_token", above=NOUGHT)
+        self.scv = number(scv, f"{what}.token_scv", least=NOUGHT)
+
+    def moments(self, tokens: Interval) -> ServiceMoments:
+        """Return the moments at some tokens."""
+        slope = of(self.least_slope)
+        thinking = slope * tokens
+        time, spread = thinking + self.base, thinking * self.scv
+        square = time.square() + spread * thinking
+        return ServiceMoments(time, square, slope, (time + spread) * slope * 2)
+
+
+class QuadraticTime:
+    """t = base + per_token · l + per_squared_token · l²."""
+
+    scv = NOUGHT
+
+    def __init__(self, table: Table, what: str) -> None:
+        base, slope, bend = take(table, what, "base", "per_token", "per_squared_token")
+        self.base = number(base, f"{what}.base", least=NOUGHT)
+        self.least_slope = number(slope, f"{what}.per_token", above=NOUGHT)
+        self.bend = number(bend, f"{what}.per_squared_token", least=NOUGHT)
+
+    def moments(self, tokens: Interval) -> ServiceMoments:
+        """Return the moments at some tokens."""
+        time = (tokens * self.bend + self.least_slope) * tokens + self.base
+        slope = tokens * self.bend * 2 + self.least_slope
+        return ServiceMoments(time, time.square(), slope, time * slope * 2)
+
+
+class Rising:
+    """p = floor + gain · (1 − missing), where the missing share is convex and falls to zero."""
+
+    names: tuple[str, ...] = ()
+
+    def __init__(self, table: Table, what: str) -> None:
+        floor, gain, *rest = take(table, what, "floor", "gain", *self.names)
+        self.floor = number(floor, f"{what}.floor", least=NOUGHT)
+        self.gain = number(gain, f"{what}.gain", least=NOUGHT)
+        if Fraction(self.floor) + Fraction(self.gain) > 1 + SLACK:
+            raise Refused(f"{what}: floor + gain is above 1")
+        pairs = zip(self.names, rest, strict=True)
+        self.data = [number(value, f"{what}.{name}", above=NOUGHT) for name, value in pairs]
+
+    def value(self, tokens: Interval) -> Interval:
+        """Return p."""
+        return self.reached(tokens) * self.gain + self.floor
+
+    def slopes(self, tokens: Interval) -> tuple[Interval, Interval]:
+        """Return p′ from the left and from the right."""
+        slope = self.falling(tokens) * self.gain
+        return slope, slope
+
+    def reached(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is not missing."""
+        return 1 - self.missing(tokens)
+
+    def missing(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is missing."""
+        raise NotImplementedError
+
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
+        raise NotImplementedError
+
+
+class ExponentialCurve(Rising):
+    """missing = exp(−rate · l)."""
+
+    names = ("rate",)
+
+    def missing(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is missing."""
+        return (-(tokens * self.data[0])).exp()
+
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
+        return self.missing(tokens) * self.data[0]
+
+
+class PowerCurve(Rising):
+    """missing = (1 + l/scale)^−exponent."""
+
+    names = "scale", "exponent"
+
+    def missing(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is missing."""
+        scale, exponent = self.data
+        return (-((tokens / scale + 1).ln() * exponent)).exp()
+
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
+        scale, exponent = self.data
+        return self.missing(tokens) * exponent / (tokens + scale)
+
+
+class HyperbolicCurve(Rising):
+    """missing = half_saturation/(half_saturation + l)."""
+
+    names = ("half_saturation",)
+
+    def reached(self, tokens: Interval) -> Interval:
+        """Return the share of the gain that is not missing."""
+        return tokens / (tokens + self.data[0])
+
+    def falling(self, tokens: Interval) -> Interval:
+        """Return what is missing less with one token more."""
+        return self.data[0] / (tokens + self.data[0]).square()
+
+
+# Slopes that agree to so many digits are those of one line: decimal fractions on one line are not
+# on one in binary.
+ONE_LINE = 1 - Fraction(1, 10**12)
+
+
+class PiecewiseCurve:
+    """The least nondecreasing concave majorant of points, its first line continued to 0 tokens."""
+
+    def __init__(self, table: Table, what: str) -> None:
+        tokens, accuracy = take(table, what, "tokens", "accuracy")
+        if not isinstance(tokens, list) or not isinstance(accuracy, list) or not tokens:
+            raise Refused(f"{what} has no points")
+        if len(tokens) != len(accuracy):
+            raise Refused(f"{what} has another number of tokens than of accuracies")
+        xs = [Fraction(number(x, f"{what}.tokens", least=NOUGHT)) for x in tokens]
+        ys = [Fraction(number(y, f"{what}.accuracy", least=NOUGHT, most=ONE)) for y in accuracy]
+        if any(b <= a for a, b in pairwise(xs)):
+            raise Refused(f"{what}.tokens must increase")
+        slopes = [(y - ys[0]) / (x - xs[0]) for x, y in zip(xs[1:], ys[1:], strict=True)]
+        steepest = max(slopes, default=Fraction(0))
+        start = ys[0]
+        if steepest > 0:
+            start -= next(it for it in slopes if it >= ONE_LINE * steepest) * xs[0]
+        corners = [(Fraction(0), start)]
+        for point in zip(xs, ys, strict=True):
+            # A corner goes that is not above the line from the one before it to the point.
+            while len(corners) > 1 and _slope(*corners[-2:]) <= _slope(corners[-2], point):
+                corners.pop()
+            if point[0] > 0:
+                corners.append(point)
+        rising = [a for a, b in pairwise(corners) if b[1] > a[1]]
+        self.corners = corners[: len(rising) + 1]
+        # Level behind the last corner.
+        self.pieces = [_slope(a, b) for a, b in pairwise(self.corners)] + [Fraction(0)]
+        self.places = [x for x, _ in self.corners]
+
+    def _place(self, tokens: Interval) -> tuple[int, Fraction]:
+        """Return the last corner at or before a number of tokens, which is exact."""
+        if tokens.low != tokens.high or tokens.low < NOUGHT:
+            raise Refused("a curve of straight pieces is asked about no one number of tokens")
+        at = Fraction(tokens.low)
+        return bisect_right(self.places, at) - 1, at
+
+    def value(self, tokens: Interval) -> Interval:
+        """Return p."""
+        place, at = self._place(tokens)
+        x, y = self.corners[place]
+        return of(y + self.pieces[place] * (at - x))
+
+    def slopes(self, tokens: Interval) -> tuple[Interval, Interval]:
+        """Return p′ from the left and from the right."""
+        place, at = self._place(tokens)
+        is_corner = place > 0 and at == self.places[place]
+        return of(self.pieces[place - is_corner]), of(self.pieces[place])
+
+
+def _slope(a: tuple[Fraction, Fraction], b: tuple[Fraction, Fraction]) -> Fraction:
+    return (b[1] - a[1]) / (b[0] - a[0])
+
+
+Service: TypeAlias = AffineTime | QuadraticTime
+Curve: TypeAlias = Rising | PiecewiseCurve
+
+SERVICES: dict[str, Callable[[Table, str], Service]] = {
+    "affine": AffineTime,
+    "quadratic": QuadraticTime,
+}
+CURVES: dict[str, Callable[[Table, str], Curve]] = {
+    "saturating-exponential": ExponentialCurve,
+    "power-law": PowerCurve,
+    "michaelis-menten": HyperbolicCurve,
+    "piecewise-linear": PiecewiseCurve,
+}
+
+
+def kind_of(table: object, what: str) -> str:
+    """Return the kind of a table."""
+    if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
+        raise Refused(f"{what} is no table with a kind")
+    return str(table["kind"])
+
+
+def made(kinds: Mapping[str, Callable[[Table, str], _Made]], table: Table, what: str) -> _Made:
+    """Return what a table describes, by its kind."""
+    kind = kind_of(table, what)
+    if kind not in kinds:
+        raise Refused(f"{what} is of the unknown kind {shortened(kind)}")
+    return kinds[kind]({name: value for name, value in table.items() if name != "kind"}, what)
+
+
+class Queue:
+    """T = m1 + (β m1 + δ λ m1² + ω λ m2/2)/(1 − λ m1) + constant, with β, δ, ω ≥ 0."""
+
+    def __init__(self, table: object, rate: Interval) -> None:
+        self.by_mean, self.by_load, self.by_second, self.constant = of(0), of(0), of(1), of(0)
+        self.kind = kind_of(table, "queue")
+        if self.kind in ("fifo", "processor-sharing"):
+            take(table, "queue", "kind")
+            if self.kind == "processor-sharing":
+                self.by_load, self.by_second = of(1), of(0)
+        elif self.kind == "batch-arrivals":
+            first, square = self._moments(table, "mean_size", "size_second_moment", ONE)
+            # Sizes are whole numbers: at least 1, so that this is not negative but by rounding.
+            ahead = (square - first) / first / 2
+            self.by_mean = Interval(max(NOUGHT, ahead.low), max(NOUGHT, ahead.high))
+        elif self.kind == "vacations":
+            first, square = self._moments(table, "mean", "second_moment", NOUGHT)
+            self.constant = square / first / 2
+        elif self.kind == "setups":
+            first, square = self._moments(table, "mean", "second_moment", NOUGHT)
+            self.constant = (first * 2 + square * rate) / ((first * rate + 1) * 2)
+        else:
+            raise Refused(f"queue is of the unknown kind {shortened(self.kind)}")
+
+    def _moments(
+        self, table: object, mean: str, second: str, least: Decimal
+    ) -> tuple[Interval, Interval]:
+        _, first, square = take(table, "queue", "kind", mean, second)
+        first = number(first, f"queue.{mean}", least=least, above=NOUGHT)
+        square = number(square, f"queue.{second}", least=NOUGHT)
+        if Fraction(square) < (1 - SLACK) * Fraction(first) ** 2:
+            raise Refused(f"queue.{second} is below the square of queue.{mean}")
+        return of(first), of(square)
+
+
+class TaskType:
+    """What a type has of its own."""
+
+    def __init__(self, table: Table, what: str) -> None:
+        defaults = {"name": None, "domain": None, "importance": 1, "min_tokens": 0}
+        mix, most, service, accuracy, name, _, importance, least = take(
+            table, what, "probability", "max_tokens", "service", "accuracy", **defaults
+        )
+        if not isinstance(name, str | None):
+            raise Refused(f"{what}.name is no text")
+        self.name = name
+        self.probability = number(mix, f"{what}.probability", above=NOUGHT, most=ONE)
+        self.importance = number(importance, f"{what}.importance", least=NOUGHT)
+        self.lower = number(least, f"{what}.min_tokens", least=NOUGHT)
+        self.upper = number(most, f"{what}.max_tokens", least=self.lower)
+        self.service = made(SERVICES, service, f"{what}.service")
+        self.curve = made(CURVES, accuracy, f"{what}.accuracy")
+
+
+# Domains of whole tokens, and texts, are no part of what is claimed.
+_SHARED: Table = {
+    "name": None,
+    "description": None,
+    "sources": None,
+    "domain": None,
+    "constraint": [],
+}
+
+
+class Instance:
+    """What is to be maximised: α Σ π w p − T over the box, stability and constraints."""
+
+    def __init__(self, data: object) -> None:
+        if not isinstance(data, dict):
+            raise Refused("instance is no table")
+        _, _, rate, weight, *_, constraints, queue, _ = take(
+            {name: value for name, value in data.items() if name not in _BY_TYPE["task" in data]},
+            "instance",
+            *("format", "version", "arrival_rate", "accuracy_weight"),
+            **_SHARED,
+            queue={"kind": "fifo"},
+            domains=None,
+        )
+        if data["format"] != "cvxqueue-instance" or data["version"] != 1:
+            raise Refused("instance is of an unknown format or version")
+        self.rate = of(number(rate, "arrival_rate", above=NOUGHT))
+        self.weight = of(number(weight, "accuracy_weight", least=NOUGHT))
+        self.queue = Queue(queue, self.rate)
+        tables = _of_tasks(data) if "task" in data else _of_columns(data)
+        if not isinstance(constraints, list) or len(constraints) > MOST_CONSTRAINTS:
+            raise Refused(f"constraint is no list of at most {MOST_CONSTRAINTS} tables")
+        if len(tables) * (1 + len(constraints)) * ROUND.digits**3 > MOST_WORK:
+            raise Refused("types, constraints and digits are too many together")
+        self.types = [TaskType(table, f"task[{k}]") for k, table in enumerate(tables)]
+        mix = sum((Fraction(kind.probability) for kind in self.types), start=Fraction(0))
+        if not 1 - SLACK <= mix <= 1 + SLACK:
+            raise Refused("the probabilities do not add up to one")
+        self.couplings: list[Limit] = []
+        self.floors: list[Decimal | None] = [None] * len(self.types)
+        for place, table in enumerate(constraints):
+            self._constrain(table, f"constraint[{place}]")
+
+    def _constrain(self, table: Table, what: str) -> None:
+        if kind_of(table, what) != "min-accuracy":
+            self.couplings.append(made(LIMITS, table, what))
+            return
+        _, floor, which = take(table, what, "kind", "accuracy", type=None)
+        floors = rows(floor, len(self.types), what)
+        places: Iterable[int] = range(len(self.types))
+        if which is not None:
+            key = [kind.name for kind in self.types] if isinstance(which, str) else places
+            if isinstance(which, bool | float) or list(key).count(which) != 1:
+                raise Refused(f"{what}.type = {shortened(which)} is not one of the types")
+            places = [list(key).index(which)]
+        for k in places:
+            found = number(floors[k], what, least=NOUGHT, most=ONE)
+            known = self.floors[k]
+            self.floors[k] = found if known is None else max(known, found)
+
+
+# The entries that one form of an instance has for its types.
+_BY_TYPE = {
+    True: ("task", "min_tokens", "max_tokens"),
+    False: (
+        *("names", "probabilities", "importance", "min_tokens", "max_tokens"),
+        *("service", "accuracy"),
+    ),
+}
+
+
+def _few(tables: Sequence[Any], what: str) -> None:
+    if not 0 < len(tables) <= MOST_TYPES:
+        raise Refused(f"{what} has {len(tables)} types, and 1 to {MOST_TYPES} are allowed")
+
+
+def _of_tasks(data: Table) -> list[Table]:
+    """Return a table for each type, from one that files have for each."""
+    tasks = data["task"]
+    if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
+        raise Refused("task is no list of tables")
+    _few(tasks, "task")
+    shared = {name: data[name] for name in ("min_tokens", "max_tokens") if name in data}
+    return [shared | task for task in tasks]
+
+
+def _of_columns(data: Table) -> list[Table]:
+    """Return the same from one table for all types."""
+    mix = data.get("probabilities")
+    if not isinstance(mix, list):
+        raise Refused("probabilities is no list")
+    _few(mix, "probabilities")
+    count = len(mix)
+    columns = {"probability": mix}
+    for name, own in (("names", "name"), *((it, it) for it in _BY_TYPE[False][2:5])):
+        if name in data:
+            columns[own] = rows(data[name], count, name)
+    for name in ("service", "accuracy"):
+        columns[name] = _split(data.get(name), count, name)
+    return [{key: column[k] for key, column in columns.items()} for k in range(count)]
+
+
+def _split(law: object, count: int, what: str) -> list[Table]:
+    """Return a table for each type, from one whose fields are numbers or have one for each."""
+    kind = kind_of(law, what)
+    if kind == "mixed":
+        _, which, curves = take(law, what, "kind", "which", "curves")
+        which = rows(which, count, f"{what}.which")
+        if not isinstance(curves, list) or len(curves) > count:
+            raise Refused(f"{what}.curves is no list of at most so many as types")
+        if any(type(k) is not int or not 0 <= k < len(curves) for k in which):
+            raise Refused(f"{what}.which names no curve")
+        if any(kind_of(curve, what) == "mixed" for curve in curves):
+            raise Refused(f"{what} mixes mixtures")
+        counts = [0] * len(curves)
+        for k in which:
+            counts[k] += 1
+        parts = [iter(_split(curve, n, what)) for curve, n in zip(curves, counts, strict=True)]
+        return [next(parts[k]) for k in which]
+    fields = {}
+    for name, value in dict(law).items():  # type: ignore[call-overload]
+        is_points = kind == "piecewise-linear" and isinstance(value, list)
+        is_one = name == "kind" or (is_points and not (value and isinstance(value[0], list)))
+        fields[name] = [value] * count if is_one else rows(value, count, f"{what}.{name}")
+    return [{name: column[k] for name, column in fields.items()} for k in range(count)]
+
+
+class Moments:
+    """What an allocation does to the queue."""
+
+    def __init__(self, instance: Instance, tokens: Sequence[Decimal]) -> None:
+        pairs = zip(instance.types, tokens, strict=True)
+        self.types = [kind.service.moments(of(count)) for kind, count in pairs]
+        self.mix = [of(kind.probability) for kind in instance.types]
+        queue, rate = instance.queue, instance.rate
+        self.mean = total(mix * it.time for mix, it in self.pairs)
+        self.second = total(mix * it.square for mix, it in self.pairs)
+        load = self.mean * rate
+        self.idle = idle = 1 - load
+        if idle.low <= NOUGHT:
+            raise Refused("the queue is not proven to be stable at the point")
+        congested = (queue.by_mean + queue.by_load * load) * self.mean
+        congested = congested + queue.by_second * rate * self.second / 2
+        self.waiting = congested / idle + queue.constant
+        self.time = self.mean + self.waiting
+        # ∂T/∂m1 and ∂T/∂m2.
+        slope = (queue.by_mean + queue.by_load * load * 2) / idle
+        slope = slope + congested * rate / idle.square()
+        self.prices = slope + 1, queue.by_second * rate / (idle * 2)
+
+    @property
+    def pairs(self) -> Iterator[tuple[Interval, ServiceMoments]]:
+        """The probability and the moments of each type."""
+        return zip(self.mix, self.types, strict=True)
+
+    def costs(self, first: Interval, second: Interval) -> list[Interval]:
+        """Return what the tokens of each type cost at prices of the two moments."""
+        return [mix * (first * it.slope + second * it.bend) for mix, it in self.pairs]
+
+
+class Limit:
+    """A constraint c ≤ 0, where c is convex in the tokens."""
+
+    name = "seconds"
+    most: Decimal | None = None
+
+    def __init__(self, table: Table, what: str) -> None:
+        (value,) = take(table, what, self.name)
+        self.limit = of(number(value, what, above=NOUGHT, most=self.most))
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        raise NotImplementedError
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        raise NotImplementedError
+
+
+class SystemTime(Limit):
+    """T ≤ seconds."""
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        return point.time - self.limit
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        return point.costs(*point.prices)
+
+
+class WaitingTime(Limit):
+    """W ≤ seconds."""
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        return point.waiting - self.limit
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        first, second = point.prices
+        return point.costs(first - 1, second)
+
+
+class TokenRate(Limit):
+    """λ Σ π l ≤ tokens_per_second, divided by λ."""
+
+    name = "tokens_per_second"
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        mean = total(mix * count for mix, count in zip(point.mix, tokens, strict=True))
+        return mean - self.limit / instance.rate
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        return point.mix
+
+
+class MeanAccuracy(Limit):
+    """Σ π p ≥ accuracy."""
+
+    name, most = "accuracy", ONE
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        triples = zip(instance.types, tokens, point.mix, strict=True)
+        return self.limit - total(mix * it.curve.value(of(count)) for it, count, mix in triples)
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return zeros: what accuracy is worth here is counted with the benefit, for kinks."""
+        return [of(0)] * len(tokens)
+
+
+class Tail(Limit):
+    """Σ π (exp(θ t) − 1) ≤ θ/λ, relative to its limit, with θ = ln(1/probability)/seconds."""
+
+    def __init__(self, table: Table, what: str) -> None:
+        seconds, chance = take(table, what, "seconds", "probability")
+        self.seconds = of(number(seconds, f"{what}.seconds", above=NOUGHT))
+        self.chance = number(chance, f"{what}.probability", above=NOUGHT)
+        if self.chance >= ONE:
+            raise Refused(f"{what}.probability must be below 1")
+
+    def decay(self, instance: Instance) -> Interval:
+        """Return θ, per second."""
+        if instance.queue.kind != "fifo" or any(kind.service.scv for kind in instance.types):
+            raise Refused("a tail is bounded first in first out alone, where tokens do not vary")
+        return -of(self.chance).ln() / self.seconds
+
+    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+        """Return c."""
+        theta = self.decay(instance)
+        powers = total(mix * ((theta * it.time).exp() - 1) for mix, it in point.pairs)
+        return powers * instance.rate / theta - 1
+
+    def slopes(
+        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
+    ) -> list[Interval]:
+        """Return ∂c/∂l of each type."""
+        theta, rate = self.decay(instance), instance.rate
+        return [mix * (theta * it.time).exp() * rate * it.slope for mix, it in point.pairs]
+
+
+LIMITS: dict[str, Callable[[Table, str], Limit]] = {
+    "max-mean-system-time": SystemTime,
+    "max-mean-waiting-time": WaitingTime,
+    "max-token-rate": TokenRate,
+    "min-mean-accuracy": MeanAccuracy,
+    "waiting-time-tail": Tail,
+}
+
+
+# The proof ----------------------------------------------------------------------------------
+
+
+class Proof:
+    """What a point with multipliers proves of the optimum."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        tokens: Sequence[Decimal],
+        multipliers: Sequence[Decimal],
+        least_tokens: Sequence[Decimal | None],
+    ) -> None:
+        self.instance, self.tokens, self.multipliers = instance, tokens, multipliers
+        self.lower = _lower(instance, least_tokens)
+        self.point = point = Moments(instance, tokens)
+        pairs = zip(instance.types, tokens, strict=True)
+        self.accuracies = [kind.curve.value(of(count)) for kind, count in pairs]
+        # What accuracy is worth in the Lagrangian, and what the tokens cost in it at the margin.
+        self.worth = [instance.weight * kind.importance for kind in instance.types]
+        benefits = zip(point.mix, self.worth, self.accuracies, strict=True)
+        benefit = total(mix * worth * accuracy for mix, worth, accuracy in benefits)
+        self.objective, self.scale = benefit - point.time, benefit + point.time
+        self.costs = point.costs(*point.prices)
+        if len(multipliers) != len(instance.couplings):
+            raise Refused("there is not one multiplier for each constraint on all types")
+        self.lagrangian = self.objective
+        self.excesses, self.slopes = [], []
+        for price, limit in zip(multipliers, instance.couplings, strict=True):
+            excess = limit.excess(instance, tokens, point)
+            slopes = limit.slopes(instance, tokens, point)
+            self.excesses.append(excess)
+            self.slopes.append(slopes)
+            self.lagrangian = self.lagrangian - excess * price
+            if isinstance(limit, MeanAccuracy):
+                self.worth = [worth + price for worth in self.worth]
+            self.costs = [a + b * price for a, b in zip(self.costs, slopes, strict=True)]
+        self.gains = [self._gain(k) for k in range(len(tokens))]
+        self.gained = total(self.gains)
+        self.upper = self.lagrangian + self.gained
+        # σ/2, in seconds per squared second.
+        spread = instance.rate.square() * point.second * total(point.mix) + 1
+        self.bend = instance.queue.by_second * instance.rate / (spread * 4)
+
+    def require_feasible(self) -> None:
+        """Refuse a point outside, and prices that prove nothing."""
+        rows = zip(self.tokens, self.lower, self.instance.types, self.instance.floors, strict=True)
+        for k, (count, low, kind, floor) in enumerate(rows):
+            if not low <= count <= kind.upper:
+                raise Refused(f"tokens[{k}] lie outside the box")
+            if floor is not None and self.accuracies[k].low < floor:
+                raise Refused(f"tokens[{k}] do not reach the accuracy floor of the type")
+        for k, (price, excess) in enumerate(zip(self.multipliers, self.excesses, strict=True)):
+            if price < NOUGHT:
+                raise Refused(f"multipliers[{k}] is negative")
+            if excess.high > NOUGHT:
+                raise Refused(f"the point is not proven to keep constraint {k} on all types")
+
+    def gradient(self, k: int) -> tuple[Interval, Interval]:
+        """Return the slopes of the Lagrangian in the tokens of a type, left and right."""
+        left, right = self.instance.types[k].curve.slopes(of(self.tokens[k]))
+        worth = self.point.mix[k] * self.worth[k]
+        return worth * left - self.costs[k], worth * right - self.costs[k]
+
+    def _gain(self, k: int) -> Interval:
+        """Return the most that a linear function with an allowed slope gains within the box.
+
+        At a kink the slope that gains least: to the right of the point the right one, to the left
+        of it the left one, or none where zero lies between them.
+        """
+        left, right = self.gradient(k)
+        above = of(self.instance.types[k].upper) - self.tokens[k]
+        below = of(self.tokens[k]) - self.lower[k]
+        rise, fall = max(NOUGHT, right.high), max(NOUGHT, left.low.copy_negate())
+        return Interval(
+            max(ROUND.up.multiply(rise, above.high), ROUND.up.multiply(fall, below.high))
+        )
+
+    def excludes(self, k: int, count: Decimal) -> bool:
+        """Whether no optimum has this number of tokens of a type, nor one further away."""
+        kind, mix = self.instance.types[k], self.point.mix[k]
+        away = of(count) - self.tokens[k]
+        benefit = (kind.curve.value(of(count)) - self.accuracies[k]) * self.worth[k] * mix
+        curved = self.bend * mix * (away * kind.service.least_slope).square()
+        others = self.lagrangian + (self.gained - self.gains[k])
+        return (others + benefit - self.costs[k] * away - curved).high < self.objective.low
+
+
+def _lower(instance: Instance, least_tokens: Sequence[Decimal | None]) -> list[Decimal]:
+    """Return lower bounds of the tokens that keep the box and the accuracy floors of the types."""
+    found = []
+    rows = zip(instance.types, instance.floors, least_tokens, strict=True)
+    for k, (kind, floor, least) in enumerate(rows):
+        if least is None or least <= kind.lower:
+            found.append(kind.lower)
+            continue
+        # Fewer tokens do not reach the floor where these do not, nor where these only just do and
+        # the curve rises towards them.
+        at = of(least)
+        reached = kind.curve.value(at).high
+        is_too_few = floor is not None and (
+            reached < floor or (reached == floor and kind.curve.slopes(at)[0].low > NOUGHT)
+        )
+        if not is_too_few:
+            raise Refused(f"least_tokens[{k}] is not proven to be too few")
+        found.append(least)
+    return found
+
+
+class Proven(NamedTuple):
+    """What a record was found to prove."""
+
+    digits: int
+    proof: Proof
+    objective: Interval
+    tokens: list[Interval] | None
+    """For each type what holds its optimal tokens, if that is claimed."""
+
+
+def verify(record: Table) -> Proven:
+    """Return what is proven, or raise `Refused`."""
+    try:
+        return _verified(record)
+    except (DecimalException, RecursionError) as error:
+        raise Refused(f"numbers out of range ({type(error).__name__})") from None
+
+
+def _verified(record: Table) -> Proven:
+    names = "format", "version", "instance", "digits", "tokens", "objective", "proves", "sha256"
+    _, _, data, digits, tokens, claimed, proves, sha256, multipliers, least_tokens = take(
+        record, "record", *names, multipliers=[], least_tokens=None
+    )
+    if sha256 != digest(record):
+        raise Refused("sha256 is not that of the record: it was changed")
+    if type(digits) is not int or not 1 <= digits <= MOST_PROVEN_DIGITS:
+        raise Refused(f"digits must be a whole number from 1 to {MOST_PROVEN_DIGITS}")
+    tokens, multipliers = decimals(tokens, "tokens"), decimals(multipliers, "multipliers")
+    claimed = decimal(claimed, "objective")
+    (proves_tokens,) = take(proves, "proves", "tokens")
+    if not isinstance(proves_tokens, bool):
+        raise Refused("proves.tokens must be true or false")
+    longest = max((len(it.as_tuple().digits) for it in [*tokens, *multipliers]), default=1)
+    set_digits(max(longest, 4 * digits) + 30)
+    instance = Instance(data)
+    count = len(instance.types)
+    if len(tokens) != count:
+        raise Refused(f"there are {len(tokens)} tokens for {count} types")
+    least = [
+        None if it is None else decimal(it, f"least_tokens[{k}]")
+        for k, it in enumerate(rows(least_tokens, count, "least_tokens"))
+    ]
+    proof = Proof(instance, tokens, multipliers, least)
+    proof.require_feasible()
+    unit = of(Decimal((0, (1,), -digits)))
+    optimum = Interval(proof.objective.low, proof.upper.high)
+    if magnitudes(optimum - claimed)[1] > (unit * proof.scale).low:
+        raise Refused("the objective is not proven to so many digits")
+    near = [(unit * max(ONE, it)).low for it in tokens]
+    ranges = [_range(proof, k, it) for k, it in enumerate(near)] if proves_tokens else None
+    return Proven(digits, proof, optimum, ranges)
+
+
+def _range(proof: Proof, k: int, near: Decimal) -> Interval:
+    """Return the tokens of a type so near to the point that are in its box, or raise `Refused`."""
+    count, lower, upper = proof.tokens[k], proof.lower[k], proof.instance.types[k].upper
+    low, high = ROUND.up.subtract(count, near), ROUND.down.add(count, near)
+    is_proven = (low < lower or proof.excludes(k, low)) and (
+        high > upper or proof.excludes(k, high)
+    )
+    if not is_proven:
+        raise Refused(f"tokens[{k}] are not proven to so many digits")
+    return Interval(max(low, lower), min(high, upper))
+
+
+def report(found: Proven) -> Iterator[str]:
+    """Return what is proven, in lines; what lies between two numbers, between the brackets."""
+    digits, proof = found.digits, found.proof
+    point = proof.point
+    yield f"accepted: the optimum is proven to {digits} digits"
+    yield f"optimal objective in {_shown(found.objective, digits)} s"
+    yield "at the point of the record:"
+    yield f"  mean service time {_shown(point.mean, digits)} s"
+    yield f"  mean waiting time {_shown(point.waiting, digits)} s"
+    yield f"  mean system time {_shown(point.time, digits)} s"
+    yield f"  price of mean service time {_shown(point.prices[0], digits)}"
+    yield f"  price of the second moment {_shown(point.prices[1], digits)} per s"
+    for k, price in enumerate(proof.multipliers):
+        excess = proof.excesses[k]
+        side = "slack" if not price else "active"
+        yield f"  multiplier {k} {_rounded(price, digits)}, {side}, excess {_shown(excess, 3)}"
+    yield "optimal tokens:" if found.tokens else "tokens of the point, not proven to be the only:"
+    for k, kind in enumerate(proof.instance.types):
+        tokens = found.tokens[k] if found.tokens else of(proof.tokens[k])
+        yield f"  {printable(kind.name or f'type {k}')} {_shown(tokens, digits)}{_where(proof, k)}"
+
+
+def _where(proof: Proof, k: int) -> str:
+    """Return at which bound the point has the tokens of a type, and how it is held there."""
+    (left, right), count, kind = proof.gradient(k), proof.tokens[k], proof.instance.types[k]
+    if proof.lower[k] == kind.upper:
+        return ", fixed"
+    if count == proof.lower[k]:
+        which = "accuracy floor" if count > kind.lower else "lower bound"
+        return f", at its {which}, {'strictly' if right.high < NOUGHT else 'degenerate'}"
+    if count == kind.upper:
+        return f", at its upper bound, {'strictly' if left.low > NOUGHT else 'degenerate'}"
+    return ""
+
+
+def printable(text: str) -> str:
+    """Return a text in which what a terminal would obey is escaped."""
+    return "".join(it if it.isprintable() else ascii(it)[1:-1] for it in text)
+
+
+def _shown(interval: Interval, digits: int) -> str:
+    low, high = (
+        _rounded(end, digits + 1, rounding)
+        for end, rounding in ((interval.low, ROUND_FLOOR), (interval.high, ROUND_CEILING))
+    )
+    return low if low == high else f"[{low}, {high}]"
+
+
+def _rounded(value: Decimal, digits: int, rounding: str = ROUND_HALF_EVEN) -> str:
+    context = Context(digits, rounding, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
+    return str(context.create_decimal(value))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Verify the record of the one argument; return the exit status."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -I -S verify.py RECORD\n")
+        return 2
+    try:
+        found = verify(read(arguments[0]))
+    except Unreadable as error:
+        sys.stderr.write(f"unreadable: {printable(str(error))}\n")
+        return 2
+    except Refused as error:
+        sys.stderr.write(f"refused: {error}\n")
+        return 1
+    text = "\n".join(report(found)) + "\n"
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

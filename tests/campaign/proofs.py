@@ -1,0 +1,89 @@
+"""Optima proven to thirty digits: what every method claims of them, and what is not proven."""
+
+from __future__ import annotations
+
+import re
+import time
+import warnings
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+import cvxqueue as cq
+from tests.campaign.claims import built
+from tests.campaign.constrained import constraint, draw_limits
+from tests.campaign.exact import DIGITS, Problem, digits
+from tests.campaign.hostile import draw
+from tests.campaign.optimum import optimum
+from tests.campaign.report import Report
+
+TRIALS = 10_000
+_SHARE_OF_CONSTRAINTS = 1 / 3
+# For each method, most of which take some milliseconds.
+_SECONDS = 5.0
+
+
+def trial(seed: int, number: int) -> Report:
+    """Draw an instance, prove its optimum, and hold all methods to it."""
+    rng, report = np.random.default_rng([seed, number, 16]), Report()
+    what, family = draw(rng)
+    limits: list[Any] = []
+    if rng.random() < _SHARE_OF_CONSTRAINTS:
+        with digits(DIGITS):
+            whole = Problem.of(family)
+            free = optimum(whole)
+        if free is not None:
+            how, limits = draw_limits(rng, whole, free, family.queue["kind"])
+            what = f"{what}; {how}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Of points that scatter; that is on purpose.
+        warnings.filterwarnings("ignore", "accuracy.accuracy")
+        instance = built(
+            report, what, lambda: family.instance(constraints=[constraint(it) for it in limits])
+        )
+        if instance is not None:
+            _judge(report, what, instance)
+    return report
+
+
+def _judge(report: Report, what: str, instance: cq.Instance) -> None:
+    began = time.perf_counter()
+    try:
+        record = cq.prove(instance)
+    except cq.InfeasibleError:
+        report.count("infeasible")
+        return
+    except cq.UnprovenError as error:
+        # The same reason with other numbers in it is the same reason.
+        reason = re.sub(r"\d[\d.E-]*", "#", str(error).split(": ", 1)[1].split("; the answer")[0])
+        report.count(f"not proven: {reason}")
+        return
+    report.time("a proof", began)
+    found = cq.verify(record, instance=instance)
+    report.count("proven" if found.proves_tokens else "proven, but for the tokens")
+    for method in cq.methods(instance):
+        try:
+            answer = cq.solve(instance, method.name, time_limit=_SECONDS, on_failure="return")
+        except cq.CvxqueueError as error:
+            report.count(f"{method.name}: {type(error).__name__}")
+            continue
+        report.count(f"{method.name}: asked")
+        _hold(report, f"{method.name} on {what}", method.name, answer, found)
+
+
+def _hold(report: Report, what: str, name: str, answer: cq.Solution, found: Any) -> None:
+    """Fail where the truth is proven to lie outside of what a method claims."""
+    low, high = map(Fraction, found.objective)
+    least, most = answer.objective, answer.upper_bound
+    if least > high or most < low:
+        report.fail(f"{name}: the optimum is outside", f"{what}: {least!r}, {most!r}, {low}")
+    if not found.proves_tokens:
+        return
+    for k, ((low, high), ends) in enumerate(
+        zip(found.tokens, answer.token_bounds.tolist(), strict=True)
+    ):
+        if ends[0] > high or ends[1] < low:
+            detail = f"{what}: type {k} has {low:.25g}, and token_bounds {ends}"
+            report.fail(f"{name}: optimal tokens are outside token_bounds", detail)

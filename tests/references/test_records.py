@@ -1,0 +1,534 @@
+"""Records: what is proven is true, by other arithmetic, and what is not true is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Context, Decimal, FloatOperation, Inexact, InvalidOperation, localcontext
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import flint
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from cvxqueue.cli import main
+from cvxqueue.references import verify as verifier
+from tests.campaign.barrier import constrained_optimum
+from tests.campaign.exact import Problem
+from tests.campaign.exact import digits as working
+from tests.campaign.hostile import draw
+from tests.campaign.optimum import PROVEN, optimum
+from tests.paths import INSTANCES, SERVER
+
+# Solved by hand: tokens 768, 512 and 1024, and 215/4 seconds, all of it dyadic.
+BY_HAND = cq.Instance(
+    arrival_rate=3 / 16,
+    accuracy_weight=256,
+    max_tokens=8192,
+    probabilities=[1 / 2, 1 / 4, 1 / 4],
+    service=cq.AffineService(base=[1, 2, 3], per_token=[1 / 256, 1 / 256, 1 / 1024]),
+    accuracy=cq.MichaelisMenten(
+        floor=0, gain=[17 / 32, 17 / 64, 17 / 128], half_saturation=[256, 512, 1024]
+    ),
+)
+AFFINE = cq.AffineService(base=[1, 0.5, 0.2], per_token=[0.002, 0.003, 0.001])
+MIXED = cq.MixedAccuracy(
+    curves=[
+        cq.PowerLaw(floor=[0.1], gain=[0.5], scale=[200.0], exponent=[1.5]),
+        cq.MichaelisMenten(floor=[0.1], gain=[0.7], half_saturation=[300.0]),
+        cq.PiecewiseLinear(tokens=[[0, 500, 1000, 3000]], accuracy=[[0.1, 0.5, 0.6, 0.65]]),
+    ],
+    which=[0, 1, 2],
+)
+
+
+def instance(**changes: Any) -> cq.Instance:
+    options: dict[str, Any] = {
+        "arrival_rate": 0.1,
+        "accuracy_weight": 50.0,
+        "max_tokens": 5000.0,
+        "probabilities": [0.5, 0.25, 0.25],
+        "service": AFFINE,
+        "accuracy": cq.SaturatingExponential(floor=0.1, gain=0.6, rate=[0.002, 0.004, 0.001]),
+    }
+    return cq.Instance(**options | changes)
+
+
+QUADRATIC = cq.QuadraticService(
+    base=[1, 0.5, 0.2], per_token=[0.002, 0.003, 0.001], per_squared_token=1e-7
+)
+VARYING = cq.AffineService(
+    base=[1, 0.5, 0.2], per_token=[0.002, 0.003, 0.001], token_scv=[1, 0, 0.5]
+)
+CASES: dict[str, Callable[[], cq.Instance]] = {
+    "by hand": lambda: BY_HAND,
+    "server": lambda: cq.load(SERVER),
+    "cap": lambda: cq.load(INSTANCES / "three-types-one-at-cap.toml"),
+    "zero": lambda: cq.load(INSTANCES / "two-types-one-at-zero.toml"),
+    "time": lambda: instance(constraints=[cq.MaxMeanSystemTime(1.5)]),
+    "waiting": lambda: instance(accuracy=MIXED, constraints=[cq.MaxMeanWaitingTime(0.2)]),
+    "tail": lambda: instance(constraints=[cq.WaitingTimeTail(6.0, 0.05)]),
+    "rate": lambda: instance(
+        queue=cq.ProcessorSharing(), constraints=[cq.MaxTokenRate(30.0), cq.MinMeanAccuracy(0.3)]
+    ),
+    "accuracy": lambda: instance(
+        queue=cq.BatchArrivals(1.2, 1.7),
+        constraints=[cq.MinMeanAccuracy(0.6), cq.MinAccuracy(0.5, type=2)],
+    ),
+    "quadratic": lambda: instance(
+        queue=cq.Vacations(1.0, 1.5),
+        service=QUADRATIC,
+        accuracy=MIXED,
+        names=["α", "b", "c"],
+        constraints=[cq.MinAccuracy(0.6, type="c")],
+    ),
+    "varying": lambda: instance(queue=cq.Setups(1.0, 1.5), service=VARYING, domains=cq.Integers()),
+    "many": lambda: instance(
+        probabilities=np.full(60, 1 / 60),
+        service=cq.AffineService(base=np.linspace(0.1, 1, 60), per_token=0.002),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=0.6, rate=np.linspace(1e-3, 4e-3, 60)),
+    ),
+}
+
+
+@cache
+def proven(name: str) -> dict[str, Any]:
+    return cq.prove(CASES[name]())
+
+
+def record(name: str = "cap") -> dict[str, Any]:
+    """A copy, to be changed."""
+    return copy.deepcopy(proven(name))
+
+
+def signed(changed: dict[str, Any]) -> dict[str, Any]:
+    return changed | {"sha256": verifier.digest(changed)}
+
+
+def width(ends: tuple[Decimal, Decimal]) -> Fraction:
+    return Fraction(ends[1]) - Fraction(ends[0])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_proven_is_accepted_and_narrow(name: str) -> None:
+    found = cq.verify(proven(name), instance=CASES[name]())
+    assert (found.digits, found.proves_tokens) == (30, True)
+    solved = cq.solve(CASES[name]())
+    low, high = map(Fraction, found.objective)
+    assert high - low <= Fraction(solved.certificate.scale) * 2 / 10**30
+    assert Fraction(solved.objective) <= high
+    assert low <= Fraction(solved.upper_bound)
+    for ends, bounds in zip(found.tokens, solved.token_bounds.tolist(), strict=True):
+        assert width(ends) <= max(Fraction(1), Fraction(ends[1])) * 2 / 10**30
+        assert bounds[0] <= ends[1]
+        assert ends[0] <= bounds[1]
+
+
+def test_an_optimum_found_by_hand_is_held() -> None:
+    found = cq.verify(proven("by hand"))
+    assert found.objective[0] <= Decimal("53.75") <= found.objective[1]
+    for (low, high), count in zip(found.tokens, (768, 512, 1024), strict=True):
+        assert low <= count <= high
+
+
+def test_tokens_that_are_not_determined_are_not_claimed() -> None:
+    """Under processor sharing two types on one straight piece may take from each other."""
+    given = cq.Instance(
+        arrival_rate=0.5,
+        accuracy_weight=4.0,
+        max_tokens=1000,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.1, per_token=0.001),
+        accuracy=cq.PiecewiseLinear(tokens=[0, 1000], accuracy=[0.1, 0.6]),
+        queue=cq.ProcessorSharing(),
+    )
+    found = cq.verify(cq.prove(given))
+    assert not found.proves_tokens
+    assert found.objective[0] <= Decimal(cq.solve(given).upper_bound)
+    assert any("not proven" in line for line in found.report)
+
+
+@pytest.mark.parametrize("digits", [0, 201, 1.5])
+def test_digits_have_a_range(digits: Any) -> None:
+    with pytest.raises(cq.InvalidInputError, match="digits"):
+        cq.prove(BY_HAND, digits=digits)
+
+
+@pytest.mark.parametrize("name", ["cap", "time", "waiting", "accuracy"])
+def test_a_bare_python_accepts_in_a_folder_with_the_two_files(name: str, tmp_path: Path) -> None:
+    shutil.copy(str(verifier.__file__), tmp_path / "verify.py")
+    (tmp_path / "record.json").write_text(json.dumps(proven(name)), encoding="utf-8")
+    command = [sys.executable, "-I", "-S", "verify.py", "record.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert tuple(done.stdout.decode().splitlines()) == cq.verify(proven(name)).report
+    done = subprocess.run([*command[:-1], "none"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 2
+
+
+def test_the_verifier_is_of_the_standard_library_alone() -> None:
+    source = Path(str(verifier.__file__)).read_text(encoding="utf-8")
+    lines = [line.split()[1] for line in source.splitlines() if line.startswith(("from", "import"))]
+    assert {name.split(".")[0] for name in lines} <= set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_decimal_is_rounded_as_the_surroundings_have_it(name: str) -> None:
+    traps = [Inexact, FloatOperation, InvalidOperation]
+    with localcontext(Context(prec=1, traps=traps)):
+        assert list(verifier.report(verifier.verify(proven(name))))
+
+
+def test_an_interval_holds_what_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flint.ctx, "prec", 300)
+    rng = random.Random(0)
+    verifier.set_digits(20)
+    for _ in range(300):
+        a, b = (Fraction(rng.randint(-(10**30), 10**30), rng.randint(1, 10**30)) for _ in range(2))
+        x, y = verifier.of(a), verifier.of(b)
+        pairs = [
+            (x + y, a + b),
+            (x - y, a - b),
+            (x * y, a * b),
+            (x / y, a / b),
+            (x.square(), a * a),
+        ]
+        for found, truth in pairs:
+            assert Fraction(found.low) <= truth <= Fraction(found.high)
+        wide = verifier.Interval(min(x.low, y.low), max(x.high, y.high))
+        for inner in (a, b):
+            product = wide * x
+            assert Fraction(product.low) <= inner * a <= Fraction(product.high)
+        for interval in (wide, verifier.of(abs(a) / 10**6), verifier.of(a / 10**30)):
+            found = interval.exp()
+            for end in (interval.low, interval.high):
+                power = _ball(end).exp()
+                assert _ball(found.low) <= power
+                assert power <= _ball(found.high)
+            back = found.ln() if found.low > 0 else None
+            assert back is None or back.low <= interval.low <= interval.high <= back.high
+
+
+def _ball(value: Decimal) -> Any:
+    fraction = Fraction(value)
+    return flint.arb(flint.fmpq(fraction.numerator, fraction.denominator))
+
+
+def ball(value: Any) -> Any:
+    """An exact number as a ball of a thousand bits."""
+    return _ball(Decimal(value))
+
+
+@pytest.mark.parametrize("name", ["by hand", "server", "cap", "zero", "time", "many"])
+def test_ball_arithmetic_confirms_the_inequality(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound anew, for affine times, smooth curves and a limit of the mean system time."""
+    monkeypatch.setattr(flint.ctx, "prec", 1000)
+    given, made = CASES[name](), proven(name)
+    assert isinstance(given.service, cq.AffineService)
+    tokens = [ball(count) for count in made["tokens"]]
+    pi, base, slope = (
+        [ball(x) for x in np.broadcast_to(array, given.size).tolist()]
+        for array in (given.probabilities, given.service.base, given.service.per_token)
+    )
+    rate, weight = ball(given.arrival_rate), ball(given.accuracy_weight)
+    times = [b + c * x for b, c, x in zip(base, slope, tokens, strict=True)]
+    first = sum(p * t for p, t in zip(pi, times, strict=True))
+    second = sum(p * t * t for p, t in zip(pi, times, strict=True))
+    idle = 1 - rate * first
+    mean = first + rate * second / (2 * idle)
+    by_first = 1 + rate * rate * second / (2 * idle * idle)
+    objective, bound, factor = -mean, ball(0), ball(1)
+    for price, limit in zip(made["multipliers"], given.constraints, strict=True):
+        assert isinstance(limit, cq.MaxMeanSystemTime)
+        excess = mean - ball(limit.seconds)
+        assert excess <= 0
+        factor += ball(price)
+        bound -= ball(price) * excess
+    for k, count in enumerate(tokens):
+        worth = weight * pi[k] * ball(float(given.importance[k]))
+        value, rise = _curve(given.accuracy, k, count)
+        objective += worth * value
+        cost = pi[k] * slope[k] * (by_first + rate * times[k] / idle) * factor
+        gradient = worth * rise - cost
+        ends = [ball(float(end[k])) - count for end in (given.min_tokens, given.max_tokens)]
+        bound += max(0, *((gradient * end).upper() for end in ends))
+    unit = ball(10) ** -made["digits"] * (objective + 2 * mean)
+    assert abs(objective - ball(made["objective"])) < unit
+    assert abs(objective + bound - ball(made["objective"])) < unit
+
+
+def _curve(accuracy: Any, k: int, count: Any) -> tuple[Any, Any]:
+    """Accuracy of a type, and its slope."""
+
+    def of(name: str) -> Any:
+        values = getattr(accuracy, name).ravel().tolist()
+        return ball(values[k if len(values) > 1 else 0])
+
+    floor, gain = of("floor"), of("gain")
+    if isinstance(accuracy, cq.MichaelisMenten):
+        half = of("half_saturation")
+        return floor + gain * count / (count + half), gain * half / (count + half) ** 2
+    left = (-of("rate") * count).exp()
+    return floor + gain * (1 - left), gain * of("rate") * left
+
+
+@pytest.mark.parametrize("seed", range(14))
+def test_the_oracle_agrees(seed: int) -> None:
+    rng = np.random.default_rng([16, seed])
+    _, family = draw(rng)
+    try:
+        given = family.instance()
+    except cq.InvalidInputError:
+        pytest.skip("numbers that the package does not take")
+    with working(60):
+        truth = optimum(Problem.of(family))
+    if truth is None or truth.gap > PROVEN:
+        return
+    found = cq.verify(cq.prove(given))
+    reach = Fraction(truth.point.scale) / 10**25
+    assert abs(Fraction(found.objective[0]) - Fraction(truth.lower)) <= reach
+    assert abs(Fraction(found.objective[1]) - Fraction(truth.upper)) <= reach
+
+
+# What the oracle has as constraints, of families in plain numbers.
+def test_the_oracle_agrees_under_constraints() -> None:
+    rng = np.random.default_rng(5)
+    _, family = draw(rng, has_kinks=False)
+    while family.queue["kind"] != "FIFO":
+        _, family = draw(rng, has_kinks=False)
+    with working(60):
+        whole = Problem.of(family)
+        free = optimum(whole)
+        least = whole.at([k.low for k in whole.types])
+    assert free is not None
+    assert least is not None
+    limit = float((free.point.time + least.time) / 2)
+    best = constrained_optimum(whole, [{"kind": "MaxMeanSystemTime", "seconds": limit}]).best
+    assert best is not None
+    found = cq.verify(cq.prove(family.instance(constraints=[cq.MaxMeanSystemTime(limit)])))
+    reach = Fraction(best.point.scale) / 10**25
+    assert abs(Fraction(found.objective[0]) - Fraction(best.lower)) <= reach
+
+
+# Changes ------------------------------------------------------------------------------------
+
+
+def _leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if not isinstance(value, dict | list) or not value:
+        return [path]
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    return [leaf for key, inner in items for leaf in _leaves(inner, (*path, key))]
+
+
+def _put(data: Any, path: tuple[Any, ...], change: Callable[[Any], Any]) -> None:
+    for key in path[:-1]:
+        data = data[key]
+    data[path[-1]] = change(data[path[-1]])
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, str):
+        return value[:-1] + ("1" if value[-1:] != "1" else "2")
+    return value + 1 if isinstance(value, int | float) else [value]
+
+
+@pytest.mark.parametrize("name", ["cap", "time", "accuracy"])
+def test_any_change_is_refused(name: str) -> None:
+    for path in _leaves(proven(name)):
+        changed = record(name)
+        _put(changed, path, _other)
+        with pytest.raises((cq.RefusedError, cq.InvalidInputError)):
+            cq.verify(changed)
+
+
+@pytest.mark.parametrize("name", ["by hand", "cap"])
+def test_changed_digits_of_a_claim_are_accepted_only_where_it_stays_true(name: str) -> None:
+    truth = cq.verify(proven(name))
+    scale = Fraction(cq.solve(CASES[name]()).certificate.scale)
+    sizes: dict[tuple[Any, ...], Fraction] = {("objective",): scale}
+    sizes |= {("tokens", k): max(Fraction(1), Fraction(truth.tokens[k][1])) for k in (0, 2)}
+    for path, size in sizes.items():
+        text: str = proven(name)["objective"] if len(path) == 1 else proven(name)["tokens"][path[1]]
+        for place in range(0, len(text), 2):
+            if not text[place].isdigit():
+                continue
+            other = f"{text[:place]}{(int(text[place]) + 1) % 10}{text[place + 1 :]}"
+            changed, moved = record(name), abs(Fraction(text) - Fraction(other))
+            _with(path, other)(changed)
+            try:
+                cq.verify(signed(changed))
+            except cq.RefusedError:
+                assert moved > size / 10**75
+            else:
+                assert moved <= 2 * size / 10**30
+
+
+def _with(path: tuple[Any, ...], value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda data: _put(data, path, lambda _: value)
+
+
+TINY: dict[str, Any] = {
+    "format": "cvxqueue-instance",
+    "version": 1,
+    "arrival_rate": 1,
+    "accuracy_weight": 1,
+    "service": {"kind": "affine"},
+    "accuracy": {"kind": "power-law"},
+}
+CURVE = ("instance", "task", 0, "accuracy")
+HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
+    "negative gain": (_with((*CURVE, "gain"), -0.6), "gain = -0.6 must be at least 0"),
+    "convex curve": (_with((*CURVE, "rate"), -0.002), "rate = -0.002 must be above 0"),
+    "negative weight": (_with(("instance", "accuracy_weight"), -1), "at least 0"),
+    "not a number": (_with(("tokens", 0), "NaN"), "finite or out of range"),
+    "signalling": (_with(("tokens", 0), "sNaN"), "finite or out of range"),
+    "huge exponent": (_with(("tokens", 0), "1E+1000000000"), "finite or out of range"),
+    "huger": (_with(("tokens", 0), "1E+99999999999999999999"), "no decimal number"),
+    "many digits": (_with(("tokens", 0), "1" * 3001), "no decimal number of at most"),
+    "huge whole": (_with(("instance", "arrival_rate"), 10**400), "not finite"),
+    "negative multiplier": (_with(("multipliers", 0), "-1"), r"multipliers\[0\] is negative"),
+    "outside": (_with(("tokens", 0), "-1E-40"), "outside the box"),
+    "beyond": (_with(("tokens", 0), "5000.0000001"), "outside the box"),
+    "unstable": (_with(("tokens", 0), "4999"), "stable|keep constraint"),
+    "far": (_with(("tokens", 0), "300"), "not proven"),
+    "floor": (_with(("instance", "constraint", 0, "seconds"), 1.4), "keep constraint 0"),
+    "type": (_with(("instance", "queue"), "fifo"), "no table with a kind"),
+    "nested": (_with(("tokens",), [["1"]] * 3), "no decimal number"),
+    "fewer": (_with(("tokens",), ["1"]), "1 tokens for 3 types"),
+    "digits": (_with(("digits",), 201), "digits must be"),
+    "more digits": (_with(("digits",), 60), "not proven to so many digits"),
+    "claims": (_with(("proves",), {"tokens": 1}), "true or false"),
+    "low": (_with(("least_tokens",), ["100", None, None]), "not proven to be too few"),
+    "unknown": (lambda it: it["instance"].update(domian=1), "unknown entry 'domian'"),
+    "unknown of a type": (lambda it: it["instance"]["task"][0].update(x=1), "unknown entry 'x'"),
+    "lacks": (lambda it: it.pop("digits"), "lacks 'digits'"),
+    "mix": (_with(("instance", "task", 0, "probability"), 0.6), "do not add up"),
+    "which type": (
+        _with(("instance", "constraint"), [{"kind": "min-accuracy", "accuracy": 0.1, "type": "x"}]),
+        "not one of the types",
+    ),
+    "million types": (
+        _with(("instance",), {**TINY, "probabilities": [1e-6] * 10**6}),
+        "1000000 types, and 1 to 100000",
+    ),
+    "too much work": (
+        lambda it: it.update(
+            instance={**TINY, "probabilities": [0.01] * 100}, tokens=["1" * 2999] * 100
+        ),
+        "too many together",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_records_are_refused_with_the_reason(name: str) -> None:
+    change, reason = HOSTILE[name]
+    changed = record("time")
+    change(changed)
+    with pytest.raises(cq.RefusedError, match=reason):
+        cq.verify(signed(changed))
+
+
+def test_accuracy_floors_are_not_cut_beside_the_curve() -> None:
+    """On a level piece fewer tokens reach the floor, too: they may not be left out."""
+    level = cq.PiecewiseLinear(tokens=[0, 100], accuracy=[0.25, 0.5])
+    given = instance(accuracy=level, constraints=[cq.MinAccuracy(0.5)])
+    made = cq.prove(given)
+    assert cq.verify(made).tokens[0][1] <= Decimal("100.1")
+    worse = {**made, "tokens": ["200"] * 3, "least_tokens": ["200"] * 3}
+    with pytest.raises(cq.RefusedError, match=r"least_tokens\[0\] is not proven to be too few"):
+        cq.verify(signed(worse))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"[]", b"{}", b"nul", b"\xff", b"[" * 100_000, b'{"a": NaN}', b'{"a": 1, "a": 1}'),
+        *(b'{"format": "cvxqueue-record", "version": true}', b"1" * 5000),
+    ],
+)
+def test_what_is_no_record_is_unreadable(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(content)
+    with pytest.raises(cq.InvalidInputError, match="record"):
+        cq.verify(path)
+    assert verifier.main([str(path)]) == 2
+    assert main(["verify", str(path)]) == 2
+
+
+def test_random_changes_end_in_a_reason() -> None:
+    """Nothing that JSON can hold makes the verifier fail in a way of its own."""
+    rng = random.Random(0)
+    odd: list[Any] = [
+        *(None, True, 0, -0.0, -1, 1e308, -1e308, 5e-324, 10**400, "", "x", "-0", "1E1000000000"),
+        *("\ud800", "\x1b[31m", [], [[]], {}, {"kind": "fifo"}, {"kind": []}, [0] * 1000, 2**63),
+        *({"kind": "mixed", "which": [0, 0, 0], "curves": []}, "0E-4999", "1e5000", "-1e-5000"),
+    ]
+    records = [record(name) for name in ("time", "waiting", "tail", "accuracy", "quadratic")]
+    outcomes = set()
+    for _ in range(1500):
+        changed = copy.deepcopy(rng.choice(records))
+        leaf = rng.choice(_leaves(changed))
+        path = leaf[: rng.randint(1, len(leaf))]
+        value = rng.choice(odd)
+        _with(path, copy.deepcopy(value))(changed)
+        try:
+            content = json.dumps(signed(changed)).encode()
+            assert list(verifier.report(verifier.verify(verifier.parse(content))))
+            outcomes.add("accepted")
+        except (verifier.Refused, verifier.Unreadable) as error:
+            outcomes.add(type(error).__name__ if str(error) else "without a reason")
+    assert outcomes == {"accepted", "Refused", "Unreadable"}
+
+
+# Of the package -------------------------------------------------------------------------------
+
+
+def test_a_record_is_about_its_instance() -> None:
+    other = CASES["cap"]().replace(arrival_rate=0.123)
+    with pytest.raises(cq.RefusedError, match="is of another instance: its arrival_rate is"):
+        cq.verify(proven("cap"), instance=other)
+
+
+def test_what_cannot_be_proven_has_a_reason() -> None:
+    # Met by rounding alone: a third of a probability is not a third.
+    accuracy = cq.SaturatingExponential(floor=0.1, gain=0.2, rate=0.002)
+    level = float(accuracy.value(np.array([100.0]))[0])
+    given = instance(
+        accuracy=accuracy, max_tokens=100.0, constraints=[cq.MinAccuracy(np.nextafter(level, 1))]
+    )
+    with pytest.raises(cq.UnprovenError, match="reach its accuracy floor exactly: it is missed by"):
+        cq.prove(given)
+    with pytest.raises(cq.InfeasibleError):
+        cq.prove(instance(constraints=[cq.MaxMeanSystemTime(0.1)]))
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "record.json")
+    assert main(["prove", SERVER, "--output", path, "--digits", "20", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["digits"], told["proves_tokens"]) == ("proven", 20, True)
+    assert main(["verify", path, SERVER, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["status"], again["objective"]) == ("accepted", told["objective"])
+    assert main(["verify", path]) == 0
+    assert "optimal objective in" in capsys.readouterr().out
+    assert main(["verify", path, str(INSTANCES / "one-type.toml"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["status"] == "refused"
+    before = Path(path).stat()
+    assert main(["prove", SERVER, "--output", str(tmp_path / "record.toml")]) == 2
+    assert main(["prove", SERVER, "--output", path, "--digits", "201"]) == 2
+    assert Path(path).stat() == before
