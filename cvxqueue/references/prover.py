@@ -6,7 +6,8 @@ refuses; it computes in intervals, and of those the middle is taken here.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
@@ -22,6 +23,7 @@ from cvxqueue.solvers.solve import solve
 # constraint takes as many again for what it is kept with to spare.
 _DIGITS_FOR_ONE = 4
 _MORE_DIGITS = 20
+_ROUGH_DIGITS = 60
 _TRIES = 3
 _MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
@@ -109,10 +111,8 @@ class _Search:
         self.active = [k for k, price in enumerate(self.prices) if price > 0]
         with localcontext() as context:
             context.prec = precision
-            # What active constraints are kept with to spare, and a step of differences.
+            # What active constraints are kept with to spare.
             self.spare = Decimal(10) ** -(3 * digits + 10)
-            self.step = Decimal(10) ** -(precision // 3)
-            self.ridge = Decimal(10) ** -(precision // 4)
             self.floors = [self._floor(k) for k in range(len(self.tokens))]
             self.places = [self._place(k) for k in range(len(self.tokens))]
             self.decays = [
@@ -157,12 +157,28 @@ class _Search:
 
     def run(self) -> None:
         """Go to where the conditions hold in all digits, as nearly as that can be had."""
-        with localcontext() as context:
-            context.prec = self.precision
+        full = self.precision
+        if "constraint" not in self.data:
+            # First in few digits, where exponentials take a tenth of the time; what constraints are
+            # kept with to spare would be lost there.
+            with suppress(_UndeterminedError, verifier.Refused), self._working_in(_ROUGH_DIGITS):
+                self._newton()
+        with self._working_in(full):
             for _ in range(_MOST_CHANGES):
                 self._newton()
                 if not self._change_places():
                     return
+
+    @contextmanager
+    def _working_in(self, precision: int) -> Iterator[None]:
+        self.precision = precision
+        verifier.set_digits(precision + 10)
+        # A step of differences, and what makes a straight piece bend.
+        self.step = Decimal(10) ** -(precision // 3)
+        self.ridge = Decimal(10) ** -(precision // 4)
+        with localcontext() as context:
+            context.prec = precision
+            yield
 
     def _ends(self, k: int) -> tuple[Decimal, Decimal]:
         """The ends of the box of a type, or of the piece of its curve that it is in or between."""
