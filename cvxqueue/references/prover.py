@@ -14,6 +14,7 @@ from typing import Any
 from cvxqueue.errors import InvalidInputError, UnprovenError
 from cvxqueue.files.writing import to_dict
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
 from cvxqueue.solution import Solution
@@ -29,6 +30,7 @@ _MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
 
 
+@quiet
 def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
     """Return a record of the optimum that `verify` accepts, and so does a bare Python.
 

@@ -15,6 +15,7 @@ from cvxqueue.files.reading import from_dict
 from cvxqueue.files.storage import as_path, read_bytes
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.references import verify as verifier
 
 
@@ -46,6 +47,7 @@ class Verified:
     report: tuple[str, ...]
 
 
+@quiet
 def verify(
     record: Mapping[str, Any] | str | os.PathLike[str], *, instance: Instance | None = None
 ) -> Verified:
