@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from decimal import Context, Decimal, localcontext
+from decimal import (
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError, UnprovenError
@@ -25,6 +34,8 @@ from cvxqueue.solvers.solve import solve
 _DIGITS_FOR_ONE = 4
 _MORE_DIGITS = 20
 _ROUGH_DIGITS = 60
+# A step of Newton doubles the digits that are right, from eight of a float64 answer; the others are
+# for types that come to rest. Too few steps leave an optimum unproven, and prove nothing wrong.
 _TRIES = 3
 _MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
@@ -76,10 +87,17 @@ def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
 
 def proof_from(start: Solution, digits: int) -> dict[str, Any]:
     """Return the record that begins with an answer; see `prove`."""
+    # The caller's context may round, or trap what is exact.
+    traps = [InvalidOperation, DivisionByZero, Overflow]
+    with localcontext(Context(rounding=ROUND_HALF_EVEN, traps=traps)):
+        return _proof_from(start, digits)
+
+
+def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
     data = to_dict(start.instance)
     for attempt in range(1, _TRIES + 1):
         search = _Search(data, start, digits, attempt * (_DIGITS_FOR_ONE * digits + _MORE_DIGITS))
-        with suppress(_UndeterminedError, verifier.Refused):
+        with suppress(_UndeterminedError, verifier.Refused, DecimalException):
             search.run()
         for proves_tokens in (True, False):
             try:

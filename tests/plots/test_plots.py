@@ -517,3 +517,24 @@ print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
     assert run.stdout.split() == ["False", "True", "False"]
+
+
+def test_the_types_that_are_gray_are_counted_beside_a_line_of_all() -> None:
+    tokens = np.linspace(10.0, 500.0, 20)
+    levels, correct = [0, 500, 1000, 4000], [20, 60, 80, 95]
+    found = cq.fit(
+        service={"tokens": tokens, "seconds": 0.2 + 0.01 * tokens},
+        accuracy={
+            "tokens": levels * 14,
+            "correct": correct * 14,
+            "total": 100,
+            "types": [f"type {k}" for k in range(14) for _ in levels],
+        },
+    )
+    # One of the ten colours is that of the line.
+    ax = plots.plot_accuracy_fit(found)
+    assert ax.texts[0].get_text().startswith("gray: 5 more types\n")
+
+
+def test_what_turns_text_around_is_shown_as_it_is_written() -> None:
+    assert style.plain("\u202eabc\nd") == "\\u202eabc d"
