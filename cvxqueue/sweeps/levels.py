@@ -24,6 +24,7 @@ from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.float64 import EPSILON
 
 # A response settles within a few steps; each one more squares what remains, of 3e-2 at most.
 _STEPS, _MORE_STEPS = 60, 3
@@ -80,7 +81,8 @@ class Levels:
         return Response(tokens, point.mean_service_time, point.service_time_second_moment)
 
     def _tokens(self, rows: slice, theta: FloatArray) -> FloatArray:
-        worth, of_mean = self.worth[rows], np.maximum(1.0 - theta * self.time[rows], 0.0)
+        # Tokens that take no time at no price have no end.
+        worth, of_mean = self.worth[rows], np.maximum(1.0 - theta * self.time[rows], EPSILON)
         prices = Prices(worth * of_mean, 0.5 * worth * theta)
         start = np.array(np.broadcast_to(self.model.lower, (theta.size, self.model.size)))
         tokens = response_tokens(self.model, start, prices, _STEPS)
