@@ -1,5 +1,6 @@
 """The trade-off over whole ranges of the parameters: grids, frontiers and switching points."""
 
+from cvxqueue.sweeps.switching_curves import SwitchingCurve, switching_curves
 from cvxqueue.sweeps.switching_points import SwitchingPoints, switching_points
 
-__all__ = ["SwitchingPoints", "switching_points"]
+__all__ = ["SwitchingCurve", "SwitchingPoints", "switching_curves", "switching_points"]

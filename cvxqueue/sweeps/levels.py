@@ -111,7 +111,10 @@ def levels_of(instance: Instance) -> Levels:
         raise InfeasibleError(f"constraints: {missed}")
     model = instance.model.with_(accuracy_weight=1.0)
     every, found = np.arange(model.size), []
-    for bound, ends, is_above in (("min tokens", model.lower, True), ("max tokens", model.upper, False)):
+    for bound, ends, is_above in (
+        ("min tokens", model.lower, True),
+        ("max tokens", model.upper, False),
+    ):
         found.append(_level(model, every, ends, bound, is_above=is_above))
     for place, curve in model.accuracy.groups:
         if curve.is_smooth:
@@ -125,10 +128,10 @@ def levels_of(instance: Instance) -> Levels:
             own = every[place]
             at = np.broadcast_to(corner, own.shape)
             is_inside = (at > model.lower[own]) & (at < model.upper[own])
-            for is_above in (False, True):
-                found.append(
-                    _level(model, own[is_inside], at[is_inside], "kink", is_above=is_above)
-                )
+            found += [
+                _level(model, own[is_inside], at[is_inside], "kink", is_above=is_above)
+                for is_above in (False, True)
+            ]
     bounds = tuple(bound for level in found for bound in level.bounds)
     arrays = ((it.types, it.tokens, it.is_above, it.worth, it.time) for it in found)
     types, tokens, above, worth, time = map(np.concatenate, zip(*arrays, strict=True))

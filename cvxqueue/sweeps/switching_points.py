@@ -1,19 +1,16 @@
-"""Switching points: where types begin and stop to think, as a parameter of the server rises.
+"""Switching points: where types come to rest and leave as a parameter of the server rises.
 
-At a level, θ fixes the tokens of all types (`cvxqueue.sweeps.levels`), and with h = λ/(1 − ρ) the
-prices of the queue are P1(λ, m1, m2) and 2 P2 = ω h. What remains is one equation for one number:
-
-- at a given α, for h: θ = ω h/(α K), λ = h/(1 + h m1), and P1 + ω h τ₀ = α K. The left side rises
-  with h for every queue of the package (docs/sweeps.md has the proof), so it has one root at most;
-- at a given λ, for θ: h = λ/(1 − λ m1), α = ω h/(θ K), and P1 θ/(ω h) = 1 − θ τ₀. It may have
-  several, which are looked for on a grid and around the extrema on it.
+Over the arrival rate they are points of `cvxqueue.sweeps.switching_curves`. At a given λ, θ fixes
+the tokens of all types when one of them is on the verge (`cvxqueue.sweeps.levels`), h =
+λ/(1 − λ m1) and α = ω h/(θ K), and what remains is one equation for θ: P1 θ/(ω h) + θ τ₀ = 1. It
+may have several roots, which are looked for on a grid and around the extrema on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +24,13 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.suggest import nearest
 from cvxqueue.sweeps.levels import Levels, levels_of
+from cvxqueue.sweeps.switching_curves import LEAST, MOST, switching_rates
 from cvxqueue.tables import Column, Part, Report, Table
 
 Over = Literal["arrival_rate", "accuracy_weight"]
 LABELS = {"arrival_rate": "arrival rate (1/s)", "accuracy_weight": "accuracy weight (s)"}
 """The names and units of the two parameters."""
 
-# What instances may have as rates and weights.
-_LEAST, _MOST = 1e-30, 1e30
-# In ln h, from where h itself is searched.
-_NEAR = 1e-3
 # Points of the grid of θ, and what θ does to any K (1 + θ (τ − τ₀)) at its first: below that
 # nothing turns.
 _POINTS, _FIRST = 400, 1e-4
@@ -169,12 +163,14 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
         raise InvalidInputError(f"over: {nearest(over, LABELS)}, got {shown(over)}")
     levels = levels_of(instance)
     if over == "arrival_rate":
-        rows, values, tokens, is_wanting_more = _over_arrival_rate(instance, levels)
+        values, tokens = switching_rates(instance.queue, levels, instance.accuracy_weight)
+        rows = np.arange(values.size)
+        # The busier the server, the less a type wants.
+        is_wanting_more = np.zeros(values.size, dtype=bool)
     else:
         require_feasible(instance)
         rows, values, tokens, is_wanting_more = _over_accuracy_weight(instance, levels)
-    is_allowed = (values >= _LEAST) & (values <= _MOST)
-    order = np.flatnonzero(is_allowed)
+    order = np.flatnonzero((values >= LEAST) & (values <= MOST))
     order = order[np.argsort(values[order], kind="stable")]
     found = levels.take(rows[order])
     # Whoever wants more leaves a rest for more tokens, and enters one from fewer.
@@ -192,29 +188,6 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
 
 _Found = tuple[NDArray[np.intp], FloatArray, FloatArray, NDArray[np.bool_]]
 """Which level, the value, all tokens, and whether its type wants more and more as that rises."""
-
-
-def _over_arrival_rate(instance: Instance, levels: Levels) -> _Found:
-    """The root of P1 + ω h τ₀ − α K, which rises with h."""
-    queue = instance.queue
-    share, worth = queue.second_weight, instance.accuracy_weight * levels.worth
-
-    def rate(h: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        theta = np.minimum(share * h / worth, 1.0 / levels.time)
-        tokens, mean, second = levels.response(theta)
-        idle = 1.0 / (1.0 + h * mean)
-        price = queue.prices(h * idle, mean, second, idle).mean
-        return h * idle, tokens, price + share * h * levels.time - worth
-
-    # Beyond, the left side exceeds α K by a price of the queue.
-    most = np.minimum(_MOST, worth / (share * levels.time))
-    ends = np.full(worth.shape, np.log(_LEAST)), np.log(np.maximum(most, _LEAST))
-    near = bracketed_root(lambda u: rate(np.exp(u))[2], *ends, _NEAR)
-    is_found = (rate(np.exp(ends[0]))[2] < 0.0) & (rate(np.exp(ends[1]))[2] > 0.0)
-    root = bracketed_root(lambda h: rate(h)[2], *map(np.exp, near))[0]
-    rates, tokens, _ = rate(root)
-    rows = np.flatnonzero(is_found)
-    return rows, rates[rows], tokens[rows], np.zeros(rows.size, dtype=bool)
 
 
 def _over_accuracy_weight(instance: Instance, levels: Levels) -> _Found:
@@ -256,7 +229,9 @@ def _grid(instance: Instance, levels: Levels) -> FloatArray:
     least = (np.sqrt(1.0 + 2.0 / share) - 1.0) / rate
     most = 1.0 / (least + levels.time)
     # Of a type alone, no more tokens are stable.
-    longest = np.minimum(model.upper, model.service.inverse_mean(1.0 / (rate * model.probabilities)))
+    longest = np.minimum(
+        model.upper, model.service.inverse_mean(1.0 / (rate * model.probabilities))
+    )
     time = model.service.marginal_time(np.maximum(model.lower, longest)).max()
     first = np.minimum(_FIRST / time, 0.1 * most)
     return np.concatenate([np.zeros((1, most.size)), np.geomspace(first, most, _POINTS)])
