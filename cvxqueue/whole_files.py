@@ -6,7 +6,10 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.interrupts import cleaning_up
@@ -23,33 +26,57 @@ def write_whole(path: Path, content: bytes) -> None:
         If it cannot be written, or no file can have this name. A file that was there before is then
         unchanged.
     """
+    with writing_whole(path) as write:
+        write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Write a file part by part, as `write_whole` does; whatever is raised within leaves none."""
+
+    def write(content: bytes) -> None:
+        with _naming(path):
+            stream.write(content)
+
+    with cleaning_up(), ExitStack() as stack:
+        with _naming(path):
+            stream = stack.enter_context(_draft(Path(os.path.realpath(path))))
+        yield write
+        with _naming(path):
+            stack.close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        _write(Path(os.path.realpath(path)), content)
+        yield
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
 
 
-def _write(file: Path, content: bytes) -> None:
+@contextmanager
+def _draft(file: Path) -> Iterator[BinaryIO]:
+    """A stream beside the file, which takes its place at the end."""
     if file.is_symlink():
         # Links that lead in a circle end at one of them.
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if file.exists() and not file.is_file():
         # A device or a pipe has no old content to keep, and is not to be replaced by a file.
-        file.write_bytes(content)
+        with file.open("wb") as stream:
+            yield stream
         return
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    with cleaning_up():
-        try:
-            with draft.open("xb") as stream:
-                if file.exists():
-                    # Before there is anything to read.
-                    shutil.copymode(file, draft)
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            draft.replace(file)
-        finally:
-            draft.unlink(missing_ok=True)
+    try:
+        with draft.open("xb") as stream:
+            if file.exists():
+                # Before there is anything to read.
+                shutil.copymode(file, draft)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def reason(error: Exception) -> str:

@@ -42,6 +42,7 @@ ROOMS = (
     "testing",
     "simulation",
     "fitting",
+    "sweeps",
     "plots",
     "cli",
 )

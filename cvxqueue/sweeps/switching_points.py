@@ -22,14 +22,14 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_root
+from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.suggest import nearest
 from cvxqueue.sweeps.levels import Levels, levels_of
 from cvxqueue.sweeps.switching_curves import LEAST, MOST, switching_rates
 from cvxqueue.tables import Column, Part, Report, Table
 
 Over = Literal["arrival_rate", "accuracy_weight"]
-LABELS = {"arrival_rate": "arrival rate (1/s)", "accuracy_weight": "accuracy weight (s)"}
-"""The names and units of the two parameters."""
 
 # Points of the grid of θ, and what θ does to any K (1 + θ (τ − τ₀)) at its first: below that
 # nothing turns.
@@ -159,8 +159,8 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     [(0.2216, 'type 1'), (0.6402, 'type 1'), (1.4788, 'type 2')]
     """
     require_instance(instance)
-    if over not in LABELS:
-        raise InvalidInputError(f"over: {nearest(over, LABELS)}, got {shown(over)}")
+    if over not in BY_VARIANT:
+        raise InvalidInputError(f"over: {nearest(over, BY_VARIANT)}, got {shown(over)}")
     levels = levels_of(instance)
     if over == "arrival_rate":
         values, tokens = switching_rates(instance.queue, levels, instance.accuracy_weight)
