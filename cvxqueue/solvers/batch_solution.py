@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # So many columns of one parameter can be read in print.
-_TYPES_IN_PRINT = 6
+TYPES_IN_PRINT = 6
 LABELS = {
     "arrival_rate": "arrival rate (1/s)",
     "accuracy_weight": "accuracy weight (s)",
@@ -389,7 +389,7 @@ class BatchSolution(ArrayData, Report):
         yield f"{int(self.is_optimal.sum())} optimal, {self._failures()}"
         yield from (f"assumed, and not proven: {sentence}" for sentence in self.assumes)
         yield ""
-        yield self._table(by_type=False, most_types=_TYPES_IN_PRINT)
+        yield self._table(by_type=False, most_types=TYPES_IN_PRINT)
 
     def __len__(self) -> int:
         return self.variants.count

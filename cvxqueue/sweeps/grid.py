@@ -19,8 +19,8 @@ from cvxqueue.solvers.variants import BY_LAW, BY_VARIANT, Variants
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column
 
-_BY_TYPE = ("probabilities", "max_tokens", "min_tokens", "importance")
-_NAMES = (*BY_VARIANT, *_BY_TYPE, *BY_LAW)
+_TYPE_DATA = ("probabilities", "max_tokens", "min_tokens", "importance")
+_NAMES = (*BY_VARIANT, *_TYPE_DATA, *BY_LAW)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Grid:
                 found[name] = values.mapped(lambda array, rows=rows: array[rows])
             else:
                 taken = values[rows]
-                is_common = name in _BY_TYPE and taken.ndim == 1
+                is_common = name in _TYPE_DATA and taken.ndim == 1
                 found[name] = (
                     np.broadcast_to(taken[:, np.newaxis], (rows.size, size)) if is_common else taken
                 )
@@ -130,10 +130,10 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
         return values
     array = np.atleast_1d(number_array(name, values, "a list of numbers"))
     axes = "(M,)" if name in BY_VARIANT else f"(M, {instance.size})"
-    if name in _BY_TYPE[1:]:
+    if name in _TYPE_DATA[1:]:
         axes = f"(M,), or {axes}"
     is_fit = array.ndim == 1 and name != "probabilities"
-    is_fit |= array.ndim == 2 and name in _BY_TYPE and array.shape[-1] == instance.size
+    is_fit |= array.ndim == 2 and name in _TYPE_DATA and array.shape[-1] == instance.size
     if not is_fit or not array.size:
         raise InvalidInputError(
             f"{name} must have shape {axes} with M ≥ 1, a row for each value, got shape "

@@ -25,11 +25,10 @@ from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
+from cvxqueue.solvers.batch_solution import ENTRIES
 
 # A response settles within a few steps; each one more squares what remains, of 3e-2 at most.
-_STEPS, _MORE_STEPS = 60, 3
-# Entries of an array by type that are worked on at a time, as in the batches of `solve_batch`.
-_ENTRIES = 1 << 16
+_SETTLING_STEPS, _MORE_STEPS = 60, 3
 
 
 class Response(NamedTuple):
@@ -71,7 +70,7 @@ class Levels:
     def response(self, theta: FloatArray) -> Response:
         """Return what all types do at the prices that θ stands for, one for each level."""
         size = self.model.size
-        rows = max(1, _ENTRIES // size)
+        rows = max(1, ENTRIES // size)
         parts = [
             self._tokens(slice(first, first + rows), theta[first : first + rows])
             for first in range(0, max(theta.size, 1), rows)
@@ -85,7 +84,7 @@ class Levels:
         worth, of_mean = self.worth[rows], np.maximum(1.0 - theta * self.time[rows], EPSILON)
         prices = Prices(worth * of_mean, 0.5 * worth * theta)
         start = np.array(np.broadcast_to(self.model.lower, (theta.size, self.model.size)))
-        tokens = response_tokens(self.model, start, prices, _STEPS)
+        tokens = response_tokens(self.model, start, prices, _SETTLING_STEPS)
         for _ in range(_MORE_STEPS):
             tokens = response_tokens(self.model, tokens, prices, 1)
         tokens[np.arange(theta.size), self.types[rows]] = self.tokens[rows]

@@ -22,7 +22,7 @@ from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.solution import allowed_tolerance
-from cvxqueue.solvers.batch_solution import ENTRIES
+from cvxqueue.solvers.batch_solution import ENTRIES, TYPES_IN_PRINT
 from cvxqueue.sweeps.frontier import Frontier
 from cvxqueue.sweeps.grid import Grid, grid_of
 from cvxqueue.sweeps.rows import STATUSES, Rows, solve_rows, table_of, text_of
@@ -30,7 +30,6 @@ from cvxqueue.tables import Column, Part, Report, Table
 from cvxqueue.whole_files import writing_whole
 
 _Found = TypeVar("_Found")
-_TYPES_IN_PRINT = 6
 # Rows of an instance whose constraints couple the types: they are solved one by one, at some
 # milliseconds each.
 _COUPLED_ROWS = 64
@@ -123,7 +122,7 @@ class Sweep(ReadOnlyArrays, Report):
         yield ""
         table = self.table()
         # So many columns can be read in print.
-        few = self.instance.size <= _TYPES_IN_PRINT
+        few = self.instance.size <= TYPES_IN_PRINT
         yield table if few else Table([it for it in table.columns if it.name[:7] != "tokens "])
 
     def __len__(self) -> int:

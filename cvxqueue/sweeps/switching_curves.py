@@ -24,7 +24,7 @@ from cvxqueue.sweeps.levels import Levels, levels_of
 LEAST, MOST = 1e-30, 1e30
 """What instances may have as rates and weights."""
 # In ln h, from where h itself is searched.
-_NEAR = 1e-3
+_NEAR_ROOT = 1e-3
 
 
 class SwitchingCurve(NamedTuple):
@@ -101,7 +101,7 @@ def switching_rates(
     most = np.minimum(MOST, worth / (share * levels.time))
     low, high = np.full(worth.shape, LEAST), np.maximum(most, LEAST)
     is_found = (at(low)[2] < 0.0) & (at(high)[2] > 0.0)
-    near = bracketed_root(lambda u: at(np.exp(u))[2], np.log(low), np.log(high), _NEAR)
+    near = bracketed_root(lambda u: at(np.exp(u))[2], np.log(low), np.log(high), _NEAR_ROOT)
     root = bracketed_root(lambda h: at(h)[2], *map(np.exp, near))[0]
     rates, tokens, _ = at(root)
     return np.where(is_found & (rates >= LEAST) & (rates <= MOST), rates, np.nan), tokens

