@@ -249,8 +249,9 @@ _COMMANDS = {
         "Print the tree of the problem as CVXPY sees it: the curvature and the sign of each part, "
         "the rule that gives them, and where one fails, which and why, with a way out.",
         "examples:\n"
-        "  cvxqueue explain examples/instances/one-type.toml --form textbook --svg tree.svg\n"
-        "  cvxqueue explain server.toml --form parametric --with-parameters\n\n"
+        "  cvxqueue explain examples/instances/one-type.toml --form textbook\n"
+        "  cvxqueue explain server.toml --form parametric --with-parameters\n"
+        "  cvxqueue explain server.toml --svg tree.svg\n\n"
         "exit status:\n"
         "  0  the rules accept the form\n"
         "  1  they refuse it\n"
