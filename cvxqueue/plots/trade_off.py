@@ -75,11 +75,13 @@ def _write_prices(ax: Axes, frontier: Frontier) -> None:
     for place in np.unique(np.abs(frontier.accuracy - rise[:, np.newaxis]).argmin(axis=1)):
         at = frontier.mean_system_time[place], frontier.accuracy[place]
         ax.plot(*at, "o", color=TYPE_COLORS[0], markersize=5, markeredgecolor="white", zorder=3)
+        price = frontier.shadow_price[place]
         ax.annotate(
-            f"{frontier.shadow_price[place]:.3g} s",
+            f"{price:,.0f} s" if price >= 100.0 else f"{price:.3g} s",
             at,
-            (6, -11),
+            (-5, 4),
             textcoords="offset points",
+            horizontalalignment="right",
             fontsize=FONT_SIZE,
             color="#555555",
         )
