@@ -194,7 +194,7 @@ def test_floors_on_the_accuracy_of_types_are_ends_of_the_box() -> None:
     place = points.names.index("AIME25")
     assert points.tokens[place, 1] == floored.lower[1] > 0.0
     beyond = SERVER.replace(constraints=[cq.MinAccuracy(0.99)])
-    with pytest.raises(cq.InfeasibleError, match="accuracy.0. of .AIME24. must be"):
+    with pytest.raises(cq.InfeasibleError, match=r"accuracy.0. of .AIME24. must be"):
         cq.switching_points(beyond)
 
 
