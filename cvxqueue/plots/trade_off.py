@@ -15,6 +15,7 @@ from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
 from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
 from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.sweeps import Frontier, Sweep, switching_curves, switching_points
 
 if TYPE_CHECKING:
@@ -113,20 +114,24 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
     instance = sweep.instance
-    order = np.argsort(values, kind="stable")
     named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
-    is_known = (sweep.rows.status == 0)[order, np.newaxis]
-    tokens = np.where(is_known, sweep.rows.tokens[order], np.nan)
     names = style.short_names([instance.type_name(k) for k in named])
     looks = {k: style.line_style(TYPE_COLORS, place) for place, k in enumerate(named)}
-    for k, label in zip(named, names, strict=True):
-        ax.plot(values[order], tokens[:, k], linewidth=1.8, label=style.plain(label), **looks[k])
-    if name in LABELS and name != "probabilities" and not instance.model.couplings:
+    is_known = (sweep.rows.status == 0)[:, np.newaxis]
+    at, tokens = values, np.where(is_known, sweep.rows.tokens, np.nan)
+    if name in BY_VARIANT and not instance.model.couplings:
         points = switching_points(instance, over=name)
-        for at, k, row in zip(points.values, points.types, points.tokens, strict=True):
-            if k in looks and values.min() <= at <= values.max():
-                dot = {"color": looks[k]["color"], "markersize": 7, "markeredgecolor": "white"}
-                ax.plot(at, row[k], "o", zorder=3, clip_on=False, **dot)
+        is_seen = (points.values >= values.min()) & (points.values <= values.max())
+        for place in np.flatnonzero(is_seen & np.isin(points.types, named)):
+            k = points.types[place]
+            dot = {"color": looks[k]["color"], "markersize": 7, "markeredgecolor": "white"}
+            ax.plot(points.values[place], points.tokens[place, k], "o", zorder=3, **dot)
+        # The lines bend there, wherever the points of the sweep are.
+        at = np.concatenate([values, points.values[is_seen]])
+        tokens = np.concatenate([tokens, points.tokens[is_seen]])
+    order = np.argsort(at, kind="stable")
+    for k, label in zip(named, names, strict=True):
+        ax.plot(at[order], tokens[order, k], linewidth=1.8, label=style.plain(label), **looks[k])
     _log_if_wide(ax, "x", values)
     style.legend_below(ax, columns=3)
     label = LABELS.get(name, name.replace("_", " "))
