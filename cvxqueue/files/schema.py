@@ -241,6 +241,7 @@ class SolutionDocument(CertificateDocument):
     setup_time: float
     solve_time: float
     history: Annotated[list[_Row], _FIRST]
+    options: dict[str, Any]
 
 
 def json_schema() -> dict[str, Any]:

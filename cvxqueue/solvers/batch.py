@@ -20,7 +20,7 @@ from cvxqueue.solvers.batch_solution import ENTRIES, NOTHING, BatchSolution, Cla
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
-from cvxqueue.solvers.solve import allowed_iterations, solve
+from cvxqueue.solvers.solve import allowed_iterations, kept_options, solve
 from cvxqueue.solvers.variants import Variants
 
 # The variants that are solved are dropped once this share of the others is left.
@@ -126,6 +126,7 @@ def solve_batch(
             part = {name: it[places] for name, it in (answers | proofs).items()}
             _solve_rows(model.flat(np.arange(count)[places]), reaches[places], given, limit, part)
     found: dict[str, Any] = {"variants": variants, "max_iterations": limit}
+    found["options"] = kept_options(tolerance=tolerance, max_iterations=max_iterations)
     found |= {name: it.reshape((*shape, *it.shape[1:])) for name, it in answers.items()}
     if instance.model.couplings:
         return BatchSolution(**found, solve_time=time.perf_counter() - started)
