@@ -217,6 +217,16 @@ def test_an_answer_to_another_instance_proves_nothing_of_this_one() -> None:
         dataclasses.replace(answer, continuous=other)
 
 
+def test_no_integer_answer_leaves_out_a_constraint() -> None:
+    """Its bound would be one without the constraint, and its choice could break it."""
+    whole, levels = RESULTS["whole tokens"](), RESULTS["levels"]()
+    with pytest.raises(cq.InvalidInputError, match="IntegerSolution cannot keep mean system time"):
+        dataclasses.replace(whole, instance=CAPPED, continuous=None)
+    floored = INSTANCE.replace(constraints=[cq.MinAccuracy(0.5)])
+    with pytest.raises(cq.InvalidInputError, match=r"cannot keep accuracy .* levels of effort"):
+        dataclasses.replace(levels, instance=floored)
+
+
 @pytest.mark.parametrize("method", ["exact", "nearest", "floor", "descent", "neighbors"])
 def test_the_bound_of_an_integer_answer_is_searched_again(method: str) -> None:
     answer = cq.solve_integer(INSTANCE, method, domains=cq.Multiples(256))
@@ -413,15 +423,25 @@ OPTIONS: dict[str, tuple[Callable[[], cq.Solution], dict[str, Any]]] = {
             INSTANCE,
             anything,
             on_failure="return",
-            **{"a": np.float64(0.5), "b": -np.inf, "c": 2**60, "d": "\ud800\x1b", "e": {"f": [1]}},
+            a=np.float64(0.5),
+            b=-np.inf,
+            c=2**60,
+            d="\ud800\x1b",
+            e={"f": [1]},
             g=anything,
             h=np.zeros((2, 2)),
             i=None,
             j=True,
         ),
         {
-            **{"a": 0.5, "b": "-inf", "c": "1152921504606846976", "d": r"\ud800\x1b"},
-            **{"e": {"f": "[1]"}, "g": "anything", "h": "array([[0., 0.], [0., 0.]])", "j": True},
+            "a": 0.5,
+            "b": "-inf",
+            "c": "1152921504606846976",
+            "d": r"\ud800\x1b",
+            "e": {"f": "[1]"},
+            "g": "anything",
+            "h": "array([[0., 0.], [0., 0.]])",
+            "j": True,
         },
     ),
 }
