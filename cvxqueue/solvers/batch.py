@@ -47,8 +47,9 @@ def solve_batch(
     What is given takes the place of the instance's own, and has leading axes for the variants,
     which broadcast with each other as in numpy: rates of shape (5, 1, 1), weights of shape (4, 1)
     and caps of shape (3, N) span a grid of shape (5, 4, 3). The answers are those of `solve` with
-    method ``"newton"``, to rounding. Under constraints on all types together they are its answers,
-    one by one; floors on the accuracies of types cost nothing.
+    method ``"newton"``, to rounding; only where the limit on the passes comes first may the two end
+    at different points, each with a gap of its own. Under constraints on all types together they
+    are its answers, one by one; floors on the accuracies of types cost nothing.
 
     Parameters
     ----------
