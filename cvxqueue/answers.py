@@ -190,11 +190,12 @@ def _document(data: Mapping[str, Any], form: str) -> AnswerDocument:
     from cvxqueue.files.messages import document_error
     from cvxqueue.files.schema import CertificateDocument, IntegerDocument, SolutionDocument
 
-    document: type[AnswerDocument] = {
+    documents: dict[str, type[AnswerDocument]] = {
         SOLUTION_FORMAT: SolutionDocument,
         CERTIFICATE_FORMAT: CertificateDocument,
         INTEGER_FORMAT: IntegerDocument,
-    }[form]
+    }
+    document = documents[form]
     try:
         return document.model_validate(dict(data))
     except ValidationError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import pickle
 import re
@@ -96,12 +98,17 @@ def test_answers_come_back_by_every_way(
             pickle.loads(pickle.dumps(answer)),
         ):
             require_same(answer, twin)
+    rows = csv.DictReader(io.StringIO(solution.to_csv()))
+    for tokens in (solution.to_frame()["tokens"], [float(row["tokens"]) for row in rows]):
+        multipliers = solution.certificate.multipliers
+        twin = cq.certify(instance, tokens, multipliers=multipliers)
+        require_same(solution.certificate, twin)
     for suffix in ("toml", "json"):
         cq.save(instance, path.with_suffix(f".{suffix}"))
         assert cq.load(path.with_suffix(f".{suffix}"), instance=instance) == instance
 
 
-DOMAINS = (
+DOMAINS: tuple[Any, ...] = (
     *(cq.Integers(), cq.Multiples(7), cq.ZeroOrAtLeast(40), cq.Menu([0, 3, 400])),
     cq.LevelMenu([0.1, 0.5], [0.01, 0.03], [0.002, 0.004]),
 )
@@ -187,7 +194,7 @@ def is_same_json(one: str, other: str) -> bool:
         return False
 
 
-MIXED_DOMAINS = [cq.Multiples(64), cq.Menu([0, 700, 900])]
+MIXED_DOMAINS: list[Any] = [cq.Multiples(64), cq.Menu([0, 700, 900])]
 
 
 @pytest.mark.parametrize(

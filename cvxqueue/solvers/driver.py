@@ -96,7 +96,7 @@ def drive(
     method: str,
     proposals: Iterator[Proposal],
     limits: Limits,
-    options: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
 ) -> Solution:
     """Run a method until its answer is certified, a limit is reached or it gives up.
 
@@ -128,7 +128,7 @@ def drive(
         setup_time=run.setup_time,
         solve_time=limits.deadline.clock() - run.started - run.setup_time,
         history=tuple(run.history),
-        options=options,
+        options=options or {},
     )
 
 

@@ -404,9 +404,7 @@ OPTIONS: dict[str, tuple[Callable[[], cq.Solution], dict[str, Any]]] = {
         {"solver_options": {"max_iter": 60}, "tolerance": 1e-8},
     ),
     "limits": (
-        lambda: cq.solve(
-            INSTANCE, max_iterations=np.int64(50), time_limit=30, callback=lambda _: False
-        ),
+        lambda: cq.solve(INSTANCE, max_iterations=50, time_limit=30, callback=lambda _: False),
         {"max_iterations": 50, "time_limit": 30},
     ),
     "a start": (lambda: cq.solve(INSTANCE, start=[1.0, 2.0]), {"start": "[1.0, 2.0]"}),
@@ -429,6 +427,7 @@ OPTIONS: dict[str, tuple[Callable[[], cq.Solution], dict[str, Any]]] = {
             d="\ud800\x1b",
             e={"f": [1]},
             g=anything,
+            k=np.int64(3),
             h=np.zeros((2, 2)),
             i=None,
             j=True,
@@ -442,6 +441,7 @@ OPTIONS: dict[str, tuple[Callable[[], cq.Solution], dict[str, Any]]] = {
             "g": "anything",
             "h": "array([[0., 0.], [0., 0.]])",
             "j": True,
+            "k": 3,
         },
     ),
 }
