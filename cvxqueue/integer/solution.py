@@ -93,9 +93,9 @@ class IntegerSolution(AllocationData):
     def __post_init__(self) -> None:
         require_ended(self.ended)
         # What couples the types is for no bound of these, and no choice is checked against it.
-        uncoupled_domains("IntegerSolution", self.instance, self.domains)
+        domains = uncoupled_domains("IntegerSolution", self.instance, self.domains)
         choice = float_array("choice", self.choice, self.instance.size)
-        choices = Choices(self.instance, self.domains)
+        choices = Choices(self.instance, domains)
         below, _ = choices.around(choice)
         require("choice", choice, choice == below, "is not allowed by the domain of its type")
         if not choices.evaluate(choice).is_stable:
@@ -103,7 +103,7 @@ class IntegerSolution(AllocationData):
         if self.continuous is not None and self.continuous.instance != self.instance:
             raise InvalidInputError("continuous must be the answer to the same instance")
         tolerance = allowed_tolerance(self.tolerance)
-        vars(self).update(choice=choice, tolerance=tolerance)
+        vars(self).update(domains=domains, choice=choice, tolerance=tolerance)
 
     @cached_property
     def domain_gap(self) -> float:

@@ -80,7 +80,7 @@ class CrossValidation(Report):
         return [
             {
                 "method": solution.method,
-                "options": solution.options,
+                "options": json_values(solution.options),
                 "status": solution.status.value,
                 "ended": solution.ended.value,
                 "backend_status": solution.backend_status,
