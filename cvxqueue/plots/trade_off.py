@@ -66,6 +66,7 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     if given[0].at:
         style.legend_below(ax, columns=2)
     _log_if_wide(ax, "x", np.concatenate([each.mean_system_time for each in given]))
+    ax.margins(x=0.1)
     title = "Frontier; at the dots, seconds per unit of accuracy"
     return style.finish(ax, title, "mean system time (s)", "accuracy")
 
