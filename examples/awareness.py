@@ -71,7 +71,8 @@ def draw(swept: cq.Sweep, uniform: list[cq.Evaluation], gains: NDArray[np.float6
     left.set_ylim(bottom=0.0)
     left.set_xscale("log")
     left.xaxis.set_major_formatter("{x:,.10g}")
-    finish(left, "What budgets by type gain over the best uniform one", "arrival rate (1/s)", "gain (s)")
+    title = "What budgets by type gain over the best uniform one"
+    finish(left, title, "arrival rate (1/s)", "gain (s)")
     plots.plot_tokens(swept, right)
     right.plot(RATES, [it.tokens[0] for it in uniform], color=GRAY, label="uniform", linewidth=1.8)
     right.set_yscale("symlog", linthresh=100.0)

@@ -18,7 +18,7 @@ from cvxqueue.errors import InvalidInputError, MissingDependencyError, pip_insta
 from cvxqueue.sweeps import Sweep, SweepFile, sweep
 
 # Steps of the bar.
-_STEPS = 100
+_BAR_STEPS = 100
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,12 +32,12 @@ def run(options: argparse.Namespace) -> int:
     # A picture needs the rows at hand.
     output = options.output if options.plot is None else None
     found: Sweep | SweepFile
-    with _executor(options.scheduler) as executor, progress(_STEPS) as step:
+    with _executor(options.scheduler) as executor, progress(_BAR_STEPS) as step:
         told = 0
 
         def tell(done: int, total: int) -> None:
             nonlocal told
-            while told <= _STEPS * done // total:
+            while told <= _BAR_STEPS * done // total:
                 step(f"{done:,} of {total:,} rows")
                 told += 1
 

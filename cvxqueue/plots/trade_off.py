@@ -26,7 +26,7 @@ _WIDE_RANGE = 20.0
 # Frontiers that can be told apart, from one end of a colour map to the other.
 _FRONTIERS = 6
 # Points of a switching curve.
-_CURVE = 200
+_CURVE_POINTS = 200
 # So many shadow prices are written beside a frontier.
 _PRICES = 5
 
@@ -211,7 +211,7 @@ def plot_switching_curves(
         If matplotlib is not installed.
     """
     given = np.asarray(accuracy_weight, dtype=np.float64)
-    weights = np.geomspace(given.min(), given.max(), _CURVE)
+    weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
     curves = switching_curves(instance, accuracy_weight=weights)
     ax = style.new_axes() if ax is None else ax
     named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])

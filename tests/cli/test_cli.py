@@ -55,6 +55,7 @@ COMMANDS = (
     "prove",
     "verify",
     "explain",
+    "sweep",
     "schema",
     "info",
 )
