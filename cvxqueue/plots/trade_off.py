@@ -219,7 +219,7 @@ def plot_switching_curves(
     for place, (k, label) in enumerate(zip(named, names, strict=True)):
         look = style.line_style(TYPE_COLORS, place)
         for curve in curves:
-            if curve.type != k or curve.bound == "kink":
+            if curve.type != k or curve.bound.startswith("kink"):
                 continue
             is_first = curve.bound == "min tokens"
             ax.plot(

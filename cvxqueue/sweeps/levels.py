@@ -52,7 +52,7 @@ class Levels:
     tokens: FloatArray
     """The level itself, shape (M,)."""
     bounds: tuple[str, ...]
-    """What the level is: ``"min tokens"``, ``"max tokens"`` or ``"kink"``."""
+    """Which level: ``"min tokens"``, ``"max tokens"``, ``"kink from above"`` or ``... below"``."""
     is_above: NDArray[np.bool_]
     """Whether what is left to are more tokens."""
     worth: FloatArray
@@ -128,8 +128,8 @@ def levels_of(instance: Instance) -> Levels:
             at = np.broadcast_to(corner, own.shape)
             is_inside = (at > model.lower[own]) & (at < model.upper[own])
             found += [
-                _level(model, own[is_inside], at[is_inside], "kink", is_above=is_above)
-                for is_above in (False, True)
+                _level(model, own[is_inside], at[is_inside], f"kink from {side}", is_above=is_above)
+                for side, is_above in (("below", False), ("above", True))
             ]
     bounds = tuple(bound for level in found for bound in level.bounds)
     arrays = ((it.types, it.tokens, it.is_above, it.worth, it.time) for it in found)

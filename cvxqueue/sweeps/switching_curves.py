@@ -33,11 +33,10 @@ class SwitchingCurve(NamedTuple):
     type: int
     """Position of the type."""
     bound: str
-    """``"min tokens"``, ``"max tokens"`` or ``"kink"``."""
+    """Which, as in `SwitchingPoints`; left of its curve a type rests at its max tokens, and at a
+    kink from below, and has more tokens than its min tokens, or a kink from above."""
     tokens: float
     """What it has there."""
-    is_above: bool
-    """Whether it has more tokens at arrival rates below the curve; otherwise it rests below."""
     arrival_rate: FloatArray
     """λ, per second, one for each weight; NaN where it switches at none."""
 
@@ -80,7 +79,7 @@ def switching_curves(
         each = levels.take(np.full(weights.size, row))
         rates = switching_rates(instance.queue, each, weights)[0]
         who, bound, tokens = int(levels.types[row]), levels.bounds[row], float(levels.tokens[row])
-        found.append(SwitchingCurve(who, bound, tokens, bool(levels.is_above[row]), frozen(rates)))
+        found.append(SwitchingCurve(who, bound, tokens, frozen(rates)))
     return tuple(found)
 
 

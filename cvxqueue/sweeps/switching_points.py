@@ -56,7 +56,8 @@ class SwitchingPoints(ArrayData, Report):
     types : ndarray of int, shape (M,)
         Which type switches.
     bounds : tuple of str
-        Where: at its ``"min tokens"``, its ``"max tokens"`` or a ``"kink"``.
+        Where: at its ``"min tokens"`` or ``"max tokens"``, or at a kink, between which and more
+        tokens it moves, ``"kink from above"``, or between which and fewer, ``"kink from below"``.
     directions : tuple of str
         Whether it ``"enters"`` or ``"leaves"``.
     tokens : ndarray, shape (M, N)

@@ -21,11 +21,8 @@ def switching_value(family: Family, points: cq.SwitchingPoints, row: int) -> mpf
     with mp.workdps(DIGITS + 20):
         problem, k = Exact(family), int(points.types[row])
         who, rest = problem.types[k], mpf(float(points.tokens[row, k]))
-        curve, bound, way = who["accuracy"], points.bounds[row], points.directions[row]
-        # Rates that rise make tokens fall; what enters a rest from more leaves it for more.
-        is_from_left = bound == "max tokens"
-        if bound == "kink":
-            is_from_left = (way == "leaves") == (points.over == "arrival_rate")
+        curve = who["accuracy"]
+        is_from_left = points.bounds[row] in ("max tokens", "kink from below")
         side = rest * (1 - mpf(10) ** -25) if is_from_left and curve["kind"] == "points" else rest
         worth = who["importance"] * accuracy_slope(curve, side)
         slopes = service_slopes(who["service"], rest)
