@@ -81,10 +81,10 @@ def _values(text: str) -> list[float]:
     if not (1 <= count <= _MOST_VALUES and 0.0 <= low < math.inf and 0.0 <= high < math.inf):
         raise ValueError
     if how == ["log"] and min(low, high) > 0.0:
-        return np.geomspace(low, high, count).tolist()
+        return list(map(float, np.geomspace(low, high, count)))
     if how:
         raise ValueError
-    return np.linspace(low, high, count).tolist()
+    return list(map(float, np.linspace(low, high, count)))
 
 
 def add_file(parser: ArgumentParser) -> None:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         if options.output is not None:
             found.to_csv(options.output)
             found = SweepFile(Path(options.output), found.counts)
-    summary = {"status": "swept", "instance": instance.name, "counts": found.counts}
+    summary: dict[str, Any] = {"status": "swept", "instance": instance.name, "counts": found.counts}
     if isinstance(found, Sweep):
         summary["columns"] = found.table().machine_columns() if options.json else None
     else:
@@ -71,7 +71,7 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
     from distributed import Client
 
     try:
-        client = Client(scheduler)
+        client: Any = Client(scheduler)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"--scheduler {scheduler}: {error}") from error
     with client:

@@ -58,7 +58,7 @@ def best_uniform(instance: Instance) -> Certificate:
 
     def slope(tokens: FloatArray) -> FloatArray:
         point = model.evaluate(np.full(model.size, tokens))
-        return np.sum(point.gradient) if point.is_stable else np.asarray(-np.inf)
+        return np.asarray(point.gradient.sum() if point.is_stable else -np.inf)
 
     low, high = model.lower.max(), model.upper.min()
     if low > high:

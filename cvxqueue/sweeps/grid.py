@@ -121,7 +121,7 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
     if name not in _NAMES:
         raise InvalidInputError(f"a sweep has no parameter {shown(name)}: {nearest(name, _NAMES)}")
     if name in BY_LAW:
-        shape = getattr(values, "shape", ())
+        shape: tuple[int, ...] = getattr(values, "shape", ())
         if len(shape) != 2 or shape[-1] != instance.size:
             raise InvalidInputError(
                 f"{name} must have arrays of shape (M, {instance.size}), a row for each value, "

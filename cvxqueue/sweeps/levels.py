@@ -63,9 +63,15 @@ class Levels:
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Levels:
         """Return some of the levels."""
         bounds = tuple(np.asarray(self.bounds, dtype=object)[which])
-        arrays = self.types, self.tokens, self.is_above, self.worth, self.time
-        types, tokens, is_above, worth, time = (array[which] for array in arrays)
-        return Levels(self.model, types, tokens, bounds, is_above, worth, time)
+        return Levels(
+            self.model,
+            self.types[which],
+            self.tokens[which],
+            bounds,
+            self.is_above[which],
+            self.worth[which],
+            self.time[which],
+        )
 
     def response(self, theta: FloatArray) -> Response:
         """Return what all types do at the prices that θ stands for, one for each level."""

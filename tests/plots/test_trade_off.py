@@ -39,7 +39,8 @@ def test_tokens_bend_at_their_switching_points() -> None:
     assert np.all(np.diff(tokens[np.isfinite(tokens)]) <= 1e-6)
     # Beyond the last stable rate nothing is drawn.
     assert np.isnan(tokens[at > SERVER.max_arrival_rate]).all()
-    dots = [each.get_xdata()[0] for each in ax.lines if each.get_marker() == "o"]
+    lines: list[Any] = list(ax.lines)
+    dots = [float(each.get_xdata()[0]) for each in lines if each.get_marker() == "o"]
     assert sorted(dots) == points.values.tolist()
 
 

@@ -33,7 +33,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    from distributed import LocalCluster
+    import distributed
+
+    LocalCluster: Any = distributed.LocalCluster
 
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
@@ -44,7 +46,9 @@ def cluster() -> Iterator[Any]:
 def test_a_killed_worker_changes_nothing(
     cluster: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from distributed import Client
+    import distributed
+
+    Client: Any = distributed.Client
 
     monkeypatch.setattr(import_module("cvxqueue.sweeps.sweep"), "ENTRIES", 1000)
     instance = cq.load(SERVER)

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.sweeps.rows import Rows
 from tests.instances import CATALOGUE
 
 INSTANCE = cq.Instance(
@@ -38,8 +37,11 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("cvxqueue.sweeps.sweep"), "ENTRIES", 200)
 
 
-def same(first: Rows, second: Rows) -> bool:
-    return all(np.array_equal(*pair, equal_nan=True) for pair in zip(first, second, strict=True))
+def same(first: Any, second: Any) -> bool:
+    return all(
+        np.array_equal(mine, theirs, equal_nan=True)
+        for mine, theirs in zip(first, second, strict=True)
+    )
 
 
 def test_rows_are_those_of_solve() -> None:

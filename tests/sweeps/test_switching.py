@@ -16,7 +16,7 @@ from tests.strategies import SEEDS
 from tests.sweeps.exact_switching import switching_value
 
 SERVER = cq.load(EXAMPLES / "instances" / "qwen3-8b-h100.toml")
-OVER = ("arrival_rate", "accuracy_weight")
+OVER: Any = ("arrival_rate", "accuracy_weight")
 # Worst of 400 on 200 instances: 1.4e-14, at an idle fraction of 0.1.
 EXACT = 1e-12
 
@@ -61,7 +61,7 @@ def changes(instance: cq.Instance, over: str, grid: Any) -> tuple[Any, list[Any]
     return grid[known], rests
 
 
-def require_every_change(instance: cq.Instance, over: str, grid: Any) -> None:
+def require_every_change(instance: cq.Instance, over: Any, grid: Any) -> None:
     """Every change from one point of the grid to the next is a switching point, and no other is."""
     points = cq.switching_points(instance, over=over)
     for place in range(len(points)):
