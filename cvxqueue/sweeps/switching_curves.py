@@ -103,4 +103,6 @@ def switching_rates(
     near = bracketed_root(lambda u: at(np.exp(u))[2], np.log(low), np.log(high), _NEAR_ROOT)
     root = bracketed_root(lambda h: at(h)[2], *map(np.exp, near))[0]
     rates, tokens, _ = at(root)
+    # No type comes to rest at a rate that cannot be told from one that no tokens make stable.
+    is_found &= levels.model.with_(arrival_rate=rates).evaluate(tokens).idle > 0.0
     return np.where(is_found & (rates >= LEAST) & (rates <= MOST), rates, np.nan), tokens

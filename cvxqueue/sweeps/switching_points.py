@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Instance, assumed, require_feasible, require_instance
+from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
@@ -134,9 +135,15 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     Returns
     -------
     SwitchingPoints
-        In increasing order. Over the arrival rate, a type of the package's classes enters each rest
-        once at most, and all are found. Over the accuracy weight it may return: what is between two
-        switches that are nearer to each other than a millionth of a decade of prices may be missed.
+        In increasing order, right to some roundings over the idle fraction. Over the arrival rate,
+        a type of the package's classes has one at each rest at most, and all are found. Over the
+        accuracy weight it may return: a pair of switches so near that a fine grid shows no sign of
+        it may be missed.
+
+    Notes
+    -----
+    The time grows with the square of N. Over the accuracy weight a thousand types take two minutes,
+    a hundred a second; over the arrival rate a thousand take ten seconds.
 
     Raises
     ------
@@ -198,7 +205,7 @@ def _over_accuracy_weight(instance: Instance, levels: Levels) -> _Found:
     def at(levels: Levels, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         tokens, mean, second = levels.response(theta)
         idle = 1.0 - rate * mean
-        is_stable = idle > 0.0
+        is_stable = idle > LEAST_IDLE
         idle = np.where(is_stable, idle, 1.0)
         price, half = queue.prices(rate, mean, second, idle)
         excess = price * theta / (2.0 * half) + theta * levels.time - 1.0
