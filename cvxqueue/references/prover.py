@@ -108,6 +108,13 @@ def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
         if obstacle := _obstacle(search):
             reason = obstacle
             break
+    else:
+        with suppress(UndeterminedError, DecimalException):
+            if (excess := search.excess()) > 0:
+                reason = (
+                    "no allocation keeps all the constraints together exactly: weighed, they are "
+                    f"exceeded by {_few_digits(excess)} of their limits everywhere"
+                )
     raise UnprovenError(f"no proof of {digits} digits was found: {reason}")
 
 
@@ -143,7 +150,7 @@ def _obstacle(search: Search) -> str:
         if floor is not None and most < floor:
             return (
                 f"no tokens of type {k} are proven to reach its accuracy floor exactly: it is "
-                f"missed by {_few_digits(verifier.of(floor) - most)} at max_tokens"
+                f"missed by {_few_digits((verifier.of(floor) - most).high)} at max_tokens"
             )
     least = [low for low, _ in search.floors]
     upper = [kind.upper for kind in instance.types]
@@ -157,11 +164,11 @@ def _obstacle(search: Search) -> str:
         if excess.high > 0:
             return (
                 f"no allocation is proven to keep constraint {k} on all types exactly: it is "
-                f"exceeded by {_few_digits(excess)} at the "
+                f"exceeded by {_few_digits(excess.high)} at the "
                 f"{'most' if is_floor else 'least'} tokens"
             )
     return ""
 
 
-def _few_digits(interval: verifier.Interval) -> Decimal:
-    return Context(prec=2).create_decimal(interval.high)
+def _few_digits(value: Decimal) -> Decimal:
+    return Context(prec=2).create_decimal(value)

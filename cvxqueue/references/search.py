@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, compress
+from operator import mul, sub
 from typing import NamedTuple
 
 from cvxqueue.references import verify as verifier
@@ -25,8 +26,11 @@ _MOST_CHANGES = 40
 _FEWEST_DIGITS = 34
 # Steps of the interior point method; of 2,000 hostile instances none took more than half of them.
 _MOST_INTERIOR_STEPS = 400
-# Part of the way to the boundary.
-_SHORT = Decimal("0.99")
+# Part of the way to the boundary that no step does.
+_MARGIN = Decimal("0.01")
+# Relative to the scale: the gap at which limits that are exceeded become dearer, and the most that
+# a multiplier comes to, in units of its limit.
+_ROUGH, _DEARER, _DEAREST = Decimal("1e-12"), Decimal("1e10"), Decimal("1e40")
 
 _ZERO, _ONE = Decimal(0), Decimal(1)
 
@@ -263,6 +267,29 @@ class Search:
             worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), _ZERO)
             return self.weight * worth - point.time
 
+    def excess(self) -> Decimal:
+        """Return by how much the limits are exceeded everywhere, weighed by today's prices.
+
+        The sum is convex, and above its tangent at the tokens; it is relative to the limits, and
+        not positive where there may be an allocation that keeps them all.
+        """
+        with self._working_in(self.precision):
+            point = self._point()
+            couplings = self.instance.couplings
+            found = sum(map(mul, self.prices, point.excesses), _ZERO)
+            accuracies = (isinstance(it, verifier.MeanAccuracy) for it in couplings)
+            accuracy = sum(compress(self.prices, accuracies), _ZERO)
+            for k, count in enumerate(self.tokens):
+                right = sum(price * self._row(j, k, point) for j, price in enumerate(self.prices))
+                flatter = self._curve(k, count, is_left=True).slope - point.curves[k].slope
+                left = right - accuracy * self.mix[k] * flatter
+                rise, fall = (
+                    right * (self.instance.types[k].upper - count),
+                    left * (self.floors[k][0] - count),
+                )
+                found += min(_ZERO, rise, fall)
+            return found / (sum(map(mul, self.prices, map(_size, couplings)), _ZERO) or _ONE)
+
     def _charged(self, point: _Point) -> _Prices:
         time = waiting = token = accuracy = _ZERO
         tails = []
@@ -355,7 +382,7 @@ class Search:
                     line[place] += share * entry
         found = _solved(matrix, right)
         steps = {
-            k: -(gain + sum(map(_times, columns[k], found))) / bend
+            k: -(gain + sum(map(mul, columns[k], found))) / bend
             for k, (gain, bend) in margins.items()
         }
         return steps, dict(zip(spares, found[2:], strict=True))
@@ -456,9 +483,9 @@ class Search:
     def by_barriers(self) -> None:
         """Come from inside, on one piece of each curve after the other."""
         with self._working_in(self.precision):
-            self.places = [None] * self.size
             pieces = [self._piece(k) for k in range(self.size)]
             for _ in range(_MOST_CHANGES):
+                self.places = [None] * self.size
                 _Interior(self, pieces).run()
                 if not self._next_pieces(pieces):
                     return
@@ -490,7 +517,9 @@ class _Interior:
     """A primal-dual interior point method between the ends of one piece of each curve.
 
     What a type has to both ends, and what a constraint is kept with to spare, times their prices
-    come down together; where the limits leave room as narrow as it may be, they find it.
+    come down together; where the limits leave room as narrow as it may be, they find it. A limit
+    may be exceeded at a price of its own, the cap of the multiplier, which rises as long as that
+    pays: so there is always an inside, and where nothing keeps the limits the prices show it.
     """
 
     def __init__(self, search: Search, pieces: Sequence[tuple[Decimal, Decimal]]) -> None:
@@ -507,16 +536,20 @@ class _Interior:
         self.target = self.scale / 1000
         self.below = {k: self.target / (tokens[k] - pieces[k][0]) for k in self.moving}
         self.above = {k: self.target / (pieces[k][1] - tokens[k]) for k in self.moving}
-        sizes = [
-            1 if isinstance(it, verifier.Tail) else it.limit.low for it in search.instance.couplings
-        ]
+        sizes = list(map(_size, search.instance.couplings))
         self.slacks = [
-            max(-excess, size / 1000) for excess, size in zip(point.excesses, sizes, strict=True)
+            max(-it, size / 1000) for it, size in zip(point.excesses, sizes, strict=True)
         ]
+        self.extras = [
+            max(it + slack, size / 10**6)
+            for it, slack, size in zip(point.excesses, self.slacks, sizes, strict=True)
+        ]
+        self.caps = [1000 * self.scale / size for size in sizes]
         search.prices = [
-            max(price, self.target / slack)
-            for price, slack in zip(search.prices, self.slacks, strict=True)
+            min(max(price, self.target / slack), cap / 4)
+            for price, slack, cap in zip(search.prices, self.slacks, self.caps, strict=True)
         ]
+        self.dearest = _DEAREST * max(self.caps, default=_ONE)
 
     def _stable(self) -> _Point:
         search = self.search
@@ -536,7 +569,9 @@ class _Interior:
         for _ in range(_MOST_INTERIOR_STEPS):
             way = self._move()
             mean = self._mean()
-            if mean <= least:
+            if mean <= self.scale * _ROUGH and self._raise_caps():
+                mean = self._mean()
+            elif mean <= least:
                 break
             shrink = min(Decimal("0.1"), (mean / self.scale).sqrt())
             self.target = max(mean * (shrink if way > Decimal("0.9") else 1 - way / 2), least / 10)
@@ -544,68 +579,91 @@ class _Interior:
         for _ in range(8):
             self._move()
 
+    def _raise_caps(self) -> bool:
+        """Make limits dearer where it pays to exceed some, and all prices with them."""
+        prices = self.search.prices
+        if not any(2 * price > cap for price, cap in zip(prices, self.caps, strict=True)):
+            return False
+        if max(self.caps) >= self.dearest:
+            return False
+        self.caps = [cap * _DEARER for cap in self.caps]
+        self.search.prices = [price * _DEARER for price in prices]
+        for pushes in (self.below, self.above):
+            pushes.update((k, push * _DEARER) for k, push in pushes.items())
+        return True
+
     def _mean(self) -> Decimal:
         search = self.search
         products = chain(
             (self.below[k] * (search.tokens[k] - self.pieces[k][0]) for k in self.moving),
             (self.above[k] * (self.pieces[k][1] - search.tokens[k]) for k in self.moving),
-            map(_times, self.slacks, search.prices),
+            map(mul, self.slacks, search.prices),
+            map(mul, self.extras, map(sub, self.caps, search.prices)),
         )
-        return sum(products, _ZERO) / max(1, 2 * len(self.moving) + len(self.slacks))
+        return sum(products, _ZERO) / max(1, 2 * len(self.moving) + 2 * len(self.slacks))
 
     def _move(self) -> Decimal:
         """Do one step; the part of it that was done."""
         search, target = self.search, self.target
         point = search._point()
         prices = search._charged(point)
-        margins = {}
-        rooms = {}
+        margins, rooms = {}, {}
         for k in self.moving:
             low, high = self.pieces[k]
             count = search.tokens[k]
-            rooms[k] = count - low, high - count
-            gain, bend = search._margins(
-                k, point, prices, search._curve(k, (low + high) / 2 if search.corners[k] else count)
-            )
+            left, right = rooms[k] = count - low, high - count
+            curve = search._curve(k, (low + high) / 2) if search.corners[k] else point.curves[k]
+            gain, bend = search._margins(k, point, prices, curve)
             margins[k] = (
-                gain + target / rooms[k][0] - target / rooms[k][1],
-                bend - self.below[k] / rooms[k][0] - self.above[k] / rooms[k][1],
+                gain + target / left - target / right,
+                bend - self.below[k] / left - self.above[k] / right,
             )
+        left_of = list(map(sub, self.caps, search.prices))
+        limits = zip(search.prices, left_of, self.slacks, self.extras, strict=True)
         spares = {
-            j: (target / price, slack / price)
-            for j, (price, slack) in enumerate(zip(search.prices, self.slacks, strict=True))
+            j: (target / price - target / left, slack / price + extra / left)
+            for j, (price, left, slack, extra) in enumerate(limits)
         }
         steps, price_steps = search._step(point, margins, prices.factor, spares)
         changes: list[tuple[Decimal, Decimal]] = []
-        below, above, slacks = {}, {}, {}
+        pushes = {}
         for k, step in steps.items():
             left, right = rooms[k]
-            below[k] = (target - self.below[k] * step) / left - self.below[k]
-            above[k] = (target + self.above[k] * step) / right - self.above[k]
-            changes += [(left, step), (right, -step)]
-            changes += [(self.below[k], below[k]), (self.above[k], above[k])]
+            pushes[k] = below, above = (
+                (target - self.below[k] * step) / left - self.below[k],
+                (target + self.above[k] * step) / right - self.above[k],
+            )
+            changes += [
+                (left, step),
+                (right, -step),
+                (self.below[k], below),
+                (self.above[k], above),
+            ]
         for j, step in price_steps.items():
-            slacks[j] = (target - self.slacks[j] * step) / search.prices[j] - self.slacks[j]
-            changes += [(search.prices[j], step), (self.slacks[j], slacks[j])]
-        way = min((-_SHORT * it / step for it, step in changes if step < 0), default=_ONE)
+            price, left, slack, extra = search.prices[j], left_of[j], self.slacks[j], self.extras[j]
+            pushes[-1 - j] = slack_step, extra_step = (
+                (target - slack * step) / price - slack,
+                (target + extra * step) / left - extra,
+            )
+            changes += [(price, step), (left, -step), (slack, slack_step), (extra, extra_step)]
+        short = 1 - min(_MARGIN, target / self.scale)
+        way = min((-short * it / step for it, step in changes if step < 0), default=_ONE)
         way = min(way, _ONE)
         before = list(search.tokens)
         while True:
             for k, step in steps.items():
                 search.tokens[k] = before[k] + way * step
-            if (
-                sum(search.mix[k] * search._service(k).time for k in range(search.size))
-                * search.rate
-                < 1
-            ):
+            times = (search._service(k).time for k in range(search.size))
+            if sum(map(mul, search.mix, times), _ZERO) * search.rate < 1:
                 break
             way /= 2
         for k in steps:
-            self.below[k] += way * below[k]
-            self.above[k] += way * above[k]
+            self.below[k] += way * pushes[k][0]
+            self.above[k] += way * pushes[k][1]
         for j, step in price_steps.items():
             search.prices[j] += way * step
-            self.slacks[j] += way * slacks[j]
+            self.slacks[j] += way * pushes[-1 - j][0]
+            self.extras[j] += way * pushes[-1 - j][1]
         return way
 
     def _rest(self) -> None:
@@ -625,8 +683,9 @@ class _Interior:
                     self.moving.remove(k)
 
 
-def _times(a: Decimal, b: Decimal) -> Decimal:
-    return a * b
+def _size(limit: verifier.Limit) -> Decimal:
+    """What a constraint is relative to; that on a tail is so already."""
+    return _ONE if isinstance(limit, verifier.Tail) else limit.limit.low
 
 
 def _near(count: Decimal, other: Decimal) -> bool:
