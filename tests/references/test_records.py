@@ -37,6 +37,7 @@ from tests.campaign.exact import digits as working
 from tests.campaign.hostile import draw
 from tests.campaign.optimum import PROVEN, optimum
 from tests.paths import INSTANCES, SERVER
+from tests.references.balls import confirm
 
 # Solved by hand: tokens 768, 512 and 1024, and 215/4 seconds, all of it dyadic.
 BY_HAND = cq.Instance(
@@ -235,64 +236,21 @@ def _ball(value: Decimal) -> Any:
     return flint.arb(flint.fmpq(fraction.numerator, fraction.denominator))
 
 
-def ball(value: Any) -> Any:
-    """An exact number as a ball of a thousand bits."""
-    return _ball(Decimal(value))
-
-
-@pytest.mark.parametrize("name", ["by hand", "server", "cap", "zero", "time", "many"])
-def test_ball_arithmetic_confirms_the_inequality(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bound anew, for affine times, smooth curves and a limit of the mean system time."""
-    monkeypatch.setattr(flint.ctx, "prec", 1000)
-    given, made = CASES[name](), proven(name)
-    assert isinstance(given.service, cq.AffineService)
-    tokens = [ball(count) for count in made["tokens"]]
-    pi, base, slope = (
-        [ball(x) for x in np.broadcast_to(array, given.size).tolist()]
-        for array in (given.probabilities, given.service.base, given.service.per_token)
-    )
-    rate, weight = ball(given.arrival_rate), ball(given.accuracy_weight)
-    times = [b + c * x for b, c, x in zip(base, slope, tokens, strict=True)]
-    first = sum(p * t for p, t in zip(pi, times, strict=True))
-    second = sum(p * t * t for p, t in zip(pi, times, strict=True))
-    idle = 1 - rate * first
-    mean = first + rate * second / (2 * idle)
-    by_first = 1 + rate * rate * second / (2 * idle * idle)
-    objective, bound, factor = -mean, ball(0), ball(1)
-    for price, limit in zip(made["multipliers"], given.constraints, strict=True):
-        assert isinstance(limit, cq.MaxMeanSystemTime)
-        excess = mean - ball(limit.seconds)
-        assert excess <= 0
-        factor += ball(price)
-        bound -= ball(price) * excess
-    for k, count in enumerate(tokens):
-        worth = weight * pi[k] * ball(float(given.importance[k]))
-        value, rise = _curve(given.accuracy, k, count)
-        objective += worth * value
-        cost = pi[k] * slope[k] * (by_first + rate * times[k] / idle) * factor
-        gradient = worth * rise - cost
-        ends = [ball(float(end[k])) - count for end in (given.min_tokens, given.max_tokens)]
-        bound += max(0, *((gradient * end).upper() for end in ends))
-    unit = ball(10) ** -made["digits"] * (objective + 2 * mean)
-    assert abs(objective - ball(made["objective"])) < unit
-    assert abs(objective + bound - ball(made["objective"])) < unit
-
-
-def _curve(accuracy: Any, k: int, count: Any) -> tuple[Any, Any]:
-    """Accuracy of a type, and its slope."""
-
-    def of(name: str) -> Any:
-        values = getattr(accuracy, name).ravel().tolist()
-        return ball(values[k if len(values) > 1 else 0])
-
-    floor, gain = of("floor"), of("gain")
-    if isinstance(accuracy, cq.MichaelisMenten):
-        half = of("half_saturation")
-        return floor + gain * count / (count + half), gain * half / (count + half) ** 2
-    left = (-of("rate") * count).exp()
-    return floor + gain * (1 - left), gain * of("rate") * left
+@pytest.mark.parametrize("name", CASES)
+def test_ball_arithmetic_confirms_the_inequality(name: str) -> None:
+    made = proven(name)
+    confirm(made)
+    # One unit of the last digit that is claimed, and the balls deny it.
+    scale = Decimal(cq.solve(CASES[name]()).certificate.scale)
+    for sign in (-1, 1):
+        off = Fraction(made["objective"]) + sign * Fraction(scale) * 2 / 10**30
+        with localcontext(Context(prec=120)):
+            text = str(Decimal(off.numerator) / Decimal(off.denominator))
+        with pytest.raises(AssertionError):
+            confirm({**made, "objective": text})
+    most = Decimal(max(CASES[name]().max_tokens.tolist()))
+    with pytest.raises(AssertionError):
+        confirm({**made, "tokens": [str(most)] * len(made["tokens"])})
 
 
 @pytest.mark.parametrize("seed", range(14))
