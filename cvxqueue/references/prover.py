@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
     ROUND_HALF_EVEN,
     Context,
     Decimal,
@@ -81,9 +83,9 @@ def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
 
 def proof_from(start: Solution, digits: int) -> dict[str, Any]:
     """Return the record that begins with an answer; see `prove`."""
-    # The caller's context may round, or trap what is exact.
+    # The caller's context may round, or trap what is exact; powers may be out of its range.
     traps = [InvalidOperation, DivisionByZero, Overflow]
-    with localcontext(Context(rounding=ROUND_HALF_EVEN, traps=traps)):
+    with localcontext(Context(None, ROUND_HALF_EVEN, MIN_EMIN, MAX_EMAX, traps=traps)):
         return _proof_from(start, digits)
 
 
@@ -101,6 +103,8 @@ def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
                 verifier.verify(record)
             except (UndeterminedError, verifier.Refused) as error:
                 reason = str(error)
+            except DecimalException as error:
+                reason = f"numbers out of range ({type(error).__name__})"
             else:
                 if proves_tokens or attempt == len(_TRIES):
                     return record

@@ -15,7 +15,7 @@ import flint
 import numpy as np
 
 import cvxqueue as cq
-from tests.exact_curve import corners
+from tests.exact_curve import corners, value
 
 _BITS = 1000
 
@@ -80,6 +80,12 @@ class _Type:
             missing = half / (at + half)
         return floor + gain * (1 - missing)
 
+    def surplus(self, tokens: Fraction, floor: Fraction) -> Any:
+        """Return p less a floor, of straight pieces as a rational number."""
+        if self.corners:
+            return value(self.corners, tokens) - floor
+        return self.accuracy(tokens)[0] - ball(floor)
+
     def moments(self, slope: int = 0) -> tuple[Any, Any]:
         """Return E[t] and E[t²] as series."""
         at = _series(ball(self.tokens), ball(slope))
@@ -114,17 +120,19 @@ class _Balls:
     def _low(self, k: int) -> Fraction:
         """The least tokens of a type: none below reaches its accuracy floor."""
         low = Fraction(float(self.given.min_tokens[k]))
+        name = self.given.names[k] if self.given.names else k
         floors = [
             float(np.broadcast_to(it.accuracy, self.given.size)[k])
             for it in self.given.constraints
-            if isinstance(it, cq.MinAccuracy) and it.type in (None, k, self.given.names[k])
+            if isinstance(it, cq.MinAccuracy) and it.type in (None, k, name)
         ]
+        one, floor = self.types[k], Fraction(max(floors, default=0.0))
+        assert one.surplus(one.tokens, floor) >= 0
         least = (self.record["least_tokens"] or [None] * self.given.size)[k]
-        for floor in floors:
-            assert self.accuracies[k][0] >= ball(floor)
         if least is None:
             return low
-        assert self.types[k].accuracy(Fraction(Decimal(least)))[0] < ball(max(floors))
+        assert one.surplus(Fraction(Decimal(least)), floor) <= 0
+        assert one.accuracy(Fraction(Decimal(least)), 1, is_left=True)[1] > 0
         return max(low, Fraction(Decimal(least)))
 
     def _waiting(self, mean: Any, second: Any) -> Any:

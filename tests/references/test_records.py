@@ -32,10 +32,17 @@ import cvxqueue as cq
 from cvxqueue.cli import main
 from cvxqueue.references import verify as verifier
 from tests.campaign.barrier import constrained_optimum
+from tests.campaign.constrained import constraint, draw_limits
 from tests.campaign.exact import Problem
 from tests.campaign.exact import digits as working
 from tests.campaign.hostile import draw
 from tests.campaign.optimum import PROVEN, optimum
+from tests.families import Family
+from tests.family_oracle import optimum as family_optimum
+from tests.generator import random_parameters
+from tests.instances import instance_of
+from tests.make_family_optima import catalogue
+from tests.oracle import optimum as oracle_optimum
 from tests.paths import INSTANCES, SERVER
 from tests.references.balls import confirm
 
@@ -253,6 +260,10 @@ def test_ball_arithmetic_confirms_the_inequality(name: str) -> None:
         confirm({**made, "tokens": [str(most)] * len(made["tokens"])})
 
 
+# Both are proven to thirty digits of the scale.
+_REACH = Fraction(2, 10**30)
+
+
 @pytest.mark.parametrize("seed", range(14))
 def test_the_oracle_agrees(seed: int) -> None:
     # Numbers that the package does not take, or of which the oracle is not sure, are drawn again.
@@ -267,29 +278,67 @@ def test_the_oracle_agrees(seed: int) -> None:
     else:
         pytest.fail("nothing to compare")
     found = cq.verify(cq.prove(given))
-    reach = Fraction(truth.point.scale) / 10**25
+    reach = Fraction(truth.point.scale) * _REACH
     assert abs(Fraction(found.objective[0]) - Fraction(truth.lower)) <= reach
     assert abs(Fraction(found.objective[1]) - Fraction(truth.upper)) <= reach
 
 
-# What the oracle has as constraints, of families in plain numbers.
-def test_the_oracle_agrees_under_constraints() -> None:
-    rng = np.random.default_rng(5)
-    _, family = draw(rng, has_kinks=False)
-    while family.queue["kind"] != "FIFO":
-        _, family = draw(rng, has_kinks=False)
-    with working(60):
-        whole = Problem.of(family)
-        free = optimum(whole)
-        least = whole.at([k.low for k in whole.types])
-    assert free is not None
-    assert least is not None
-    limit = float((free.point.time + least.time) / 2)
-    best = constrained_optimum(whole, [{"kind": "MaxMeanSystemTime", "seconds": limit}]).best
-    assert best is not None
-    found = cq.verify(cq.prove(family.instance(constraints=[cq.MaxMeanSystemTime(limit)])))
-    reach = Fraction(best.point.scale) / 10**25
+@pytest.mark.parametrize(("name", "family"), list(catalogue())[::7])
+def test_the_search_for_prices_agrees(name: str, family: Family) -> None:
+    _agrees(family.instance(), family_optimum(family, digits=35))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_of_one_family_agrees(seed: int) -> None:
+    parameters = random_parameters(np.random.default_rng([16, seed]), n=3)
+    _agrees(instance_of(parameters), oracle_optimum(parameters, digits=35))
+
+
+def _agrees(given: cq.Instance, truth: dict[str, Any]) -> None:
+    found = cq.verify(cq.prove(given))
+    reach = Fraction(cq.solve(given).certificate.scale) * _REACH
+    assert all(
+        abs(Fraction(end) - Fraction(truth["objective"])) <= reach for end in found.objective
+    )
+    if found.proves_tokens:
+        for ends, text in zip(found.tokens, truth["tokens"], strict=True):
+            near = max(Fraction(1), Fraction(text)) * _REACH
+            assert all(abs(Fraction(end) - Fraction(text)) <= near for end in ends)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "MaxMeanSystemTime",
+        "MaxMeanWaitingTime",
+        "MaxTokenRate",
+        "MinMeanAccuracy",
+        "WaitingTimeTail",
+    ],
+)
+def test_the_oracle_agrees_under_constraints(kind: str) -> None:
+    for number in range(1000):
+        rng = np.random.default_rng([16, number])
+        _, family = draw(rng)
+        with working(60):
+            whole = Problem.of(family)
+            free = optimum(whole) if family.queue["kind"] == "FIFO" else None
+        if free is None:
+            continue
+        _, limits = draw_limits(rng, whole, free, "FIFO")
+        if [it["kind"] for it in limits] != [kind]:
+            continue
+        best = constrained_optimum(whole, limits).best
+        # Where rounding alone keeps the limits there is no proof.
+        with suppress(cq.InvalidInputError, cq.UnprovenError, cq.InfeasibleError):
+            found = cq.verify(cq.prove(family.instance(constraints=[constraint(limits[0])])))
+            if best is not None and best.gap <= PROVEN:
+                break
+    else:
+        pytest.fail("nothing to compare")
+    reach = Fraction(best.point.scale) * _REACH
     assert abs(Fraction(found.objective[0]) - Fraction(best.lower)) <= reach
+    assert abs(Fraction(found.objective[1]) - Fraction(best.upper)) <= reach
 
 
 # Changes ------------------------------------------------------------------------------------
