@@ -36,7 +36,7 @@ from cvxqueue.solvers.solve import solve
 _TRIES = ((Search.by_places, 3), (Search.by_places, 6), (Search.by_barriers, 6))
 _MORE_DIGITS = 10
 # For the float64 answer: 10^5 types take a tenth of one. The search from inside needs no good one.
-_SECONDS = 10.0
+_START_SECONDS = 10.0
 
 
 @quiet
@@ -80,7 +80,7 @@ def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
     digits = whole_number("digits", digits, least=1)
     if digits > verifier.MOST_PROVEN_DIGITS:
         raise InvalidInputError(f"digits = {digits} must be at most {verifier.MOST_PROVEN_DIGITS}")
-    return proof_from(solve(instance, time_limit=_SECONDS, on_failure="return"), digits)
+    return proof_from(solve(instance, time_limit=_START_SECONDS, on_failure="return"), digits)
 
 
 def proof_from(start: Solution, digits: int) -> dict[str, Any]:

@@ -17,22 +17,21 @@ from operator import mul, sub
 from typing import NamedTuple
 
 from cvxqueue.references import verify as verifier
+from cvxqueue.references.verify import NOUGHT, ONE
 from cvxqueue.solution import Solution
 
 # Newton's method doubles the digits that are right, from some of a float64 answer; the other steps
 # are for types that come to rest. Too few leave an optimum unproven, and prove nothing wrong.
-_MOST_STEPS = 60
+_MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
 _FEWEST_DIGITS = 34
 # Steps of the interior point method; of 700 hostile instances none took more than 114.
 _MOST_INTERIOR_STEPS = 400
 # Part of the way to the boundary that no step does.
-_MARGIN = Decimal("0.01")
+_LEFT_OF_THE_WAY = Decimal("0.01")
 # Relative to the scale: the gap at which limits that are exceeded become dearer, and the most that
 # a multiplier comes to, in units of its limit.
 _ROUGH, _DEARER, _DEAREST = Decimal("1e-12"), Decimal("1e10"), Decimal("1e40")
-
-_ZERO, _ONE = Decimal(0), Decimal(1)
 
 
 class UndeterminedError(Exception):
@@ -130,7 +129,7 @@ class Search:
                 for it in (queue.by_mean, queue.by_load, queue.by_second, queue.constant)
             )
             self.decays = [
-                -it.chance.ln() / it.seconds.low if isinstance(it, verifier.Tail) else _ZERO
+                -it.chance.ln() / it.seconds.low if isinstance(it, verifier.Tail) else NOUGHT
                 for it in self.instance.couplings
             ]
             yield
@@ -145,7 +144,7 @@ class Search:
             return low, None
         # Tangents of a concave curve lie above it: their steps come near from below and stay there.
         unit = Decimal(10) ** (5 - self.working)
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_NEWTON_STEPS):
             value, slope, _ = self._curve(k, low)
             if slope <= 0 or value >= floor:
                 break
@@ -155,7 +154,7 @@ class Search:
                 break
         while kind.curve.value(verifier.of(low)).high > floor:
             low -= low * unit
-        high, step = low, unit * max(_ONE, low)
+        high, step = low, unit * max(ONE, low)
         while kind.curve.value(verifier.of(high)).low < floor and high < kind.upper:
             high, step = min(high + step, kind.upper), 2 * step
         return high, low
@@ -197,7 +196,7 @@ class Search:
         time, spread = law.base + thinking, law.scv * thinking
         square_slope, square_bend = 2 * slope * (time + spread), 2 * slope * slope * (1 + law.scv)
         square = time * time + spread * thinking
-        return _Service(time, slope, _ZERO, square, square_slope, square_bend)
+        return _Service(time, slope, NOUGHT, square, square_slope, square_bend)
 
     def _curve(self, k: int, tokens: Decimal, *, is_left: bool = False) -> _Curve:
         """The accuracy of a type, and its derivatives on one side."""
@@ -206,7 +205,7 @@ class Search:
             find = bisect_left if is_left else bisect_right
             place = max(0, find(self.corners[k], tokens) - 1)
             start, slope = _decimal(curve.corners[place][1]), _decimal(curve.pieces[place])
-            return _Curve(start + slope * (tokens - self.corners[k][place]), slope, _ZERO)
+            return _Curve(start + slope * (tokens - self.corners[k][place]), slope, NOUGHT)
         if isinstance(curve, verifier.HyperbolicCurve):
             whole = tokens + curve.data[0]
             slope = curve.gain * curve.data[0] / (whole * whole)
@@ -225,8 +224,8 @@ class Search:
     def _point(self) -> _Point:
         services = [self._service(k) for k in range(self.size)]
         curves = [self._curve(k, count) for k, count in enumerate(self.tokens)]
-        mean = sum((mix * it.time for mix, it in zip(self.mix, services, strict=True)), _ZERO)
-        second = sum((mix * it.square for mix, it in zip(self.mix, services, strict=True)), _ZERO)
+        mean = sum((mix * it.time for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
+        second = sum((mix * it.square for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
         rate, load = self.rate, self.rate * mean
         idle = 1 - load
         if idle <= 0:
@@ -242,15 +241,15 @@ class Search:
         for limit, decay, rises in limits:
             if isinstance(limit, verifier.Tail):
                 pairs = zip(self.mix, rises, strict=True)
-                found = sum((mix * (it - 1) for mix, it in pairs), _ZERO) * rate / decay - 1
+                found = sum((mix * (it - 1) for mix, it in pairs), NOUGHT) * rate / decay - 1
             elif isinstance(limit, verifier.TokenRate):
                 pairs = zip(self.mix, self.tokens, strict=True)
-                found = sum((mix * it for mix, it in pairs), _ZERO) - limit.limit.low / rate
+                found = sum((mix * it for mix, it in pairs), NOUGHT) - limit.limit.low / rate
             elif isinstance(limit, verifier.MeanAccuracy):
                 triples = zip(self.mix, curves, strict=True)
-                found = limit.limit.low - sum((mix * it.value for mix, it in triples), _ZERO)
+                found = limit.limit.low - sum((mix * it.value for mix, it in triples), NOUGHT)
             else:
-                of_service = mean if isinstance(limit, verifier.SystemTime) else _ZERO
+                of_service = mean if isinstance(limit, verifier.SystemTime) else NOUGHT
                 found = of_service + waiting - limit.limit.low
             excesses.append(found)
         prices = 1 + slope, self.by_second * rate / (2 * idle)
@@ -264,7 +263,7 @@ class Search:
         with self._working_in(self.precision):
             point = self._point()
             rows = zip(self.instance.types, self.mix, point.curves, strict=True)
-            worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), _ZERO)
+            worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
             return self.weight * worth - point.time
 
     def excess(self) -> Decimal:
@@ -276,9 +275,9 @@ class Search:
         with self._working_in(self.precision):
             point = self._point()
             couplings = self.instance.couplings
-            found = sum(map(mul, self.prices, point.excesses), _ZERO)
+            found = sum(map(mul, self.prices, point.excesses), NOUGHT)
             accuracies = (isinstance(it, verifier.MeanAccuracy) for it in couplings)
-            accuracy = sum(compress(self.prices, accuracies), _ZERO)
+            accuracy = sum(compress(self.prices, accuracies), NOUGHT)
             for k, count in enumerate(self.tokens):
                 right = sum(price * self._row(j, k, point) for j, price in enumerate(self.prices))
                 flatter = self._curve(k, count, is_left=True).slope - point.curves[k].slope
@@ -287,11 +286,11 @@ class Search:
                     right * (self.instance.types[k].upper - count),
                     left * (self.floors[k][0] - count),
                 )
-                found += min(_ZERO, rise, fall)
-            return found / (sum(map(mul, self.prices, map(_size, couplings)), _ZERO) or _ONE)
+                found += min(NOUGHT, rise, fall)
+            return found / (sum(map(mul, self.prices, map(_size, couplings)), NOUGHT) or ONE)
 
     def _charged(self, point: _Point) -> _Prices:
-        time = waiting = token = accuracy = _ZERO
+        time = waiting = token = accuracy = NOUGHT
         tails = []
         rows = zip(self.prices, self.instance.couplings, self.decays, point.powers, strict=True)
         for price, limit, decay, powers in rows:
@@ -357,9 +356,9 @@ class Search:
         by_second = self.by_second * rate * rate / (2 * idle * idle)
         by_mean, by_second = factor * by_mean, factor * by_second
         size = 2 + len(spares)
-        matrix = [[_ZERO] * size for _ in range(size)]
-        matrix[0][0] = matrix[1][1] = _ONE
-        right = [_ZERO] * size
+        matrix = [[NOUGHT] * size for _ in range(size)]
+        matrix[0][0] = matrix[1][1] = ONE
+        right = [NOUGHT] * size
         for row, (j, (spare, softness)) in enumerate(spares.items(), 2):
             right[row] = -point.excesses[j] - spare
             matrix[row][row] = -softness
@@ -405,7 +404,7 @@ class Search:
         """Solve the conditions at today's places, as far as the digits let it."""
         # A step of half of the digits leaves all of them right.
         enough = Decimal(10) ** -(self.working // 2 - 2)
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MOST_NEWTON_STEPS):
             point = self._point()
             prices = self._charged(point)
             margins = {}
@@ -413,11 +412,11 @@ class Search:
                 if place is None:
                     gain, bend = self._margins(k, point, prices, point.curves[k])
                     margins[k] = gain, min(bend, -self._ridge(k, point))
-            spares = dict.fromkeys(self.active, (self.spare, _ZERO))
+            spares = dict.fromkeys(self.active, (self.spare, NOUGHT))
             steps, price_steps = self._step(point, margins, prices.factor, spares)
-            largest = _ZERO
+            largest = NOUGHT
             for k, step in steps.items():
-                largest = max(largest, abs(step) / max(_ONE, self.tokens[k]))
+                largest = max(largest, abs(step) / max(ONE, self.tokens[k]))
                 low, high = self._ends(k)
                 moved = self.tokens[k] + step
                 if low < moved < high:
@@ -439,7 +438,7 @@ class Search:
     def _ridge(self, k: int, point: _Point) -> Decimal:
         """A slope for types without one, on straight pieces: it makes the step one of a length."""
         slope = self.mix[k] * point.services[k].slope
-        return slope * Decimal(10) ** -(self.working // 4) / max(_ONE, self.tokens[k])
+        return slope * Decimal(10) ** -(self.working // 4) / max(ONE, self.tokens[k])
 
     def _change_places(self) -> bool:
         """Free what would rather move, let rest what came to an end; whether any did."""
@@ -448,7 +447,7 @@ class Search:
         unit = Decimal(10) ** -(self.working // 2)
         for k, place in enumerate(self.places):
             low, high = self._ends(k)
-            near = unit * max(_ONE, self.tokens[k])
+            near = unit * max(ONE, self.tokens[k])
             if place is None:
                 end = next((it for it in (low, high) if abs(self.tokens[k] - it) <= near), None)
                 if end is not None:
@@ -463,7 +462,7 @@ class Search:
         for j, excess in enumerate(point.excesses):
             if j in self.active and self.prices[j] <= self.spare:
                 self.active.remove(j)
-                self.prices[j] = _ZERO
+                self.prices[j] = NOUGHT
                 changed = True
             elif j not in self.active and excess > unit:
                 self.active.append(j)
@@ -531,8 +530,8 @@ class _Interior:
             tokens[k] = min(max(tokens[k], low + inside), high - inside) if low < high else low
         point = self._stable()
         rows = zip(search.instance.types, search.mix, point.curves, strict=True)
-        worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), _ZERO)
-        self.scale = (search.weight * worth + point.time) or _ONE
+        worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
+        self.scale = (search.weight * worth + point.time) or ONE
         self.target = self.scale / 1000
         self.below = {k: self.target / (tokens[k] - pieces[k][0]) for k in self.moving}
         self.above = {k: self.target / (pieces[k][1] - tokens[k]) for k in self.moving}
@@ -549,7 +548,7 @@ class _Interior:
             min(max(price, self.target / slack), cap / 4)
             for price, slack, cap in zip(search.prices, self.slacks, self.caps, strict=True)
         ]
-        self.dearest = _DEAREST * max(self.caps, default=_ONE)
+        self.dearest = _DEAREST * max(self.caps, default=ONE)
 
     def _stable(self) -> _Point:
         search = self.search
@@ -582,7 +581,7 @@ class _Interior:
         for j, limit in enumerate(self.search.instance.couplings):
             size = _size(limit)
             if self.slacks[j] > near * size and self.search.prices[j] * size < near * self.scale:
-                self.search.prices[j] = _ZERO
+                self.search.prices[j] = NOUGHT
 
     def _raise_caps(self) -> bool:
         """Make limits dearer where it pays to exceed some, and all prices with them."""
@@ -605,7 +604,7 @@ class _Interior:
             map(mul, self.slacks, search.prices),
             map(mul, self.extras, map(sub, self.caps, search.prices)),
         )
-        return sum(products, _ZERO) / max(1, 2 * len(self.moving) + 2 * len(self.slacks))
+        return sum(products, NOUGHT) / max(1, 2 * len(self.moving) + 2 * len(self.slacks))
 
     def _move(self) -> Decimal:
         """Do one step; the part of it that was done."""
@@ -651,15 +650,15 @@ class _Interior:
                 (target + extra * step) / left - extra,
             )
             changes += [(price, step), (left, -step), (slack, slack_step), (extra, extra_step)]
-        short = 1 - min(_MARGIN, target / self.scale)
-        way = min((-short * it / step for it, step in changes if step < 0), default=_ONE)
-        way = min(way, _ONE)
+        short = 1 - min(_LEFT_OF_THE_WAY, target / self.scale)
+        way = min((-short * it / step for it, step in changes if step < 0), default=ONE)
+        way = min(way, ONE)
         before = list(search.tokens)
         while True:
             for k, step in steps.items():
                 search.tokens[k] = before[k] + way * step
             times = (search._service(k).time for k in range(search.size))
-            if sum(map(mul, search.mix, times), _ZERO) * search.rate < 1:
+            if sum(map(mul, search.mix, times), NOUGHT) * search.rate < 1:
                 break
             way /= 2
         for k in steps:
@@ -680,7 +679,7 @@ class _Interior:
             count = search.tokens[k]
             _, bend = search._margins(k, point, prices, point.curves[k])
             bend = max(-bend, search._ridge(k, point))
-            near = Decimal(10) ** -(search.precision // 3) * max(_ONE, count)
+            near = Decimal(10) ** -(search.precision // 3) * max(ONE, count)
             for end, push in zip(self.pieces[k], (self.below[k], self.above[k]), strict=True):
                 room = abs(count - end)
                 if room < near and push > bend * room and search.places[k] is None:
@@ -690,7 +689,7 @@ class _Interior:
 
 def _size(limit: verifier.Limit) -> Decimal:
     """What a constraint is relative to; that on a tail is so already."""
-    return _ONE if isinstance(limit, verifier.Tail) else limit.limit.low
+    return ONE if isinstance(limit, verifier.Tail) else limit.limit.low
 
 
 def _near(count: Decimal, other: Decimal) -> bool:
