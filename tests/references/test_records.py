@@ -30,7 +30,9 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.cli import main
+from cvxqueue.references import prover
 from cvxqueue.references import verify as verifier
+from cvxqueue.references.search import Search
 from tests.campaign.barrier import constrained_optimum
 from tests.campaign.constrained import constraint, draw_limits
 from tests.campaign.exact import Problem
@@ -521,6 +523,62 @@ def test_a_record_is_about_its_instance() -> None:
     other = CASES["cap"]().replace(arrival_rate=0.123)
     with pytest.raises(cq.RefusedError, match="is of another instance: its arrival_rate is"):
         cq.verify(proven("cap"), instance=other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_optimum_is_found_from_inside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the float64 answer shows no places at all."""
+    monkeypatch.setattr(prover, "_TRIES", ((Search.by_barriers, 6),))
+    found, known = cq.verify(cq.prove(CASES[name]())), cq.verify(proven(name))
+    assert found.proves_tokens
+    assert [line.split(", ")[1:] for line in found.report[8:]] == [
+        line.split(", ")[1:] for line in known.report[8:]
+    ]
+    assert found.objective[0] <= known.objective[1]
+    assert known.objective[0] <= found.objective[1]
+
+
+@pytest.mark.parametrize("ulps", [0, 1, 2, 3])
+@pytest.mark.parametrize("name", ["cap", "zero", "server"])
+def test_limits_that_leave_a_hair_are_proven(name: str, ulps: int) -> None:
+    """At the least tokens, and at those of the optimum: all types rest, and one has to move."""
+    given = CASES[name]()
+    solved = cq.solve(given)
+    least = given.evaluate(given.min_tokens)
+    for limit in (
+        cq.MaxMeanSystemTime(_next(least.mean_system_time, 1 + ulps)),
+        cq.MaxMeanSystemTime(_next(solved.mean_system_time, -ulps)),
+        cq.MinMeanAccuracy(_next(solved.mean_accuracy, ulps)),
+    ):
+        found = cq.verify(cq.prove(given.replace(constraints=[limit])))
+        assert found.proves_tokens
+        assert found.objective[0] <= cq.verify(proven(name)).objective[1]
+
+
+def _next(value: float, ulps: int) -> float:
+    for _ in range(abs(ulps)):
+        value = float(np.nextafter(value, np.inf if ulps > 0 else -np.inf))
+    return float(value)
+
+
+def test_kinks_that_all_types_rest_at_give_way_to_a_floor() -> None:
+    curve = cq.PiecewiseLinear(tokens=[[0, 500, 1000]] * 3, accuracy=[[0.1, 0.6, 0.61]] * 3)
+    given = instance(accuracy=curve, accuracy_weight=20.0)
+    solved = cq.solve(given)
+    assert set(solved.tokens.tolist()) <= {0.0, 500.0, 1000.0}
+    floor = cq.MinMeanAccuracy(_next(solved.mean_accuracy, 2))
+    assert cq.verify(cq.prove(given.replace(constraints=[floor]))).proves_tokens
+
+
+def test_limits_that_miss_each_other_by_a_hair_have_a_reason() -> None:
+    given = CASES["cap"]().replace(importance=1.0)
+    solved = cq.solve(given)
+    pair = [
+        cq.MaxMeanSystemTime(_next(solved.mean_system_time, -2)),
+        cq.MinMeanAccuracy(_next(solved.mean_accuracy, 2)),
+    ]
+    with pytest.raises(cq.UnprovenError, match="together exactly: weighed, they are exceeded by"):
+        cq.prove(given.replace(constraints=pair))
 
 
 def test_what_cannot_be_proven_has_a_reason() -> None:
