@@ -12,7 +12,7 @@ from cvxqueue.references.search import Point, Search, UndeterminedError, size_of
 from cvxqueue.references.verify import NOUGHT, ONE
 
 # Every one gains; a few were enough.
-_MOST_ROUNDS = 40
+_MOST_SETS_OF_PIECES = 40
 # Steps of the interior point method; of 700 hostile instances none took more than 114.
 _MOST_INTERIOR_STEPS = 400
 # Part of the way to the boundary that no step does.
@@ -29,7 +29,7 @@ def by_barriers(search: Search) -> None:
     """Come from inside, on one piece of each curve after the other."""
     with search.working_in(search.precision):
         pieces = [_piece(search, k) for k in range(search.size)]
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MOST_SETS_OF_PIECES):
             search.places = [None] * search.size
             _Interior(search, pieces).run()
             if not _next_pieces(search, pieces):
