@@ -5,12 +5,21 @@ Nothing here needs rigour: `cvxqueue.references.verify` says what a point proves
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
+from collections.abc import Iterable, Sequence
+from decimal import (
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError, UnprovenError
 from cvxqueue.integer.solve import solve_integer
@@ -18,6 +27,7 @@ from cvxqueue.model import Instance
 from cvxqueue.model.constraints import BoxConstraint
 from cvxqueue.model.domains import Domains
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.references import verify as verifier
 from cvxqueue.solvers.solve import solve
 
@@ -30,21 +40,30 @@ _DEEP = Decimal(10) ** 12
 _RAISE, _RAISES = 100, 10
 
 
-def integer_part(instance: Instance, record: dict[str, Any]) -> dict[str, Any]:
-    """Return what a record has of whole tokens: the best, and a tree of splits that proves it.
+def with_whole_tokens(instance: Instance, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that proves the best whole tokens besides.
 
     Raises
     ------
     UnprovenError
-        If the tree would have more leaves than a record may.
+        If the tree would have more leaves than a record may, or constraints are not proven to be
+        kept or missed where it matters.
     InfeasibleError
         If no allocation in whole tokens is stable and keeps the constraints.
     InvalidInputError
-        If a type has levels, which are no tokens.
+        If a type has levels, which are no tokens, or may have more than 2^53 of these.
     """
     if Domains.of(instance.domains, instance.size).has_levels:
-        raise InvalidInputError("a type has levels of effort, which are no numbers of tokens")
-    return _Search(instance, record).run()
+        raise InvalidInputError("integer: a type has levels of effort, which are no tokens")
+    traps = [InvalidOperation, DivisionByZero, Overflow]
+    try:
+        with localcontext(Context(traps=traps)):
+            found = record | {"integer": _Search(instance, record).part()}
+            found["sha256"] = verifier.digest(found)
+            verifier.verify(found)
+    except (verifier.Refused, DecimalException) as error:
+        raise UnprovenError(f"no proof in whole tokens was found: {error}") from error
+    return found
 
 
 class _Part(NamedTuple):
@@ -62,7 +81,12 @@ class _Search:
         real = verifier.verify(record).proof
         self.instance, self.digits = instance, record["digits"]
         self.precision = verifier.ROUND.digits
-        self.whole = verifier.WholeProof(real)
+        try:
+            self.whole = verifier.WholeProof(real)
+        except verifier.Refused as error:
+            raise InfeasibleError(f"in whole tokens: {error}") from error
+        if any(high > LARGEST_COUNT for _, high in self.whole.box):
+            raise InvalidInputError("max_tokens must be at most 2^53 for tokens to be counted")
         # The boxes keep the accuracy floors of the types.
         rest = [it for it in instance.constraints if not isinstance(it, BoxConstraint)]
         self.free = instance.replace(constraints=rest, domains=None)
@@ -74,8 +98,8 @@ class _Search:
         if not rest:
             self._consider(solve_integer(instance).tokens)
 
-    def run(self) -> dict[str, Any]:
-        """Return the part of the record."""
+    def part(self) -> dict[str, Any]:
+        """Return the part of the record: the best, and the tree that proves it."""
         tree = None
         while tree is None:
             tree = self._tree()
@@ -118,12 +142,14 @@ class _Search:
         inside = zip(self.best, box, strict=False)
         if not self.best or not all(low <= count <= high for count, (low, high) in inside):
             return part
-        return min(part, self._at(box, self.best, part.node["multipliers"]), key=_bound_of)
+        prices = [Decimal(price) for price in part.node["multipliers"]]
+        return min(part, self._at(box, self.best, prices), key=_bound_of)
 
     def _bounded(self, box: verifier.Box) -> _Part:
         if all(low == high for low, high in box):
             return self._single(box)
-        inside = self.free.replace(**dict(zip(("min_tokens", "max_tokens"), _ends(box), strict=True)))
+        least, most = _ends(box)
+        inside = self.free.replace(min_tokens=least, max_tokens=most)
         try:
             found = solve(inside, on_failure="return")
         except InfeasibleError:
@@ -151,36 +177,35 @@ class _Search:
 
     def _infeasible(self, inside: Instance, box: verifier.Box) -> _Part:
         """Return what bounds a part in which the constraints leave nothing."""
-        model, scale = inside.model, float(inside.model.lowest.scale)
-        prices = np.array([it.excess(model.lowest) > 0 for it in model.couplings], dtype=np.float64)
+        model = inside.model
         is_floor = np.array([it.is_floor for it in model.couplings])
-        tokens = inside.min_tokens
-        found = self._at(box, tokens.tolist(), np.zeros(prices.size).tolist())
-        for power in range(_RAISES):
-            price = scale * _RAISE**power
-            if (prices * ~is_floor).any():
-                # Fewer tokens do not help: what exceeds a limit has a price.
-                tried = prices * ~is_floor * price
-            else:
-                # The floor of the mean accuracy counts as worth of accuracy.
-                tokens, tried = self._for_accuracy(inside, is_floor, price)
-            found = min(found, self._at(box, tokens.tolist(), tried.tolist()), key=_bound_of)
-            if found.bound <= self.most:
+        # Fewer tokens than the least do not help against what exceeds a limit there.
+        over = ~is_floor & [it.excess(model.lowest) > 0 for it in model.couplings]
+        best = self._at(box, model.lower.tolist(), np.zeros(over.size).tolist())
+        for power in range(_RAISES if over.any() or is_floor.any() else 0):
+            price = float(model.lowest.scale) * _RAISE**power
+            tokens, prices = model.lower, over * price
+            if not over.any():
+                tokens, prices = self._for_accuracy(inside, is_floor, price)
+            found = self._at(box, tokens.tolist(), prices.tolist())
+            best = min(best, found, key=_bound_of)
+            if best.bound <= self.most:
                 break
-        return found
+        return best
 
     def _for_accuracy(
-        self, inside: Instance, is_floor: Any, price: float
+        self, inside: Instance, is_floor: NDArray[np.bool_], price: float
     ) -> tuple[FloatArray, FloatArray]:
         """Return the best tokens and multipliers at a price of the floor of the mean accuracy."""
         weight = inside.accuracy_weight + price
-        caps = [it for it, is_one in zip(inside.model.couplings, is_floor, strict=True) if not is_one]
+        couplings = inside.model.couplings
         raised = inside.replace(
             accuracy_weight=weight,
             importance=(inside.accuracy_weight * inside.importance + price) / weight,
-            constraints=caps,
+            constraints=[it for it in couplings if not it.is_floor],
         )
-        floors = [getattr(it, "accuracy", 0.0) for it in inside.model.couplings]
+        # The highest floor, where there are several.
+        floors = [it.excess(inside.model.lowest) if it.is_floor else -np.inf for it in couplings]
         prices = np.where(np.arange(len(floors)) == np.argmax(floors), price, 0.0)
         found = solve(raised, on_failure="return")
         given = found.certificate.multipliers
@@ -202,7 +227,7 @@ class _Search:
         node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
         return _Part(node, bound, np.array([float(count) for count in counts]))
 
-    def _consider(self, counts: Sequence[Any]) -> bool:
+    def _consider(self, counts: Iterable[Any]) -> bool:
         """Take an allocation as the best, if it is proven to be feasible and better."""
         found = tuple(int(count) for count in counts)
         if found in self.tried:
@@ -223,22 +248,32 @@ class _Search:
         return True
 
     def _round(self, box: verifier.Box, tokens: FloatArray) -> None:
-        """Consider the allowed tokens next to a point, and those next to the best of these."""
+        """Consider the allowed tokens next to a point, and what is around the best of these."""
         below, above = self._next_to(box, tokens)
         nearest = np.where(tokens - below < above - tokens, below, above)
-        found = [self._consider(it) for it in (nearest, below, above)]
-        while any(found):
+        points = np.array([nearest, below, above])
+        while self._consider_best_of(points):
+            # Other tokens of one type, or of two.
             now = np.array(self.best, dtype=np.float64)
-            moves = np.array([*(now + np.diag(step) for step in self._steps(box, now))])
-            moves = moves.reshape(-1, now.size)
-            objectives = self.free.model.evaluate(moves).objective
-            better = np.flatnonzero(objectives >= float(self.objective))
-            found = [self._consider(moves[k]) for k in better[np.argsort(-objectives[better])][:1]]
+            fewer, _ = self._next_to(self.whole.box, now - 1.0)
+            _, more = self._next_to(self.whole.box, now + 1.0)
+            steps = np.concatenate([np.diag(fewer - now), np.diag(more - now)])
+            pairs = np.stack(np.triu_indices(len(steps), 1))
+            points = now + np.concatenate([steps, steps[pairs].sum(axis=0)])
 
-    def _steps(self, box: verifier.Box, now: FloatArray) -> list[FloatArray]:
-        fewer, _ = self._next_to(box, np.maximum(now - 1.0, 0.0))
-        _, more = self._next_to(box, now + 1.0)
-        return [fewer - now, more - now]
+    def _consider_best_of(self, points: FloatArray) -> bool:
+        """Consider the better ones of some points, shape (M, N), until one is taken."""
+        model = self.free.model
+        objectives = model.evaluate(points).objective
+        least = float(self.objective) if self.best else -np.inf
+        for k in np.argsort(-objectives):
+            if not objectives[k] >= least or objectives[k] == -np.inf:
+                break
+            point = model.evaluate(points[k])
+            is_kept = all(it.excess(point) <= it.allowance(point) for it in model.couplings)
+            if is_kept and self._consider(points[k]):
+                return True
+        return False
 
     def _next_to(self, box: verifier.Box, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the allowed tokens in a box next to some: the most below, the fewest above."""
@@ -277,8 +312,7 @@ def _bound_of(part: _Part) -> Decimal:
 
 
 def _few_digits(value: Any) -> Decimal:
-    found = Decimal(f"{value:.{_POINT_DIGITS}g}") if not isinstance(value, str) else Decimal(value)
-    return found
+    return Decimal(value if isinstance(value, int) else f"{value:.{_POINT_DIGITS}g}")
 
 
 def _ends(box: verifier.Box) -> tuple[FloatArray, FloatArray]:
