@@ -24,6 +24,13 @@ add convex terms. Where t is quadratic in the tokens it is above its tangent, at
 |t′ − t| ≥ c |v − l|. Where both ends of an interval around l_k bring the bound below J(l), the
 optimal tokens lie inside, because the bound is concave in v and at l_k not below J(l).
 
+Of whole tokens a record may have the best ones and a tree: a node splits the tokens of a type, and
+a leaf has a point of its own for the inequality above, which need not be feasible. There the sum
+over the types keeps all curves and squares, which the proof above allows, and its maximum is over
+the tokens that are allowed in the box of the leaf: concave in the tokens of a type and zero at the
+point, what a type adds is largest next to it where it is negative there. A leaf without a point is
+unstable at its least tokens. The domains of the instance say which tokens are allowed.
+
 No Decimal is negated, added or scaled but by a context that says how to round: Python's own
 operators round to 28 digits. Comparisons, and what only copies, are exact.
 
