@@ -118,8 +118,8 @@ def _is_kept(given: cq.Instance, points: FloatArray) -> Any:
             theta = -np.log(it.probability) / it.seconds
             kept &= given.arrival_rate * np.expm1(theta * at.times) @ mix <= theta
         elif isinstance(it, cq.MinAccuracy):
-            which = slice(None) if it.type is None else it.type
-            kept &= np.all(np.atleast_2d(at.accuracies[:, which].T) >= it.accuracy, axis=0)
+            reached = at.accuracies >= it.accuracy
+            kept &= reached.all(axis=1) if it.type is None else reached[:, int(it.type)]
     return kept
 
 
