@@ -81,7 +81,7 @@ class _Search:
 
     def __init__(self, instance: Instance, record: dict[str, Any]) -> None:
         real = verifier.verify(record).proof
-        self.instance, self.digits = instance, record["digits"]
+        self.digits = record["digits"]
         self.precision = verifier.ROUND.digits
         try:
             self.whole = verifier.WholeProof(real)
