@@ -46,7 +46,18 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = ("solve", "check", "simulate", "fit", "diagnose", "prove", "verify", "schema", "info")
+COMMANDS = (
+    "solve",
+    "check",
+    "simulate",
+    "fit",
+    "diagnose",
+    "prove",
+    "verify",
+    "explain",
+    "schema",
+    "info",
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -641,6 +652,20 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_csv_moves_no_cursor_and_is_exact_elsewhere(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    path, name = tmp_path / "red.json", "\x1b[31mred"
+    cq.save(cq.load(server).replace(names=[name, "hard"]), path)
+    assert main(["solve", str(path), "--method", "newton", "--csv"]) == 0
+    exact = capsys.readouterr().out
+    assert name in exact
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["solve", str(path), "--method", "newton", "--csv"]) == 0
+    assert terminal.getvalue() == exact.replace("\x1b", r"\x1b")
+
+
 @pytest.mark.parametrize("patience", [0.0, 60.0], ids=["slow", "fast"])
 def test_progress_shows_on_a_terminal_when_it_takes_long(
     patience: float, monkeypatch: pytest.MonkeyPatch, capsys: Capture
@@ -789,3 +814,19 @@ def test_points_that_the_curve_moves_are_warned_of(
     assert err.startswith("cvxqueue: warning: accuracy.accuracy[2] = 0.38: ")
     assert "0.087 higher" in err
     assert err.count("\n") == 1
+
+
+def test_explain(server: str, tmp_path: Path, capsys: Capture) -> None:
+    drawing = tmp_path / "tree.svg"
+    assert main(["explain", server, "--form", "textbook", "--svg", str(drawing)]) == 1
+    assert "Refused by the rules (DCP) at “mean_waiting_time: /”" in capsys.readouterr().out
+    text = drawing.read_text("utf-8")
+    # It asks for nothing from elsewhere; the names of namespaces are no addresses to ask.
+    assert not re.search(r"https?://(?!www\.w3\.org/)", text.split("-->")[-1])
+    assert main(["explain", server, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "accepted"
+    assert main(["explain", server, "--form", "parametric", "--with-parameters"]) == 0
+    assert main(["explain", server, "--form", "dcp", "--csv"]) == 0
+    assert main(["explain", server, "--form", "textbok"]) == 2
+    assert "did you mean 'textbook'" in capsys.readouterr().err
+    assert main(["explain", server, "--svg", str(tmp_path / "no" / "tree.svg")]) == 2
