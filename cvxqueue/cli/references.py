@@ -31,14 +31,23 @@ def _list(options: argparse.Namespace) -> None:
     columns = {column.name: column.values for column in table.columns}
     bibtex = library.package_bibtex()
     rows = [
-        dict(zip(("name", "types", "objective", "proves_tokens", "reason", "sha256"), row, strict=True))
+        dict(
+            zip(
+                ("name", "types", "objective", "proves_tokens", "reason", "sha256"),
+                row,
+                strict=True,
+            )
+        )
         for row in zip(*columns.values(), strict=True)
     ]
     shown: list[Part] = [bibtex]
     if not options.bibtex:
         reasons = facts(zip(columns["name"], columns["reason"], strict=True))
         reasons = replace(reasons, most=len(table))
-        shown = [f"{plural(len(table), 'reference')}; any FILE may be one of these names\n", reasons]
+        shown = [
+            f"{plural(len(table), 'reference')}; any FILE may be one of these names\n",
+            reasons,
+        ]
     show(options, {"references": rows, "bibtex": bibtex}, table, *shown)
 
 

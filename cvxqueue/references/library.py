@@ -56,7 +56,9 @@ class Reference:
 
     def bibtex(self) -> str:
         """Return an entry for BibTeX, in which name and digest say which record is meant."""
-        note = f"{self.record['digits']} digits, proven by the record with SHA-256\n    {self.sha256}"
+        note = (
+            f"{self.record['digits']} digits, proven by the record with SHA-256\n    {self.sha256}"
+        )
         return _entry(f"cvxqueue-{self.name}", f"Reference solution {self.name}", note)
 
 
@@ -110,9 +112,9 @@ def table() -> Table:
             Column("name", names()),
             Column("types", [len(it["tokens"]) for it in records]),
             Column("optimal objective (s)", [it["objective"] for it in records], _short),
-            Column("tokens proven", [it["proves"]["tokens"] for it in records]),
+            Column("tokens proven", [it["proves"]["tokens"] for it in records], _yes_or_no),
             Column("reason", [it.reason for it in found]),
-            Column("SHA-256", [it.sha256 for it in found]),
+            Column("SHA-256", [it.sha256 for it in found], lambda digest: digest[:16]),
         ],
         most=len(found),
     )
@@ -123,6 +125,10 @@ def _short(number: str) -> str:
     return f"{Decimal(number):.12g}"
 
 
+def _yes_or_no(value: bool) -> str:  # noqa: FBT001 (a cell of a table)
+    return "yes" if value else "no"
+
+
 def package_bibtex() -> str:
     """Return an entry for BibTeX of the package with all its references."""
     about = metadata("cvxqueue")
@@ -131,6 +137,7 @@ def package_bibtex() -> str:
 
 def _entry(key: str, title: str, note: str) -> str:
     about = metadata("cvxqueue")
+    # The only one that there is.
     address = about["Project-URL"].rpartition(", ")[2]
     return (
         f"@misc{{{key},\n"
@@ -138,6 +145,7 @@ def _entry(key: str, title: str, note: str) -> str:
         f"  title = {{{{{title}}}}},\n"
         f"  year = {{{_YEAR}}},\n"
         f"  url = {{{address}}},\n"
-        f"  note = {{{note}}},\n"
+        f"  note = {{{note}.\n"
+        "    The address is that of the paper that poses the problem.},\n"
         "}"
     )

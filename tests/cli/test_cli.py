@@ -46,7 +46,10 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = ("solve", "check", "simulate", "fit", "diagnose", "prove", "verify", "schema", "info")
+COMMANDS = (
+    *("solve", "check", "simulate", "fit", "diagnose", "references", "prove", "verify"),
+    *("schema", "info"),
+)
 
 Capture = pytest.CaptureFixture[str]
 

@@ -1,7 +1,7 @@
 """Writes the records of the library: ``python -m tests.references.make_library``.
 
-A released record never changes, so that one that is there stays as it is: what is wrong is taken
-out of use by another name. The numbers of an instance are here, in the examples, or in a generator.
+A released record never changes, so that one that is there stays as it is, and a correction has
+another name. The numbers of an instance are here, in the examples, or in a generator.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import cvxqueue as cq
 from cvxqueue.files.storage import write_values
 from cvxqueue.references import exact, exact_by_hand, library, planted
 from tests.paths import INSTANCES
+
+RELEASED = Path(__file__).with_name("released.txt")
+"""Name and digest of each record: a line is written with the record, and never again."""
 
 EXAMPLES = (
     "one-type",
@@ -76,7 +80,10 @@ CONSTRAINTS: dict[str, tuple[str, list[Any]]] = {
 DOMAINS: dict[str, tuple[str, Any]] = {
     "multiples": ("Tokens are multiples of 64", cq.Multiples(64)),
     "menu": ("Tokens come from a menu", cq.Menu([0, 128, 256, 512, 1024, 2048])),
-    "zero-or-at-least": ("A type thinks for 1,024 tokens at least or not at all", cq.ZeroOrAtLeast(1024)),
+    "zero-or-at-least": (
+        "A type thinks for 1,024 tokens at least or not at all",
+        cq.ZeroOrAtLeast(1024),
+    ),
     "mixed": (
         "Each type has a domain of its own",
         [cq.Integers(), cq.Multiples(100), cq.Menu([0, 512, 1024])],
@@ -103,7 +110,7 @@ def server(**changes: Any) -> cq.Instance:
 
 
 def catalogue() -> Iterator[tuple[str, str, cq.Instance]]:
-    """Yield name, reason and instance; a description that has the reason in it needs none."""
+    """Yield name, reason and instance; one that has both in it needs no reason here."""
     yield "exact-by-hand", "", exact_by_hand().instance
     for name in EXAMPLES:
         yield name, "", cq.load(INSTANCES / f"{name}.toml")
@@ -143,7 +150,7 @@ def active_sets() -> Iterator[tuple[str, str, cq.Instance]]:
     yield (
         "lower-bounds",
         "Lower bounds above zero, at one of them, and a box that is a point",
-        server(min_tokens=[100.0, 600.0, 300.0], max_tokens=[5000.0, 5000.0, 300.0]),
+        server(min_tokens=[100.0, 700.0, 300.0], max_tokens=[5000.0, 5000.0, 300.0]),
     )
     for bound in ("max_tokens", "min_tokens"):
         found = exact(3, seed=7)
@@ -276,11 +283,17 @@ def rounding() -> Iterator[tuple[str, str, cq.Instance]]:
         "rounding-unstable",
         "The nearest whole tokens are unstable",
         server(
-            arrival_rate=0.5,
-            service=cq.AffineService(base=0.25, per_token=[1.0, 0.75, 0.5]),
-            **few,
+            arrival_rate=0.5, service=cq.AffineService(base=0.25, per_token=[1.0, 0.75, 0.5]), **few
         ),
     )
+
+
+def named(name: str, reason: str, instance: cq.Instance) -> cq.Instance:
+    """Return an instance with its name, and its reason as the first line of the description."""
+    if not reason:
+        return instance
+    rest = f"\n\n{instance.description}" if instance.description else ""
+    return instance.replace(name=name, description=f"{reason}.{rest}")
 
 
 def main() -> None:
@@ -289,15 +302,13 @@ def main() -> None:
         path = library.path_of(name)
         if path.exists():
             continue
-        if reason:
-            rest = f"\n\n{instance.description}" if instance.description else ""
-            instance = instance.replace(name=name, description=f"{reason}.{rest}")
-        assert instance.name == name
         began = time.perf_counter()
-        record = cq.prove(instance)
+        record = cq.prove(named(name, reason, instance))
         proven = time.perf_counter()
         found = cq.verify(record)
         write_values(path, record)
+        with RELEASED.open("a", encoding="utf-8") as released:
+            released.write(f"{name} {record['sha256']}\n")
         print(
             f"{name:34} {instance.size:5} types, tokens {found.proves_tokens!s:5} "
             f"proven in {proven - began:6.2f} s, verified in {time.perf_counter() - proven:5.2f} s"
