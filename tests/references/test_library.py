@@ -207,6 +207,7 @@ def test_an_example_is_the_reference_of_its_name() -> None:
         "prove one-type --output record.json",
         "verify one-type",
         "verify one-type one-type",
+        "explain one-type",
         "references one-type",
         "references",
     ],
