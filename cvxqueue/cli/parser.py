@@ -33,7 +33,7 @@ exit status:
 
 
 # Of each group of commands the first, and what the help calls the group.
-_GROUPS = {
+_HEADINGS = {
     "solve": "allocations",
     "fit": "measurements",
     "references": "research",
@@ -49,7 +49,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=width())
 
     def _format_action(self, action: argparse.Action) -> str:
-        heading = _GROUPS.get(action.dest)
+        heading = _HEADINGS.get(action.dest)
         above = f"\n  {heading}\n" if heading else ""
         return above + super()._format_action(action)
 
