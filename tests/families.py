@@ -101,6 +101,38 @@ class Family:
         return Family(self.arrival_rate / factor, self.accuracy_weight * factor, queue, types)
 
 
+_KINDS = {
+    "saturating-exponential": "exponential",
+    "power-law": "power",
+    "michaelis-menten": "michaelis",
+    "piecewise-linear": "points",
+}
+
+
+def family_of(instance: cq.Instance) -> Family:
+    """Return an instance without constraints in plain numbers, those of its file."""
+    data = cq.to_dict(instance)
+    queue = {**vars(instance.queue), "kind": type(instance.queue).__name__}
+    types = tuple(
+        {
+            "probability": row["probability"],
+            "min_tokens": low,
+            "max_tokens": high,
+            "importance": importance,
+            "service": {key: it for key, it in row["service"].items() if key != "kind"},
+            "accuracy": {**row["accuracy"], "kind": _KINDS[row["accuracy"]["kind"]]},
+        }
+        for row, low, high, importance in zip(
+            data["task"],
+            instance.min_tokens.tolist(),
+            instance.max_tokens.tolist(),
+            instance.importance.tolist(),
+            strict=True,
+        )
+    )
+    return Family(instance.arrival_rate, instance.accuracy_weight, queue, types)
+
+
 def service_of(rows: Sequence[Mapping[str, float]]) -> Any:
     """Return the service law of the types."""
     columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
