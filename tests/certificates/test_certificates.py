@@ -194,7 +194,7 @@ def test_outside_the_box_the_nearest_point_is_certified(
     moved: list[float], violation: float
 ) -> None:
     instance = CATALOGUE["split-type"].instance.replace(probabilities=[0.25, 0.25, 0.25, 0.25])
-    inside = np.array([0.0, 4096.0, 0.0, 0.0])
+    inside = np.array([0.0, 5000.0, 0.0, 0.0])
     certificate = cq.certify(
         instance.replace(arrival_rate=1e-3), np.add(inside, [*moved, 0.0, 0.0])
     )
@@ -453,7 +453,7 @@ def test_the_bracket_contains_the_optimum(name: str, rounds: int) -> None:
 
 
 def test_the_bracket_bites_and_shrinks() -> None:
-    instance = CATALOGUE["fifo-affine-exponential"].instance
+    instance = CATALOGUE["light-traffic"].instance
     box = instance.max_tokens - instance.min_tokens
     widths = [
         np.diff(np.stack(order_bracket(instance, rounds=rounds)), axis=0)[0] for rounds in (1, 2, 8)
@@ -601,7 +601,7 @@ def test_the_plain_iteration_converges_from_every_corner_where_it_contracts() ->
 
 
 def test_a_box_of_ones_own_is_used() -> None:
-    instance = CATALOGUE["fifo-affine-exponential"].instance
+    instance = CATALOGUE["light-traffic"].instance
     wide = Bracket(instance.min_tokens, order_bracket(instance).upper)
     certificate = contraction(instance, wide)
     assert np.array_equal(certificate.lower, wide.lower)
@@ -718,9 +718,10 @@ def test_the_curvature_bounds_bite(name: str) -> None:
             eigenvalues(curvature(point), metric)[0]
             for point, metric in zip(points, unit, strict=True)
         )
-        # Sampled on the level set, while the bound holds up to the caps; 4e-4 and 2e-3 on the
-        # two with rates or caps of all magnitudes, at least 0.01 on the others.
-        assert least.value >= (2e-4 if name in ("wide-scales", "fast-rates") else 0.005) * smallest
+        # Sampled on the level set, while the bound holds up to the caps; 4e-4 and 2e-3 on the two
+        # whose caps are far from it, at least 0.01 on the others.
+        is_far = name in ("wide-scales", "light-traffic")
+        assert least.value >= (2e-4 if is_far else 0.005) * smallest
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

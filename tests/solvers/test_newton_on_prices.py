@@ -154,7 +154,7 @@ def test_types_are_worked_on_block_by_block(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("cvxqueue.model.price_response.BLOCK", 7)
     places = [place for place, _ in instance.model.blocks]
     assert [(p.start, p.stop) for p in places[:2]] == [(0, 7), (7, 14)]
-    assert sum(part.size for _, part in instance.model.blocks) == 50
+    assert sum(part.size for _, part in instance.model.blocks) == 100
     blocked = cq.solve(instance.replace())
     assert blocked.iterations == whole.iterations
     np.testing.assert_allclose(blocked.tokens, whole.tokens, rtol=1e-9, atol=1e-9)
