@@ -16,6 +16,7 @@ import numpy as np
 
 import cvxqueue as cq
 from tests.generator import PATTERNS, UTILIZATIONS, log_uniform, planted_roles, random_mix
+from tests.instances import parameters_of
 
 QUEUES = ("FIFO", "ProcessorSharing", "BatchArrivals", "Vacations", "Setups")
 LAWS = ("affine", "random", "quadratic")
@@ -187,7 +188,7 @@ def planted(
     """Choose an optimum, then derive an instance of a family that has it.
 
     Tokens, utilization and active set come first and fix the prices; the gains follow from them, as
-    in `tests.generator`. Types with straight pieces are planted on a kink or inside a piece.
+    in `cq.references.planted`. Types with straight pieces are planted on a kink or inside a piece.
 
     Parameters
     ----------
@@ -240,8 +241,8 @@ def planted(
     )
     arrival_rate = utilization / float(m1)
     described = _queue(rng, queue, float(m1))
-    prices = _prices(described, Fraction(arrival_rate), m1, m2)
-    costs = [float(prices[0] * row[2] + prices[1] * row[3]) for row in moments]
+    price = _prices(described, Fraction(arrival_rate), m1, m2)
+    costs = [float(price[0] * row[2] + price[1] * row[3]) for row in moments]
     shapes = [
         _shape(rng, str(kind), str(role), count, reach, cost / (factor or 1.0))
         for kind, role, count, reach, cost, factor in zip(
@@ -271,6 +272,18 @@ def planted(
     )
     family = Family(arrival_rate, float(accuracy_weight), described, types)
     return Planted(family, tokens, not any(shape.is_inside for shape in shapes))
+
+
+def planted_instance(rng: np.random.Generator, **options: Any) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the parameters that `tests.oracle` reads, as arrays, and the planted optimum.
+
+    They are those of the commonest family; the options are of `planted`.
+    """
+    case = planted(rng, "FIFO", "affine", "exponential", **options)
+    plain = parameters_of(case.family.instance())
+    assert plain is not None
+    parameters = {key: np.array(it) if isinstance(it, list) else it for key, it in plain.items()}
+    return parameters, case.tokens
 
 
 def _kinds(rng: np.random.Generator, curve: str, n: int) -> list[str]:

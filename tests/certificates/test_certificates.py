@@ -31,8 +31,8 @@ from cvxqueue.integer import RoundingBound
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
-from tests.families import QUEUES, planted
-from tests.generator import planted_instance, random_parameters
+from tests.families import QUEUES, planted, planted_instance
+from tests.generator import random_parameters
 from tests.instances import CATALOGUE, allocations, instance_of, rates
 from tests.oracle import Problem
 from tests.strategies import SEEDS

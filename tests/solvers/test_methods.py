@@ -20,7 +20,7 @@ from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Status
 from cvxqueue.solvers.registry import METHODS, find_method
-from tests.generator import planted_instance
+from tests.families import planted_instance
 from tests.instances import CATALOGUE, allocations, instance_of
 from tests.tolerances import EPSILON
 

@@ -14,7 +14,8 @@ from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import PriceResponse, price_response
 from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.solvers.newton_on_prices import PriceSearch
-from tests.generator import log_uniform, planted_instance, random_parameters
+from tests.families import planted_instance
+from tests.generator import log_uniform, random_parameters
 from tests.instances import CATALOGUE, instance_of
 from tests.performance.instances import random_servers
 from tests.tolerances import DIFFERENCE_QUOTIENT
