@@ -26,6 +26,7 @@ from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
+from cvxqueue.references.branching import with_whole_tokens
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.solve import solve
 
@@ -42,10 +43,8 @@ _MOST_CHANGES = 40
 
 
 @quiet
-def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
+def prove(instance: Instance, *, digits: int = 30, integer: bool = False) -> dict[str, Any]:
     """Return a record of the optimum that `verify` accepts, and so does a bare Python.
-
-    The record is about real tokens: domains of whole tokens are no part of what it claims.
 
     Parameters
     ----------
@@ -55,12 +54,17 @@ def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
         From 1 to 200. The optimal objective is proven to within 10^−digits of its scale, benefit
         plus mean system time, and the tokens of each type to within 10^−digits of max(1, tokens).
         Where they are not determined the objective alone is proven.
+    integer : bool, default False
+        Whether to prove the best whole tokens besides, within the domains of the instance: no
+        others that are allowed have an objective that is better by more than 10^−digits of the
+        scale. Else the record is about real tokens, and domains are no part of what it claims.
 
     Returns
     -------
     dict
         Plain values, ready for JSON: the ``instance``, a point (``tokens`` and ``multipliers``, as
-        decimal numbers), the ``objective``, what is proven, and the ``sha256`` of all that.
+        decimal numbers), the ``objective``, what is proven, perhaps the part about whole tokens
+        (``integer``), and the ``sha256`` of all that.
 
     Raises
     ------
@@ -69,7 +73,8 @@ def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
     InfeasibleError
         If no allocation is stable and satisfies the constraints.
     InvalidInputError
-        If the digits are out of range, or a class has no kind in files.
+        If the digits are out of range, or a class has no kind in files; for whole tokens, if a type
+        has levels of effort, or more than 2^53 tokens.
 
     Examples
     --------
@@ -82,7 +87,8 @@ def prove(instance: Instance, *, digits: int = 30) -> dict[str, Any]:
     digits = whole_number("digits", digits, least=1)
     if digits > verifier.MOST_PROVEN_DIGITS:
         raise InvalidInputError(f"digits = {digits} must be at most {verifier.MOST_PROVEN_DIGITS}")
-    return proof_from(solve(instance, on_failure="return"), digits)
+    record = proof_from(solve(instance, on_failure="return"), digits)
+    return with_whole_tokens(instance, record) if integer else record
 
 
 def proof_from(start: Solution, digits: int) -> dict[str, Any]:
