@@ -144,12 +144,13 @@ class Interval:
 
     def __mul__(self, other: Number) -> Interval:
         other = of(other)
-        lows, highs = [(self.low, other.low)], [(self.high, other.high)]
-        if self.low < NOUGHT or other.low < NOUGHT:
-            lows = highs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
+        if self.low >= NOUGHT and other.low >= NOUGHT:
+            low, high = ROUND.down.multiply(self.low, other.low), self.high
+            return Interval(low, ROUND.up.multiply(high, other.high))
+        pairs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
         return Interval(
-            min(ROUND.down.multiply(a, b) for a, b in lows),
-            max(ROUND.up.multiply(a, b) for a, b in highs),
+            min(ROUND.down.multiply(a, b) for a, b in pairs),
+            max(ROUND.up.multiply(a, b) for a, b in pairs),
         )
 
     __rmul__ = __mul__
@@ -415,6 +416,7 @@ class Rising:
             raise Refused(f"{what}: floor + gain is above 1")
         pairs = zip(self.names, rest, strict=True)
         self.data = [number(value, f"{what}.{name}", above=NOUGHT) for name, value in pairs]
+        self.last: tuple[Decimal, Decimal, Interval] | None = None
 
     def value(self, tokens: Interval) -> Interval:
         """Return p."""
@@ -430,7 +432,13 @@ class Rising:
         return 1 - self.missing(tokens)
 
     def missing(self, tokens: Interval) -> Interval:
-        """Return the share of the gain that is missing."""
+        """Return the share of the gain that is missing; the last is kept, exponentials are slow."""
+        if self.last is None or self.last[:2] != (tokens.low, tokens.high):
+            self.last = tokens.low, tokens.high, self.power(tokens)
+        return self.last[2]
+
+    def power(self, tokens: Interval) -> Interval:
+        """Return the same, computed."""
         raise NotImplementedError
 
     def falling(self, tokens: Interval) -> Interval:
@@ -443,7 +451,7 @@ class ExponentialCurve(Rising):
 
     names = ("rate",)
 
-    def missing(self, tokens: Interval) -> Interval:
+    def power(self, tokens: Interval) -> Interval:
         """Return the share of the gain that is missing."""
         return (-(tokens * self.data[0])).exp()
 
@@ -457,7 +465,7 @@ class PowerCurve(Rising):
 
     names = "scale", "exponent"
 
-    def missing(self, tokens: Interval) -> Interval:
+    def power(self, tokens: Interval) -> Interval:
         """Return the share of the gain that is missing."""
         scale, exponent = self.data
         return (-((tokens / scale + 1).ln() * exponent)).exp()
@@ -994,6 +1002,7 @@ class Proof:
             if isinstance(limit, MeanAccuracy):
                 self.worth = [worth + price for worth in self.worth]
             self.costs = [a + b * price for a, b in zip(self.costs, slopes, strict=True)]
+        self.gradients = [self._gradient(k) for k in range(len(tokens))]
         # σ/2, in seconds per squared second.
         spread = instance.rate.square() * point.second * total(point.mix) + 1
         self.bend = instance.queue.by_second * instance.rate / (spread * 4)
@@ -1015,7 +1024,7 @@ class Proof:
             if excess.high > NOUGHT:
                 raise Refused(f"the point is not proven to keep constraint {k} on all types")
 
-    def gradient(self, k: int) -> tuple[Interval, Interval]:
+    def _gradient(self, k: int) -> tuple[Interval, Interval]:
         """Return the slopes of the Lagrangian in the tokens of a type, left and right."""
         left, right = self.instance.types[k].curve.slopes(of(self.tokens[k]))
         worth = self.point.mix[k] * self.worth[k]
@@ -1027,7 +1036,7 @@ class Proof:
         At a kink the slope that gains least: to the right of the point the right one, to the left
         of it the left one, or none where zero lies between them.
         """
-        left, right = self.gradient(k)
+        left, right = self.gradients[k]
         above = of(self.instance.types[k].upper) - self.tokens[k]
         below = of(self.tokens[k]) - self.lower[k]
         rise, fall = max(NOUGHT, right.high), max(NOUGHT, left.low.copy_negate())
@@ -1038,6 +1047,12 @@ class Proof:
     def excludes(self, k: int, count: Decimal) -> bool:
         """Whether no optimum has this number of tokens of a type, nor one further away."""
         others = self.lagrangian + (self.gained - self.gains[k])
+        # The tangent of the curve is above it, and takes no exponential.
+        away = of(count) - self.tokens[k]
+        left, right = self.gradients[k]
+        tangent = away * (right if away.low > NOUGHT else left) - self._bent(k, away)
+        if (others + tangent).high < self.objective.low:
+            return True
         return (others + self._change(k, count)).high < self.objective.low
 
     def _change(self, k: int, count: Decimal) -> Interval:
@@ -1045,8 +1060,12 @@ class Proof:
         kind, mix = self.instance.types[k], self.point.mix[k]
         away = of(count) - self.tokens[k]
         benefit = (kind.curve.value(of(count)) - self.accuracies[k]) * self.worth[k] * mix
-        curved = self.bend * mix * (away * kind.service.least_slope).square()
-        return benefit - self.costs[k] * away - curved
+        return benefit - self.costs[k] * away - self._bent(k, away)
+
+    def _bent(self, k: int, away: Interval) -> Interval:
+        """Return what the bend of the mean system time takes so far from the point."""
+        least = self.instance.types[k].service.least_slope
+        return self.bend * self.point.mix[k] * (away * least).square()
 
 
 # The fewest and the most whole tokens of each type.
@@ -1273,7 +1292,7 @@ def _verified(record: Table) -> Proven:
     if not isinstance(proves_tokens, bool):
         raise Refused("proves.tokens must be true or false")
     longest = max((len(it.as_tuple().digits) for it in [*tokens, *multipliers]), default=1)
-    set_digits(max(longest, 4 * digits) + MORE_DIGITS)
+    set_digits(max(longest, 3 * digits) + 20)
     instance = Instance(data)
     count = len(instance.types)
     if len(tokens) != count:
@@ -1344,7 +1363,7 @@ def _name(kind: TaskType, k: int) -> str:
 
 def _where(proof: Proof, k: int) -> str:
     """Return at which bound the point has the tokens of a type, and how it is held there."""
-    (left, right), count, kind = proof.gradient(k), proof.tokens[k], proof.instance.types[k]
+    (left, right), count, kind = proof.gradients[k], proof.tokens[k], proof.instance.types[k]
     if proof.lower[k] == kind.upper:
         return ", fixed"
     if count == proof.lower[k]:
