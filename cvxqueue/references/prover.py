@@ -28,13 +28,14 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
 from cvxqueue.references.branching import with_whole_tokens
+from cvxqueue.references.interior import by_barriers
 from cvxqueue.references.search import Search, UndeterminedError
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.solve import solve
 
 # How to search, and the digits of the point for one digit of the tokens: the gap is quadratic in
 # their error, and where scales differ widely it takes more.
-_TRIES = ((Search.by_places, 3), (Search.by_places, 6), (Search.by_barriers, 6))
+_TRIES = ((Search.by_places, 3), (Search.by_places, 6), (by_barriers, 6))
 _MORE_DIGITS = 10
 # For the float64 answer: 10^5 types take a tenth of one. The search from inside needs no good one.
 _START_SECONDS = 10.0

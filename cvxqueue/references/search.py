@@ -2,18 +2,18 @@
 
 Newton's method goes from a float64 answer to the full digits in some steps, where that answer shows
 which types rest at a bound or a kink and which constraints are active. Where it does not, as in
-feasible sets that are as narrow as a rounding error, an interior point method finds out.
+feasible sets that are as narrow as a rounding error, `cvxqueue.references.interior` finds out.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from itertools import chain, compress
-from operator import mul, sub
+from itertools import compress
+from operator import mul
 from typing import NamedTuple
 
 from cvxqueue.references import verify as verifier
@@ -25,13 +25,6 @@ from cvxqueue.solution import Solution
 _MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
 _FEWEST_DIGITS = 34
-# Steps of the interior point method; of 700 hostile instances none took more than 114.
-_MOST_INTERIOR_STEPS = 400
-# Part of the way to the boundary that no step does.
-_LEFT_OF_THE_WAY = Decimal("0.01")
-# Relative to the scale: the gap at which limits that are exceeded become dearer, and the most that
-# a multiplier comes to, in units of its limit.
-_ROUGH, _DEARER, _DEAREST = Decimal("1e-12"), Decimal("1e10"), Decimal("1e40")
 
 
 class UndeterminedError(Exception):
@@ -57,7 +50,7 @@ class _Curve(NamedTuple):
     bend: Decimal
 
 
-class _Point(NamedTuple):
+class Point(NamedTuple):
     """What the tokens do to the queue and to the constraints."""
 
     services: list[_Service]
@@ -74,7 +67,7 @@ class _Point(NamedTuple):
     excesses: list[Decimal]
 
 
-class _Prices(NamedTuple):
+class Prices(NamedTuple):
     """What the Lagrangian charges."""
 
     factor: Decimal
@@ -111,7 +104,7 @@ class Search:
         self.active = [j for j, price in enumerate(self.prices) if price > 0]
         # What active constraints are kept with to spare.
         self.spare = Decimal(10) ** -(2 * digits + (precision - 2 * digits) // 2)
-        with self._working_in(precision):
+        with self.working_in(precision):
             self.floors = [self._floor(k) for k in range(self.size)]
             self.places = [self._place(k) for k in range(self.size)]
         for k, place in enumerate(self.places):
@@ -119,7 +112,8 @@ class Search:
             self.tokens[k] = kept if place is None else place
 
     @contextmanager
-    def _working_in(self, precision: int) -> Iterator[None]:
+    def working_in(self, precision: int) -> Iterator[None]:
+        """Work in so many digits."""
         with localcontext() as context:
             context.prec = self.working = precision
             queue = self.instance.queue
@@ -145,7 +139,7 @@ class Search:
         # Tangents of a concave curve lie above it: their steps come near from below and stay there.
         unit = Decimal(10) ** (5 - self.working)
         for _ in range(_MOST_NEWTON_STEPS):
-            value, slope, _ = self._curve(k, low)
+            value, slope, _ = self.curve(k, low)
             if slope <= 0 or value >= floor:
                 break
             step = (floor - value) / slope
@@ -168,7 +162,7 @@ class Search:
             return kind.upper
         return next((x for x in self.corners[k] if _near(count, x)), None)
 
-    def _ends(self, k: int) -> tuple[Decimal, Decimal]:
+    def ends(self, k: int) -> tuple[Decimal, Decimal]:
         """The ends of the box of a type, or of the piece of its curve that it is in or between."""
         low, high, count = self.floors[k][0], self.instance.types[k].upper, self.tokens[k]
         for corner in self.corners[k]:
@@ -180,7 +174,8 @@ class Search:
 
     # The model ------------------------------------------------------------------------------
 
-    def _service(self, k: int) -> _Service:
+    def service(self, k: int) -> _Service:
+        """Return the moments of the service time of a type."""
         law, tokens = self.instance.types[k].service, self.tokens[k]
         slope = law.least_slope
         if isinstance(law, verifier.QuadraticTime):
@@ -198,7 +193,7 @@ class Search:
         square = time * time + spread * thinking
         return _Service(time, slope, NOUGHT, square, square_slope, square_bend)
 
-    def _curve(self, k: int, tokens: Decimal, *, is_left: bool = False) -> _Curve:
+    def curve(self, k: int, tokens: Decimal, *, is_left: bool = False) -> _Curve:
         """The accuracy of a type, and its derivatives on one side."""
         curve = self.instance.types[k].curve
         if isinstance(curve, verifier.PiecewiseCurve):
@@ -221,9 +216,10 @@ class Search:
             bend = -slope * curve.data[0]
         return _Curve(curve.floor + curve.gain - missing, slope, bend)
 
-    def _point(self) -> _Point:
-        services = [self._service(k) for k in range(self.size)]
-        curves = [self._curve(k, count) for k, count in enumerate(self.tokens)]
+    def point(self) -> Point:
+        """Return what the tokens do, if the queue is stable."""
+        services = [self.service(k) for k in range(self.size)]
+        curves = [self.curve(k, count) for k, count in enumerate(self.tokens)]
         mean = sum((mix * it.time for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
         second = sum((mix * it.square for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
         rate, load = self.rate, self.rate * mean
@@ -253,15 +249,15 @@ class Search:
                 found = of_service + waiting - limit.limit.low
             excesses.append(found)
         prices = 1 + slope, self.by_second * rate / (2 * idle)
-        return _Point(
+        return Point(
             *(services, curves, powers, mean, second, idle, congested, mean + waiting),
             *(prices, excesses),
         )
 
     def objective(self) -> Decimal:
         """Return J at the tokens."""
-        with self._working_in(self.precision):
-            point = self._point()
+        with self.working_in(self.precision):
+            point = self.point()
             rows = zip(self.instance.types, self.mix, point.curves, strict=True)
             worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
             return self.weight * worth - point.time
@@ -272,24 +268,25 @@ class Search:
         The sum is convex, and above its tangent at the tokens; it is relative to the limits, and
         not positive where there may be an allocation that keeps them all.
         """
-        with self._working_in(self.precision):
-            point = self._point()
+        with self.working_in(self.precision):
+            point = self.point()
             couplings = self.instance.couplings
             found = sum(map(mul, self.prices, point.excesses), NOUGHT)
             accuracies = (isinstance(it, verifier.MeanAccuracy) for it in couplings)
             accuracy = sum(compress(self.prices, accuracies), NOUGHT)
             for k, count in enumerate(self.tokens):
                 right = sum(price * self._row(j, k, point) for j, price in enumerate(self.prices))
-                flatter = self._curve(k, count, is_left=True).slope - point.curves[k].slope
+                flatter = self.curve(k, count, is_left=True).slope - point.curves[k].slope
                 left = right - accuracy * self.mix[k] * flatter
                 rise, fall = (
                     right * (self.instance.types[k].upper - count),
                     left * (self.floors[k][0] - count),
                 )
                 found += min(NOUGHT, rise, fall)
-            return found / (sum(map(mul, self.prices, map(_size, couplings)), NOUGHT) or ONE)
+            return found / (sum(map(mul, self.prices, map(size_of, couplings)), NOUGHT) or ONE)
 
-    def _charged(self, point: _Point) -> _Prices:
+    def charged(self, point: Point) -> Prices:
+        """Return the prices of the Lagrangian at the multipliers of today."""
         time = waiting = token = accuracy = NOUGHT
         tails = []
         rows = zip(self.prices, self.instance.couplings, self.decays, point.powers, strict=True)
@@ -308,10 +305,10 @@ class Search:
                 waiting += price
         first, second = point.prices
         factor = 1 + time + waiting
-        return _Prices(factor, first * factor - waiting, second * factor, token, accuracy, tails)
+        return Prices(factor, first * factor - waiting, second * factor, token, accuracy, tails)
 
-    def _margins(
-        self, k: int, point: _Point, prices: _Prices, curve: _Curve
+    def margins(
+        self, k: int, point: Point, prices: Prices, curve: _Curve
     ) -> tuple[Decimal, Decimal]:
         """What a type's next token adds to the Lagrangian, and how that falls with its tokens."""
         it = point.services[k]
@@ -323,7 +320,7 @@ class Search:
             bend -= price * powers[k] * (decay * it.slope * it.slope + it.bend)
         return self.mix[k] * (gain - prices.token), self.mix[k] * bend
 
-    def _row(self, j: int, k: int, point: _Point) -> Decimal:
+    def _row(self, j: int, k: int, point: Point) -> Decimal:
         """∂c_j/∂l_k."""
         limit, mix, it = self.instance.couplings[j], self.mix[k], point.services[k]
         if isinstance(limit, verifier.Tail):
@@ -337,9 +334,9 @@ class Search:
             first -= 1
         return mix * (first * it.slope + second * it.square_slope)
 
-    def _step(
+    def step(
         self,
-        point: _Point,
+        point: Point,
         margins: Mapping[int, tuple[Decimal, Decimal]],
         factor: Decimal,
         spares: Mapping[int, tuple[Decimal, Decimal]],
@@ -394,7 +391,7 @@ class Search:
         while levels[0] > _FEWEST_DIGITS:
             levels.insert(0, max(_FEWEST_DIGITS, levels[0] // 2 + 8))
         for level in levels:
-            with self._working_in(level):
+            with self.working_in(level):
                 for _ in range(_MOST_CHANGES):
                     self._newton()
                     if not self._change_places():
@@ -405,19 +402,19 @@ class Search:
         # A step of half of the digits leaves all of them right.
         enough = Decimal(10) ** -(self.working // 2 - 2)
         for _ in range(_MOST_NEWTON_STEPS):
-            point = self._point()
-            prices = self._charged(point)
+            point = self.point()
+            prices = self.charged(point)
             margins = {}
             for k, place in enumerate(self.places):
                 if place is None:
-                    gain, bend = self._margins(k, point, prices, point.curves[k])
-                    margins[k] = gain, min(bend, -self._ridge(k, point))
+                    gain, bend = self.margins(k, point, prices, point.curves[k])
+                    margins[k] = gain, min(bend, -self.ridge(k, point))
             spares = dict.fromkeys(self.active, (self.spare, NOUGHT))
-            steps, price_steps = self._step(point, margins, prices.factor, spares)
+            steps, price_steps = self.step(point, margins, prices.factor, spares)
             largest = NOUGHT
             for k, step in steps.items():
                 largest = max(largest, abs(step) / max(ONE, self.tokens[k]))
-                low, high = self._ends(k)
+                low, high = self.ends(k)
                 moved = self.tokens[k] + step
                 if low < moved < high:
                     self.tokens[k] = moved
@@ -425,8 +422,8 @@ class Search:
                 # It rests at an end that it would still leave outwards, and goes half of the way to
                 # one that it would not.
                 end = low if moved <= low else high
-                curve = self._curve(k, end, is_left=end == high)
-                gain, _ = self._margins(k, point, prices, curve)
+                curve = self.curve(k, end, is_left=end == high)
+                gain, _ = self.margins(k, point, prices, curve)
                 is_outward = (gain > 0) == (end == high)
                 self.tokens[k] = end if is_outward else (self.tokens[k] + end) / 2
                 self.places[k] = end if is_outward else None
@@ -435,18 +432,18 @@ class Search:
             if largest <= enough:
                 return
 
-    def _ridge(self, k: int, point: _Point) -> Decimal:
+    def ridge(self, k: int, point: Point) -> Decimal:
         """A slope for types without one, on straight pieces: it makes the step one of a length."""
         slope = self.mix[k] * point.services[k].slope
         return slope * Decimal(10) ** -(self.working // 4) / max(ONE, self.tokens[k])
 
     def _change_places(self) -> bool:
         """Free what would rather move, let rest what came to an end; whether any did."""
-        point, changed = self._point(), False
-        prices = self._charged(point)
+        point, changed = self.point(), False
+        prices = self.charged(point)
         unit = Decimal(10) ** -(self.working // 2)
         for k, place in enumerate(self.places):
-            low, high = self._ends(k)
+            low, high = self.ends(k)
             near = unit * max(ONE, self.tokens[k])
             if place is None:
                 end = next((it for it in (low, high) if abs(self.tokens[k] - it) <= near), None)
@@ -454,7 +451,7 @@ class Search:
                     self.places[k] = self.tokens[k] = end
                     changed = True
             elif low < high:
-                left, right = self._sides(k, point, prices)
+                left, right = self.sides(k, point, prices)
                 if (right > near and place < high) or (left < -near and place > low):
                     self.places[k] = None
                     self.tokens[k] += ((high if right > near else low) - place) / 2**20
@@ -469,225 +466,16 @@ class Search:
                 changed = True
         return changed
 
-    def _sides(self, k: int, point: _Point, prices: _Prices) -> tuple[Decimal, Decimal]:
+    def sides(self, k: int, point: Point, prices: Prices) -> tuple[Decimal, Decimal]:
         """What the next token of a type adds to the Lagrangian, to the left and to the right."""
-        right, _ = self._margins(k, point, prices, point.curves[k])
+        right, _ = self.margins(k, point, prices, point.curves[k])
         if self.tokens[k] not in self.corners[k]:
             return right, right
-        left, _ = self._margins(k, point, prices, self._curve(k, self.tokens[k], is_left=True))
+        left, _ = self.margins(k, point, prices, self.curve(k, self.tokens[k], is_left=True))
         return left, right
 
-    # The interior point method --------------------------------------------------------------
 
-    def by_barriers(self) -> None:
-        """Come from inside, on one piece of each curve after the other."""
-        with self._working_in(self.precision):
-            pieces = [self._piece(k) for k in range(self.size)]
-            for _ in range(_MOST_CHANGES):
-                self.places = [None] * self.size
-                _Interior(self, pieces).run()
-                if not self._next_pieces(pieces):
-                    return
-
-    def _piece(self, k: int) -> tuple[Decimal, Decimal]:
-        low, high = self._ends(k)
-        # At a kink, the piece to its left.
-        return (low, self.tokens[k]) if low < self.tokens[k] in self.corners[k] else (low, high)
-
-    def _next_pieces(self, pieces: list[tuple[Decimal, Decimal]]) -> bool:
-        """Go on to the pieces that types would rather be on; whether any does."""
-        point, changed = self._point(), False
-        prices = self._charged(point)
-        for k, (low, high) in enumerate(pieces):
-            if self.places[k] is None or low == high:
-                continue
-            left, right = self._sides(k, point, prices)
-            floor, upper = self.floors[k][0], self.instance.types[k].upper
-            if self.tokens[k] == high < upper and right > 0:
-                after = [x for x in self.corners[k] if high < x < upper]
-                pieces[k], changed = (high, min(after, default=upper)), True
-            elif self.tokens[k] == low > floor and left < 0:
-                before = [x for x in self.corners[k] if floor < x < low]
-                pieces[k], changed = (max(before, default=floor), low), True
-        return changed
-
-
-class _Interior:
-    """A primal-dual interior point method between the ends of one piece of each curve.
-
-    What a type has to both ends, and what a constraint is kept with to spare, times their prices
-    come down together; where the limits leave room as narrow as it may be, they find it. A limit
-    may be exceeded at a price of its own, the cap of the multiplier, which rises as long as that
-    pays: so there is always an inside, and where nothing keeps the limits the prices show it.
-    """
-
-    def __init__(self, search: Search, pieces: Sequence[tuple[Decimal, Decimal]]) -> None:
-        self.search, self.pieces = search, pieces
-        self.moving = [k for k, (low, high) in enumerate(pieces) if low < high]
-        tokens = search.tokens
-        for k, (low, high) in enumerate(pieces):
-            inside = (high - low) / 10**8
-            tokens[k] = min(max(tokens[k], low + inside), high - inside) if low < high else low
-        point = self._stable()
-        rows = zip(search.instance.types, search.mix, point.curves, strict=True)
-        worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
-        self.scale = (search.weight * worth + point.time) or ONE
-        self.target = self.scale / 1000
-        self.below = {k: self.target / (tokens[k] - pieces[k][0]) for k in self.moving}
-        self.above = {k: self.target / (pieces[k][1] - tokens[k]) for k in self.moving}
-        sizes = list(map(_size, search.instance.couplings))
-        self.slacks = [
-            max(-it, size / 1000) for it, size in zip(point.excesses, sizes, strict=True)
-        ]
-        self.extras = [
-            max(it + slack, size / 10**6)
-            for it, slack, size in zip(point.excesses, self.slacks, sizes, strict=True)
-        ]
-        self.caps = [1000 * self.scale / size for size in sizes]
-        search.prices = [
-            min(max(price, self.target / slack), cap / 4)
-            for price, slack, cap in zip(search.prices, self.slacks, self.caps, strict=True)
-        ]
-        self.dearest = _DEAREST * max(self.caps, default=ONE)
-
-    def _stable(self) -> _Point:
-        search = self.search
-        while True:
-            try:
-                return search._point()
-            except UndeterminedError:
-                if all(search.tokens[k] <= self.pieces[k][0] for k in self.moving):
-                    raise
-            for k in self.moving:
-                low = self.pieces[k][0]
-                search.tokens[k] = low + (search.tokens[k] - low) / 8
-
-    def run(self) -> None:
-        """Come down to the end, and to rest at the ends of pieces that are next to the tokens."""
-        least = self.scale * Decimal(10) ** -(self.search.precision // 2)
-        for _ in range(_MOST_INTERIOR_STEPS):
-            way = self._move()
-            mean = self._mean()
-            if mean <= self.scale * _ROUGH and self._raise_caps():
-                mean = self._mean()
-            elif mean <= least:
-                break
-            shrink = min(Decimal("0.1"), (mean / self.scale).sqrt())
-            self.target = max(mean * (shrink if way > Decimal("0.9") else 1 - way / 2), least / 10)
-        self._rest()
-        for _ in range(8):
-            self._move()
-        near = Decimal(10) ** -(self.search.precision // 3)
-        for j, limit in enumerate(self.search.instance.couplings):
-            size = _size(limit)
-            if self.slacks[j] > near * size and self.search.prices[j] * size < near * self.scale:
-                self.search.prices[j] = NOUGHT
-
-    def _raise_caps(self) -> bool:
-        """Make limits dearer where it pays to exceed some, and all prices with them."""
-        prices = self.search.prices
-        if not any(2 * price > cap for price, cap in zip(prices, self.caps, strict=True)):
-            return False
-        if max(self.caps) >= self.dearest:
-            return False
-        self.caps = [cap * _DEARER for cap in self.caps]
-        self.search.prices = [price * _DEARER for price in prices]
-        for pushes in (self.below, self.above):
-            pushes.update((k, push * _DEARER) for k, push in pushes.items())
-        return True
-
-    def _mean(self) -> Decimal:
-        search = self.search
-        products = chain(
-            (self.below[k] * (search.tokens[k] - self.pieces[k][0]) for k in self.moving),
-            (self.above[k] * (self.pieces[k][1] - search.tokens[k]) for k in self.moving),
-            map(mul, self.slacks, search.prices),
-            map(mul, self.extras, map(sub, self.caps, search.prices)),
-        )
-        return sum(products, NOUGHT) / max(1, 2 * len(self.moving) + 2 * len(self.slacks))
-
-    def _move(self) -> Decimal:
-        """Do one step; the part of it that was done."""
-        search, target = self.search, self.target
-        point = search._point()
-        prices = search._charged(point)
-        margins, rooms = {}, {}
-        for k in self.moving:
-            low, high = self.pieces[k]
-            count = search.tokens[k]
-            left, right = rooms[k] = count - low, high - count
-            curve = search._curve(k, (low + high) / 2) if search.corners[k] else point.curves[k]
-            gain, bend = search._margins(k, point, prices, curve)
-            margins[k] = (
-                gain + target / left - target / right,
-                bend - self.below[k] / left - self.above[k] / right,
-            )
-        left_of = list(map(sub, self.caps, search.prices))
-        limits = zip(search.prices, left_of, self.slacks, self.extras, strict=True)
-        spares = {
-            j: (target / price - target / left, slack / price + extra / left)
-            for j, (price, left, slack, extra) in enumerate(limits)
-        }
-        steps, price_steps = search._step(point, margins, prices.factor, spares)
-        changes: list[tuple[Decimal, Decimal]] = []
-        pushes = {}
-        for k, step in steps.items():
-            left, right = rooms[k]
-            pushes[k] = below, above = (
-                (target - self.below[k] * step) / left - self.below[k],
-                (target + self.above[k] * step) / right - self.above[k],
-            )
-            changes += [
-                (left, step),
-                (right, -step),
-                (self.below[k], below),
-                (self.above[k], above),
-            ]
-        for j, step in price_steps.items():
-            price, left, slack, extra = search.prices[j], left_of[j], self.slacks[j], self.extras[j]
-            pushes[-1 - j] = slack_step, extra_step = (
-                (target - slack * step) / price - slack,
-                (target + extra * step) / left - extra,
-            )
-            changes += [(price, step), (left, -step), (slack, slack_step), (extra, extra_step)]
-        short = 1 - min(_LEFT_OF_THE_WAY, target / self.scale)
-        way = min((-short * it / step for it, step in changes if step < 0), default=ONE)
-        way = min(way, ONE)
-        before = list(search.tokens)
-        while True:
-            for k, step in steps.items():
-                search.tokens[k] = before[k] + way * step
-            times = (search._service(k).time for k in range(search.size))
-            if sum(map(mul, search.mix, times), NOUGHT) * search.rate < 1:
-                break
-            way /= 2
-        for k in steps:
-            self.below[k] += way * pushes[k][0]
-            self.above[k] += way * pushes[k][1]
-        for j, step in price_steps.items():
-            search.prices[j] += way * step
-            self.slacks[j] += way * pushes[-1 - j][0]
-            self.extras[j] += way * pushes[-1 - j][1]
-        return way
-
-    def _rest(self) -> None:
-        """Let types rest at ends that are next to them, and hold them."""
-        search = self.search
-        point = search._point()
-        prices = search._charged(point)
-        for k in list(self.moving):
-            count = search.tokens[k]
-            _, bend = search._margins(k, point, prices, point.curves[k])
-            bend = max(-bend, search._ridge(k, point))
-            near = Decimal(10) ** -(search.precision // 3) * max(ONE, count)
-            for end, push in zip(self.pieces[k], (self.below[k], self.above[k]), strict=True):
-                room = abs(count - end)
-                if room < near and push > bend * room and search.places[k] is None:
-                    search.tokens[k] = search.places[k] = end
-                    self.moving.remove(k)
-
-
-def _size(limit: verifier.Limit) -> Decimal:
+def size_of(limit: verifier.Limit) -> Decimal:
     """What a constraint is relative to; that on a tail is so already."""
     return ONE if isinstance(limit, verifier.Tail) else limit.limit.low
 
