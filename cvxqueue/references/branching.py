@@ -6,6 +6,7 @@ Nothing here needs rigour: `cvxqueue.references.verify` says what a point proves
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from decimal import (
     Context,
     Decimal,
@@ -29,6 +30,7 @@ from cvxqueue.model.domains import Domains
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.references import verify as verifier
+from cvxqueue.solution import ConvergenceError
 from cvxqueue.solvers.solve import solve
 
 # Digits of a point: more would be those of its error.
@@ -98,7 +100,8 @@ class _Search:
         self.tried: set[tuple[int, ...]] = set()
         self.parts: dict[tuple[tuple[int, int], ...], _Part | None] = {}
         if not rest:
-            self._consider(solve_integer(instance, time_limit=_START_SECONDS).tokens)
+            with suppress(ConvergenceError):
+                self._consider(solve_integer(instance, time_limit=_START_SECONDS).tokens)
 
     def part(self) -> dict[str, Any]:
         """Return the part of the record: the best, and the tree that proves it."""
