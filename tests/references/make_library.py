@@ -316,7 +316,8 @@ def main() -> None:
             released.write(f"{name} {record['sha256']}\n")
         print(
             f"{name:34} {instance.size:5} types, tokens {found.proves_tokens!s:5} "
-            f"whole {is_whole!s:5} proven in {proven - began:6.2f} s, verified in {time.perf_counter() - proven:5.2f} s"
+            f"whole {is_whole!s:5} proven in {proven - began:6.2f} s, "
+            f"verified in {time.perf_counter() - proven:5.2f} s"
         )
 
 
