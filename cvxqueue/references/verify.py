@@ -1048,24 +1048,24 @@ class Proof:
         """Whether no optimum has this number of tokens of a type, nor one further away."""
         others = self.lagrangian + (self.gained - self.gains[k])
         # The tangent of the curve is above it, and takes no exponential.
-        away = of(count) - self.tokens[k]
         left, right = self.gradients[k]
-        tangent = away * (right if away.low > NOUGHT else left) - self._bent(k, away)
-        if (others + tangent).high < self.objective.low:
+        away = of(count) - self.tokens[k]
+        along = away * (right if away.low > NOUGHT else left) - self._curved(k, away)
+        if (others + along).high < self.objective.low:
             return True
         return (others + self._change(k, count)).high < self.objective.low
+
+    def _curved(self, k: int, away: Interval) -> Interval:
+        """Return by how much the mean system time is above its tangent at least."""
+        slope = self.instance.types[k].service.least_slope
+        return self.bend * self.point.mix[k] * (away * slope).square()
 
     def _change(self, k: int, count: Decimal) -> Interval:
         """Return what so many tokens of a type add to the bound, where its curve is kept."""
         kind, mix = self.instance.types[k], self.point.mix[k]
         away = of(count) - self.tokens[k]
         benefit = (kind.curve.value(of(count)) - self.accuracies[k]) * self.worth[k] * mix
-        return benefit - self.costs[k] * away - self._bent(k, away)
-
-    def _bent(self, k: int, away: Interval) -> Interval:
-        """Return what the bend of the mean system time takes so far from the point."""
-        least = self.instance.types[k].service.least_slope
-        return self.bend * self.point.mix[k] * (away * least).square()
+        return benefit - self.costs[k] * away - self._curved(k, away)
 
 
 # The fewest and the most whole tokens of each type.
