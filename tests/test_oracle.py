@@ -98,7 +98,7 @@ def test_two_types_by_nested_ternary_search() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_optimality_conditions_by_difference_quotients(name: str) -> None:
     parameters = CATALOGUE[name].parameters
-    costs = parameters | {"accuracy_weight": 0.0}
+    costs = {**parameters, "accuracy_weight": 0.0}
     with workdps(60):
         tokens = exact_tokens(name)
         for k, kind in enumerate(Problem.of(parameters).types):

@@ -6,9 +6,9 @@ import argparse
 from dataclasses import replace
 from decimal import Decimal
 
+from cvxqueue.cli.inputs import new_record
 from cvxqueue.cli.output import show
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.storage import as_path
 from cvxqueue.formatting import plural
 from cvxqueue.references import library
 from cvxqueue.tables import Column, Part, Table, facts
@@ -85,7 +85,7 @@ def _print(options: argparse.Namespace, reference: library.Reference) -> None:
         next_step = f"\nTo prove it again: cvxqueue verify {reference.name}"
         shown = [f"{reference.name}\n", facts(rows.items()), "", table, next_step]
     if options.output is not None:
-        output = as_path(options.output)
+        output = new_record(options.output)
         write_whole(output, library.path_of(reference.name).read_bytes())
         data["output"] = str(output)
         shown.append(f"\nWrote {output}")

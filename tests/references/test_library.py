@@ -103,7 +103,7 @@ def test_the_library_is_that_of_its_script() -> None:
 
 def test_every_class_is_there() -> None:
     instances = [library.load(name).instance for name in NAMES]
-    found = {type(it.queue) for it in instances} | {type(it.service) for it in instances}
+    found: set[type] = {type(it.queue) for it in instances} | {type(it.service) for it in instances}
     found |= {type(it.accuracy) for it in instances}
     found |= {type(limit) for it in instances for limit in it.constraints}
     found |= {type(domain) for it in instances for domain in it.domains or ()}
