@@ -17,7 +17,7 @@ from tests.sweeps.exact_switching import switching_value
 
 SERVER = cq.load(EXAMPLES / "instances" / "qwen3-8b-h100.toml")
 OVER: Any = ("arrival_rate", "accuracy_weight")
-# Worst of 400 on 200 instances: 1.4e-14, at an idle fraction of 0.1.
+# Worst of 395 on 200 instances of all families, with seed 7: 6.1e-13.
 EXACT = 1e-12
 
 
@@ -43,9 +43,9 @@ def test_switching_points_solve_the_equations_in_forty_digits() -> None:
     require_exact(5, list(pairwise())[::7])
 
 
-@pytest.mark.huge
-def test_switching_points_of_two_hundred_instances_are_exact() -> None:
-    require_exact(7, [FAMILIES[k % len(FAMILIES)] for k in range(200)])
+@pytest.mark.slow
+def test_switching_points_of_every_pair_of_classes_are_exact() -> None:
+    require_exact(7, pairwise())
 
 
 def changes(instance: cq.Instance, over: str, grid: Any) -> tuple[Any, list[Any]]:
