@@ -66,7 +66,7 @@ def _numbers(text: str) -> list[float]:
 
 SWEPT = ("arrival_rate", "accuracy_weight", "max_tokens", "min_tokens")
 """What `cvxqueue sweep` takes values of."""
-# A million rows take a minute; more are likely a slip.
+# Ten million rows take a minute or two; more values of one parameter are a slip.
 _MOST_VALUES = 10_000_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from cvxqueue.cli.output import progress, show
 from cvxqueue.cli.pictures import require_picture, write_picture
 from cvxqueue.errors import InvalidInputError, MissingDependencyError, pip_install
 from cvxqueue.sweeps import Sweep, SweepFile, sweep
+from cvxqueue.whole_files import writing_whole
 
 # Steps of the bar.
 _BAR_STEPS = 100
@@ -29,10 +30,11 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in SWEPT)
         raise InvalidInputError(f"nothing to sweep over: give one or more of {names}")
     instance = read_instance(options.file)
-    # A picture needs the rows at hand.
-    output = options.output if options.plot is None else None
+    # A picture needs the rows at hand; what cannot be written is refused before any work.
+    is_both = options.output is not None and options.plot is not None
+    writing = writing_whole(Path(options.output)) if is_both else nullcontext()
     found: Sweep | SweepFile
-    with _executor(options.scheduler) as executor, progress(_BAR_STEPS) as step:
+    with writing as write, _executor(options.scheduler) as executor, progress(_BAR_STEPS) as step:
         told = 0
 
         def tell(done: int, total: int) -> None:
@@ -42,11 +44,12 @@ def run(options: argparse.Namespace) -> int:
                 told += 1
 
         run_options: dict[str, Any] = {"executor": executor, "callback": tell, **grids}
-        found = sweep(instance, output=output, **run_options)
+        found = sweep(instance, output=None if is_both else options.output, **run_options)
+        if write is not None and isinstance(found, Sweep):
+            write((found.to_csv() or "").encode(errors="backslashreplace"))
     if isinstance(found, Sweep):
         write_picture(options.plot, found)
-        if options.output is not None:
-            found.to_csv(options.output)
+        if is_both:
             found = SweepFile(Path(options.output), found.counts)
     summary: dict[str, Any] = {"status": "swept", "instance": instance.name, "counts": found.counts}
     if isinstance(found, Sweep):

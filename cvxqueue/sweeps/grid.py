@@ -12,7 +12,7 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, assumed, require_instance
-from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import number_array
 from cvxqueue.solvers.batch_solution import LABELS
 from cvxqueue.solvers.variants import BY_LAW, BY_VARIANT, Variants
@@ -139,4 +139,4 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
             f"{name} must have shape {axes} with M ≥ 1, a row for each value, got shape "
             f"{array.shape}"
         )
-    return np.asarray(array, dtype=np.float64)
+    return read_only(np.asarray(array, dtype=np.float64))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -20,6 +21,7 @@ from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
+from cvxqueue.numerics.arrays import frozen
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, TYPES_IN_PRINT
@@ -53,6 +55,9 @@ class Sweep(ReadOnlyArrays, Report):
     grid: Grid
     rows: Rows
 
+    def __post_init__(self) -> None:
+        vars(self).update(rows=Rows(*map(frozen, self.rows)))
+
     @property
     def instance(self) -> Instance:
         """What the rows share."""
@@ -61,7 +66,7 @@ class Sweep(ReadOnlyArrays, Report):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """The values of each parameter that varies, by name, in the order of the rows."""
-        return self.grid.axes
+        return MappingProxyType(self.grid.axes)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import io
+import pickle
 import tracemalloc
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from importlib import import_module
@@ -216,6 +217,20 @@ def test_frontiers_are_told_apart() -> None:
 def test_what_cannot_be_swept_is_refused(grids: dict[str, Any], message: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=message):
         cq.sweep(INSTANCE, **grids)
+
+
+def test_nobody_can_write_to_what_was_found() -> None:
+    rates = np.array([0.1, 9.0])
+    swept = cq.sweep(INSTANCE, arrival_rate=rates)
+    rates[0] = 5.0
+    copy = pickle.loads(pickle.dumps(swept))
+    for each in (swept, copy):
+        assert each.parameters["arrival_rate"].tolist() == [0.1, 9.0]
+        assert not any(array.flags.writeable for array in each.rows)
+        assert each.to_csv() == swept.to_csv()
+    points = cq.switching_points(INSTANCE)
+    assert pickle.loads(pickle.dumps(points)) == points
+    assert not points.tokens.flags.writeable
 
 
 def test_there_is_no_certificate_of_a_row_that_is_not() -> None:
