@@ -56,7 +56,8 @@ class Sweep(ReadOnlyArrays, Report):
     rows: Rows
 
     def __post_init__(self) -> None:
-        vars(self).update(rows=Rows(*map(frozen, self.rows)))
+        for array in self.rows:
+            frozen(array)
 
     @property
     def instance(self) -> Instance:
