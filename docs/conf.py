@@ -1,7 +1,9 @@
 """Configuration of the documentation build."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
+import jupytext
 from docutils.nodes import SkipNode, Text, document, literal_block, math, math_block
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -12,17 +14,24 @@ author = "The cvxqueue developers"
 copyright = "The cvxqueue developers"
 version = release = installed_version("cvxqueue")
 
-extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # of a cell, in seconds, on a busy machine
+nb_merge_streams = True
 
-autosummary_generate = True
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    # What a class has from Python itself is not told again.
+    "inherited-members": "BaseException, Enum, object, tuple",
+}
 autodoc_typehints = "none"  # the docstrings give types with shapes and units
-numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 html_math_renderer = "mathml"  # every browser sets it by itself, without network
 html_theme = "furo"
@@ -50,7 +59,16 @@ def _without_last_blank_line(app: Sphinx, tree: document) -> None:
         block.rawsource, block.children = text, [Text(text)]
 
 
+def _notebooks(app: Sphinx, exception: Exception | None) -> None:
+    """Put each lesson beside its page as a notebook, with its cells alone."""
+    if exception is None and app.builder.format == "html":
+        for lesson in Path(app.srcdir, "lessons").glob("[0-9]*.md"):
+            target = Path(app.outdir, "lessons", f"{lesson.stem}.ipynb")
+            jupytext.write(jupytext.read(lesson), target)
+
+
 def setup(app: Sphinx) -> None:
-    """Write formulas as MathML, and examples without the blank line at their end."""
+    """Write formulas as MathML, examples without a blank line at their end, and notebooks."""
     app.connect("doctree-read", _without_last_blank_line)
+    app.connect("build-finished", _notebooks)
     app.add_html_math_renderer("mathml", (_inline, None), (_displayed, None))
