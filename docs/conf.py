@@ -22,6 +22,7 @@ nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120  # of a cell, in seconds, on a busy machine
 nb_merge_streams = True
+nb_output_stderr = "warn"  # nothing on a page warns its reader
 
 autodoc_default_options = {
     "members": True,
