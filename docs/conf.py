@@ -2,11 +2,13 @@
 
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import Literal
 
 import jupytext
 from docutils.nodes import SkipNode, Text, document, literal_block, math, math_block
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
 
 project = "cvxqueue"
@@ -42,14 +44,20 @@ html_css_files = ["cvxqueue.css"]
 html_copy_source = False
 
 
+def _mathml(node: math | math_block, display: Literal["inline", "block"]) -> str:
+    formula = convert(node.astext(), display=display)
+    if "\\" in formula:  # a command that is not known is left as it is
+        getLogger(__name__).warning("not set as MathML: %s", node.astext(), location=node)
+    return formula
+
+
 def _inline(translator: HTML5Translator, node: math) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(_mathml(node, "inline"))
     raise SkipNode
 
 
 def _displayed(translator: HTML5Translator, node: math_block) -> None:
-    formula = convert(node.astext(), display="block")
-    translator.body.append(f'<div class="math">{formula}</div>')
+    translator.body.append(f'<div class="math">{_mathml(node, "block")}</div>')
     raise SkipNode
 
 
