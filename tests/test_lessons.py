@@ -52,3 +52,7 @@ def test_a_check_passes_its_solution_and_fails_its_blank(
 def test_each_of_six_lessons_has_three_to_five_exercises_and_two_figures() -> None:
     assert [len(cells(lesson, "exercise")) in (3, 4, 5) for lesson in LESSONS] == [True] * 6
     assert [sum("plt.show()" in cell for cell in cells(it)) >= 2 for it in LESSONS] == [True] * 6
+
+
+def test_code_is_not_cut_at_the_right() -> None:
+    assert max(len(line) for it in LESSONS for cell in cells(it) for line in cell.split("\n")) <= 95
