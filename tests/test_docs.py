@@ -88,6 +88,12 @@ def test_tables_are_whole(page: Path) -> None:
         assert {row.count("|") for row in rows} == {head.count("|")}, head
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_is_not_cut_at_the_right(page: Path) -> None:
+    lines = [line for _, text in blocks(page, "python", "pycon") for line in text.split("\n")]
+    assert [line for line in lines if len(line) > 100] == []
+
+
 def test_every_public_name_is_on_a_page_of_the_api() -> None:
     pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md")]
     told = set(re.findall(r"^\.\. auto\w+:: cvxqueue\.(.+)$", "\n".join(pages), re.MULTILINE))
