@@ -46,7 +46,7 @@ html_copy_source = False
 
 def _mathml(node: math | math_block, display: Literal["inline", "block"]) -> str:
     formula = convert(node.astext(), display=display)
-    if "\\" in formula:  # a command that is not known is left as it is
+    if "\\" in formula or "<mi>&</mi>" in formula:  # what is not known is left as it is
         getLogger(__name__).warning("not set as MathML: %s", node.astext(), location=node)
     return formula
 
