@@ -11,6 +11,8 @@ from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
 
+from cvxqueue.references import table
+
 project = "cvxqueue"
 author = "The cvxqueue developers"
 copyright = "The cvxqueue developers"
@@ -76,8 +78,14 @@ def _notebooks(app: Sphinx, exception: Exception | None) -> None:
             jupytext.write(jupytext.read(lesson), target)
 
 
+def _add_table_of_references(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put what the records say where a page has a mark for it: no number is typed."""
+    source[0] = source[0].replace("<!-- table of references -->", table()._repr_html_())
+
+
 def setup(app: Sphinx) -> None:
     """Write formulas as MathML, examples without a blank line at their end, and notebooks."""
+    app.connect("source-read", _add_table_of_references)
     app.connect("doctree-read", _without_last_blank_line)
     app.connect("build-finished", _notebooks)
     app.add_html_math_renderer("mathml", (_inline, None), (_displayed, None))
