@@ -68,11 +68,15 @@ class Table:
         Whether people are shown the names; labels with text beside them need none.
     most : int, default 20
         Rows that people are shown; frames, CSV and LaTeX have all.
+    wraps : bool, default True
+        Whether the first column, or that of the text beside labels, may be broken on a terminal
+        with little room.
     """
 
     columns: Sequence[Column]
     has_names: bool = True
     most: int = TYPES_SHOWN
+    wraps: bool = True
 
     def take(self, rows: Sequence[int]) -> Table:
         """Return the table of some rows alone."""
@@ -120,7 +124,7 @@ class Table:
         ]
         height = max(heading.count("\n") for heading in headings)
         # One column may be broken where there is little room: names, or sentences beside labels.
-        wraps = 0 if self.has_names else len(headings) - 1
+        wraps = (0 if self.has_names else len(headings) - 1) if self.wraps else None
         for place, (heading, is_left) in enumerate(zip(headings, self._lefts, strict=True)):
             table.add_column(
                 _text("\n" * (height - heading.count("\n")) + heading),
@@ -145,8 +149,8 @@ class Table:
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
 
-        # Numbers are not broken; sentences may be.
-        css = "padding: 0.1em 0.6em" + ("; white-space: nowrap" if self.has_names else "")
+        # Numbers are not broken, and keep what stands before them; sentences may be.
+        css = "padding: 0.1em 0.6em" + ("; white-space: pre" if self.has_names else "")
 
         def line(tag: str, cells: Iterable[str]) -> str:
             inner = (

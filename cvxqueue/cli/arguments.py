@@ -194,6 +194,19 @@ def add_verify(parser: ArgumentParser) -> None:
     add("file", metavar="FILE", nargs="?", help="instance file that it should be about")
 
 
+def add_explain(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue explain`` takes."""
+    add = parser.add_argument
+    add_file(parser)
+    add("--form", default="dcp", help="dcp, scaled, parametric or textbook (dcp)")
+    add(
+        "--with-parameters",
+        action="store_true",
+        help="apply the rules for parameters (DPP), as for the parametric form",
+    )
+    add("--svg", metavar="FILE", help="also write the tree as a drawing")
+
+
 def add_diagnose(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue diagnose`` takes."""
     parser.add_argument("file", metavar="FILE", help="requests, in any format that fit reads")

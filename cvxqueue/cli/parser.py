@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from cvxqueue.cli.arguments import (
     add_diagnose,
+    add_explain,
     add_file,
     add_fit,
     add_prove,
@@ -242,6 +243,21 @@ _COMMANDS = {
         "  2  unreadable, or input that is not allowed",
         "the tokens by task type",
         add_verify,
+    ),
+    "explain": _Command(
+        "explain why the rules of convex programming accept a form, or where they refuse it",
+        "Print the tree of the problem as CVXPY sees it: the curvature and the sign of each part, "
+        "the rule that gives them, and where one fails, which and why, with a way out.",
+        "examples:\n"
+        "  cvxqueue explain examples/instances/one-type.toml --form textbook\n"
+        "  cvxqueue explain server.toml --form parametric --with-parameters\n"
+        "  cvxqueue explain server.toml --svg tree.svg\n\n"
+        "exit status:\n"
+        "  0  the rules accept the form\n"
+        "  1  they refuse it\n"
+        "  2  input that is not allowed",
+        "the tree",
+        add_explain,
     ),
     "schema": _Command(
         "print the JSON Schema of instance files",

@@ -6,7 +6,8 @@ disciplined to refill. `dcp.atoms` has the queueing formulas for anybody's cvxpy
 there a class of one's own joins.
 """
 
+from cvxqueue.dcp.explain import explain
 from cvxqueue.dcp.forms import formulate
 from cvxqueue.dcp.formulation import Formulation
 
-__all__ = ["Formulation", "formulate"]
+__all__ = ["Formulation", "explain", "formulate"]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import cvxpy as cp
 import numpy as np
 
+from cvxqueue.dcp.explain import Explanation, explained
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
@@ -161,6 +162,25 @@ class Formulation:
     def is_dpp(self) -> bool:
         """Whether it obeys the rules for parameters too, so that it is canonicalised only once."""
         return bool(self.problem.is_dpp())
+
+    def explain(self, *, with_parameters: bool = False) -> Explanation:
+        """Explain how the rules accept the problem, or where they refuse it; see `cq.explain`.
+
+        Parameters
+        ----------
+        with_parameters : bool, default False
+            Whether to apply the rules for parameters (DPP).
+
+        Returns
+        -------
+        Explanation
+            Its nodes have the names of the expressions and constraints of this formulation.
+        """
+        named = {
+            key: value for key, value in vars(self).items() if isinstance(value, cp.Expression)
+        }
+        names = {id(part): name for name, part in (named | dict(self.constraints)).items()}
+        return explained(self.problem, names, with_parameters=with_parameters)
 
     def with_constraints(self, *constraints: cp.Constraint) -> Formulation:
         """Return the same problem under further constraints.

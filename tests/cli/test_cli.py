@@ -46,7 +46,18 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = ("solve", "check", "simulate", "fit", "diagnose", "prove", "verify", "schema", "info")
+COMMANDS = (
+    "solve",
+    "check",
+    "simulate",
+    "fit",
+    "diagnose",
+    "prove",
+    "verify",
+    "explain",
+    "schema",
+    "info",
+)
 
 Capture = pytest.CaptureFixture[str]
 
@@ -789,3 +800,19 @@ def test_points_that_the_curve_moves_are_warned_of(
     assert err.startswith("cvxqueue: warning: accuracy.accuracy[2] = 0.38: ")
     assert "0.087 higher" in err
     assert err.count("\n") == 1
+
+
+def test_explain(server: str, tmp_path: Path, capsys: Capture) -> None:
+    drawing = tmp_path / "tree.svg"
+    assert main(["explain", server, "--form", "textbook", "--svg", str(drawing)]) == 1
+    assert "Refused by the rules (DCP) at “mean_waiting_time: /”" in capsys.readouterr().out
+    text = drawing.read_text("utf-8")
+    # It asks for nothing from elsewhere; the names of namespaces are no addresses to ask.
+    assert not re.search(r"https?://(?!www\.w3\.org/)", text.split("-->")[-1])
+    assert main(["explain", server, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "accepted"
+    assert main(["explain", server, "--form", "parametric", "--with-parameters"]) == 0
+    assert main(["explain", server, "--form", "dcp", "--csv"]) == 0
+    assert main(["explain", server, "--form", "textbok"]) == 2
+    assert "did you mean 'textbook'" in capsys.readouterr().err
+    assert main(["explain", server, "--svg", str(tmp_path / "no" / "tree.svg")]) == 2
