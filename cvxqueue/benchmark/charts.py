@@ -1,16 +1,17 @@
-"""Lines on axes as SVG: no script, and colours by name, which the page has for light and for dark."""
+"""Lines on axes as SVG: no script, and colours by name, which a page has for light and dark."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 from typing import NamedTuple
 
 from cvxqueue.formatting import printable
 
 COLORS = 8
-"""Colours, one for each solver; a ninth takes the first again."""
+"""Colours, one for each solver; a ninth takes the first again, and is dashed."""
 _WIDTH, _HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 44
 # Labelled decades on an axis, at most.
@@ -18,11 +19,10 @@ _MOST_TICKS = 8
 
 
 class Line(NamedTuple):
-    """One line of a chart; a point that is no finite number breaks it."""
+    """One line of a chart; points that are no finite numbers are left out."""
 
     name: str
     color: int
-    is_dashed: bool
     points: Sequence[tuple[float, float]]
 
 
@@ -85,15 +85,23 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, has_steps: boo
         parts.append(f'<path class="grid" d="M{across:.1f} {_TOP}v{high}"/>')
         height = _TOP + high + 16
         parts.append(f'<text x="{across:.1f}" y="{height}" text-anchor="middle">{label}</text>')
-    middle = _LEFT + wide / 2
-    parts.append(
-        f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{_text(x.label)}</text>'
-    )
+    parts.append(f'<text x="{_LEFT}" y="{_HEIGHT - 6}">{_text(x.label)}</text>')
     for line in lines:
-        parts += _drawn(line, place, has_steps)
+        found = [point for point in line.points if all(map(math.isfinite, point))]
+        places = [f"{across:.1f} {level:.1f}" for across, level in map(place, found)]
+        if has_steps:
+            # At the level of the step before, up to where the next one is.
+            corners = pairwise(each.split() for each in places)
+            path = "".join(f"H{there}V{level}" for _, (there, level) in corners)
+            path = f"M{places[0]}{path}"
+        else:
+            path = f"M{'L'.join(places)}"
+        if places:
+            title = f"<title>{_text(line.name)}</title>"
+            parts.append(f'<path class="{_style(line)}" d="{path}">{title}</path>')
     legend = "".join(
-        f'<li><svg viewBox="0 0 28 10" aria-hidden="true"><path class="{_style(line)}" d="M1 5h26"/>'
-        f"</svg>{_text(line.name)}</li>"
+        '<li><svg viewBox="0 0 28 10" aria-hidden="true">'
+        f'<path class="{_style(line)}" d="M1 5h26"/></svg>{_text(line.name)}</li>'
         for line in lines
     )
     return (
@@ -103,33 +111,8 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, has_steps: boo
     )
 
 
-def _drawn(
-    line: Line, place: Callable[[tuple[float, float]], tuple[float, float]], has_steps: bool
-) -> list[str]:
-    """A path through the points that there are, and a mark on each where it is no staircase."""
-    path, marks, is_broken, last = [], [], True, 0.0
-    for point in line.points:
-        if not (math.isfinite(point[0]) and math.isfinite(point[1])):
-            is_broken = True
-            continue
-        across, level = place(point)
-        if is_broken or not has_steps:
-            path.append(f"{'M' if is_broken else 'L'}{across:.1f} {level:.1f}")
-        else:
-            path.append(f"H{across:.1f}V{level:.1f}")
-        if not has_steps:
-            marks.append(
-                f'<circle class="c{line.color % COLORS}" cx="{across:.1f}" cy="{level:.1f}" r="3"/>'
-            )
-        is_broken, last = False, across
-    title = f"<title>{_text(line.name)}</title>"
-    return (
-        [f'<path class="{_style(line)}" d="{"".join(path)}">{title}</path>', *marks] if path else []
-    )
-
-
 def _style(line: Line) -> str:
-    return f"line c{line.color % COLORS}" + " dashed" * line.is_dashed
+    return f"line c{line.color % COLORS}" + " dashed" * (line.color >= COLORS)
 
 
 def _text(text: str) -> str:

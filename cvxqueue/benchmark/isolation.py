@@ -243,7 +243,7 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
 
 
 def _only_output(writing: int) -> None:
-    """Leave a process no descriptor but a stdin without content, and the pipe for what it prints."""
+    """Leave a process no descriptor but an empty stdin, and the pipe for what it prints."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(writing, 1)
     os.dup2(writing, 2)
@@ -333,7 +333,7 @@ def _run(folder: Path, *, is_limited: bool) -> NoReturn:
                     break
         _leave(folder, "report", _summary(calls, before))
     # Somebody else's code, whatever it raises: an exit and a panic as well.
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001
         if is_limited:
             _limit_memory(None)
         if not calls:

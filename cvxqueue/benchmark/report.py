@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from cvxqueue.benchmark.charts import Axis, Line, around, chart
 from cvxqueue.benchmark.judging import KEPT, SOLVED_GAP
 from cvxqueue.benchmark.rows import Row
-from cvxqueue.benchmark.statistics import FACTORS, GAPS, SHIFT, Comparison, compare
+from cvxqueue.benchmark.solvers import TIGHT
+from cvxqueue.benchmark.statistics import FACTORS, GAPS, SHIFT, Comparison, compare, middle, percent
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import clipped, plural, printable
 from cvxqueue.whole_files import write_whole
 
-# Rows of a table of single runs; the file of rows has all.
+# Rows of a table that is shown at once; more are folded.
 _MOST_ROWS = 40
 _MOST_NAMES = 6
 _STYLE = Path(__file__).with_name("report.css")
@@ -59,258 +59,253 @@ def write_report(path: Path, rows: Iterable[Row]) -> None:
     write_whole(path, kinds[suffix](list(_blocks(compare(rows)))).encode())
 
 
-def _blocks(found: Comparison) -> Iterator[_Block]:
-    rows, names = found.rows, found.names
-    sizes = [row.types for row in rows]
+def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
+    rows = [row for found in comparisons for row in found.rows]
+    sizes = sorted(row.types for row in rows)
+    between = f"{sizes[0]:,}" + f" to {sizes[-1]:,}" * (sizes[0] < sizes[-1])
+    count = len({row.instance_digest for row in rows})
     yield _Heading("Solvers compared", 1)
-    between = f"{min(sizes):,}" if min(sizes) == max(sizes) else f"{min(sizes):,} to {max(sizes):,}"
     yield (
-        f"{plural(len(found.instances), 'instance')} of the allocation of reasoning tokens with "
-        f"{between} task types, and {plural(len({row.solver for row in rows}), 'solver')} with "
-        "their own settings and, as “tight”, asked for 1e-9. Every answer is judged by cvxqueue "
-        f"{version('cvxqueue')}: what a solver says of its answer counts for nothing."
+        f"{plural(len({row.solver for row in rows}), 'solver')} on {plural(count, 'instance')} of "
+        f"the allocation of reasoning tokens, with {between} task types. Every answer is judged by "
+        f"cvxqueue {version('cvxqueue')}: what a solver says of its answer counts for nothing. "
+        f"Solved means feasible, and proven to be within a relative gap of {SOLVED_GAP:g}: that of "
+        "the objective, over weighted accuracy plus mean system time. A wrong claim is an answer "
+        "that the solver calls optimal and that is not solved."
     )
-    if found.left_out:
-        yield (
-            f"Left out: {plural(found.left_out, 'run')} of instances that not every solver has run."
-        )
-    yield from _in_short(found)
-    yield from _accuracy(found)
-    yield from _time(found)
-    yield from _growth(found)
-    yield from _failures(found)
+    for found in comparisons:
+        own = found.settings == "default"
+        yield _Heading("With their own settings" if own else f"Asked for {TIGHT:g}")
+        yield from _in_short(found)
+        yield from _accuracy(found)
+        yield from _profile(found)
+        yield from _growth(found)
+        yield from _ends(found)
+    yield from _wrong_claims(rows)
+    yield _Heading("What was said")
+    reasons = Counter(
+        (row.solver, row.settings, row.outcome, re.sub(r"\d[\d.,e+-]*", "#", row.words))
+        for row in rows
+        if not row.is_solved and row.words
+    )
+    yield "Of what is not solved, by the solver or the system; numbers left out."
+    yield _Grid(
+        ("solver", "settings", "outcome", "words", "instances"),
+        [(*each[:3], clipped(each[3]), str(n)) for each, n in reasons.most_common()],
+    )
     yield _Heading("Solver by solver")
-    for name in names:
-        yield from _about(found, name)
-    yield from _conditions(found)
+    for name in sorted({name for found in comparisons for name in found.names}):
+        yield _Heading(name, 3)
+        yield from (_about(found, name) for found in comparisons if name in found.runs)
+    yield from _conditions(rows)
+    yield _Heading("Every run")
+    yield _Grid(
+        ("instance", "task types", "solver", "settings", "relative gap", "time"),
+        [
+            (
+                row.instance,
+                str(row.types),
+                row.solver,
+                row.settings,
+                _number(row.relative_gap) if row.outcome == "answered" else row.outcome,
+                _seconds(row.median),
+            )
+            for row in sorted(rows, key=lambda row: (row.types, row.instance, row.settings))
+        ],
+    )
 
 
 def _in_short(found: Comparison) -> Iterator[_Block]:
-    order = sorted(
-        found.names, key=lambda it: (-found.share_within(it, SOLVED_GAP), found.mean_cost(it))
-    )
-    yield _Heading("In short")
+    limit, together, total = found.rows[0].time_limit, found.solved_by_all, len(found.instances)
+    if found.left_out:
+        yield f"Left out: {plural(found.left_out, 'run')} of instances that not all have run."
     yield _Grid(
         (
             "solver",
-            f"solved to {SOLVED_GAP:g}",
+            "solved",
             "wrong claims",
             "mean time",
-            "least time of all on",
+            "on what all solved",
+            "first call",
+            "fastest",
         ),
         [
             (
                 name,
-                _percent(found.share_within(name, SOLVED_GAP)),
+                f"{sum(row.is_solved for row in found.of(name))} of {total}",
                 str(sum(row.claim_is_true is False for row in found.of(name))),
                 _seconds(found.mean_cost(name)),
-                _count(sum(ratio == 1.0 for ratio in found.ratios(name)), len(found.instances)),
-            )
-            for name in order
-        ],
-    )
-    yield (
-        f"Solved means: feasible, and proven to be within a relative gap of {SOLVED_GAP:g} of the "
-        "optimum. The gap is that of the objective, over the weighted accuracy plus the mean system "
-        "time. A wrong claim is an answer that the solver calls optimal and that is not solved. The "
-        "mean time counts what is not solved as the time limit."
-    )
-
-
-def _accuracy(found: Comparison) -> Iterator[_Block]:
-    yield _Heading("Accuracy")
-    gaps = [row.relative_gap for row in found.rows if row.is_feasible and row.relative_gap]
-    axis = around([max(gap, 1e-16) for gap in gaps], "proven relative gap, or less")
-    steps = [axis.low * (axis.high / axis.low) ** (each / 200) for each in range(201)]
-    lines = _lines(found, lambda it: [(gap, found.share_within(it, gap)) for gap in steps])
-    share = Axis("share of the instances", 0.0, 1.0, is_log=False)
-    title = "Share of the instances with an answer that is certified within a gap"
-    yield f"{title}. Higher and further to the left is better."
-    yield _Drawing(chart(lines, axis, share, title=title, has_steps=True))
-    yield _Grid(
-        ("certified within", *(f"{gap:g}" for gap in GAPS)),
-        [(it, *(_percent(found.share_within(it, gap)) for gap in GAPS)) for it in found.names],
-    )
-    wrong = found.wrong_claims
-    yield _Heading("Wrong claims", 3)
-    if not wrong:
-        yield "None: every answer that a solver calls optimal is solved."
-        return
-    yield (
-        f"{plural(len(wrong), 'answer')} that a solver calls optimal and that "
-        f"{'is' if len(wrong) == 1 else 'are'} not solved"
-        + (
-            f", the {_MOST_ROWS} worst of them."
-            if len(wrong) > _MOST_ROWS
-            else ", the worst first."
-        )
-        + " Tokens are off by at least so many for some type; a violation is the distance to "
-        "tokens that are feasible."
-    )
-    yield _Grid(
-        ("solver", "instance", "relative gap", "tokens off by", "violation", "its words"),
-        [
-            (
-                row.contender,
-                row.instance,
-                _number(row.relative_gap),
-                _number(row.token_error),
-                _number(row.violation),
-                clipped(row.words),
-            )
-            for row in wrong[:_MOST_ROWS]
-        ],
-    )
-
-
-def _time(found: Comparison) -> Iterator[_Block]:
-    limit = found.rows[0].time_limit
-    together = found.solved_by_all
-    yield _Heading("Time")
-    yield (
-        "The time of a run is the median of the calls after the first one, with building the "
-        "problem, in a process of its own with one thread. Means are geometric, shifted by "
-        f"{1e3 * SHIFT:g} ms: what takes much less than that counts as equally fast. What is not "
-        f"solved counts as the limit, {limit:g} s, in the first mean; the second is over the "
-        f"{plural(len(together), 'instance')} that all have solved."
-    )
-    yield _Grid(
-        ("solver", "mean, failures at the limit", "mean over what all solved", "median first call"),
-        [
-            (
-                name,
-                _seconds(found.mean_cost(name)),
                 _seconds(found.mean_cost(name, together)),
-                _seconds(_middle([row.cold_seconds for row in found.of(name)])),
+                _seconds(middle(row.cold_seconds for row in found.of(name))),
+                str(sum(ratio == 1.0 for ratio in found.ratios(name))),
             )
             for name in found.names
         ],
     )
-    yield _Heading("Performance profile", 3)
-    factors = around([it for name in found.names for it in found.ratios(name)], "times the least")
-    steps = [factors.low * (factors.high / factors.low) ** (each / 200) for each in range(201)]
-    lines = _lines(found, lambda it: [(factor, found.profile(it, factor)) for factor in steps])
-    share = Axis("share of the instances", 0.0, 1.0, is_log=False)
     yield (
-        "How to read it: at a factor f, the share of the instances that a solver solves in at most f "
-        "times the least time of any solver. At 1 it is how often it is the fastest, and at the "
-        "right how often it solves at all. A profile ranks against the best alone: without the "
-        "fastest solver the others may change places. So the wins of each over each stand below."
+        "The time of a run is the median of the calls after the first, with building the problem. "
+        f"Means are geometric, shifted by {1e3 * SHIFT:g} ms: what takes much less counts as "
+        f"equally fast. In the first, what is not solved counts as the limit, {limit:g} s; the "
+        f"second is over the {plural(len(together), 'instance')} that all have solved. The first "
+        "call is a median, too; fastest counts the instances solved in the least time of all."
     )
-    title = "Share of the instances solved within a factor of the least time"
-    yield _Drawing(chart(lines, factors, share, title=title, has_steps=True))
+
+
+def _accuracy(found: Comparison) -> Iterator[_Block]:
+    title = "Share of the instances certified within a gap"
+    yield _Heading(title, 3)
+    gaps = [row.relative_gap for row in found.rows if row.is_feasible and row.relative_gap]
+    axis = around(gaps, "relative gap, or less: further to the left and higher is better")
+    yield _Drawing(_stairs(found, found.share_within, axis, gaps, title))
     yield _Grid(
-        ("solved within a factor", *(f"{factor:g}" for factor in FACTORS), "any"),
-        [
-            (
-                it,
-                *(_percent(found.profile(it, factor)) for factor in FACTORS),
-                _percent(_any(found, it)),
-            )
-            for it in found.names
-        ],
+        ("certified within", *(f"{gap:g}" for gap in GAPS)),
+        [(it, *(percent(found.share_within(it, gap)) for gap in GAPS)) for it in found.names],
+    )
+
+
+def _profile(found: Comparison) -> Iterator[_Block]:
+    title = "Performance profile: share solved within a factor of the least time"
+    yield _Heading(title, 3)
+    yield (
+        "At a factor f, the share of the instances that a solver solves in at most f times the "
+        "least time of any. At 1 that is how often it is the fastest, and at the right how often "
+        "it solves at all. A profile ranks against the best alone: without the fastest solver the others may "
+        "change places. So their wins over each other stand below."
+    )
+    ratios = [ratio for name in found.names for ratio in found.ratios(name)]
+    axis = around(ratios, "factor of the least time")
+    yield _Drawing(_stairs(found, found.profile, axis, ratios, title))
+    yield _Grid(
+        ("solved within a factor", *(f"{factor:g}" for factor in FACTORS)),
+        [(it, *(percent(found.profile(it, each)) for each in FACTORS)) for it in found.names],
     )
     yield _Heading("Wins, row over column", 3)
     yield (
-        f"Of {plural(len(found.instances), 'instance')}, those that the solver of the row solved in "
-        "less time than that of the column, or that the latter did not solve."
+        f"Of {plural(len(found.instances), 'instance')}, those that the solver of the row solved "
+        "in less time than that of the column, or that the latter did not solve."
     )
-    numbers = [str(place) for place in range(1, len(found.names) + 1)]
+    numbered = list(enumerate(found.names, start=1))
     yield _Grid(
-        ("solver", *numbers),
+        ("solver", *(str(number) for number, _ in numbered)),
         [
             (
                 f"{number}: {name}",
                 *("–" if other == name else str(found.wins(name, other)) for other in found.names),
             )
-            for number, name in zip(numbers, found.names, strict=True)
+            for number, name in numbered
         ],
     )
-
-
-def _any(found: Comparison, name: str) -> float:
-    return found.share_within(name, SOLVED_GAP)
 
 
 def _growth(found: Comparison) -> Iterator[_Block]:
-    decades = found.decades
-    yield _Heading("Growth with the number of task types")
-    yield "Geometric mean of the time of what is solved; a dash where nothing is."
+    decades, title = found.decades, "Growth with the number of task types"
+    yield _Heading(title, 3)
     means = {it: [found.growth(it, decade) for decade in decades] for it in found.names}
     if len(decades) > 1:
-        axis = Axis("task types", 10.0 ** decades[0], 10.0 ** decades[-1])
+        axis = Axis("task types, each decade at its beginning", *_ends_of(decades))
         seconds = around([value for each in means.values() for value in each], "seconds")
-        lines = _lines(
-            found, lambda it: list(zip([10.0**it for it in decades], means[it], strict=True))
-        )
-        title = "Seconds by task types, each decade at its beginning"
-        yield f"{title}."
+        lines = [
+            Line(
+                name,
+                color,
+                [(10.0**at, mean) for at, mean in zip(decades, means[name], strict=True)],
+            )
+            for name, color in _colors(found)
+        ]
         yield _Drawing(chart(lines, axis, seconds, title=title))
-    yield _Grid(
-        ("task types", *(_decade(decade) for decade in decades)),
-        [(it, *map(_seconds, means[it])) for it in found.names],
-    )
+    yield "Geometric mean of the time of what is solved; a dash where nothing is."
+    sizes = (f"{10**decade:,}–{10 ** (decade + 1) - 1:,}" for decade in decades)
+    yield _Grid(("task types", *sizes), [(it, *map(_seconds, means[it])) for it in found.names])
 
 
-def _decade(decade: int) -> str:
-    return f"{10**decade:,}–{10 ** (decade + 1) - 1:,}"
+def _ends_of(decades: Sequence[int]) -> tuple[float, float]:
+    return 10.0 ** decades[0], 10.0 ** decades[-1]
 
 
-def _failures(found: Comparison) -> Iterator[_Block]:
-    yield _Heading("What was not solved")
+def _ends(found: Comparison) -> Iterator[_Block]:
+    yield _Heading("What was not solved", 3)
     ends = {name: found.ends(name) for name in found.names}
-    seen = [end for end in next(iter(ends.values())) if any(each[end] for each in ends.values())]
+    seen = [end for end in ends[found.names[0]] if any(each[end] for each in ends.values())]
     if not seen:
         yield "Nothing: every solver solved every instance."
         return
-    yield _Grid(
-        ("solver", *seen), [(it, *(str(ends[it][end]) for end in seen)) for it in found.names]
+    cells = [(it, *(str(ends[it][end]) for end in seen)) for it in found.names]
+    yield _Grid(("solver", *seen), cells)
+
+
+def _wrong_claims(rows: Sequence[Row]) -> Iterator[_Block]:
+    yield _Heading("Wrong claims")
+    wrong = [row for row in rows if row.claim_is_true is False]
+    if not wrong:
+        yield "None: every answer that a solver calls optimal is solved."
+        return
+    yield (
+        "The worst first. For some type the tokens are off by at least so many; a violation is the "
+        "distance to tokens that are feasible."
     )
-    reasons = Counter(
-        (name, row.outcome, _without_numbers(row.words))
-        for name in found.names
-        for row in found.of(name)
-        if not row.is_solved and row.words
-    )
-    yield "What was said, numbers left out:"
     yield _Grid(
-        ("solver", "outcome", "words", "instances"),
+        ("solver", "settings", "instance", "relative gap", "tokens off by", "violation", "words"),
         [
-            (name, outcome, clipped(words), str(count))
-            for (name, outcome, words), count in reasons.most_common(_MOST_ROWS)
+            (
+                *(row.solver, row.settings, row.instance),
+                *map(_number, (row.relative_gap, row.token_error, row.violation)),
+                clipped(row.words),
+            )
+            for row in sorted(wrong, key=_distance)
         ],
     )
 
 
-def _without_numbers(words: str) -> str:
-    return re.sub(r"\d[\d.,e+-]*", "#", words)
+def _distance(row: Row) -> float:
+    """A key that puts what is furthest from the optimum first."""
+    return -math.inf if row.relative_gap is None else -row.relative_gap
 
 
-def _about(found: Comparison, name: str) -> Iterator[_Block]:
+def _colors(found: Comparison) -> list[tuple[str, int]]:
+    """Every solver with its colour, the same under all settings."""
+    return [(name, place) for place, name in enumerate(sorted(found.names))]
+
+
+def _stairs(
+    found: Comparison,
+    share: Callable[[str, float], float],
+    axis: Axis,
+    values: Sequence[float],
+    title: str,
+) -> str:
+    """A chart of shares that rise at some of the values alone."""
+    places = sorted({axis.low, axis.high, *(it for it in values if axis.low < it < axis.high)})
+    lines = [
+        Line(name, at, [(it, share(name, it)) for it in places]) for name, at in _colors(found)
+    ]
+    shares = Axis("share of the instances", 0.0, 1.0, is_log=False)
+    return chart(lines, axis, shares, title=title, has_steps=True)
+
+
+def _about(found: Comparison, name: str) -> str:
     """What an author wants to know of a solver: where it is best, and where it fails."""
     rows, ratios = found.of(name), found.ratios(name)
-    missed = sorted(
-        (row for row in rows if not row.is_solved), key=lambda row: -(row.relative_gap or math.inf)
-    )
+    missed = sorted((row for row in rows if not row.is_solved), key=_distance)
     pairs = sorted(zip(ratios, rows, strict=True), key=lambda pair: pair[0])
     first = [row.instance for ratio, row in pairs if ratio == 1.0]
-    slow = [
-        f"{row.instance} ({ratio:.3g}×)" for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf
+    behind = [(ratio, row) for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf]
+    claims, true = (sum(map(bool, each)) for each in zip(*map(_claims, rows), strict=True))
+    memory = middle(row.memory for row in rows)
+    sentences = [
+        f"{'Its own settings' if found.settings == 'default' else f'Asked for {TIGHT:g}'}: solves "
+        f"{len(rows) - len(missed)} of {len(rows)}, {sum(row.is_within(TIGHT) for row in rows)} to "
+        f"{TIGHT:g}; calls {claims} optimal, {true} of them rightly.",
+        f"Fastest on {_some(first)}." if first else "Never the fastest.",
+        f"Furthest behind on {_some([f'{row.instance} ({it:.3g}×)' for it, row in behind])}."
+        * bool(behind),
+        f"Not solved: {_some([_missed(row) for row in missed])}." * bool(missed),
+        "" if math.isnan(memory) else f"Median of the most memory {memory / 1e6:.0f} MB.",
     ]
-    tight = sum(row.is_within(1e-9) for row in rows)
-    claims = sum(bool(row.claims_optimal) for row in rows)
-    true = sum(bool(row.claim_is_true) for row in rows)
-    memory = _middle([None if row.memory is None else float(row.memory) for row in rows])
-    yield _Heading(name, 3)
-    yield (
-        f"{rows[0].solver_version}. Solves {_count(len(rows) - len(missed), len(rows))}, "
-        f"{tight} of them to 1e-9. "
-        f"Calls {plural(claims, 'answer')} optimal, rightly {true}. "
-        + (f"Fastest on {_some(first)}. " if first else "Never the fastest. ")
-        + (f"Furthest behind the fastest on {_some(slow)}. " if slow else "")
-        + (f"Not solved: {_some([_missed(row) for row in missed])}. " if missed else "")
-        + ("" if math.isnan(memory) else f"Median of the most memory: {memory / 1e6:.0f} MB.")
-    )
+    return " ".join(filter(None, sentences))
+
+
+def _claims(row: Row) -> tuple[bool, bool]:
+    return bool(row.claims_optimal), bool(row.claim_is_true)
 
 
 def _missed(row: Row) -> str:
@@ -321,93 +316,36 @@ def _missed(row: Row) -> str:
     return f"{row.instance} (gap {_number(row.relative_gap)})"
 
 
-def _conditions(found: Comparison) -> Iterator[_Block]:
-    row = found.rows[0]
-    hosts = sorted({row.host for row in found.rows})
-    by_record = len({it.instance_digest for it in found.rows if it.referee == "record"})
-    memory = "no limit of memory" if row.memory_limit is None else f"{row.memory_limit / 1e9:g} GB"
+def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
+    limit, memory = rows[0].time_limit, rows[0].memory_limit
+    hosts = sorted({row.host for row in rows})
+    known = len({row.instance_digest for row in rows if row.referee == "record"})
     yield _Heading("Why believe it")
     yield (
-        "The referee is no solver. The objective is concave, and any answer with any multipliers "
-        "bounds the optimum from above; that inequality, evaluated in closed form with an allowance "
-        "for rounding, is the certificate. For "
-        f"{_count(by_record, len(found.instances))} instances the optimum is known from a record "
-        "that one file with a bare Python proves again, and for the others it is certified to "
-        f"rounding. Tokens outside the limits are moved into them first, and by more than {KEPT:g} "
-        "of the largest cap count as infeasible. An answer is judged outside the process that gave "
-        "it, and no solver sees what is known of the optimum."
+        "The referee is no solver. The objective is concave, so that any answer bounds the optimum "
+        "from above; that inequality, in closed form and with an allowance for rounding, is the "
+        f"certificate. For {plural(known, 'instance')} the optimum is that of a record, which one "
+        "file proves again with a bare Python; else it is certified to rounding. Tokens "
+        f"that had to be moved into the limits by more than {KEPT:g} of the largest cap count as "
+        "infeasible. An answer is judged outside the process that gave it."
     )
     yield (
-        f"Each run had a process of its own, {row.time_limit:g} s for its first call, {memory} and "
-        "one thread; the order was random, so that a busy machine meets all alike. Six calls at "
-        "most: the first is told apart, and the problem is built anew in each."
+        f"Each run had a process of its own, one thread, {limit:g} s for its first call and as much "
+        "for at most five more, and "
+        + ("no limit of memory" if memory is None else f"{memory / 1e9:g} GB of memory")
+        + ", in random order. The problem is built anew in each call."
+        + " Times of several machines are compared here, and are not of one measure."
+        * (len(hosts) > 1)
     )
-    if len(hosts) > 1:
-        yield "Runs of several machines are compared here: their times are not of one measure."
-    versions = sorted(
-        {f"{name} {number}" for it in found.rows for name, number in it.versions.items() if number}
-    )
-    yield _Grid(
-        ("what", "which"),
-        [
-            *(("host", host) for host in hosts),
-            ("versions", ", ".join(versions)),
-            *(
-                (solver, number)
-                for solver, number in sorted({(it.solver, it.solver_version) for it in found.rows})
-            ),
-        ],
-    )
-    yield _Heading("Every run", 3)
-    yield "The proven relative gap of each answer, or what came instead of one, and the time."
-    yield _Grid(
-        ("instance", "task types", "solver", "relative gap", "time"),
-        [
-            (
-                each.instance,
-                str(each.types),
-                name,
-                _number(each.relative_gap) if each.outcome == "answered" else each.outcome,
-                _seconds(each.median),
-            )
-            for digest in found.instances
-            for name in found.names
-            for each in [found.runs[name][digest]]
-        ],
-    )
-
-
-def _lines(found: Comparison, points: object) -> list[Line]:
-    """One line for each contender: a colour for the solver, dashes where it is tight."""
-    solvers = sorted({row.solver for row in found.rows})
-    call: object = points
-    return [
-        Line(name, solvers.index(row.solver), row.settings != "default", call(name))  # type: ignore[operator]
-        for name in found.names
-        for row in [found.of(name)[0]]
-    ]
-
-
-def _middle(values: Iterable[float | None]) -> float:
-    """The median of what is known; NaN of nothing."""
-    known = sorted(value for value in values if value is not None)
-    if not known:
-        return math.nan
-    return (known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2.0
+    packages = {f"{name} {number}" for it in rows for name, number in it.versions.items() if number}
+    solvers = sorted({(row.solver, row.solver_version) for row in rows})
+    facts = [*(("host", host) for host in hosts), ("packages", ", ".join(sorted(packages)))]
+    yield _Grid(("what", "which"), [*facts, *solvers])
 
 
 def _some(names: Sequence[str]) -> str:
     rest = len(names) - _MOST_NAMES
     return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _count(count: int, of: int) -> str:
-    return f"{count} of {of}"
-
-
-def _percent(share: float) -> str:
-    """A share that is not all is not printed as all."""
-    return f"{math.floor(100.0 * share + 1e-9)} %"
 
 
 def _seconds(seconds: float) -> str:
@@ -471,12 +409,9 @@ def _markdown(block: _Block) -> str:
         return f"{'#' * block.level} {_marked(block.text)}"
     if isinstance(block, str):
         return _marked(block)
-    lines = [block.names, ["---"] + ["---:"] * (len(block.names) - 1), *block.cells]
-    escaped = [lines[0], lines[1], *lines[2:]]
-    return "\n".join(
-        f"| {' | '.join(cells if place == 1 else map(_marked, cells))} |"
-        for place, cells in enumerate(escaped)
-    )
+    head, *lines = (map(_marked, cells) for cells in (block.names, *block.cells))
+    rule = ["---"] + ["---:"] * (len(block.names) - 1)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 
 
 def _marked(text: str) -> str:

@@ -111,11 +111,6 @@ class Row:
         return self.is_within(SOLVED_GAP)
 
     @property
-    def contender(self) -> str:
-        """The solver with its settings, where these are not its own."""
-        return self.solver if self.settings == "default" else f"{self.solver}, {self.settings}"
-
-    @property
     def median(self) -> float:
         """Median seconds of the calls after the first, or of that where there are none."""
         return float(np.median(self.seconds)) if self.seconds else self.cold_seconds or math.nan
@@ -197,7 +192,7 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
                 f"{FORMAT!r}, version {VERSION}"
             )
         try:
-            row: Row = adapter.validate_python(data)
+            row: Row = adapter.validate_json(json.dumps(data))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

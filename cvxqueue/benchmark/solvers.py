@@ -85,8 +85,7 @@ class Solver:
             # As `multiprocessing` names a script that is not the one that runs.
             found: Any = runpy.run_path(place, run_name="__mp_main__")[attribute]
             return found  # type: ignore[no-any-return]
-        found = resolve_name(self.reference)
-        return found  # type: ignore[no-any-return]
+        return resolve_name(self.reference)  # type: ignore[no-any-return]
 
 
 def available() -> dict[str, Solver]:

@@ -1,7 +1,4 @@
-"""What rows say of the solvers, in numbers: accuracy first, then time.
-
-A contender is a solver with its settings. Compared are the instances that every contender has run.
-"""
+"""What rows say of the solvers under the same settings, in numbers: accuracy first, then time."""
 
 from __future__ import annotations
 
@@ -28,23 +25,28 @@ _TOO_FAR = f"answered, gap above {SOLVED_GAP:g}"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows by contender and by instance.
+    """Rows under the same settings, by solver and by instance.
 
     Parameters
     ----------
+    settings : str
+        ``"default"`` or ``"tight"``.
     runs : mapping of str to mapping of str to Row
-        The rows of each contender, by the digest of the instance; the same for all.
+        The rows of each solver, by the digest of the instance; the same for all.
     left_out : int
-        Rows of instances that not every contender has run.
+        Rows of instances that not every solver has run.
     """
 
+    settings: str
     runs: Mapping[str, Mapping[str, Row]]
     left_out: int
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
-        """The contenders."""
-        return list(self.runs)
+        """The solvers: those that solve most first, and of these the fastest."""
+        return sorted(
+            self.runs, key=lambda it: (-self.share_within(it, SOLVED_GAP), self.mean_cost(it), it)
+        )
 
     @cached_property
     def instances(self) -> list[str]:
@@ -55,10 +57,10 @@ class Comparison:
     @cached_property
     def rows(self) -> list[Row]:
         """All that are compared."""
-        return [self.runs[name][digest] for name in self.names for digest in self.instances]
+        return [row for name in self.names for row in self.of(name)]
 
     def of(self, name: str) -> list[Row]:
-        """The rows of a contender, in the order of the instances."""
+        """The rows of a solver, in the order of the instances."""
         return [self.runs[name][digest] for digest in self.instances]
 
     def share_within(self, name: str, gap: float) -> float:
@@ -67,7 +69,7 @@ class Comparison:
 
     @cached_property
     def solved_by_all(self) -> list[str]:
-        """The instances that every contender has solved."""
+        """The instances that every solver has solved."""
         return [
             it for it in self.instances if all(rows[it].is_solved for rows in self.runs.values())
         ]
@@ -78,19 +80,17 @@ class Comparison:
         return shifted_mean([self.runs[name][digest].cost for digest in chosen])
 
     @cached_property
-    def least_costs(self) -> list[float]:
-        """The least seconds of any contender that solved, for each instance; infinite for none."""
+    def _least(self) -> list[float]:
+        """The least seconds of any solver, for each instance; infinite where none has solved."""
+        runs = self.runs.values()
         return [
-            min(
-                (rows[it].median for rows in self.runs.values() if rows[it].is_solved),
-                default=math.inf,
-            )
+            min((rows[it].median for rows in runs if rows[it].is_solved), default=math.inf)
             for it in self.instances
         ]
 
     def ratios(self, name: str) -> list[float]:
-        """Seconds over the least of any contender, for each instance; infinite if not solved."""
-        pairs = zip(self.of(name), self.least_costs, strict=True)
+        """Seconds over the least of any solver, for each instance; infinite if not solved."""
+        pairs = zip(self.of(name), self._least, strict=True)
         return [row.median / least if row.is_solved else math.inf for row, least in pairs]
 
     def profile(self, name: str, factor: float) -> float:
@@ -111,33 +111,27 @@ class Comparison:
 
     def growth(self, name: str, decade: int) -> float:
         """Geometric mean of the seconds of what is solved among instances of a size; or NaN."""
-        found = [
-            row.median for row in self.of(name) if row.is_solved and _decade(row.types) == decade
-        ]
-        return float(np.exp(np.mean(np.log(found)))) if found else math.nan
+        chosen = [row for row in self.of(name) if row.is_solved and _decade(row.types) == decade]
+        return (
+            float(np.exp(np.mean(np.log([row.median for row in chosen])))) if chosen else math.nan
+        )
 
     def ends(self, name: str) -> dict[str, int]:
         """How often each end came, but for what is solved."""
-        found = {end: 0 for end in (_TOO_FAR, *OUTCOMES[1:])}
+        found = dict.fromkeys((_TOO_FAR, *OUTCOMES[1:]), 0)
         for row in self.of(name):
             if not row.is_solved:
                 found[_TOO_FAR if row.outcome == OUTCOMES[0] else row.outcome] += 1
         return found
 
-    @property
-    def wrong_claims(self) -> list[Row]:
-        """Rows that call an answer optimal that is not within `SOLVED_GAP`, the worst first."""
-        found = [row for row in self.rows if row.claim_is_true is False]
-        return sorted(found, key=lambda row: -(row.relative_gap or math.inf))
 
-
-def compare(rows: Iterable[Row]) -> Comparison:
-    """Return the rows by contender and by instance.
+def compare(rows: Iterable[Row]) -> list[Comparison]:
+    """Return the comparisons, one for each of the settings that occur.
 
     Raises
     ------
     InvalidInputError
-        If there are none, no instance was run by all, or the limits of some differ.
+        If there are no rows, no instance was run by all, or the limits of some differ.
     """
     rows = list(rows)
     if not rows:
@@ -148,19 +142,26 @@ def compare(rows: Iterable[Row]) -> Comparison:
             f"rows under different limits ({', '.join(map(str, sorted(limits, key=str)))}) cannot "
             "be compared; report them apart"
         )
+    names = sorted({row.settings for row in rows})
+    return [_compared(name, [row for row in rows if row.settings == name]) for name in names]
+
+
+def _compared(settings: str, rows: list[Row]) -> Comparison:
     versions: dict[str, set[str]] = {}
     for row in rows:
         versions.setdefault(row.solver, set()).add(row.solver_version)
     runs: dict[str, dict[str, Row]] = {}
-    for row in sorted(rows, key=lambda row: (row.solver, row.settings)):
+    for row in rows:
         several = len(versions[row.solver]) > 1
-        name = row.contender + f" ({row.solver_version})" * several
+        name = row.solver + f" ({row.solver_version})" * several
         runs.setdefault(name, {})[row.instance_digest] = row
     common = set.intersection(*(set(found) for found in runs.values()))
     if not common:
-        raise InvalidInputError("no instance was run by all solvers, so that nothing compares")
-    kept = {name: {it: found[it] for it in found if it in common} for name, found in runs.items()}
-    return Comparison(kept, len(rows) - len(kept) * len(common))
+        raise InvalidInputError(
+            f"settings {settings!r}: no instance was run by all solvers, so that nothing compares"
+        )
+    kept = {name: {it: found[it] for it in common} for name, found in runs.items()}
+    return Comparison(settings, kept, len(rows) - len(kept) * len(common))
 
 
 def shifted_mean(seconds: Sequence[float]) -> float:
@@ -175,26 +176,32 @@ def _decade(types: int) -> int:
     return len(str(types)) - 1
 
 
+def middle(values: Iterable[float | None]) -> float:
+    """Return the median of what is known; NaN of nothing."""
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else math.nan
+
+
 def summary_table(rows: Sequence[Row]) -> Table:
-    """Return one line for each contender."""
-    found = compare(rows)
-    names = found.names
-    wrong = [sum(row.claim_is_true is False for row in found.of(name)) for name in names]
+    """Return one line for each solver under each of the settings."""
+    lines = [(found, name) for found in compare(rows) for name in found.names]
+    solved = [found.share_within(name, SOLVED_GAP) for found, name in lines]
+    wrong = [sum(it.claim_is_true is False for it in found.of(name)) for found, name in lines]
+    means = [found.mean_cost(name) for found, name in lines]
     return Table(
         [
-            Column("solver", names),
-            Column("instances", [len(found.instances)] * len(names)),
-            Column(
-                f"solved to {SOLVED_GAP:g}",
-                [found.share_within(it, SOLVED_GAP) for it in names],
-                _percent,
-            ),
+            Column("solver", [name for _, name in lines]),
+            Column("settings", [found.settings for found, _ in lines]),
+            Column("instances", [len(found.instances) for found, _ in lines]),
+            Column(f"solved to {SOLVED_GAP:g}", solved, percent),
             Column("wrong claims", wrong),
-            Column("mean time (s)", [found.mean_cost(name) for name in names], "{:.3g}".format),
+            Column("mean time (s)", means, "{:.3g}".format),
         ],
-        most=len(names),
+        most=len(lines),
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def percent(share: float) -> str:
+    """Return a share rounded down: what is not all is not printed as all."""
+    # Of a hundredth that a float64 has a little too small, all of it.
+    return f"{math.floor(100.0 * share + 1e-9)} %"
