@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as installed_version
 
+from cvxqueue.references import table
+
 project = "cvxqueue"
 author = "The cvxqueue developers"
 copyright = "The cvxqueue developers"
@@ -28,3 +30,12 @@ numpydoc_show_class_members = False
 html_theme = "furo"
 html_title = f"cvxqueue {release}"
 html_copy_source = False
+
+
+def add_table_of_references(app, page, source):
+    """Put what the records say where a page has a mark for it: no number is typed."""
+    source[0] = source[0].replace("<!-- table of references -->", table()._repr_html_())
+
+
+def setup(app):
+    app.connect("source-read", add_table_of_references)

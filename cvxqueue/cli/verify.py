@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cvxqueue.cli.inputs import read_instance
+from cvxqueue.cli.inputs import read_instance, record_path
 from cvxqueue.cli.output import progress, show
 from cvxqueue.model import Instance
 from cvxqueue.references.verification import Verified, verify
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     instance = None if options.file is None else read_instance(options.file)
     with progress(1) as step:
         step("verify")
-        found = verify(options.record, instance=instance)
+        found = verify(record_path(options.record), instance=instance)
     about = [] if instance is None else [f"the record is about {options.file}"]
     data = {"status": "accepted", **summary(found), "about": options.file}
     show(options, data, token_table(found, instance), *found.report, *about)
