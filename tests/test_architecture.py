@@ -330,6 +330,7 @@ SHARED = {
     "accuracy": {"model", "plots"},
     "check": {"check", "cli"},
     "fit": {"fitting", "cli"},
+    "report": {"benchmark", "cli"},
     "schema": {"files", "cli"},
     "simulate": {"simulation", "cli"},
     "solution": {"solution", "integer"},

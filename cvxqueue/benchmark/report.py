@@ -14,8 +14,8 @@ from typing import NamedTuple
 from cvxqueue.benchmark.charts import Axis, Line, around, chart
 from cvxqueue.benchmark.judging import KEPT, SOLVED_GAP
 from cvxqueue.benchmark.rows import Row
+from cvxqueue.benchmark.scores import FACTORS, GAPS, SHIFT, Comparison, compare, middle, percent
 from cvxqueue.benchmark.solvers import TIGHT
-from cvxqueue.benchmark.statistics import FACTORS, GAPS, SHIFT, Comparison, compare, middle, percent
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import clipped, plural, printable
 from cvxqueue.whole_files import write_whole
@@ -169,8 +169,8 @@ def _profile(found: Comparison) -> Iterator[_Block]:
     yield (
         "At a factor f, the share of the instances that a solver solves in at most f times the "
         "least time of any. At 1 that is how often it is the fastest, and at the right how often "
-        "it solves at all. A profile ranks against the best alone: without the fastest solver the others may "
-        "change places. So their wins over each other stand below."
+        "it solves at all. A profile ranks against the best alone: without the fastest solver the "
+        "others may change places. So their wins over each other stand below."
     )
     ratios = [ratio for name in found.names for ratio in found.ratios(name)]
     axis = around(ratios, "factor of the least time")
@@ -330,7 +330,7 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "infeasible. An answer is judged outside the process that gave it."
     )
     yield (
-        f"Each run had a process of its own, one thread, {limit:g} s for its first call and as much "
+        f"Each run had a process of its own, one thread, {limit:g} s for its first call, as much "
         "for at most five more, and "
         + ("no limit of memory" if memory is None else f"{memory / 1e9:g} GB of memory")
         + ", in random order. The problem is built anew in each call."

@@ -23,13 +23,13 @@ from cvxqueue.files.provenance import digest
 from cvxqueue.json_values import json_values
 from cvxqueue.whole_files import reason, write_whole
 
-FORMAT = "cvxqueue-benchmark"
-VERSION = 1
+ROWS_FORMAT = "cvxqueue-benchmark"
+ROWS_VERSION = 1
 OUTCOMES = (
     *("answered", "no finite answer", "raised", "no licence", "time limit", "out of memory"),
     "died",
 )
-_BEGINNING = json.dumps({"format": FORMAT})[:-1].encode()
+_ROW_BEGINNING = json.dumps({"format": ROWS_FORMAT})[:-1].encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ class Row:
 
     def line(self) -> bytes:
         """Return the row as a line of JSON."""
-        head = {"format": FORMAT, "version": VERSION, "key": self.key}
+        head = {"format": ROWS_FORMAT, "version": ROWS_VERSION, "key": self.key}
         return json.dumps(json_values(head | asdict(self)), allow_nan=False).encode() + b"\n"
 
 
@@ -173,23 +173,25 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
     adapter = TypeAdapter(Row)
     whole = content.rfind(b"\n") + 1
     torn = content[whole:]
-    if not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
+    if not (torn.startswith(_ROW_BEGINNING) or _ROW_BEGINNING.startswith(torn)):
         # Somebody's file, in which nothing is to be cut off.
         whole = len(content)
     rows = []
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
             data = json.loads(line)
-            head = [data.pop(name) for name in ("format", "version", "key")]
-        except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        except (ValueError, RecursionError):
+            data = None
+        if not isinstance(data, dict):
             raise InvalidInputError(
                 f"{path}: line {number} is no row of a comparison, which `cvxqueue benchmark` "
                 "writes as JSON"
-            ) from None
-        if head[:2] != [FORMAT, VERSION]:
+            )
+        head = [data.pop(name, None) for name in ("format", "version", "key")]
+        if head[:2] != [ROWS_FORMAT, ROWS_VERSION]:
             raise InvalidInputError(
                 f"{path}: line {number} has format {head[0]!r}, version {head[1]!r}, and must have "
-                f"{FORMAT!r}, version {VERSION}"
+                f"{ROWS_FORMAT!r}, version {ROWS_VERSION}"
             )
         try:
             row: Row = adapter.validate_json(json.dumps(data))

@@ -20,8 +20,8 @@ from cvxqueue.benchmark.isolation import FORKS, Isolation, Limits, Run
 from cvxqueue.benchmark.judging import SOLVED_GAP, Referee
 from cvxqueue.benchmark.report import write_report
 from cvxqueue.benchmark.rows import Row, opened_rows, read_rows, run_key, write_rows
+from cvxqueue.benchmark.scores import summary_table
 from cvxqueue.benchmark.solvers import SETTINGS, Solver, find_solvers
-from cvxqueue.benchmark.statistics import summary_table
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import installed_version, instance_digest
 from cvxqueue.formatting import plural, shown
@@ -35,7 +35,7 @@ TIME_LIMIT = 10.0
 """Seconds; the library with the solvers of the extra ``test`` takes less than fifteen minutes."""
 MEMORY_LIMIT = 4e9
 """Bytes of address space, of which a solver of dense matrices needs 1e8 at 1000 types."""
-_PACKAGES = ("cvxqueue", "numpy", "scipy", "cvxpy")
+_COMPUTE_WITH = ("cvxqueue", "numpy", "scipy", "cvxpy")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -153,7 +153,7 @@ def run_benchmark(
     instances: Iterable[Any],
     solvers: Sequence[str | OpenMethod] | None = None,
     *,
-    settings: Sequence[str] = SETTINGS,
+    settings: Sequence[str] | None = None,
     output: str | os.PathLike[str] | None = None,
     time_limit: float = TIME_LIMIT,
     memory_limit: float = MEMORY_LIMIT,
@@ -173,9 +173,9 @@ def run_benchmark(
         ``"scipy-slsqp"``), and solvers of one's own: ``f(instance, **settings)`` that returns
         tokens or an `Answer`, as a function of a module or of a script, or by its name,
         ``"package.module:function"``. By default all that are installed.
-    settings : sequence of str, default ("default", "tight")
-        What a solver does by itself, and what it does asked for 1e-9; a solver of one's own has the
-        second if it takes a `tolerance`.
+    settings : sequence of str, optional
+        ``"default"``, what a solver does by itself, and ``"tight"``, what it does asked for 1e-9;
+        by default both. A solver of one's own has the second if it takes a `tolerance`.
     output : str or path, optional
         File of rows, one line of JSON for each run. Runs that it has are not repeated.
     time_limit : float, default 10
@@ -245,7 +245,8 @@ def _rows(
         yield file.rows, file.append
 
 
-def _checked_settings(settings: Sequence[str]) -> list[str]:
+def _checked_settings(given: Sequence[str] | None) -> list[str]:
+    settings = SETTINGS if given is None else given
     for each in settings:
         if each not in SETTINGS:
             raise InvalidInputError(f"unknown settings {shown(each)}: {nearest(each, SETTINGS)}")
@@ -336,5 +337,5 @@ def _processor() -> str:
 
 
 def _versions() -> Mapping[str, str | None]:
-    found = {package: installed_version(package) for package in _PACKAGES}
+    found = {package: installed_version(package) for package in _COMPUTE_WITH}
     return {**found, "python": platform.python_version()}
