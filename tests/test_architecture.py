@@ -329,6 +329,7 @@ def test_a_constant_has_one_name_and_one_value() -> None:
 SHARED = {
     "accuracy": {"model", "plots"},
     "check": {"check", "cli"},
+    "explain": {"dcp", "cli"},
     "fit": {"fitting", "cli"},
     "report": {"benchmark", "cli"},
     "schema": {"files", "cli"},

@@ -61,8 +61,8 @@ _SIGNS = {
 _WORDS_OF_SIGNS = {"NONNEGATIVE": "≥ 0", "NONPOSITIVE": "≤ 0", "ZERO": "0"}
 _REFUSED = "refused"
 _ABOVE = "as above"
-_COLORS = {"convex": "green", "concave": "green", "affine": "", "constant": ""}
-_COLORS |= {"accepted": "green", _REFUSED: "bold red", "unknown": "yellow"}
+_VERDICT_STYLES = {"convex": "green", "concave": "green", "affine": "", "constant": ""}
+_VERDICT_STYLES |= {"accepted": "green", _REFUSED: "bold red", "unknown": "yellow"}
 
 
 class Argument(NamedTuple):
@@ -424,7 +424,7 @@ def _filled(text: str) -> str:
 
 
 def _colored(curvature: str) -> Cell:
-    return curvature, _COLORS[curvature]
+    return curvature, _VERDICT_STYLES[curvature]
 
 
 def _drawn(node: Node, first: str = "", rest: str = "") -> Iterator[tuple[str, Node]]:
