@@ -215,7 +215,8 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     watched = [handle, reading, requests]
     while True:
         left = _deadline(folder, forked, seconds) - time.monotonic()
-        ready, _, _ = select.select(watched, [], [], max(left, 0.0))
+        # It may have begun since, and be late sooner.
+        ready, _, _ = select.select(watched, [], [], min(max(left, 0.0), seconds))
         if reading in ready:
             with suppress(BlockingIOError):
                 chunk = os.read(reading, 1 << 16)
@@ -264,7 +265,7 @@ def _spawned(folder: Path, limits: Limits) -> _Watched:
         while process.poll() is None and not is_late:
             left = _deadline(folder, begun, limits.time) - time.monotonic()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=max(left, 0.0))
+                process.wait(timeout=min(max(left, 0.0), limits.time))
             is_late = _deadline(folder, begun, limits.time) <= time.monotonic()
         is_late = is_late and process.poll() is None
         process.kill()
