@@ -22,7 +22,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -57,6 +56,17 @@ _WORDS = 500
 _OUTPUT = 2000
 # From sys/prctl.h: the signal that this process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
+# Windows has no name for it.
+_SIGKILL = 9
+# What an interpreter does first, so that it does not outlive its parent while it imports.
+_DIE_TOGETHER = (
+    f"import ctypes, os, sys; ctypes.CDLL(None).prctl({_PR_SET_PDEATHSIG}, {_SIGKILL}); "
+    "os.getppid() == int(sys.argv[1]) or os._exit(1)"
+)
+_WATCH_STDIN = (
+    "import os, sys, threading; "
+    "threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()"
+)
 # How libraries in C++ and Rust say that there is no memory, before they abort.
 _OUT_OF_MEMORY = ("bad_alloc", "memory allocation of", "cannot allocate memory", "out of memory")
 
@@ -165,14 +175,15 @@ class _Watched(NamedTuple):
     """The end of what was printed."""
 
 
-def _interpreter(call: str, *arguments: str) -> list[str]:
-    start = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import {call}; {call}()"
-    return [sys.executable, "-c", start, *arguments]
+def _interpreter(first: str, call: str, *arguments: str) -> list[str]:
+    """Return the command that calls a function of this module with the modules of this process."""
+    code = f"{first}; sys.path[:] = {sys.path!r}; from {__name__} import {call}; {call}()"
+    return [sys.executable, "-c", code, *arguments]
 
 
 def _started_server() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        _interpreter("serve"),
+        _interpreter(_DIE_TOGETHER, "serve", str(os.getpid())),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | _ONE_THREAD,
@@ -189,6 +200,8 @@ def serve() -> None:
     for name in _IMPORTS:
         with suppress(ImportError):
             import_module(name)
+    # From now on it sees for itself that nobody asks, and can end a run with all that it started.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0)
     with open(requests, "rb", buffering=0, closefd=False) as lines:
         for line in lines:
             folder, seconds = json.loads(line)
@@ -203,7 +216,7 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     child = os.fork()
     if child == 0:
         os.setsid()
-        system.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        system.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
         if os.getppid() == server:
             _only_output(writing)
             _run(folder, is_limited=True)
@@ -230,7 +243,7 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
             break
     with suppress(ProcessLookupError):
         # With whatever it has started.
-        os.killpg(child, signal.SIGKILL)
+        os.killpg(child, _SIGKILL)
     _, status = os.waitpid(child, 0)
     with suppress(BlockingIOError):
         while chunk := os.read(reading, 1 << 16):
@@ -255,7 +268,7 @@ def _spawned(folder: Path, limits: Limits) -> _Watched:
     """Run in a fresh interpreter, which ends itself when its stdin does."""
     with (folder / "output").open("w+b") as output:
         process = subprocess.Popen(
-            _interpreter("run_alone", str(folder)),
+            _interpreter(_WATCH_STDIN, "run_alone", str(folder)),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -281,14 +294,7 @@ def _end_of(output: BinaryIO) -> str:
 
 
 def run_alone() -> None:
-    """Run in this interpreter, until its stdin ends."""
-    source = os.dup(0)
-
-    def watch() -> None:
-        os.read(source, 1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    """Run in this interpreter, which is there for that."""
     _run(Path(sys.argv[1]), is_limited=False)
 
 
@@ -308,6 +314,7 @@ def _leave(folder: Path, name: str, content: str) -> None:
 def _run(folder: Path, *, is_limited: bool) -> NoReturn:
     """Call the solver, leave a report of the first call and one of all, and end."""
     calls: list[tuple[float, CheckedAnswer]] = []
+    has_returned = False
     try:
         task = pickle.loads((folder / "task").read_bytes())
         sys.path[:] = task["path"]
@@ -325,7 +332,9 @@ def _run(folder: Path, *, is_limited: bool) -> NoReturn:
             # Of a generator the last answer counts.
             given = deque(given, maxlen=1).pop() if isinstance(given, Iterator) else given
             seconds = time.perf_counter() - begun
+            has_returned = True
             calls.append((seconds, checked(task["solver"].name, instance, given)))
+            has_returned = False
             left = limits.time - sum(each for each, _ in calls[1:]) - seconds
             if len(calls) == 1:
                 _leave(folder, "report", _summary(calls, before))
@@ -338,9 +347,13 @@ def _run(folder: Path, *, is_limited: bool) -> NoReturn:
         if is_limited:
             _limit_memory(None)
         if not calls:
-            words = f"{type(error).__name__}: {error}"
-            report = {"error": words, "is_memory": isinstance(error, MemoryError)}
-            _leave(folder, "report", json.dumps(report))
+            words = _one_line(f"{type(error).__name__}: {error}")
+            outcome = "no licence" if _LICENCE.search(words) else "raised"
+            if has_returned:
+                outcome = "no finite answer"
+            elif isinstance(error, MemoryError):
+                outcome = "out of memory"
+            _leave(folder, "report", json.dumps({"outcome": outcome, "words": words}))
     os._exit(0)
 
 
@@ -384,11 +397,8 @@ def _run_of(folder: Path, watched: _Watched) -> Run:
         report = json.loads((folder / "report").read_text())
     except FileNotFoundError:
         return _without_report(watched)
-    if "error" in report:
-        words = _one_line(report["error"])
-        if report["is_memory"]:
-            return Run("out of memory", words)
-        return Run("no licence" if _LICENCE.search(words) else "raised", words)
+    if "outcome" in report:
+        return Run(**report)
     answer = CheckedAnswer(*report.pop("answer"))
     tokens = np.asarray(answer.tokens, dtype=np.float64)
     is_finite = bool(np.isfinite(tokens).all())
