@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -44,11 +44,6 @@ FORKS = sys.platform == "linux"
 # The environment in which numerical libraries start no threads; read when they are loaded.
 _THREADS = ("OMP", "OPENBLAS", "MKL", "BLIS", "VECLIB_MAXIMUM", "NUMEXPR", "RAYON")
 _ONE_THREAD = {f"{name}_NUM_THREADS".replace("MAXIMUM_NUM", "MAXIMUM"): "1" for name in _THREADS}
-# What most solvers import, if it is installed: the server has it before the first run.
-_IMPORTS = (
-    *("cvxqueue.solvers.conic", "cvxqueue.dcp", "scipy.optimize", "cvxpy", "clarabel", "scs"),
-    *("nlopt", "unopy"),
-)
 # Seconds that a process may take to import somebody's module; no part of what is measured.
 _LOADING = 60.0
 # Characters kept of what a solver said.
@@ -102,12 +97,21 @@ class Run:
 class Isolation:
     """Runs solvers in processes of their own, one after the other.
 
+    Parameters
+    ----------
+    imports : iterable of str
+        Modules that a run's process has from the beginning.
+    forks : bool
+        Whether it is forked; otherwise it is a fresh interpreter.
+
+    Notes
+    -----
     A context manager: its server, and whatever that has started, is gone when it is left, or within
     moments of the end of this process.
     """
 
-    def __init__(self, *, forks: bool = FORKS) -> None:
-        self.forks = forks
+    def __init__(self, imports: Iterable[str] = (), *, forks: bool = FORKS) -> None:
+        self.imports, self.forks = sorted(set(imports)), forks
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Isolation:
@@ -141,7 +145,7 @@ class Isolation:
     def _ask(self, folder: Path, limits: Limits) -> _Watched:
         """Have the server fork, and wait for what it says of the end."""
         for _ in range(2):
-            server = self._server = self._server or _started_server()
+            server = self._server = self._server or _started_server(self.imports)
             pipes: Any = server
             try:
                 pipes.stdin.write(json.dumps([str(folder), limits.time]).encode() + b"\n")
@@ -181,9 +185,9 @@ def _interpreter(first: str, call: str, *arguments: str) -> list[str]:
     return [sys.executable, "-c", code, *arguments]
 
 
-def _started_server() -> subprocess.Popen[bytes]:
+def _started_server(imports: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        _interpreter(_DIE_TOGETHER, "serve", str(os.getpid())),
+        _interpreter(_DIE_TOGETHER, "serve", str(os.getpid()), *imports),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | _ONE_THREAD,
@@ -197,7 +201,7 @@ def serve() -> None:
     requests, replies = os.dup(0), os.dup(1)
     # Nothing that an import prints is a reply.
     os.dup2(2, 1)
-    for name in _IMPORTS:
+    for name in sys.argv[2:]:
         with suppress(ImportError):
             import_module(name)
     # From now on it sees for itself that nobody asks, and can end a run with all that it started.

@@ -222,7 +222,7 @@ def run_benchmark(
     with _rows(output) as (known, append):
         has = {row.key for row in known}
         left = [each for each in order if each.key not in has]
-        with Isolation() as isolation:
+        with Isolation(name for each in left for name in each.solver.imports) as isolation:
             for each in left:
                 if progress is not None:
                     progress(each.name, len(left))

@@ -47,6 +47,8 @@ _TRUST_TOLERANCES = ("gtol", "xtol", "barrier_tol")
 # The one stopping test of nlopt that its tutorial sets; by default it has none.
 _NLOPT_TOLERANCE = 1e-4
 
+# What takes seconds to import; a solver of one's own has it at once if its module imports it.
+_COSTLY = ("scipy.optimize", "cvxpy", "clarabel", "scs", "nlopt", "unopy")
 # In no extra: their wheels bundle libraries under other licences than ours.
 _FURTHER = {"uno": "unopy", "nlopt-mma": "nlopt"}
 
@@ -65,6 +67,8 @@ class Solver:
         Of what computes; a rerun resumes only rows of the same.
     default, tight : mapping of str to object
         Settings that it gets; ``None`` where it cannot be asked for an accuracy.
+    imports : tuple of str
+        Modules that a process has before the first call.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Solver:
     version: str
     default: Mapping[str, Any] = field(default_factory=dict)
     tight: Mapping[str, Any] | None = None
+    imports: tuple[str, ...] = ()
 
     def settings(self, name: str) -> Mapping[str, Any] | None:
         """Return the settings of a name in `SETTINGS`."""
@@ -88,62 +93,55 @@ class Solver:
         return resolve_name(self.reference)  # type: ignore[no-any-return]
 
 
-def available() -> dict[str, Solver]:
-    """Return all that is installed, by name."""
+def available(*, by_cvxpy: bool = True) -> dict[str, Solver]:
+    """Return all that is installed, by name; to find those of CVXPY takes seconds."""
     found = [
-        _built_in(
+        Solver(
             name,
-            "by_method",
+            f"{_HERE}:by_method",
             _versions("cvxqueue"),
             {"method": name},
             {"method": name, "tolerance": TIGHT},
+            method.requires,
         )
         for name, method in METHODS.items()
         if method.is_installed
     ]
-    found += [_by_cvxpy(name) for name in _conic_solvers()]
-    scipy, trusting = _versions("scipy"), dict.fromkeys(_TRUST_TOLERANCES, TIGHT)
-    found += [
-        _built_in("scipy-slsqp", "by_slsqp", scipy, {}, {"ftol": TIGHT}),
-        _built_in("scipy-trust-constr", "by_trust_constr", scipy, {}, trusting),
-    ]
-    if find_spec(_FURTHER["uno"]) is not None:
-        tight = {"primal_tolerance": TIGHT, "dual_tolerance": TIGHT}
-        found.append(_built_in("uno", "by_uno", _versions("unopy", "cvxpy"), {}, tight))
-    if find_spec(_FURTHER["nlopt-mma"]) is not None:
-        options = [{"xtol_rel": each} for each in (_NLOPT_TOLERANCE, TIGHT)]
-        found.append(_built_in("nlopt-mma", "by_mma", _versions("nlopt"), *options))
+    if by_cvxpy and find_spec("cvxpy") is not None:
+        from cvxqueue.solvers.back_ends import able_solvers
+
+        found += map(_by_cvxpy, able_solvers())
+    optimize = ("scipy.optimize",)
+    trusting = dict.fromkeys(_TRUST_TOLERANCES, TIGHT)
+    careful = dict.fromkeys(("primal_tolerance", "dual_tolerance"), TIGHT)
+    looser, tighter = ({"xtol_rel": each} for each in (_NLOPT_TOLERANCE, TIGHT))
+    here = {
+        "scipy-slsqp": ("by_slsqp", ("scipy",), {}, {"ftol": TIGHT}, optimize),
+        "scipy-trust-constr": ("by_trust_constr", ("scipy",), {}, trusting, optimize),
+        "uno": ("by_uno", ("unopy", "cvxpy"), {}, careful, ("cvxpy", "unopy")),
+        "nlopt-mma": ("by_mma", ("nlopt",), looser, tighter, ("nlopt",)),
+    }
+    for name, (function, packages, default, tight, imports) in here.items():
+        if find_spec(packages[0]) is not None:
+            reference = f"{_HERE}:{function}"
+            found.append(Solver(name, reference, _versions(*packages), default, tight, imports))
     return {solver.name: solver for solver in found}
-
-
-def _built_in(
-    name: str,
-    function: str,
-    version: str,
-    default: Mapping[str, Any],
-    tight: Mapping[str, Any] | None,
-) -> Solver:
-    return Solver(name, f"{_HERE}:{function}", version, default, tight)
-
-
-def _versions(*packages: str) -> str:
-    return ", ".join(f"{package} {installed_version(package)}" for package in packages)
-
-
-def _conic_solvers() -> Sequence[str]:
-    """Names of those that CVXPY finds and that know the cones of the disciplined form."""
-    if find_spec("cvxpy") is None:
-        return ()
-    from cvxqueue.solvers.back_ends import able_solvers
-
-    return able_solvers()
 
 
 def _by_cvxpy(name: str) -> Solver:
     options = _CONIC_TOLERANCES.get(name)
-    tight = None if options is None else {"solver": name, **dict.fromkeys(options, TIGHT)}
-    version = _versions(name.lower(), "cvxpy")
-    return _built_in(f"cvxpy-{name.lower()}", "by_cvxpy", version, {"solver": name}, tight)
+    return Solver(
+        f"cvxpy-{name.lower()}",
+        f"{_HERE}:by_cvxpy",
+        _versions(name.lower(), "cvxpy"),
+        {"solver": name},
+        None if options is None else {"solver": name, **dict.fromkeys(options, TIGHT)},
+        ("cvxqueue.dcp", "cvxpy", name.lower()),
+    )
+
+
+def _versions(*packages: str) -> str:
+    return ", ".join(f"{package} {installed_version(package)}" for package in packages)
 
 
 def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
@@ -156,11 +154,13 @@ def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
     MissingDependencyError
         If it is known, and not installed.
     """
-    known = available()
     if given is None:
-        return list(known.values())
+        return list(available().values())
     if isinstance(given, str) or not given:
         raise InvalidInputError(f"solvers must be a list of one or more, got {shown(given)}")
+    known = available(by_cvxpy=False)
+    if any(isinstance(each, str) and ":" not in each and each not in known for each in given):
+        known = available()
     found: dict[str, Solver] = {}
     for each in given:
         if isinstance(each, str) and ":" not in each:
@@ -201,6 +201,7 @@ def _own(given: str | OpenMethod) -> Solver:
         reference,
         _own_version(function),
         tight={"tolerance": TIGHT} if takes else None,
+        imports=tuple(name for name in _COSTLY if name in sys.modules),
     )
 
 

@@ -22,7 +22,7 @@ from tests.paths import ROOT
 
 INSTANCE = cq.references.planted(3, seed=1).instance
 OPTIMUM = cq.solve(INSTANCE)
-LIMITS = Limits(time=1.0, memory=3e8)
+LIMITS = Limits(time=2.0, memory=1e8)
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
 
 # What each does: outcome, the beginning of its words, its claim, and whether that is true.
