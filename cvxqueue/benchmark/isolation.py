@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -323,6 +324,8 @@ def _run(folder: Path, *, is_limited: bool) -> NoReturn:
         task = pickle.loads((folder / "task").read_bytes())
         sys.path[:] = task["path"]
         call, limits = task["solver"].function, task["limits"]
+        # What a library warns of belongs to nobody's answer.
+        warnings.simplefilter("ignore")
         before = _memory() if is_limited else None
         if is_limited:
             _limit_memory(limits.memory)
