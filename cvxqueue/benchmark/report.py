@@ -337,6 +337,12 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         + " Times of several machines are compared here, and are not of one measure."
         * (len(hosts) > 1)
     )
+    busy = middle(row.load for row in rows)
+    if not math.isnan(busy):
+        yield (
+            f"The load average of the host was {busy:.1f} in the median. Above the number of its "
+            "cores, times are those of a machine that did other work beside."
+        )
     packages = {f"{name} {number}" for it in rows for name, number in it.versions.items() if number}
     solvers = sorted({(row.solver, row.solver_version) for row in rows})
     facts = [*(("host", host) for host in hosts), ("packages", ", ".join(sorted(packages)))]

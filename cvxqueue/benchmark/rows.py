@@ -55,8 +55,8 @@ class Row:
         The first call, the calls after it, and the median part of a call that builds a problem.
     iterations, memory
         Iterations of the first call; most bytes of resident memory beyond those of before.
-    host, versions
-        Where it ran.
+    host, load, versions
+        Where it ran, and how busy the host was: the load average of a minute.
     """
 
     instance: str
@@ -91,6 +91,7 @@ class Row:
     iterations: int | None = None
     memory: int | None = None
     host: str
+    load: float | None = None
     versions: dict[str, str | None]
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True, "allow_inf_nan": False}

@@ -312,6 +312,8 @@ def _row(planned: _Planned, run: Run) -> Row:
         words=run.words,
         seconds=list(run.seconds[1:]),
         host=_host(),
+        # Windows has none.
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         versions=_versions(),
         **finite,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -140,15 +141,15 @@ def test_shards_are_the_parts_of_one_whole_and_merge(tmp_path: Path) -> None:
     assert cq.Benchmark.read(tmp_path / "all.jsonl").rows == merged.rows
 
 
-def killed_and_resumed(folder: Path, after: float) -> None:
-    """Kill a comparison so long after its start, and let another go on with it."""
+def killed_and_resumed(folder: Path, after: float, number: int = 9) -> None:
+    """End a comparison so long after its start by a signal, and let another go on with it."""
     mark, path = str(uuid.uuid4()), folder / f"{after:.3f}.jsonl"
     command = [sys.executable, "-m", "cvxqueue", "benchmark", "exact:1", "exact:2", "exact:3"]
     command += [argument for name in SOLVERS for argument in ("--solver", name)]
     command += ["--settings", "default", "--output", str(path)]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | {MARK: mark}) as program:
         time.sleep(after)
-        program.kill()
+        program.send_signal(number)
     assert left_after(2.0, mark) == [], after
     begun = path.read_bytes().count(b"\n") if path.exists() else 0
     done = subprocess.run(
@@ -162,8 +163,9 @@ def killed_and_resumed(folder: Path, after: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
-def test_a_killed_comparison_is_resumed(tmp_path: Path) -> None:
-    killed_and_resumed(tmp_path, 2.0)
+@pytest.mark.parametrize("number", [signal.SIGINT, 9])
+def test_a_killed_comparison_is_resumed(tmp_path: Path, number: int) -> None:
+    killed_and_resumed(tmp_path, 2.0, number)
 
 
 @pytest.mark.huge
