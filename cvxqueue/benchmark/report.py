@@ -309,8 +309,10 @@ def _claims(row: Row) -> tuple[bool, bool]:
 
 
 def _missed(row: Row) -> str:
-    if row.relative_gap is None or row.outcome != "answered":
+    if row.outcome != "answered":
         return f"{row.instance} ({row.outcome})"
+    if row.relative_gap is None:
+        return f"{row.instance} (nothing proven)"
     if not row.is_feasible:
         return f"{row.instance} (violation {_number(row.violation)} tokens)"
     return f"{row.instance} (gap {_number(row.relative_gap)})"

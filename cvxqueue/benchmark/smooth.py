@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -21,6 +22,7 @@ class Limit(NamedTuple):
 
     room: Callable[[FloatArray], float]
     gradient: Callable[[FloatArray], FloatArray]
+    is_kept_at_start: bool = False
 
 
 @quiet
@@ -59,11 +61,9 @@ class SmoothProgram:
     @property
     def limits(self) -> list[Limit]:
         """The idle time, and the constraints on all types together."""
-        return [Limit(self._idle, self._idle_gradient), *map(self._limit, self._couplings)]
-
-    @property
-    def _couplings(self) -> range:
-        return range(len(self.instance.model.couplings))
+        couplings = self.instance.model.couplings
+        idle = Limit(self._idle, self._idle_gradient, is_kept_at_start=True)
+        return [idle, *map(self._limit, couplings)]
 
     def _idle(self, shares: FloatArray) -> float:
         return 1.0 - float(self.at(shares).utilization)
@@ -73,9 +73,7 @@ class SmoothProgram:
         rates = self.instance.arrival_rate * self.instance.probabilities
         return np.asarray(-rates * slopes * self.widths)
 
-    def _limit(self, place: int) -> Limit:
-        coupling = self.instance.model.couplings[place]
-
+    def _limit(self, coupling: CouplingConstraint) -> Limit:
         def room(shares: FloatArray) -> float:
             point = self.at(shares)
             return -float(coupling.excess(point)) if point.is_stable else -np.inf

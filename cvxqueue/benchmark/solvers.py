@@ -141,7 +141,9 @@ def _by_cvxpy(name: str) -> Solver:
 
 
 def _versions(*packages: str) -> str:
-    return ", ".join(f"{package} {installed_version(package)}" for package in packages)
+    # The package states the problem, whoever solves it.
+    names = dict.fromkeys((*packages, "cvxqueue"))
+    return ", ".join(f"{package} {installed_version(package)}" for package in names)
 
 
 def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
@@ -299,15 +301,22 @@ def _by_minimize(instance: Instance, method: str, **options: Any) -> Answer:
     from scipy.optimize import Bounds, NonlinearConstraint, minimize
 
     program = SmoothProgram(instance)
-    keeps = {"keep_feasible": method == "trust-constr"}
+    # Outside the stable region there is no objective. SLSQP does not know the option.
+    keeps = method == "trust-constr"
     found = minimize(
         program.cost,
         program.start,
         jac=program.gradient,
         method=method,
-        bounds=Bounds(np.zeros(instance.size), np.ones(instance.size), **keeps),
+        bounds=Bounds(np.zeros(instance.size), np.ones(instance.size), keep_feasible=keeps),
         constraints=[
-            NonlinearConstraint(limit.room, 0.0, np.inf, jac=limit.gradient, **keeps)
+            NonlinearConstraint(
+                limit.room,
+                0.0,
+                np.inf,
+                jac=limit.gradient,
+                keep_feasible=keeps and limit.is_kept_at_start,
+            )
             for limit in program.limits
         ],
         options=options,
