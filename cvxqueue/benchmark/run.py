@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -298,7 +298,9 @@ def _row(planned: _Planned, run: Run) -> Row:
             found |= verdict._asdict() | {"referee": planned.referee.source}
             is_true = verdict.is_feasible and verdict.relative_gap <= SOLVED_GAP
         found["claim_is_true"] = is_true if claims else None
-    finite = {key: None if _is_infinite(value) else value for key, value in found.items()}
+    finite: dict[str, Any] = {
+        key: None if _is_infinite(value) else value for key, value in found.items()
+    }
     return Row(
         instance=instance.name or f"{instance.size} types, {planned.digest[:8]}",
         instance_digest=planned.digest,
@@ -338,6 +340,6 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions() -> Mapping[str, str | None]:
+def _versions() -> dict[str, str | None]:
     found = {package: installed_version(package) for package in _COMPUTE_WITH}
     return {**found, "python": platform.python_version()}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
@@ -240,7 +241,7 @@ def _own_version(function: OpenMethod) -> str:
     module = inspect.getmodule(function)
     stated = getattr(module, "__version__", None)
     try:
-        source = inspect.getsource(module or function)  # type: ignore[arg-type]
+        source = inspect.getsource(module or function)
     except (OSError, TypeError):
         source = ""
     found = [str(stated)] if stated else []
@@ -298,19 +299,21 @@ def by_trust_constr(instance: Instance, **options: Any) -> Answer:
 
 
 def _by_minimize(instance: Instance, method: str, **options: Any) -> Answer:
-    from scipy.optimize import Bounds, NonlinearConstraint, minimize
-
+    # Its types know no callables of arrays whose shape is not known.
+    optimize: Any = import_module("scipy.optimize")
     program = SmoothProgram(instance)
     # Outside the stable region there is no objective. SLSQP does not know the option.
     keeps = method == "trust-constr"
-    found = minimize(
+    found = optimize.minimize(
         program.cost,
         program.start,
         jac=program.gradient,
         method=method,
-        bounds=Bounds(np.zeros(instance.size), np.ones(instance.size), keep_feasible=keeps),
+        bounds=optimize.Bounds(
+            np.zeros(instance.size), np.ones(instance.size), keep_feasible=keeps
+        ),
         constraints=[
-            NonlinearConstraint(
+            optimize.NonlinearConstraint(
                 limit.room,
                 0.0,
                 np.inf,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.references import exact, library, planted
 
-_GENERATORS = {"exact": exact, "planted": planted}
+_GENERATORS: dict[str, Callable[..., Any]] = {"exact": exact, "planted": planted}
 # All references.
 _LIBRARY = "library"
 

@@ -104,7 +104,8 @@ def is_solved(data: Mapping[str, Any], gap: float = 1e-6) -> bool:
 
 
 def seconds(data: Mapping[str, Any]) -> float:
-    return statistics.median(data["seconds"] or [data["cold_seconds"] or math.nan])
+    known: list[float] = data["seconds"] or [data["cold_seconds"] or math.nan]
+    return statistics.median(known)
 
 
 def shifted(values: Sequence[float]) -> float:

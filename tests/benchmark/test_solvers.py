@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +104,12 @@ def accurate(instance: cq.Instance, tolerance: float = 1e-6) -> cq.Answer:
 def test_what_no_process_has_is_refused(given: object, words: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=words):
         find_solvers([given])  # type: ignore[list-item]
-    for none in ([], "newton"):
-        with pytest.raises(cq.InvalidInputError, match="must be a list of one or more"):
-            find_solvers(none)
+
+
+@pytest.mark.parametrize("given", [[], "newton"])
+def test_solvers_are_a_list(given: Sequence[str]) -> None:
+    with pytest.raises(cq.InvalidInputError, match="must be a list of one or more"):
+        find_solvers(given)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -31,11 +32,8 @@ def test_the_page_asks_for_nothing_and_fits(
 ) -> None:
     path = tmp_path / "report.html"
     cq.Benchmark(tuple(drawn(1))).report(path)
-    context = browser.new_context(
-        color_scheme=scheme,  # type: ignore[arg-type]
-        viewport={"width": width, "height": 800},
-        offline=True,
-    )
+    options: dict[str, Any] = {"color_scheme": scheme, "offline": True}
+    context = browser.new_context(viewport={"width": width, "height": 800}, **options)
     page = context.new_page()
     asked: list[str] = []
     wrong: list[str] = []
