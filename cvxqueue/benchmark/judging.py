@@ -16,6 +16,7 @@ import numpy as np
 
 from cvxqueue.certificates import certify, relative_gap
 from cvxqueue.model import Instance
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.references.verification import Verified, verify
 from cvxqueue.solution import Solution
@@ -45,6 +46,7 @@ class Verdict(NamedTuple):
     """Whether the violation is within `KEPT`."""
 
 
+@quiet
 @dataclass(frozen=True)
 class Referee:
     """What is known of the optimum of one instance, found when it is first asked for."""

@@ -23,6 +23,8 @@ from cvxqueue.whole_files import write_whole
 # Rows of a table that is shown at once; more are folded.
 _MOST_ROWS = 40
 _MOST_NAMES = 6
+# Columns of text, which begin at the left.
+_WORDS = ("instance", "outcome", "settings", "solver", "which", "words")
 _STYLE = Path(__file__).with_name("report.css")
 
 
@@ -291,6 +293,7 @@ def _about(found: Comparison, name: str) -> str:
     behind = [(ratio, row) for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf]
     claims, true = (sum(map(bool, each)) for each in zip(*map(_claims, rows), strict=True))
     memory = middle(row.memory for row in rows)
+    building = middle(row.setup_seconds and row.setup_seconds / row.median for row in rows)
     sentences = [
         f"{'Its own settings' if found.settings == 'default' else f'Asked for {TIGHT:g}'}: solves "
         f"{len(rows) - len(missed)} of {len(rows)}, {sum(row.is_within(TIGHT) for row in rows)} to "
@@ -299,6 +302,8 @@ def _about(found: Comparison, name: str) -> str:
         f"Furthest behind on {_some([f'{row.instance} ({it:.3g}×)' for it, row in behind])}."
         * bool(behind),
         f"Not solved: {_some([_missed(row) for row in missed])}." * bool(missed),
+        f"In the median {percent(min(building, 1.0))} of a call builds the problem."
+        * (building > 0),
         "" if math.isnan(memory) else f"Median of the most memory {memory / 1e6:.0f} MB.",
     ]
     return " ".join(filter(None, sentences))
@@ -390,16 +395,23 @@ def _html(block: _Block) -> str:
         return f"<h{block.level}>{_plain(block.text)}</h{block.level}>"
     if isinstance(block, str):
         return f"<p>{_plain(block)}</p>"
-    head = "".join(f'<th scope="col">{_plain(name)}</th>' for name in block.names)
+    head = "".join(f'<th scope="col"{_class(name)}>{_plain(name)}</th>' for name in block.names)
     body = "\n".join(
         f'<tr><th scope="row">{_plain(first)}</th>'
-        + "".join(f"<td>{_plain(cell)}</td>" for cell in rest)
+        + "".join(
+            f"<td{_class(name)}>{_plain(cell)}</td>"
+            for name, cell in zip(block.names[1:], rest, strict=True)
+        )
         + "</tr>"
         for first, *rest in block.cells
     )
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     inside = f"<details><summary>{plural(len(block.cells), 'row')}</summary>{table}</details>"
     return f'<div class="wide">{table if len(block.cells) <= _MOST_ROWS else inside}</div>'
+
+
+def _class(name: str) -> str:
+    return ' class="words"' if name in _WORDS else ""
 
 
 def _plain(text: str) -> str:

@@ -257,6 +257,8 @@ def _planned(
     instances: Iterable[Any], solvers: Sequence[Solver], settings: Sequence[str], limits: Limits
 ) -> list[_Planned]:
     """Every run once, in an order that is the same on every machine."""
+    if isinstance(instances, str | Instance):
+        raise InvalidInputError(f"instances must be a list of instances, got {shown(instances)}")
     found: dict[str, _Planned] = {}
     referees = list(map(_referee, instances))
     digests = [_digest(referee.instance) for referee in referees]

@@ -28,8 +28,8 @@ def run(options: argparse.Namespace) -> int:
         found = Benchmark.read(*options.names)
         found.write(options.output)
     else:
-        # As `python -m` has it, so that a module of the directory can be named.
-        sys.path.insert(0, str(Path.cwd()))
+        # A solver may be in a module of the directory, which is to stand before no other.
+        sys.path.append(str(Path.cwd()))
         with ExitStack() as bars:
             steps: list[Any] = []
 

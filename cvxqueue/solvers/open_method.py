@@ -103,7 +103,7 @@ def checked(name: str, instance: Instance, given: Any) -> CheckedAnswer:
         require("setup_time", seconds, seconds >= 0.0, "must be ≥ 0 (seconds)")
         iterations = whole_number("iterations", answer.iterations, least=0)
         multipliers = multiplier_array(answer.multipliers, len(instance.model.couplings))
-        if answer.claims_optimal not in (None, False, True):
+        if not isinstance(answer.claims_optimal, bool | np.bool_ | None):
             raise InvalidInputError(
                 f"claims_optimal must be True, False or None, got {shown(answer.claims_optimal)}"
             )

@@ -62,9 +62,10 @@ def test_the_smooth_program_has_the_slopes_of_its_values() -> None:
 
     program = SmoothProgram(CAPPED)
     point, step = program.start / 4.0, 1e-6
-    pairs = [(program.cost, program.gradient), *program.limits]
+    limits = [(limit.room, limit.gradient) for limit in program.limits]
+    pairs = [(program.cost, program.gradient), *limits]
     assert len(pairs) == 4
-    for value, gradient, *_ in pairs:
+    for value, gradient in pairs:
         slopes = [
             (value(point + step * unit) - value(point - step * unit)) / (2.0 * step)
             for unit in np.eye(CAPPED.size)
