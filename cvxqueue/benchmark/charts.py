@@ -13,7 +13,7 @@ from cvxqueue.formatting import printable
 COLORS = 8
 """Colours, one for each solver; a ninth takes the first again, and is dashed."""
 _WIDTH, _HEIGHT = 720, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 10, 44
 # Labelled decades on an axis, at most.
 _MOST_TICKS = 8
 
@@ -96,6 +96,7 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, has_steps: boo
             path = f"M{places[0]}{path}"
         else:
             path = f"M{'L'.join(places)}"
+            parts += [_mark(line, *each.split()) for each in places]
         if places:
             title = f"<title>{_text(line.name)}</title>"
             parts.append(f'<path class="{_style(line)}" d="{path}">{title}</path>')
@@ -109,6 +110,10 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, has_steps: boo
         f'aria-label="{_text(title)}"><title>{_text(title)}</title>{"".join(parts)}</svg>'
         f'<ul class="legend">{legend}</ul></figure>'
     )
+
+
+def _mark(line: Line, across: str, level: str) -> str:
+    return f'<circle class="c{line.color % COLORS}" cx="{across}" cy="{level}" r="3"/>'
 
 
 def _style(line: Line) -> str:

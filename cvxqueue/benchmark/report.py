@@ -23,6 +23,8 @@ from cvxqueue.whole_files import write_whole
 # Rows of a table that is shown at once; more are folded.
 _MOST_ROWS = 40
 _MOST_NAMES = 6
+# What is below is rounding.
+_LEAST_GAP = 1e-16
 # Columns of text, which begin at the left.
 _WORDS = ("instance", "outcome", "settings", "solver", "which", "words")
 _STYLE = Path(__file__).with_name("report.css")
@@ -156,7 +158,8 @@ def _in_short(found: Comparison) -> Iterator[_Block]:
 def _accuracy(found: Comparison) -> Iterator[_Block]:
     title = "Share of the instances certified within a gap"
     yield _Heading(title, 3)
-    gaps = [row.relative_gap for row in found.rows if row.is_feasible and row.relative_gap]
+    known = (row.relative_gap for row in found.rows if row.is_feasible)
+    gaps = [min(max(gap, _LEAST_GAP), 1.0) for gap in known if gap is not None]
     axis = around(gaps, "relative gap, or less: further to the left and higher is better")
     yield _Drawing(_stairs(found, found.share_within, axis, gaps, title))
     yield _Grid(
@@ -303,7 +306,8 @@ def _about(found: Comparison, name: str) -> str:
         * bool(behind),
         f"Not solved: {_some([_missed(row) for row in missed])}." * bool(missed),
         f"In the median {percent(min(building, 1.0))} of a call builds the problem."
-        * (building > 0),
+        if building > 0.0
+        else "",
         "" if math.isnan(memory) else f"Median of the most memory {memory / 1e6:.0f} MB.",
     ]
     return " ".join(filter(None, sentences))

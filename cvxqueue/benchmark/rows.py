@@ -29,6 +29,8 @@ OUTCOMES = (
     *("answered", "no finite answer", "raised", "no licence", "time limit", "out of memory"),
     "died",
 )
+# Seconds that clocks tell apart: times are compared by their ratios.
+_TICK = 1e-9
 _ROW_BEGINNING = json.dumps({"format": ROWS_FORMAT})[:-1].encode()
 
 
@@ -114,7 +116,9 @@ class Row:
     @property
     def median(self) -> float:
         """Median seconds of the calls after the first, or of that where there are none."""
-        return float(np.median(self.seconds)) if self.seconds else self.cold_seconds or math.nan
+        if not self.seconds and self.cold_seconds is None:
+            return math.nan
+        return max(float(np.median(self.seconds or self.cold_seconds)), _TICK)
 
     @property
     def cost(self) -> float:

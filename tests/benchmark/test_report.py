@@ -45,6 +45,7 @@ def drawn(seed: int) -> list[Any]:
                     found["cold_seconds"] = 10.0 ** rng.uniform(-4.0, 1.0)
                     found["seconds"] = [10.0 ** rng.uniform(-4.0, 0.5) for _ in range(at % 6)]
                     found["memory"] = rng.randrange(10**8)
+                    found["setup_seconds"] = rng.random() * found["cold_seconds"]
                 else:
                     found["seconds"] = []
                 name = f"instance {at}" if at else HOSTILE
@@ -223,6 +224,21 @@ def test_wrong_claims_by_name_and_solver_by_solver(written: Path) -> None:
             f"solves {len(solved)} of 15, {tight} to 1e-09; calls {len(claims)} optimal, {true} of "
             "them rightly."
         ) in text
+        known = [it for it in each if it["memory"] is not None]
+        memory = statistics.median(it["memory"] for it in known)
+        assert f"Median of the most memory {memory / 1e6:.0f} MB." in text
+        share = statistics.median(it["setup_seconds"] / seconds(it) for it in known)
+        assert f"In the median {percent(min(share, 1.0))} of a call builds the problem." in text
+    for settings in ("default", "tight"):
+        rows = rows_of(written, settings)
+        for at in range(15):
+            solved = {name: it[at] for name, it in rows.items() if is_solved(it[at])}
+            slowest = max(solved.values(), key=seconds, default=None)
+            if slowest is not None and len(solved) > 1:
+                ratio = seconds(slowest) / min(map(seconds, solved.values()))
+                name = slowest["instance"].replace("\x1b", r"\x1b")
+                # It is told where it is among the six that are furthest behind.
+                assert f"{name} ({ratio:.3g}×)" in text or text.count(" more. ") > 0
     runs = tables["Every run"]["Every run"][1:]
     assert len(runs) == sum(len(each) for _, each in both)
     known = {
@@ -299,9 +315,13 @@ def test_versions_are_apart_and_what_not_all_have_run_is_left_out(tmp_path: Path
     assert "Left out: 1 run of instances that not all have run." in text
 
 
-def test_one_row_makes_a_report(tmp_path: Path) -> None:
-    for outcome in OUTCOMES:
-        cq.Benchmark((row(outcome=outcome, seconds=[]),)).report(tmp_path / "report.html")
-        cq.Benchmark(
-            (row(outcome=outcome, seconds=[], is_feasible=True, relative_gap=0.0),)
-        ).report(tmp_path / "report.md")
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("gap", [None, 0.0, 5e-324, 1e300])
+@pytest.mark.parametrize("spent", [[], [0.0], [5e-324], [1e300]])
+def test_one_row_makes_a_report(
+    tmp_path: Path, outcome: str, gap: float | None, spent: list[float]
+) -> None:
+    rows = (row(outcome=outcome, seconds=spent, is_feasible=True, relative_gap=gap),)
+    for name in ("report.html", "report.md"):
+        cq.Benchmark(rows).report(tmp_path / name)
+        assert "inf" not in re.findall(r"[\w.]+", (tmp_path / name).read_text(encoding="utf-8"))
