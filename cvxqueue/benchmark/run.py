@@ -36,6 +36,29 @@ TIME_LIMIT = 10.0
 MEMORY_LIMIT = 4e9
 """Bytes of address space, of which a solver of dense matrices needs 1e8 at 1000 types."""
 _COMPUTE_WITH = ("cvxqueue", "numpy", "scipy", "cvxpy")
+# What a table calls the fields of a row.
+_FIELDS = (
+    *((name, name) for name in ("instance", "types", "solver", "settings", "outcome", "words")),
+    ("claims optimal", "claims_optimal"),
+    ("claim is true", "claim_is_true"),
+    ("solved", "is_solved"),
+    ("objective (s)", "objective"),
+    ("relative gap", "relative_gap"),
+    ("violation (tokens)", "violation"),
+    ("token error (tokens)", "token_error"),
+    ("referee", "referee"),
+    ("first call (s)", "cold_seconds"),
+    ("median call (s)", "median"),
+    ("building (s)", "setup_seconds"),
+    ("iterations", "iterations"),
+    ("memory (bytes)", "memory"),
+    ("time limit (s)", "time_limit"),
+    ("memory limit (bytes)", "memory_limit"),
+    ("version", "solver_version"),
+    ("instance digest", "instance_digest"),
+    ("host", "host"),
+    ("load average", "load"),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,35 +107,13 @@ class Benchmark(Report):
     def table(self) -> Table:
         """Return the rows as a table, with what times were measured as their quartiles."""
         rows = self.rows
-        quartiles = [np.quantile(row.seconds or [np.nan], (0.25, 0.75)) for row in rows]
-
-        def column(name: str, field: str) -> Column:
-            return Column(name, [getattr(row, field) for row in rows])
-
-        return Table(
-            [
-                *(column(name, name) for name in ("instance", "types", "solver", "settings")),
-                *(column(name, name) for name in ("outcome", "words")),
-                column("claims optimal", "claims_optimal"),
-                column("claim is true", "claim_is_true"),
-                column("is solved", "is_solved"),
-                column("objective (s)", "objective"),
-                column("relative gap", "relative_gap"),
-                column("violation (tokens)", "violation"),
-                column("token error (tokens)", "token_error"),
-                column("referee", "referee"),
-                column("first call (s)", "cold_seconds"),
-                Column("median call (s)", [row.median for row in rows]),
-                Column("lower quartile (s)", [float(each[0]) for each in quartiles]),
-                Column("upper quartile (s)", [float(each[1]) for each in quartiles]),
-                column("building (s)", "setup_seconds"),
-                column("iterations", "iterations"),
-                column("memory (bytes)", "memory"),
-                *(column(name, name) for name in ("host", "time_limit", "memory_limit")),
-                column("version", "solver_version"),
-                column("instance digest", "instance_digest"),
-            ]
-        )
+        quartiles = [np.quantile(row.seconds or [np.nan], (0.25, 0.75)).tolist() for row in rows]
+        columns = [Column(name, [getattr(it, field) for it in rows]) for name, field in _FIELDS]
+        columns += [
+            Column("lower quartile (s)", [low for low, _ in quartiles]),
+            Column("upper quartile (s)", [high for _, high in quartiles]),
+        ]
+        return Table(columns)
 
     def _parts(self) -> Iterable[Part]:
         yield f"{plural(len(self.rows), 'run')}"
