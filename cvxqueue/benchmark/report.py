@@ -26,7 +26,7 @@ _MOST_NAMES = 6
 # What is below is rounding.
 _LEAST_GAP = 1e-16
 # Columns of text, which begin at the left.
-_WORDS = ("instance", "outcome", "settings", "solver", "which", "words")
+_LEFT_COLUMNS = ("instance", "outcome", "settings", "solver", "which", "words")
 _STYLE = Path(__file__).with_name("report.css")
 
 
@@ -415,7 +415,7 @@ def _html(block: _Block) -> str:
 
 
 def _class(name: str) -> str:
-    return ' class="words"' if name in _WORDS else ""
+    return ' class="words"' if name in _LEFT_COLUMNS else ""
 
 
 def _plain(text: str) -> str:

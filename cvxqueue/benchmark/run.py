@@ -37,7 +37,7 @@ MEMORY_LIMIT = 4e9
 """Bytes of address space, of which a solver of dense matrices needs 1e8 at 1000 types."""
 _COMPUTE_WITH = ("cvxqueue", "numpy", "scipy", "cvxpy")
 # What a table calls the fields of a row.
-_FIELDS = (
+_TABLE_FIELDS = (
     *((name, name) for name in ("instance", "types", "solver", "settings", "outcome", "words")),
     ("claims optimal", "claims_optimal"),
     ("claim is true", "claim_is_true"),
@@ -108,7 +108,9 @@ class Benchmark(Report):
         """Return the rows as a table, with what times were measured as their quartiles."""
         rows = self.rows
         quartiles = [np.quantile(row.seconds or [np.nan], (0.25, 0.75)).tolist() for row in rows]
-        columns = [Column(name, [getattr(it, field) for it in rows]) for name, field in _FIELDS]
+        columns = [
+            Column(name, [getattr(it, field) for it in rows]) for name, field in _TABLE_FIELDS
+        ]
         columns += [
             Column("lower quartile (s)", [low for low, _ in quartiles]),
             Column("upper quartile (s)", [high for _, high in quartiles]),

@@ -183,21 +183,23 @@ def middle(values: Iterable[float | None]) -> float:
 
 
 def summary_table(rows: Sequence[Row]) -> Table:
-    """Return one line for each solver under each of the settings."""
-    lines = [(found, name) for found in compare(rows) for name in found.names]
-    solved = [found.share_within(name, SOLVED_GAP) for found, name in lines]
-    wrong = [sum(it.claim_is_true is False for it in found.of(name)) for found, name in lines]
-    means = [found.mean_cost(name) for found, name in lines]
+    """Return one line for each solver under each of the settings, whatever it has run."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row.settings, row.solver)):
+        found.setdefault((row.solver, row.settings), []).append(row)
+    each = list(found.values())
+    means = [shifted_mean([row.cost for row in own]) for own in each]
+    wrong = [sum(row.claim_is_true is False for row in own) for own in each]
     return Table(
         [
-            Column("solver", [name for _, name in lines]),
-            Column("settings", [found.settings for found, _ in lines]),
-            Column("instances", [len(found.instances) for found, _ in lines]),
-            Column(f"solved to {SOLVED_GAP:g}", solved, percent),
+            Column("solver", [solver for solver, _ in found]),
+            Column("settings", [settings for _, settings in found]),
+            Column("runs", list(map(len, each))),
+            Column("solved", [sum(row.is_solved for row in own) for own in each]),
             Column("wrong claims", wrong),
             Column("mean time (s)", means, "{:.3g}".format),
         ],
-        most=len(lines),
+        most=len(found),
     )
 
 

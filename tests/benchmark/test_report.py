@@ -231,13 +231,13 @@ def test_wrong_claims_by_name_and_solver_by_solver(written: Path) -> None:
         assert f"In the median {percent(min(share, 1.0))} of a call builds the problem." in text
     runs = tables["Every run"]["Every run"][1:]
     assert len(runs) == sum(len(each) for _, each in both)
-    known = {
+    of_runs = {
         (data["instance"].replace("\x1b", r"\x1b"), name, data["settings"]): data
         for name, each in both
         for data in each
     }
     for instance, types, solver, settings, gap, spent in runs:
-        data = known[instance, solver, settings]
+        data = of_runs[instance, solver, settings]
         assert types == str(data["types"])
         assert gap == (f"{data['relative_gap']:.2g}" if data["relative_gap"] else data["outcome"])
         assert same(spent, seconds(data))
@@ -317,6 +317,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(cq.InvalidInputError, match="no instance was run by all"):
         report(row(), row("other", instance_digest="cd"))
     assert list(tmp_path.iterdir()) == []
+    # A part of a whole, or several files, can be looked at all the same.
+    printed = str(cq.Benchmark((row(), row(time_limit=5.0), row("other", instance_digest="cd"))))
+    assert re.search(r"^newton +default +2 ", printed, re.MULTILINE)
+    assert str(cq.Benchmark(())) == "0 runs"
 
 
 def test_versions_are_apart_and_what_not_all_have_run_is_left_out(tmp_path: Path) -> None:
