@@ -14,7 +14,16 @@ from typing import NamedTuple
 from cvxqueue.benchmark.charts import Axis, Line, around, chart
 from cvxqueue.benchmark.judging import KEPT, SOLVED_GAP
 from cvxqueue.benchmark.rows import Row
-from cvxqueue.benchmark.scores import FACTORS, GAPS, SHIFT, Comparison, compare, middle, percent
+from cvxqueue.benchmark.scores import (
+    FACTORS,
+    GAPS,
+    SHIFT,
+    Comparison,
+    compare,
+    middle,
+    percent,
+    power,
+)
 from cvxqueue.benchmark.solvers import TIGHT
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import clipped, plural, printable
@@ -73,13 +82,13 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
         f"{plural(len({row.solver for row in rows}), 'solver')} on {plural(count, 'instance')} of "
         f"the allocation of reasoning tokens, with {between} task types. Every answer is judged by "
         f"cvxqueue {version('cvxqueue')}: what a solver says of its answer counts for nothing. "
-        f"Solved means feasible, and proven to be within a relative gap of {SOLVED_GAP:g}: that of "
-        "the objective, over weighted accuracy plus mean system time. A wrong claim is an answer "
-        "that the solver calls optimal and that is not solved."
+        "Solved means feasible, and proven to be within a relative gap of "
+        f"{power(SOLVED_GAP)}: that of the objective, over weighted accuracy plus mean system "
+        "time. A wrong claim is an answer that the solver calls optimal and that is not solved."
     )
     for found in comparisons:
         own = found.settings == "default"
-        yield _Heading("With their own settings" if own else f"Asked for {TIGHT:g}")
+        yield _Heading("With their own settings" if own else f"Asked for {power(TIGHT)}")
         yield from _in_short(found)
         yield from _accuracy(found)
         yield from _profile(found)
@@ -95,7 +104,7 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
     yield "Of what is not solved, by the solver or the system; numbers left out."
     yield _Grid(
         ("solver", "settings", "outcome", "words", "instances"),
-        [(*each[:3], clipped(each[3]), str(n)) for each, n in reasons.most_common()],
+        [(*each[:3], clipped(each[3]), str(n)) for each, n in sorted(reasons.items())],
     )
     yield _Heading("Solver by solver")
     for name in sorted({name for found in comparisons for name in found.names}):
@@ -163,7 +172,7 @@ def _accuracy(found: Comparison) -> Iterator[_Block]:
     axis = around(gaps, "relative gap, or less: further to the left and higher is better")
     yield _Drawing(_stairs(found, found.share_within, axis, gaps, title))
     yield _Grid(
-        ("certified within", *(f"{gap:g}" for gap in GAPS)),
+        ("certified within", *(f"{power(gap)}" for gap in GAPS)),
         [(it, *(percent(found.share_within(it, gap)) for gap in GAPS)) for it in found.names],
     )
 
@@ -298,9 +307,10 @@ def _about(found: Comparison, name: str) -> str:
     memory = middle(row.memory for row in rows)
     building = middle(row.setup_seconds and row.setup_seconds / row.median for row in rows)
     sentences = [
-        f"{'Its own settings' if found.settings == 'default' else f'Asked for {TIGHT:g}'}: solves "
-        f"{len(rows) - len(missed)} of {len(rows)}, {sum(row.is_within(TIGHT) for row in rows)} to "
-        f"{TIGHT:g}; calls {claims} optimal, {true} of them rightly.",
+        f"{'Its own settings' if found.settings == 'default' else f'Asked for {power(TIGHT)}'}: "
+        f"solves {len(rows) - len(missed)} of {len(rows)}, "
+        f"{sum(row.is_within(TIGHT) for row in rows)} to {power(TIGHT)}; calls {claims} optimal, "
+        f"{true} of them rightly.",
         f"Fastest on {_some(first)}." if first else "Never the fastest.",
         f"Furthest behind on {_some([f'{row.instance} ({it:.3g}×)' for it, row in behind])}."
         * bool(behind),
@@ -336,8 +346,8 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "The referee is no solver. The objective is concave, so that any answer bounds the optimum "
         "from above; that inequality, in closed form and with an allowance for rounding, is the "
         f"certificate. For {plural(known, 'instance')} the optimum is that of a record, which one "
-        "file proves again with a bare Python; else it is certified to rounding. Tokens "
-        f"that had to be moved into the limits by more than {KEPT:g} of the largest cap count as "
+        "file proves again with a bare Python; else it is certified to rounding. Tokens that had "
+        f"to be moved into the limits by more than {power(KEPT)} of the largest cap count as "
         "infeasible. An answer is judged outside the process that gave it."
     )
     yield (

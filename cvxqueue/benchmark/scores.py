@@ -20,7 +20,7 @@ FACTORS = (1.0, 2.0, 10.0, 100.0)
 """Factors of the least time at which profiles are told."""
 SHIFT = 0.01
 """Seconds added in a shifted geometric mean: what is far below counts as equally fast."""
-_TOO_FAR = f"answered, gap above {SOLVED_GAP:g}"
+_TOO_FAR = "answered, too far from it"
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,11 @@ def summary_table(rows: Sequence[Row]) -> Table:
         ],
         most=len(found),
     )
+
+
+def power(value: float) -> str:
+    """Return a number as a sentence has it, such as 1e-9."""
+    return f"{value:g}".replace("e-0", "e-")
 
 
 def percent(share: float) -> str:

@@ -134,7 +134,7 @@ def percent(share: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("settings", "part"), [("default", "With their own settings"), ("tight", "Asked for 1e-09")]
+    ("settings", "part"), [("default", "With their own settings"), ("tight", "Asked for 1e-9")]
 )
 def test_each_number_anew_from_the_rows(written: Path, settings: str, part: str) -> None:
     tables, rows = sections(written)[part], rows_of(written, settings)
@@ -221,7 +221,7 @@ def test_wrong_claims_by_name_and_solver_by_solver(written: Path) -> None:
         tight = sum(is_solved(it, 1e-9) for it in each)
         true = sum(bool(it["claim_is_true"]) for it in claims)
         assert (
-            f"solves {len(solved)} of 15, {tight} to 1e-09; calls {len(claims)} optimal, {true} of "
+            f"solves {len(solved)} of 15, {tight} to 1e-9; calls {len(claims)} optimal, {true} of "
             "them rightly."
         ) in text
         known = [it for it in each if it["memory"] is not None]
