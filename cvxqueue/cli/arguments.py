@@ -197,6 +197,7 @@ def add_prove(parser: ArgumentParser) -> None:
     add_file(parser)
     add("-o", "--output", metavar="RECORD", required=True, help="record to write, .json")
     add("--digits", metavar="N", type=_whole(1), default=30, help="to prove, up to 200 (30)")
+    add("--integer", action="store_true", help="prove the best whole tokens besides")
 
 
 def add_verify(parser: ArgumentParser) -> None:

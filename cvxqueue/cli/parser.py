@@ -251,7 +251,8 @@ _COMMANDS = {
         "prove the optimum to many digits and write a record that anybody can verify",
         "Find the optimum in decimal arithmetic and write a record of it, with its proof, that "
         "cvxqueue verify accepts, and so does the one file verify.py with a bare Python. Tokens "
-        "are real numbers.",
+        "are real numbers; whole ones, within the domains of the file, are proven besides with "
+        "--integer.",
         "example:\n"
         "  cvxqueue prove qwen3-8b-h100 --output record.json\n\n"
         "exit status:\n"

@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     instance = read_instance(options.file)
     with progress(2) as step:
         step("prove")
-        record = prove(instance, digits=options.digits)
+        record = prove(instance, digits=options.digits, integer=options.integer)
         step("verify")
         found = verify(record)
     write_values(output, record)

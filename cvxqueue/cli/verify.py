@@ -31,6 +31,8 @@ def summary(found: Verified) -> dict[str, Any]:
         "objective": [str(end) for end in found.objective],
         "tokens": [[str(end) for end in ends] for ends in found.tokens],
         "proves_tokens": found.proves_tokens,
+        "integer_tokens": found.integer_tokens and list(found.integer_tokens),
+        "integer_objective": found.integer_objective and list(map(str, found.integer_objective)),
     }
 
 
@@ -38,10 +40,11 @@ def token_table(found: Verified, instance: Instance | None) -> Table:
     """Return what the tokens of each type lie between."""
     names = None if instance is None else instance.names
     lows, highs = zip(*found.tokens, strict=True)
-    return Table(
-        [
-            Column("task type", list(names or map(str, range(len(lows))))),
-            Column("tokens at least", list(map(str, lows))),
-            Column("tokens at most", list(map(str, highs))),
-        ]
-    )
+    columns = [
+        Column("task type", list(names or map(str, range(len(lows))))),
+        Column("tokens at least", list(map(str, lows))),
+        Column("tokens at most", list(map(str, highs))),
+    ]
+    if found.integer_tokens:
+        columns.append(Column("whole tokens", list(found.integer_tokens)))
+    return Table(columns)

@@ -32,9 +32,8 @@ def proofs(
             "verify": partial(cq.verify, record),
         }
         for (what, call), seconds in zip(held.items(), times.T, strict=True):
-            # Decimal numbers are traced one by one: of many types that takes longer than the proof.
-            memory = f"{peak(call) / 1e6:.3g} MB" if types <= 1000 else ""
-            detail = f"{format_seconds(float(np.median(seconds)))}{memory and ', ' + memory}"
+            # Decimal numbers are traced one by one: that takes longer than the proof.
+            detail = f"{format_seconds(float(np.median(seconds)))}, {peak(call) / 1e6:.3g} MB"
             rows.append(Row(f"N = {types:,}: {what}", Spread.of(seconds), "s", details=detail))
     began = time.perf_counter()
     for name in names:
