@@ -37,6 +37,7 @@ import numpy as np
 
 from cvxqueue.benchmark.solvers import Solver
 from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import printable
 from cvxqueue.model import Instance
 from cvxqueue.solvers.open_method import CheckedAnswer, checked
 
@@ -430,5 +431,5 @@ def _without_report(watched: _Watched) -> Run:
 
 
 def _one_line(text: str) -> str:
-    """Return the end of what somebody said, in one line."""
-    return " ".join(text.split())[-_WORDS:]
+    """Return the end of what somebody said, in one line that every file can hold."""
+    return printable(" ".join(text.split()))[-_WORDS:]

@@ -118,7 +118,7 @@ class Row:
         """Median seconds of the calls after the first, or of that where there are none."""
         if not self.seconds and self.cold_seconds is None:
             return math.nan
-        return max(float(np.median(self.seconds or self.cold_seconds)), _TICK)
+        return max(float(np.median(self.seconds or [self.cold_seconds or 0.0])), _TICK)
 
     @property
     def cost(self) -> float:

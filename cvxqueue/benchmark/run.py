@@ -24,7 +24,7 @@ from cvxqueue.benchmark.scores import summary_table
 from cvxqueue.benchmark.solvers import SETTINGS, Solver, find_solvers
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import installed_version, instance_digest
-from cvxqueue.formatting import plural, shown
+from cvxqueue.formatting import plural, printable, shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.checks import positive_number, whole_number
 from cvxqueue.solvers.open_method import OpenMethod
@@ -307,7 +307,7 @@ def _row(planned: _Planned, run: Run) -> Row:
         key: None if _is_infinite(value) else value for key, value in found.items()
     }
     return Row(
-        instance=instance.name or f"{instance.size} types, {planned.digest[:8]}",
+        instance=printable(instance.name or "") or f"{instance.size} types, {planned.digest[:8]}",
         instance_digest=planned.digest,
         types=instance.size,
         solver=solver.name,

@@ -31,6 +31,10 @@ def is_modest(instance: cq.Instance) -> cq.Answer:
     return cq.Answer(instance.lower, claims_optimal=False)
 
 
+def says_what_no_file_holds(instance: cq.Instance) -> cq.Answer:
+    return right(instance)._replace(backend_status="\ud800\x00\x1b[2J\n|")
+
+
 def leaves_the_box(instance: cq.Instance) -> FloatArray:
     tokens = cq.solve(instance).tokens.copy()
     tokens[0] = 2.0 * instance.upper[0]
