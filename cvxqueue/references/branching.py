@@ -35,8 +35,8 @@ from cvxqueue.solvers.solve import solve
 
 # Digits of a point: more would be those of its error.
 _POINT_DIGITS = 12
-# For the best to begin with: milliseconds but for odd data, and its own proof is not needed.
-_START_SECONDS = 10.0
+# For an answer to begin with: of 10^5 types a tenth of one, and its own proof is not needed.
+START_SECONDS = 10.0
 # Scales below the objective of the least tokens: where nothing is feasible, prices of constraints
 # bring every bound down to there.
 _DEEP = Decimal(10) ** 12
@@ -101,7 +101,7 @@ class _Search:
         self.parts: dict[tuple[tuple[int, int], ...], _Part | None] = {}
         if not rest:
             with suppress(ConvergenceError):
-                self._consider(solve_integer(instance, time_limit=_START_SECONDS).tokens)
+                self._consider(solve_integer(instance, time_limit=START_SECONDS).tokens)
 
     def part(self) -> dict[str, Any]:
         """Return the part of the record: the best, and the tree that proves it."""

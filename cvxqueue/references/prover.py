@@ -27,7 +27,7 @@ from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
-from cvxqueue.references.branching import with_whole_tokens
+from cvxqueue.references.branching import START_SECONDS, with_whole_tokens
 from cvxqueue.references.interior import by_barriers
 from cvxqueue.references.search import Search, UndeterminedError
 from cvxqueue.solution import Solution
@@ -37,8 +37,6 @@ from cvxqueue.solvers.solve import solve
 # their error, and where scales differ widely it takes more.
 _TRIES = ((Search.by_places, 3), (Search.by_places, 6), (by_barriers, 6))
 _MORE_DIGITS = 10
-# For the float64 answer: 10^5 types take a tenth of one. The search from inside needs no good one.
-_START_SECONDS = 10.0
 
 
 @quiet
@@ -86,7 +84,7 @@ def prove(instance: Instance, *, digits: int = 30, integer: bool = False) -> dic
     digits = whole_number("digits", digits, least=1)
     if digits > verifier.MOST_PROVEN_DIGITS:
         raise InvalidInputError(f"digits = {digits} must be at most {verifier.MOST_PROVEN_DIGITS}")
-    start = solve(instance, time_limit=_START_SECONDS, on_failure="return")
+    start = solve(instance, time_limit=START_SECONDS, on_failure="return")
     record = proof_from(start, digits)
     return with_whole_tokens(instance, record) if integer else record
 

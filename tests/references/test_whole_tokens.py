@@ -25,7 +25,8 @@ from cvxqueue.integer import plain_rounding
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.references import verify as verifier
 from tests.paths import SERVER
-from tests.references.test_records import BY_HAND, MIXED, QUADRATIC, VARYING, ball, instance, signed
+from tests.references.balls import ball
+from tests.references.test_records import BY_HAND, MIXED, QUADRATIC, VARYING, instance, signed
 
 STEPS = cq.Multiples(150)
 MANY = [cq.Menu([0, 7, 90, 433, 1500, 4999]), cq.ZeroOrAtLeast(880), cq.Multiples(33)]
