@@ -30,7 +30,7 @@ from cvxqueue.formatting import clipped, plural, printable
 from cvxqueue.whole_files import write_whole
 
 # Rows of a table that is shown at once; more are folded.
-_MOST_ROWS = 40
+_MOST_ROWS = 100
 _MOST_NAMES = 6
 # What is below is rounding.
 _LEAST_GAP = 1e-16
@@ -216,7 +216,8 @@ def _growth(found: Comparison) -> Iterator[_Block]:
     yield _Heading(title, 3)
     means = {it: [found.growth(it, decade) for decade in decades] for it in found.names}
     if len(decades) > 1:
-        axis = Axis("task types, each decade at its beginning", *_ends_of(decades))
+        label = "task types, each decade at its beginning"
+        axis = Axis(label, 10.0 ** decades[0], 10.0 ** decades[-1])
         seconds = around([value for each in means.values() for value in each], "seconds")
         lines = [
             Line(
@@ -230,10 +231,6 @@ def _growth(found: Comparison) -> Iterator[_Block]:
     yield "Geometric mean of the time of what is solved; a dash where nothing is."
     sizes = (f"{10**decade:,}–{10 ** (decade + 1) - 1:,}" for decade in decades)
     yield _Grid(("task types", *sizes), [(it, *map(_seconds, means[it])) for it in found.names])
-
-
-def _ends_of(decades: Sequence[int]) -> tuple[float, float]:
-    return 10.0 ** decades[0], 10.0 ** decades[-1]
 
 
 def _ends(found: Comparison) -> Iterator[_Block]:
@@ -303,7 +300,8 @@ def _about(found: Comparison, name: str) -> str:
     pairs = sorted(zip(ratios, rows, strict=True), key=lambda pair: pair[0])
     first = [row.instance for ratio, row in pairs if ratio == 1.0]
     behind = [(ratio, row) for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf]
-    claims, true = (sum(map(bool, each)) for each in zip(*map(_claims, rows), strict=True))
+    claims = sum(bool(row.claims_optimal) for row in rows)
+    true = sum(bool(row.claim_is_true) for row in rows)
     memory = middle(row.memory for row in rows)
     building = middle(row.setup_seconds and row.setup_seconds / row.median for row in rows)
     sentences = [
@@ -321,10 +319,6 @@ def _about(found: Comparison, name: str) -> str:
         "" if math.isnan(memory) else f"Median of the most memory {memory / 1e6:.0f} MB.",
     ]
     return " ".join(filter(None, sentences))
-
-
-def _claims(row: Row) -> tuple[bool, bool]:
-    return bool(row.claims_optimal), bool(row.claim_is_true)
 
 
 def _missed(row: Row) -> str:
@@ -382,7 +376,9 @@ def _seconds(seconds: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2g}"
+    if value is None:
+        return "unknown"
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.2g}"
 
 
 def _as_html(blocks: Sequence[_Block]) -> str:
