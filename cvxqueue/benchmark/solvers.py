@@ -15,8 +15,10 @@ from functools import cached_property
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -89,8 +91,8 @@ class Solver:
         place, _, attribute = self.reference.rpartition(":")
         if place.endswith(".py"):
             # As `multiprocessing` names a script that is not the one that runs.
-            found: Any = runpy.run_path(place, run_name="__mp_main__")[attribute]
-            return found  # type: ignore[no-any-return]
+            script = SimpleNamespace(**runpy.run_path(place, run_name="__mp_main__"))
+            return attrgetter(attribute)(script)  # type: ignore[no-any-return]
         return resolve_name(self.reference)  # type: ignore[no-any-return]
 
 
