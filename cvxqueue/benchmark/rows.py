@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -25,10 +25,11 @@ from cvxqueue.whole_files import reason, write_whole
 
 ROWS_FORMAT = "cvxqueue-benchmark"
 ROWS_VERSION = 1
-OUTCOMES = (
-    *("answered", "no finite answer", "raised", "no licence", "time limit", "out of memory"),
-    "died",
-)
+Outcome = Literal[
+    "answered", "no finite answer", "raised", "no licence", "time limit", "out of memory", "died"
+]
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+"""What can come of a run."""
 # Seconds that clocks tell apart: times are compared by their ratios.
 _TICK = 1e-9
 _ROW_BEGINNING = json.dumps({"format": ROWS_FORMAT})[:-1].encode()
@@ -69,15 +70,7 @@ class Row:
     settings: str
     time_limit: float
     memory_limit: float | None
-    outcome: Literal[
-        "answered",
-        "no finite answer",
-        "raised",
-        "no licence",
-        "time limit",
-        "out of memory",
-        "died",
-    ]
+    outcome: Outcome
     words: str
     claims_optimal: bool | None = None
     claim_is_true: bool | None = None
