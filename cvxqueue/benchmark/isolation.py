@@ -250,6 +250,8 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     with suppress(ProcessLookupError):
         # With whatever it has started.
         os.killpg(child, _SIGKILL)
+    # It may not have come to lead a group yet.
+    os.kill(child, _SIGKILL)
     _, status = os.waitpid(child, 0)
     with suppress(BlockingIOError):
         while chunk := os.read(reading, 1 << 16):

@@ -113,6 +113,7 @@ def table() -> Table:
             Column("types", [len(it["tokens"]) for it in records]),
             Column("optimal objective (s)", [it["objective"] for it in records], _short),
             Column("tokens proven", [it["proves"]["tokens"] for it in records], _yes_or_no),
+            Column("whole tokens proven", ["integer" in it for it in records], _yes_or_no),
             Column("reason", [it.reason for it in found]),
             Column("SHA-256", [it.sha256 for it in found], lambda digest: digest[:16]),
         ],

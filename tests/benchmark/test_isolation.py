@@ -146,9 +146,10 @@ def test_a_fresh_interpreter_where_no_process_is_forked(name: str) -> None:
     [(True, True, 9), (True, True, 15), (True, False, 9), (False, False, 9)],
 )
 def test_nothing_is_left_of_a_program_that_ends(
-    forks: bool, is_running: bool, number: int, monkeypatch: pytest.MonkeyPatch
+    forks: bool, is_running: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mark = str(uuid.uuid4())
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv(MARK, mark)
     code = (
         f"from {__name__} import *\nwith Isolation(forks={forks}) as found:\n"

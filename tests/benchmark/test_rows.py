@@ -147,7 +147,9 @@ def killed_and_resumed(folder: Path, after: float, number: int = 9) -> None:
     command = [sys.executable, "-m", "cvxqueue", "benchmark", "exact:1", "exact:2", "exact:3"]
     command += [argument for name in SOLVERS for argument in ("--solver", name)]
     command += ["--settings", "default", "--output", str(path)]
-    with subprocess.Popen(command, cwd=ROOT, env=os.environ | {MARK: mark}) as program:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | {MARK: mark, "TMPDIR": str(folder)}
+    ) as program:
         time.sleep(after)
         program.send_signal(number)
     assert left_after(2.0, mark) == [], after

@@ -20,6 +20,9 @@ from tests.paths import INSTANCES
 RELEASED = Path(__file__).with_name("released.txt")
 """Name and digest of each record: a line is written with the record, and never again."""
 
+# Whole tokens are proven up to so many types; levels of effort have none.
+MOST_TYPES = 20
+
 EXAMPLES = (
     "one-type",
     "two-types-one-at-zero",
@@ -190,7 +193,7 @@ def conditioning() -> Iterator[tuple[str, str, cq.Instance]]:
     yield (
         "wide-spread",
         "Rates, times per token and shares over six orders of magnitude",
-        planted(10, spread=1e6, seed=6).instance,
+        planted(8, spread=1e6, seed=2).instance,
     )
     yield (
         "tiny-mix",
@@ -303,7 +306,9 @@ def main() -> None:
         if path.exists():
             continue
         began = time.perf_counter()
-        record = cq.prove(named(name, reason, instance))
+        has_levels = instance.domains is not None and instance.domains.has_levels
+        is_whole = instance.size <= MOST_TYPES and not has_levels
+        record = cq.prove(named(name, reason, instance), integer=is_whole)
         proven = time.perf_counter()
         found = cq.verify(record)
         write_values(path, record)
@@ -311,7 +316,8 @@ def main() -> None:
             released.write(f"{name} {record['sha256']}\n")
         print(
             f"{name:34} {instance.size:5} types, tokens {found.proves_tokens!s:5} "
-            f"proven in {proven - began:6.2f} s, verified in {time.perf_counter() - proven:5.2f} s"
+            f"whole {is_whole!s:5} proven in {proven - began:6.2f} s, "
+            f"verified in {time.perf_counter() - proven:5.2f} s"
         )
 
 

@@ -22,6 +22,7 @@ from cvxqueue.references import exact, exact_by_hand, library
 from cvxqueue.references import verify as verifier
 from tests.paths import INSTANCES, ROOT
 from tests.references import make_library
+from tests.references.balls import confirm
 
 NAMES = library.names()
 RELEASED = dict(
@@ -47,6 +48,29 @@ def test_a_record_is_accepted_and_about_its_instance(name: str) -> None:
     assert reference.reason.endswith(".")
     assert "\n" not in reference.reason
     assert len(reference.reason) <= 90
+
+
+@pytest.mark.parametrize("name", [it for it in NAMES if not it.endswith("-1000")])
+def test_ball_arithmetic_confirms_a_record(name: str) -> None:
+    confirm(library.load(name).record)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_tokens_are_proven_up_to_twenty_types(name: str) -> None:
+    reference = library.load(name)
+    instance = reference.instance
+    is_whole = instance.size <= 20 and name != "domain-levels"
+    assert ("integer" in reference.record) == is_whole
+    if not is_whole:
+        return
+    found = cq.verify(reference.record)
+    assert found.integer_tokens is not None
+    assert found.integer_objective is not None
+    assert found.integer_objective[0] <= found.objective[1]
+    if not instance.constraints:
+        best = cq.solve_integer(instance)
+        assert Fraction(best.objective) <= Fraction(found.integer_objective[1])
+        assert Fraction(found.integer_objective[0]) <= Fraction(best.upper_bound)
 
 
 def accepts(name: str, folder: Path) -> bool:
@@ -79,7 +103,7 @@ def test_the_library_is_that_of_its_script() -> None:
 
 def test_every_class_is_there() -> None:
     instances = [library.load(name).instance for name in NAMES]
-    found = {type(it.queue) for it in instances} | {type(it.service) for it in instances}
+    found: set[type] = {type(it.queue) for it in instances} | {type(it.service) for it in instances}
     found |= {type(it.accuracy) for it in instances}
     found |= {type(limit) for it in instances for limit in it.constraints}
     found |= {type(domain) for it in instances for domain in it.domains or ()}
@@ -207,7 +231,6 @@ def test_an_example_is_the_reference_of_its_name() -> None:
         "prove one-type --output record.json",
         "verify one-type",
         "verify one-type one-type",
-        "explain one-type",
         "references one-type",
         "references",
     ],
@@ -260,7 +283,8 @@ def test_the_list_has_every_name_and_reason(capsys: Capture) -> None:
         assert f"{name} {library.load(name).reason}" in out
     assert main(["references", "--csv"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert rows[0] == "name,types,optimal objective (s),tokens proven,reason,SHA-256"
+    head = "name,types,optimal objective (s),tokens proven,whole tokens proven,reason,SHA-256"
+    assert rows[0] == head
     assert len(rows) == 1 + len(NAMES)
     assert main(["references", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["references"]
