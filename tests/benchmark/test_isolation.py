@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pickle
 import platform
+import signal
 import subprocess
 import sys
 import uuid
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.benchmark.isolation import REPEATS, Isolation, Limits, Run
+from cvxqueue.benchmark.isolation import REPEATS, Isolation, Limits, Run, _started_server
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
 from tests.benchmark import fakes
@@ -162,6 +166,25 @@ def test_nothing_is_left_of_a_program_that_ends(
     program.send_signal(number)
     program.wait()
     assert left_after(2.0, mark) == []
+
+
+@on_linux
+def test_a_run_that_nobody_waits_for_ends_before_it_leads_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = str(uuid.uuid4())
+    monkeypatch.setenv(MARK, mark)
+    task = {"solver": fake("sleeps"), "instance": INSTANCE, "settings": {}}
+    task |= {"limits": Limits(3600.0, 1e9), "path": sys.path}
+    (tmp_path / "task").write_bytes(pickle.dumps(task))
+    with _started_server(()) as server:
+        assert server.stdin is not None
+        server.stdin.write(json.dumps([str(tmp_path), 3600.0]).encode() + b"\n")
+        server.stdin.close()
+        left = left_after(20.0, mark)
+        for each in left:
+            os.kill(each, signal.SIGKILL)
+    assert left == []
 
 
 @on_linux
