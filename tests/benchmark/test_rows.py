@@ -170,7 +170,7 @@ def test_a_killed_comparison_is_resumed(tmp_path: Path, number: int) -> None:
     killed_and_resumed(tmp_path, 2.0, number)
 
 
-@pytest.mark.huge
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are counted in /proc")
 def test_a_comparison_killed_at_any_moment_is_resumed(tmp_path: Path) -> None:
     # From before it has imported anything to after its end.

@@ -86,7 +86,7 @@ def test_a_bare_python_accepts(name: str, tmp_path: Path) -> None:
     assert accepts(name, tmp_path)
 
 
-@pytest.mark.huge
+@pytest.mark.slow
 def test_a_bare_python_accepts_every_record(tmp_path: Path) -> None:
     assert [name for name in NAMES if not accepts(name, tmp_path)] == []
 
