@@ -96,7 +96,10 @@ def _certificate(best: Solution) -> Table:
 
 
 def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Table:
-    found = "no integer allocation is better" if integer.is_exact else "the best found in time"
+    found = "no integer allocation is better"
+    if not integer.is_exact:
+        found = "" if integer.is_optimal else "the best found in time; "
+        found += f"none gains more than {at_most(integer.gap)} s"
     rows = [
         ("method", f"exact: {found}"),
         ("objective", f"{at_least(integer.objective, _DIGITS)} s"),

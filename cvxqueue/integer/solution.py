@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
@@ -26,7 +26,7 @@ from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen
-from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.checks import float_array, real_number, require
 from cvxqueue.solution import (
     LARGEST_TOLERANCE,
     MEANS,
@@ -102,8 +102,17 @@ class IntegerSolution(AllocationData):
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
         if self.continuous is not None and self.continuous.instance != self.instance:
             raise InvalidInputError("continuous must be the answer to the same instance")
+        gap = self.neighbors_gap
+        if gap is not None:
+            if self.method != "neighbors":
+                raise InvalidInputError(
+                    f"neighbors_gap must be None for method {shown(self.method)}, got {shown(gap)}"
+                )
+            gap = real_number("neighbors_gap", gap)
+            if gap < 0.0:
+                raise InvalidInputError(f"neighbors_gap = {gap!r} must be ≥ 0 (seconds)")
         tolerance = allowed_tolerance(self.tolerance)
-        vars(self).update(domains=domains, choice=choice, tolerance=tolerance)
+        vars(self).update(domains=domains, choice=choice, tolerance=tolerance, neighbors_gap=gap)
 
     @cached_property
     def domain_gap(self) -> float:
@@ -122,14 +131,14 @@ class IntegerSolution(AllocationData):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the method found what it is after.
+        """Whether no allocation is better, or no combination of neighbors.
 
-        For ``"exact"`` that no allocation is better, which is proven; for ``"neighbors"`` that no
-        combination of neighbors is, which is HiGHS's word.
+        For ``"exact"`` that the proven gap is within what rounding can do, whatever the tolerance;
+        for ``"neighbors"`` that HiGHS said so: its word, which nothing here proves.
         """
         if self.method == "exact":
-            return self.is_optimal
-        return self.method == "neighbors" and self.ended is Ended.CONVERGED
+            return self.gap <= _ALLOWANCES * self.allowance
+        return self.neighbors_gap is not None and self.ended is Ended.CONVERGED
 
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
@@ -214,9 +223,10 @@ class IntegerSolution(AllocationData):
         if self.method == "exact":
             if self.is_exact:
                 return "no allocation in the domains is better"
-            return f"the best found; another may gain {at_most(self.gap)} s (raise time_limit)"
+            within = "within the tolerance" if self.is_optimal else "raise time_limit"
+            return f"the best found; none gains more than {at_most(self.gap)} s ({within})"
         if self.is_exact:
-            return "the best combination of neighbors"
+            return "the best combination of neighbors, as HiGHS said"
         if self.neighbors_gap is not None:
             return (
                 "the best combination of neighbors found; another may gain "

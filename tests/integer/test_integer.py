@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import itertools
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.deadline import Deadline
+from cvxqueue.formatting import at_most
 from cvxqueue.integer.program import FlipProgram, Optimum
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.integer.standard_output import standard_output_discarded
@@ -424,7 +426,7 @@ def test_a_thousand_types() -> None:
 def test_a_loose_tolerance_is_kept() -> None:
     instance = similar_types(40)
     answer = cq.solve_integer(instance, tolerance=0.001)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.tolerance == 0.001
     assert answer.relative_gap <= 0.001
 
@@ -542,3 +544,54 @@ def test_the_answer_is_plain_data(method: str) -> None:
     for word in ("task type", "loss", "utilization", str(answer.tokens[1])):
         assert word in str(answer)
     assert "more rows" in str(cq.solve_integer(planted([30.5] * 25, 0.5), "floor"))
+
+
+BEATEN = cq.Instance(
+    arrival_rate=0.2704620092130232,
+    accuracy_weight=837.5236006225479,
+    max_tokens=4000,
+    probabilities=[
+        *(0.038821211609346935, 0.0782485646052944, 0.016883863330952),
+        *(0.09920097724125058, 0.1884952582970605, 0.5783501249160955),
+    ],
+    service=cq.AffineService(
+        base=[0.586, 0.848, 0.293, 0.169, 0.284, 0.187],
+        per_token=[0.00286, 0.00189, 0.00236, 0.00311, 0.0114, 0.00672],
+    ),
+    accuracy=cq.SaturatingExponential(
+        floor=0.1,
+        gain=[0.892, 0.566, 0.843, 0.66, 0.808, 0.849],
+        rate=[0.00147, 0.000505, 0.000175, 0.0782, 0.000521, 0.088],
+    ),
+)
+
+
+def test_what_may_be_beaten_is_not_called_exact() -> None:
+    loose, sharp = (
+        cq.solve_integer(BEATEN, tolerance=tolerance, domains=cq.Multiples(500))
+        for tolerance in (0.01, 1e-9)
+    )
+    assert loose.is_optimal
+    assert float(improvement(loose.evaluation, sharp.evaluation)) > 100.0 * loose.allowance
+    assert not loose.is_exact
+    assert "is better" not in str(loose)
+    assert f"none gains more than {at_most(loose.gap)} s (within the tolerance)" in str(loose)
+    assert "raise time_limit" not in str(loose)
+    # With one choice nothing is left to be proven.
+    alone = cq.solve_integer(BEATEN, domains=cq.Menu([0]))
+    assert alone.is_exact
+    assert "no allocation in the domains is better" in str(alone)
+
+
+def test_what_highs_said_is_called_its_word() -> None:
+    instance = planted([100.4, 200.7], 0.7)
+    said = cq.solve_integer(instance, "neighbors")
+    assert "the best combination of neighbors, as HiGHS said" in str(said)
+    nearest = cq.solve_integer(instance, "nearest")
+    # Another method compares no combinations.
+    assert not dataclasses.replace(nearest, method="neighbors").is_exact
+    for gap in (-1e-9, np.inf, np.nan, "0"):
+        with pytest.raises(cq.InvalidInputError, match="neighbors_gap"):
+            dataclasses.replace(said, neighbors_gap=gap)
+    with pytest.raises(cq.InvalidInputError, match=r"neighbors_gap must be None for .*'nearest'"):
+        dataclasses.replace(nearest, neighbors_gap=0.0)
