@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import at_least, at_most, shown
+from cvxqueue.formatting import at_least, at_most, clipped, shown
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
@@ -200,9 +200,14 @@ class IntegerSolution(AllocationData):
         return float(rounding_allowance(self.evaluation))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        """Return plain Python values, ready for JSON; ``None`` for what is not finite.
+
+        The domains are those of the answer, as a file has them: ``domain`` of all types, or
+        ``domains`` of each, ``None`` where files have no word for one.
+        """
         # Loaded when first used, as all that reads and writes files.
         from cvxqueue.files.provenance import about
+        from cvxqueue.files.writing import domain_tables
 
         names = (
             *("method", "status", "ended", "tolerance", "tokens", "levels", "objective"),
@@ -210,10 +215,14 @@ class IntegerSolution(AllocationData):
             *("neighbors_gap", "is_exact", "is_repaired", *MEANS, "solve_time"),
         )
         levels = {} if self.domains.has_levels else {"levels": None}
-        return about(self.instance) | json_attributes(self, names) | levels
+        try:
+            domains = domain_tables(self.domains)
+        except InvalidInputError:  # a class that is not the package's
+            domains = {"domains": None}
+        return about(self.instance) | domains | json_attributes(self, names) | levels
 
     def __repr__(self) -> str:
-        loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "
+        loss = f"loss={self.loss:.3g}, " if math.isfinite(self.loss_bound) else ""
         return (
             f"IntegerSolution(method={self.method!r}, objective={self.objective:.9g}, "
             f"{loss}gap={self.gap:.3g})"
@@ -242,7 +251,7 @@ class IntegerSolution(AllocationData):
         return found.get(self.method, self.status.value)
 
     def _loss_line(self) -> str:
-        if self.continuous is None:
+        if not math.isfinite(self.loss_bound):
             return f"objective {at_least(self.objective, 9)} s"
         return (
             f"objective {at_least(self.objective, 9)} s, loss {at_most(self.loss)} s against the "
@@ -251,6 +260,9 @@ class IntegerSolution(AllocationData):
 
     def _parts(self) -> Iterable[Part]:
         yield f"{self.method}: {self._outcome()}"
+        if self.domains != Domains.of(self.instance.domains, self.instance.size):
+            kinds = clipped(", ".join(map(shown, dict.fromkeys(self.domains))))
+            yield f"within domains other than the instance's own: {kinds}"
         yield self._loss_line()
         yield f"no allocation in the domains gains more than {at_most(self.gap)} s"
         yield from self.assumption_lines()

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.cli.answer import answer_report
 from cvxqueue.deadline import Deadline
+from cvxqueue.files.writing import domain_tables
 from cvxqueue.formatting import at_most
 from cvxqueue.integer.program import FlipProgram, Optimum
 from cvxqueue.integer.solve import solve_within
@@ -595,3 +597,39 @@ def test_what_highs_said_is_called_its_word() -> None:
             dataclasses.replace(said, neighbors_gap=gap)
     with pytest.raises(cq.InvalidInputError, match=r"neighbors_gap must be None for .*'nearest'"):
         dataclasses.replace(nearest, neighbors_gap=0.0)
+
+
+class Dozens(cq.Multiples):
+    """A class of one's own, which files have no word for."""
+
+
+def test_an_answer_within_other_domains_says_so() -> None:
+    own = planted([100.4, 200.7], 0.7)
+    menu = own.replace(domains=[cq.Menu([0, 100]), cq.Multiples(7)])
+    words = "within domains other than the instance's own: "
+    for instance in (own, menu):
+        answer = cq.solve_integer(instance)
+        assert words not in str(answer)
+        assert answer.to_dict().items() >= domain_tables(answer.domains).items()
+        other = cq.solve_integer(instance, domains=cq.Multiples(50))
+        assert words + "Multiples(step=50)\n" in str(other)
+        assert other.to_dict()["domain"] == {"kind": "multiples", "step": 50}
+    strange = cq.solve_integer(own, domains=[Dozens(12), cq.Integers()])
+    assert words + "Dozens(step=12), Integers()" in str(strange)
+    assert strange.to_dict()["domains"] is None
+
+
+def test_a_continuous_answer_with_nothing_proven_counts_as_none() -> None:
+    answer = cq.solve_integer(planted([100.4, 200.7], 0.7))
+    assert answer.continuous is not None
+    certificate = cq.certify(answer.instance, [np.nan, 0.0])
+    assert certificate.gap == np.inf
+    bare = dataclasses.replace(
+        answer, continuous=dataclasses.replace(answer.continuous, certificate=certificate)
+    )
+    comparison = cq.cross_validate(answer.instance, methods=["newton"])
+    report = list(answer_report(comparison, bare, bare))
+    for text in (str(bare), repr(bare), *map(str, report)):
+        assert "loss" not in text
+        assert "loses" not in text
+        assert "inf" not in text
