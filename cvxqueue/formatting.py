@@ -107,13 +107,6 @@ class _Bounded(Repr):
         """Show the first bytes alone."""
         return self.repr_instance(x[:MOST_CHARACTERS], level)
 
-    def repr_instance(self, x: Any, level: int) -> str:
-        """Show what shows itself, and of an object that lets nobody look its class."""
-        try:
-            return super().repr_instance(x, level)
-        except Exception:  # noqa: BLE001 - its own ``__getattribute__`` may raise anything
-            return f"<{type(x).__name__}>"
-
 
 _BOUNDED = _Bounded()
 

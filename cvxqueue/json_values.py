@@ -85,8 +85,10 @@ class Options(Mapping[str, Any]):
 def _record(value: Any, *, is_inner: bool = False) -> Any:
     try:
         return _plain(value, is_inner=is_inner)
-    except Exception:  # noqa: BLE001 - anybody's class may raise anything, and costs no answer
+    except InvalidInputError:  # two names of a mapping are one
         return _one_line(value)
+    except Exception:  # noqa: BLE001 - anybody's class may raise anything, and costs no answer
+        return f"<{type(value).__name__}>"
 
 
 def _plain(value: Any, *, is_inner: bool) -> Any:

@@ -565,13 +565,16 @@ def test_options_are_kept_as_plain_values(given: Any, stored: Any) -> None:
 
 
 def test_an_option_that_fails_costs_no_answer() -> None:
-    for given in (Hostile(), Broken(a=1), {"a": Hostile()}, [Hostile()], {Hostile: Hostile()}):
-        assert len(str(kept(given))) < 200
+    assert kept(Hostile()) == "<Hostile>"
+    assert kept(Broken(a=1)) == "<Broken>"
+    assert kept({Hostile: Hostile()}) == {"Hostile": "<Hostile>"}
+    assert kept([Hostile()]) == "<list>"
 
 
 def test_options_of_one_name_are_refused() -> None:
+    twice: dict[Any, str] = {1: "a", "1": "b"}
     with pytest.raises(cq.InvalidInputError, match="two options are called '1'"):
-        dataclasses.replace(solved(PLAIN), options={1: "a", "1": "b"})
+        dataclasses.replace(solved(PLAIN), options=twice)
 
 
 def test_the_name_of_a_run_is_one_line() -> None:

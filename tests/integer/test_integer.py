@@ -592,7 +592,8 @@ def test_what_highs_said_is_called_its_word() -> None:
     nearest = cq.solve_integer(instance, "nearest")
     # Another method compares no combinations.
     assert not dataclasses.replace(nearest, method="neighbors").is_exact
-    for gap in (-1e-9, np.inf, np.nan, "0"):
+    wrong: tuple[Any, ...] = (-1e-9, np.inf, np.nan, "0")
+    for gap in wrong:
         with pytest.raises(cq.InvalidInputError, match="neighbors_gap"):
             dataclasses.replace(said, neighbors_gap=gap)
     with pytest.raises(cq.InvalidInputError, match=r"neighbors_gap must be None for .*'nearest'"):
