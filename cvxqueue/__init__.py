@@ -64,7 +64,7 @@ if _TYPE_CHECKING:
     from cvxqueue import references as references
     from cvxqueue import testing as testing
     from cvxqueue.answers import from_dict, load, save, to_dict
-    from cvxqueue.dcp import Formulation, explain, formulate
+    from cvxqueue.dcp import Formulation, explain, export, formulate
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
     from cvxqueue.references.prover import prove
@@ -75,7 +75,7 @@ if _TYPE_CHECKING:
 # Loaded when first used, so that importing the package brings in numpy alone.
 _ROOMS = {
     "answers": ("from_dict", "load", "save", "to_dict"),
-    "dcp": ("Formulation", "explain", "formulate"),
+    "dcp": ("Formulation", "explain", "export", "formulate"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
     "references.prover": ("prove",),
@@ -145,6 +145,7 @@ __all__ = [
     "cross_validate",
     "diagnose",
     "explain",
+    "export",
     "fit",
     "formulate",
     "from_dict",

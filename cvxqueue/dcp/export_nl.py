@@ -1,0 +1,360 @@
+"""The nonlinear program as AMPL hands it to solvers: the text form of .nl files.
+
+With t the service times, y the idle fraction and q the mean waiting time but for what is constant
+or in proportion to m1, the program is
+
+    minimise    m1 + β m1 + q + constant − α Σ π w p(l)
+    subject to  (ωλ/2) m2 + (β + δ)/λ (1 − y)² ≤ q y
+                y + λ m1 ≤ 1
+                lower ≤ l ≤ upper
+                t ≥ those of l                     where these are not affine
+                miss ≥ those of each line at l     for curves of straight pieces
+
+in seconds, but that q and t and the rows that hold them are counted in units of `natural_scale`: the
+tolerances of solvers are absolute. Here β, δ and ω are the weights of the queue; see
+`linear_fractional`, where λ δ m1²/y is the rest of what the load adds. The quotient stands in a
+constraint, and y and l have the bounds that are proven: with the quotient in the objective a solver
+follows it past the pole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.certificates import order_bracket, step_size
+from cvxqueue.certificates.lagrangian_gap import is_satisfied
+from cvxqueue.dcp.class_forms import Forms
+from cvxqueue.dcp.expressions import token_variance
+from cvxqueue.dcp.natural_units import natural_scale
+from cvxqueue.model import (
+    AffineService,
+    Instance,
+    MaxMeanSystemTime,
+    MaxMeanWaitingTime,
+    MaxTokenRate,
+    MichaelisMenten,
+    MinMeanAccuracy,
+    PiecewiseLinear,
+    PowerLaw,
+    QuadraticService,
+    SaturatingExponential,
+    WaitingTimeTail,
+)
+from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
+from cvxqueue.numerics.arrays import FloatArray
+
+_IntArray: TypeAlias = NDArray[np.intp]
+_Missed: TypeAlias = _IntArray | Callable[[FloatArray], list[str]]
+_WHAT = ".nl form"
+
+
+def nl_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
+    """Return the file, and the tokens in one unit of each variable: one."""
+    program = _Program(instance, integers)
+    return program.text().encode("ascii"), np.ones(instance.size)
+
+
+class _Rows(NamedTuple):
+    """Rows expression + coefficients · x[columns] ≤ limit."""
+
+    columns: _IntArray
+    """Shape (R, W); of variables in the expression alone, too, with coefficients of zero."""
+    coefficients: FloatArray
+    """Shape (R, W)."""
+    limit: FloatArray
+    """Shape (R,)."""
+    expressions: list[str] | None = None
+    """Nonlinear parts; ``None`` where there are none."""
+
+
+class _Program:
+    """The program while it is written: the parts add rows, and terms of the objective."""
+
+    def __init__(self, instance: Instance, integers: bool) -> None:  # noqa: FBT001
+        self.instance, self.integers = instance, integers
+        self.unit, self.rate = natural_scale(instance), instance.arrival_rate
+        self.mix = instance.probabilities
+        self.rows: list[_Rows] = []
+        self.tokens = np.arange(instance.size)
+        self.idle, self.wait = instance.size, instance.size + 1
+        self.count = instance.size + 2
+        self.base, self.slope, self.times = self._times()
+        self.curved = self.count
+        self.weights: Weights = _WEIGHTS(instance.queue)
+        groups = [(self.tokens[place], curve) for place, curve in instance.accuracy.groups]
+        self.missed = [(types, _MISSED(curve, self, types)) for types, curve in groups]
+        self._congestion()
+        self.rows += [_LIMITS(coupling, self) for coupling in instance.model.couplings]
+
+    def _times(self) -> tuple[FloatArray, FloatArray, _IntArray]:
+        """Service times base + slope ∘ x[columns], in units of time."""
+        law, unit = self.instance.service, self.unit
+        if type(law) is AffineService:
+            return law.base / unit, law.per_token / unit, self.tokens
+        above = self.added(self.tokens.size)
+        self.rows.append(_TIMES(law, self, above))
+        return np.zeros(above.size), np.ones(above.size), above
+
+    def added(self, count: int) -> _IntArray:
+        """Return so many variables more, that are to be ≥ 0."""
+        self.count += count
+        return np.arange(self.count - count, self.count)
+
+    def _congestion(self) -> None:
+        """q y ≥ what makes queries wait, and the idle fraction."""
+        by_mean, by_load, by_second = self.weights
+        half, sharing = 0.5 * by_second * self.rate * self.unit, (by_mean + by_load) / self.rate
+        terms = [f"o2\nn-1\no2\nv{self.wait}\nv{self.idle}"]
+        if by_second:
+            terms += _squares(self.mix * half, self.base, self.slope, self.times)
+            variance = token_variance(self.instance.service)
+            if variance is not None:
+                spread = half * self.mix * variance / self.unit**2
+                terms += _squares(spread, np.zeros(spread.size), np.ones(spread.size), self.tokens)
+        if sharing:
+            terms.append(f"o2\n{_n(sharing / self.unit)}\no5\no1\nn1\nv{self.idle}\nn2")
+        columns = self.times if by_second else self.times[:0]
+        zeros = np.zeros(columns.size)
+        row = self.row(zeros, columns, 0.0, {self.idle: 0.0, self.wait: 0.0})
+        self.rows.append(row._replace(expressions=[_sum(terms)]))
+        load = self.rate * self.unit * self.mix
+        self.rows.append(
+            self.row(load * self.slope, self.times, 1.0 - load @ self.base, {self.idle: 1.0})
+        )
+
+    def row(
+        self, coefficients: FloatArray, columns: _IntArray, limit: float, others: dict[int, float]
+    ) -> _Rows:
+        """Return a linear row."""
+        places = np.concatenate([columns, np.array(list(others), dtype=np.intp)])
+        numbers = np.concatenate([coefficients, list(others.values())])
+        return _Rows(places[np.newaxis], numbers[np.newaxis], np.array([limit]))
+
+    def waiting(self, limit: float, *, service: float) -> _Rows:
+        """Return the row that holds the mean waiting time, plus so often m1, below a limit."""
+        share = (self.weights.mean + service) * self.mix
+        constant = float(self.instance.queue.constant(self.rate)) / self.unit
+        rest = limit / self.unit - constant - share @ self.base
+        return self.row(share * self.slope, self.times, rest, {self.wait: 1.0})
+
+    def _bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Bounds of every variable."""
+        lower, upper = np.zeros(self.count), np.full(self.count, np.inf)
+        bracket = order_bracket(self.instance)
+        own = slice(self.tokens.size)
+        lower[own], upper[own] = self.instance.lower, self.instance.upper
+        if not self.integers:
+            upper[own] = bracket.upper
+        lower[self.idle], upper[self.idle] = self._least_idle(), 1.0
+        return lower, upper
+
+    def _least_idle(self) -> float:
+        """The idle fraction of any allocation that is as good as the fewest tokens."""
+        instance = self.instance
+        start = np.ceil(instance.lower) if self.integers else instance.lower
+        point = instance.evaluate(start)
+        # A floor on the mean accuracy may allow none that is as good.
+        is_floored = any(it.is_floor for it in instance.model.couplings)
+        if is_floored or not (
+            point.is_stable and instance.model.contains(start) and is_satisfied(point)
+        ):
+            return 0.0
+        return step_size(instance, start).least_idle
+
+    def text(self) -> str:
+        """Return the file."""
+        size, rows = self.tokens.size, sorted(self.rows, key=lambda it: it.expressions is None)
+        counts = [it.limit.size for it in rows]
+        curved = sum(it.limit.size for it in rows if it.expressions is not None)
+        columns = np.concatenate([it.columns.ravel() for it in rows])
+        terms, constant, linear = self._objective()
+        whole = size if self.integers else 0
+        starts = np.cumsum([0, *counts]).tolist()
+        lines = [
+            "g3 1 1 0",
+            f" {self.count} {sum(counts)} 1 0 0",
+            f" {curved} 1",
+            " 0 0",
+            # All tokens count as nonlinear in constraints and objective, so that they come first.
+            f" {self.curved} {size} {size}",
+            " 0 0 0 1",
+            f" 0 0 {whole} 0 0",
+            f" {columns.size} {len(linear)}",
+            " 0 0",
+            " 0 0 0 0 0",
+        ]
+        for start, block in zip(starts, rows, strict=False):
+            expressions: Iterable[str] = block.expressions or repeat("n0", block.limit.size)
+            lines += [f"C{start + k}\n{each}" for k, each in enumerate(expressions)]
+        lines += ["O0 0", _sum([_n(constant), *terms]), "r"]
+        lines += [f"1 {limit!r}" for block in rows for limit in block.limit.tolist()]
+        lines.append("b")
+        lines += [
+            _bound(*ends) for ends in zip(*(it.tolist() for it in self._bounds()), strict=True)
+        ]
+        within = np.cumsum(np.bincount(columns, minlength=self.count))[:-1].tolist()
+        lines += [f"k{len(within)}", *map(str, within)]
+        for start, block in zip(starts, rows, strict=False):
+            pairs = zip(block.columns.tolist(), block.coefficients.tolist(), strict=True)
+            for k, (places, numbers) in enumerate(pairs):
+                lines.append(f"J{start + k} {len(places)}")
+                lines += [
+                    f"{place} {value!r}" for place, value in zip(places, numbers, strict=True)
+                ]
+        lines.append(f"G0 {len(linear)}")
+        lines += [f"{place} {value!r}" for place, value in sorted(linear.items())]
+        return "\n".join([*lines, ""])
+
+    def _objective(self) -> tuple[list[str], float, dict[int, float]]:
+        """Nonlinear terms, the constant, and the linear terms of the cost, in seconds."""
+        instance, mix, share = self.instance, self.mix, 1.0 + self.weights.mean
+        value = instance.model.accuracy_value * mix
+        linear = dict.fromkeys(self.tokens.tolist(), 0.0)
+        service = (self.unit * share * mix * self.slope).tolist()
+        linear |= dict(zip(self.times.tolist(), service, strict=True))
+        linear[self.wait] = self.unit
+        constant = self.unit * share * float(mix @ self.base)
+        constant += float(instance.queue.constant(self.rate) - value @ instance.accuracy.ceiling)
+        terms = []
+        for types, miss in self.missed:
+            if isinstance(miss, np.ndarray):
+                linear |= dict(zip(miss.tolist(), value[types].tolist(), strict=True))
+            else:
+                terms += miss(value[types])
+        return terms, constant, linear
+
+
+def _n(value: float) -> str:
+    return f"n{float(value)!r}"
+
+
+def _sum(terms: list[str]) -> str:
+    """The sum of any number of expressions."""
+    if len(terms) < 3:
+        return "\n".join(["o0", *terms] if len(terms) == 2 else terms or ["n0"])
+    return "\n".join(["o54", str(len(terms)), *terms])
+
+
+def _squares(
+    weight: FloatArray, base: FloatArray, slope: FloatArray, columns: _IntArray
+) -> list[str]:
+    """Weight ∘ (base + slope ∘ x[columns])²."""
+    rows = zip(*(it.tolist() for it in (weight, base, slope, columns)), strict=True)
+    return [f"o2\n{_n(w)}\no5\no0\n{_n(t)}\no2\n{_n(c)}\nv{k}\nn2" for w, t, c, k in rows]
+
+
+def _bound(low: float, high: float) -> str:
+    if low == high:
+        return f"4 {low!r}"
+    return f"0 {low!r} {high!r}" if np.isfinite(high) else f"2 {low!r}"
+
+
+def _pieces(curve: PiecewiseLinear, program: _Program, types: _IntArray) -> _Missed:
+    # The curve is the least of its lines, and what it misses the greatest.
+    above = program.added(types.size)
+    lines = zip(curve.segment_slopes, curve.breakpoint_values, curve.breakpoints, strict=True)
+    for slope, height, start in lines:
+        columns = np.stack([above, types], axis=-1)
+        numbers = np.stack([-np.ones(types.size), -slope], axis=-1)
+        program.rows.append(_Rows(columns, numbers, height - slope * start - curve.ceiling))
+    return above
+
+
+def _falling(
+    template: str, gain: FloatArray, types: _IntArray, *numbers: FloatArray
+) -> Callable[[FloatArray], list[str]]:
+    """Return what gives the terms, their gains times weights, of those that are not zero."""
+
+    def terms(weight: FloatArray) -> list[str]:
+        columns = (weight * gain, types, *numbers)
+        rows = zip(*(np.broadcast_to(it, types.shape).tolist() for it in columns), strict=True)
+        return [template.format(*row) for row in rows if row[0]]
+
+    return terms
+
+
+_MISSED: Forms[Callable[..., _Missed]] = Forms(
+    "accuracy",
+    {
+        # The weight, the variable, and numbers of the curve.
+        SaturatingExponential: lambda curve, _, types: _falling(
+            "o2\nn{0!r}\no44\no2\nn{2!r}\nv{1}", curve.gain, types, -curve.rate
+        ),
+        PowerLaw: lambda curve, _, types: _falling(
+            "o2\nn{0!r}\no5\no0\nn1\no2\nn{2!r}\nv{1}\nn{3!r}",
+            *(curve.gain, types, 1.0 / curve.scale, -curve.exponent),
+        ),
+        MichaelisMenten: lambda curve, _, types: _falling(
+            "o3\nn{0!r}\no0\nn1\no2\nn{2!r}\nv{1}", curve.gain, types, 1.0 / curve.half_saturation
+        ),
+        PiecewiseLinear: _pieces,
+    },
+    what=_WHAT,
+)
+"""What the accuracies miss of their ceilings: terms for any weights, or variables above it."""
+
+
+def _quadratic_times(law: QuadraticService, program: _Program, above: _IntArray) -> _Rows:
+    bend, slope, base = (
+        it / program.unit for it in (law.per_squared_token, law.per_token, law.base)
+    )
+    pairs = zip(bend.tolist(), program.tokens.tolist(), strict=True)
+    return _Rows(
+        np.stack([program.tokens, above], axis=-1),
+        np.stack([slope, -np.ones(above.size)], axis=-1),
+        -base,
+        [f"o2\n{_n(factor)}\no5\nv{k}\nn2" for factor, k in pairs],
+    )
+
+
+_TIMES: Forms[Callable[..., _Rows]] = Forms(
+    "service", {QuadraticService: _quadratic_times}, what=_WHAT
+)
+"""Rows that hold variables above the service times."""
+
+_WEIGHTS: Forms[Callable[..., Weights]] = Forms(
+    "queue", {LinearFractionalQueue: lambda queue: queue.weights}, what=_WHAT
+)
+
+
+def _floor(floor: MinMeanAccuracy, program: _Program) -> _Rows:
+    """What the mean accuracy misses of its ceiling."""
+    limit = float(program.mix @ program.instance.accuracy.ceiling) - floor.accuracy
+    terms, columns, numbers = [], [], []
+    for types, miss in program.missed:
+        is_linear = isinstance(miss, np.ndarray)
+        columns.append(miss if is_linear else types)
+        numbers.append(program.mix[types] * is_linear)
+        terms += [] if isinstance(miss, np.ndarray) else miss(program.mix[types])
+    row = program.row(np.concatenate(numbers), np.concatenate(columns), limit, {})
+    return row._replace(expressions=[_sum(terms)] if terms else None)
+
+
+def _tail(tail: WaitingTimeTail, program: _Program) -> _Rows:
+    """Σ exp(θ t + ln π − ln(1 + θ/λ)) ≤ 1."""
+    decay, columns = tail.decay * program.unit, program.times
+    start = np.log(program.mix) - np.log1p(tail.decay / program.rate) + decay * program.base
+    rows = zip(start.tolist(), (decay * program.slope).tolist(), columns.tolist(), strict=True)
+    terms = [f"o44\no0\n{_n(a)}\no2\n{_n(b)}\nv{k}" for a, b, k in rows]
+    row = program.row(np.zeros(columns.size), columns, 1.0, {})
+    return row._replace(expressions=[_sum(terms)])
+
+
+_LIMITS: Forms[Callable[..., _Rows]] = Forms(
+    "constraints",
+    {
+        MaxMeanSystemTime: lambda cap, program: program.waiting(cap.seconds, service=1.0),
+        MaxMeanWaitingTime: lambda cap, program: program.waiting(cap.seconds, service=0.0),
+        MaxTokenRate: lambda cap, program: program.row(
+            program.rate / cap.tokens_per_second * program.mix, program.tokens, 1.0, {}
+        ),
+        MinMeanAccuracy: _floor,
+        WaitingTimeTail: _tail,
+    },
+    what=_WHAT,
+)
