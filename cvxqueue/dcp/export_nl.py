@@ -4,17 +4,17 @@ With t the service times, y the idle fraction and q the mean waiting time but fo
 or in proportion to m1, the program is
 
     minimise    m1 + β m1 + q + constant − α Σ π w p(l)
-    subject to  (ωλ/2) m2 + (β + δ)/λ (1 − y)² ≤ q y
+    subject to  ‖r‖² ≤ q y
                 y + λ m1 ≤ 1
                 lower ≤ l ≤ upper
-                t ≥ those of l                     where these are not affine
+                r ≥ √(ωλπ/2) t, and for the load √((β + δ) λ) m1
                 miss ≥ those of each line at l     for curves of straight pieces
 
-in seconds, but that q and t and the rows that hold them are counted in units of `natural_scale`: the
-tolerances of solvers are absolute. Here β, δ and ω are the weights of the queue; see
-`linear_fractional`, where λ δ m1²/y is the rest of what the load adds. The quotient stands in a
-constraint, and y and l have the bounds that are proven: with the quotient in the objective a solver
-follows it past the pole.
+in seconds, but that q and the rows that hold times are counted in a unit of order one: tolerances
+of solvers are absolute. Here β, δ and ω are the weights of the queue, see `linear_fractional`. The
+quotient stands in a constraint, and y and l have the bounds that are proven: with the quotient in
+the objective a solver follows it past the pole. The squares are of variables of their own, with
+coefficients of one, because SCIP sees no cone in those of order 1e-9.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import order_bracket, step_size
 from cvxqueue.certificates.lagrangian_gap import is_satisfied
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.dcp.expressions import token_variance
-from cvxqueue.dcp.natural_units import natural_scale
+from cvxqueue.dcp.expressions import completed_square
 from cvxqueue.model import (
     AffineService,
     Instance,
@@ -73,59 +72,71 @@ class _Rows(NamedTuple):
 
 
 class _Program:
-    """The program while it is written: the parts add rows, and terms of the objective."""
+    """The program while it is written: the parts add variables and rows."""
 
     def __init__(self, instance: Instance, integers: bool) -> None:  # noqa: FBT001
         self.instance, self.integers = instance, integers
-        self.unit, self.rate = natural_scale(instance), instance.arrival_rate
+        self.unit, self.rate = _unit_of_time(instance), instance.arrival_rate
         self.mix = instance.probabilities
         self.rows: list[_Rows] = []
         self.tokens = np.arange(instance.size)
         self.idle, self.wait = instance.size, instance.size + 1
         self.count = instance.size + 2
-        self.base, self.slope, self.times = self._times()
-        self.curved = self.count
         self.weights: Weights = _WEIGHTS(instance.queue)
+        self._times()
+        self.curved = self.count
         groups = [(self.tokens[place], curve) for place, curve in instance.accuracy.groups]
         self.missed = [(types, _MISSED(curve, self, types)) for types, curve in groups]
-        self._congestion()
         self.rows += [_LIMITS(coupling, self) for coupling in instance.model.couplings]
 
-    def _times(self) -> tuple[FloatArray, FloatArray, _IntArray]:
-        """Service times base + slope ∘ x[columns], in units of time."""
-        law, unit = self.instance.service, self.unit
+    def _times(self) -> None:
+        """State the service times base + slope ∘ x[times], in units of time, and what they do."""
+        law, unit, mix = self.instance.service, self.unit, self.mix
+        by_mean, by_load, by_second = self.weights
+        half = np.sqrt(0.5 * by_second * self.rate * unit * mix)
+        squares, constant = [], 0.0
         if type(law) is AffineService:
-            return law.base / unit, law.per_token / unit, self.tokens
-        above = self.added(self.tokens.size)
-        self.rows.append(_TIMES(law, self, above))
-        return np.zeros(above.size), np.ones(above.size), above
+            self.base, self.slope, self.times = law.base / unit, law.per_token / unit, self.tokens
+            if by_second:
+                # Where the use is random, a constant is left of its variance.
+                pair, rest = completed_square((self.base, self.slope), law.token_scv)
+                constant = float(np.sum(np.square(half * rest)))
+                squares.append(self._above(half * pair[0], half * pair[1], self.tokens))
+        else:
+            own = half if by_second else np.ones(mix.size)
+            times = self.added(mix.size)
+            self.rows.append(_TIMES(law, self, times, own / unit))
+            self.base, self.slope, self.times = np.zeros(mix.size), 1.0 / own, times
+            squares += [times] if by_second else []
+        load = self.rate * unit * mix
+        self.rows.append(
+            self.row(load * self.slope, self.times, 1.0 - load @ self.base, {self.idle: 1.0})
+        )
+        if sharing := by_mean + by_load:
+            above, share = self.added(1), np.sqrt(sharing * self.rate * unit) * mix
+            others = {int(above[0]): -1.0}
+            self.rows.append(
+                self.row(share * self.slope, self.times, -float(share @ self.base), others)
+            )
+            squares.append(above)
+        columns = np.concatenate([self.tokens[:0], *squares])
+        terms = [f"o2\nn-1\no2\nv{self.wait}\nv{self.idle}"]
+        terms += [f"o5\nv{k}\nn2" for k in columns.tolist()]
+        none = {self.idle: 0.0, self.wait: 0.0}
+        row = self.row(np.zeros(columns.size), columns, -constant, none)
+        self.rows.append(row._replace(expressions=[_sum(terms)]))
+
+    def _above(self, base: FloatArray, slope: FloatArray, columns: _IntArray) -> _IntArray:
+        """Return variables above base + slope ∘ x[columns]."""
+        above = self.added(base.size)
+        places = np.stack([columns, above], axis=-1)
+        self.rows.append(_Rows(places, np.stack([slope, -np.ones(base.size)], axis=-1), -base))
+        return above
 
     def added(self, count: int) -> _IntArray:
         """Return so many variables more, that are to be ≥ 0."""
         self.count += count
         return np.arange(self.count - count, self.count)
-
-    def _congestion(self) -> None:
-        """q y ≥ what makes queries wait, and the idle fraction."""
-        by_mean, by_load, by_second = self.weights
-        half, sharing = 0.5 * by_second * self.rate * self.unit, (by_mean + by_load) / self.rate
-        terms = [f"o2\nn-1\no2\nv{self.wait}\nv{self.idle}"]
-        if by_second:
-            terms += _squares(self.mix * half, self.base, self.slope, self.times)
-            variance = token_variance(self.instance.service)
-            if variance is not None:
-                spread = half * self.mix * variance / self.unit**2
-                terms += _squares(spread, np.zeros(spread.size), np.ones(spread.size), self.tokens)
-        if sharing:
-            terms.append(f"o2\n{_n(sharing / self.unit)}\no5\no1\nn1\nv{self.idle}\nn2")
-        columns = self.times if by_second else self.times[:0]
-        zeros = np.zeros(columns.size)
-        row = self.row(zeros, columns, 0.0, {self.idle: 0.0, self.wait: 0.0})
-        self.rows.append(row._replace(expressions=[_sum(terms)]))
-        load = self.rate * self.unit * self.mix
-        self.rows.append(
-            self.row(load * self.slope, self.times, 1.0 - load @ self.base, {self.idle: 1.0})
-        )
 
     def row(
         self, coefficients: FloatArray, columns: _IntArray, limit: float, others: dict[int, float]
@@ -229,6 +240,19 @@ class _Program:
         return terms, constant, linear
 
 
+def _unit_of_time(instance: Instance) -> float:
+    """Power of ten near the mean system time at the optimum, in seconds.
+
+    It is at least that of the fewest tokens, and exceeds it by no more than accuracy can be worth.
+    """
+    bracket = order_bracket(instance)
+    low, high = instance.evaluate(bracket.lower), instance.evaluate(bracket.upper)
+    least = float(low.mean_system_time)
+    most = min(least + float(high.benefit - low.benefit), float(high.mean_system_time))
+    middle = np.sqrt(least * most) or most
+    return float(10.0 ** np.floor(np.log10(middle))) if middle > 0.0 else 1.0
+
+
 def _n(value: float) -> str:
     return f"n{float(value)!r}"
 
@@ -238,14 +262,6 @@ def _sum(terms: list[str]) -> str:
     if len(terms) < 3:
         return "\n".join(["o0", *terms] if len(terms) == 2 else terms or ["n0"])
     return "\n".join(["o54", str(len(terms)), *terms])
-
-
-def _squares(
-    weight: FloatArray, base: FloatArray, slope: FloatArray, columns: _IntArray
-) -> list[str]:
-    """Weight ∘ (base + slope ∘ x[columns])²."""
-    rows = zip(*(it.tolist() for it in (weight, base, slope, columns)), strict=True)
-    return [f"o2\n{_n(w)}\no5\no0\n{_n(t)}\no2\n{_n(c)}\nv{k}\nn2" for w, t, c, k in rows]
 
 
 def _bound(low: float, high: float) -> str:
@@ -299,10 +315,10 @@ _MISSED: Forms[Callable[..., _Missed]] = Forms(
 """What the accuracies miss of their ceilings: terms for any weights, or variables above it."""
 
 
-def _quadratic_times(law: QuadraticService, program: _Program, above: _IntArray) -> _Rows:
-    bend, slope, base = (
-        it / program.unit for it in (law.per_squared_token, law.per_token, law.base)
-    )
+def _quadratic_times(
+    law: QuadraticService, program: _Program, above: _IntArray, factor: FloatArray
+) -> _Rows:
+    base, slope, bend = (factor * it for it in (law.base, law.per_token, law.per_squared_token))
     pairs = zip(bend.tolist(), program.tokens.tolist(), strict=True)
     return _Rows(
         np.stack([program.tokens, above], axis=-1),
@@ -315,7 +331,7 @@ def _quadratic_times(law: QuadraticService, program: _Program, above: _IntArray)
 _TIMES: Forms[Callable[..., _Rows]] = Forms(
     "service", {QuadraticService: _quadratic_times}, what=_WHAT
 )
-"""Rows that hold variables above the service times."""
+"""Rows that hold variables above the service times, times a factor of each type."""
 
 _WEIGHTS: Forms[Callable[..., Weights]] = Forms(
     "queue", {LinearFractionalQueue: lambda queue: queue.weights}, what=_WHAT
