@@ -101,7 +101,7 @@ class _Program:
                 # Where the use is random, a constant is left of its variance.
                 pair, rest = completed_square((self.base, self.slope), law.token_scv)
                 constant = float(np.sum(np.square(half * rest)))
-                squares.append(self._above(half * pair[0], half * pair[1], self.tokens))
+                squares.append(self.above(half * pair[0], half * pair[1]))
         else:
             own = half if by_second else np.ones(mix.size)
             times = self.added(mix.size)
@@ -126,11 +126,15 @@ class _Program:
         row = self.row(np.zeros(columns.size), columns, -constant, none)
         self.rows.append(row._replace(expressions=[_sum(terms)]))
 
-    def _above(self, base: FloatArray, slope: FloatArray, columns: _IntArray) -> _IntArray:
-        """Return variables above base + slope ∘ x[columns]."""
+    def above(self, base: FloatArray, slope: FloatArray) -> _IntArray:
+        """Return variables above base + slope ∘ tokens."""
         above = self.added(base.size)
-        places = np.stack([columns, above], axis=-1)
+        places = np.stack([self.tokens, above], axis=-1)
         self.rows.append(_Rows(places, np.stack([slope, -np.ones(base.size)], axis=-1), -base))
+        # That their sum is above that of the others says nothing new. With each in one row alone,
+        # SCIP would put the tokens in its place, with the coefficients that it cannot use.
+        others = dict.fromkeys(above.tolist(), -1.0)
+        self.rows.append(self.row(slope, self.tokens, -float(base.sum()), others))
         return above
 
     def added(self, count: int) -> _IntArray:
@@ -318,14 +322,10 @@ _MISSED: Forms[Callable[..., _Missed]] = Forms(
 def _quadratic_times(
     law: QuadraticService, program: _Program, above: _IntArray, factor: FloatArray
 ) -> _Rows:
-    base, slope, bend = (factor * it for it in (law.base, law.per_token, law.per_squared_token))
-    pairs = zip(bend.tolist(), program.tokens.tolist(), strict=True)
-    return _Rows(
-        np.stack([program.tokens, above], axis=-1),
-        np.stack([slope, -np.ones(above.size)], axis=-1),
-        -base,
-        [f"o2\n{_n(factor)}\no5\nv{k}\nn2" for factor, k in pairs],
-    )
+    root = program.above(np.zeros(factor.size), np.sqrt(factor * law.per_squared_token))
+    columns = np.stack([program.tokens, root, above], axis=-1)
+    numbers = np.stack([factor * law.per_token, np.zeros(root.size), -np.ones(root.size)], axis=-1)
+    return _Rows(columns, numbers, -factor * law.base, [f"o5\nv{k}\nn2" for k in root.tolist()])
 
 
 _TIMES: Forms[Callable[..., _Rows]] = Forms(
