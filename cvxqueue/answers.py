@@ -7,33 +7,44 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from cvxqueue.certificates import Certificate
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import reading, writing
-from cvxqueue.files.kinds import CERTIFICATE_FORMAT, FORMAT, SOLUTION_FORMAT, VERSION
+from cvxqueue.files.kinds import (
+    ANSWER_FORMATS,
+    CERTIFICATE_FORMAT,
+    FORMAT,
+    INTEGER_FORMAT,
+    SOLUTION_FORMAT,
+    VERSION,
+)
 from cvxqueue.files.provenance import digest
 from cvxqueue.files.storage import as_path, format_of, read_file, write_values
 from cvxqueue.formatting import shown
+from cvxqueue.integer.solution import IntegerSolution
 from cvxqueue.model import Instance, require_instance
+from cvxqueue.model.domains import Domains
 from cvxqueue.solution import Ended, Solution
 from cvxqueue.suggest import nearest
 
 if TYPE_CHECKING:
-    from cvxqueue.files.schema import CertificateDocument
+    from cvxqueue.files.schema import AnswerDocument, IntegerDocument
 
-_READABLE = (FORMAT, SOLUTION_FORMAT, CERTIFICATE_FORMAT)
+_READABLE = (FORMAT, *ANSWER_FORMATS)
+_Kind = TypeVar("_Kind", Solution, IntegerSolution)
+_Answer = Solution | Certificate | IntegerSolution
 
 
-def to_dict(x: Instance | Solution | Certificate) -> dict[str, Any]:
+def to_dict(x: Instance | _Answer) -> dict[str, Any]:
     """Return an instance or an answer as plain values, as its file has them.
 
     Parameters
     ----------
-    x : Instance, Solution or Certificate
+    x : Instance, Solution, Certificate or IntegerSolution
 
     Returns
     -------
@@ -41,33 +52,57 @@ def to_dict(x: Instance | Solution | Certificate) -> dict[str, Any]:
         Of an instance with ``task`` tables for up to 50 types and arrays for more, or where several
         curves in a mixture are of one class. Of an answer what its own ``to_dict`` has, its
         ``instance``, what it was certified from (``allocation`` and ``multipliers``, and of a
-        solution the ``history``), where a number that is not finite is a string, and the ``sha256``
-        of all that. `from_dict` gives back an equal object.
+        solution the ``history``; within domains these, the ``choice`` and the ``continuous``
+        answer), where a number that is not finite is a string, and the ``sha256`` of all that.
+        `from_dict` gives back an equal object.
 
     Raises
     ------
     InvalidInputError
         If the service law, the accuracy curve or the queue has no kind in instance files.
     """
-    if not isinstance(x, Instance | Solution | Certificate):
-        raise InvalidInputError(
-            f"only an Instance, a Solution or a Certificate has a file, got {shown(x)}"
-        )
     if isinstance(x, Instance):
         return writing.to_dict(x)
-    certificate = x.certificate if isinstance(x, Solution) else x
+    if not isinstance(x, _Answer):
+        raise InvalidInputError(
+            "only an Instance, a Solution, a Certificate or an IntegerSolution has a file, got "
+            f"{shown(x)}"
+        )
+    data = {
+        "format": _format(x),
+        "version": VERSION,
+        "instance": writing.to_dict(x.instance),
+        **x.to_dict(),
+        **_made_of(x),
+    }
+    return data | {"sha256": digest(data)}
+
+
+def _format(answer: _Answer) -> str:
+    if isinstance(answer, IntegerSolution):
+        return INTEGER_FORMAT
+    return SOLUTION_FORMAT if isinstance(answer, Solution) else CERTIFICATE_FORMAT
+
+
+def _made_of(answer: _Answer) -> dict[str, Any]:
+    """What is read again of an answer, besides its instance and what its `to_dict` has."""
+    if isinstance(answer, IntegerSolution):
+        relaxed, gap = answer.continuous, answer.neighbors_gap
+        return {
+            **writing.domain_tables(answer.domains),
+            "choice": answer.choice.tolist(),
+            "continuous": None if relaxed is None else relaxed.to_dict() | _made_of(relaxed),
+            "neighbors_gap": None if gap is None else _exact(gap),
+        }
+    certificate = answer.certificate if isinstance(answer, Solution) else answer
     multipliers = certificate.multipliers
     data = {
-        "format": SOLUTION_FORMAT if isinstance(x, Solution) else CERTIFICATE_FORMAT,
-        "version": VERSION,
-        "instance": writing.to_dict(certificate.instance),
-        **x.to_dict(),
         "allocation": [_exact(entry) for entry in certificate.allocation.tolist()],
         "multipliers": None if multipliers is None else multipliers.tolist(),
     }
-    if isinstance(x, Solution):
-        data["history"] = [[_exact(entry) for entry in row[:5]] for row in x.history]
-    return data | {"sha256": digest(data)}
+    if isinstance(answer, Solution):
+        data["history"] = [[_exact(entry) for entry in row[:5]] for row in answer.history]
+    return data
 
 
 def _exact(number: float) -> float | str:
@@ -87,10 +122,12 @@ def from_dict(data: Mapping[str, Any], *, instance: Instance | None = None) -> A
 
     Returns
     -------
-    Instance, Solution or Certificate
+    Instance, Solution, Certificate or IntegerSolution
         An answer is certified anew: nothing that it claims is taken from the data, and
-        `Solution.is_optimal` follows from what is proven now. History, times, iterations and what
-        the back end said are as they were recorded.
+        `Solution.is_optimal` follows from what is proven now. The bound of an `IntegerSolution` is
+        searched again when it is first asked for, for at most a minute, so that one that took
+        longer may come back with less proven. Options, history, times, iterations and what a back
+        end said, `IntegerSolution.neighbors_gap` included, are as they were recorded.
 
     Raises
     ------
@@ -120,7 +157,7 @@ def from_dict(data: Mapping[str, Any], *, instance: Instance | None = None) -> A
         return require_same(instance, reading.from_dict(data))
     reading.require_header(data, form)
     _require_unchanged(data)
-    return _answer(_document(data, form), instance)
+    return _answer(data, form, instance)
 
 
 def _require_unchanged(data: Mapping[str, Any]) -> None:
@@ -133,36 +170,66 @@ def _require_unchanged(data: Mapping[str, Any]) -> None:
         )
 
 
-def _document(data: Mapping[str, Any], form: str) -> CertificateDocument:
+def _answer(data: Mapping[str, Any], form: str, instance: Instance | None) -> _Answer:
+    saved: Any = _document(data, form)
+    with naming("instance"):
+        own = reading.from_dict(saved.instance)
+    own = require_same(instance, own)
+    if form == INTEGER_FORMAT:
+        return _within_domains(saved, own)
+    certificate = Certificate(own, saved.allocation, saved.multipliers, saved.feasibility_tolerance)
+    _require_agreeing(saved, certificate.objective, certificate.upper_bound)
+    if form == CERTIFICATE_FORMAT:
+        return certificate
+    return _made(Solution, saved, certificate=certificate)
+
+
+def _document(data: Mapping[str, Any], form: str) -> AnswerDocument:
     from pydantic import ValidationError
 
     from cvxqueue.files.messages import document_error
-    from cvxqueue.files.schema import CertificateDocument, SolutionDocument
+    from cvxqueue.files.schema import CertificateDocument, IntegerDocument, SolutionDocument
 
-    document = SolutionDocument if form == SOLUTION_FORMAT else CertificateDocument
+    documents: dict[str, type[AnswerDocument]] = {
+        SOLUTION_FORMAT: SolutionDocument,
+        CERTIFICATE_FORMAT: CertificateDocument,
+        INTEGER_FORMAT: IntegerDocument,
+    }
+    document = documents[form]
     try:
         return document.model_validate(dict(data))
     except ValidationError as error:
         raise document_error(error, document) from error
 
 
-def _answer(saved: CertificateDocument, instance: Instance | None) -> Solution | Certificate:
-    from cvxqueue.files.schema import SolutionDocument
+def _within_domains(saved: IntegerDocument, instance: Instance) -> IntegerSolution:
+    continuous = None
+    if saved.continuous is not None:
+        with naming("continuous"):
+            data = saved.continuous | {"instance": saved.instance}
+            continuous = _answer(data, SOLUTION_FORMAT, instance)
+    tables = saved.model_dump(include={"domain", "domains"}, warnings=False)
+    domains = Domains.of(reading.domains(tables["domain"], tables["domains"]), instance.size)
+    answer = _made(
+        IntegerSolution, saved, instance=instance, domains=domains, continuous=continuous
+    )
+    # The search for a sharper bound is for those who ask for it.
+    most = (
+        math.inf if continuous is None else answer.objective + answer.loss_bound + answer.allowance
+    )
+    _require_agreeing(saved, answer.objective, most)
+    return answer
 
-    with naming("instance"):
-        own = reading.from_dict(saved.instance)
-    given: Any = (saved.allocation, saved.multipliers, saved.feasibility_tolerance)
-    certificate = Certificate(require_same(instance, own), *given)
-    _require_agreeing(saved, certificate)
-    if not isinstance(saved, SolutionDocument):
-        return certificate
+
+def _made(kind: type[_Kind], saved: Any, **parts: Any) -> _Kind:
+    """Return an answer of parts that are made again, and otherwise of what was recorded."""
     reasons = {reason.value: reason for reason in Ended}
     if saved.ended not in reasons:
         raise InvalidInputError(
             f"ended = {shown(saved.ended)} is unknown: {nearest(saved.ended, reasons)}"
         )
-    about = saved.model_dump(include={field.name for field in fields(Solution)})
-    return Solution(**about | {"certificate": certificate, "ended": reasons[saved.ended]})
+    names = {field.name for field in fields(kind)} - set(parts) - {"ended"}
+    return kind(**saved.model_dump(include=names), **parts, ended=reasons[saved.ended])
 
 
 def require_same(expected: Instance | None, found: Instance) -> Instance:
@@ -187,15 +254,15 @@ def _differ(there: Any, here: Any) -> bool:
     return not (np.array_equal(there, here) if isinstance(there, np.ndarray) else there == here)
 
 
-def _require_agreeing(saved: CertificateDocument, certificate: Certificate) -> None:
+def _require_agreeing(saved: AnswerDocument, objective: float, upper_bound: float) -> None:
     """Refuse an answer whose saved proof and the one that is made now contradict each other."""
     least = -math.inf if saved.objective is None else saved.objective
     most = math.inf if saved.upper_bound is None else saved.upper_bound
-    if least > certificate.upper_bound or certificate.objective > most:
+    if least > upper_bound or objective > most:
         made = ", ".join(f"{package} {version}" for package, version in saved.versions.items())
         raise InvalidInputError(
             f"the optimum was said to lie in [{least!r}, {most!r}] by {made}, and here in "
-            f"[{certificate.objective!r}, {certificate.upper_bound!r}]: one of the two is wrong; "
+            f"[{objective!r}, {upper_bound!r}]: one of the two is wrong; "
             "please report it with this file"
         )
 
@@ -212,7 +279,7 @@ def load(path: str | os.PathLike[str], *, instance: Instance | None = None) -> A
 
     Returns
     -------
-    Instance, Solution or Certificate
+    Instance, Solution, Certificate or IntegerSolution
         An answer is certified anew: see `from_dict`.
 
     Raises
@@ -221,10 +288,10 @@ def load(path: str | os.PathLike[str], *, instance: Instance | None = None) -> A
         If there is no such file, it cannot be read, has more than 50 MB, is not UTF-8, not valid
         TOML or JSON, or holds what `from_dict` refuses. The message names the path.
     """
-    return read_file(path, partial(from_dict, instance=instance))
+    return read_file(path, partial(from_dict, instance=instance), "an instance or an answer")
 
 
-def save(x: Instance | Solution | Certificate, path: str | os.PathLike[str]) -> None:
+def save(x: Instance | _Answer, path: str | os.PathLike[str]) -> None:
     """Write the file of an instance or of an answer, all of it or nothing.
 
     Every number reads back bit for bit. Up to 50 types are written as one table each, more as
@@ -232,7 +299,7 @@ def save(x: Instance | Solution | Certificate, path: str | os.PathLike[str]) -> 
 
     Parameters
     ----------
-    x : Instance, Solution or Certificate
+    x : Instance, Solution, Certificate or IntegerSolution
         What to write, with the name, description and sources of the instance.
     path : path
         A name that ends in ``.json``, or of an instance in ``.toml``: TOML has no word for a number

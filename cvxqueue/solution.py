@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from cvxqueue.certificates import Certificate, relative_gap
 from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import at_least, at_most, shown
-from cvxqueue.json_values import json_attributes
+from cvxqueue.json_values import Options, json_attributes
 from cvxqueue.model import Evaluation, Instance, assumed
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.array_data import ArrayData
@@ -223,6 +224,9 @@ class Solution(AllocationData):
     history : tuple of Iterate
         The iterates that were certified, without their tokens: of ``"newton"`` those that it
         proposed as the answer, and all where there was a callback. Gaps and seconds as here.
+    options : mapping of str to plain values
+        What the caller gave besides the method, read-only: its own options, tolerance and limits,
+        without callbacks. Of what is no number and no text, as a start, a text.
     """
 
     certificate: Certificate
@@ -234,6 +238,7 @@ class Solution(AllocationData):
     setup_time: float
     solve_time: float
     history: tuple[Iterate, ...]
+    options: Mapping[str, Any] = Options()
 
     def __post_init__(self) -> None:
         if not isinstance(self.certificate, Certificate):
@@ -245,7 +250,13 @@ class Solution(AllocationData):
             Iterate(int(row[0]), float(row[1]), float(row[2]), float(row[3]), float(row[4]))
             for row in self.history
         )
-        vars(self).update(tolerance=allowed_tolerance(self.tolerance), history=history)
+        if not isinstance(self.options, Mapping):
+            raise InvalidInputError(f"options must be a mapping, got {shown(self.options)}")
+        vars(self).update(
+            tolerance=allowed_tolerance(self.tolerance),
+            history=history,
+            options=Options(self.options),
+        )
 
     @property
     def instance(self) -> Instance:  # type: ignore[override]
@@ -290,7 +301,8 @@ class Solution(AllocationData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
-        about = json_attributes(self, ("method", "status", "ended", "backend_status", "tolerance"))
+        names = ("method", "options", "status", "ended", "backend_status", "tolerance")
+        about = json_attributes(self, names)
         effort = json_attributes(self, (*MEANS, "iterations", "setup_time", "solve_time"))
         return about | self.certificate.to_dict() | effort
 
@@ -323,6 +335,30 @@ class Solution(AllocationData):
     def table(self) -> Table:
         """Return the answer by task type."""
         return self._by_type(*self.certificate.token_columns())
+
+
+def run_names(solutions: Sequence[Solution]) -> list[str]:
+    """Return the method of each answer; of several runs of one, with the options that differ.
+
+    Runs that differ in none are numbered.
+    """
+    runs: dict[str, list[Options]] = {}
+    for answer in solutions:
+        runs.setdefault(answer.method, []).append(Options(answer.options))
+    names = []
+    for answer in solutions:
+        others = runs[answer.method]
+        own = [
+            f"{name}={value}"
+            for name, value in answer.options.items()
+            if any(name not in other or other[name] != value for other in others)
+        ]
+        names.append(answer.method + (f" ({', '.join(own)})" if own else ""))
+    counts, seen = Counter(names), Counter[str]()
+    for place, name in enumerate(names):
+        seen[name] += 1
+        names[place] += f" ({seen[name]})" if counts[name] > 1 else ""
+    return names
 
 
 class ConvergenceError(CvxqueueError, RuntimeError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import pickle
 import re
@@ -96,9 +98,61 @@ def test_answers_come_back_by_every_way(
             pickle.loads(pickle.dumps(answer)),
         ):
             require_same(answer, twin)
+    rows = csv.DictReader(io.StringIO(solution.to_csv()))
+    for tokens in (solution.to_frame()["tokens"], [float(row["tokens"]) for row in rows]):
+        multipliers = solution.certificate.multipliers
+        twin = cq.certify(instance, tokens, multipliers=multipliers)
+        require_same(solution.certificate, twin)
     for suffix in ("toml", "json"):
         cq.save(instance, path.with_suffix(f".{suffix}"))
         assert cq.load(path.with_suffix(f".{suffix}"), instance=instance) == instance
+
+
+DOMAINS: tuple[Any, ...] = (
+    *(cq.Integers(), cq.Multiples(7), cq.ZeroOrAtLeast(40), cq.Menu([0, 3, 400])),
+    cq.LevelMenu([0.1, 0.5], [0.01, 0.03], [0.002, 0.004]),
+)
+
+
+@settings(max_examples=12)
+@given(
+    seed=SEEDS,
+    names=st.sampled_from(FAMILIES),
+    domains=st.lists(st.sampled_from(DOMAINS), min_size=1, max_size=3),
+    method=st.sampled_from(["exact", "neighbors", "descent", "nearest", "floor"]),
+    is_own=st.booleans(),
+)
+def test_answers_within_domains_come_back_by_every_way(
+    seed: int,
+    names: Any,
+    domains: list[Any],
+    method: str,
+    is_own: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    case = planted(np.random.default_rng(seed), *names, n=len(domains), utilization=0.6)
+    instance = case.family.instance()
+    if is_own:
+        instance = instance.replace(domains=domains)
+    try:
+        answer = cq.solve_integer(instance, method, domains=domains)
+    except (cq.InfeasibleError, cq.InvalidInputError):
+        return  # no choice in a box, or levels to be rounded
+    best = answer if method == "exact" else cq.solve_integer(instance, domains=domains)
+    path = tmp_path_factory.mktemp("answers") / "answer.json"
+    cq.save(answer, path)
+    record = json.loads(json.dumps(cq.to_dict(answer), allow_nan=False))
+    for twin in (
+        cq.from_dict(record),
+        cq.load(path, instance=instance),
+        pickle.loads(pickle.dumps(answer)),
+    ):
+        assert twin == answer
+        assert twin.objective == answer.objective
+        assert twin.neighbors_gap == answer.neighbors_gap
+        # Its bound is searched again, and is one.
+        assert twin.upper_bound >= best.objective
+        assert twin.to_dict()["tokens"] == answer.to_dict()["tokens"]
 
 
 def slow(instance: cq.Instance, **_: Any) -> cq.Answer:
@@ -140,7 +194,18 @@ def is_same_json(one: str, other: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("answer", [solved(LIMITED), cq.certify(PLAIN, [5000.5, np.inf])])
+MIXED_DOMAINS: list[Any] = [cq.Multiples(64), cq.Menu([0, 700, 900])]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        solved(LIMITED),
+        cq.certify(PLAIN, [5000.5, np.inf]),
+        cq.solve_integer(PLAIN, domains=MIXED_DOMAINS),
+    ],
+    ids=["solution", "certificate", "within domains"],
+)
 def test_every_changed_digit_is_seen(answer: Any, tmp_path: Path) -> None:
     path = tmp_path / "answer.json"
     cq.save(answer, path)
@@ -200,6 +265,23 @@ def test_what_is_claimed_is_not_believed() -> None:
     )
 
 
+def test_nothing_is_believed_of_an_answer_within_domains() -> None:
+    """A worse choice with the words of the best one is told for what it is."""
+    best = cq.solve_integer(PLAIN, domains=cq.Multiples(64))
+    claims = {"status": "optimal", "is_exact": True, "gap": 0.0, "choice": [64.0, 64.0]}
+    worse = cq.from_dict(forged(best, **claims, objective=None, upper_bound=None))
+    assert (worse.status, worse.is_exact) == (cq.Status.CONVERGED, False)
+    assert worse.upper_bound >= best.objective
+    assert worse.gap >= best.objective - worse.objective
+    # Without its continuous answer there is less to bound it by.
+    alone = cq.from_dict(forged(best, continuous=None))
+    assert alone.is_optimal
+    assert np.isnan(alone.loss)
+
+
+WITHIN = cq.solve_integer(PLAIN, domains=MIXED_DOMAINS)
+RELAXED = {**WITHIN.continuous.to_dict(), "allocation": [1.0, 2.0]} if WITHIN.continuous else {}
+BUSY = cq.to_dict(PLAIN.replace(arrival_rate=0.4))
 FORGERIES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "objective": (solved(PLAIN), {"objective": 37.0}, "optimum was said to lie in [37.0, 36.7112"),
     "bound": (solved(PLAIN), {"upper_bound": 36.0}, "36.0] by cvxqueue 0.1.0, "),
@@ -211,6 +293,22 @@ FORGERIES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a word": (solved(PLAIN), {"allocation": [1.0, "x"]}, "allocation[1] = 'x' must be a number"),
     "no price": (solved(LIMITED), {"multipliers": [-1.0]}, "multipliers[0] = -1.0 must be ≥ 0"),
     "history": (solved(PLAIN), {"history": [[0, 1.0]]}, "history[0]"),
+    "choice": (WITHIN, {"choice": [1.0, 700.0]}, "choice[0] = 1.0 is not allowed by the domain"),
+    "unstable": (WITHIN, {"choice": [4096.0, 900.0], "instance": BUSY}, "choice makes the queue"),
+    "coupled": (
+        WITHIN,
+        {"instance": cq.to_dict(LIMITED), "continuous": None},
+        "cannot keep mean system time ≤ 1.4 s",
+    ),
+    "too good": (WITHIN, {"objective": 37.0}, "optimum was said to lie in [37.0, 36."),
+    "too bad": (WITHIN, {"upper_bound": 36.0}, "36.0] by cvxqueue 0.1.0, "),
+    "a menu": (WITHIN, {"domains": [{"kind": "menu"}] * 2}, "domains[0].tokens is missing"),
+    "one domain": (
+        WITHIN,
+        {"domains": [{"kind": "integers"}]},
+        "one entry for each of the 2 types",
+    ),
+    "relaxed": (WITHIN, {"continuous": RELAXED}, "continuous: multipliers is missing"),
     "no instance": (solved(PLAIN), {"instance": {}}, "instance: format is missing"),
 }
 
@@ -351,8 +449,8 @@ def test_what_has_no_file_is_refused_and_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "answer.json"
-    with pytest.raises(cq.InvalidInputError, match="only an Instance, a Solution or a Certificate"):
-        cq.save(cq.solve_integer(PLAIN), path)  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="only an Instance, a Solution, a Certificate"):
+        cq.save(cq.solve_batch(PLAIN), path)  # type: ignore[arg-type]
     with pytest.raises(cq.InvalidInputError, match=r"let its name end in \.json"):
         cq.save(solved(PLAIN), path.with_suffix(".toml"))
     strange = dataclasses.replace(solved(PLAIN), backend_status="\ud800")

@@ -6,6 +6,8 @@ import csv
 import io
 import math
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterable
 from html.parser import HTMLParser
@@ -19,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import cvxqueue as cq
 from cvxqueue.tables import Cell, Column, Part, Report, Table, facts
 
 SMALL = Table(
@@ -168,3 +171,29 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     reader.join()
     assert found == [SMALL.to_csv()]
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_a_redirected_stream_is_written_to_and_not_replaced(path: str, tmp_path: Path) -> None:
+    if path.startswith("/") and not Path(path).exists():
+        pytest.skip(f"there is no {path} here")
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = (
+        "from cvxqueue.tables import Column, Table\n"
+        "print('before')\n"
+        f"Table([Column('a', [1])]).to_csv({path!r})\n"
+        "print('after')\n"
+    )
+    out = tmp_path / "out.txt"
+    out.write_text("old\n")
+    with out.open("a") as redirected:
+        environment = {**os.environ, "PYTHONPATH": str(Path(cq.__file__).parents[1])}
+        run = [sys.executable, "-c", code]
+        subprocess.run(run, stdout=redirected, check=True, cwd=tmp_path, env=environment)
+    assert out.read_text() == "old\nbefore\na\n1\nafter\n"
+    assert (tmp_path / "link").is_symlink()
+
+
+def test_a_stream_that_is_not_open_is_an_error() -> None:
+    with pytest.raises(cq.InvalidInputError, match=r"cannot write /dev/fd/\d+: Bad file"):
+        SMALL.to_csv(f"/dev/fd/{2**20}")

@@ -282,14 +282,9 @@ class Certificate(ArrayData, Report):
         is not the package's.
         """
         # Loaded when first used, as all that reads and writes files.
-        from cvxqueue.files.provenance import instance_digest, versions
+        from cvxqueue.files.provenance import about
 
-        instance = self.instance
-        summary: dict[str, Any] = {
-            "versions": versions(),
-            "instance_digest": instance_digest(instance),
-            "names": [instance.type_name(k) for k in range(instance.size)],
-        }
+        summary = about(self.instance)
         names = [
             *("is_feasible", "violation", "feasibility_tolerance", "tokens", "objective", "gap"),
             *("relative_gap", "upper_bound", "token_bounds", "assumes"),

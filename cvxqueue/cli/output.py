@@ -50,7 +50,9 @@ def show(options: argparse.Namespace, summary: object, table: Table, *parts: Par
         write_json(summary)
     elif options.csv:
         with to_stdout():
-            sys.stdout.write(table.to_csv() or "")
+            text = table.to_csv() or ""
+            # A file or a pipe has it exactly; a terminal would obey what is in a name.
+            sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
     else:
         write(*parts)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import cvxpy as cp
 import numpy as np
+from cvxpy.reductions.solution import Solution
 
 from cvxqueue.dcp.explain import Explanation, explained
 from cvxqueue.errors import InvalidInputError
@@ -273,7 +274,9 @@ class Formulation:
         leaves = [*self.variables.values(), *data.parameters]
         added = [row for name, row in rows.items() if name.startswith(_ADDED)]
         duals = [[dual.value for dual in row.dual_variables] for row in rows.values()]
-        return _rebuilt, (data.build, data.first, data.instance, leaves, data.further, added, duals)
+        outcome = self.problem.status, self.problem.value
+        start = data.build, data.first, data.instance
+        return _rebuilt, (*start, leaves, data.further, added, duals, outcome)
 
     def __repr__(self) -> str:
         return f"Formulation(form={self.form!r}, {self.instance!r})"
@@ -287,8 +290,9 @@ def _rebuilt(
     further: list[Callable[[Instance], FloatArray]],
     added: list[cp.Constraint],
     duals: list[list[FloatArray | None]],
+    outcome: tuple[str | None, float | None],
 ) -> Formulation:
-    """Return a formulation anew, with the values of the leaves and dual variables of another."""
+    """Return a formulation anew, with what the last solve of another has found."""
     form = build(first)
     for function in further:
         form.hold(function)
@@ -313,7 +317,10 @@ def _rebuilt(
         # It has the number of what it is a copy of, and not its label.
         copied.id, copied.label = cp.Variable().id, constraint.label
     form = form.with_constraints(*copies)
-    for row, values in zip(form.constraints.values(), duals, strict=True):
-        for dual, value in zip(row.dual_variables, values, strict=True):
+    if outcome[0] is not None:
+        values = {variable.id: variable.value for variable in form.problem.variables()}
+        form.problem.unpack(Solution(*outcome, values, {}, {}))
+    for row, found in zip(form.constraints.values(), duals, strict=True):
+        for dual, value in zip(row.dual_variables, found, strict=True):
             dual.save_value(value)
     return form

@@ -10,6 +10,8 @@ from cvxqueue import model
 FORMAT = "cvxqueue-instance"
 SOLUTION_FORMAT = "cvxqueue-solution"
 CERTIFICATE_FORMAT = "cvxqueue-certificate"
+INTEGER_FORMAT = "cvxqueue-integer-solution"
+ANSWER_FORMATS = (SOLUTION_FORMAT, CERTIFICATE_FORMAT, INTEGER_FORMAT)
 VERSION = 1
 MIXED = "mixed"
 """The kind of an accuracy whose types have curves of several kinds, in the form of arrays."""

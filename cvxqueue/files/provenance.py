@@ -46,6 +46,15 @@ def instance_digest(instance: Instance) -> str | None:
     return digest(data)
 
 
+def about(instance: Instance) -> dict[str, Any]:
+    """Return what an answer says of its instance and of the versions that found it."""
+    return {
+        "versions": versions(),
+        "instance_digest": instance_digest(instance),
+        "names": [instance.type_name(k) for k in range(instance.size)],
+    }
+
+
 def installed_version(package: str) -> str | None:
     """Return the version of a package, or ``None`` where it is not installed."""
     try:

@@ -8,9 +8,12 @@ from functools import partial
 from typing import Any
 
 from cvxqueue.errors import Entry, InvalidInputError, naming, renaming
-from cvxqueue.files.kinds import CERTIFICATE_FORMAT, FORMAT, KINDS, MIXED, SOLUTION_FORMAT, VERSION
+from cvxqueue.files.kinds import ANSWER_FORMATS, FORMAT, KINDS, MIXED, VERSION
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, Integers, MixedAccuracy
+
+# What the domain of one type is called in the form of arrays.
+_DOMAIN_KEY = "domains[{}]"
 
 
 def from_dict(data: Mapping[str, Any]) -> Instance:
@@ -25,7 +28,7 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
             f"an instance must be a table of keys and values, got {shown(data)}"
         )
     given = data.get("format")
-    if isinstance(given, str) and given in (SOLUTION_FORMAT, CERTIFICATE_FORMAT):
+    if isinstance(given, str) and given in ANSWER_FORMATS:
         raise InvalidInputError(
             f"format = {given!r} is that of a saved answer, and an instance is needed; "
             "cq.load(path).instance is the one that it answers"
@@ -43,7 +46,7 @@ def from_dict(data: Mapping[str, Any]) -> Instance:
             fields[section] = _object(section, fields[section])
         if fields["domain"] is not None and fields["domains"] is not None:
             raise InvalidInputError("domain and domains do not go together: keep one")
-        return _instance(fields, "domains[{}]")
+        return _instance(fields)
     with renaming(_in_task):
         return _of_tasks(fields)
 
@@ -85,7 +88,7 @@ def _of_tasks(fields: dict[str, Any]) -> Instance:
     return _instance(fields | columns | laws, "task[{}].domain")
 
 
-def _instance(fields: dict[str, Any], domain_key: str) -> Instance:
+def _instance(fields: dict[str, Any], domain_key: str = _DOMAIN_KEY) -> Instance:
     """Return the instance; queue, constraints and domains are still tables."""
     tables = enumerate(fields.pop("constraint"))
     return Instance(
@@ -95,12 +98,12 @@ def _instance(fields: dict[str, Any], domain_key: str) -> Instance:
             "constraints": [
                 _object("constraint", table, f"constraint[{k}]") for k, table in tables
             ],
-            "domains": _domains(fields.pop("domain"), fields.pop("domains", None), domain_key),
+            "domains": domains(fields.pop("domain"), fields.pop("domains", None), domain_key),
         }
     )
 
 
-def _domains(shared: dict[str, Any] | None, own: list[Any] | None, key: str) -> Any:
+def domains(shared: dict[str, Any] | None, own: list[Any] | None, key: str = _DOMAIN_KEY) -> Any:
     """Return the domain of all types, a list of one for each, or ``None``."""
     domain = None if shared is None else _object("domain", shared, "domain")
     if own is None:

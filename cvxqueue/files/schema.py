@@ -216,18 +216,23 @@ _Number = Annotated[
 _Row = Annotated[tuple[int, _Number, _Number, _Number, _Number], Field(strict=False)]
 
 
-class CertificateDocument(BaseModel):
+class AnswerDocument(BaseModel):
     """What a saved answer is made from again; what else it says is for its readers."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
 
     versions: dict[str, str | None]
     instance: dict[str, Any]
+    objective: float | None
+    upper_bound: float | None
+
+
+class CertificateDocument(AnswerDocument):
+    """The same of a certificate."""
+
     allocation: Annotated[list[_Number], _FIRST]
     multipliers: Annotated[list[float], _FIRST] | None
     feasibility_tolerance: float
-    objective: float | None
-    upper_bound: float | None
 
 
 class SolutionDocument(CertificateDocument):
@@ -241,6 +246,22 @@ class SolutionDocument(CertificateDocument):
     setup_time: float
     solve_time: float
     history: Annotated[list[_Row], _FIRST]
+    options: dict[str, Any]
+
+
+class IntegerDocument(AnswerDocument):
+    """The same of an answer within domains."""
+
+    domain: _Domain = _optional("that of all types")  # type: ignore[valid-type]
+    domains: Annotated[list[_Domain], _FIRST] = _optional("those of each")  # type: ignore[valid-type]
+    continuous: dict[str, Any] | None
+    method: _Text
+    ended: _Text
+    tolerance: float
+    choice: Annotated[list[float], _FIRST]
+    neighbors_gap: _Number | None
+    is_repaired: bool
+    solve_time: float
 
 
 def json_schema() -> dict[str, Any]:

@@ -28,13 +28,15 @@ def load(path: str | os.PathLike[str]) -> Instance:
     return read_file(path, from_dict)
 
 
-def read_file(path: str | os.PathLike[str], read: Callable[[Any], _Read]) -> _Read:
+def read_file(
+    path: str | os.PathLike[str], read: Callable[[Any], _Read], expected: str = "an instance"
+) -> _Read:
     """Return what is read from the plain values of a file; errors name the path."""
     file = as_path(path)
     content = read_bytes(file, MOST_BYTES)
     format = format_of(file)
     with naming(str(file)):
-        return read(parse(decode(content), format))
+        return read(parse(decode(content), format, expected))
 
 
 def loads(content: str | bytes, format: Format | None = None) -> Instance:

@@ -47,12 +47,10 @@ _TOML_LONG_KEY = re.compile(
 _TOML_LONG_WORD = re.compile(rf"(?<!\w)\w{{{_LONGEST_WORD + 1}}}")
 
 
-def parse(text: str, format: Format) -> Any:
+def parse(text: str, format: Format, expected: str = "an instance") -> Any:
     """Return the plain values of TOML or JSON text, or say where it is not valid."""
     if not text.strip():
-        raise InvalidInputError(
-            f"the {format.upper()} text is empty; an instance or an answer was expected"
-        )
+        raise InvalidInputError(f"the {format.upper()} text is empty; {expected} was expected")
     try:
         if format == "toml":
             _require_moderate_toml(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from cvxqueue.files.kinds import FORMAT, KINDS, MIXED, VERSION, Kind
 from cvxqueue.files.reading import IN_TASK
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, MixedAccuracy, require_instance
+from cvxqueue.model.domains import Domain
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 
@@ -137,12 +138,18 @@ def _task_form(instance: Instance) -> dict[str, Any]:
 def _limits(instance: Instance) -> dict[str, Any]:
     """Return the queue, the domains of all types or of each, and the constraints."""
     limits: dict[str, Any] = {"queue": _table("queue", instance.queue)}
-    domains = [_table("domain", domain) for domain in instance.domains or ()]
-    if domains:
-        is_one = domains.count(domains[0]) == len(domains)
-        limits |= {"domain": domains[0]} if is_one else {"domains": domains}
+    limits |= domain_tables(instance.domains or ())
     constraints = [_table("constraint", constraint) for constraint in instance.constraints]
     return limits | ({"constraint": constraints} if constraints else {})
+
+
+def domain_tables(domains: Iterable[Domain]) -> dict[str, Any]:
+    """Return the domain of all types, or those of each; nothing of none."""
+    tables = [_table("domain", domain) for domain in domains]
+    if not tables:
+        return {}
+    is_one = tables.count(tables[0]) == len(tables)
+    return {"domain": tables[0]} if is_one else {"domains": tables}
 
 
 def _compact(values: list[Any]) -> Any:

@@ -115,7 +115,9 @@ def _columns(
         require_field(where, name, fields)
     for name in needs:
         if name not in given:
-            raise InvalidInputError(f"{where}{name} is missing; given: {', '.join(given)}")
+            raise InvalidInputError(
+                f"{where}{name} is missing; given: {', '.join(given) or 'nothing'}"
+            )
     types = None if given.get("types") is None else _names(given["types"], where)
     arrays = {
         name: float_array(f"{where}{name}", _as_numbers(f"{where}{name}", value, fields[name]))

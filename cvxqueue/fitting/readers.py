@@ -129,6 +129,7 @@ def as_requests(
     if is_in_memory(given):
         return requests_from(given, argument, needs)
     if not isinstance(given, Requests):
+        _require_file(argument, given)
         return read_requests(given, needs=needs, max_malformed=max_malformed)
     with naming(argument):
         for name in needs:
@@ -142,7 +143,19 @@ def as_answers(given: Any, max_malformed: float) -> Answers:
         return answers_from(given)
     if isinstance(given, Answers):
         return given
+    _require_file("accuracy", given)
     return read_answers(given, max_malformed=max_malformed)
+
+
+def _require_file(argument: str, given: Any) -> None:
+    if isinstance(given, str | os.PathLike):
+        return
+    is_empty = hasattr(type(given), "__len__") and len(given) == 0
+    got = "and has no rows" if is_empty else f"got {shown(given)}"
+    raise InvalidInputError(
+        f"{argument} must be the path of a file, a frame, or columns by the names of the fields, "
+        f"{got}"
+    )
 
 
 def _read(

@@ -30,14 +30,20 @@ class Rounding(NamedTuple):
 def uncoupled_domains(
     caller: str, instance: Instance, domains: Domains | Domain | Sequence[Domain] | None
 ) -> Domains:
-    """Check that types are coupled by the queue alone; return the domains, by default its own."""
+    """Check that no constraint is left out; return the domains, by default the instance's own."""
     require_instance(instance)
     if instance.model.couplings:
         raise InvalidInputError(
             f"{caller} cannot keep {instance.model.couplings[0].label}: it takes no constraints "
             "on all types together"
         )
-    return Domains.of(instance.domains if domains is None else domains, instance.size)
+    allowed = Domains.of(instance.domains if domains is None else domains, instance.size)
+    if allowed.has_levels and instance.constraints:
+        raise InvalidInputError(
+            f"{caller} cannot keep {instance.constraints[0].label} where types have levels of "
+            "effort: it takes no constraints then"
+        )
+    return allowed
 
 
 def require_stable(choices: Choices) -> None:

@@ -19,8 +19,9 @@ from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
 from cvxqueue.integer.level_model import level_model
+from cvxqueue.integer.rounding import uncoupled_domains
 from cvxqueue.json_values import json_attributes
-from cvxqueue.model import Evaluation, Instance, assumed, require_instance
+from cvxqueue.model import Evaluation, Instance, assumed
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.numerics.array_data import unchecked
@@ -47,8 +48,8 @@ _ALLOWANCES = 5.0
 class IntegerSolution(AllocationData):
     """A stable allocation that its domains allow, with what is proven of it.
 
-    Nothing that is claimed is taken from whoever makes one: what a copy or a pickle brings back has
-    its bound searched again, when it is asked for, for at most a minute.
+    Nothing that is claimed is taken from whoever makes one: what a copy, a pickle or a file brings
+    back has its bound searched again, when it is asked for, for at most a minute.
 
     Parameters
     ----------
@@ -90,10 +91,11 @@ class IntegerSolution(AllocationData):
     solve_time: float
 
     def __post_init__(self) -> None:
-        require_instance(self.instance)
         require_ended(self.ended)
+        # What couples the types is for no bound of these, and no choice is checked against it.
+        domains = uncoupled_domains("IntegerSolution", self.instance, self.domains)
         choice = float_array("choice", self.choice, self.instance.size)
-        choices = Choices(self.instance, self.domains)
+        choices = Choices(self.instance, domains)
         below, _ = choices.around(choice)
         require("choice", choice, choice == below, "is not allowed by the domain of its type")
         if not choices.evaluate(choice).is_stable:
@@ -101,7 +103,7 @@ class IntegerSolution(AllocationData):
         if self.continuous is not None and self.continuous.instance != self.instance:
             raise InvalidInputError("continuous must be the answer to the same instance")
         tolerance = allowed_tolerance(self.tolerance)
-        vars(self).update(choice=choice, tolerance=tolerance)
+        vars(self).update(domains=domains, choice=choice, tolerance=tolerance)
 
     @cached_property
     def domain_gap(self) -> float:
@@ -190,13 +192,16 @@ class IntegerSolution(AllocationData):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        # Loaded when first used, as all that reads and writes files.
+        from cvxqueue.files.provenance import about
+
         names = (
             *("method", "status", "ended", "tolerance", "tokens", "levels", "objective"),
             *("upper_bound", "gap", "assumes", "relative_gap", "loss", "loss_bound"),
             *("neighbors_gap", "is_exact", "is_repaired", *MEANS, "solve_time"),
         )
         levels = {} if self.domains.has_levels else {"levels": None}
-        return json_attributes(self, names) | levels
+        return about(self.instance) | json_attributes(self, names) | levels
 
     def __repr__(self) -> str:
         loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "

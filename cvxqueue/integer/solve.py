@@ -112,11 +112,6 @@ def solve_integer(
         )
     tolerance = _GAP_TOLERANCE if tolerance is None else allowed_tolerance(tolerance)
     deadline = deadline_after(time_limit)
-    if allowed.has_levels and instance.constraints:
-        raise InvalidInputError(
-            f"solve_integer cannot keep {instance.constraints[0].label} where types have levels of "
-            "effort: it takes no constraints then"
-        )
     if not allowed.has_levels:
         require_feasible(instance)
     return solve_within(instance, method, allowed, tolerance, deadline)

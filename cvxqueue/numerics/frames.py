@@ -52,6 +52,9 @@ def column_array(value: Any) -> NDArray[Any]:
     """
     kind = type(value)
     ask = next((each for each in ("is_null", "isna") if hasattr(kind, each)), None)
+    if hasattr(kind, "nlevels") and value.nlevels > 1:
+        # Of pandas' index of several levels that method only raises; its entries are tuples.
+        ask = None
     # Not left to conversion: Arrow fills nulls of dictionaries in chunks with the first entry.
     is_missing = np.ma.getmask(value) if ask is None else np.asarray(getattr(value, ask)())
     zoned = None if ask is None else _ZONED.match(str(getattr(value, "dtype", "")))

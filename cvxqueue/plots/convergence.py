@@ -13,7 +13,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
 from cvxqueue.plots.style import GRAY, METHOD_COLORS
-from cvxqueue.solution import Solution
+from cvxqueue.solution import Solution, run_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +24,10 @@ _FLOOR = 1e-17
 _POINTS = 600
 # Paths up to this long show each of their iterates.
 _MARKED = 40
+# Letters of a method and its options in the legend.
+_RUN_LENGTH = 60
+# Two columns have room for names up to this long.
+_SHORT_RUN = 24
 # Longer paths are drawn over the logarithm of the iterations.
 _LONG_PATH = 30
 
@@ -34,10 +38,11 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
     Parameters
     ----------
     solutions : Solution or sequence of Solution
-        Answers to one instance; of several by one method the legend has the numbers, in this
-        order. A circle ends a path that reached its tolerance, a cross one that did not.
-        ``"newton"`` has a path where `solve` was given a callback, as by `cross_validate`, and
-        otherwise an end.
+        Answers to one instance; of several by one method the legend has the options that differ.
+        A circle ends a path that reached its tolerance, a cross one that did not. ``"newton"`` has
+        a path where `solve` was given a callback, as by `cross_validate`, and otherwise an end;
+        so has an answer of a batch. Where nothing is proven of the last iterate, as of one that
+        diverged, the path ends with the gap of the answer.
     ax : matplotlib Axes, optional
         Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
@@ -63,26 +68,15 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         style.show_plain_numbers(ax)
     else:
         ax.locator_params(axis="x", integer=True)
-    for position, (answer, name) in enumerate(zip(answers, _names(answers), strict=True)):
+    names = style.short_names(run_names(answers), _RUN_LENGTH)
+    for position, (answer, name) in enumerate(zip(answers, names, strict=True)):
         _draw_path(ax, answer, name, style.line_style(METHOD_COLORS, position))
     _draw_tolerances(ax, answers)
 
-    style.legend_below(ax, columns=2)
+    style.legend_below(ax, columns=2 if max(map(len, names)) <= _SHORT_RUN else 1)
     return style.finish(
         ax, "Certified gap along the path of each method", "iterations", "certified relative gap"
     )
-
-
-def _names(answers: list[Solution]) -> list[str]:
-    """The method of each answer, and which of its runs it is where there are several."""
-    methods = [answer.method for answer in answers]
-    different = list(dict.fromkeys(methods))
-    names = dict(zip(different, style.short_names(different), strict=True))
-    return [
-        names[method]
-        + (f" ({methods[: place + 1].count(method)})" if methods.count(method) > 1 else "")
-        for place, method in enumerate(methods)
-    ]
 
 
 def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, Any]) -> None:
@@ -112,10 +106,12 @@ def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, Any]) ->
 
 def _path(solution: Solution) -> tuple[FloatArray, FloatArray]:
     """Iteration numbers and relative gaps, thinned evenly for a logarithmic axis."""
-    iterations = np.array([row.iteration for row in solution.history], dtype=np.float64)
+    points = [(row.iteration, row.gap) for row in solution.history]
+    if not points or points[-1][0] < solution.iterations:
+        points.append((solution.iterations, solution.gap))
+    iterations, found = np.array(points, dtype=np.float64).T
     # One scale for the whole path, that of the answer, so that its last point is the gap reported.
-    scale = solution.certificate.scale
-    gaps = relative_gap(np.array([row.gap for row in solution.history]), scale)
+    gaps = relative_gap(found, solution.certificate.scale)
     if iterations.size > _POINTS:
         spaced = np.geomspace(1.0, iterations.size, _POINTS).round().astype(np.intp) - 1
         kept = np.unique(spaced)

@@ -20,7 +20,7 @@ from cvxqueue.solvers.batch_solution import ENTRIES, NOTHING, BatchSolution, Cla
 from cvxqueue.solvers.driver import tightest_tolerance
 from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
-from cvxqueue.solvers.solve import allowed_iterations, solve
+from cvxqueue.solvers.solve import allowed_iterations, kept_options, solve
 from cvxqueue.solvers.variants import Variants
 
 # The variants that are solved are dropped once this share of the others is left.
@@ -47,8 +47,9 @@ def solve_batch(
     What is given takes the place of the instance's own, and has leading axes for the variants,
     which broadcast with each other as in numpy: rates of shape (5, 1, 1), weights of shape (4, 1)
     and caps of shape (3, N) span a grid of shape (5, 4, 3). The answers are those of `solve` with
-    method ``"newton"``, to rounding. Under constraints on all types together they are its answers,
-    one by one; floors on the accuracies of types cost nothing.
+    method ``"newton"``, to rounding; only where the limit on the passes comes first may the two end
+    at different points, each with a gap of its own. Under constraints on all types together they
+    are its answers, one by one; floors on the accuracies of types cost nothing.
 
     Parameters
     ----------
@@ -126,6 +127,7 @@ def solve_batch(
             part = {name: it[places] for name, it in (answers | proofs).items()}
             _solve_rows(model.flat(np.arange(count)[places]), reaches[places], given, limit, part)
     found: dict[str, Any] = {"variants": variants, "max_iterations": limit}
+    found["options"] = kept_options(tolerance=tolerance, max_iterations=max_iterations)
     found |= {name: it.reshape((*shape, *it.shape[1:])) for name, it in answers.items()}
     if instance.model.couplings:
         return BatchSolution(**found, solve_time=time.perf_counter() - started)

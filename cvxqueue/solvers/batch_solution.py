@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
@@ -21,6 +21,7 @@ from cvxqueue.certificates import (
 )
 from cvxqueue.errors import InvalidInputError, UnstableQueueError
 from cvxqueue.formatting import at_least, at_most, shown
+from cvxqueue.json_values import Options
 from cvxqueue.model import Evaluation, Instance, assumed, require_feasible
 from cvxqueue.model.feasibility import least_tokens_name
 from cvxqueue.numerics.arithmetic import quiet
@@ -118,6 +119,8 @@ class BatchSolution(ArrayData, Report):
     multipliers : ndarray, shape (..., M), optional
         Of the excesses of the M constraints on all types together, as in `Certificate`; NaN where
         there is no answer.
+    options : mapping of str to plain values
+        The tolerance and the limit that the caller gave, as in `Solution`.
     """
 
     variants: Variants
@@ -127,6 +130,7 @@ class BatchSolution(ArrayData, Report):
     max_iterations: int
     solve_time: float
     multipliers: FloatArray | None = None
+    options: Mapping[str, Any] = Options()
 
     def __post_init__(self) -> None:
         if not isinstance(self.variants, Variants):
@@ -147,7 +151,7 @@ class BatchSolution(ArrayData, Report):
         is_allowed = np.isnan(tolerance) | ((tolerance > 0.0) & (tolerance <= LARGEST_TOLERANCE))
         require("tolerance", tolerance, is_allowed, f"must be > 0 and ≤ {LARGEST_TOLERANCE}")
         limit = whole_number("max_iterations", self.max_iterations, least=1)
-        vars(self)["max_iterations"] = limit
+        vars(self).update(max_iterations=limit, options=Options(self.options))
 
     @property
     def instance(self) -> Instance:
@@ -442,6 +446,7 @@ class BatchSolution(ArrayData, Report):
             setup_time=0.0,
             solve_time=self.solve_time / len(self),
             history=(),
+            options=self.options,
         )
 
     def _place(self, place: Any) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from cvxqueue.formatting import at_least, at_most, shown, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.solution import Iterate, Solution, Status
+from cvxqueue.solution import Iterate, Solution, Status, run_names
 from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
@@ -76,10 +76,11 @@ class CrossValidation(Report):
         return float(np.max(np.abs(solution.tokens - self.best.tokens)))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one row for each method, as plain Python values."""
+        """Return one row for each run, as plain Python values."""
         return [
             {
                 "method": solution.method,
+                "options": json_values(solution.options),
                 "status": solution.status.value,
                 "ended": solution.ended.value,
                 "backend_status": solution.backend_status,
@@ -100,7 +101,7 @@ class CrossValidation(Report):
         )
 
     def __repr__(self) -> str:
-        names = ", ".join(solution.method for solution in self.solutions)
+        names = ", ".join(run_names(self.solutions))
         return f"CrossValidation(outcome={self.outcome!r}, methods={names})"
 
     def _parts(self) -> Iterable[Part]:
@@ -112,8 +113,9 @@ class CrossValidation(Report):
         yield from self.solutions[0].assumption_lines()
 
     def table(self) -> Table:
-        """Return a row for each method."""
-        rows = self.rows()
+        """Return a row for each run: a method, and of several runs of one what differs."""
+        names = run_names(self.solutions)
+        rows = [row | {"method": name} for row, name in zip(self.rows(), names, strict=True)]
         columns = [
             Column(name, [row[key] for row in rows], show) for key, (name, show) in _COLUMNS.items()
         ]

@@ -6,9 +6,9 @@ proposal on the instance and keeps the best, and the status follows from the cer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -92,7 +92,11 @@ def tightest_tolerance(point: Evaluation) -> FloatArray:
 
 
 def drive(
-    instance: Instance, method: str, proposals: Iterator[Proposal], limits: Limits
+    instance: Instance,
+    method: str,
+    proposals: Iterator[Proposal],
+    limits: Limits,
+    options: Mapping[str, Any] | None = None,
 ) -> Solution:
     """Run a method until its answer is certified, a limit is reached or it gives up.
 
@@ -124,6 +128,7 @@ def drive(
         setup_time=run.setup_time,
         solve_time=limits.deadline.clock() - run.started - run.setup_time,
         history=tuple(run.history),
+        options=options or {},
     )
 
 

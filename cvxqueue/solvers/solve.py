@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
+from cvxqueue.json_values import Options
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.model.feasibility import stable_start
 from cvxqueue.numerics.arithmetic import outside, quiet
@@ -137,6 +138,13 @@ def solve(
     if start is not None and "start" not in chosen.filled_in:
         raise InvalidInputError(f"method {shown(chosen.name)} takes no start; leave it out")
     given = {"limits": limits, "tolerance": tolerance, "max_iterations": max_iterations}
+    known = kept_options(
+        **options,
+        start=start,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        time_limit=None if time_limit == math.inf else time_limit,
+    )
     given |= _started(instance, start, chosen)
     settings = options | {
         name: value
@@ -151,7 +159,7 @@ def solve(
             f"{', '.join(sorted(settings)) or 'nothing else'}: {error}"
         ) from None
     with closing(propose(instance, **settings)) as proposals:
-        solution = drive(instance, chosen.name, proposals, limits)
+        solution = drive(instance, chosen.name, proposals, limits, known)
     if on_failure == "raise" and not solution.is_optimal:
         raise ConvergenceError(solution)
     return solution
@@ -159,6 +167,11 @@ def solve(
 
 # What `solve` itself takes, whatever the method.
 _COMMON_OPTIONS = ("start", "tolerance", "max_iterations", "time_limit", "callback", "on_failure")
+
+
+def kept_options(**given: Any) -> Options:
+    """Return what a `Solution` keeps of the options: those that were given."""
+    return Options({name: value for name, value in given.items() if value is not None})
 
 
 def deadline_after(time_limit: float, method: Method | None = None) -> Deadline:

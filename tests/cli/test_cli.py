@@ -652,6 +652,20 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_csv_moves_no_cursor_and_is_exact_elsewhere(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    path, name = tmp_path / "red.json", "\x1b[31mred"
+    cq.save(cq.load(server).replace(names=[name, "hard"]), path)
+    assert main(["solve", str(path), "--method", "newton", "--csv"]) == 0
+    exact = capsys.readouterr().out
+    assert name in exact
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["solve", str(path), "--method", "newton", "--csv"]) == 0
+    assert terminal.getvalue() == exact.replace("\x1b", r"\x1b")
+
+
 @pytest.mark.parametrize("patience", [0.0, 60.0], ids=["slow", "fast"])
 def test_progress_shows_on_a_terminal_when_it_takes_long(
     patience: float, monkeypatch: pytest.MonkeyPatch, capsys: Capture

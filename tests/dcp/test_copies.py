@@ -102,6 +102,7 @@ def test_a_copy_is_the_same_program(name: str, given: cq.Instance, go: Copy) -> 
     # What was found is copied too.
     np.testing.assert_array_equal(copied.tokens.value, form.tokens.value)
     np.testing.assert_array_equal(copied.multipliers, form.multipliers)
+    assert (copied.problem.status, copied.problem.value) == ("optimal", form.problem.value)
     (before, tokens), found = (solved(form), form.tokens.value), solved(copied)
     assert found == pytest.approx(before, rel=SAME_PROGRAM)
     # Its further constraints are on its own variables, and so are those that it is given now.
@@ -188,6 +189,18 @@ def test_functions_that_no_pickle_takes_are_said_to_be_so() -> None:
 
 def test_parameters_in_another_order_are_refused() -> None:
     form = cq.formulate(INSTANCES["exponential"], "parametric")
-    call, (*rest, leaves, further, added, duals) = form.__reduce__()
+    call, (*rest, leaves, further, added, duals, found) = form.__reduce__()
     with pytest.raises(cq.InvalidInputError, match="another version"):
-        call(*rest, leaves[::-1], further, added, duals)
+        call(*rest, leaves[::-1], further, added, duals, found)
+
+
+@pytest.mark.parametrize("go", COPIES.values(), ids=COPIES)
+def test_a_copy_says_that_nothing_was_found(go: Copy) -> None:
+    form = cq.formulate(INSTANCES["exponential"])
+    assert go(form).problem.status is go(form).problem.value is None
+    none = form.with_constraints(form.mean_system_time <= 0.1)
+    none.problem.solve(solver="CLARABEL")
+    copied = go(none)
+    assert (copied.problem.status, copied.problem.value) == ("infeasible", -np.inf)
+    assert copied.tokens.value is None
+    np.testing.assert_array_equal(copied.multipliers, none.multipliers)

@@ -282,3 +282,15 @@ def test_whole_dates_are_days_apart() -> None:
     # 500 years in nanoseconds are no number of 64 bits.
     far = np.array(["1800-01-01", "2250-01-01"], "datetime64[ns]")
     assert in_seconds("x", far, is_moment=True).tolist() == [0.0, 164359 * 86400.0]
+
+
+@pytest.mark.parametrize("argument", ["service", "accuracy", "trace"])
+@pytest.mark.parametrize("nothing", [[], (), np.array([]), pd.DataFrame(), pl.DataFrame()])
+def test_measurements_without_rows_are_no_path(argument: str, nothing: Any) -> None:
+    with pytest.raises(cq.InvalidInputError, match=f"^{argument} must be .* and has no rows$"):
+        cq.fit(**{argument: nothing})
+
+
+def test_a_list_of_rows_is_no_path() -> None:
+    with pytest.raises(cq.InvalidInputError, match=r"^accuracy must be the path .*, got \[\[1, 2"):
+        cq.fit(accuracy=[[1, 2], [1]])  # type: ignore[arg-type]

@@ -157,6 +157,7 @@ def test_other_kinds_of_numbers_are_numbers(values: Any, expected: float | list[
         (np.ma.masked, "x is missing"),
         (pl.Series([1.0, np.nan]), r"x\[1\] = nan must be finite"),
         (pl.Series([[1.0], [2.0, 3.0]]), "got a ragged list"),
+        (pd.MultiIndex.from_tuples([(1, 2), (3, 4)]), r"x must be .* got a ragged list: \[\(1, 2"),
         (pl.LazyFrame({"a": [1]}), "got <LazyFrame"),
         (pd.DataFrame({"a": [1.0], "b": [2.0]}), r"got an array of shape \(1, 2\)"),
     ],
@@ -164,6 +165,12 @@ def test_other_kinds_of_numbers_are_numbers(values: Any, expected: float | list[
 def test_what_is_no_number_is_refused(values: Any, says: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=says):
         float_array("x", values)
+
+
+def test_names_of_several_levels_are_no_text() -> None:
+    levels = pd.MultiIndex.from_product([["a", "b"], ["c"]])
+    with pytest.raises(cq.InvalidInputError, match=r"names\[0\] must be a string, got \('a', 'c'"):
+        text_tuple("names", levels)  # type: ignore[arg-type]
 
 
 @each_frame

@@ -277,7 +277,7 @@ def test_runs_of_one_method_are_told_apart() -> None:
     ax = plots.plot_convergence(runs)
     lay_out(ax)
     assert [label.split(":")[0] for label in legend_of(ax)] == [
-        *("fixed-point (1)", "fixed-point (2)", "newton"),
+        *("fixed-point (damping=0.3)", "fixed-point (damping=1.0)", "newton"),
         *(f"projected-gradient ({k + 1})" for k in range(5)),
     ]
     paths = [line for line in ax.lines if ":" in str(line.get_label())]
@@ -285,6 +285,19 @@ def test_runs_of_one_method_are_told_apart() -> None:
     # The tolerances are lines too, without a marker.
     ends = [line for line in ax.lines if line.get_marker() == "o"]
     assert len({(line.get_color(), line.get_markerfacecolor()) for line in ends}) == 8
+
+
+def test_a_path_ends_where_its_method_did() -> None:
+    busy = make([0.004, 0.001], arrival_rate=0.45, accuracy_weight=600.0)
+    diverged = cq.solve(busy, "fixed-point", damping=1, on_failure="return")
+    assert diverged.status is cq.Status.DIVERGED
+    of_batch = cq.solve_batch(busy, arrival_rate=[0.2])[0]
+    assert of_batch.history == ()
+    for answer, marker in ((diverged, "X"), (of_batch, "o")):
+        ends = [it for it in plots.plot_convergence(answer).lines if it.get_marker() == marker]
+        x, y = ends[-1].get_data()
+        assert np.asarray(x).tolist() == [answer.iterations]
+        assert np.asarray(y)[0] == pytest.approx(answer.relative_gap)
 
 
 def test_a_long_path_is_thinned_and_keeps_its_ends() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,16 @@ def test_an_answer_to_another_instance_proves_nothing_of_this_one() -> None:
         dataclasses.replace(answer, continuous=other)
 
 
+def test_no_integer_answer_leaves_out_a_constraint() -> None:
+    """Its bound would be one without the constraint, and its choice could break it."""
+    whole, levels = RESULTS["whole tokens"](), RESULTS["levels"]()
+    with pytest.raises(cq.InvalidInputError, match="IntegerSolution cannot keep mean system time"):
+        dataclasses.replace(whole, instance=CAPPED, continuous=None)
+    floored = INSTANCE.replace(constraints=[cq.MinAccuracy(0.5)])
+    with pytest.raises(cq.InvalidInputError, match=r"cannot keep accuracy .* levels of effort"):
+        dataclasses.replace(levels, instance=floored)
+
+
 @pytest.mark.parametrize("method", ["exact", "nearest", "floor", "descent", "neighbors"])
 def test_the_bound_of_an_integer_answer_is_searched_again(method: str) -> None:
     answer = cq.solve_integer(INSTANCE, method, domains=cq.Multiples(256))
@@ -379,3 +390,92 @@ def test_an_evaluation_that_anybody_makes_claims_nothing_of_its_own() -> None:
     given += 100.0
     assert (point.tokens == tokens).all()
     assert not point.tokens.flags.writeable
+
+
+def anything(instance: cq.Instance, **_: Any) -> Any:
+    """A method that takes any settings."""
+    return instance.lower
+
+
+OPTIONS: dict[str, tuple[Callable[[], cq.Solution], dict[str, Any]]] = {
+    "none": (lambda: cq.solve(INSTANCE), {}),
+    "those of a method": (
+        lambda: cq.solve(INSTANCE, "conic", solver_options={"max_iter": 60}, tolerance=1e-8),
+        {"solver_options": {"max_iter": 60}, "tolerance": 1e-8},
+    ),
+    "limits": (
+        lambda: cq.solve(INSTANCE, max_iterations=50, time_limit=30, callback=lambda _: False),
+        {"max_iterations": 50, "time_limit": 30},
+    ),
+    "a start": (lambda: cq.solve(INSTANCE, start=[1.0, 2.0]), {"start": "[1.0, 2.0]"}),
+    "of a batch": (
+        lambda: cq.solve_batch(INSTANCE, arrival_rate=[0.1], tolerance=1e-7)[0],
+        {"tolerance": 1e-7},
+    ),
+    "of a batch under constraints": (
+        lambda: cq.solve_batch(CAPPED, arrival_rate=[0.1], max_iterations=90)[0],
+        {"max_iterations": 90},
+    ),
+    "somebody's own": (
+        lambda: cq.solve(
+            INSTANCE,
+            anything,
+            on_failure="return",
+            a=np.float64(0.5),
+            b=-np.inf,
+            c=2**60,
+            d="\ud800\x1b",
+            e={"f": [1]},
+            g=anything,
+            k=np.int64(3),
+            h=np.zeros((2, 2)),
+            i=None,
+            j=True,
+        ),
+        {
+            "a": 0.5,
+            "b": "-inf",
+            "c": "1152921504606846976",
+            "d": r"\ud800\x1b",
+            "e": {"f": "[1]"},
+            "g": "anything",
+            "h": "array([[0., 0.], [0., 0.]])",
+            "j": True,
+            "k": 3,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "expected"), OPTIONS.values(), ids=OPTIONS)
+def test_a_solution_keeps_the_options_that_were_given(
+    make: Callable[[], cq.Solution], expected: dict[str, Any], tmp_path: Path
+) -> None:
+    answer = make()
+    assert answer.options == expected
+    assert answer.to_dict()["options"] == expected
+    cq.save(answer, tmp_path / "answer.json")
+    for twin in (pickle.loads(pickle.dumps(answer)), cq.load(tmp_path / "answer.json")):
+        assert twin == answer
+        assert hash(twin) == hash(answer)
+        assert twin.options == expected
+    with pytest.raises(TypeError):
+        answer.options["tolerance"] = 1.0  # type: ignore[index]
+    with pytest.raises(cq.InvalidInputError, match="options must be a mapping, got 3"):
+        changed(answer, options=3)
+
+
+def test_runs_of_one_method_are_named_by_the_options_that_differ() -> None:
+    options: list[dict[str, Any]] = [{}, {"damping": 0.5}, {"damping": 1, "max_iterations": 40}]
+    runs = [cq.solve(INSTANCE, "fixed-point", tolerance=1e-8, **each) for each in options]
+    runs += [cq.solve(INSTANCE), cq.solve(INSTANCE, "conic"), cq.solve(INSTANCE, "conic")]
+    names = [
+        *("fixed-point", "fixed-point (damping=0.5)", "fixed-point (damping=1, max_iterations=40)"),
+        *("newton", "conic (1)", "conic (2)"),
+    ]
+    compared = cq.CrossValidation(tuple(runs))
+    assert compared.table().columns[0].values == names
+    assert [row["options"] for row in compared.to_dict()["methods"]] == [
+        dict(run.options) for run in runs
+    ]
+    assert all(name in repr(compared) for name in names)
