@@ -67,6 +67,7 @@ if _TYPE_CHECKING:
     from cvxqueue.dcp import Formulation, explain, export, formulate
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
+    from cvxqueue.references.grade import Grade, grade
     from cvxqueue.references.prover import prove
     from cvxqueue.references.verification import Verified, verify
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
@@ -78,6 +79,7 @@ _ROOMS = {
     "dcp": ("Formulation", "explain", "export", "formulate"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
+    "references.grade": ("Grade", "grade"),
     "references.prover": ("prove",),
     "references.verification": ("Verified", "verify"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
@@ -104,6 +106,7 @@ __all__ = [
     "Evaluation",
     "Fit",
     "Formulation",
+    "Grade",
     "InfeasibleError",
     "Instance",
     "IntegerSolution",
@@ -149,6 +152,7 @@ __all__ = [
     "fit",
     "formulate",
     "from_dict",
+    "grade",
     "load",
     "methods",
     "prove",

@@ -11,7 +11,7 @@ from cvxqueue.dcp.export_npz import npz_file
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.storage import as_path
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.model import Instance, Integers, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.whole_files import write_whole
@@ -38,7 +38,7 @@ def export(
         the same cone data as NumPy arrays, as Clarabel and SCS take them. ``.nl`` is the nonlinear
         program as AMPL hands it to solvers.
     integers : bool, default False
-        Whether tokens are whole numbers.
+        Whether tokens are whole numbers. Other domains are never written.
 
     Returns
     -------
@@ -77,6 +77,12 @@ def export(
         raise InvalidInputError(
             f"{file}: the suffix is {shown(file.suffix)}, and must be one of {', '.join(_FILES)}"
         )
+    for k, domain in enumerate(instance.domains or [] if integers else []):
+        if not isinstance(domain, Integers):
+            raise InvalidInputError(
+                f"{instance.type_name(k)} has the domain {shown(domain)}, and {suffix} has no word "
+                "for whole numbers but all of them"
+            )
     require_feasible(instance)
     content, tokens_per_unit = _FILES[suffix](instance, integers)
     write_whole(file, content)
