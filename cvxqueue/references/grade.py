@@ -449,10 +449,12 @@ class _Referee:
             if (value := claims.numbers[name]) is not None
         ]
         if gaps:
-            gap = min(gaps) if not any(it.is_nan() for it in gaps) else Decimal("nan")
+            gap = Decimal("nan") if any(it.is_nan() for it in gaps) else min(gaps)
+            is_known = not gap.is_nan()
+            is_proven = is_known and (short[1] <= gap or Decimal(point.gap) <= gap)
             yield Finding(
                 "gap",
-                _decided(short[1] <= gap, short[0] > gap) if not gap.is_nan() else False,
+                _decided(is_proven, not is_known or short[0] > gap),
                 f"The objective falls short of the optimum by {_between(least, most)} s, and at "
                 f"most {significant(float(gap), 3)} s is claimed; certified is "
                 f"{at_most(point.gap, 3)} s.",
