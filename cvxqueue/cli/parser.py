@@ -249,8 +249,8 @@ _COMMANDS = {
     "certify": _Command(
         "grade an answer: which of its claims are true",
         "Say of an answer, by whatever solver, which of its claims are true: that it is feasible "
-        "and optimal, its objective, its gap and its intervals. The truth is proven by a record, to "
-        "as many digits as it has, or certified from the instance alone.",
+        "and optimal, its objective, its gap and its intervals. The truth is proven by a record, "
+        "to as many digits as it has, or certified from the instance alone.",
         "examples:\n"
         "  cvxqueue solve server.toml --json | cvxqueue certify server.toml -\n"
         "  cvxqueue certify record.json answer.json\n"
