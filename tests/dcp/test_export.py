@@ -213,16 +213,14 @@ def instances() -> Iterator[tuple[str, cq.Instance]]:
         yield " ".join(names), case.family.instance()
     for name, constraint in CONSTRAINTS.items():
         yield name, PLAIN.replace(constraints=[constraint])
-    yield "all constraints", PLAIN.replace(constraints=list(CONSTRAINTS.values())[1:])
+    caps = [cq.MaxMeanWaitingTime(4.0), cq.MinMeanAccuracy(0.72), cq.MinAccuracy(0.42, 2)]
+    yield "several constraints", PLAIN.replace(constraints=caps)
     yield "worthless", PLAIN.replace(importance=[1.0, 0.0, 1.0, 1.0, 0.0])
     yield "one type", cq.load(str(Path(SERVER).with_name("one-type.toml")))
-    yield "own queue", PLAIN.replace(queue=Retrials(mean_backoff=1.0))
-    yield "own curve", PLAIN.replace(accuracy=LOGARITHM)
     yield "nothing to win", PLAIN.replace(accuracy_weight=0.0)
 
 
 CASES = dict(instances())
-NONLINEAR = [name for name in CASES if not name.startswith("own ")]
 
 
 def error_of(instance: cq.Instance, value: float, best: float | None = None) -> float:
@@ -289,7 +287,7 @@ def test_a_reversed_triple_or_a_lost_sign_is_seen(tmp_path: Path) -> None:
         assert not error_of(PLAIN, solved_by_clarabel(wrong)[0]) <= BY_CLARABEL
 
 
-@pytest.mark.parametrize("name", NONLINEAR)
+@pytest.mark.parametrize("name", CASES)
 def test_scip_finds_the_optimum_in_every_nl_file(name: str, tmp_path: Path) -> None:
     instance, path = CASES[name], tmp_path / "x.nl"
     assert (cq.export(instance, path) == 1.0).all()
@@ -299,13 +297,21 @@ def test_scip_finds_the_optimum_in_every_nl_file(name: str, tmp_path: Path) -> N
     assert outside <= 1e-4 * float(instance.upper.max())
 
 
-@pytest.mark.parametrize("name", NONLINEAR)
+@pytest.mark.parametrize("name", CASES)
 def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
     instance, path = CASES[name], tmp_path / "x.nl"
     cq.export(instance, path, integers=True)
     value, tokens = scip_of(path)
-    exact = cq.solve_integer(instance)
-    assert error_of(instance, value, exact.objective) <= BY_SCIP + exact.relative_gap
+    if instance.model.couplings:
+        # The best whole tokens under these are SCIP's word alone. It misses a mean accuracy by up to
+        # 1e-6, which are some hundredths of a token.
+        found = cq.certify(instance, np.round(tokens[: instance.size]), feasibility_tolerance=0.1)
+        assert found.is_feasible
+        assert error_of(instance, value, found.objective) <= BY_SCIP
+        assert -value <= found.upper_bound + BY_SCIP * found.scale
+    else:
+        exact = cq.solve_integer(instance)
+        assert error_of(instance, value, exact.objective) <= BY_SCIP + exact.relative_gap
     np.testing.assert_allclose(tokens[: instance.size], np.round(tokens[: instance.size]))
 
 
