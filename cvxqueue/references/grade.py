@@ -443,26 +443,25 @@ class _Referee:
                 f"{significant(value, 12)} s is claimed.",
                 {"claimed": value, "objective": float(objective[0])},
             )
-        gaps = [
-            Decimal(value) * unit
-            for name, unit in (("gap", Decimal(1)), ("relative_gap", scale))
-            if (value := claims.numbers[name]) is not None
-        ]
+        own = {"gap": (Decimal(1), point.gap), "relative_gap": (scale, point.relative_gap)}
+        gaps = {name: number for name in own if (number := claims.numbers[name]) is not None}
         if gaps:
-            gap = Decimal("nan") if any(it.is_nan() for it in gaps) else min(gaps)
-            is_known = not gap.is_nan()
-            is_proven = is_known and (short[1] <= gap or Decimal(point.gap) <= gap)
+            # What is certified of the tokens proves what is claimed, and so does the truth.
+            are_proven, are_wrong = [], [math.isnan(number) for number in gaps.values()]
+            if not any(are_wrong):
+                for name, number in gaps.items():
+                    unit, certified = own[name]
+                    most_claimed = Decimal(number) * unit
+                    are_proven.append(certified <= number or short[1] <= most_claimed)
+                    are_wrong.append(short[0] > most_claimed)
+            gap = min(float(Decimal(number) * own[name][0]) for name, number in gaps.items())
             yield Finding(
                 "gap",
-                _decided(is_proven, not is_known or short[0] > gap),
+                _decided(all(are_proven), any(are_wrong)),
                 f"The objective falls short of the optimum by {_between(least, most)} s, and at "
-                f"most {significant(float(gap), 3)} s is claimed; certified is "
+                f"most {significant(gap, 3)} s is claimed; certified is "
                 f"{at_most(point.gap, 3)} s.",
-                {
-                    "claimed": float(gap),
-                    "error": [str(end) for end in short],
-                    "certified": point.gap,
-                },
+                {"claimed": gap, "error": [str(end) for end in short], "certified": point.gap},
             )
         if claims.status in (None, "infeasible"):
             return
@@ -549,7 +548,7 @@ def _away(value: float, ends: _Range) -> Decimal:
 
 
 def _decided(is_true: bool, is_false: bool) -> bool | None:  # noqa: FBT001
-    return True if is_true else False if is_false else None
+    return False if is_false else True if is_true else None
 
 
 def _between(least: float, most: float) -> str:

@@ -303,8 +303,8 @@ def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
     cq.export(instance, path, integers=True)
     value, tokens = scip_of(path)
     if instance.model.couplings:
-        # The best whole tokens under these are SCIP's word alone. It misses a mean accuracy by up to
-        # 1e-6, which are some hundredths of a token.
+        # The best whole tokens under these are SCIP's word alone. It misses a mean accuracy by up
+        # to 1e-6, which are some hundredths of a token.
         found = cq.certify(instance, np.round(tokens[: instance.size]), feasibility_tolerance=0.1)
         assert found.is_feasible
         assert error_of(instance, value, found.objective) <= BY_SCIP
