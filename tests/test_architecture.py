@@ -329,6 +329,7 @@ SHARED = {
     "accuracy": {"model", "plots"},
     "check": {"check", "cli"},
     "explain": {"dcp", "cli"},
+    "export": {"dcp", "cli"},
     "fit": {"fitting", "cli"},
     "schema": {"files", "cli"},
     "simulate": {"simulation", "cli"},

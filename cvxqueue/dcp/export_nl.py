@@ -86,7 +86,7 @@ class _Program:
         self._times()
         self.curved = self.count
         groups = [(self.tokens[place], curve) for place, curve in instance.accuracy.groups]
-        self.missed = [(types, _MISSED(curve, self, types)) for types, curve in groups]
+        self.missed = [(types, _MISSING(curve, self, types)) for types, curve in groups]
         self.rows += [_LIMITS(coupling, self) for coupling in instance.model.couplings]
 
     def _times(self) -> None:
@@ -300,7 +300,7 @@ def _falling(
     return terms
 
 
-_MISSED: Forms[Callable[..., _Missed]] = Forms(
+_MISSING: Forms[Callable[..., _Missed]] = Forms(
     "accuracy",
     {
         # The weight, the variable, and numbers of the curve.

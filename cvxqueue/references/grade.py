@@ -42,8 +42,8 @@ exported instances of all classes."""
 
 _Range: TypeAlias = tuple[Decimal, Decimal]
 # Sums and differences of float64 numbers and of records are exact in so many digits.
-_EXACT = Context(prec=2500, Emin=MIN_EMIN, Emax=MAX_EMAX)
-_MARKS: dict[bool | None, Cell] = {
+_UNROUNDED = Context(prec=2500, Emin=MIN_EMIN, Emax=MAX_EMAX)
+_VERDICTS: dict[bool | None, Cell] = {
     True: ("right", "green"),
     False: ("wrong", "red"),
     None: ("open", "yellow"),
@@ -120,7 +120,7 @@ class Grade(Report):
         found, proven = self.certificate, self.optimal_tokens
         return json_values(
             {
-                "status": _MARKS[self.is_right][0],
+                "status": _VERDICTS[self.is_right][0],
                 "instance": self.instance.name,
                 "source": self.source,
                 "claims": {finding.key: finding.to_dict() for finding in self.findings},
@@ -135,15 +135,15 @@ class Grade(Report):
         )
 
     def __repr__(self) -> str:
-        return f"Grade({_MARKS[self.is_right][0]}, {plural(len(self.findings), 'claim')})"
+        return f"Grade({_VERDICTS[self.is_right][0]}, {plural(len(self.findings), 'claim')})"
 
     def _parts(self) -> Iterable[Part]:
         wrong = sum(finding.holds is False for finding in self.findings)
-        word, style = _MARKS[self.is_right]
+        word, style = _VERDICTS[self.is_right]
         count = plural(len(self.findings), "claim")
         yield [(word, style), f": {wrong} of {count} wrong, by {self.source}"]
         yield ""
-        yield findings_table(self.findings, lambda finding: _MARKS[finding.holds])
+        yield findings_table(self.findings, lambda finding: _VERDICTS[finding.holds])
         yield self.table()
 
     def table(self) -> Table:
@@ -163,7 +163,7 @@ class Grade(Report):
 def _farthest(count: float, ends: _Range) -> float:
     if not math.isfinite(count):
         return math.nan
-    return max(abs(float(_EXACT.subtract(Decimal(count), end))) for end in ends)
+    return max(abs(float(_UNROUNDED.subtract(Decimal(count), end))) for end in ends)
 
 
 @quiet
@@ -222,7 +222,7 @@ def grade(
         holds = claims.status == "infeasible"
         finding = Finding("feasibility", holds, f"{str(error)[0].upper()}{str(error)[1:]}.", {})
         return Grade(record, "the instance alone", (finding,), None, None, None, None)
-    with localcontext(_EXACT):
+    with localcontext(_UNROUNDED):
         return _Referee(truth, claims, feasibility_tolerance).grade()
 
 

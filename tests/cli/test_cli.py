@@ -54,6 +54,8 @@ COMMANDS = (
     "diagnose",
     "prove",
     "verify",
+    "certify",
+    "export",
     "explain",
     "schema",
     "info",
