@@ -44,7 +44,7 @@ from cvxqueue.model import (
     SaturatingExponential,
     WaitingTimeTail,
 )
-from cvxqueue.model.linear_fractional import LinearFractionalQueue, Weights
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
 _IntArray: TypeAlias = NDArray[np.intp]
@@ -82,7 +82,8 @@ class _Program:
         self.tokens = np.arange(instance.size)
         self.idle, self.wait = instance.size, instance.size + 1
         self.count = instance.size + 2
-        self.weights: Weights = _WEIGHTS(instance.queue)
+        queue: LinearFractionalQueue = _QUEUES(instance.queue)
+        self.weights, self.constant = queue.weights, float(queue.constant(self.rate))
         self._times()
         self.curved = self.count
         groups = [(self.tokens[place], curve) for place, curve in instance.accuracy.groups]
@@ -110,7 +111,7 @@ class _Program:
             squares += [times] if by_second else []
         load = self.rate * unit * mix
         self.rows.append(
-            self.row(load * self.slope, self.times, 1.0 - load @ self.base, {self.idle: 1.0})
+            self.row(load * self.slope, self.times, 1.0 - float(load @ self.base), {self.idle: 1.0})
         )
         if sharing := by_mean + by_load:
             above, share = self.added(1), np.sqrt(sharing * self.rate * unit) * mix
@@ -153,8 +154,7 @@ class _Program:
     def waiting(self, limit: float, *, service: float) -> _Rows:
         """Return the row that holds the mean waiting time, plus so often m1, below a limit."""
         share = (self.weights.mean + service) * self.mix
-        constant = float(self.instance.queue.constant(self.rate)) / self.unit
-        rest = limit / self.unit - constant - share @ self.base
+        rest = (limit - self.constant) / self.unit - float(share @ self.base)
         return self.row(share * self.slope, self.times, rest, {self.wait: 1.0})
 
     def _bounds(self) -> tuple[FloatArray, FloatArray]:
@@ -234,7 +234,7 @@ class _Program:
         linear |= dict(zip(self.times.tolist(), service, strict=True))
         linear[self.wait] = self.unit
         constant = self.unit * share * float(mix @ self.base)
-        constant += float(instance.queue.constant(self.rate) - value @ instance.accuracy.ceiling)
+        constant += self.constant - float(value @ instance.accuracy.ceiling)
         terms = []
         for types, miss in self.missed:
             if isinstance(miss, np.ndarray):
@@ -335,15 +335,16 @@ _TIMES: Forms[Callable[..., _Rows]] = Forms(
 )
 """Rows that hold variables above the service times, times a factor of each type."""
 
-_WEIGHTS: Forms[Callable[..., Weights]] = Forms(
-    "queue", {LinearFractionalQueue: lambda queue: queue.weights}, what=_WHAT
+_QUEUES: Forms[Callable[..., LinearFractionalQueue]] = Forms(
+    "queue", {LinearFractionalQueue: lambda queue: queue}, what=_WHAT
 )
 
 
 def _floor(floor: MinMeanAccuracy, program: _Program) -> _Rows:
     """What the mean accuracy misses of its ceiling."""
     limit = float(program.mix @ program.instance.accuracy.ceiling) - floor.accuracy
-    terms, columns, numbers = [], [], []
+    terms: list[str] = []
+    columns, numbers = [], []
     for types, miss in program.missed:
         is_linear = isinstance(miss, np.ndarray)
         columns.append(miss if is_linear else types)

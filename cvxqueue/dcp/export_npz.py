@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +22,10 @@ def npz_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  #
         )
     found = cone_data(instance)
     names = [instance.type_name(k) for k in range(instance.size)]
+    arrays: dict[str, Any] = {name: part for name, part in found._asdict().items() if name != "A"}
+    matrix = {
+        f"A_{part}": getattr(found.A, part) for part in ("data", "indices", "indptr", "shape")
+    }
     stream = BytesIO()
-    np.savez(
-        stream,
-        A_data=found.A.data,
-        A_indices=found.A.indices,
-        A_indptr=found.A.indptr,
-        A_shape=np.array(found.A.shape),
-        names=np.array(names),
-        **{name: np.array(part) for name, part in found._asdict().items() if name != "A"},
-    )
+    np.savez(stream, **matrix, **arrays, names=np.array(names))
     return stream.getvalue(), found.tokens_per_unit

@@ -32,7 +32,7 @@ from cvxqueue.references import verify as verifier
 from cvxqueue.references.verification import verify
 from cvxqueue.solution import LARGEST_TOLERANCE, Solution, Status
 from cvxqueue.solvers.solve import solve
-from cvxqueue.tables import Cell, Column, Part, Report, Table
+from cvxqueue.tables import Column, Part, Report, Table
 
 TOKENS_TOLERANCE = 1e-5
 """Tokens: solvers of conic programs keep a box and constraints to about so much."""
@@ -43,7 +43,7 @@ exported instances of all classes."""
 _Range: TypeAlias = tuple[Decimal, Decimal]
 # Sums and differences of float64 numbers and of records are exact in so many digits.
 _UNROUNDED = Context(prec=2500, Emin=MIN_EMIN, Emax=MAX_EMAX)
-_VERDICTS: dict[bool | None, Cell] = {
+_VERDICTS: dict[bool | None, tuple[str, str]] = {
     True: ("right", "green"),
     False: ("wrong", "red"),
     None: ("open", "yellow"),
@@ -100,6 +100,11 @@ class Grade(Report):
         found = {finding.holds for finding in self.findings}
         return False if False in found else None if None in found else True
 
+    @property
+    def verdict(self) -> str:
+        """``"right"``, ``"wrong"`` or ``"open"``: `is_right` in a word."""
+        return _VERDICTS[self.is_right][0]
+
     @cached_property
     def token_errors(self) -> FloatArray | None:
         """Distance of the tokens of each type from the optimal ones, shape (N,).
@@ -117,10 +122,10 @@ class Grade(Report):
         def ends(pair: _Range | None) -> list[str] | None:
             return None if pair is None else list(map(str, pair))
 
-        found, proven = self.certificate, self.optimal_tokens
+        found, proven = self.certificate, self.optimal_tokens or ()
         return json_values(
             {
-                "status": _VERDICTS[self.is_right][0],
+                "status": self.verdict,
                 "instance": self.instance.name,
                 "source": self.source,
                 "claims": {finding.key: finding.to_dict() for finding in self.findings},
@@ -130,18 +135,19 @@ class Grade(Report):
                 "certified_relative_gap": None if found is None else found.relative_gap,
                 "violation": None if found is None else found.violation,
                 "token_errors": self.token_errors,
-                "optimal_tokens": None if proven is None else list(map(ends, proven)),
+                "optimal_tokens": None
+                if proven is None
+                else [list(map(str, pair)) for pair in proven],
             }
         )
 
     def __repr__(self) -> str:
-        return f"Grade({_VERDICTS[self.is_right][0]}, {plural(len(self.findings), 'claim')})"
+        return f"Grade({self.verdict}, {plural(len(self.findings), 'claim')})"
 
     def _parts(self) -> Iterable[Part]:
         wrong = sum(finding.holds is False for finding in self.findings)
-        word, style = _VERDICTS[self.is_right]
         count = plural(len(self.findings), "claim")
-        yield [(word, style), f": {wrong} of {count} wrong, by {self.source}"]
+        yield [_VERDICTS[self.is_right], f": {wrong} of {count} wrong, by {self.source}"]
         yield ""
         yield findings_table(self.findings, lambda finding: _VERDICTS[finding.holds])
         yield self.table()
