@@ -16,14 +16,19 @@ _MOST_COMPARED = 1000
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """Return the end of an error message: the nearest known name in any case, and all of them."""
-    given = name if isinstance(name, str) else shown(name)
     names = sorted(known)
-    spelled = {
-        each.lower(): each for each in islice(names, _MOST_COMPARED) if len(each) <= MOST_CHARACTERS
-    }
-    close = get_close_matches(given.lower(), spelled, n=1) if len(given) <= MOST_CHARACTERS else []
-    hint = f"did you mean {shown(spelled[close[0]])}? " if close else ""
+    near = near_miss(name if isinstance(name, str) else shown(name), names)
+    hint = f"did you mean {shown(near)}? " if near else ""
     listed = [clipped(each) for each in names[:_MOST_LISTED]]
     if len(names) > len(listed):
         listed.append(f"and {len(names) - len(listed):,} more")
     return f"{hint}known: {', '.join(listed)}"
+
+
+def near_miss(given: str, names: Iterable[str]) -> str | None:
+    """Return the name that somebody probably meant, if there is one."""
+    spelled = {
+        each.lower(): each for each in islice(names, _MOST_COMPARED) if len(each) <= MOST_CHARACTERS
+    }
+    close = get_close_matches(given.lower(), spelled, n=1) if len(given) <= MOST_CHARACTERS else []
+    return spelled[close[0]] if close else None

@@ -7,6 +7,8 @@ from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
+from cvxqueue.references import table
+
 project = "cvxqueue"
 author = "The cvxqueue developers"
 copyright = "The cvxqueue developers"
@@ -50,7 +52,13 @@ def _without_last_blank_line(app: Sphinx, tree: document) -> None:
         block.rawsource, block.children = text, [Text(text)]
 
 
+def _add_table_of_references(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put what the records say where a page has a mark for it: no number is typed."""
+    source[0] = source[0].replace("<!-- table of references -->", table()._repr_html_())
+
+
 def setup(app: Sphinx) -> None:
-    """Write formulas as MathML, and examples without the blank line at their end."""
+    """Write formulas as MathML, examples without the blank line at their end, and a table."""
+    app.connect("source-read", _add_table_of_references)
     app.connect("doctree-read", _without_last_blank_line)
     app.add_html_math_renderer("mathml", (_inline, None), (_displayed, None))

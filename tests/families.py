@@ -16,6 +16,7 @@ import numpy as np
 
 import cvxqueue as cq
 from tests.generator import PATTERNS, UTILIZATIONS, log_uniform, planted_roles, random_mix
+from tests.instances import parameters_of
 
 QUEUES = ("FIFO", "ProcessorSharing", "BatchArrivals", "Vacations", "Setups")
 LAWS = ("affine", "random", "quadratic")
@@ -101,6 +102,38 @@ class Family:
         return Family(self.arrival_rate / factor, self.accuracy_weight * factor, queue, types)
 
 
+_KINDS = {
+    "saturating-exponential": "exponential",
+    "power-law": "power",
+    "michaelis-menten": "michaelis",
+    "piecewise-linear": "points",
+}
+
+
+def family_of(instance: cq.Instance) -> Family:
+    """Return an instance without constraints in plain numbers, those of its file."""
+    data = cq.to_dict(instance)
+    queue = {**vars(instance.queue), "kind": type(instance.queue).__name__}
+    types = tuple(
+        {
+            "probability": row["probability"],
+            "min_tokens": low,
+            "max_tokens": high,
+            "importance": importance,
+            "service": {key: it for key, it in row["service"].items() if key != "kind"},
+            "accuracy": {**row["accuracy"], "kind": _KINDS[row["accuracy"]["kind"]]},
+        }
+        for row, low, high, importance in zip(
+            data["task"],
+            instance.min_tokens.tolist(),
+            instance.max_tokens.tolist(),
+            instance.importance.tolist(),
+            strict=True,
+        )
+    )
+    return Family(instance.arrival_rate, instance.accuracy_weight, queue, types)
+
+
 def service_of(rows: Sequence[Mapping[str, float]]) -> Any:
     """Return the service law of the types."""
     columns: dict[str, Any] = {key: [row[key] for row in rows] for key in rows[0]}
@@ -155,7 +188,7 @@ def planted(
     """Choose an optimum, then derive an instance of a family that has it.
 
     Tokens, utilization and active set come first and fix the prices; the gains follow from them, as
-    in `tests.generator`. Types with straight pieces are planted on a kink or inside a piece.
+    in `cq.references.planted`. Types with straight pieces are planted on a kink or inside a piece.
 
     Parameters
     ----------
@@ -208,8 +241,8 @@ def planted(
     )
     arrival_rate = utilization / float(m1)
     described = _queue(rng, queue, float(m1))
-    prices = _prices(described, Fraction(arrival_rate), m1, m2)
-    costs = [float(prices[0] * row[2] + prices[1] * row[3]) for row in moments]
+    price = _prices(described, Fraction(arrival_rate), m1, m2)
+    costs = [float(price[0] * row[2] + price[1] * row[3]) for row in moments]
     shapes = [
         _shape(rng, str(kind), str(role), count, reach, cost / (factor or 1.0))
         for kind, role, count, reach, cost, factor in zip(
@@ -239,6 +272,18 @@ def planted(
     )
     family = Family(arrival_rate, float(accuracy_weight), described, types)
     return Planted(family, tokens, not any(shape.is_inside for shape in shapes))
+
+
+def planted_instance(rng: np.random.Generator, **options: Any) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the parameters that `tests.oracle` reads, as arrays, and the planted optimum.
+
+    They are those of the commonest family; the options are of `planted`.
+    """
+    case = planted(rng, "FIFO", "affine", "exponential", **options)
+    plain = parameters_of(case.family.instance())
+    assert plain is not None
+    parameters = {key: np.array(it) if isinstance(it, list) else it for key, it in plain.items()}
+    return parameters, case.tokens
 
 
 def _kinds(rng: np.random.Generator, curve: str, n: int) -> list[str]:

@@ -1,8 +1,8 @@
-"""Instances from the parameters of the generators, and allocations to try on them."""
+"""The references of the model that the oracle knows, and allocations to try on instances."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -10,11 +10,10 @@ import numpy as np
 
 import cvxqueue as cq
 from cvxqueue.numerics.arrays import FloatArray
-from tests import make_optima
 
 
 class Reference(NamedTuple):
-    """An instance and what the thirty-digit arithmetic says of its optimum, as exact rationals."""
+    """An instance and what its record proves of the optimum, to thirty digits and more."""
 
     instance: cq.Instance
     parameters: Mapping[str, Any]
@@ -24,7 +23,7 @@ class Reference(NamedTuple):
 
 
 def instance_of(parameters: Mapping[str, Any], **changes: Any) -> cq.Instance:
-    """Return the instance that `tests.generator` and ``optima.json`` describe."""
+    """Return the instance that parameters of `tests.oracle` describe."""
     values = {**parameters, **changes}
     return cq.Instance(
         arrival_rate=values["arrival_rate"],
@@ -40,25 +39,55 @@ def instance_of(parameters: Mapping[str, Any], **changes: Any) -> cq.Instance:
     )
 
 
-def _reference(row: Mapping[str, Any]) -> Reference:
-    instance, optimum = instance_of(row["parameters"]), row["optimum"]
-    # Thirty digits do not hold all of a float64, and at a bound the tokens are the bound itself.
-    exact = {
-        "lower": instance.min_tokens.tolist(),
-        "fixed": instance.min_tokens.tolist(),
-        "upper": instance.max_tokens.tolist(),
-        "free": optimum["tokens"],
+def parameters_of(instance: cq.Instance) -> dict[str, Any] | None:
+    """Return the numbers of an instance as `tests.oracle` reads them, unless it is of others."""
+    law, curve = instance.service, instance.accuracy
+    if (
+        not isinstance(instance.queue, cq.FIFO)
+        or not isinstance(law, cq.AffineService)
+        or not isinstance(curve, cq.SaturatingExponential)
+        or np.any(law.token_scv)
+        or instance.constraints
+    ):
+        return None
+    columns = {
+        "probabilities": instance.probabilities,
+        "min_tokens": instance.min_tokens,
+        "max_tokens": instance.max_tokens,
+        "importance": instance.importance,
+        "base": law.base,
+        "per_token": law.per_token,
+        "floor": curve.floor,
+        "gain": curve.gain,
+        "rate": curve.rate,
     }
-    return Reference(
-        instance=instance,
-        parameters=row["parameters"],
-        tokens=tuple(Fraction(exact[active][k]) for k, active in enumerate(optimum["active"])),
-        objective=Fraction(optimum["objective"]),
-        utilization=float(optimum["utilization"]),
-    )
+    return {
+        "arrival_rate": instance.arrival_rate,
+        "accuracy_weight": instance.accuracy_weight,
+        **{name: np.broadcast_to(it, instance.size).tolist() for name, it in columns.items()},
+    }
 
 
-CATALOGUE = {row["name"]: _reference(row) for row in make_optima.load()}
+# More types take the slow methods too long.
+_MOST_TYPES = 100
+
+
+def _references() -> Iterator[tuple[str, Reference]]:
+    for name in cq.references.names():
+        instance, record = cq.references.load(name).instance, cq.references.load(name).record
+        parameters = parameters_of(instance)
+        if parameters is None or instance.domains or instance.size > _MOST_TYPES:
+            continue
+        tokens = tuple(map(Fraction, record["tokens"]))
+        columns = (parameters[key] for key in ("probabilities", "base", "per_token"))
+        rows = zip(*(map(Fraction, column) for column in columns), tokens, strict=True)
+        mean = sum(share * (base + slope * count) for share, base, slope, count in rows)
+        load = float(Fraction(instance.arrival_rate) * mean)
+        objective = Fraction(record["objective"])
+        yield name, Reference(instance, parameters, tokens, objective, load)
+
+
+CATALOGUE = dict(_references())
 
 
 def rates(instance: cq.Instance) -> FloatArray:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cvxqueue as cq
-from tests.generator import log_uniform, planted_instance
+from tests.families import planted_instance
+from tests.generator import log_uniform
 from tests.instances import instance_of
 
 KINDS = ("planted", "server")

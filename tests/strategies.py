@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tests.generator import PATTERNS, UTILIZATIONS, planted_instance, random_parameters
+from tests.families import planted_instance
+from tests.generator import PATTERNS, UTILIZATIONS, random_parameters
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -18,7 +19,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 def planted_instances(
     draw: st.DrawFn,
     *,
-    largest_n: int = 50,
+    largest_n: int = 20,
     utilizations: Sequence[float] = UTILIZATIONS,
     patterns: Sequence[str] = PATTERNS,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
@@ -27,15 +28,11 @@ def planted_instances(
     The structure is drawn here and the numbers follow from a seed, so that a failure shrinks to few
     types, a light load, free types and no special ones.
     """
-    names = ("zero_base", "zero_importance", "zero_gain", "single_point")
-    flags: dict[str, Any] = {name: draw(st.booleans()) for name in names}
     return planted_instance(
         n=draw(st.integers(1, largest_n)),
         utilization=draw(st.sampled_from(utilizations)),
         pattern=draw(st.sampled_from(patterns)),
-        rates=draw(st.sampled_from(((1e-4, 1e-2), (1e-2, 1.0), (1e-6, 1e-4), (1e-6, 1.0)))),
-        smallest_mix=draw(st.sampled_from((1e-3, 1e-6))),
-        **flags,
+        plain=not draw(st.booleans()),
         rng=np.random.default_rng(draw(SEEDS)),
     )
 

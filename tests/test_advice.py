@@ -403,7 +403,7 @@ MORE_PIECES = cq.PiecewiseLinear(tokens=[0, 500, 1000, 4000], accuracy=[0.1, 0.5
         (SERVER, SERVER.replace(accuracy=PIECES)),
         (SERVER.replace(accuracy=PIECES), SERVER.replace(accuracy=MORE_PIECES)),
         (SERVER, SERVER.replace(constraints=[cq.MinMeanAccuracy(0.2)])),
-        (SERVER, CATALOGUE["two-types"].instance),
+        (SERVER, CATALOGUE["fifo-affine-exponential"].instance),
     ],
     ids=["queue", "service", "accuracy", "segments", "constraints", "size"],
 )

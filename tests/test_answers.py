@@ -43,7 +43,7 @@ LIMITED = PLAIN.replace(
     constraints=[cq.MaxMeanSystemTime(1.4), cq.MinAccuracy(0.25, type="chat")],
 )
 # Computed once and written down: another Python, numpy or platform has to find the same.
-GOLDEN = "4c2f7f993e5f0f5e6faa625acfe6167dd37d163546dd70f7c72bd45291dabac5"
+GOLDEN = "92b3fec317cedada1611697bba4acdf6ed44b57eb6f22a59730755f4d073cad0"
 
 
 def solved(instance: cq.Instance, method: Any = "newton", **options: Any) -> cq.Solution:

@@ -12,7 +12,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.numerics.arrays import FloatArray
-from tests.generator import planted_instance
+from tests.families import planted_instance
 from tests.instances import CATALOGUE, instance_of
 
 SERVER = CATALOGUE["qwen3-8b-h100"].instance

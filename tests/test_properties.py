@@ -166,7 +166,7 @@ def test_no_allocation_beats_the_upper_bound(planted: Planted, seed: int) -> Non
 
 @pytest.mark.parametrize("margin", [1e-3, 1e-6, 1e-9])
 def test_one_type_next_to_saturation(margin: float) -> None:
-    instance = CATALOGUE["one-type-heavy"].instance
+    instance = CATALOGUE["types-1"].instance
     rate = instance.max_arrival_rate * (1.0 - margin)
     solution = cq.solve(instance.replace(arrival_rate=rate))
     check_certified(solution)

@@ -64,7 +64,11 @@ def _numbers(text: str) -> list[float]:
 
 def add_file(parser: ArgumentParser) -> None:
     """Add the file of an instance."""
-    parser.add_argument("file", metavar="FILE", help="instance file, TOML or JSON; - for stdin")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="instance file, TOML or JSON; - for stdin; or the name of a reference",
+    )
 
 
 def add_solve(parser: ArgumentParser) -> None:
@@ -185,19 +189,28 @@ def add_prove(parser: ArgumentParser) -> None:
     add_file(parser)
     add("-o", "--output", metavar="RECORD", required=True, help="record to write, .json")
     add("--digits", metavar="N", type=_whole(1), default=30, help="to prove, up to 200 (30)")
+    add("--integer", action="store_true", help="prove the best whole tokens besides")
 
 
 def add_verify(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue verify`` takes."""
     add = parser.add_argument
-    add("record", metavar="RECORD", help="what cvxqueue prove wrote")
-    add("file", metavar="FILE", nargs="?", help="instance file that it should be about")
+    add("record", metavar="RECORD", help="what cvxqueue prove wrote, or a reference")
+    add("file", metavar="FILE", nargs="?", help="instance file or reference it should be about")
+
+
+def add_references(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue references`` takes."""
+    add = parser.add_argument
+    add("name", metavar="NAME", nargs="?", help="of one reference (default: all of them)")
+    add("--bibtex", action="store_true", help="print an entry to cite it by, or the package")
+    add("-o", "--output", metavar="RECORD", help="also write the record of NAME, .json")
 
 
 def add_certify(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue certify`` takes."""
     add = parser.add_argument
-    add("file", metavar="FILE", help="instance file, or record of its optimum; - for stdin")
+    add("file", metavar="FILE", help="instance file, record or reference; - for stdin")
     add(
         "answer",
         metavar="ANSWER",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cvxqueue.cli.inputs import read_instance
+from cvxqueue.cli.inputs import read_instance, record_path
 from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files.storage import decode, read_bytes
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read_reference(name: str) -> Instance | Path:
-    """Return an instance, or the path of a record."""
-    file = Path(name)
+    """Return the path of a record, that of a reference included, or an instance."""
+    file = Path(record_path(name))
     if file.suffix.lower() == ".json" and file.is_file():
         with naming(name):
             content = parse(decode(read_bytes(file, MOST_RECORD_BYTES)), "json")

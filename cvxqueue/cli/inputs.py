@@ -1,28 +1,60 @@
-"""What a command is asked about: an instance, or a file of measurements."""
+"""What a command is asked about: an instance, a record, or a file of measurements."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import load, loads
-from cvxqueue.files.storage import MOST_BYTES, read_bytes
+from cvxqueue.files.storage import MOST_BYTES, as_path, format_of, read_bytes
+from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
+from cvxqueue.references import library
+from cvxqueue.suggest import near_miss
 
 if TYPE_CHECKING:
     from cvxqueue.fitting import Requests
 
 
 def read_instance(name: str) -> Instance:
-    """Read a file, or stdin where its name is ``-``."""
+    """Read a file, stdin where its name is ``-``, or the reference of that name."""
     if name != "-":
-        return load(name)
+        return library.load(name).instance if _is_reference(name) else load(name)
     with naming("stdin"):
         if sys.stdin is None:
             raise InvalidInputError("is closed; give the name of a file")
         return loads(read_bytes(sys.stdin.buffer, MOST_BYTES))
+
+
+def record_path(name: str) -> str:
+    """Return the file of a record: that of this name, or of the reference of this name."""
+    return str(library.path_of(name)) if _is_reference(name) else name
+
+
+def new_record(name: str) -> Path:
+    """Return the path of a record that is to be written."""
+    path = as_path(name)
+    if format_of(path) != "json":
+        raise InvalidInputError(f"{path}: a record is JSON; let its name end in .json")
+    return path
+
+
+def _is_reference(name: str) -> bool:
+    """Whether a reference is meant, or a file; a near miss of either is an error that names it."""
+    file = Path(name)
+    if name in library.names():
+        # A file wins, for nobody's script is to change its meaning by a later release.
+        return not file.exists() or file.is_dir()
+    near = near_miss(name, library.names())
+    if near and file.name == name and not file.exists():
+        raise InvalidInputError(
+            f"{shown(name)} is neither a file nor a reference: did you mean {shown(near)}? "
+            "cvxqueue references lists them"
+        )
+    return False
 
 
 def read_measurements(options: argparse.Namespace, path: str, needs: tuple[str, ...]) -> Requests:

@@ -18,6 +18,7 @@ from cvxqueue.cli.arguments import (
     add_file,
     add_fit,
     add_prove,
+    add_references,
     add_simulate,
     add_solve,
     add_verify,
@@ -33,11 +34,26 @@ exit status:
   2  input that is not allowed"""
 
 
+# Of each group of commands the first, and what the help calls the group.
+_HEADINGS = {
+    "solve": "allocations",
+    "fit": "measurements",
+    "references": "research",
+    "explain": "teaching",
+    "schema": "for other programs, and for reports of bugs",
+}
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """Help as wide as the terminal, in which lines that begin with two spaces stay as they are."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=width())
+
+    def _format_action(self, action: argparse.Action) -> str:
+        heading = _HEADINGS.get(action.dest)
+        above = f"\n  {heading}\n" if heading else ""
+        return above + super()._format_action(action)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(map(partial(_wrapped, width), text.split("\n")))
@@ -107,7 +123,7 @@ def _build_parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
     parser = _Parser(
         prog="cvxqueue",
         description="Certified convex optimization of reasoning tokens against queueing delay.",
-        epilog="example:\n  cvxqueue solve examples/instances/qwen3-8b-h100.toml",
+        epilog="example:\n  cvxqueue solve qwen3-8b-h100",
         **layout,
     )
     parser.add_argument("--version", action="version", version=f"cvxqueue {version('cvxqueue')}")
@@ -151,7 +167,7 @@ _COMMANDS = {
         "Print the answer with the smallest certified gap, every method beside it, the "
         "certificate, and the integer answer with its loss.",
         "examples:\n"
-        "  cvxqueue solve examples/instances/qwen3-8b-h100.toml\n"
+        "  cvxqueue solve qwen3-8b-h100\n"
         "  cvxqueue solve server.toml --method conic --tolerance 1e-8 --plot server.png\n"
         "  generate-instance | cvxqueue solve - --json\n\n"
         "exit status:\n"
@@ -168,7 +184,7 @@ _COMMANDS = {
         "stable and the constraints be kept, what is certified before any method runs, "
         "and what that means for the methods.",
         "example:\n"
-        "  cvxqueue check examples/instances/qwen3-8b-h100.toml\n\n"
+        "  cvxqueue check qwen3-8b-h100\n\n"
         "exit status:\n"
         "  0  some allocation is stable and keeps the constraints\n"
         "  1  none does, or none was found\n"
@@ -181,7 +197,7 @@ _COMMANDS = {
         "Simulate the server at the optimal tokens, or at those given, and print what "
         "theory says beside what was measured, with confidence intervals.",
         "examples:\n"
-        "  cvxqueue simulate examples/instances/qwen3-8b-h100.toml --queries 1e7\n"
+        "  cvxqueue simulate qwen3-8b-h100 --queries 1e7\n"
         "  cvxqueue simulate server.toml --tokens 512,1024 --seed 7 --json\n"
         "  cvxqueue simulate server.toml --integer --trace arrivals.csv --match-rate\n\n"
         "exit status:\n"
@@ -218,13 +234,26 @@ _COMMANDS = {
         "the findings",
         add_diagnose,
     ),
+    "references": _Command(
+        "list the instances whose optimum is proven, and cite one",
+        "List the references: instances with a record that proves the optimum. Wherever a "
+        "command takes FILE it takes the name of one; a file of that name is before it.",
+        "examples:\n"
+        "  cvxqueue references\n"
+        "  cvxqueue references heavy-traffic-6 --bibtex\n"
+        "  cvxqueue references qwen3-8b-h100 --output record.json\n\n"
+        f"{_DONE_OR_REFUSED}",
+        "the references, or the tokens of one by task type",
+        add_references,
+    ),
     "prove": _Command(
         "prove the optimum to many digits and write a record that anybody can verify",
         "Find the optimum in decimal arithmetic and write a record of it, with its proof, that "
         "cvxqueue verify accepts, and so does the one file verify.py with a bare Python. Tokens "
-        "are real numbers.",
+        "are real numbers; whole ones, within the domains of the file, are proven besides with "
+        "--integer.",
         "example:\n"
-        "  cvxqueue prove examples/instances/qwen3-8b-h100.toml --output record.json\n\n"
+        "  cvxqueue prove qwen3-8b-h100 --output record.json\n\n"
         "exit status:\n"
         "  0  proven, and written\n"
         "  1  not: no allocation is stable and keeps the constraints, or no proof was found\n"
@@ -237,8 +266,8 @@ _COMMANDS = {
         "Prove again, in interval arithmetic, what a record claims, and say whether it is about "
         "an instance.",
         "examples:\n"
-        "  cvxqueue verify record.json\n"
-        "  cvxqueue verify record.json examples/instances/qwen3-8b-h100.toml\n\n"
+        "  cvxqueue verify heavy-traffic-6\n"
+        "  cvxqueue verify record.json qwen3-8b-h100\n\n"
         "exit status:\n"
         "  0  accepted\n"
         "  1  refused\n"
@@ -253,7 +282,7 @@ _COMMANDS = {
         "to as many digits as it has, or certified from the instance alone.",
         "examples:\n"
         "  cvxqueue solve server.toml --json | cvxqueue certify server.toml -\n"
-        "  cvxqueue certify record.json answer.json\n"
+        "  cvxqueue certify heavy-traffic-6 answer.json\n"
         "  cvxqueue certify server.toml --tokens 512,1024 --tolerance 0.001\n\n"
         "exit status:\n"
         "  0  no claim is wrong\n"
@@ -268,7 +297,7 @@ _COMMANDS = {
         "arrays for Clarabel and SCS (.npz), or as AMPL's nonlinear program (.nl). The least value "
         "of its objective is minus the best objective, in seconds.",
         "examples:\n"
-        "  cvxqueue export examples/instances/qwen3-8b-h100.toml --output server.cbf\n"
+        "  cvxqueue export qwen3-8b-h100 --output server.cbf\n"
         "  cvxqueue export server.toml --output server.nl --integer\n\n"
         "exit status:\n"
         "  0  written\n"
@@ -282,7 +311,7 @@ _COMMANDS = {
         "Print the tree of the problem as CVXPY sees it: the curvature and the sign of each part, "
         "the rule that gives them, and where one fails, which and why, with a way out.",
         "examples:\n"
-        "  cvxqueue explain examples/instances/one-type.toml --form textbook\n"
+        "  cvxqueue explain one-type --form textbook\n"
         "  cvxqueue explain server.toml --form parametric --with-parameters\n"
         "  cvxqueue explain server.toml --svg tree.svg\n\n"
         "exit status:\n"

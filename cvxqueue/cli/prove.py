@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import argparse
 
-from cvxqueue.cli.inputs import read_instance
+from cvxqueue.cli.inputs import new_record, read_instance
 from cvxqueue.cli.output import progress, show
 from cvxqueue.cli.verify import summary, token_table
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.storage import as_path, format_of, write_values
+from cvxqueue.files.storage import write_values
 from cvxqueue.references.prover import prove
 from cvxqueue.references.verification import verify
 
 
 def run(options: argparse.Namespace) -> int:
     """Prove, write the record, and print what it proves."""
-    output = as_path(options.output)
-    if format_of(output) != "json":
-        raise InvalidInputError(f"{output}: a record is JSON; let its name end in .json")
+    output = new_record(options.output)
     instance = read_instance(options.file)
     with progress(2) as step:
         step("prove")
-        record = prove(instance, digits=options.digits)
+        record = prove(instance, digits=options.digits, integer=options.integer)
         step("verify")
         found = verify(record)
     write_values(output, record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cvxqueue.cli.inputs import read_instance
+from cvxqueue.cli.inputs import read_instance, record_path
 from cvxqueue.cli.output import progress, show
 from cvxqueue.model import Instance
 from cvxqueue.references.verification import Verified, verify
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     instance = None if options.file is None else read_instance(options.file)
     with progress(1) as step:
         step("verify")
-        found = verify(options.record, instance=instance)
+        found = verify(record_path(options.record), instance=instance)
     about = [] if instance is None else [f"the record is about {options.file}"]
     data = {"status": "accepted", **summary(found), "about": options.file}
     show(options, data, token_table(found, instance), *found.report, *about)
@@ -31,6 +31,8 @@ def summary(found: Verified) -> dict[str, Any]:
         "objective": [str(end) for end in found.objective],
         "tokens": [[str(end) for end in ends] for ends in found.tokens],
         "proves_tokens": found.proves_tokens,
+        "integer_tokens": found.integer_tokens and list(found.integer_tokens),
+        "integer_objective": found.integer_objective and list(map(str, found.integer_objective)),
     }
 
 
@@ -38,10 +40,11 @@ def token_table(found: Verified, instance: Instance | None) -> Table:
     """Return what the tokens of each type lie between."""
     names = None if instance is None else instance.names
     lows, highs = zip(*found.tokens, strict=True)
-    return Table(
-        [
-            Column("task type", list(names or map(str, range(len(lows))))),
-            Column("tokens at least", list(map(str, lows))),
-            Column("tokens at most", list(map(str, highs))),
-        ]
-    )
+    columns = [
+        Column("task type", list(names or map(str, range(len(lows))))),
+        Column("tokens at least", list(map(str, lows))),
+        Column("tokens at most", list(map(str, highs))),
+    ]
+    if found.integer_tokens:
+        columns.append(Column("whole tokens", list(found.integer_tokens)))
+    return Table(columns)

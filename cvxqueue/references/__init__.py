@@ -7,5 +7,16 @@ from cvxqueue.references.generators import (
     exact_by_hand,
     planted,
 )
+from cvxqueue.references.library import Reference, load, names, table
 
-__all__ = ["ExactInstance", "PlantedInstance", "exact", "exact_by_hand", "planted"]
+__all__ = [
+    "ExactInstance",
+    "PlantedInstance",
+    "Reference",
+    "exact",
+    "exact_by_hand",
+    "load",
+    "names",
+    "planted",
+    "table",
+]

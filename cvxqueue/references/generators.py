@@ -179,6 +179,8 @@ def exact_by_hand() -> ExactInstance:
         Fraction(1, 4),
         name="exact-by-hand",
         description="""
+Three types whose optimum takes pencil and paper, and fractions.
+
 At 768, 512 and 1024 tokens every query takes 4 s, so that m1 = 4 s and m2 = 16 s^2. The utilization
 is 3/16 * 4 = 3/4, the waiting time (Pollaczek-Khinchine) 3/16 * 16 / (2 * 1/4) = 6 s and the system
 time 10 s. One more second of service costs 1 + (3/16)^2 * 16 / (2 * (1/4)^2) + 3/16 * 4 / (1/4)

@@ -135,9 +135,7 @@ class Grade(Report):
                 "certified_relative_gap": None if found is None else found.relative_gap,
                 "violation": None if found is None else found.violation,
                 "token_errors": self.token_errors,
-                "optimal_tokens": None
-                if proven is None
-                else [list(map(str, pair)) for pair in proven],
+                "optimal_tokens": list(map(ends, proven)) or None,
             }
         )
 

@@ -36,6 +36,12 @@ class Verified:
         digits.
     proves_tokens : bool
         Whether the tokens are proven.
+    integer_tokens : tuple of int, or None
+        The best whole tokens, within the domains of the instance: none that are allowed have an
+        objective that is better by more than 10^−digits of the scale. ``None`` where the record is
+        about real tokens alone.
+    integer_objective : tuple of two Decimal, or None
+        The optimal objective in whole tokens lies between them; in seconds.
     report : tuple of str
         The lines that ``verify.py`` prints.
     """
@@ -44,6 +50,8 @@ class Verified:
     objective: tuple[Decimal, Decimal]
     tokens: tuple[tuple[Decimal, Decimal], ...]
     proves_tokens: bool
+    integer_tokens: tuple[int, ...] | None
+    integer_objective: tuple[Decimal, Decimal] | None
     report: tuple[str, ...]
 
 
@@ -97,11 +105,14 @@ def verify(
                 require_same(instance, from_dict(plain["instance"]))
         except InvalidInputError as error:
             raise RefusedError(str(error)) from error
+    whole = found.whole
     ranges = found.tokens or [verifier.of(count) for count in found.proof.tokens]
     return Verified(
         digits=found.digits,
         objective=(found.objective.low, found.objective.high),
         tokens=tuple((it.low, it.high) for it in ranges),
         proves_tokens=found.tokens is not None,
+        integer_tokens=whole and tuple(whole.tokens),
+        integer_objective=whole and (whole.objective.low, whole.objective.high),
         report=tuple(verifier.report(found)),
     )

@@ -24,6 +24,13 @@ add convex terms. Where t is quadratic in the tokens it is above its tangent, at
 |t′ − t| ≥ c |v − l|. Where both ends of an interval around l_k bring the bound below J(l), the
 optimal tokens lie inside, because the bound is concave in v and at l_k not below J(l).
 
+Of whole tokens a record may have the best ones and a tree: a node splits the tokens of a type, and
+a leaf has a point of its own for the inequality above, which need not be feasible. There the sum
+over the types keeps all curves and squares, which the proof above allows, and its maximum is over
+the tokens that are allowed in the box of the leaf: concave in the tokens of a type and zero at the
+point, what a type adds is largest next to it where it is negative there. A leaf without a point is
+unstable at its least tokens. The domains of the instance say which tokens are allowed.
+
 No Decimal is negated, added or scaled but by a context that says how to round: Python's own
 operators round to 28 digits. Comparisons, and what only copies, are exact.
 
@@ -35,8 +42,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from decimal import (
     MAX_EMAX,
     MIN_EMIN,
@@ -64,8 +72,13 @@ MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
 # Types, times what is computed of each, times the cube of the digits, as exponentials and
 # logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most.
 MOST_WORK = 2 * 10**12
+# Of a proof in whole tokens, and types times leaves, of which each takes 0.2 ms.
+MOST_LEAVES, MOST_TYPES_OF_LEAVES = 1000, 10**6
 # What sums to one, and squares of means, are rounded so far at most.
 SLACK = Fraction(1, 10**9)
+
+# Beyond those that are proven, for what sums and quotients lose.
+MORE_DIGITS = 30
 
 NOUGHT, ONE = Decimal(0), Decimal(1)
 
@@ -131,12 +144,13 @@ class Interval:
 
     def __mul__(self, other: Number) -> Interval:
         other = of(other)
-        lows, highs = [(self.low, other.low)], [(self.high, other.high)]
-        if self.low < NOUGHT or other.low < NOUGHT:
-            lows = highs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
+        if self.low >= NOUGHT and other.low >= NOUGHT:
+            low, high = ROUND.down.multiply(self.low, other.low), self.high
+            return Interval(low, ROUND.up.multiply(high, other.high))
+        pairs = [(a, b) for a in (self.low, self.high) for b in (other.low, other.high)]
         return Interval(
-            min(ROUND.down.multiply(a, b) for a, b in lows),
-            max(ROUND.up.multiply(a, b) for a, b in highs),
+            min(ROUND.down.multiply(a, b) for a, b in pairs),
+            max(ROUND.up.multiply(a, b) for a, b in pairs),
         )
 
     __rmul__ = __mul__
@@ -304,6 +318,14 @@ def number(
     return exact
 
 
+def whole_number(value: object, what: str, least: Decimal) -> int:
+    """Return a whole number, which may be written as 1e3."""
+    found = Fraction(number(value, what, least=least))
+    if found.denominator > 1:
+        raise Refused(f"{what} = {shortened(value)} is not whole")
+    return int(found)
+
+
 def decimal(value: object, what: str) -> Decimal:
     """Return the decimal number in a string."""
     if not isinstance(value, str) or len(value) > MOST_NUMBER_CHARACTERS:
@@ -394,6 +416,7 @@ class Rising:
             raise Refused(f"{what}: floor + gain is above 1")
         pairs = zip(self.names, rest, strict=True)
         self.data = [number(value, f"{what}.{name}", above=NOUGHT) for name, value in pairs]
+        self.last: tuple[Decimal, Decimal, Interval] | None = None
 
     def value(self, tokens: Interval) -> Interval:
         """Return p."""
@@ -409,7 +432,13 @@ class Rising:
         return 1 - self.missing(tokens)
 
     def missing(self, tokens: Interval) -> Interval:
-        """Return the share of the gain that is missing."""
+        """Return the share of the gain that is missing; the last is kept, exponentials are slow."""
+        if self.last is None or self.last[:2] != (tokens.low, tokens.high):
+            self.last = tokens.low, tokens.high, self.power(tokens)
+        return self.last[2]
+
+    def power(self, tokens: Interval) -> Interval:
+        """Return the same, computed."""
         raise NotImplementedError
 
     def falling(self, tokens: Interval) -> Interval:
@@ -422,7 +451,7 @@ class ExponentialCurve(Rising):
 
     names = ("rate",)
 
-    def missing(self, tokens: Interval) -> Interval:
+    def power(self, tokens: Interval) -> Interval:
         """Return the share of the gain that is missing."""
         return (-(tokens * self.data[0])).exp()
 
@@ -436,7 +465,7 @@ class PowerCurve(Rising):
 
     names = "scale", "exponent"
 
-    def missing(self, tokens: Interval) -> Interval:
+    def power(self, tokens: Interval) -> Interval:
         """Return the share of the gain that is missing."""
         scale, exponent = self.data
         return (-((tokens / scale + 1).ln() * exponent)).exp()
@@ -551,6 +580,49 @@ def made(kinds: Mapping[str, Callable[[Table, str], _Made]], table: Table, what:
     return kinds[kind]({name: value for name, value in table.items() if name != "kind"}, what)
 
 
+class Choices:
+    """The whole numbers of tokens that a type may have: multiples of a step, or a menu.
+
+    Of the multiples zero, and those from the least one on.
+    """
+
+    def __init__(self, table: object, what: str) -> None:
+        self.step, self.least = 1, 0
+        self.menu: list[int] | None = None
+        kind = kind_of(table, what)
+        if kind == "integers":
+            take(table, what, "kind")
+        elif kind == "multiples":
+            _, step = take(table, what, "kind", "step")
+            self.step = whole_number(step, f"{what}.step", ONE)
+        elif kind == "zero-or-at-least":
+            _, least = take(table, what, "kind", "minimum")
+            self.least = whole_number(least, f"{what}.minimum", ONE)
+        elif kind == "menu":
+            _, menu = take(table, what, "kind", "tokens")
+            if not isinstance(menu, list):
+                raise Refused(f"{what}.tokens is no list")
+            self.menu = sorted({whole_number(count, f"{what}.tokens", NOUGHT) for count in menu})
+        else:
+            raise Refused(f"{what} is of the kind {shortened(kind)}, which has no whole tokens")
+
+    def below(self, count: Fraction | int) -> int | None:
+        """Return the most that are allowed, at most so many."""
+        if self.menu is not None:
+            place = bisect_right(self.menu, count)
+            return self.menu[place - 1] if place else None
+        found = count // self.step * self.step
+        return found if found >= self.least else 0
+
+    def above(self, count: Fraction | int) -> int | None:
+        """Return the fewest that are allowed, at least so many."""
+        if self.menu is not None:
+            place = bisect_left(self.menu, count)
+            return self.menu[place] if place < len(self.menu) else None
+        found = -(-count // self.step) * self.step
+        return found if found >= self.least or found == 0 else self.least
+
+
 class Queue:
     """T = m1 + (β m1 + δ λ m1² + ω λ m2/2)/(1 − λ m1) + constant, with β, δ, ω ≥ 0."""
 
@@ -591,7 +663,7 @@ class TaskType:
 
     def __init__(self, table: Table, what: str) -> None:
         defaults = {"name": None, "domain": None, "importance": 1, "min_tokens": 0}
-        mix, most, service, accuracy, name, _, importance, least = take(
+        mix, most, service, accuracy, name, domain, importance, least = take(
             table, what, "probability", "max_tokens", "service", "accuracy", **defaults
         )
         if not isinstance(name, str | None):
@@ -601,11 +673,13 @@ class TaskType:
         self.importance = number(importance, f"{what}.importance", least=NOUGHT)
         self.lower = number(least, f"{what}.min_tokens", least=NOUGHT)
         self.upper = number(most, f"{what}.max_tokens", least=self.lower)
+        # Read where whole tokens are proven, and no part of what is claimed of real ones.
+        self.domain = {"kind": "integers"} if domain is None else domain
         self.service = made(SERVICES, service, f"{what}.service")
         self.curve = made(CURVES, accuracy, f"{what}.accuracy")
 
 
-# Domains of whole tokens, and texts, are no part of what is claimed.
+# Texts are no part of what is claimed.
 _SHARED: Table = {
     "name": None,
     "description": None,
@@ -687,7 +761,7 @@ def _of_tasks(data: Table) -> list[Table]:
     if not isinstance(tasks, list) or not all(isinstance(task, dict) for task in tasks):
         raise Refused("task is no list of tables")
     _few(tasks, "task")
-    shared = {name: data[name] for name in ("min_tokens", "max_tokens") if name in data}
+    shared = {name: data[name] for name in ("min_tokens", "max_tokens", "domain") if name in data}
     return [shared | task for task in tasks]
 
 
@@ -698,7 +772,10 @@ def _of_columns(data: Table) -> list[Table]:
         raise Refused("probabilities is no list")
     _few(mix, "probabilities")
     count = len(mix)
-    columns = {"probability": mix}
+    if "domain" in data and "domains" in data:
+        raise Refused("domain and domains do not go together")
+    domains = data.get("domains", data.get("domain"))
+    columns = {"probability": mix, "domain": rows(domains, count, "domains")}
     for name, own in (("names", "name"), *((it, it) for it in _BY_TYPE[False][2:5])):
         if name in data:
             columns[own] = rows(data[name], count, name)
@@ -925,12 +1002,13 @@ class Proof:
             if isinstance(limit, MeanAccuracy):
                 self.worth = [worth + price for worth in self.worth]
             self.costs = [a + b * price for a, b in zip(self.costs, slopes, strict=True)]
-        self.gains = [self._gain(k) for k in range(len(tokens))]
-        self.gained = total(self.gains)
-        self.upper = self.lagrangian + self.gained
+        self.gradients = [self._gradient(k) for k in range(len(tokens))]
         # σ/2, in seconds per squared second.
         spread = instance.rate.square() * point.second * total(point.mix) + 1
         self.bend = instance.queue.by_second * instance.rate / (spread * 4)
+        self.gains = [self._gain(k) for k in range(len(tokens))]
+        self.gained = total(self.gains)
+        self.upper = self.lagrangian + self.gained
 
     def require_feasible(self) -> None:
         """Refuse a point outside, and prices that prove nothing."""
@@ -946,7 +1024,7 @@ class Proof:
             if excess.high > NOUGHT:
                 raise Refused(f"the point is not proven to keep constraint {k} on all types")
 
-    def gradient(self, k: int) -> tuple[Interval, Interval]:
+    def _gradient(self, k: int) -> tuple[Interval, Interval]:
         """Return the slopes of the Lagrangian in the tokens of a type, left and right."""
         left, right = self.instance.types[k].curve.slopes(of(self.tokens[k]))
         worth = self.point.mix[k] * self.worth[k]
@@ -958,7 +1036,7 @@ class Proof:
         At a kink the slope that gains least: to the right of the point the right one, to the left
         of it the left one, or none where zero lies between them.
         """
-        left, right = self.gradient(k)
+        left, right = self.gradients[k]
         above = of(self.instance.types[k].upper) - self.tokens[k]
         below = of(self.tokens[k]) - self.lower[k]
         rise, fall = max(NOUGHT, right.high), max(NOUGHT, left.low.copy_negate())
@@ -968,12 +1046,195 @@ class Proof:
 
     def excludes(self, k: int, count: Decimal) -> bool:
         """Whether no optimum has this number of tokens of a type, nor one further away."""
+        others = self.lagrangian + (self.gained - self.gains[k])
+        # The tangent of the curve is above it, and takes no exponential.
+        left, right = self.gradients[k]
+        away = of(count) - self.tokens[k]
+        along = away * (right if away.low > NOUGHT else left) - self._curved(k, away)
+        if (others + along).high < self.objective.low:
+            return True
+        return (others + self._change(k, count)).high < self.objective.low
+
+    def _curved(self, k: int, away: Interval) -> Interval:
+        """Return by how much the mean system time is above its tangent at least."""
+        slope = self.instance.types[k].service.least_slope
+        return self.bend * self.point.mix[k] * (away * slope).square()
+
+    def _change(self, k: int, count: Decimal) -> Interval:
+        """Return what so many tokens of a type add to the bound, where its curve is kept."""
         kind, mix = self.instance.types[k], self.point.mix[k]
         away = of(count) - self.tokens[k]
         benefit = (kind.curve.value(of(count)) - self.accuracies[k]) * self.worth[k] * mix
-        curved = self.bend * mix * (away * kind.service.least_slope).square()
-        others = self.lagrangian + (self.gained - self.gains[k])
-        return (others + benefit - self.costs[k] * away - curved).high < self.objective.low
+        return benefit - self.costs[k] * away - self._curved(k, away)
+
+
+# The fewest and the most whole tokens of each type.
+Box: TypeAlias = list[tuple[int, int]]
+
+
+class Leaf(Proof):
+    """What a point proves of all whole tokens that are allowed in a box around it."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        choices: Sequence[Choices],
+        box: Box,
+        tokens: Sequence[Decimal],
+        multipliers: Sequence[Decimal],
+    ) -> None:
+        self.choices = choices
+        if len(tokens) != len(box):
+            raise Refused(f"there are {len(tokens)} tokens for {len(box)} types")
+        if any(price < NOUGHT for price in multipliers):
+            raise Refused("a multiplier is negative")
+        inside = copy(instance)
+        inside.types = [copy(kind) for kind in instance.types]
+        for kind, (low, high), count in zip(inside.types, box, tokens, strict=True):
+            if not low <= count <= high:
+                raise Refused("its tokens lie outside its box")
+            kind.lower, kind.upper = Decimal(low), Decimal(high)
+        super().__init__(inside, tokens, multipliers, [None] * len(tokens))
+
+    def _gain(self, k: int) -> Interval:
+        """Return the most that a type adds to the bound with tokens that are allowed.
+
+        That is concave in the tokens, and nothing at the point: where the allowed ones next to it
+        add less than nothing, those beyond add still less.
+        """
+        choices, kind, count = self.choices[k], self.instance.types[k], Fraction(self.tokens[k])
+        is_allowed = choices.below(count) == count
+        near = [
+            choices.below(count - is_allowed) if count > kind.lower else None,
+            choices.above(count + is_allowed) if count < kind.upper else None,
+        ]
+        found = [self._change(k, Decimal(it)).high for it in near if it is not None]
+        most = max([*found, NOUGHT] if is_allowed else found)
+        return super()._gain(k) if most > NOUGHT else Interval(most)
+
+
+class Whole(NamedTuple):
+    """What is proven of whole tokens."""
+
+    tokens: list[int]
+    objective: Interval
+    leaves: int
+
+
+class WholeProof:
+    """What a tree of splits proves of whole tokens, beside a proof about real ones."""
+
+    def __init__(self, real: Proof) -> None:
+        self.instance = instance = real.instance
+        # Types may share one table.
+        known: dict[int, Choices] = {}
+        for k, kind in enumerate(instance.types):
+            if id(kind.domain) not in known:
+                known[id(kind.domain)] = Choices(kind.domain, f"domain of type {k}")
+        self.choices = [known[id(kind.domain)] for kind in instance.types]
+        self.box: Box = []
+        for k, (choices, kind) in enumerate(zip(self.choices, instance.types, strict=True)):
+            # Fewer than the lower bound do not reach the accuracy floor.
+            low, high = choices.above(Fraction(real.lower[k])), choices.below(Fraction(kind.upper))
+            if low is None or high is None or low > high:
+                raise Refused(f"no tokens of type {k} are allowed")
+            self.box.append((low, high))
+
+    def at(self, counts: Sequence[object]) -> Proof:
+        """Return the proof at whole tokens, which must be allowed and feasible."""
+        if len(counts) != len(self.box):
+            raise Refused(f"there are {len(counts)} tokens for {len(self.box)} types")
+        tokens = []
+        rows = zip(counts, self.box, self.choices, strict=True)
+        for k, (count, (low, high), choices) in enumerate(rows):
+            is_allowed = type(count) is int and low <= count <= high
+            if type(count) is not int or not is_allowed or choices.below(count) != count:
+                raise Refused(f"tokens[{k}] = {shortened(count)} are not allowed")
+            tokens.append(Decimal(count))
+        nothing = [NOUGHT] * len(self.instance.couplings)
+        proof = Proof(self.instance, tokens, nothing, [None] * len(tokens))
+        proof.require_feasible()
+        return proof
+
+    def split(self, box: Box, k: int, most: int) -> tuple[Box, Box]:
+        """Return the parts of a box in which a type has at most so many tokens, and more."""
+        (low, high), choices = box[k], self.choices[k]
+        left, right = choices.below(most), choices.above(most + 1)
+        if left is None or right is None or left < low or right > high:
+            raise Refused("a side of the split has no tokens that are allowed")
+        return [*box[:k], (low, left), *box[k + 1 :]], [*box[:k], (right, high), *box[k + 1 :]]
+
+    def is_unstable(self, box: Box) -> bool:
+        """Whether no allocation in a box is stable."""
+        pairs = zip(self.instance.types, box, strict=True)
+        times = (
+            of(kind.probability) * kind.service.moments(of(low)).time for kind, (low, _) in pairs
+        )
+        return (total(times) * self.instance.rate).low >= ONE
+
+    def bound(self, box: Box, tokens: Sequence[Decimal], multipliers: Sequence[Decimal]) -> Decimal:
+        """Return what no allocation in a box exceeds."""
+        return Leaf(self.instance, self.choices, box, tokens, multipliers).upper.high
+
+    def bounds(self, tree: Sequence[object], most: Decimal) -> Iterator[Decimal]:
+        """Return the bounds of the leaves, or raise `Refused` where one is above `most`.
+
+        The nodes stand in the order of a walk, the side of fewer tokens first.
+        """
+        boxes = [self.box]
+        for place, node in enumerate(tree):
+            if not boxes:
+                raise Refused(f"tree[{place}] is behind the last leaf")
+            box = boxes.pop()
+            try:
+                if isinstance(node, dict) and "type" in node:
+                    k, count = take(node, "it", "type", "most")
+                    if type(k) is not int or not 0 <= k < len(box) or type(count) is not int:
+                        raise Refused("it does not split a type at a whole number")
+                    boxes += reversed(self.split(box, k, count))
+                elif node != {}:
+                    tokens, prices = take(node, "it", "tokens", "multipliers")
+                    point = decimals(tokens, "tokens"), decimals(prices, "multipliers")
+                    bound = self.bound(box, *point)
+                    if bound > most:
+                        raise Refused("it may have something better")
+                    yield bound
+                elif not self.is_unstable(box):
+                    raise Refused("it is not proven to be unstable")
+            except Refused as error:
+                raise Refused(f"tree[{place}]: {error}") from None
+        if boxes:
+            raise Refused(f"the tree ends {len(boxes)} leaves or more too early")
+
+
+def reach(best: Proof, digits: int) -> tuple[Decimal, Decimal]:
+    """Return what counts as nothing beside an objective, and the most that equals it."""
+    near = (of(Decimal((0, (1,), -digits))) * best.scale).low
+    return near, ROUND.down.add(best.objective.low, near)
+
+
+def _whole(real: Proof, table: object, digits: int) -> Whole:
+    """Return what is proven of whole tokens, or raise `Refused`."""
+    counts, claimed, tree = take(table, "it", "tokens", "objective", "tree")
+    claimed = decimal(claimed, "objective")
+    if not isinstance(counts, list) or not isinstance(tree, list):
+        raise Refused("tokens or tree is no list")
+    leaves, types = len(tree) // 2 + 1, len(real.tokens)
+    if leaves > MOST_LEAVES or leaves * types > MOST_TYPES_OF_LEAVES:
+        raise Refused(f"{leaves} leaves with {types} types are too many")
+    if leaves * types * (1 + len(real.excesses)) * (digits + MORE_DIGITS) ** 3 > MOST_WORK:
+        raise Refused("leaves, types, constraints and digits are too many together")
+    proof = WholeProof(real)
+    best = proof.at(counts)
+    near, most = reach(best, digits)
+    before = ROUND.digits
+    set_digits(digits + MORE_DIGITS)
+    highest = max([best.objective.high, *proof.bounds(tree, most)])
+    set_digits(before)
+    optimum = Interval(best.objective.low, highest)
+    if magnitudes(optimum - claimed)[1] > near:
+        raise Refused("the objective is not proven to so many digits")
+    return Whole(counts, optimum, leaves)
 
 
 def _lower(instance: Instance, least_tokens: Sequence[Decimal | None]) -> list[Decimal]:
@@ -1005,6 +1266,7 @@ class Proven(NamedTuple):
     objective: Interval
     tokens: list[Interval] | None
     """For each type what holds its optimal tokens, if that is claimed."""
+    whole: Whole | None
 
 
 def verify(record: Table) -> Proven:
@@ -1017,8 +1279,8 @@ def verify(record: Table) -> Proven:
 
 def _verified(record: Table) -> Proven:
     names = "format", "version", "instance", "digits", "tokens", "objective", "proves", "sha256"
-    _, _, data, digits, tokens, claimed, proves, sha256, multipliers, least_tokens = take(
-        record, "record", *names, multipliers=[], least_tokens=None
+    _, _, data, digits, tokens, claimed, proves, sha256, multipliers, least_tokens, integer = take(
+        record, "record", *names, multipliers=[], least_tokens=None, integer=None
     )
     if sha256 != digest(record):
         raise Refused("sha256 is not that of the record: it was changed")
@@ -1030,7 +1292,7 @@ def _verified(record: Table) -> Proven:
     if not isinstance(proves_tokens, bool):
         raise Refused("proves.tokens must be true or false")
     longest = max((len(it.as_tuple().digits) for it in [*tokens, *multipliers]), default=1)
-    set_digits(max(longest, 4 * digits) + 30)
+    set_digits(max(longest, 3 * digits) + 20)
     instance = Instance(data)
     count = len(instance.types)
     if len(tokens) != count:
@@ -1047,7 +1309,11 @@ def _verified(record: Table) -> Proven:
         raise Refused("the objective is not proven to so many digits")
     near = [(unit * max(ONE, it)).low for it in tokens]
     ranges = [_range(proof, k, it) for k, it in enumerate(near)] if proves_tokens else None
-    return Proven(digits, proof, optimum, ranges)
+    try:
+        whole = None if integer is None else _whole(proof, integer, digits)
+    except Refused as error:
+        raise Refused(f"integer: {error}") from None
+    return Proven(digits, proof, optimum, ranges, whole)
 
 
 def _range(proof: Proof, k: int, near: Decimal) -> Interval:
@@ -1081,12 +1347,23 @@ def report(found: Proven) -> Iterator[str]:
     yield "optimal tokens:" if found.tokens else "tokens of the point, not proven to be the only:"
     for k, kind in enumerate(proof.instance.types):
         tokens = found.tokens[k] if found.tokens else of(proof.tokens[k])
-        yield f"  {printable(kind.name or f'type {k}')} {_shown(tokens, digits)}{_where(proof, k)}"
+        yield f"  {_name(kind, k)} {_shown(tokens, digits)}{_where(proof, k)}"
+    if found.whole:
+        yield f"optimal objective in whole tokens in {_shown(found.whole.objective, digits)} s"
+        yield f"whole tokens that have it, to the digits, by {found.whole.leaves} leaves:"
+        for k, (kind, whole) in enumerate(
+            zip(proof.instance.types, found.whole.tokens, strict=True)
+        ):
+            yield f"  {_name(kind, k)} {whole}"
+
+
+def _name(kind: TaskType, k: int) -> str:
+    return printable(kind.name or f"type {k}")
 
 
 def _where(proof: Proof, k: int) -> str:
     """Return at which bound the point has the tokens of a type, and how it is held there."""
-    (left, right), count, kind = proof.gradient(k), proof.tokens[k], proof.instance.types[k]
+    (left, right), count, kind = proof.gradients[k], proof.tokens[k], proof.instance.types[k]
     if proof.lower[k] == kind.upper:
         return ", fixed"
     if count == proof.lower[k]:

@@ -35,6 +35,9 @@ _SHORTEST_RAY = 1e-15
 _INFINITE = 1e12
 # A step of Newton's method that is this short, relatively, leaves about the square of it.
 _MULTIPLIERS_SETTLED = 1e-7
+# Of 205 hostile instances smooth ones took 16 steps at most, and those with kinks 9, or crept on
+# between two kinks for as long as they were let.
+_MOST_STEPS = 40
 # A kink of the maximum is found to so much of the step: responses are no surer beside a jump.
 _KINK_FOUND = 1e-12
 
@@ -59,7 +62,7 @@ def dual_search(
 
     Each coupling constraint can be satisfied; the multipliers start from zeros unless told
     otherwise. It ends where float64 sees no further progress, a multiplier has no limit, or the
-    time is up.
+    time or the number of steps is up.
     """
 
     def at(multipliers: FloatArray, near: Evaluation | None) -> DualPoint:
@@ -79,7 +82,8 @@ def dual_search(
             if today.multipliers.max() <= _INFINITE * _worth(model, today):
                 moved = _line_search(model, today, direction, at, deadline)
         # Between two kinks the same multipliers may come again, and would for ever.
-        if moved is None or deadline.is_over or moved.multipliers.tobytes() in seen:
+        is_last = deadline.is_over or len(seen) > _MOST_STEPS
+        if moved is None or is_last or moved.multipliers.tobytes() in seen:
             yield today._replace(is_settled=True)
             return
         seen.add(moved.multipliers.tobytes())

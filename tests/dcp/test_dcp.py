@@ -11,12 +11,13 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.dcp.natural_units import natural_scale
-from tests.instances import instance_of
-from tests.make_optima import load
+from tests.instances import CATALOGUE
 
 FORMS = ("textbook", "dcp", "parametric")
-CATALOGUE = {row["name"]: row for row in load()}
-NAMES = ("three-types", "eight-types", "no-importance", "no-gain", "single-point", "qwen3-8b-h100")
+NAMES = (
+    *("three-types-one-at-cap", "bounds-mixed", "nothing-to-gain", "lower-bounds"),
+    "qwen3-8b-h100",
+)
 TIGHT = {
     "tol_gap_abs": 1e-12,
     "tol_gap_rel": 1e-12,
@@ -31,7 +32,7 @@ CONIC_OBJECTIVE = 1e-8
 
 
 def instance(name: str = "qwen3-8b-h100") -> cq.Instance:
-    return instance_of(CATALOGUE[name]["parameters"])
+    return CATALOGUE[name].instance
 
 
 def value(expression: cp.Expression) -> Any:
@@ -171,7 +172,7 @@ def test_a_refill_that_is_refused_changes_nothing() -> None:
     given = instance()
     form = cq.formulate(given, "parametric")
     with pytest.raises(cq.InvalidInputError, match="8 types and the form has 5"):
-        form.update(instance("eight-types"))
+        form.update(instance("bounds-mixed"))
     with pytest.raises(cq.UnstableQueueError):
         form.update(given.replace(arrival_rate=10.0))
     assert form.instance == given
@@ -198,7 +199,7 @@ def test_further_constraints(kind: str) -> None:
 
 
 def test_a_type_without_gain_can_still_be_constrained() -> None:
-    given = instance("no-gain")
+    given = instance("nothing-to-gain")
     idle_type = int(np.argmin(given.accuracy.gain))  # type: ignore[attr-defined]
     form = cq.formulate(given)
     forced = form.with_constraints(form.tokens[idle_type] >= 1.0 + given.min_tokens[idle_type])

@@ -48,7 +48,7 @@ from cvxqueue.integer.solve import solve_within
 from cvxqueue.model import Queue
 from cvxqueue.model.domains import Domain
 from cvxqueue.numerics.arrays import FloatArray
-from tests.generator import planted_instance
+from tests.families import planted_instance
 from tests.instances import CATALOGUE, instance_of
 
 pytestmark = pytest.mark.usefixtures("inside")

@@ -24,7 +24,8 @@ from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, Integers
 from cvxqueue.numerics.arrays import FloatArray
-from tests.generator import PATTERNS, exact_prices, planted_instance
+from tests.families import planted_instance
+from tests.generator import PATTERNS
 from tests.instances import CATALOGUE, instance_of
 from tests.oracle import Problem
 from tests.tolerances import IMPROVEMENT
@@ -79,7 +80,8 @@ def planted(tokens: list[float], utilization: float, *, base: float = 0.5) -> cq
     }
     times = base + 0.01 * optimum
     parameters["arrival_rate"] = utilization / float(times.mean())
-    mean_price, second_price = exact_prices(parameters, optimum)
+    load = parameters["arrival_rate"] / (1.0 - utilization)
+    mean_price, second_price = 1.0 + load**2 * float(np.mean(times**2)) / 2.0, load / 2.0
     worth = 0.01 * (mean_price + 2 * second_price * times) * np.exp(0.01 * optimum) / 0.01
     parameters["accuracy_weight"] = float(worth.max()) / 0.9
     parameters["gain"] = worth / parameters["accuracy_weight"]
@@ -429,7 +431,7 @@ def test_a_loose_tolerance_is_kept() -> None:
 
 def test_the_order_of_the_types_does_not_matter() -> None:
     parameters, _ = planted_instance(
-        np.random.default_rng(3), n=8, utilization=0.8, pattern="free", single_point=False
+        np.random.default_rng(3), n=8, utilization=0.8, pattern="free", plain=True
     )
     order = np.random.default_rng(0).permutation(8)
     permuted = {

@@ -46,7 +46,8 @@ LOADED = [
     pytest.param(name, load, id=f"{name} at {load}")
     for name, row in CATALOGUE.items()
     for load in LOADS
-    if at_load(row.instance, load) is not None
+    # At the optimum the slopes are those of rounding.
+    if at_load(row.instance, load) is not None and abs(load - row.utilization) > 1e-9
 ]
 
 
@@ -81,7 +82,9 @@ def test_hessian_product_by_central_differences(name: str, load: float) -> None:
     lengths = natural_lengths(instance, point)
     h = (EPSILON * float(1.0 + np.max(rates(instance) * tokens)) / point.idle) ** (1 / 3)
     random = np.random.default_rng(SEED).standard_normal(instance.size)
-    for direction in (*np.eye(instance.size)[:5], random):
+    # What a type of one query in 10^12 does is lost in rounding.
+    alone = np.eye(instance.size)[instance.probabilities > 1e-9]
+    for direction in (*alone[:5], random):
         # All types together change the idle fraction by its own size at most.
         step = direction / np.sum(np.abs(direction)) * lengths
         change = (instance.gradient(tokens + h * step) - instance.gradient(tokens - h * step)) / (

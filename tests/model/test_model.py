@@ -158,7 +158,7 @@ def test_feasibility_is_decided_in_closed_form() -> None:
 
 @pytest.mark.parametrize("shape", [(), (1,), (4,), (2, 3), (0,)])
 def test_leading_axes(shape: tuple[int, ...]) -> None:
-    instance = CATALOGUE["five-types"].instance
+    instance = CATALOGUE["bounds-mixed"].instance
     size = math.prod(shape)
     rows = allocations(instance, np.random.default_rng(SEED), size)
     directions = np.random.default_rng(SEED).standard_normal((size, instance.size))
@@ -193,7 +193,7 @@ def test_leading_axes(shape: tuple[int, ...]) -> None:
 
 
 def test_one_direction_for_many_allocations() -> None:
-    instance = CATALOGUE["five-types"].instance
+    instance = CATALOGUE["qwen3-8b-h100"].instance
     grid = allocations(instance, np.random.default_rng(SEED), 3)
     step = np.arange(1.0, 6.0)
     expected = [instance.hessian_product(row, step) for row in grid]
@@ -202,7 +202,7 @@ def test_one_direction_for_many_allocations() -> None:
 
 @pytest.mark.parametrize("shape", [(), (4,), (6,), (5, 1), (5, 4)])
 def test_a_wrong_last_axis_is_refused(shape: tuple[int, ...]) -> None:
-    instance = CATALOGUE["five-types"].instance
+    instance = CATALOGUE["qwen3-8b-h100"].instance
     for call in (instance.objective, instance.gradient, instance.evaluate, instance.response):
         with pytest.raises(cq.InvalidInputError, match=r"tokens must have shape \(\.\.\., 5\)"):
             call(np.zeros(shape))

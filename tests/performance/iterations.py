@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import cvxqueue as cq
-from tests.generator import planted_instance
+from tests.families import planted_instance
 from tests.instances import instance_of
 from tests.performance.reporting import Row, Target
 from tests.performance.timing import Spread

@@ -17,7 +17,9 @@ from tests.performance.timing import Spread, format_seconds
 SIZES = (5, 1000, 10_000)
 
 
-def proofs(repeats: int, sizes: Sequence[int] = SIZES) -> list[Row]:
+def proofs(
+    repeats: int, sizes: Sequence[int] = SIZES, names: Sequence[str] = cq.references.names()
+) -> list[Row]:
     """Measure the seconds that `prove` and `verify` take, and the memory that they need."""
     rows = []
     for types in sizes:
@@ -30,10 +32,15 @@ def proofs(repeats: int, sizes: Sequence[int] = SIZES) -> list[Row]:
             "verify": partial(cq.verify, record),
         }
         for (what, call), seconds in zip(held.items(), times.T, strict=True):
-            # Decimal numbers are traced one by one: of many types that takes longer than the proof.
-            memory = f"{peak(call) / 1e6:.3g} MB" if types <= 1000 else ""
-            detail = f"{format_seconds(float(np.median(seconds)))}{memory and ', ' + memory}"
+            # Decimal numbers are traced one by one: that takes longer than the proof.
+            detail = f"{format_seconds(float(np.median(seconds)))}, {peak(call) / 1e6:.3g} MB"
             rows.append(Row(f"N = {types:,}: {what}", Spread.of(seconds), "s", details=detail))
+    began = time.perf_counter()
+    for name in names:
+        cq.verify(cq.references.load(name).record)
+    seconds = np.array([time.perf_counter() - began])
+    what = f"the library, {len(names)} references: verify"
+    rows.append(Row(what, Spread.of(seconds), "s", details=format_seconds(float(seconds[0]))))
     return rows
 
 

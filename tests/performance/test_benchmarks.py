@@ -65,7 +65,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "contraction": partial(
         contraction, count=3, limit=5, methods=("fixed-point", best_responses, once)
     ),
-    "proofs": partial(proofs, sizes=(3,)),
+    "proofs": partial(proofs, sizes=(3,), names=("one-type",)),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
     "startup": startup,
 }

@@ -92,7 +92,7 @@ def test_the_gap_of_an_exact_instance_is_zero(types: int, power: int) -> None:
     check_optimum(exact(types, idle=2.0**-power), Fraction(1, 2**power))
 
 
-@pytest.mark.huge
+@pytest.mark.slow
 def test_the_gap_of_a_hundred_thousand_types_is_zero() -> None:
     found = exact(100_000, idle=2.0**-20)
     check_optimum(found, Fraction(1, 2**20))

@@ -30,13 +30,22 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.cli import main
+from cvxqueue.references import prover
 from cvxqueue.references import verify as verifier
+from cvxqueue.references.interior import by_barriers
 from tests.campaign.barrier import constrained_optimum
+from tests.campaign.constrained import constraint, draw_limits
 from tests.campaign.exact import Problem
 from tests.campaign.exact import digits as working
 from tests.campaign.hostile import draw
 from tests.campaign.optimum import PROVEN, optimum
+from tests.families import FAMILIES, planted
+from tests.family_oracle import optimum as family_optimum
+from tests.generator import random_parameters
+from tests.instances import instance_of
+from tests.oracle import optimum as oracle_optimum
 from tests.paths import INSTANCES, SERVER
+from tests.references.balls import confirm
 
 # Solved by hand: tokens 768, 512 and 1024, and 215/4 seconds, all of it dyadic.
 BY_HAND = cq.Instance(
@@ -235,64 +244,25 @@ def _ball(value: Decimal) -> Any:
     return flint.arb(flint.fmpq(fraction.numerator, fraction.denominator))
 
 
-def ball(value: Any) -> Any:
-    """An exact number as a ball of a thousand bits."""
-    return _ball(Decimal(value))
+@pytest.mark.parametrize("name", CASES)
+def test_ball_arithmetic_confirms_the_inequality(name: str) -> None:
+    made = proven(name)
+    confirm(made)
+    # One unit of the last digit that is claimed, and the balls deny it.
+    scale = Decimal(cq.solve(CASES[name]()).certificate.scale)
+    for sign in (-1, 1):
+        off = Fraction(made["objective"]) + sign * Fraction(scale) * 2 / 10**30
+        with localcontext(Context(prec=120)):
+            text = str(Decimal(off.numerator) / Decimal(off.denominator))
+        with pytest.raises(AssertionError):
+            confirm({**made, "objective": text})
+    most = Decimal(max(CASES[name]().max_tokens.tolist()))
+    with pytest.raises(AssertionError):
+        confirm({**made, "tokens": [str(most)] * len(made["tokens"])})
 
 
-@pytest.mark.parametrize("name", ["by hand", "server", "cap", "zero", "time", "many"])
-def test_ball_arithmetic_confirms_the_inequality(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The bound anew, for affine times, smooth curves and a limit of the mean system time."""
-    monkeypatch.setattr(flint.ctx, "prec", 1000)
-    given, made = CASES[name](), proven(name)
-    assert isinstance(given.service, cq.AffineService)
-    tokens = [ball(count) for count in made["tokens"]]
-    pi, base, slope = (
-        [ball(x) for x in np.broadcast_to(array, given.size).tolist()]
-        for array in (given.probabilities, given.service.base, given.service.per_token)
-    )
-    rate, weight = ball(given.arrival_rate), ball(given.accuracy_weight)
-    times = [b + c * x for b, c, x in zip(base, slope, tokens, strict=True)]
-    first = sum(p * t for p, t in zip(pi, times, strict=True))
-    second = sum(p * t * t for p, t in zip(pi, times, strict=True))
-    idle = 1 - rate * first
-    mean = first + rate * second / (2 * idle)
-    by_first = 1 + rate * rate * second / (2 * idle * idle)
-    objective, bound, factor = -mean, ball(0), ball(1)
-    for price, limit in zip(made["multipliers"], given.constraints, strict=True):
-        assert isinstance(limit, cq.MaxMeanSystemTime)
-        excess = mean - ball(limit.seconds)
-        assert excess <= 0
-        factor += ball(price)
-        bound -= ball(price) * excess
-    for k, count in enumerate(tokens):
-        worth = weight * pi[k] * ball(float(given.importance[k]))
-        value, rise = _curve(given.accuracy, k, count)
-        objective += worth * value
-        cost = pi[k] * slope[k] * (by_first + rate * times[k] / idle) * factor
-        gradient = worth * rise - cost
-        ends = [ball(float(end[k])) - count for end in (given.min_tokens, given.max_tokens)]
-        bound += max(0, *((gradient * end).upper() for end in ends))
-    unit = ball(10) ** -made["digits"] * (objective + 2 * mean)
-    assert abs(objective - ball(made["objective"])) < unit
-    assert abs(objective + bound - ball(made["objective"])) < unit
-
-
-def _curve(accuracy: Any, k: int, count: Any) -> tuple[Any, Any]:
-    """Accuracy of a type, and its slope."""
-
-    def of(name: str) -> Any:
-        values = getattr(accuracy, name).ravel().tolist()
-        return ball(values[k if len(values) > 1 else 0])
-
-    floor, gain = of("floor"), of("gain")
-    if isinstance(accuracy, cq.MichaelisMenten):
-        half = of("half_saturation")
-        return floor + gain * count / (count + half), gain * half / (count + half) ** 2
-    left = (-of("rate") * count).exp()
-    return floor + gain * (1 - left), gain * of("rate") * left
+# Both are proven to thirty digits of the scale.
+_REACH = Fraction(2, 10**30)
 
 
 @pytest.mark.parametrize("seed", range(14))
@@ -309,29 +279,69 @@ def test_the_oracle_agrees(seed: int) -> None:
     else:
         pytest.fail("nothing to compare")
     found = cq.verify(cq.prove(given))
-    reach = Fraction(truth.point.scale) / 10**25
+    reach = Fraction(truth.point.scale) * _REACH
     assert abs(Fraction(found.objective[0]) - Fraction(truth.lower)) <= reach
     assert abs(Fraction(found.objective[1]) - Fraction(truth.upper)) <= reach
 
 
-# What the oracle has as constraints, of families in plain numbers.
-def test_the_oracle_agrees_under_constraints() -> None:
-    rng = np.random.default_rng(5)
-    _, family = draw(rng, has_kinks=False)
-    while family.queue["kind"] != "FIFO":
-        _, family = draw(rng, has_kinks=False)
-    with working(60):
-        whole = Problem.of(family)
-        free = optimum(whole)
-        least = whole.at([k.low for k in whole.types])
-    assert free is not None
-    assert least is not None
-    limit = float((free.point.time + least.time) / 2)
-    best = constrained_optimum(whole, [{"kind": "MaxMeanSystemTime", "seconds": limit}]).best
-    assert best is not None
-    found = cq.verify(cq.prove(family.instance(constraints=[cq.MaxMeanSystemTime(limit)])))
-    reach = Fraction(best.point.scale) / 10**25
+@pytest.mark.parametrize("names", FAMILIES[::9], ids=" ".join)
+def test_the_search_for_prices_agrees(names: tuple[str, str, str]) -> None:
+    rng = np.random.default_rng([16, FAMILIES.index(names)])
+    family = planted(rng, *names, n=2, utilization=0.9).family
+    _agrees(family.instance(), family_optimum(family, digits=35))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_search_of_one_family_agrees(seed: int) -> None:
+    parameters = random_parameters(np.random.default_rng([16, seed]), n=3)
+    _agrees(instance_of(parameters), oracle_optimum(parameters, digits=35))
+
+
+def _agrees(given: cq.Instance, truth: dict[str, Any]) -> None:
+    found = cq.verify(cq.prove(given))
+    reach = Fraction(cq.solve(given).certificate.scale) * _REACH
+    assert all(
+        abs(Fraction(end) - Fraction(truth["objective"])) <= reach for end in found.objective
+    )
+    if found.proves_tokens:
+        for ends, text in zip(found.tokens, truth["tokens"], strict=True):
+            near = max(Fraction(1), Fraction(text)) * _REACH
+            assert all(abs(Fraction(end) - Fraction(text)) <= near for end in ends)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "MaxMeanSystemTime",
+        "MaxMeanWaitingTime",
+        "MaxTokenRate",
+        "MinMeanAccuracy",
+        "WaitingTimeTail",
+    ],
+)
+def test_the_oracle_agrees_under_constraints(kind: str) -> None:
+    for number in range(1000):
+        rng = np.random.default_rng([16, number])
+        _, family = draw(rng)
+        with working(60):
+            whole = Problem.of(family)
+            free = optimum(whole) if family.queue["kind"] == "FIFO" else None
+        if free is None:
+            continue
+        _, limits = draw_limits(rng, whole, free, "FIFO")
+        if [it["kind"] for it in limits] != [kind]:
+            continue
+        best = constrained_optimum(whole, limits).best
+        # Where rounding alone keeps the limits there is no proof.
+        with suppress(cq.InvalidInputError, cq.UnprovenError, cq.InfeasibleError):
+            found = cq.verify(cq.prove(family.instance(constraints=[constraint(limits[0])])))
+            if best is not None and best.gap <= PROVEN:
+                break
+    else:
+        pytest.fail("nothing to compare")
+    reach = Fraction(best.point.scale) * _REACH
     assert abs(Fraction(found.objective[0]) - Fraction(best.lower)) <= reach
+    assert abs(Fraction(found.objective[1]) - Fraction(best.upper)) <= reach
 
 
 # Changes ------------------------------------------------------------------------------------
@@ -514,6 +524,62 @@ def test_a_record_is_about_its_instance() -> None:
     other = CASES["cap"]().replace(arrival_rate=0.123)
     with pytest.raises(cq.RefusedError, match="is of another instance: its arrival_rate is"):
         cq.verify(proven("cap"), instance=other)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_optimum_is_found_from_inside(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the float64 answer shows no places at all."""
+    monkeypatch.setattr(prover, "_TRIES", ((by_barriers, 6),))
+    found, known = cq.verify(cq.prove(CASES[name]())), cq.verify(proven(name))
+    assert found.proves_tokens
+    assert [line.split(", ")[1:2] for line in found.report[8:]] == [
+        line.split(", ")[1:2] for line in known.report[8:]
+    ]
+    assert found.objective[0] <= known.objective[1]
+    assert known.objective[0] <= found.objective[1]
+
+
+@pytest.mark.parametrize("ulps", [0, 1, 2, 3])
+@pytest.mark.parametrize("name", ["cap", "zero", "server"])
+def test_limits_that_leave_a_hair_are_proven(name: str, ulps: int) -> None:
+    """At the least tokens, and at those of the optimum: all types rest, and one has to move."""
+    given = CASES[name]()
+    solved = cq.solve(given)
+    least = given.evaluate(given.min_tokens)
+    for limit in (
+        cq.MaxMeanSystemTime(_next(float(least.mean_system_time), 1 + ulps)),
+        cq.MaxMeanSystemTime(_next(solved.mean_system_time, -ulps)),
+        cq.MinMeanAccuracy(_next(solved.mean_accuracy, ulps)),
+    ):
+        found = cq.verify(cq.prove(given.replace(constraints=[limit])))
+        assert found.proves_tokens
+        assert found.objective[0] <= cq.verify(proven(name)).objective[1]
+
+
+def _next(value: float, ulps: int) -> float:
+    for _ in range(abs(ulps)):
+        value = float(np.nextafter(value, np.inf if ulps > 0 else -np.inf))
+    return float(value)
+
+
+def test_kinks_that_all_types_rest_at_give_way_to_a_floor() -> None:
+    curve = cq.PiecewiseLinear(tokens=[[0, 500, 1000]] * 3, accuracy=[[0.1, 0.6, 0.61]] * 3)
+    given = instance(accuracy=curve, accuracy_weight=20.0)
+    solved = cq.solve(given)
+    assert set(solved.tokens.tolist()) <= {0.0, 500.0, 1000.0}
+    floor = cq.MinMeanAccuracy(_next(solved.mean_accuracy, 2))
+    assert cq.verify(cq.prove(given.replace(constraints=[floor]))).proves_tokens
+
+
+def test_limits_that_miss_each_other_by_a_hair_have_a_reason() -> None:
+    given = CASES["cap"]().replace(importance=1.0)
+    solved = cq.solve(given)
+    pair = [
+        cq.MaxMeanSystemTime(_next(solved.mean_system_time, -2)),
+        cq.MinMeanAccuracy(_next(solved.mean_accuracy, 2)),
+    ]
+    with pytest.raises(cq.UnprovenError, match="together exactly: weighed, they are exceeded by"):
+        cq.prove(given.replace(constraints=pair))
 
 
 def test_what_cannot_be_proven_has_a_reason() -> None:

@@ -16,6 +16,7 @@ import cvxqueue as cq
 from cvxqueue.certificates import AccuracyBound
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.solvers import attainable
+from cvxqueue.solvers import dual_search as dual_search_module
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.dual_search import dual_search
 from tests.test_advice import SERVER, number_after
@@ -361,3 +362,44 @@ def test_multipliers_that_come_again_end_the_search() -> None:
     answer = cq.solve(instance, on_failure="return")
     assert answer.objective == -np.inf
     assert "mean accuracy ≥ 0.292434: is not kept" in str(answer)
+
+
+def test_a_search_that_creeps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two kinks each step of the multipliers was a millionth of the one before, no end."""
+    # Fewer than the search allows, for the sake of time: it is as far then as it ever comes.
+    monkeypatch.setattr(dual_search_module, "_MOST_STEPS", 4)
+    instance = cq.Instance(
+        arrival_rate=1.1609325438743423e-09,
+        accuracy_weight=167087501962.68277,
+        max_tokens=[0.001248331833174423, 135.92895956242248, 10767.003489118311],
+        probabilities=[4.2171671942195265e-05, 0.006650971110825211, 0.9933068572172326],
+        service=cq.AffineService(
+            base=[3.7024275725813983e-06, 0.003671896187194682, 63.048325521410895],
+            per_token=[0.006423649255838439, 1.2299109281884503e-05, 2.0352809295848166e-08],
+            token_scv=[0.2643828624152971, 0.0023008487478983295, 0.0],
+        ),
+        accuracy=cq.PiecewiseLinear(
+            tokens=[[38, 46, 51, 65], [72, 85, 85, 85], [128301, 152862, 188330, 192605]],
+            accuracy=[
+                [0.6, 0.6495, 0.6785, 0.758],
+                [0.133] + [0.157] * 3,
+                [0.233, 0.251, 0.2765, 0.28],
+            ],
+        ),
+        constraints=[
+            cq.MaxTokenRate(5.7630900424621065e-06),
+            cq.MaxTokenRate(7.065228861799773e-06),
+            cq.MinMeanAccuracy(0.14693957146466963),
+        ],
+    )
+    steps = itertools.count()
+    line_search = dual_search_module._line_search
+
+    def counted(*arguments: Any) -> Any:
+        next(steps)
+        return line_search(*arguments)
+
+    monkeypatch.setattr(dual_search_module, "_line_search", counted)
+    with pytest.raises(cq.InfeasibleError, match=r"mean accuracy ≥ 0\.14694"):
+        cq.solve(instance)
+    assert next(steps) <= 3 * 5

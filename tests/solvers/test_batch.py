@@ -10,7 +10,8 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.numerics.arrays import FloatArray
-from tests.generator import UTILIZATIONS, planted_instance
+from tests.families import planted_instance
+from tests.generator import UTILIZATIONS
 from tests.instances import CATALOGUE, instance_of
 from tests.tolerances import EPSILON
 

@@ -15,11 +15,8 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.solvers import back_ends, driver
 from cvxqueue.solvers import conic as adapter
 from cvxqueue.solvers.back_ends import Outcome
-from tests.instances import instance_of
-from tests.make_optima import load
+from tests.instances import CATALOGUE
 
-ROWS = load()
-CATALOGUE = {row["name"]: row for row in ROWS}
 # Its own limit: up to this utilization `conic` certifies every instance.
 CERTAIN_UP_TO = 0.99
 # Tokens after polishing, for types with a share of at least a thousandth.
@@ -27,23 +24,23 @@ POLISHED_TOKENS = 0.01
 
 
 def server() -> cq.Instance:
-    return instance_of(CATALOGUE["qwen3-8b-h100"]["parameters"])
+    return CATALOGUE["qwen3-8b-h100"].instance
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
-def test_it_certifies_the_catalogue_or_says_how_far_it_got(row: dict[str, Any]) -> None:
-    solution = cq.solve(instance_of(row["parameters"]), "conic", on_failure="return")
-    if float(row["optimum"]["utilization"]) <= CERTAIN_UP_TO:
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_it_certifies_the_catalogue_or_says_how_far_it_got(name: str) -> None:
+    solution = cq.solve(CATALOGUE[name].instance, "conic", on_failure="return")
+    if CATALOGUE[name].utilization <= CERTAIN_UP_TO:
         assert solution.is_optimal
     assert solution.is_optimal == (solution.relative_gap <= 1e-9)
     assert solution.backend_status.startswith("CLARABEL: ")
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
-def test_polished_tokens(row: dict[str, Any]) -> None:
-    instance = instance_of(row["parameters"])
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_polished_tokens(name: str) -> None:
+    instance = CATALOGUE[name].instance
     solution = cq.solve(instance, "conic", polish=True, on_failure="return")
-    exact = np.array([float(tokens) for tokens in row["optimum"]["tokens"]])
+    exact = np.array([float(tokens) for tokens in CATALOGUE[name].tokens])
     shared = instance.probabilities >= 1e-3
     np.testing.assert_allclose(solution.tokens[shared], exact[shared], rtol=0, atol=POLISHED_TOKENS)
     assert "polished" in solution.backend_status

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from tests.generator import planted_instance, random_parameters
+from tests.families import planted_instance
+from tests.generator import random_parameters
 from tests.instances import instance_of
 from tests.performance.instances import random_servers
 from tests.tolerances import CONE_OPTIMUM, DIFFERENCE_QUOTIENT, MULTIPLIER, SAME_INSTANCE

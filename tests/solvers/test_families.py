@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,15 +15,19 @@ import cvxqueue as cq
 from cvxqueue.certificates import contraction, order_bracket, step_size, strong_concavity
 from cvxqueue.model.differences import divergence, improvement, separable_gains
 from cvxqueue.numerics.arrays import FloatArray
-from tests import make_family_optima
-from tests.families import FAMILIES, Family, Planted, pairwise, planted
+from tests.families import FAMILIES, Family, Planted, family_of, pairwise, planted
 from tests.family_oracle import Exact, optimum, service_slopes
 from tests.generator import UTILIZATIONS
 from tests.tolerances import EPSILON, IMPROVEMENT, SAME_INSTANCE, SAMPLED_BOUND
 
 Names = tuple[str, str, str]
 
-STORED = {row["name"]: row for row in make_family_optima.load()}
+# References whose tokens are determined, by classes of the package of all kinds.
+REFERENCES = [
+    name
+    for name in cq.references.names()
+    if name.startswith(("fifo-", "processor-", "batch-", "vacations-", "setups-", "exact-3"))
+]
 # Relative to the terms over the idle fraction: the closed forms are sums of N products and a few
 # powers, whose exponents magnify their rounding by a logarithm.
 CLOSED = 100.0 * EPSILON
@@ -326,76 +331,61 @@ def test_every_method_proves_the_same_optimum(names: Names) -> None:
             check_planted(case, solution)
 
 
-@pytest.mark.parametrize("name", STORED)
-def test_newton_encloses_the_exact_optimum(name: str) -> None:
-    family, stored = make_family_optima.family_of(STORED[name]), STORED[name]["optimum"]
-    instance = family.instance()
-    solution = cq.solve(instance)
+@each_family
+def test_newton_encloses_a_proven_optimum_of_one_type(names: Names) -> None:
+    (case,) = instances(names, 1, n=1)
+    check_encloses(case.family)
+
+
+@each_pair
+def test_newton_encloses_a_proven_optimum(names: Names) -> None:
+    for case in instances(names, 2, n=3):
+        check_encloses(case.family)
+
+
+def check_encloses(family: Family) -> None:
+    """What is certified holds what is proven to thirty digits, by arithmetic of its own."""
+    solution = cq.solve(family.instance())
     check_certified(family, solution)
-    with workdps(40):
-        objective = mpf(stored["objective"])
-        assert mpf(solution.objective) <= objective <= mpf(solution.upper_bound)
-        for count, (low, high) in zip(
-            stored["tokens"], solution.token_bounds.tolist(), strict=True
-        ):
-            # What is printed has thirty digits of a bound that is a float64.
-            margin = mpf(10) ** -29 * mpf(high)
-            assert mpf(low) - margin <= mpf(count) <= mpf(high) + margin
+    found = cq.verify(cq.prove(family.instance()))
+    assert Fraction(solution.objective) <= Fraction(found.objective[1])
+    assert Fraction(found.objective[0]) <= Fraction(solution.upper_bound)
+    for proven, bounds in zip(found.tokens, solution.token_bounds.tolist(), strict=True):
+        assert bounds[0] <= proven[1]
+        assert proven[0] <= bounds[1]
 
 
-@pytest.mark.parametrize("name", STORED)
-def test_the_stored_optima_are_proven(name: str) -> None:
-    family, stored = make_family_optima.family_of(STORED[name]), STORED[name]["optimum"]
+def exact_tokens(name: str) -> list[mpf]:
+    record = cq.references.load(name).record
+    return [mpf(count) for count in record["tokens"]]
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_oracle_proves_the_references(name: str) -> None:
+    reference = cq.references.load(name)
     with workdps(60):
-        problem = Exact(family)
-        tokens = [mpf(count) for count in stored["tokens"]]
+        problem = Exact(family_of(reference.instance))
+        tokens = exact_tokens(name)
         scale = problem.benefit(tokens) + problem.mean_system_time(tokens)
-        idle = problem.idle(tokens)
-        # Thirty digits of the tokens, near saturation worth less.
-        assert abs(problem.gap(tokens)) <= mpf(10) ** -28 * scale / idle
-        assert abs(problem.objective(tokens) - mpf(stored["objective"])) <= (
-            mpf(10) ** -28 * scale / idle
-        )
+        unit = mpf(10) ** -30 * scale
+        assert abs(problem.gap(tokens)) <= unit
+        assert abs(problem.objective(tokens) - mpf(reference.record["objective"])) <= unit
         # A point next to it is refused.
         row = problem.types[0]
         center = (row["min_tokens"] + row["max_tokens"]) / 2
-        if row["min_tokens"] < row["max_tokens"] and row["importance"] > 0:
-            moved = [tokens[0] + mpf(10) ** -4 * (center - tokens[0]), *tokens[1:]]
-            assert problem.gap(moved) > mpf(10) ** -26 * scale
+        moved = [tokens[0] + mpf(10) ** -4 * (center - tokens[0]), *tokens[1:]]
+        assert problem.gap(moved) > mpf(10) ** -26 * scale
 
 
-@pytest.mark.parametrize("name", [name for name in STORED if "one Proc" in name][:4])
-def test_stored_optima_are_reproduced(name: str) -> None:
-    assert optimum(make_family_optima.family_of(STORED[name])) == STORED[name]["optimum"]
-
-
-def test_the_file_holds_the_catalogue() -> None:
-    catalogue = dict(make_family_optima.catalogue())
-    assert list(STORED) == list(catalogue)
-    for name, family in catalogue.items():
-        stored = make_family_optima.family_of(STORED[name])
-        # Logarithms and exponentials may differ in the last place between machines.
-        assert numbers(stored) == pytest.approx(numbers(family), rel=1e-9), name
-
-
-def numbers(family: Family) -> list[float]:
-    """Every number of a family, in order."""
-
-    def flat(value: Any) -> Iterator[float]:
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list | tuple):
-            for part in value:
-                yield from flat(part)
-        elif not isinstance(value, str):
-            yield float(value)
-
-    return [
-        family.arrival_rate,
-        family.accuracy_weight,
-        *flat(dict(family.queue)),
-        *flat(family.types),
-    ]
+@pytest.mark.parametrize(
+    "name",
+    ["fifo-varying-michaelis", "processor-sharing-quadratic-points", "setups-quadratic-power"],
+)
+def test_the_oracle_finds_the_references(name: str) -> None:
+    found = optimum(family_of(cq.references.load(name).instance))
+    with workdps(60):
+        for count, expected in zip(map(mpf, found["tokens"]), exact_tokens(name), strict=True):
+            assert abs(count - expected) <= mpf(10) ** -29 * max(count, 1)
 
 
 def stacked(rows: Sequence[Family]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solution import Status
 from cvxqueue.solvers.registry import METHODS, find_method
-from tests.generator import planted_instance
+from tests.families import planted_instance
 from tests.instances import CATALOGUE, allocations, instance_of
 from tests.tolerances import EPSILON
 
@@ -195,7 +195,7 @@ def test_a_callback_sees_every_iteration_and_can_stop(how: str) -> None:
         seen.append(row)
         return row.iteration == 3
 
-    instance = CATALOGUE["two-types"].instance
+    instance = CATALOGUE["light-traffic"].instance
     solution = cq.solve(
         instance, tolerance=1e-15, callback=stop_at_third, on_failure="return", **ITERATIVE[how]
     )
@@ -318,7 +318,7 @@ def test_newton_from_anywhere(name: str) -> None:
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-6, 1e-9])
 @pytest.mark.parametrize("how", ITERATIVE)
 def test_a_tolerance_of_ones_own(how: str, tolerance: float) -> None:
-    instance = CATALOGUE["two-types"].instance
+    instance = CATALOGUE["light-traffic"].instance
     solution = cq.solve(instance, tolerance=tolerance, **ITERATIVE[how])
     assert solution.tolerance == tolerance
     assert solution.relative_gap <= tolerance
@@ -365,7 +365,7 @@ def test_the_plain_fixed_point_loses_stability_on_a_real_server() -> None:
 
 
 def test_plain_is_the_map_itself() -> None:
-    instance = CATALOGUE["two-types"].instance
+    instance = cq.references.planted(3, utilization=0.1).instance
     seen: list[cq.Iterate] = []
     cq.solve(instance, "fixed-point", damping=1, callback=recorder(seen))
     assert len(seen) >= 4
@@ -404,7 +404,7 @@ def test_the_diagonal_metric_is_worth_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "iterations"), [("twelve-types-heavy", 500), ("six-types-saturated", 1_000)]
+    ("name", "iterations"), [("heavy-traffic-2", 500), ("heavy-traffic-3", 1_000)]
 )
 def test_momentum_is_what_certifies_heavy_loads(name: str, iterations: int) -> None:
     # It takes 222 and 435 steps; without momentum 3000 are not enough for either.
@@ -413,7 +413,7 @@ def test_momentum_is_what_certifies_heavy_loads(name: str, iterations: int) -> N
 
 @pytest.mark.parametrize("how", ITERATIVE)
 def test_options_of_one_solve_do_not_leak_into_the_next(how: str) -> None:
-    instance = CATALOGUE["two-types"].instance
+    instance = CATALOGUE["light-traffic"].instance
 
     def run() -> tuple[list[float], float, int, Status]:
         solution = cq.solve(instance, **ITERATIVE[how])
@@ -477,10 +477,10 @@ def test_a_solution_as_text_and_as_data() -> None:
 
 
 def test_a_long_table_is_cut() -> None:
-    text = str(cq.solve(CATALOGUE["fifty-types"].instance))
+    text = str(cq.solve(CATALOGUE["types-100"].instance))
     assert "type 20" in text
     assert "type 21" not in text
-    assert text.endswith("... and 30 more rows")
+    assert text.endswith("... and 80 more rows")
 
 
 @pytest.mark.parametrize("status", Status)

@@ -14,7 +14,8 @@ from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import PriceResponse, price_response
 from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.solvers.newton_on_prices import PriceSearch
-from tests.generator import log_uniform, planted_instance, random_parameters
+from tests.families import planted_instance
+from tests.generator import log_uniform, random_parameters
 from tests.instances import CATALOGUE, instance_of
 from tests.performance.instances import random_servers
 from tests.tolerances import DIFFERENCE_QUOTIENT
@@ -123,7 +124,7 @@ def test_every_type_settles_from_anywhere(law: str, curve: str) -> None:
             assert (excess[tokens == upper] >= -1e-9).all()
 
 
-@pytest.mark.parametrize("name", ["qwen3-8b-h100", "five-types", "twenty-types-heavy"])
+@pytest.mark.parametrize("name", ["qwen3-8b-h100", "bounds-mixed", "heavy-traffic-3"])
 def test_the_moments_of_the_demand_answer_to_the_prices(name: str) -> None:
     instance = CATALOGUE[name].instance
     idle, price = optimal_prices(instance)
@@ -148,13 +149,13 @@ def test_the_moments_of_the_demand_answer_to_the_prices(name: str) -> None:
 
 
 def test_types_are_worked_on_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    instance = CATALOGUE["fifty-types"].instance
+    instance = CATALOGUE["types-100"].instance
     whole, certificate = cq.solve(instance), cq.solve(instance).certificate
     monkeypatch.setattr("cvxqueue.model.model.BLOCK", 7)
     monkeypatch.setattr("cvxqueue.model.price_response.BLOCK", 7)
     places = [place for place, _ in instance.model.blocks]
     assert [(p.start, p.stop) for p in places[:2]] == [(0, 7), (7, 14)]
-    assert sum(part.size for _, part in instance.model.blocks) == 50
+    assert sum(part.size for _, part in instance.model.blocks) == 100
     blocked = cq.solve(instance.replace())
     assert blocked.iterations == whole.iterations
     np.testing.assert_allclose(blocked.tokens, whole.tokens, rtol=1e-9, atol=1e-9)
@@ -352,7 +353,7 @@ def test_an_earlier_answer_may_be_unstable_or_outside_the_box_now() -> None:
 
 
 def test_an_answer_of_another_size_is_no_start() -> None:
-    other = cq.solve(CATALOGUE["one-type-heavy"].instance)
+    other = cq.solve(CATALOGUE["types-1"].instance)
     with pytest.raises(cq.InvalidInputError, match="with 1 types, and must be of one with 5"):
         cq.solve(SERVER, start=other)
     with pytest.raises(cq.InvalidInputError, match="'conic' takes no start"):

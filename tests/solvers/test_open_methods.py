@@ -113,7 +113,7 @@ def renamed(name: str) -> Callable[..., Any]:
     ],
 )
 def test_a_callable_is_a_method_of_its_own_name(method: Any, name: str) -> None:
-    instance = CATALOGUE["two-types"].instance
+    instance = CATALOGUE["fifo-affine-exponential"].instance
     solution = cq.solve(instance, method)
     assert (solution.method, solution.is_optimal) == (name, True)
     assert solution.ended is cq.Ended.CONVERGED

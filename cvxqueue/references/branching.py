@@ -1,0 +1,325 @@
+"""Proofs in whole tokens: the types are split until a point closes each part.
+
+Nothing here needs rigour: `cvxqueue.references.verify` says what a point proves of a part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from decimal import (
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.errors import InfeasibleError, InvalidInputError, UnprovenError
+from cvxqueue.integer.solve import solve_integer
+from cvxqueue.model import Instance
+from cvxqueue.model.constraints import BoxConstraint
+from cvxqueue.model.domains import Domains
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import LARGEST_COUNT
+from cvxqueue.references import verify as verifier
+from cvxqueue.solution import ConvergenceError
+from cvxqueue.solvers.solve import solve
+
+# Digits of a point: more would be those of its error.
+_POINT_DIGITS = 12
+# For an answer to begin with: of 10^5 types a tenth of one, and its own proof is not needed.
+START_SECONDS = 10.0
+# Scales below the objective of the least tokens: where nothing is feasible, prices of constraints
+# bring every bound down to there.
+_DEEP = Decimal(10) ** 12
+# Such prices, relative to the scale: each so often the one before.
+_RAISE, _RAISES = 100, 10
+
+
+def with_whole_tokens(instance: Instance, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that proves the best whole tokens besides.
+
+    Raises
+    ------
+    UnprovenError
+        If the tree would have more leaves than a record may, or constraints are not proven to be
+        kept or missed where it matters.
+    InfeasibleError
+        If no allocation in whole tokens is stable and keeps the constraints.
+    InvalidInputError
+        If a type has levels, which are no tokens, or may have more than 2^53 of these.
+    """
+    if Domains.of(instance.domains, instance.size).has_levels:
+        raise InvalidInputError("integer: a type has levels of effort, which are no tokens")
+    traps = [InvalidOperation, DivisionByZero, Overflow]
+    try:
+        with localcontext(Context(traps=traps)):
+            found = record | {"integer": _Search(instance, record).part()}
+            found["sha256"] = verifier.digest(found)
+            verifier.verify(found)
+    except (verifier.Refused, DecimalException) as error:
+        raise UnprovenError(f"no proof in whole tokens was found: {error}") from error
+    return found
+
+
+class _Part(NamedTuple):
+    """A point for a part of the allocations, and the bound that it proves."""
+
+    node: dict[str, list[str]]
+    bound: Decimal
+    tokens: FloatArray
+
+
+class _Search:
+    """Branch and bound from the best that is known; one that is better begins it anew."""
+
+    def __init__(self, instance: Instance, record: dict[str, Any]) -> None:
+        real = verifier.verify(record).proof
+        self.digits = record["digits"]
+        self.precision = verifier.ROUND.digits
+        try:
+            self.whole = verifier.WholeProof(real)
+        except verifier.Refused as error:
+            raise InfeasibleError(f"in whole tokens: {error}") from error
+        if any(high > LARGEST_COUNT for _, high in self.whole.box):
+            raise InvalidInputError("max_tokens must be at most 2^53 for tokens to be counted")
+        # The boxes keep the accuracy floors of the types.
+        rest = [it for it in instance.constraints if not isinstance(it, BoxConstraint)]
+        self.free = instance.replace(constraints=rest, domains=None)
+        self.best: tuple[int, ...] = ()
+        self.objective = real.objective.low
+        self.most = self.objective - _DEEP * real.scale.high
+        self.tried: set[tuple[int, ...]] = set()
+        self.parts: dict[tuple[tuple[int, int], ...], _Part | None] = {}
+        if not rest:
+            with suppress(ConvergenceError):
+                self._consider(solve_integer(instance, time_limit=START_SECONDS).tokens)
+
+    def part(self) -> dict[str, Any]:
+        """Return the part of the record: the best, and the tree that proves it."""
+        tree = None
+        while tree is None:
+            tree = self._tree()
+        if not self.best:
+            raise InfeasibleError("no allocation in whole tokens keeps the constraints")
+        return {"tokens": list(self.best), "objective": str(self.objective), "tree": tree}
+
+    def _tree(self) -> list[dict[str, Any]] | None:
+        """Return the nodes in the order of a walk, or ``None`` once the best is beaten."""
+        best, boxes, leaves = self.best, [self.whole.box], 0
+        tree: list[dict[str, Any]] = []
+        while boxes:
+            box = boxes.pop()
+            part = self._part(box)
+            if self.best != best:
+                return None
+            if part is None or part.bound <= self.most:
+                tree.append({} if part is None else part.node)
+                leaves += 1
+            else:
+                k, most = self._split(box, part.tokens)
+                tree.append({"type": k, "most": most})
+                boxes += reversed(self.whole.split(box, k, most))
+            if leaves + len(boxes) > verifier.MOST_LEAVES:
+                raise UnprovenError(
+                    f"a proof in whole tokens would have more than {verifier.MOST_LEAVES} leaves"
+                )
+        return tree
+
+    def _part(self, box: verifier.Box) -> _Part | None:
+        """Return what bounds a part; ``None`` where it is unstable."""
+        key = tuple(box)
+        verifier.set_digits(self.digits + verifier.MORE_DIGITS)
+        if key not in self.parts:
+            self.parts[key] = None if self.whole.is_unstable(box) else self._bounded(box)
+        part = self.parts[key]
+        if part is None or part.bound <= self.most:
+            return part
+        # The best itself is often the point that proves most about its own part.
+        inside = zip(self.best, box, strict=False)
+        if not self.best or not all(low <= count <= high for count, (low, high) in inside):
+            return part
+        prices = [Decimal(price) for price in part.node["multipliers"]]
+        return min(part, self._at(box, self.best, prices), key=_bound_of)
+
+    def _bounded(self, box: verifier.Box) -> _Part:
+        if all(low == high for low, high in box):
+            return self._single(box)
+        least, most = _ends(box)
+        inside = self.free.replace(min_tokens=least, max_tokens=most)
+        try:
+            found = solve(inside, on_failure="return")
+        except InfeasibleError:
+            return self._infeasible(inside, box)
+        self._round(box, found.tokens)
+        given = found.certificate.multipliers
+        return self._at(box, found.tokens.tolist(), [] if given is None else given.tolist())
+
+    def _single(self, box: verifier.Box) -> _Part:
+        """Return what bounds a part of one allocation: its objective, unless it is infeasible."""
+        counts = [low for low, _ in box]
+        self._consider(counts)
+        exact = self.whole.instance
+        nothing = [Decimal(0)] * len(exact.couplings)
+        try:
+            found = verifier.Leaf(exact, self.whole.choices, box, [*map(Decimal, counts)], nothing)
+        except verifier.Refused:
+            return _Part({}, Decimal("inf"), np.array(counts, dtype=np.float64))
+        prices = list(nothing)
+        for k, excess in enumerate(found.excesses):
+            if excess.low > 0:
+                prices[k] = 2 * (found.upper.high - self.most) / excess.low
+                break
+        return self._at(box, counts, prices)
+
+    def _infeasible(self, inside: Instance, box: verifier.Box) -> _Part:
+        """Return what bounds a part in which the constraints leave nothing."""
+        model = inside.model
+        is_floor = np.array([it.is_floor for it in model.couplings])
+        # Fewer tokens than the least do not help against what exceeds a limit there.
+        over = ~is_floor & [it.excess(model.lowest) > 0 for it in model.couplings]
+        best = self._at(box, model.lower.tolist(), np.zeros(over.size).tolist())
+        for power in range(_RAISES if over.any() or is_floor.any() else 0):
+            price = float(model.lowest.scale) * _RAISE**power
+            tokens, prices = model.lower, over * price
+            if not over.any():
+                tokens, prices = self._for_accuracy(inside, is_floor, price)
+            found = self._at(box, tokens.tolist(), prices.tolist())
+            best = min(best, found, key=_bound_of)
+            if best.bound <= self.most:
+                break
+        return best
+
+    def _for_accuracy(
+        self, inside: Instance, is_floor: NDArray[np.bool_], price: float
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the best tokens and multipliers at a price of the floor of the mean accuracy."""
+        weight = inside.accuracy_weight + price
+        couplings = inside.model.couplings
+        raised = inside.replace(
+            accuracy_weight=weight,
+            importance=(inside.accuracy_weight * inside.importance + price) / weight,
+            constraints=[it for it in couplings if not it.is_floor],
+        )
+        # The highest floor, where there are several.
+        floors = [it.excess(inside.model.lowest) if it.is_floor else -np.inf for it in couplings]
+        prices = np.where(np.arange(len(floors)) == np.argmax(floors), price, 0.0)
+        found = solve(raised, on_failure="return")
+        given = found.certificate.multipliers
+        if given is not None:
+            prices[~is_floor] = given
+        return found.tokens, prices
+
+    def _at(self, box: verifier.Box, tokens: Sequence[Any], prices: Sequence[Any]) -> _Part:
+        """Return what a point proves of a part, in few digits and within the box."""
+        counts = [
+            min(max(_few_digits(count), Decimal(low)), Decimal(high))
+            for count, (low, high) in zip(tokens, box, strict=True)
+        ]
+        multipliers = [max(_few_digits(price), Decimal(0)) for price in prices]
+        try:
+            bound = self.whole.bound(box, counts, multipliers)
+        except verifier.Refused:
+            bound = Decimal("inf")
+        node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
+        return _Part(node, bound, np.array([float(count) for count in counts]))
+
+    def _consider(self, counts: Iterable[Any]) -> bool:
+        """Take an allocation as the best, if it is proven to be feasible and better."""
+        found = tuple(int(count) for count in counts)
+        if found in self.tried:
+            return False
+        self.tried.add(found)
+        before = verifier.ROUND.digits
+        verifier.set_digits(self.precision)
+        try:
+            proof = self.whole.at(found)
+        except verifier.Refused:
+            return False
+        finally:
+            verifier.set_digits(before)
+        if self.best and proof.objective.low <= self.objective:
+            return False
+        self.best, self.objective = found, proof.objective.low
+        self.most = verifier.reach(proof, self.digits)[1]
+        return True
+
+    def _round(self, box: verifier.Box, tokens: FloatArray) -> None:
+        """Consider the allowed tokens next to a point, and what is around the best of these."""
+        below, above = self._next_to(box, tokens)
+        nearest = np.where(tokens - below < above - tokens, below, above)
+        points = np.array([nearest, below, above])
+        while self._consider_best_of(points):
+            # Other tokens of one type, or of two.
+            now = np.array(self.best, dtype=np.float64)
+            fewer, _ = self._next_to(self.whole.box, now - 1.0)
+            _, more = self._next_to(self.whole.box, now + 1.0)
+            steps = np.concatenate([np.diag(fewer - now), np.diag(more - now)])
+            pairs = np.stack(np.triu_indices(len(steps), 1))
+            points = now + np.concatenate([steps, steps[pairs].sum(axis=0)])
+
+    def _consider_best_of(self, points: FloatArray) -> bool:
+        """Consider the better ones of some points, shape (M, N), until one is taken."""
+        model = self.free.model
+        objectives = model.evaluate(points).objective
+        least = float(self.objective) if self.best else -np.inf
+        for k in np.argsort(-objectives):
+            if not objectives[k] >= least or objectives[k] == -np.inf:
+                break
+            point = model.evaluate(points[k])
+            is_kept = all(it.excess(point) <= it.allowance(point) for it in model.couplings)
+            if is_kept and self._consider(points[k]):
+                return True
+        return False
+
+    def _next_to(self, box: verifier.Box, tokens: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the allowed tokens in a box next to some: the most below, the fewest above."""
+        pairs = []
+        rows = zip(self.whole.choices, tokens.tolist(), box, strict=True)
+        for choices, count, (low, high) in rows:
+            at = Fraction(min(max(count, low), high))
+            pairs.append((choices.below(at), choices.above(at)))
+        below, above = np.array(pairs, dtype=np.float64).T
+        return below, above
+
+    def _split(self, box: verifier.Box, tokens: FloatArray) -> tuple[int, int]:
+        """Return the type that loses most by allowed tokens next to the point, and where."""
+        below, above = self._next_to(box, tokens)
+        sides = [np.where(np.eye(tokens.size, dtype=bool), it, tokens) for it in (below, above)]
+        model = self.free.model
+        kept = np.maximum(*(model.evaluate(side).objective for side in sides))
+        losses = np.where(below < above, model.evaluate(tokens).objective - kept, -np.inf)
+        k = int(np.argmax(losses))
+        if below[k] < above[k]:
+            return k, int(below[k])
+        low, high = _ends(box)
+        k = int(np.argmax(high - low))
+        if low[k] == high[k]:
+            raise UnprovenError(
+                f"whole tokens {[it for it, _ in box]} are not proven to be worse than the best, "
+                "nor to keep the constraints"
+            )
+        # Everything is allowed at the point, and the widest is halved.
+        middle = self.whole.choices[k].below((box[k][0] + box[k][1]) // 2)
+        return k, box[k][0] if middle is None else max(middle, box[k][0])
+
+
+def _bound_of(part: _Part) -> Decimal:
+    return part.bound
+
+
+def _few_digits(value: Any) -> Decimal:
+    return Decimal(value if isinstance(value, int) else f"{value:.{_POINT_DIGITS}g}")
+
+
+def _ends(box: verifier.Box) -> tuple[FloatArray, FloatArray]:
+    low, high = np.array(box, dtype=np.float64).T
+    return low, high
