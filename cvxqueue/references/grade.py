@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 from functools import cached_property
@@ -262,7 +263,10 @@ def _solved(instance: Instance) -> _Truth:
 
     return _Truth(
         instance,
-        f"what is certified here, to {at_most(found.relative_gap)} of the scale",
+        "; assumed, and not proven: ".join(
+            [f"what is certified here, to {at_most(found.relative_gap)} of the scale"]
+            + list(found.assumes)
+        ),
         (Decimal(found.objective), Decimal(found.upper_bound)),
         tuple((Decimal(low), Decimal(high)) for low, high in found.token_bounds.tolist()),
         objective,
@@ -306,9 +310,10 @@ _NUMBERS = ("tolerance", "objective", "gap", "relative_gap", "upper_bound")
 def _number(name: str, value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidInputError(f"answer: {name} must be a number, got {shown(value)}")
-    return float(value)
+    with suppress(OverflowError):
+        if isinstance(value, Real) and not isinstance(value, bool):
+            return float(value)
+    raise InvalidInputError(f"answer: {name} must be a number, got {shown(value)}")
 
 
 def _array(name: str, value: Any) -> FloatArray:
@@ -336,37 +341,23 @@ class _Referee:
     def grade(self) -> Grade:
         """Return what was found."""
         findings = tuple(self._findings())
-        low, high = self.truth.optimum
-        error = (
-            None if self.objective is None else (low - self.objective[1], high - self.objective[0])
-        )
-        return Grade(
-            self.instance,
-            self.truth.source,
-            findings,
-            self.truth.optimum,
-            error,
-            self.truth.tokens,
-            self.point,
-        )
+        truth, error = self.truth, None
+        if self.objective is not None:
+            low, high = self.objective
+            error = truth.optimum[0] - high, truth.optimum[1] - low
+        known = truth.optimum, error, truth.tokens
+        return Grade(self.instance, truth.source, findings, *known, self.point)
 
     def _findings(self) -> Iterator[Finding]:
         claims, instance = self.claims, self.instance
         if claims.digest is not None:
             holds = claims.digest == instance_digest(instance)
-            yield Finding(
-                "instance",
-                holds,
-                "The answer is about this instance."
-                if holds
-                else "The answer is about another instance: its instance_digest is another one.",
-                {},
-            )
+            word = "this instance" if holds else "another instance: its instance_digest differs"
+            yield Finding("instance", holds, f"The answer is about {word}.", {})
         if claims.status == "infeasible":
-            low = significant(float(self.truth.optimum[0]), 9)
-            yield Finding(
-                "status", False, f"Some allocation is feasible: the best has {low} s.", {}
-            )
+            best = float(self.truth.optimum[0])
+            sentence = f"The best allocation that was found has {significant(best, 9)} s."
+            yield Finding("status", False if math.isfinite(best) else None, sentence, {})
         yield from self._interval()
         yield from self._token_intervals()
         if claims.tokens is None:
@@ -447,21 +438,21 @@ class _Referee:
                 f"{significant(value, 12)} s is claimed.",
                 {"claimed": value, "objective": float(objective[0])},
             )
-        own = {"gap": (Decimal(1), point.gap), "relative_gap": (scale, point.relative_gap)}
-        gaps = {name: number for name in own if (number := claims.numbers[name]) is not None}
+        # A relative gap is a quotient, which is rounded.
+        units = {"gap": 1.0, "relative_gap": point.scale * (1.0 + 4.0 * EPSILON)}
+        gaps = [
+            number * unit
+            for name, unit in units.items()
+            if (number := claims.numbers[name]) is not None
+        ]
         if gaps:
+            gap = math.nan if math.isnan(sum(gaps)) else min(gaps)
             # What is certified of the tokens proves what is claimed, and so does the truth.
-            are_proven, are_wrong = [], [math.isnan(number) for number in gaps.values()]
-            if not any(are_wrong):
-                for name, number in gaps.items():
-                    unit, certified = own[name]
-                    most_claimed = Decimal(number) * unit
-                    are_proven.append(certified <= number or short[1] <= most_claimed)
-                    are_wrong.append(short[0] > most_claimed)
-            gap = min(float(Decimal(number) * own[name][0]) for name, number in gaps.items())
+            is_wrong = math.isnan(gap) or short[0] > Decimal(gap)
+            is_proven = not is_wrong and (point.gap <= gap or short[1] <= Decimal(gap))
             yield Finding(
                 "gap",
-                _decided(all(are_proven), any(are_wrong)),
+                _decided(is_proven, is_wrong),
                 f"The objective falls short of the optimum by {_between(least, most)} s, and at "
                 f"most {significant(gap, 3)} s is claimed; certified is "
                 f"{at_most(point.gap, 3)} s.",
