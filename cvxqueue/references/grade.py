@@ -257,16 +257,14 @@ def _recorded(record: Mapping[str, Any] | str | os.PathLike[str]) -> _Truth:
 
 def _solved(instance: Instance) -> _Truth:
     found = solve(instance, on_failure="return").certificate
+    certified = f"what is certified here, to {at_most(found.relative_gap)} of the scale"
 
     def objective(point: Certificate) -> _Range:
         return Decimal(point.objective), Decimal(point.objective + 2.0 * point.allowance)
 
     return _Truth(
         instance,
-        "; assumed, and not proven: ".join(
-            [f"what is certified here, to {at_most(found.relative_gap)} of the scale"]
-            + list(found.assumes)
-        ),
+        "; assumed, and not proven: ".join([certified, *found.assumes]),
         (Decimal(found.objective), Decimal(found.upper_bound)),
         tuple((Decimal(low), Decimal(high)) for low, high in found.token_bounds.tolist()),
         objective,
