@@ -54,6 +54,7 @@ from cvxqueue.solvers import (
     BatchSolution,
     CrossValidation,
     Method,
+    best_uniform,
     cross_validate,
     methods,
     solve,
@@ -72,6 +73,15 @@ if _TYPE_CHECKING:
     from cvxqueue.references.verification import Verified, verify
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
     from cvxqueue.statistics import Estimate
+    from cvxqueue.sweeps import (
+        Frontier,
+        Sweep,
+        SweepFile,
+        SwitchingPoints,
+        sweep,
+        switching_curves,
+        switching_points,
+    )
 
 # Loaded when first used, so that importing the package brings in numpy alone.
 _ROOMS = {
@@ -84,6 +94,10 @@ _ROOMS = {
     "references.verification": ("Verified", "verify"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
     "statistics": ("Estimate",),
+    "sweeps": (
+        *("Frontier", "Sweep", "SweepFile", "SwitchingPoints"),
+        *("sweep", "switching_curves", "switching_points"),
+    ),
 }
 _LAZY = {name: f"cvxqueue.{room}" for room, names in _ROOMS.items() for name in names}
 _WHOLE_ROOMS = ("references", "testing")
@@ -106,6 +120,7 @@ __all__ = [
     "Evaluation",
     "Fit",
     "Formulation",
+    "Frontier",
     "Grade",
     "InfeasibleError",
     "Instance",
@@ -135,12 +150,16 @@ __all__ = [
     "Simulation",
     "Solution",
     "Status",
+    "Sweep",
+    "SweepFile",
+    "SwitchingPoints",
     "UnprovenError",
     "UnstableQueueError",
     "Vacations",
     "Verified",
     "WaitingTimeTail",
     "ZeroOrAtLeast",
+    "best_uniform",
     "certify",
     "check",
     "check_simulation",
@@ -162,6 +181,9 @@ __all__ = [
     "solve",
     "solve_batch",
     "solve_integer",
+    "sweep",
+    "switching_curves",
+    "switching_points",
     "to_dict",
     "verify",
 ]

@@ -8,7 +8,10 @@ import re
 import secrets
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.interrupts import cleaning_up
@@ -31,12 +34,32 @@ def write_whole(path: Path, content: bytes) -> None:
         If it cannot be written, or no file can have this name. A file that was there before is then
         unchanged.
     """
+    with writing_whole(path) as write:
+        write(content)
+
+
+@contextmanager
+def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """Write a file part by part, as `write_whole` does; whatever is raised within leaves none."""
+
+    def write(content: bytes) -> None:
+        with _naming(path):
+            stream.write(content)
+
+    with ExitStack() as stack:
+        with _naming(path):
+            number = _stream_number(path)
+            where = _draft(Path(os.path.realpath(path))) if number is None else _behind(number)
+            stream = stack.enter_context(where)
+        yield write
+        with _naming(path):
+            stack.close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
     try:
-        number = _stream_number(path)
-        if number is None:
-            _write(Path(os.path.realpath(path)), content)
-        else:
-            _append(number, content)
+        yield
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
 
@@ -56,22 +79,26 @@ def _stream_number(path: Path) -> int | None:
     return None
 
 
-def _append(number: int, content: bytes) -> None:
-    """Write to a stream behind what was written to it before."""
+@contextmanager
+def _behind(number: int) -> Iterator[BinaryIO]:
+    """A stream behind what was written to another before."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             stream.flush()
     with os.fdopen(os.dup(number), "wb") as own:
-        own.write(content)
+        yield own
 
 
-def _write(file: Path, content: bytes) -> None:
+@contextmanager
+def _draft(file: Path) -> Iterator[BinaryIO]:
+    """A stream beside the file, which takes its place at the end."""
     if file.is_symlink():
         # Links that lead in a circle end at one of them.
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if file.exists() and not file.is_file():
         # A device or a pipe has no old content to keep, and is not to be replaced by a file.
-        file.write_bytes(content)
+        with file.open("wb") as stream:
+            yield stream
         return
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     with cleaning_up():
@@ -80,7 +107,7 @@ def _write(file: Path, content: bytes) -> None:
                 if file.exists():
                     # Before there is anything to read.
                     shutil.copymode(file, draft)
-                stream.write(content)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             draft.replace(file)

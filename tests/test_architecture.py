@@ -42,6 +42,7 @@ ROOMS = (
     "testing",
     "simulation",
     "fitting",
+    "sweeps",
     "plots",
     "cli",
 )
@@ -335,6 +336,7 @@ SHARED = {
     "simulate": {"simulation", "cli"},
     "solution": {"solution", "integer"},
     "solve": {"solvers", "integer", "cli"},
+    "sweep": {"sweeps", "cli"},
     "verify": {"references", "cli"},
 }
 

@@ -42,6 +42,38 @@ def test_rounding_in_simulation(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert abs(float(value) - float(exact)) < width + 1e-4 * float(exact)
 
 
+def test_the_slope_of_a_frontier_is_the_accuracy_weight() -> None:
+    slopes, weights = example("frontier").compare()
+    # Neighbours of the sweep are 2.6 % apart.
+    np.testing.assert_allclose(slopes, weights, rtol=0.014)
+    assert len(slopes) > 350
+
+
+def test_a_dual_value_is_the_shadow_price_of_a_constraint() -> None:
+    price, quotient = example("own_constraint").compare()
+    assert price == pytest.approx(quotient, rel=1e-3)
+
+
+@pytest.mark.slow
+# Sockets of a cluster that has ended close when they are collected.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_finds_the_same_rows() -> None:
+    computed, reference = example("sweep_on_a_cluster").compare(20, 30)
+    assert computed == reference
+    assert computed.count("\n") == 601
+
+
+def test_awareness_gains_no_more_than_is_proven(tmp_path: Path) -> None:
+    module = example("awareness")
+    gains, gaps = module.compare()
+    # Both are rounded down, each by what a certificate may leave.
+    assert all(0.0 < gain <= gap + 1e-9 for gain, gap in zip(gains, gaps, strict=True))
+    picture = tmp_path / "awareness.png"
+    module.main(["--plot", str(picture)])
+    assert picture.read_bytes()[:4] == b"\x89PNG"
+
+
 def test_a_server_counted_in_chunks_is_the_same_server() -> None:
     module = example("rounding_in_simulation")
     server = cq.load(module.SERVER)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+import numpy as np
+
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.solvers import methods
@@ -62,6 +64,29 @@ def _numbers(text: str) -> list[float]:
     return [_not_negative(part) for part in text.split(",")]
 
 
+SWEPT = ("arrival_rate", "accuracy_weight", "max_tokens", "min_tokens")
+"""What `cvxqueue sweep` takes values of."""
+# Ten million rows take a minute or two; more values of one parameter are a slip.
+_MOST_VALUES = 10_000_000
+
+
+def _values(text: str) -> list[float]:
+    """Return numbers with commas between them, or evenly spaced ones: START:STOP:COUNT[:log]."""
+    first, *rest = text.split(":")
+    if not rest:
+        return _numbers(text)
+    last, many, *how = rest
+    count = _whole_number(many)
+    low, high = float(first), float(last)
+    if not (1 <= count <= _MOST_VALUES and 0.0 <= low < math.inf and 0.0 <= high < math.inf):
+        raise ValueError
+    if how == ["log"] and min(low, high) > 0.0:
+        return list(map(float, np.geomspace(low, high, count)))
+    if how:
+        raise ValueError
+    return list(map(float, np.linspace(low, high, count)))
+
+
 def add_file(parser: ArgumentParser) -> None:
     """Add the file of an instance."""
     parser.add_argument(
@@ -92,6 +117,29 @@ def add_solve(parser: ArgumentParser) -> None:
         "double precision can prove)",
     )
     _add_plot(parser, "the accuracy curves and the path of each method")
+
+
+def add_sweep(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue sweep`` takes."""
+    add = parser.add_argument
+    add_file(parser)
+    form = "numbers ≥ 0 as A,B,C or START:STOP:COUNT, with :log behind it for even ratios"
+    of = {"arrival_rate": "queries per second", "accuracy_weight": "seconds per unit of accuracy"}
+    for name in SWEPT:
+        add(
+            f"--{name.replace('_', '-')}",
+            metavar="VALUES",
+            type=_type(_values, bool, form),
+            help=f"{of.get(name, f'{name[:3]}imum tokens of all types')}: A,B,C or "
+            "START:STOP:COUNT[:log]",
+        )
+    add("-o", "--output", metavar="FILE", help="CSV file to write all rows to")
+    add(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="scheduler of a Dask cluster to run on, such as tcp://10.0.0.1:8786",
+    )
+    _add_plot(parser, "what came of it")
 
 
 def add_simulate(parser: ArgumentParser) -> None:

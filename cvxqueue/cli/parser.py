@@ -21,6 +21,7 @@ from cvxqueue.cli.arguments import (
     add_references,
     add_simulate,
     add_solve,
+    add_sweep,
     add_verify,
 )
 from cvxqueue.cli.output import to_stdout, width
@@ -320,6 +321,21 @@ _COMMANDS = {
         "  2  input that is not allowed",
         "the tree",
         add_explain,
+    ),
+    "sweep": _Command(
+        "solve an instance at every combination of the values of some parameters",
+        "Solve and certify an instance at every combination of the values given; one at which no "
+        "allocation is stable, or keeps the constraints, is a row that says so.",
+        "examples:\n"
+        "  cvxqueue sweep server.toml --arrival-rate 0.01:0.2:200 --plot load.png\n"
+        "  cvxqueue sweep server.toml --arrival-rate 0.01:0.2:200 \\\n"
+        "      --accuracy-weight 10:3000:50:log --output rows.csv\n\n"
+        "exit status:\n"
+        "  0  every row that has an allocation has a certified one\n"
+        "  1  some have not\n"
+        "  2  input that is not allowed",
+        "the rows",
+        add_sweep,
     ),
     "schema": _Command(
         "print the JSON Schema of instance files",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cvxqueue.fitting import Fit
     from cvxqueue.simulation import Simulation
     from cvxqueue.solvers import CrossValidation
+    from cvxqueue.sweeps import Sweep
 
 _PICTURES = (".pdf", ".png", ".svg")
 
@@ -31,7 +32,7 @@ def require_picture(name: str | None) -> None:
         require_matplotlib()
 
 
-def write_picture(name: str | None, result: CrossValidation | Fit | Simulation) -> None:
+def write_picture(name: str | None, result: CrossValidation | Fit | Simulation | Sweep) -> None:
     """Draw a result and write it, whole or not at all; ``None`` is nothing."""
     if name is None:
         return

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, TYPE_COLORS
+from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# More curves than this cannot be told apart: the most frequent types keep a colour and a name.
-_NAMED_CURVES = 10
 # More gray curves than this only blacken the picture.
 _DRAWN_POINTS = 200
 _GRID = 160
@@ -47,8 +45,8 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     ax = style.new_axes() if ax is None else ax
     instance = solution.instance
     by_frequency = np.argsort(-instance.probabilities, kind="stable")
-    named = np.sort(by_frequency[:_NAMED_CURVES])
-    others = by_frequency[_NAMED_CURVES:]
+    named = np.sort(by_frequency[:NAMED_CURVES])
+    others = by_frequency[NAMED_CURVES:]
     # Of very many types an even sample, from the frequent to the rare.
     unnamed = others[:: -(-others.size // _DRAWN_POINTS)] if others.size else others
     shown = np.concatenate([unnamed, named])

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
     from cvxqueue.fitting import Fit
     from cvxqueue.simulation import Simulation
+    from cvxqueue.sweeps import Sweep
 
 
-def figure(result: CrossValidation | Fit | Simulation) -> Figure:
+def figure(result: CrossValidation | Fit | Simulation | Sweep) -> Figure:
     """Return a figure of a result, which the commands draw with ``--plot``.
 
     Parameters
     ----------
-    result : CrossValidation, Fit or Simulation
+    result : CrossValidation, Fit, Simulation or Sweep
         From `cross_validate`, of which it shows the best answer and the path of each method; from
-        `fit`, with service times or answers or both; or from `simulate`, beside theory.
+        `fit`, with service times or answers or both; from `simulate`, beside theory; or from
+        `sweep` over one parameter, or over arrival rates and accuracy weights.
 
     Returns
     -------
@@ -56,13 +58,16 @@ def figure(result: CrossValidation | Fit | Simulation) -> Figure:
         return _answer(result)
     from cvxqueue.fitting import Fit
     from cvxqueue.simulation import Simulation
+    from cvxqueue.sweeps import Sweep
 
+    if isinstance(result, Sweep):
+        return _sweep(result)
     if isinstance(result, Fit):
         return _fit(result)
     if isinstance(result, Simulation):
         return cast("Figure", plot_simulation(result).figure)
     raise InvalidInputError(
-        f"result must be a CrossValidation, a Fit or a Simulation, got {shown(result)}"
+        f"result must be a CrossValidation, a Fit, a Simulation or a Sweep, got {shown(result)}"
     )
 
 
@@ -91,4 +96,25 @@ def _fit(fit: Fit) -> Figure:
     drawn = new_figure(6.0 * len(parts), 4.6 + 0.17 * min(len(fit.service), 10))
     for draw, ax in zip(parts, drawn.subplots(1, len(parts), squeeze=False)[0], strict=True):
         draw(fit, ax)
+    return drawn
+
+
+def _sweep(sweep: Sweep) -> Figure:
+    """Tokens, accuracy and time along one parameter; frontiers and who thinks where over two."""
+    from cvxqueue.plots import trade_off
+
+    weights = sweep.parameters.get("accuracy_weight")
+    is_plane = set(sweep.parameters) == {"arrival_rate", "accuracy_weight"}
+    has_frontier = weights is not None and bool((sweep.rows.status == 0).any())
+    count = 2 if is_plane else 2 + has_frontier
+    drawn = new_figure(6.2 * count, 4.8)
+    first, *others = drawn.subplots(1, count)
+    if is_plane and weights is not None and has_frontier:
+        trade_off.plot_frontier(sweep.frontiers(), first)
+        trade_off.plot_switching_curves(sweep.instance, weights, others[0])
+        return drawn
+    trade_off.plot_tokens(sweep, first)
+    trade_off.plot_trade_off(sweep, others[0])
+    if has_frontier:
+        trade_off.plot_frontier(sweep.frontiers(), others[1])
     return drawn

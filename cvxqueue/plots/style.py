@@ -23,6 +23,8 @@ TYPE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Of methods. With every kind of colour vision they are further from each other, from those of types
 # and from gray than the nearest two of types are (tests/plots/test_plots.py).
 METHOD_COLORS = ("#000000", "#AA00FF", "#7F4F24", "#1A237E")
+# More curves than this cannot be told apart: the most frequent types keep a colour and a name.
+NAMED_CURVES = 10
 _LINE_STYLES = ("-", "--", ":", "-.")
 GRAY = "#8C8C8C"
 # Of labels, in points.

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 # So many columns of one parameter can be read in print.
-_TYPES_IN_PRINT = 6
-_LABELS = {
+TYPES_IN_PRINT = 6
+LABELS = {
     "arrival_rate": "arrival rate (1/s)",
     "accuracy_weight": "accuracy weight (s)",
     "probabilities": "probability",
 }
-_METRICS: dict[str, tuple[str, Callable[[Any], str]]] = {
+METRICS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "objective": ("objective (s)", lambda value: at_least(value, 9)),
     "gap": ("gap (s)", at_most),
     "is_optimal": ("optimal", str),
@@ -187,7 +187,8 @@ class BatchSolution(ArrayData, Report):
     def _by_certificate(self, values: Callable[[Certificate], Any], size: int) -> FloatArray:
         """What the certificate of each variant says of its types, or of its constraints."""
         found = np.full((*self.shape, size), np.nan)
-        for place in np.argwhere(np.isfinite(self.scale)):
+        # Where there is nothing to ask, no certificate is made.
+        for place in np.argwhere(np.isfinite(self.scale)) if size else ():
             found[tuple(place)] = values(self._certificates[tuple(place)])
         return frozen(found)
 
@@ -349,7 +350,7 @@ class BatchSolution(ArrayData, Report):
         places = zip(names, np.indices(self.shape), strict=True)
         columns = [Column(name, of_variant(place)) for name, place in places]
         for name, given in self.parameters.items():
-            label = _LABELS.get(name, name.replace("_", " "))
+            label = LABELS.get(name, name.replace("_", " "))
             if not isinstance(given, np.ndarray):
                 # The data of a law are its own to name.
                 continue
@@ -368,7 +369,7 @@ class BatchSolution(ArrayData, Report):
             ]
         columns += [
             Column(name, of_variant(getattr(self, metric)), show)
-            for metric, (name, show) in _METRICS.items()
+            for metric, (name, show) in METRICS.items()
         ]
         return Table(columns)
 
@@ -392,7 +393,7 @@ class BatchSolution(ArrayData, Report):
         yield f"{int(self.is_optimal.sum())} optimal, {self._failures()}"
         yield from (f"assumed, and not proven: {sentence}" for sentence in self.assumes)
         yield ""
-        yield self._table(by_type=False, most_types=_TYPES_IN_PRINT)
+        yield self._table(by_type=False, most_types=TYPES_IN_PRINT)
 
     def __len__(self) -> int:
         return self.variants.count

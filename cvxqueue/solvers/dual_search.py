@@ -37,7 +37,7 @@ _INFINITE = 1e12
 _MULTIPLIERS_SETTLED = 1e-7
 # Of 205 hostile instances smooth ones took 16 steps at most, and those with kinks 9, or crept on
 # between two kinks for as long as they were let.
-_MOST_STEPS = 40
+_MOST_RAYS = 40
 # A kink of the maximum is found to so much of the step: responses are no surer beside a jump.
 _KINK_FOUND = 1e-12
 
@@ -82,7 +82,7 @@ def dual_search(
             if today.multipliers.max() <= _INFINITE * _worth(model, today):
                 moved = _line_search(model, today, direction, at, deadline)
         # Between two kinks the same multipliers may come again, and would for ever.
-        is_last = deadline.is_over or len(seen) > _MOST_STEPS
+        is_last = deadline.is_over or len(seen) > _MOST_RAYS
         if moved is None or is_last or moved.multipliers.tobytes() in seen:
             yield today._replace(is_settled=True)
             return

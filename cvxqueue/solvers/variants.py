@@ -23,7 +23,7 @@ from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
 from cvxqueue.numerics.checks import common_shape, float_array, number_array
 
-_BY_VARIANT, _BY_LAW = ("arrival_rate", "accuracy_weight"), ("service", "accuracy")
+BY_VARIANT, BY_LAW = ("arrival_rate", "accuracy_weight"), ("service", "accuracy")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -49,7 +49,7 @@ class Variants(ArrayData):
         require_instance(self.instance)
         size = self.instance.size
         for name, value in self._given.items():
-            if name in _BY_LAW:
+            if name in BY_LAW:
                 kind = type(getattr(self.instance, name))
                 if not isinstance(value, kind):
                     raise InvalidInputError(
@@ -57,9 +57,9 @@ class Variants(ArrayData):
                     )
                 vars(self)[name] = value.broadcast(size)
             else:
-                if name not in _BY_VARIANT:
+                if name not in BY_VARIANT:
                     require_type_order(name, value, self.instance.names)
-                vars(self)[name] = _array(name, value, None if name in _BY_VARIANT else size)
+                vars(self)[name] = _array(name, value, None if name in BY_VARIANT else size)
         common_shape(self._leading)
         data = self._data
         weights = data.accuracy_weight, data.importance
@@ -80,7 +80,7 @@ class Variants(ArrayData):
     @property
     def _leading(self) -> dict[str, tuple[int, ...]]:
         return {
-            name: value.shape if name in _BY_VARIANT else value.shape[:-1]
+            name: value.shape if name in BY_VARIANT else value.shape[:-1]
             for name, value in self._given.items()
         }
 
@@ -107,8 +107,8 @@ class Variants(ArrayData):
     def _taken(self, name: str, value: Any, place: tuple[int, ...]) -> Any:
         """What was given of one variant, or of all where no place is."""
         types = (*self.shape, self.instance.size)
-        if name not in _BY_LAW:
-            shape = self.shape if name in _BY_VARIANT else types
+        if name not in BY_LAW:
+            shape = self.shape if name in BY_VARIANT else types
             return np.broadcast_to(value, shape)[place]
         # A law without leading axes is that of any variant.
         is_common = len(value.shape) == 1 and (place or not self.shape)

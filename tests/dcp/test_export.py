@@ -317,7 +317,7 @@ def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("integers", [False, True])
-@pytest.mark.parametrize("names", list(pairwise())[::4], ids=" ".join)
+@pytest.mark.parametrize("names", list(pairwise())[::2], ids=" ".join)
 def test_scip_solves_fifty_types(
     names: tuple[str, str, str], integers: bool, tmp_path: Path
 ) -> None:

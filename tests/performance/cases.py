@@ -16,6 +16,7 @@ from tests.performance.proofs import proofs
 from tests.performance.reporting import Case
 from tests.performance.simulation import simulation
 from tests.performance.startup import startup
+from tests.performance.sweeps import sweeps
 
 CASES = {
     case.name: case
@@ -29,6 +30,7 @@ CASES = {
         Case("baselines", "other ways to solve the same instance, beside newton", baselines),
         Case("batch", "many small instances in one call", batch),
         Case("frames", "a batch as a data frame of a million rows, beside solving it", frames),
+        Case("sweeps", "sweeps of up to a million rows, in memory and into a file", sweeps),
         Case("growth", "the time of a solve as the number of types grows", growth),
         Case("families", "other queues, curves and service laws, beside the original", families),
         Case("iterations", "the iterations of newton on random instances of all loads", iterations),

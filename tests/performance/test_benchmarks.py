@@ -30,6 +30,7 @@ from tests.performance.quasi_newton import QuasiNewton
 from tests.performance.reporting import Case, Row, Target
 from tests.performance.simulation import simulation
 from tests.performance.startup import startup
+from tests.performance.sweeps import sweeps
 from tests.performance.timing import Spread, Subject, interleave
 from tests.tolerances import CLOSED_FORM, DIFFERENCE_QUOTIENT, ROUNDING
 
@@ -68,6 +69,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "proofs": partial(proofs, sizes=(3,), names=("one-type",)),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
     "startup": startup,
+    "sweeps": partial(sweeps, rows=400),
 }
 # The price ratio of the planted servers settles to 1e-9, and conditions magnify that a little.
 PLANTED_LOAD = 1e-6

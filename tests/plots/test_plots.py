@@ -467,7 +467,7 @@ def test_a_picture_needs_something_to_draw() -> None:
     for draw in (plots.figure, plots.plot_service_fit, plots.plot_accuracy_fit):
         with pytest.raises(cq.InvalidInputError, match="to draw: fit with"):
             draw(fit)
-    with pytest.raises(cq.InvalidInputError, match="must be a CrossValidation, a Fit or a Sim"):
+    with pytest.raises(cq.InvalidInputError, match="must be a CrossValidation, a Fit, a Sim"):
         plots.figure(cq.solve(make([0.004])))  # type: ignore[arg-type]
 
 

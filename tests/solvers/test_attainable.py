@@ -367,7 +367,7 @@ def test_multipliers_that_come_again_end_the_search() -> None:
 def test_a_search_that_creeps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two kinks each step of the multipliers was a millionth of the one before, no end."""
     # Fewer than the search allows, for the sake of time: it is as far then as it ever comes.
-    monkeypatch.setattr(dual_search_module, "_MOST_STEPS", 4)
+    monkeypatch.setattr(dual_search_module, "_MOST_RAYS", 4)
     instance = cq.Instance(
         arrival_rate=1.1609325438743423e-09,
         accuracy_weight=167087501962.68277,

@@ -1,0 +1,259 @@
+"""The trade-off over a range of a parameter: frontiers, tokens, accuracy and time, who thinks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import shown
+from cvxqueue.model import Instance
+from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.plots import style
+from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
+from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.variants import BY_VARIANT
+from cvxqueue.sweeps import Frontier, Sweep, switching_curves, switching_points
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Of an axis whose values are further apart than this, a logarithm shows more.
+_WIDE_RANGE = 20.0
+# Frontiers that can be told apart, from one end of a colour map to the other.
+_FRONTIERS = 6
+# Points of a switching curve.
+_CURVE_POINTS = 200
+# So many shadow prices are written beside a frontier.
+_PRICES = 5
+
+
+def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = None) -> Axes:
+    """Draw accuracy against mean system time, with the shadow prices at some places.
+
+    Parameters
+    ----------
+    frontiers : Frontier or iterable of Frontier
+        From `Sweep.frontiers`. Of more than six an even choice is drawn.
+    ax : matplotlib Axes, optional
+        Where to draw; by default the axes of a new figure, at ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    InvalidInputError
+        If no frontier has a certified allocation.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    given = [frontiers] if isinstance(frontiers, Frontier) else list(frontiers)
+    given = [each for each in given if len(each)]
+    if not given:
+        raise InvalidInputError("frontiers: none has a certified allocation")
+    ax = style.new_axes() if ax is None else ax
+    places = np.unique(np.linspace(0, len(given) - 1, _FRONTIERS).round().astype(int))
+    for position, place in enumerate(places):
+        each, look = given[place], style.line_style(TYPE_COLORS, position)
+        at = ", ".join(f"{name} {value:.3g}" for name, value in each.at.items())
+        ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, label=style.plain(at), **look)
+    _write_prices(ax, given[places[0]])
+    if given[0].at:
+        style.legend_below(ax, columns=2)
+    _log_if_wide(ax, "x", np.concatenate([each.mean_system_time for each in given]))
+    ax.margins(x=0.1)
+    title = "Frontier; at the dots, seconds per unit of accuracy"
+    return style.finish(ax, title, "mean system time (s)", "accuracy")
+
+
+def _write_prices(ax: Axes, frontier: Frontier) -> None:
+    """Mark some shadow prices along a frontier, evenly by accuracy."""
+    rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _PRICES)
+    for place in np.unique(np.abs(frontier.accuracy - rise[:, np.newaxis]).argmin(axis=1)):
+        at = frontier.mean_system_time[place], frontier.accuracy[place]
+        ax.plot(*at, "o", color=TYPE_COLORS[0], markersize=5, markeredgecolor="white", zorder=3)
+        price = frontier.shadow_price[place]
+        ax.annotate(
+            f"{price:,.0f} s" if price >= 100.0 else f"{price:.3g} s",
+            at,
+            (-5, 4),
+            textcoords="offset points",
+            horizontalalignment="right",
+            fontsize=FONT_SIZE,
+            color="#555555",
+        )
+
+
+def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
+    """Draw the optimal tokens of each type along a sweep, with its switching points.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        Over one parameter with one value for all types.
+    ax : matplotlib Axes, optional
+        Where to draw; by default the axes of a new figure, at ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib Axes
+        With a dot where a type comes to rest or leaves, unless constraints couple the types. Of
+        more than ten types the most frequent are drawn.
+
+    Raises
+    ------
+    InvalidInputError
+        If more than one parameter varies.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    name, values = _one_axis(sweep)
+    ax = style.new_axes() if ax is None else ax
+    instance = sweep.instance
+    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
+    names = style.short_names([instance.type_name(k) for k in named])
+    looks = {k: style.line_style(TYPE_COLORS, place) for place, k in enumerate(named)}
+    is_known = (sweep.rows.status == 0)[:, np.newaxis]
+    at, tokens = values, np.where(is_known, sweep.rows.tokens, np.nan)
+    if name in BY_VARIANT and not instance.model.couplings:
+        points = switching_points(instance, over=name)
+        is_seen = (points.values >= values.min()) & (points.values <= values.max())
+        for place in np.flatnonzero(is_seen & np.isin(points.types, named)):
+            k = points.types[place]
+            dot = {"color": looks[k]["color"], "markersize": 7, "markeredgecolor": "white"}
+            ax.plot(points.values[place], points.tokens[place, k], "o", zorder=3, **dot)
+        # The lines bend there, wherever the points of the sweep are.
+        at = np.concatenate([values, points.values[is_seen]])
+        tokens = np.concatenate([tokens, points.tokens[is_seen]])
+    order = np.argsort(at, kind="stable")
+    for k, label in zip(named, names, strict=True):
+        ax.plot(at[order], tokens[order, k], linewidth=1.8, label=style.plain(label), **looks[k])
+    _log_if_wide(ax, "x", values)
+    style.legend_below(ax, columns=3)
+    label = LABELS.get(name, name.replace("_", " "))
+    title = f"Optimal tokens by {name.replace('_', ' ')}; dots where a type switches"
+    return style.finish(ax, title, label, "thinking tokens per query")
+
+
+def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
+    """Draw mean accuracy and mean system time along a sweep.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        Over one parameter with one value for all types.
+    ax : matplotlib Axes, optional
+        Where to draw; by default the axes of a new figure, at ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib Axes
+        That of the accuracy, on the left; the time has an axis of its own on the right.
+
+    Raises
+    ------
+    InvalidInputError
+        If more than one parameter varies.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    name, values = _one_axis(sweep)
+    ax = style.new_axes() if ax is None else ax
+    order, is_known = np.argsort(values, kind="stable"), sweep.rows.status == 0
+    right = ax.twinx()
+    for axes, found, color, marker in (
+        (ax, sweep.rows.mean_accuracy, TYPE_COLORS[0], "-"),
+        (right, sweep.rows.mean_system_time, TYPE_COLORS[1], "--"),
+    ):
+        kept = np.where(is_known, found, np.nan)[order]
+        axes.plot(values[order], kept, marker, color=color, linewidth=1.8)
+        axes.tick_params(axis="y", labelcolor=style.darker(color))
+    _log_if_wide(ax, "x", values)
+    _log_if_wide(right, "y", sweep.rows.mean_system_time[is_known])
+    right.set_ylabel("mean system time (s), dashed", color=style.darker(TYPE_COLORS[1]))
+    right.spines["top"].set_visible(False)
+    title = f"Accuracy and time by {name.replace('_', ' ')}"
+    style.finish(ax, title, LABELS.get(name, name.replace("_", " ")), "mean accuracy")
+    ax.yaxis.label.set_color(style.darker(TYPE_COLORS[0]))
+    return ax
+
+
+def plot_switching_curves(
+    instance: Instance, accuracy_weight: ArrayLike, ax: Axes | None = None
+) -> Axes:
+    """Draw who thinks where: for each type the arrival rates below which it does, by weight.
+
+    Parameters
+    ----------
+    instance : Instance
+        As in `switching_curves`.
+    accuracy_weight : array_like
+        Two weights or more, in seconds; the curves are drawn from the least to the largest.
+    ax : matplotlib Axes, optional
+        Where to draw; by default the axes of a new figure, at ``ax.figure``.
+
+    Returns
+    -------
+    matplotlib Axes
+        Left of its line a type has more than its least tokens; a thin line is where it reaches its
+        cap. Of more than ten types the most frequent are drawn.
+
+    Raises
+    ------
+    InvalidInputError
+        As `switching_curves`.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    given = np.asarray(accuracy_weight, dtype=np.float64)
+    weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
+    curves = switching_curves(instance, accuracy_weight=weights)
+    ax = style.new_axes() if ax is None else ax
+    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
+    names = style.short_names([instance.type_name(k) for k in named])
+    for place, (k, label) in enumerate(zip(named, names, strict=True)):
+        look = style.line_style(TYPE_COLORS, place)
+        for curve in curves:
+            if curve.type != k or curve.bound.startswith("kink"):
+                continue
+            is_first = curve.bound == "min tokens"
+            ax.plot(
+                curve.arrival_rate,
+                weights,
+                linewidth=1.8 if is_first else 0.8,
+                label=style.plain(label) if is_first else None,
+                **look,
+            )
+    own = instance.arrival_rate, instance.accuracy_weight
+    if weights[0] <= own[1] <= weights[-1]:
+        ax.plot(*own, "X", color=GRAY, markersize=8, markeredgecolor="white", label="this instance")
+    ax.set_yscale("log")
+    rates = np.concatenate([curve.arrival_rate for curve in curves] or [np.array([own[0]])])
+    _log_if_wide(ax, "x", rates[np.isfinite(rates)])
+    style.legend_below(ax, columns=3)
+    title = "Who thinks where: left of its line a type does"
+    return style.finish(ax, title, LABELS["arrival_rate"], LABELS["accuracy_weight"])
+
+
+def _one_axis(sweep: Sweep) -> tuple[Any, FloatArray]:
+    """The parameter that varies, and its values."""
+    name, *others = sweep.parameters
+    values = sweep.parameters[name]
+    if others or getattr(values, "ndim", 0) != 1:
+        raise InvalidInputError(
+            f"the sweep must be over one parameter with one value for all types, got "
+            f"{shown(list(sweep.parameters))} of shape {sweep.shape}"
+        )
+    return name, values
+
+
+def _log_if_wide(ax: Axes, which: str, values: FloatArray) -> None:
+    """Take the logarithm along an axis, "x" or "y", where values are far apart."""
+    if values.size and 0.0 < values.min() * _WIDE_RANGE < values.max():
+        ax.set(**{f"{which}scale": "log"})
+        getattr(ax, f"{which}axis").set_major_formatter("{x:,.10g}")
