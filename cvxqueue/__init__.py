@@ -65,6 +65,7 @@ if _TYPE_CHECKING:
     from cvxqueue import references as references
     from cvxqueue import testing as testing
     from cvxqueue.answers import from_dict, load, save, to_dict
+    from cvxqueue.benchmark import Benchmark, run_benchmark
     from cvxqueue.dcp import Formulation, explain, export, formulate
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
@@ -86,6 +87,7 @@ if _TYPE_CHECKING:
 # Loaded when first used, so that importing the package brings in numpy alone.
 _ROOMS = {
     "answers": ("from_dict", "load", "save", "to_dict"),
+    "benchmark": ("Benchmark", "run_benchmark"),
     "dcp": ("Formulation", "explain", "export", "formulate"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
@@ -109,6 +111,7 @@ __all__ = [
     "BackendError",
     "BatchArrivals",
     "BatchSolution",
+    "Benchmark",
     "Certificate",
     "ConvergenceError",
     "CrossValidation",
@@ -176,6 +179,7 @@ __all__ = [
     "methods",
     "prove",
     "rounding_bound",
+    "run_benchmark",
     "save",
     "simulate",
     "solve",

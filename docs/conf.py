@@ -1,10 +1,14 @@
 """Configuration of the documentation build."""
 
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Literal
 
+import jupytext
 from docutils.nodes import SkipNode, Text, document, literal_block, math, math_block
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 from sphinx.writers.html5 import HTML5Translator
 
 from cvxqueue.references import table
@@ -14,17 +18,25 @@ author = "The cvxqueue developers"
 copyright = "The cvxqueue developers"
 version = release = installed_version("cvxqueue")
 
-extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["amsmath", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+nb_execution_timeout = 120  # of a cell, in seconds, on a busy machine
+nb_merge_streams = True
+nb_output_stderr = "warn"  # nothing on a page warns its reader
 
-autosummary_generate = True
+autodoc_default_options = {
+    "members": True,
+    "member-order": "bysource",
+    # What a class has from Python itself is not told again.
+    "inherited-members": "BaseException, Enum, object, tuple",
+}
 autodoc_typehints = "none"  # the docstrings give types with shapes and units
-numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 html_math_renderer = "mathml"  # every browser sets it by itself, without network
 html_theme = "furo"
@@ -34,14 +46,20 @@ html_css_files = ["cvxqueue.css"]
 html_copy_source = False
 
 
+def _mathml(node: math | math_block, display: Literal["inline", "block"]) -> str:
+    formula = convert(node.astext(), display=display)
+    if "\\" in formula or "<mi>&</mi>" in formula:  # what is not known is left as it is
+        getLogger(__name__).warning("not set as MathML: %s", node.astext(), location=node)
+    return formula
+
+
 def _inline(translator: HTML5Translator, node: math) -> None:
-    translator.body.append(convert(node.astext()))
+    translator.body.append(_mathml(node, "inline"))
     raise SkipNode
 
 
 def _displayed(translator: HTML5Translator, node: math_block) -> None:
-    formula = convert(node.astext(), display="block")
-    translator.body.append(f'<div class="math">{formula}</div>')
+    translator.body.append(f'<div class="math">{_mathml(node, "block")}</div>')
     raise SkipNode
 
 
@@ -52,13 +70,22 @@ def _without_last_blank_line(app: Sphinx, tree: document) -> None:
         block.rawsource, block.children = text, [Text(text)]
 
 
+def _notebooks(app: Sphinx, exception: Exception | None) -> None:
+    """Put each lesson beside its page as a notebook, with its cells alone."""
+    if exception is None and app.builder.format == "html":
+        for lesson in Path(app.srcdir, "lessons").glob("[0-9]*.md"):
+            target = Path(app.outdir, "lessons", f"{lesson.stem}.ipynb")
+            jupytext.write(jupytext.read(lesson), target)
+
+
 def _add_table_of_references(app: Sphinx, page: str, source: list[str]) -> None:
     """Put what the records say where a page has a mark for it: no number is typed."""
     source[0] = source[0].replace("<!-- table of references -->", table()._repr_html_())
 
 
 def setup(app: Sphinx) -> None:
-    """Write formulas as MathML, examples without the blank line at their end, and a table."""
+    """Write formulas as MathML, examples without a blank line at their end, and notebooks."""
     app.connect("source-read", _add_table_of_references)
     app.connect("doctree-read", _without_last_blank_line)
+    app.connect("build-finished", _notebooks)
     app.add_html_math_renderer("mathml", (_inline, None), (_displayed, None))

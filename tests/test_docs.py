@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import cvxqueue as cq
 from cvxqueue.cli import main
 from tests.paths import ROOT
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+LESSONS = ROOT / "docs" / "lessons" / "index.md"
+PAGES = sorted([ROOT / "README.md", LESSONS, *(ROOT / "docs").glob("*.md")])
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 # What differs from run to run or from platform to platform: times, and gaps at rounding level with
@@ -42,7 +44,7 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_sessions(page: Path) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     report: list[str] = []
@@ -57,7 +59,7 @@ def test_python_sessions(page: Path) -> None:
     assert not runner.failures, "".join(report)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_console_sessions(
     page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,7 +78,7 @@ def masked(text: str) -> str:
     return re.sub(r"[\s─━]+", " ", VOLATILE.sub("#", OTHER_METHODS.sub(r"\1", text))).strip()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_tables_are_whole(page: Path) -> None:
     """Rows below a blank line are no table of their own, but show as they are written."""
     text = FENCE.sub("", page.read_text(encoding="utf-8"))
@@ -84,6 +86,18 @@ def test_tables_are_whole(page: Path) -> None:
         head, rule, *rows = table.splitlines()
         assert set(rule) <= set("|-: "), head
         assert {row.count("|") for row in rows} == {head.count("|")}, head
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_is_not_cut_at_the_right(page: Path) -> None:
+    lines = [line for _, text in blocks(page, "python", "pycon") for line in text.split("\n")]
+    assert [line for line in lines if len(line) > 100] == []
+
+
+def test_every_public_name_is_on_a_page_of_the_api() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md")]
+    told = set(re.findall(r"^\.\. auto\w+:: cvxqueue\.(.+)$", "\n".join(pages), re.MULTILINE))
+    assert set(cq.__all__) - told == set()
 
 
 def test_there_is_something_to_run() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -80,3 +82,16 @@ def test_a_server_counted_in_chunks_is_the_same_server() -> None:
     counted = module.in_chunks(server, 64)
     tokens = cq.solve(server).tokens
     np.testing.assert_allclose(counted.objective(tokens / 64), server.objective(tokens), rtol=1e-13)
+
+
+@pytest.mark.slow
+def test_own_solver(tmp_path: Path) -> None:
+    script = str(EXAMPLES / "own_solver.py")
+    command = [sys.executable, script, "types-10", "light-traffic"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("16 runs\n")
+    rows = cq.Benchmark.read(tmp_path / "own_solver.jsonl").rows
+    own = [row for row in rows if row.solver == "own_solver:averaging"]
+    assert [row.outcome for row in own] == ["answered"] * 4
+    assert all(row.is_solved for row in rows if row.solver == "newton")
+    assert "own_solver:averaging" in (tmp_path / "own_solver.html").read_text(encoding="utf-8")

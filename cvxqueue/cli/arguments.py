@@ -53,6 +53,14 @@ def _setting(form: str) -> Callable[[str], tuple[str, str]]:
     return _type(lambda text: text.partition("=")[::2], all, f"of the form {form}")
 
 
+def _parts(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    return int(part), int(parts)
+
+
+_shard = _type(_parts, lambda parts: 1 <= parts[0] <= parts[1], "I/N with 1 ≤ I ≤ N, such as 2/8")
+
+
 def _share(text: str) -> tuple[str, float]:
     # A name may hold an equals sign; a probability does not.
     name, _, value = text.rpartition("=")
@@ -245,6 +253,50 @@ def add_verify(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("record", metavar="RECORD", help="what cvxqueue prove wrote, or a reference")
     add("file", metavar="FILE", nargs="?", help="instance file or reference it should be about")
+
+
+def add_benchmark(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue benchmark`` takes."""
+    add = parser.add_argument
+    add(
+        "names",
+        metavar="FILE|NAME",
+        nargs="+",
+        help="instance file, reference, the beginning of references (heavy-traffic), library for "
+        "all of them, or a random instance as planted:TYPES[:SEED] or exact:TYPES[:SEED]",
+    )
+    add("-o", "--output", metavar="RESULTS", required=True, help="file of rows, .jsonl; goes on")
+    add(
+        "--solver",
+        metavar="NAME",
+        action="append",
+        help="a method, cvxpy-NAME, scipy-slsqp, scipy-trust-constr, uno or nlopt-mma, or one of "
+        "your own as package.module:function; may be repeated (default: all that are installed)",
+    )
+    add(
+        "--settings",
+        choices=["default", "tight"],
+        action="append",
+        help="what a solver does by itself, or asked for 1e-9; may be repeated (default: both)",
+    )
+    add("--time-limit", metavar="S", type=_positive, default=10.0, help="seconds for a call (10)")
+    add(
+        "--memory-limit",
+        metavar="BYTES",
+        type=_positive,
+        default=4e9,
+        help="for a run, such as 4e9, the default; on Linux",
+    )
+    add("--shard", metavar="I/N", type=_shard, default=(1, 1), help="run the I-th of N parts")
+    add("--seed", metavar="S", type=_whole(0), default=0, help="of the order of the runs (0)")
+    add("--merge", action="store_true", help="run nothing: FILE are results, joined in RESULTS")
+
+
+def add_report(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue report`` takes."""
+    add = parser.add_argument
+    add("results", metavar="RESULTS", nargs="+", help="what cvxqueue benchmark wrote")
+    add("-o", "--output", metavar="PAGE", required=True, help="report to write, .html or .md")
 
 
 def add_references(parser: ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
 from cvxqueue.cli.arguments import (
+    add_benchmark,
     add_certify,
     add_diagnose,
     add_explain,
@@ -19,6 +20,7 @@ from cvxqueue.cli.arguments import (
     add_fit,
     add_prove,
     add_references,
+    add_report,
     add_simulate,
     add_solve,
     add_sweep,
@@ -40,6 +42,7 @@ _HEADINGS = {
     "solve": "allocations",
     "fit": "measurements",
     "references": "research",
+    "benchmark": "solver comparison",
     "explain": "teaching",
     "schema": "for other programs, and for reports of bugs",
 }
@@ -306,6 +309,28 @@ _COMMANDS = {
         "  2  input that is not allowed",
         "the tokens per unit of each variable",
         add_export,
+    ),
+    "benchmark": _Command(
+        "run solvers on instances, each run in a process of its own",
+        "Run solvers on instances, with their own settings and asked for 1e-9, and have every "
+        "answer judged by certificate or record. A run has a process of its own, with limits of "
+        "time and memory: what hangs or crashes costs one row. Results that are there are not "
+        "repeated.",
+        "examples:\n"
+        "  cvxqueue benchmark heavy-traffic planted:1000 --output results.jsonl\n"
+        "  cvxqueue benchmark library --solver newton --solver mine.solvers:fast -o r.jsonl\n"
+        "  cvxqueue benchmark library --shard 2/8 --output 2.jsonl\n"
+        "  cvxqueue benchmark --merge 1.jsonl 2.jsonl --output results.jsonl\n\n"
+        f"{_DONE_OR_REFUSED}",
+        "the runs",
+        add_benchmark,
+    ),
+    "report": _Command(
+        "write what the results of a comparison say, as one page",
+        "Write a page about results: accuracy first, then time, and where each solver fails.",
+        f"example:\n  cvxqueue report results.jsonl --output report.html\n\n{_DONE_OR_REFUSED}",
+        "the runs",
+        add_report,
     ),
     "explain": _Command(
         "explain why the rules of convex programming accept a form, or where they refuse it",

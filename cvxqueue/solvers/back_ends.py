@@ -139,7 +139,7 @@ def find_back_end(solver: str) -> BackEnd:
         raise InvalidInputError(
             f"unknown conic solver {shown(solver)}: {nearest(solver, SOLVER_MAP_CONIC)}"
         )
-    able = ", ".join(filter(_has_cones, INSTALLED_CONIC_SOLVERS))
+    able = ", ".join(able_solvers())
     if solver not in INSTALLED_CONIC_SOLVERS:
         raise MissingDependencyError(
             f"conic solver {shown(solver)} is not installed; installed: {able}"
@@ -150,6 +150,11 @@ def find_back_end(solver: str) -> BackEnd:
             f"do: {able}"
         )
     return _BACK_ENDS.get(solver, BackEnd)()
+
+
+def able_solvers() -> list[str]:
+    """Return the names of the installed solvers that know the cones."""
+    return list(filter(_has_cones, INSTALLED_CONIC_SOLVERS))
 
 
 def _has_cones(solver: str) -> bool:

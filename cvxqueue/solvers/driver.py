@@ -44,6 +44,9 @@ class Answer(NamedTuple):
     """Seconds of these that went into building a problem."""
     backend_status: str = ""
     """What a solver behind the method said of it."""
+    claims_optimal: bool | None = None
+    """Whether the method itself calls it optimal, for a comparison to say whether that is true;
+    ``None`` where it does not say."""
 
 
 class Proposal(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from inspect import iscoroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,12 +19,25 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import callers_context
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require, whole_number
 from cvxqueue.solvers.driver import Answer, Proposal
 
 Returned = ArrayLike | Answer | None
 OpenMethod = Callable[..., Returned | Iterator[Returned]]
 """Of an instance and of settings by name."""
+
+
+class CheckedAnswer(NamedTuple):
+    """An `Answer` of whose entries each is what it should be."""
+
+    tokens: FloatArray
+    multipliers: FloatArray | None
+    iterations: int
+    setup_time: float
+    backend_status: str
+    claims_optimal: bool | None
+
 
 # Where others keep the numbers that they found: this package, CVXPY, SciPy.
 _PLACES = ("tokens", "value", "x")
@@ -64,6 +77,19 @@ def proposals(
 
 
 def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
+    answer = checked(name, instance, given)
+    point = instance.model.evaluate(answer.tokens)
+    return Proposal(point, *answer[2:5], multipliers=answer.multipliers)
+
+
+def checked(name: str, instance: Instance, given: Any) -> CheckedAnswer:
+    """Return what a method handed over, with copies of its arrays; its tokens may be NaN.
+
+    Raises
+    ------
+    InvalidInputError
+        If that is something else than tokens or an `Answer`.
+    """
     if iscoroutine(given):
         given.close()
     answer = given if isinstance(given, Answer) else Answer(given)
@@ -77,11 +103,16 @@ def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
         require("setup_time", seconds, seconds >= 0.0, "must be ≥ 0 (seconds)")
         iterations = whole_number("iterations", answer.iterations, least=0)
         multipliers = multiplier_array(answer.multipliers, len(instance.model.couplings))
+        if not isinstance(answer.claims_optimal, bool | np.bool_ | None):
+            raise InvalidInputError(
+                f"claims_optimal must be True, False or None, got {shown(answer.claims_optimal)}"
+            )
     except InvalidInputError as error:
         place = next((each for each in _PLACES if hasattr(answer.tokens, each)), None)
         hint = f"; hand over its {place}" if place else ""
         raise InvalidInputError(
             f"method {shown(name)} must return or yield tokens or a cvxqueue.Answer: {error}{hint}"
         ) from None
-    point, words = instance.model.evaluate(tokens), str(answer.backend_status)
-    return Proposal(point, iterations, float(seconds), words, multipliers=multipliers)
+    claim = None if answer.claims_optimal is None else bool(answer.claims_optimal)
+    words = str(answer.backend_status)
+    return CheckedAnswer(tokens, multipliers, iterations, float(seconds), words, claim)

@@ -385,6 +385,7 @@ def test_no_more_time_was_spent_than_passed(seconds: float) -> None:
         ({"iterations": 10**400}, "iterations must be one number, got 10000"),
         ({"setup_time": -1.0}, r"setup_time = -1\.0 must be ≥ 0 \(seconds\)"),
         ({"setup_time": np.nan}, "setup_time = nan must be finite"),
+        ({"claims_optimal": "yes"}, "claims_optimal must be True, False or None, got 'yes'"),
         ({"multipliers": [-1.0]}, r"multipliers\[0\] = -1\.0 must be ≥ 0"),
         ({"multipliers": [np.nan]}, r"multipliers\[0\] = nan must be finite"),
         ({"multipliers": np.inf}, "multipliers = inf must be finite"),

@@ -1,0 +1,350 @@
+"""Solvers × instances × settings: what is to be run, and the running of it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cvxqueue.benchmark.isolation import FORKS, Isolation, Limits, Run
+from cvxqueue.benchmark.judging import SOLVED_GAP, Referee
+from cvxqueue.benchmark.report import write_report
+from cvxqueue.benchmark.rows import Row, opened_rows, read_rows, run_key, write_rows
+from cvxqueue.benchmark.scores import summary_table
+from cvxqueue.benchmark.solvers import SETTINGS, Solver, find_solvers
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.files.provenance import installed_version, instance_digest
+from cvxqueue.formatting import plural, printable, shown
+from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.numerics.checks import positive_number, whole_number
+from cvxqueue.solvers.open_method import OpenMethod
+from cvxqueue.suggest import nearest
+from cvxqueue.tables import Column, Part, Report, Table
+
+TIME_LIMIT = 10.0
+"""Seconds; the library with the solvers of the extra ``test`` takes less than fifteen minutes."""
+MEMORY_LIMIT = 4e9
+"""Bytes of address space, of which a solver of dense matrices needs 1e8 at 1000 types."""
+_COMPUTE_WITH = ("cvxqueue", "numpy", "scipy", "cvxpy")
+# What a table calls the fields of a row.
+_TABLE_FIELDS = (
+    *((name, name) for name in ("instance", "types", "solver", "settings", "outcome", "words")),
+    ("claims optimal", "claims_optimal"),
+    ("claim is true", "claim_is_true"),
+    ("solved", "is_solved"),
+    ("objective (s)", "objective"),
+    ("relative gap", "relative_gap"),
+    ("violation (tokens)", "violation"),
+    ("token error (tokens)", "token_error"),
+    ("referee", "referee"),
+    ("first call (s)", "cold_seconds"),
+    ("median call (s)", "median"),
+    ("building (s)", "setup_seconds"),
+    ("iterations", "iterations"),
+    ("memory (bytes)", "memory"),
+    ("time limit (s)", "time_limit"),
+    ("memory limit (bytes)", "memory_limit"),
+    ("version", "solver_version"),
+    ("instance digest", "instance_digest"),
+    ("host", "host"),
+    ("load average", "load"),
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Benchmark(Report):
+    """Finished runs, and what they say of the solvers.
+
+    Parameters
+    ----------
+    rows : tuple of Row
+        One for each run.
+    """
+
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, *paths: str | os.PathLike[str]) -> Benchmark:
+        """Return what one or several files hold, each run once.
+
+        Raises
+        ------
+        InvalidInputError
+            If a file cannot be read, or holds what is no row. A last line that was cut off is left
+            out.
+        """
+        return cls(tuple(read_rows([Path(path) for path in paths])))
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows as lines of JSON, all of them or nothing."""
+        write_rows(Path(path), self.rows)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a report for people, as one page of HTML or as Markdown.
+
+        Parameters
+        ----------
+        path : str or path
+            Its name ends in ``.html`` or ``.md``.
+
+        Raises
+        ------
+        InvalidInputError
+            If it ends in anything else, cannot be written, or there are no rows.
+        """
+        write_report(Path(path), self.rows)
+
+    def table(self) -> Table:
+        """Return the rows as a table, with what times were measured as their quartiles."""
+        rows = self.rows
+        quartiles = [np.quantile(row.seconds or [np.nan], (0.25, 0.75)).tolist() for row in rows]
+        columns = [
+            Column(name, [getattr(it, field) for it in rows]) for name, field in _TABLE_FIELDS
+        ]
+        columns += [
+            Column("lower quartile (s)", [low for low, _ in quartiles]),
+            Column("upper quartile (s)", [high for _, high in quartiles]),
+        ]
+        return Table(columns)
+
+    def _parts(self) -> Iterable[Part]:
+        yield f"{plural(len(self.rows), 'run')}"
+        if self.rows:
+            yield ""
+            yield summary_table(self.rows)
+
+    def __repr__(self) -> str:
+        return f"Benchmark({plural(len(self.rows), 'run')})"
+
+
+class _Planned(NamedTuple):
+    """One run that is to be."""
+
+    referee: Referee
+    digest: str
+    solver: Solver
+    settings: str
+    limits: Limits
+
+    @property
+    def key(self) -> str:
+        solver = self.solver
+        parts = (self.digest, solver.name, solver.version, self.settings)
+        return run_key(*parts, self.limits.time, self.memory_limit)
+
+    @property
+    def memory_limit(self) -> float | None:
+        return self.limits.memory if FORKS else None
+
+    @property
+    def name(self) -> str:
+        name = self.referee.instance.name or f"{self.referee.instance.size} types"
+        return f"{self.solver.name}, {self.settings}: {name}"
+
+
+def run_benchmark(
+    instances: Iterable[Any],
+    solvers: Sequence[str | OpenMethod] | None = None,
+    *,
+    settings: Sequence[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    time_limit: float = TIME_LIMIT,
+    memory_limit: float = MEMORY_LIMIT,
+    shard: tuple[int, int] = (1, 1),
+    seed: int = 0,
+    progress: Callable[[str, int], None] | None = None,
+) -> Benchmark:
+    """Run solvers on instances, each run in a process of its own, and judge every answer.
+
+    Parameters
+    ----------
+    instances : iterable of Instance
+        Feasible. What has an ``instance``, as a reference and a planted instance have, stands for
+        that; its ``record``, if it has one, is the referee.
+    solvers : sequence of str or callable, optional
+        Names of the methods (``"newton"``) and of other solvers (``"cvxpy-scs"``,
+        ``"scipy-slsqp"``), and solvers of one's own: ``f(instance, **settings)`` that returns
+        tokens or an `Answer`, as a function of a module or of a script, or by its name,
+        ``"package.module:function"``. By default all that are installed.
+    settings : sequence of str, optional
+        ``"default"``, what a solver does by itself, and ``"tight"``, what it does asked for 1e-9;
+        by default both. A solver of one's own has the second if it takes a `tolerance`.
+    output : str or path, optional
+        File of rows, one line of JSON for each run. Runs that it has are not repeated.
+    time_limit : float, default 10
+        Seconds for the first call of a run; up to five more take as much together.
+    memory_limit : float, default 4e9
+        Bytes of address space beyond those of a process with the imports; on Linux.
+    shard : tuple of two int, default (1, 1)
+        ``(i, n)`` runs the i-th of n parts, each on a machine of its own.
+    seed : int, default 0
+        Of the order of the runs.
+    progress : callable, optional
+        Called with the name of each run before it, and with how many there are.
+
+    Returns
+    -------
+    Benchmark
+        What the output holds in the end.
+
+    Raises
+    ------
+    InvalidInputError
+        If an argument is not allowed, a callable cannot be imported by another process, the output
+        cannot be written or holds anything else.
+    InfeasibleError
+        If an instance has no feasible allocation.
+    MissingDependencyError
+        If a solver that is named is not installed.
+
+    Notes
+    -----
+    A callable that a script defines is imported from that script again, under another name than
+    ``__main__``: let the script call this below ``if __name__ == "__main__":``.
+    """
+    limits = Limits(
+        positive_number("time_limit", time_limit, "seconds"),
+        positive_number("memory_limit", memory_limit, "bytes"),
+    )
+    planned = _planned(instances, find_solvers(solvers), _checked_settings(settings), limits)
+    part, parts = (whole_number("shard", each, least=1) for each in shard)
+    if part > parts:
+        raise InvalidInputError(f"shard = ({part}, {parts}) must be one of the {parts} parts")
+    order = planned[part - 1 :: parts]
+    Random(whole_number("seed", seed, least=0)).shuffle(order)
+    with _rows(output) as (known, append):
+        has = {row.key for row in known}
+        left = [each for each in order if each.key not in has]
+        with Isolation(name for each in left for name in each.solver.imports) as isolation:
+            for each in left:
+                if progress is not None:
+                    progress(each.name, len(left))
+                settings_of = each.solver.settings(each.settings) or {}
+                run = isolation.run(each.solver, each.referee.instance, settings_of, each.limits)
+                append(_row(each, run))
+        return Benchmark(tuple(known))
+
+
+@contextmanager
+def _rows(
+    output: str | os.PathLike[str] | None,
+) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
+    """Rows that are there, and what adds one: to a file, or to the list alone."""
+    if output is None:
+        rows: list[Row] = []
+        yield rows, rows.append
+        return
+    with opened_rows(Path(output)) as file:
+        yield file.rows, file.append
+
+
+def _checked_settings(given: Sequence[str] | None) -> list[str]:
+    settings = SETTINGS if given is None else given
+    for each in settings:
+        if each not in SETTINGS:
+            raise InvalidInputError(f"unknown settings {shown(each)}: {nearest(each, SETTINGS)}")
+    return list(dict.fromkeys(settings))
+
+
+def _planned(
+    instances: Iterable[Any], solvers: Sequence[Solver], settings: Sequence[str], limits: Limits
+) -> list[_Planned]:
+    """Every run once, in an order that is the same on every machine."""
+    if isinstance(instances, str | Instance):
+        raise InvalidInputError(f"instances must be a list of instances, got {shown(instances)}")
+    found: dict[str, _Planned] = {}
+    referees = list(map(_referee, instances))
+    digests = [_digest(referee.instance) for referee in referees]
+    pairs = zip(referees, digests, strict=True)
+    for (referee, digest), solver, name in product(pairs, solvers, settings):
+        if solver.settings(name) is not None:
+            each = _Planned(referee, digest, solver, name, limits)
+            found.setdefault(each.key, each)
+    if not found:
+        raise InvalidInputError("there is nothing to run: give an instance, a solver and settings")
+    return list(found.values())
+
+
+def _referee(given: Any) -> Referee:
+    instance = given if isinstance(given, Instance) else getattr(given, "instance", given)
+    require_instance(instance)
+    require_feasible(instance)
+    referee = Referee(instance, getattr(given, "record", None))
+    referee.require_attainable()
+    return referee
+
+
+def _digest(instance: Instance) -> str:
+    return instance_digest(instance) or sha256(pickle.dumps(instance)).hexdigest()
+
+
+def _row(planned: _Planned, run: Run) -> Row:
+    """Judge a run."""
+    instance, solver = planned.referee.instance, planned.solver
+    found: dict[str, Any] = {}
+    if run.answer is not None:
+        claims = run.answer.claims_optimal
+        found = {"claims_optimal": claims, "iterations": run.answer.iterations}
+        found |= {"memory": run.memory, "cold_seconds": run.seconds[0]}
+        found["setup_seconds"] = float(np.median(run.setup_seconds))
+        is_true = False
+        if run.outcome == "answered":
+            verdict = planned.referee.judge(np.asarray(run.answer.tokens))
+            found |= verdict._asdict() | {"referee": planned.referee.source}
+            is_true = verdict.is_feasible and verdict.relative_gap <= SOLVED_GAP
+        found["claim_is_true"] = is_true if claims else None
+    finite: dict[str, Any] = {
+        key: None if _is_infinite(value) else value for key, value in found.items()
+    }
+    return Row(
+        instance=printable(instance.name or "") or f"{instance.size} types, {planned.digest[:8]}",
+        instance_digest=planned.digest,
+        types=instance.size,
+        solver=solver.name,
+        solver_version=solver.version,
+        settings=planned.settings,
+        time_limit=planned.limits.time,
+        memory_limit=planned.memory_limit,
+        outcome=run.outcome,  # type: ignore[arg-type]
+        words=run.words,
+        seconds=list(run.seconds[1:]),
+        host=_host(),
+        # Windows has none.
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        versions=_versions(),
+        **finite,
+    )
+
+
+def _is_infinite(value: Any) -> bool:
+    return isinstance(value, float) and not np.isfinite(value)
+
+
+def _host() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()}, {plural(cores or 1, 'core')}, {platform.system()} {platform.release()}"
+
+
+def _processor() -> str:
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str | None]:
+    found = {package: installed_version(package) for package in _COMPUTE_WITH}
+    return {**found, "python": platform.python_version()}

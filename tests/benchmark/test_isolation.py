@@ -1,0 +1,214 @@
+"""Whatever a solver does, its own row says so, and no other row changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import platform
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cvxqueue as cq
+from cvxqueue.benchmark.isolation import REPEATS, Isolation, Limits, Run, _started_server
+from cvxqueue.benchmark.rows import Row
+from cvxqueue.benchmark.solvers import Solver
+from tests.benchmark import fakes
+from tests.benchmark.processes import MARK, left_after, marked
+from tests.paths import ROOT
+
+INSTANCE = cq.references.planted(3, seed=1).instance.replace(name="\ud800 strange")
+OPTIMUM = cq.solve(INSTANCE)
+LIMITS = Limits(time=2.0, memory=1e8)
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
+
+# What each does: outcome, the beginning of its words, its claim, and whether that is true.
+EXPECTED = {
+    "right": ("answered", "fine", True, True),
+    "lies": ("answered", "optimal", True, False),
+    "is_modest": ("answered", "", False, None),
+    "says_what_no_file_holds": ("answered", r"\ud800\x00\x1b[2J |", True, True),
+    "leaves_the_box": ("answered", "", None, None),
+    "yields": ("answered", "", None, None),
+    "answers_nan": ("no finite answer", "", None, None),
+    "claims_nan": ("no finite answer", "optimal", True, False),
+    "answers_too_few": ("no finite answer", "InvalidInputError", None, None),
+    "answers_a_string": ("no finite answer", "InvalidInputError", None, None),
+    "raises": ("raised", "ValueError: it broke down", None, None),
+    "fails_later": ("answered", "", None, None),
+    "leaves": ("raised", "SystemExit: I have had enough", None, None),
+    "lacks_a_license": ("no licence", "RuntimeError: License file not found", None, None),
+    "sleeps": ("time limit", "", None, None),
+    "keeps_the_lock": ("time limit", "", None, None),
+    "stops": ("time limit", "", None, None),
+    "hangs_later": ("answered", "", None, None),
+    "aborts": ("died", "SIGABRT", None, None),
+    "segfaults": ("died", "SIGSEGV", None, None),
+    "quits": ("died", "exit status 0", None, None),
+    "eats_memory": ("out of memory", "MemoryError", None, None),
+    "eats_memory_in_c": ("out of memory", "SIGABRT", None, None),
+    "prints_megabytes": ("answered", "fine", True, True),
+    "writes_everywhere": ("answered", "fine", True, True),
+    "closes_everything": ("answered", "fine", True, True),
+    "starts_another": ("answered", "fine", True, True),
+    "kills_the_server": ("died", "the process that runs", None, None),
+}
+
+
+def fake(name: str) -> Solver:
+    return Solver(name, f"{fakes.__name__}:{name}", "1")
+
+
+@pytest.fixture(scope="module")
+def isolation() -> Iterator[Isolation]:
+    with Isolation() as found:
+        yield found
+
+
+@pytest.mark.slow
+@on_linux
+def test_each_gets_its_own_right_row_and_changes_no_other(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = str(uuid.uuid4())
+    monkeypatch.setenv(MARK, mark)
+    found = cq.run_benchmark(
+        [INSTANCE],
+        [f"{fakes.__name__}:{name}" for name in EXPECTED],
+        output=tmp_path / "rows.jsonl",
+        time_limit=LIMITS.time,
+        memory_limit=LIMITS.memory,
+    )
+    assert left_after(2.0, mark) == []
+    assert capfd.readouterr() == ("", "")
+    assert cq.Benchmark.read(tmp_path / "rows.jsonl").rows == found.rows
+    rows = {row.solver.rpartition(":")[2]: row for row in found.rows}
+    assert set(rows) == set(EXPECTED)
+    for name, (outcome, words, claims, is_true) in EXPECTED.items():
+        row = rows[name]
+        assert (row.outcome, row.claims_optimal, row.claim_is_true) == (outcome, claims, is_true), (
+            name,
+            row.words,
+        )
+        assert row.words.startswith(words), name
+        assert (row.relative_gap is None) == (outcome != "answered"), name
+    assert rows["aborts"].words == "SIGABRT last words"
+    # As many repeats as there was time for, all of one answer.
+    full = ("right", "prints_megabytes", "writes_everywhere", "closes_everything")
+    for name in full:
+        assert len(rows[name].seconds) == REPEATS
+        assert rows[name].objective == OPTIMUM.certificate.objective
+    assert rows["fails_later"].seconds == rows["hangs_later"].seconds == []
+    assert rows["fails_later"].is_solved
+    assert rows["hangs_later"].is_solved
+    # The referee looks at tokens, and not at words.
+    assert rows["yields"].relative_gap == rows["right"].relative_gap
+    assert not rows["leaves_the_box"].is_feasible
+    assert rows["leaves_the_box"].violation == INSTANCE.upper[0]
+    off = np.max(np.abs(INSTANCE.lower - OPTIMUM.tokens))
+    assert rows["lies"].token_error == pytest.approx(off, rel=1e-6)
+    gap = OPTIMUM.objective - INSTANCE.objective(INSTANCE.lower)
+    scale = INSTANCE.evaluate(INSTANCE.lower).scale
+    assert rows["lies"].relative_gap == pytest.approx(float(gap / scale), rel=1e-6)
+
+
+@on_linux
+def test_what_a_solver_prints_is_kept_at_its_end(isolation: Isolation) -> None:
+    assert isolation.run(fake("prints_megabytes"), INSTANCE, {}, LIMITS).outcome == "answered"
+
+
+@on_linux
+def test_the_memory_is_that_of_the_run(isolation: Isolation) -> None:
+    def memory(name: str, limit: float) -> Run:
+        return isolation.run(fake(name), INSTANCE, {}, Limits(5.0, limit))
+
+    little = memory("right", 1e9).memory
+    assert little is not None
+    assert little < 5e7
+    # Where it is too little even for the answer that is right, nothing hangs.
+    assert memory("eats_memory", 1e6).outcome == "out of memory"
+
+
+@pytest.mark.parametrize("name", ["right", "raises", "sleeps", "quits", "answers_nan"])
+def test_a_fresh_interpreter_where_no_process_is_forked(name: str) -> None:
+    with Isolation(forks=False) as spawning:
+        run = spawning.run(fake(name), INSTANCE, {}, LIMITS)
+    assert run.outcome == EXPECTED[name][0], run.words
+    assert run.memory is None
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("forks", "is_running", "number"),
+    [(True, True, 9), (True, True, 15), (True, False, 9), (False, False, 9)],
+)
+def test_nothing_is_left_of_a_program_that_ends(
+    forks: bool, is_running: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = str(uuid.uuid4())
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv(MARK, mark)
+    code = (
+        f"from {__name__} import *\nwith Isolation(forks={forks}) as found:\n"
+        '    found.run(fake("sleeps"), INSTANCE, {}, Limits(3600.0, 1e9))'
+    )
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    # The program, the server or the run, and the run of the server.
+    while len(marked(mark)) < 2 + forks * is_running:
+        assert program.poll() is None
+    program.send_signal(number)
+    program.wait()
+    assert left_after(2.0, mark) == []
+
+
+@on_linux
+def test_a_run_that_nobody_waits_for_ends_before_it_leads_a_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = str(uuid.uuid4())
+    monkeypatch.setenv(MARK, mark)
+    task = {"solver": fake("sleeps"), "instance": INSTANCE, "settings": {}}
+    task |= {"limits": Limits(3600.0, 1e9), "path": sys.path}
+    (tmp_path / "task").write_bytes(pickle.dumps(task))
+    with _started_server(()) as server:
+        assert server.stdin is not None
+        server.stdin.write(json.dumps([str(tmp_path), 3600.0]).encode() + b"\n")
+        server.stdin.close()
+        left = left_after(20.0, mark)
+        for each in left:
+            os.kill(each, signal.SIGKILL)
+    assert left == []
+
+
+@on_linux
+def test_there_is_one_thread(isolation: Isolation) -> None:
+    run = isolation.run(Solver("threads", f"{__name__}:threads", "1"), INSTANCE, {}, LIMITS)
+    assert run.words == "1"
+
+
+def threads(instance: cq.Instance) -> cq.Answer:
+    """Say how many threads a product of matrices has started."""
+    matrix = np.ones((500, 500))
+    _ = matrix @ matrix
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    count = next(line.split()[1] for line in lines if line.startswith("Threads:"))
+    return cq.Answer(instance.lower, backend_status=count)
+
+
+def test_rows_have_what_ran(tmp_path: Path) -> None:
+    # A row says all that its key is of, so that nobody has to trust a name.
+    found = cq.run_benchmark([INSTANCE], [fakes.right], settings=["default"])
+    (row,) = found.rows
+    assert isinstance(row, Row)
+    assert row.solver == f"{fakes.__name__}:right"
+    assert row.solver_version.startswith("source ")
+    assert row.iterations == 7
+    assert row.versions["numpy"] == np.__version__
+    assert platform.system() in row.host

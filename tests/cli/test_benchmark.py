@@ -1,0 +1,82 @@
+"""``cvxqueue benchmark`` and ``cvxqueue report``: from names to a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import cvxqueue as cq
+from cvxqueue.cli import main
+from cvxqueue.cli.benchmark import _instances
+from tests.paths import SERVER
+
+FAKES = ["--solver", "tests.benchmark.fakes:right", "--solver", "tests.benchmark.fakes:lies"]
+
+
+def test_from_names_to_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = [str(tmp_path / f"{part}.jsonl") for part in (1, 2)]
+    for at, part in enumerate(parts, start=1):
+        shard = ["--shard", f"{at}/2", "--output", part]
+        assert main(["benchmark", "exact:2:7", str(SERVER), *FAKES, *shard, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["status"], found["runs"]) == ("complete", 2)
+        assert {line["settings"] for line in found["solvers"]} == {"default"}
+    whole = str(tmp_path / "whole.jsonl")
+    assert main(["benchmark", "--merge", *parts, "--output", whole]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"Wrote {whole}; next: cvxqueue report {whole}" in out
+    page = tmp_path / "page.html"
+    assert main(["report", whole, "--output", str(page), "--csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("instance,types,solver,settings,outcome,words,claims optimal")
+    assert len(lines) == 5
+    content = page.read_text(encoding="utf-8")
+    assert "tests.benchmark.fakes:lies" in content
+    assert cq.Benchmark.read(whole).table().columns[0].name == "instance"
+
+
+def test_what_a_name_stands_for() -> None:
+    def named(name: str) -> list[str]:
+        return [getattr(it, "instance", it).name or "" for it in _instances(name)]
+
+    heavy = [it for it in cq.references.names() if it.startswith("heavy-traffic-")]
+    assert named("heavy-traffic") == heavy
+    assert named("heavy-traffic-6") == ["heavy-traffic-6"]
+    assert named("library") == list(cq.references.names())
+    assert named("planted:4:2") == ["planted-4-2"]
+    assert named(str(SERVER)) == [cq.load(SERVER).name]
+    assert next(iter(_instances("one-type"))).record == cq.references.load("one-type").record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("planted:0", "types = 0"),
+        ("planted:x", "planted:TYPES"),
+        ("planted:1:2:3", "planted:TYPES"),
+        ("heavy-trafic-6", "did you mean 'heavy-traffic-6'"),
+        ("one-type --solver newtom", "did you mean 'newton'"),
+        ("one-type --shard 3/2", "I/N with 1"),
+        ("one-type --time-limit 0", "a finite number > 0"),
+        ("one-type --solver newton --output /", "cannot write /"),
+        ("--merge no-such.jsonl", "cannot read no-such.jsonl"),
+    ],
+)
+def test_bad_input(
+    arguments: str,
+    words: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", "--output", "rows.jsonl", *arguments.split()]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "rows.jsonl").exists()
+    assert main(["report", "no-such.jsonl", "--output", "page.html"]) == 2
+    assert "cannot read no-such.jsonl" in capsys.readouterr().err
