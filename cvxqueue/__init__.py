@@ -66,9 +66,10 @@ if _TYPE_CHECKING:
     from cvxqueue import testing as testing
     from cvxqueue.answers import from_dict, load, save, to_dict
     from cvxqueue.benchmark import Benchmark, run_benchmark
-    from cvxqueue.dcp import Formulation, explain, formulate
+    from cvxqueue.dcp import Formulation, explain, export, formulate
     from cvxqueue.fitting import Fit, diagnose, fit
     from cvxqueue.integer import IntegerSolution, rounding_bound, solve_integer
+    from cvxqueue.references.grade import Grade, grade
     from cvxqueue.references.prover import prove
     from cvxqueue.references.verification import Verified, verify
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
@@ -87,9 +88,10 @@ if _TYPE_CHECKING:
 _ROOMS = {
     "answers": ("from_dict", "load", "save", "to_dict"),
     "benchmark": ("Benchmark", "run_benchmark"),
-    "dcp": ("Formulation", "explain", "formulate"),
+    "dcp": ("Formulation", "explain", "export", "formulate"),
     "fitting": ("Fit", "diagnose", "fit"),
     "integer": ("IntegerSolution", "rounding_bound", "solve_integer"),
+    "references.grade": ("Grade", "grade"),
     "references.prover": ("prove",),
     "references.verification": ("Verified", "verify"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
@@ -122,6 +124,7 @@ __all__ = [
     "Fit",
     "Formulation",
     "Frontier",
+    "Grade",
     "InfeasibleError",
     "Instance",
     "IntegerSolution",
@@ -167,9 +170,11 @@ __all__ = [
     "cross_validate",
     "diagnose",
     "explain",
+    "export",
     "fit",
     "formulate",
     "from_dict",
+    "grade",
     "load",
     "methods",
     "prove",

@@ -331,6 +331,7 @@ SHARED = {
     "accuracy": {"model", "plots"},
     "check": {"check", "cli"},
     "explain": {"dcp", "cli"},
+    "export": {"dcp", "cli"},
     "fit": {"fitting", "cli"},
     "report": {"benchmark", "cli"},
     "schema": {"files", "cli"},

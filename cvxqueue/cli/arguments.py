@@ -307,6 +307,41 @@ def add_references(parser: ArgumentParser) -> None:
     add("-o", "--output", metavar="RECORD", help="also write the record of NAME, .json")
 
 
+def add_certify(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue certify`` takes."""
+    add = parser.add_argument
+    add("file", metavar="FILE", help="instance file, record or reference; - for stdin")
+    add(
+        "answer",
+        metavar="ANSWER",
+        nargs="?",
+        help="what cvxqueue solve --json or --csv printed, or tokens alone as JSON or CSV",
+    )
+    add("--tokens", metavar="L", type=_numbers, help="the tokens, commas between, as the answer")
+    add(
+        "--tolerance",
+        metavar="T",
+        type=_positive,
+        default=1e-6,
+        help="relative gap within which tokens claim to be optimal that come alone (1e-6)",
+    )
+    add(
+        "--feasibility-tolerance",
+        metavar="L",
+        type=_not_negative,
+        default=1e-5,
+        help="tokens by which an allocation may miss the box or a constraint (1e-5)",
+    )
+
+
+def add_export(parser: ArgumentParser) -> None:
+    """Add what ``cvxqueue export`` takes."""
+    add_file(parser)
+    add = parser.add_argument
+    add("-o", "--output", metavar="X", required=True, help="file to write, .cbf, .npz or .nl")
+    add("--integer", action="store_true", help="tokens are whole numbers (.cbf and .nl)")
+
+
 def add_explain(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue explain`` takes."""
     add = parser.add_argument

@@ -14,7 +14,12 @@ def run(options: argparse.Namespace) -> int:
     form = formulate(read_instance(options.file), options.form)
     found = form.explain(with_parameters=options.with_parameters)
     refused = [
-        {"at": node.label, "rule": str(node.rule), "remedy": node.remedy or None}
+        {
+            "at": node.label,
+            "expression": node.text,
+            "rule": str(node.rule),
+            "remedy": node.remedy or None,
+        }
         for node in found.refused
     ]
     status = "accepted" if found.is_accepted else "refused"

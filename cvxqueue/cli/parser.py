@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, NoReturn
 
 from cvxqueue.cli.arguments import (
     add_benchmark,
+    add_certify,
     add_diagnose,
     add_explain,
+    add_export,
     add_file,
     add_fit,
     add_prove,
@@ -276,6 +278,37 @@ _COMMANDS = {
         "  2  unreadable, or input that is not allowed",
         "the tokens by task type",
         add_verify,
+    ),
+    "certify": _Command(
+        "grade an answer: which of its claims are true",
+        "Say of an answer, by whatever solver, which of its claims are true: that it is feasible "
+        "and optimal, its objective, its gap and its intervals. The truth is proven by a record, "
+        "to as many digits as it has, or certified from the instance alone.",
+        "examples:\n"
+        "  cvxqueue solve server.toml --json | cvxqueue certify server.toml -\n"
+        "  cvxqueue certify heavy-traffic-6 answer.json\n"
+        "  cvxqueue certify server.toml --tokens 512,1024 --tolerance 0.001\n\n"
+        "exit status:\n"
+        "  0  no claim is wrong\n"
+        "  1  one is, or the record is refused\n"
+        "  2  input that is not allowed",
+        "the tokens by task type",
+        add_certify,
+    ),
+    "export": _Command(
+        "write an instance for other solvers: .cbf, .npz or .nl",
+        "Write an instance as a conic program, in the Conic Benchmark Format (.cbf) or as NumPy "
+        "arrays for Clarabel and SCS (.npz), or as AMPL's nonlinear program (.nl). The least value "
+        "of its objective is minus the best objective, in seconds.",
+        "examples:\n"
+        "  cvxqueue export qwen3-8b-h100 --output server.cbf\n"
+        "  cvxqueue export server.toml --output server.nl --integer\n\n"
+        "exit status:\n"
+        "  0  written\n"
+        "  1  not: no allocation is stable and keeps the constraints\n"
+        "  2  input that is not allowed",
+        "the tokens per unit of each variable",
+        add_export,
     ),
     "benchmark": _Command(
         "run solvers on instances, each run in a process of its own",

@@ -7,7 +7,8 @@ there a class of one's own joins.
 """
 
 from cvxqueue.dcp.explain import explain
+from cvxqueue.dcp.export import export
 from cvxqueue.dcp.forms import formulate
 from cvxqueue.dcp.formulation import Formulation
 
-__all__ = ["Formulation", "explain", "formulate"]
+__all__ = ["Formulation", "explain", "export", "formulate"]

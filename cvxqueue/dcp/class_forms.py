@@ -16,7 +16,7 @@ class Forms(Generic[_Form]):
     """Forms by the class of an object: of exactly that class, as a subclass may compute anything.
 
     That of an abstract class is for all classes made of it. The `field` is what the object is of an
-    instance, for the message.
+    instance, and `what` the forms are, for the message.
     """
 
     def __init__(
@@ -24,8 +24,10 @@ class Forms(Generic[_Form]):
         field: str,
         by_class: Mapping[type, _Form] | None = None,
         otherwise: _Form | None = None,
+        what: str = "cvxpy form",
     ) -> None:
         self._field, self._by_class, self._otherwise = field, dict(by_class or {}), otherwise
+        self._what = what
 
     def register(self, kind: type) -> Callable[[_Form], _Form]:
         """Return a decorator that makes a function the form of a class."""
@@ -52,7 +54,7 @@ class Forms(Generic[_Form]):
         if self._otherwise is None:
             known = ", ".join(sorted(kind.__name__ for kind in self._by_class))
             raise InvalidInputError(
-                f"{self._field} = {shown(held)} has no cvxpy form; those that do: {known}"
+                f"{self._field} = {shown(held)} has no {self._what}; those that do: {known}"
             )
         return self._otherwise
 

@@ -11,32 +11,30 @@ from __future__ import annotations
 import io
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import cvxpy as cp
-import numpy as np
 from cvxpy.atoms.affine.affine_atom import AffAtom
-from cvxpy.atoms.affine.binary_operators import DivExpression, MulExpression
+from cvxpy.atoms.atom import Atom as CvxpyAtom
 from cvxpy.atoms.elementwise.power import Power
 from cvxpy.constraints.nonpos import Inequality
 from cvxpy.expressions.leaf import Leaf
 from cvxpy.utilities.scopes import dpp_scope
 
+from cvxqueue.dcp.ways_out import Atom, way_out
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import plain, shown
+from cvxqueue.files.storage import as_path
+from cvxqueue.formatting import clipped, plain, shown
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.tables import WIDTH, Cell, Column, Part, Report, Table, width_for
 from cvxqueue.whole_files import write_whole
 
 Explainable: TypeAlias = cp.Expression | cp.Constraint | cp.Problem
 _Part: TypeAlias = Explainable | cp.Minimize | cp.Maximize
-
-# Of a composition CVXPY declares neither arguments nor curvature and monotonicity.
-_Atom: TypeAlias = Any
 
 # What people call them; the others have the names of their classes.
 _SIGNS = {
@@ -161,8 +159,6 @@ class Node:
 
     Attributes
     ----------
-    part : cvxpy.Expression, Constraint, Problem, Minimize or Maximize
-        What is explained.
     label : str
         Its name, if it has one, and what it is: a function, a variable, a number, or data.
     curvature : str
@@ -178,11 +174,10 @@ class Node:
         A way out where the rule fails and one is known; else empty.
     arguments : tuple of Node
         What it is a function of; empty where that is explained further above.
-    part : cvxpy.Expression, Constraint, Problem, Minimize or Maximize
-        What is explained.
+    text : str
+        What is refused as CVXPY writes it, where the rule fails; else empty.
     """
 
-    part: _Part
     label: str
     curvature: str
     sign: str
@@ -190,16 +185,12 @@ class Node:
     rule: Rule | str
     remedy: str = ""
     arguments: tuple[Node, ...] = ()
+    text: str = ""
 
     @property
     def is_refused(self) -> bool:
         """Whether the rule fails here, and not only further below."""
-        refused = ("unknown", _REFUSED)
-        return (
-            self.curvature in refused
-            and self.rule != _ABOVE
-            and not any(it.curvature in refused for it in self.arguments)
-        )
+        return bool(self.text)
 
     def walk(self) -> Iterator[Node]:
         """Return this node and all below it, in the order of reading."""
@@ -257,10 +248,8 @@ class Explanation(Report):
         if self.is_accepted:
             yield (f"Accepted by the rules ({rules}).", "green")
         for node in self.refused:
-            yield (
-                _filled(f"Refused by the rules ({rules}) at “{node.label}”: {node.rule}."),
-                "red",
-            )
+            where = f"“{node.label}”, {clipped(node.text)}"
+            yield (_filled(f"Refused by the rules ({rules}) at {where}: {node.rule}."), "red")
             if node.remedy:
                 yield _filled(f"A way out: {node.remedy}.")
 
@@ -283,7 +272,7 @@ class Explanation(Report):
         )
         if path is None:
             return text
-        write_whole(Path(path), text.encode())
+        write_whole(as_path(path), text.encode())
         return None
 
     def __repr__(self) -> str:
@@ -350,7 +339,7 @@ class _Builder:
         found = self.seen.get(id(part))
         if found is not None:
             rule = _ABOVE if found.arguments else found.rule
-            return Node(found.part, found.label, found.curvature, found.sign, found.shape, rule)
+            return Node(found.label, found.curvature, found.sign, found.shape, rule)
         self.seen[id(part)] = found = self._made(part)
         return found
 
@@ -364,21 +353,23 @@ class _Builder:
             parts, rule = list(part.args), _asked(part)
         arguments = tuple(self.node(it) for it in parts)
         curvature = "accepted" if part.is_dcp() else _REFUSED
-        return Node(part, self._label(part), curvature, "", (), rule, arguments=arguments)
+        text = str(part) if curvature == _REFUSED and _are_accepted(arguments) else ""
+        return Node(self._label(part), curvature, "", (), rule, arguments=arguments, text=text)
 
-    def _of_expression(self, part: _Atom) -> Node:
+    def _of_expression(self, part: Atom) -> Node:
         curvature, sign = _curvature(part), _WORDS_OF_SIGNS.get(part.sign, "")
         label = self._label(part)
         is_leaf = isinstance(part, Leaf)
         if is_leaf or _is_of_constants(part):
             rule = _kind(part) if is_leaf else "of constants alone"
-            return Node(part, label, curvature, sign, part.shape, rule)
+            return Node(label, curvature, sign, part.shape, rule)
         arguments = tuple(self.node(it) for it in part.args)
-        remedy = ""
-        if curvature == "unknown" and all(it.curvature != "unknown" for it in arguments):
-            remedy = next((words for is_it, words in _REMEDIES if is_it(part)), "")
+        text, found = "", None
+        if curvature == "unknown" and _are_accepted(arguments):
+            text, found = str(part), way_out(part)
         composed = "of constants alone" if part.is_constant() else _rule(part)
-        return Node(part, label, curvature, sign, part.shape, composed, remedy, arguments)
+        remedy = "" if found is None else found.words
+        return Node(label, curvature, sign, part.shape, composed, remedy, arguments, text)
 
     def _label(self, part: _Part) -> str:
         name = self.names.get(id(part))
@@ -386,6 +377,10 @@ class _Builder:
             return str(name or part.name())
         word = _word(part)
         return word if name is None else f"{name}: {word}"
+
+
+def _are_accepted(nodes: Iterable[Node]) -> bool:
+    return not any(it.curvature in ("unknown", _REFUSED) for it in nodes)
 
 
 def _is_of_constants(part: cp.Expression) -> bool:
@@ -399,7 +394,7 @@ def _is_number(part: cp.Expression) -> bool:
     return isinstance(part, AffAtom) and part.size == 1 and all(map(_is_number, part.args))
 
 
-def _word(part: _Atom) -> str:
+def _word(part: Atom) -> str:
     """Return what a node is, but for its name."""
     if isinstance(part, cp.Expression) and _is_of_constants(part):
         value: Any = part.value if _is_number(part) else None
@@ -461,119 +456,11 @@ def _curvature(part: cp.Expression) -> str:
     return "unknown"
 
 
-def _rule(part: _Atom) -> Rule:
+def _rule(part: Atom) -> Rule | str:
+    if not isinstance(part, CvxpyAtom):
+        return "as its class says"
     arguments = []
     for place, argument in enumerate(part.args):
         monotonicity = _MONOTONICITIES[part.is_incr(place), part.is_decr(place)]
         arguments.append(Argument(_curvature(argument), monotonicity))
     return Rule(_BENDS[part.is_atom_convex(), part.is_atom_concave()], tuple(arguments))
-
-
-# Ways out ---------------------------------------------------------------------------------------
-
-
-def _is_same(a: _Atom, b: _Atom) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, cp.Constant) and isinstance(b, cp.Constant):
-        return bool(np.array_equal(a.value, b.value))
-    return (
-        type(a) is type(b)
-        and bool(a.args)
-        and str(a.get_data()) == str(b.get_data())
-        and len(a.args) == len(b.args)
-        and all(map(_is_same, a.args, b.args))
-    )
-
-
-def _is_quotient(part: _Atom) -> bool:
-    return isinstance(part, DivExpression) and part.args[1].is_concave()
-
-
-def _is_reciprocal(part: _Atom) -> bool:
-    return _is_quotient(part) and part.args[0].is_constant()
-
-
-def _is_linear_fractional(part: _Atom) -> bool:
-    return _is_quotient(part) and part.args[0].is_affine() and part.args[1].is_affine()
-
-
-def _is_square_over(part: _Atom) -> bool:
-    return _is_quotient(part) and part.args[0].is_quadratic() and part.args[0].is_convex()
-
-
-def _is_product(part: _Atom) -> bool:
-    return isinstance(part, MulExpression)
-
-
-def _has_parameters_twice(part: _Atom) -> bool:
-    return (
-        _is_product(part)
-        and all(it.parameters() for it in part.args)
-        and not all(it.variables() for it in part.args)
-    )
-
-
-def _is_own_square(part: _Atom) -> bool:
-    return _is_product(part) and _is_same(*part.args)
-
-
-def _is_entropy(part: _Atom) -> bool:
-    return isinstance(part, cp.multiply) and any(
-        isinstance(b, cp.log) and _is_same(a, b.args[0])
-        for a, b in (part.args, reversed(part.args))
-    )
-
-
-def _is_root_of_squares(part: _Atom) -> bool:
-    return (
-        isinstance(part, Power)
-        and part.p.value == 0.5
-        and part.args[0].is_quadratic()
-        and part.args[0].is_convex()
-    )
-
-
-def _is_log_sum_exp(part: _Atom) -> bool:
-    return isinstance(part, cp.log) and part.args[0].is_convex()
-
-
-def _is_square_of_unsigned(part: _Atom) -> bool:
-    return (
-        isinstance(part, Power | cp.quad_over_lin)
-        and part.is_atom_convex()
-        and part.args[0].is_convex()
-        and not part.args[0].is_nonneg()
-    )
-
-
-_REMEDIES: tuple[tuple[Callable[[_Atom], bool], str], ...] = (
-    (
-        _is_reciprocal,
-        "where the denominator is positive, cp.inv_pos(denominator) times the constant; the time "
-        "1/(μ − λ) in a queue is cvxqueue.dcp.atoms.mm1_system_time(μ, λ)",
-    ),
-    (
-        _is_linear_fractional,
-        "divided out, it is a constant plus a constant times cp.inv_pos(denominator)",
-    ),
-    (
-        _is_square_over,
-        "where the denominator is positive, cp.quad_over_lin(root, denominator), with the root of "
-        "which the numerator is the sum of squares",
-    ),
-    (_is_own_square, "cp.square(x), or cp.sum_squares(x) for x @ x"),
-    (_is_entropy, "x log(x) is -cp.entr(x)"),
-    (
-        _has_parameters_twice,
-        "a parameter of its own for the product, or a variable that is constrained to be equal to "
-        "one of the factors",
-    ),
-    (_is_root_of_squares, "the root of a sum of squares is cp.norm(x)"),
-    (_is_log_sum_exp, "the logarithm of a sum of exponentials is cp.log_sum_exp(x)"),
-    (
-        _is_square_of_unsigned,
-        "the function rises only where its argument is ≥ 0: let that be known, as by nonneg=True "
-        "of the variables in it",
-    ),
-)

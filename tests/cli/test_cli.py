@@ -48,7 +48,7 @@ accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.
 METHODS = [method.name for method in cq.methods()]
 COMMANDS = (
     *("solve", "check", "simulate", "fit", "diagnose", "references", "prove", "verify"),
-    *("explain", "sweep", "schema", "info"),
+    *("certify", "export", "explain", "sweep", "schema", "info"),
 )
 
 Capture = pytest.CaptureFixture[str]

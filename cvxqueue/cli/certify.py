@@ -1,0 +1,81 @@
+"""``cvxqueue certify``: which claims of an answer are true."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+from cvxqueue.cli.inputs import read_instance, record_path
+from cvxqueue.cli.output import progress, show
+from cvxqueue.errors import InvalidInputError, naming
+from cvxqueue.files.storage import decode, read_bytes
+from cvxqueue.files.text import parse
+from cvxqueue.formatting import shown
+from cvxqueue.model import Instance
+from cvxqueue.references.grade import grade
+from cvxqueue.references.verify import MOST_RECORD_BYTES, RECORD_FORMAT
+
+
+def run(options: argparse.Namespace) -> int:
+    """Grade an answer, and print what was found of each claim."""
+    if (options.answer is None) == (options.tokens is None):
+        raise InvalidInputError("give either ANSWER or --tokens")
+    if options.file == options.answer == "-":
+        raise InvalidInputError("FILE and ANSWER cannot both be stdin")
+    answer = options.tokens if options.answer is None else _read_answer(options.answer)
+    reference = _read_reference(options.file)
+    with progress(1) as step:
+        step("certify")
+        found = grade(
+            reference,
+            answer,
+            tolerance=options.tolerance,
+            feasibility_tolerance=options.feasibility_tolerance,
+        )
+    show(options, found.to_dict(), found.table(), found)
+    return 1 if found.is_right is False else 0
+
+
+def _read_reference(name: str) -> Instance | Path:
+    """Return the path of a record, that of a reference included, or an instance."""
+    file = Path(record_path(name))
+    if file.suffix.lower() == ".json" and file.is_file():
+        with naming(name):
+            content = parse(decode(read_bytes(file, MOST_RECORD_BYTES)), "json")
+        if isinstance(content, dict) and content.get("format") == RECORD_FORMAT:
+            return file
+    return read_instance(name)
+
+
+def _read_answer(name: str) -> Any:
+    """Return what JSON says, or the tokens of a table."""
+    if name == "-" and sys.stdin is None:
+        raise InvalidInputError("stdin is closed; give the name of a file")
+    source = sys.stdin.buffer if name == "-" else Path(name)
+    with naming("stdin" if name == "-" else name):
+        text = decode(read_bytes(source, MOST_RECORD_BYTES))
+        if text.lstrip()[:1] in ("{", "["):
+            return parse(text, "json")
+        return _column(list(csv.reader(text.splitlines())))
+
+
+def _column(rows: list[list[str]]) -> list[float]:
+    """Return the column of tokens, by its name or the only one; NaN where it has no entry."""
+    rows = [row for row in rows if row]
+    heading = rows[0] if rows else []
+    place = 0
+    if "tokens" in heading:
+        place, rows = heading.index("tokens"), rows[1:]
+    elif len(heading) != 1:
+        raise InvalidInputError(f"is neither JSON nor a table with a column 'tokens': {heading}")
+    found = []
+    for row in rows:
+        entry = row[place].strip() if place < len(row) else ""
+        try:
+            found.append(float(entry or "nan"))
+        except ValueError:
+            raise InvalidInputError(f"tokens must be numbers, got {shown(entry)}") from None
+    return found
