@@ -341,7 +341,7 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "from above; that inequality, in closed form and with an allowance for rounding, is the "
         f"certificate. For {plural(known, 'instance')} the optimum is that of a record, which one "
         "file proves again with a bare Python; else it is certified to rounding. Tokens that had "
-        f"to be moved into the limits by more than {power(KEPT)} of the largest cap count as "
+        f"to be moved into the limits by more than {power(KEPT)} of a type's cap count as "
         "infeasible. An answer is judged outside the process that gave it."
     )
     yield (
