@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.benchmark.rows import opened_rows, read_rows, write_rows
 from cvxqueue.cli import main
 from cvxqueue.cli.benchmark import _instances
+from tests.benchmark.test_rows import row
 from tests.paths import SERVER
 
 FAKES = ["--solver", "tests.benchmark.fakes:right", "--solver", "tests.benchmark.fakes:lies"]
@@ -40,6 +42,21 @@ def test_from_names_to_a_page(
     assert cq.Benchmark.read(whole).table().columns[0].name == "instance"
 
 
+def test_what_is_merged_is_added_to_what_is_there(tmp_path: Path) -> None:
+    old, new, both = (tmp_path / name for name in ("old.jsonl", "new.jsonl", "both.jsonl"))
+    write_rows(old, [row("a"), row("b")])
+    write_rows(new, [row("b", words="again"), row("c")])
+    write_rows(both, [row("a")])
+    assert main(["benchmark", "--merge", str(new), "--output", str(old)]) == 0
+    assert read_rows([old]) == [row("a"), row("b"), row("c")]
+    # A file is itself part of what it is to hold.
+    for _ in range(2):
+        assert main(["benchmark", "--merge", *map(str, (both, new)), "--output", str(both)]) == 0
+        assert read_rows([both]) == [row("a"), row("b", words="again"), row("c")]
+    with opened_rows(old):
+        assert main(["benchmark", "--merge", str(new), "--output", str(old)]) == 2
+
+
 def test_what_a_name_stands_for() -> None:
     def named(name: str) -> list[str]:
         return [getattr(it, "instance", it).name or "" for it in _instances(name)]
@@ -64,7 +81,10 @@ def test_what_a_name_stands_for() -> None:
         ("one-type --shard 3/2", "I/N with 1"),
         ("one-type --time-limit 0", "a finite number > 0"),
         ("one-type --solver newton --output /", "cannot write /"),
+        ("one-type --solver newton --output /dev/null", "cannot write /dev/null"),
         ("--merge no-such.jsonl", "cannot read no-such.jsonl"),
+        ("--merge a.jsonl --solver newton", "--merge runs nothing: leave --solver out"),
+        ("--merge a.jsonl --shard 1/2", "--merge runs nothing: leave --shard out"),
     ],
 )
 def test_bad_input(
