@@ -26,8 +26,10 @@ def test_from_names_to_a_page(
         shard = ["--shard", f"{at}/2", "--output", part]
         assert main(["benchmark", "exact:2:7", str(SERVER), *FAKES, *shard, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert (found["status"], found["runs"]) == ("complete", 2)
-        assert {line["settings"] for line in found["solvers"]} == {"default"}
+        assert found["status"] == "complete"
+        # All solvers of none, one or both of the instances.
+        assert found["runs"] in (0, 2, 4)
+        assert {line["settings"] for line in found.get("solvers", ())} <= {"default"}
     whole = str(tmp_path / "whole.jsonl")
     assert main(["benchmark", "--merge", *parts, "--output", whole]) == 0
     out = " ".join(capsys.readouterr().out.split())
