@@ -241,7 +241,9 @@ def opened_rows(path: Path) -> Iterator[RowFile]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise InvalidInputError(f"cannot write {path}: rows go into a regular file, and it is none")
+            raise InvalidInputError(
+                f"cannot write {path}: rows go into a regular file, and it is none"
+            )
         # With no buffer, which a close on a full disk would fail to write a second time.
         stream = path.open("a+b", buffering=0)
     except (OSError, ValueError) as error:
