@@ -70,13 +70,13 @@ MOST_RECORD_BYTES = 100_000_000
 MOST_TYPES, MOST_CONSTRAINTS, MOST_PROVEN_DIGITS = 100_000, 100, 200
 # Characters of a number, and the size of its exponent: those of binary64 numbers, and some more.
 MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
-# Of tokens, behind the point: binary64 numbers have 1074 at most, and begin after 324 in few digits.
+# Of tokens, behind the point: binary64 numbers have 1074 at most, and 324 where digits are few.
 MOST_PLACES, MOST_PLACES_IN_LEAVES = 1100, 400
 # Types, times what is computed of each, times the cube of the digits, as exponentials and
 # logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most. A
 # point of a curve takes 50 µs, as much as a type does in 100 digits.
 MOST_WORK, WORK_OF_POINT = 2 * 10**12, 10**6
-# Of a proof in whole tokens, and types times leaves, of which each takes 0.2 ms.
+# Of a proof in whole tokens, and types times leaves, of which each takes 1 ms at most.
 MOST_LEAVES, MOST_TYPES_OF_LEAVES = 1000, 10**6
 # What sums to one, and squares of means, are rounded so far at most.
 SLACK = Fraction(1, 10**9)
