@@ -74,7 +74,7 @@ MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
 MOST_PLACES, MOST_PLACES_IN_LEAVES = 1100, 400
 # Types, times what is computed of each, times the cube of the digits, as exponentials and
 # logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most. A
-# point of a curve takes 50 µs, as much as a type does in 100 digits.
+# point of a curve takes 50 µs, less than a type.
 MOST_WORK, WORK_OF_POINT = 2 * 10**12, 10**6
 # Of a proof in whole tokens, and types times leaves, of which each takes 1 ms at most.
 MOST_LEAVES, MOST_TYPES_OF_LEAVES = 1000, 10**6
@@ -838,10 +838,11 @@ def _split(law: object, count: int, what: str) -> list[Table]:
             counts[k] += 1
         parts = [iter(_split(curve, n, what)) for curve, n in zip(curves, counts, strict=True)]
         return [next(parts[k]) for k in which]
-    fields, law = {}, dict(law)  # type: ignore[call-overload]
-    if kind == "piecewise-linear" and not any(_is_of_types(it) for it in law.values()):
-        return [law] * count
-    for name, value in law.items():
+    fields = {}
+    table: Table = dict(law)  # type: ignore[call-overload]
+    if kind == "piecewise-linear" and not any(_is_of_types(it) for it in table.values()):
+        return [table] * count
+    for name, value in table.items():
         is_one = name == "kind" or (kind == "piecewise-linear" and not _is_of_types(value))
         fields[name] = [value] * count if is_one else rows(value, count, f"{what}.{name}")
     return [{name: column[k] for name, column in fields.items()} for k in range(count)]

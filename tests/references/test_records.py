@@ -526,7 +526,7 @@ def test_a_bound_of_the_point_is_not_said_to_be_one_of_the_optimum() -> None:
     made = cq.prove(given)
     assert cq.verify(made).tokens[0][0] > Decimal("0.0001")
     found = cq.verify(signed({**made, "digits": 1, "tokens": ["0", "59.91"]}))
-    assert found.tokens[0] == (0, Decimal("0.1"))
+    assert found.tokens[0] == (Decimal(0), Decimal("0.1"))
     (line,) = [it for it in found.report if "strictly" in it]
     assert line.endswith("; the point is at its lower bound, strictly")
 
