@@ -50,9 +50,9 @@ def _is_reference(name: str) -> bool:
     if name in names:
         # A file wins, for nobody's script is to change its meaning by a later release.
         return not file.exists() or file.is_dir()
-    # Of ./heavy-traffic-6, too, which is a file alone and no reference.
-    near = near_miss(file.name, names)
-    if near and file.name == str(file) and not file.exists():
+    # Of a path none is near, but ./heavy-traffic-6 would be told of without its beginning.
+    near = near_miss(name, names) if file.name == name else str(file)
+    if near in names and not file.exists():
         raise InvalidInputError(
             f"{shown(name)} is neither a file nor a reference: did you mean {shown(near)}? "
             "cvxqueue references lists them"
