@@ -79,6 +79,8 @@ SLACK = Fraction(1, 10**9)
 
 # Beyond those that are proven, for what sums and quotients lose.
 MORE_DIGITS = 30
+# However few are proven: a floor that the tokens only just reach is missed by what is lost.
+FEWEST_DIGITS = 80
 
 NOUGHT, ONE = Decimal(0), Decimal(1)
 
@@ -1228,7 +1230,7 @@ def _whole(real: Proof, table: object, digits: int) -> Whole:
     best = proof.at(counts)
     near, most = reach(best, digits)
     before = ROUND.digits
-    set_digits(digits + MORE_DIGITS)
+    set_digits(max(digits + MORE_DIGITS, FEWEST_DIGITS))
     highest = max([best.objective.high, *proof.bounds(tree, most)])
     set_digits(before)
     optimum = Interval(best.objective.low, highest)
@@ -1292,7 +1294,7 @@ def _verified(record: Table) -> Proven:
     if not isinstance(proves_tokens, bool):
         raise Refused("proves.tokens must be true or false")
     longest = max((len(it.as_tuple().digits) for it in [*tokens, *multipliers]), default=1)
-    set_digits(max(longest, 3 * digits) + 20)
+    set_digits(max(longest + 20, 3 * digits + 20, FEWEST_DIGITS))
     instance = Instance(data)
     count = len(instance.types)
     if len(tokens) != count:

@@ -209,6 +209,14 @@ def test_no_decimal_is_rounded_as_the_surroundings_have_it(name: str) -> None:
         assert cq.prove(CASES[name]()) == record
 
 
+def test_few_digits_of_a_floor_that_is_only_just_reached_are_accepted() -> None:
+    given = instance(accuracy_weight=0.0, constraints=[cq.MinAccuracy(0.1)])
+    made = cq.prove(given)
+    assert Fraction(made["tokens"][0]) == 0
+    for digits in (1, 2, 10):
+        assert cq.verify(signed({**made, "digits": digits})).digits == digits
+
+
 def test_an_interval_holds_what_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flint.ctx, "prec", 300)
     rng = random.Random(0)
