@@ -26,8 +26,6 @@ from cvxqueue.solvers.solve import solve
 # their error, and where scales differ widely it takes more.
 _TRIES = ((Search.by_places, 3), (Search.by_places, 6), (by_barriers, 6))
 _MORE_DIGITS = 10
-# As the verifier has at least: sums of ordinary binary64 numbers are exact.
-_FEWEST_DIGITS = 60
 
 
 @quiet
@@ -89,12 +87,12 @@ def proof_from(start: Solution, digits: int) -> dict[str, Any]:
 
 def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
     data = to_dict(start.instance)
-    most = max(_TRIES[-1][1] * digits, _FEWEST_DIGITS) + 2 * _MORE_DIGITS
+    most = max(_TRIES[-1][1] * digits + 2 * _MORE_DIGITS, verifier.FEWEST_DIGITS)
     verifier.set_digits(most)
     instance = verifier.Instance(data)
     fallback: dict[str, Any] = {}
     for find, precision in _TRIES:
-        working = max(precision * digits, _FEWEST_DIGITS) + _MORE_DIGITS
+        working = max(precision * digits + _MORE_DIGITS, verifier.FEWEST_DIGITS)
         search = Search(instance, start, digits, working)
         with suppress(UndeterminedError, DecimalException):
             find(search)
