@@ -684,6 +684,57 @@ def test_what_cannot_be_proven_has_a_reason() -> None:
         cq.prove(instance(constraints=[cq.MaxMeanSystemTime(0.1)]))
 
 
+@pytest.mark.parametrize(("floor", "weight"), [(0.1, 0.0), (0.1, 10.0), (0.0, 0.0), (1e-30, 10.0)])
+@pytest.mark.parametrize("digits", [1, 5, 30])
+def test_a_floor_that_the_curve_starts_at_is_found(
+    floor: float, weight: float, digits: int
+) -> None:
+    """Of 10^-30 in binary 80 digits are not exact."""
+    given = instance(
+        accuracy=cq.SaturatingExponential(floor=floor, gain=0.8, rate=0.05),
+        accuracy_weight=weight,
+        constraints=[cq.MinAccuracy(floor)],
+    )
+    found = cq.verify(cq.prove(given, digits=digits))
+    assert found.proves_tokens
+    for (low, high), count in zip(found.tokens, cq.solve(given).tokens.tolist(), strict=True):
+        near = Decimal("1e-6") * Decimal(max(1.0, count))
+        assert low - near <= Decimal(count) <= high + near
+
+
+def test_a_proof_in_hand_is_kept_where_a_later_try_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = instance(
+        accuracy=cq.PiecewiseLinear(tokens=[0, 1000], accuracy=[0.25, 0.5]),
+        queue=cq.ProcessorSharing(),
+        constraints=[cq.MaxTokenRate(10.0)],
+        importance=1.0,
+        service=cq.AffineService(base=1.0, per_token=0.01),
+    )
+    assert not cq.verify(cq.prove(given)).proves_tokens
+
+    def astray(search: Any) -> None:
+        search.tokens = [kind.upper for kind in search.instance.types]
+
+    monkeypatch.setattr(prover, "_TRIES", (*prover._TRIES[:2], (astray, 6)))
+    assert not cq.verify(cq.prove(given)).proves_tokens
+
+
+def test_what_is_met_at_one_point_alone_is_not_called_exceeded() -> None:
+    # T = 4 + (1/16 24/2)/(3/4) = 5 at the least tokens, and a third is not exact.
+    given = cq.Instance(
+        arrival_rate=1 / 16,
+        accuracy_weight=1.0,
+        min_tokens=4.0,
+        max_tokens=10.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.0, per_token=1.0, token_scv=0.5),
+        accuracy=cq.MichaelisMenten(floor=0.0, gain=0.5, half_saturation=8.0),
+        constraints=[cq.MaxMeanSystemTime(5.0)],
+    )
+    with pytest.raises(cq.UnprovenError, match="the feasible set is a point there"):
+        cq.prove(given)
+
+
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "record.json")
     assert main(["prove", SERVER, "--output", path, "--digits", "20", "--json"]) == 0
