@@ -12,6 +12,7 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, assumed, require_instance
+from cvxqueue.model.instance import require_type_order
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import number_array
 from cvxqueue.solvers.batch_solution import LABELS
@@ -128,6 +129,15 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
                 f"got {shape if shape else shown(values)}"
             )
         return values
+    if name in _TYPE_DATA:
+        require_type_order(name, values, instance.names)
+        # Of the class: of an array or a list it is no such thing, or a method.
+        if hasattr(type(values), "__array__") and hasattr(type(values), "index"):
+            if not set(values.index).isdisjoint(instance.names or ()):
+                raise InvalidInputError(
+                    f"{name}: its rows have the names of types, but each row is a value of the "
+                    f"sweep: give shape (M, {instance.size}), a column for each type"
+                )
     array = np.atleast_1d(number_array(name, values, "a list of numbers"))
     axes = "(M,)" if name in BY_VARIANT else f"(M, {instance.size})"
     if name in _TYPE_DATA[1:]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cvxqueue as cq
@@ -217,6 +218,25 @@ def test_frontiers_are_told_apart() -> None:
 def test_what_cannot_be_swept_is_refused(grids: dict[str, Any], message: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=message):
         cq.sweep(INSTANCE, **grids)
+
+
+def test_columns_of_a_frame_are_those_of_the_types() -> None:
+    names = list(INSTANCE.names or ())
+    caps = pd.DataFrame([[100.0, 200.0], [300.0, 400.0]], columns=names)
+    swept = cq.sweep(INSTANCE, max_tokens=caps)
+    assert swept.parameters["max_tokens"].tolist() == [[100.0, 200.0], [300.0, 400.0]]
+    shares = pd.DataFrame([[0.2, 0.8]], columns=names)
+    for name, frame in {
+        **dict.fromkeys(("max_tokens", "min_tokens", "importance"), caps),
+        "probabilities": shares,
+    }.items():
+        with pytest.raises(cq.InvalidInputError, match="another order than the types"):
+            cq.sweep(INSTANCE, **{name: frame[names[::-1]]})
+        for turned in (frame.iloc[0], frame.iloc[0][::-1], frame.T):
+            with pytest.raises(cq.InvalidInputError, match=r"give shape \(M, 2\), a column for"):
+                cq.sweep(INSTANCE, **{name: turned})
+    by_number = pd.Series([100.0, 200.0, 300.0])
+    assert len(cq.sweep(INSTANCE, max_tokens=by_number)) == 3
 
 
 def test_nobody_can_write_to_what_was_found() -> None:
