@@ -105,7 +105,7 @@ def _sweep(sweep: Sweep) -> Figure:
 
     weights = sweep.parameters.get("accuracy_weight")
     is_plane = set(sweep.parameters) == {"arrival_rate", "accuracy_weight"}
-    has_frontier = weights is not None and bool((sweep.rows.status == 0).any())
+    has_frontier = weights is not None and bool(sweep.rows.is_optimal.any())
     count = 2 if is_plane else 2 + has_frontier
     drawn = new_figure(6.2 * count, 4.8)
     first, *others = drawn.subplots(1, count)

@@ -27,12 +27,12 @@ _WIDE_RANGE = 20.0
 _FRONTIERS = 6
 # Points of a switching curve.
 _CURVE_POINTS = 200
-# So many shadow prices are written beside a frontier.
-_PRICES = 5
+# So many weights are written beside a frontier.
+_WEIGHTS = 5
 
 
 def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = None) -> Axes:
-    """Draw accuracy against mean system time, with the shadow prices at some places.
+    """Draw accuracy against mean system time, with the accuracy weight at some places.
 
     Parameters
     ----------
@@ -62,24 +62,24 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
         each, look = given[place], style.line_style(TYPE_COLORS, position)
         at = ", ".join(f"{name} {value:.3g}" for name, value in each.at.items())
         ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, label=style.plain(at), **look)
-    _write_prices(ax, given[places[0]])
+    _write_weights(ax, given[places[0]])
     if given[0].at:
         style.legend_below(ax, columns=2)
     _log_if_wide(ax, "x", np.concatenate([each.mean_system_time for each in given]))
     ax.margins(x=0.1)
-    title = "Frontier; at the dots, seconds per unit of accuracy"
-    return style.finish(ax, title, "mean system time (s)", "accuracy")
+    title = "Frontier; at the dots, the accuracy weight"
+    return style.finish(ax, title, "mean system time (s)", given[0].accuracy_label)
 
 
-def _write_prices(ax: Axes, frontier: Frontier) -> None:
-    """Mark some shadow prices along a frontier, evenly by accuracy."""
-    rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _PRICES)
+def _write_weights(ax: Axes, frontier: Frontier) -> None:
+    """Mark some weights along a frontier, evenly by accuracy."""
+    rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _WEIGHTS)
     for place in np.unique(np.abs(frontier.accuracy - rise[:, np.newaxis]).argmin(axis=1)):
         at = frontier.mean_system_time[place], frontier.accuracy[place]
         ax.plot(*at, "o", color=TYPE_COLORS[0], markersize=5, markeredgecolor="white", zorder=3)
-        price = frontier.shadow_price[place]
+        weight = frontier.accuracy_weight[place]
         ax.annotate(
-            f"{price:,.0f} s" if price >= 100.0 else f"{price:.3g} s",
+            f"{weight:,.0f} s" if weight >= 100.0 else f"{weight:.3g} s",
             at,
             (-5, 4),
             textcoords="offset points",
@@ -118,8 +118,8 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
     names = style.short_names([instance.type_name(k) for k in named])
     looks = {k: style.line_style(TYPE_COLORS, place) for place, k in enumerate(named)}
-    is_known = (sweep.rows.status == 0)[:, np.newaxis]
-    at, tokens = values, np.where(is_known, sweep.rows.tokens, np.nan)
+    is_known = sweep.rows.is_optimal
+    at, tokens = values, np.where(is_known[:, np.newaxis], sweep.rows.tokens, np.nan)
     if name in BY_VARIANT and not instance.model.couplings:
         points = switching_points(instance, over=name)
         is_seen = (points.values >= values.min()) & (points.values <= values.max())
@@ -164,7 +164,7 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     """
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
-    order, is_known = np.argsort(values, kind="stable"), sweep.rows.status == 0
+    order, is_known = np.argsort(values, kind="stable"), sweep.rows.is_optimal
     right = ax.twinx()
     for axes, found, color, marker in (
         (ax, sweep.rows.mean_accuracy, TYPE_COLORS[0], "-"),

@@ -63,6 +63,11 @@ class Grid:
         return Variants(instance=self.instance, **self.variants(row, row + 1)).at((0,))
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether the accuracy that counts is another than the mean."""
+        return "importance" in self.axes or bool((self.instance.importance != 1.0).any())
+
+    @property
     def assumes(self) -> tuple[str, ...]:
         """What is taken for granted of classes that are not the package's."""
         return assumed(self.instance)
@@ -132,12 +137,12 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
     if name in _TYPE_DATA:
         require_type_order(name, values, instance.names)
         # Of the class: of an array or a list it is no such thing, or a method.
-        if hasattr(type(values), "__array__") and hasattr(type(values), "index"):
-            if not set(values.index).isdisjoint(instance.names or ()):
-                raise InvalidInputError(
-                    f"{name}: its rows have the names of types, but each row is a value of the "
-                    f"sweep: give shape (M, {instance.size}), a column for each type"
-                )
+        has_labels = hasattr(type(values), "__array__") and hasattr(type(values), "index")
+        if has_labels and not set(values.index).isdisjoint(instance.names or ()):
+            raise InvalidInputError(
+                f"{name}: its rows have the names of types, but each row is a value of the sweep: "
+                f"give shape (M, {instance.size}), a column for each type"
+            )
     array = np.atleast_1d(number_array(name, values, "a list of numbers"))
     axes = "(M,)" if name in BY_VARIANT else f"(M, {instance.size})"
     if name in _TYPE_DATA[1:]:

@@ -62,16 +62,19 @@ def test_accuracy_and_time_have_axes_of_their_own() -> None:
     assert left.get_xscale() == right.get_yscale() == "log"
 
 
-def test_frontiers_carry_their_shadow_prices() -> None:
+def test_frontiers_carry_their_weights() -> None:
     swept = cq.sweep(SERVER, arrival_rate=np.linspace(0.01, 1.6, 20), accuracy_weight=WEIGHTS)
     ax = plots.plot_frontier(swept.frontiers())
     lay_out(ax)
     legend = ax.get_legend()
     assert legend is not None
     assert len(legend.get_texts()) == 6
-    prices = [text.get_text() for text in ax.texts]
-    assert (prices[0], prices[-1]) == ("3 s", "100,000 s")
+    weights = [text.get_text() for text in ax.texts]
+    assert ax.get_ylabel() == "accuracy"
+    assert (weights[0], weights[-1]) == ("3 s", "100,000 s")
     lay_out(plots.plot_frontier(swept.frontiers()[0]))
+    important = cq.sweep(SERVER.replace(importance=2.0), accuracy_weight=WEIGHTS)
+    assert plots.plot_frontier(important.frontiers()).get_ylabel() == "weighted accuracy"
     with pytest.raises(cq.InvalidInputError, match=r"no.* certified"):
         plots.plot_frontier(swept.frontiers()[-1])
 

@@ -170,7 +170,9 @@ def test_between_neighbours_of_a_frontier_the_price_lies_between_their_weights()
         # In any order: a frontier sorts.
         shuffled = np.random.default_rng(0).permutation(weights)
         (frontier,) = cq.sweep(reference.instance, accuracy_weight=shuffled).frontiers()
-        rows = zip(frontier.accuracy, frontier.mean_system_time, frontier.shadow_price, strict=True)
+        rows = zip(
+            frontier.accuracy, frontier.mean_system_time, frontier.accuracy_weight, strict=True
+        )
         for (a, t, low), (b, u, high) in pairwise(rows):
             scale = high * b + u
             # α₁ (b − a) ≤ u − t ≤ α₂ (b − a), to what a certified gap leaves.
@@ -180,6 +182,32 @@ def test_between_neighbours_of_a_frontier_the_price_lies_between_their_weights()
                 points += 1
                 assert low * (1 - 1e-3) <= (u - t) / (b - a) <= high * (1 + 1e-3)
     assert points > 300
+
+
+@pytest.mark.parametrize(
+    "limit", [cq.MaxTokenRate(150.0), cq.MinMeanAccuracy(0.6), cq.MaxMeanSystemTime(2.0)]
+)
+def test_under_constraints_the_weight_is_the_slope_where_allocations_move(
+    limit: cq.Constraint,
+) -> None:
+    swept = cq.sweep(INSTANCE.replace(constraints=[limit]), accuracy_weight=WEIGHTS[::8])
+    assert (swept.rows.prices > 0.0).any()
+    (frontier,) = swept.frontiers()
+    more, longer = np.diff(frontier.accuracy), np.diff(frontier.mean_system_time)
+    slack = 1e-8 * (frontier.accuracy_weight[1:] + frontier.mean_system_time[1:])
+    assert (frontier.accuracy_weight[:-1] * more <= longer + slack).all()
+    assert (longer <= frontier.accuracy_weight[1:] * more + slack).all()
+
+
+def test_an_accuracy_that_is_not_the_mean_is_called_so() -> None:
+    for importance, grids, label in (
+        (1.0, {}, "accuracy"),
+        (2.0, {}, "weighted accuracy"),
+        (1.0, {"importance": [1.0]}, "weighted accuracy"),
+    ):
+        one = INSTANCE.replace(importance=importance)
+        (frontier,) = cq.sweep(one, accuracy_weight=[1.0, 9.0], **grids).frontiers()
+        assert list(frontier.to_frame())[:2] == ["accuracy weight (s)", label]
 
 
 def test_frontiers_are_told_apart() -> None:
