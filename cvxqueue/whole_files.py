@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,7 +51,13 @@ def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
             number = _stream_number(path)
             where = _draft(Path(os.path.realpath(path))) if number is None else _behind(number)
             stream = stack.enter_context(where)
-        yield write
+        try:
+            yield write
+        except BaseException:
+            # What is left of a full disk's buffer fails again, and is not what went wrong.
+            with suppress(OSError):
+                stack.__exit__(*sys.exc_info())
+            raise
         with _naming(path):
             stack.close()
 

@@ -80,8 +80,12 @@ class SwitchingPoints(ArrayData, Report):
 
     @property
     def assumes(self) -> tuple[str, ...]:
-        """What is taken for granted of classes that are not the package's."""
-        return assumed(self.instance)
+        """What is taken for granted: of classes that are not the package's, and of the optimum."""
+        instance = self.instance
+        # All types meet one price then, and may move along straight pieces against each other.
+        is_flat = not (instance.queue.second_weight or instance.model.accuracy.is_smooth)
+        unique = "the optimum is unique: on straight pieces under such a queue it may not be"
+        return assumed(instance) + (unique,) * is_flat
 
     def table(self) -> Table:
         """Return a row for each switching point, with the optimal tokens of every type."""
@@ -136,8 +140,9 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     -------
     SwitchingPoints
         In increasing order, right to some roundings over the idle fraction. Over the arrival rate,
-        a type of the package's classes has one at each rest at most, and all are found. Over the
-        accuracy weight it may return: a pair of switches so near that a fine grid shows no sign of
+        a type of the package's classes has one at each rest at most, and all are found where the
+        optimum is unique: under processor sharing it may not be where curves have straight pieces,
+        and then tokens are one optimum of several. Over the accuracy weight it may return: a pair of switches so near that a fine grid shows no sign of
         it may be missed.
 
     Notes

@@ -59,6 +59,8 @@ def test_a_file_is_the_same_with_a_picture(
         (["--arrival-rate", "0:1:3"], "arrival_rate[0] = 0.0 must be > 0"),
         (["--arrival-rate", "0.1", "-o", "no/such/place.csv"], "cannot write"),
         (["--arrival-rate", "0.1", "-o", "no/such.csv", "--plot", "x.png"], "cannot write"),
+        (["--arrival-rate", "0.01:0.2:2000", "-o", "/dev/full"], "cannot write /dev/full: No space"),
+        (["--arrival-rate", "0.1", "-o", "/dev/full"], "cannot write /dev/full: No space"),
         (["--arrival-rate", "0.1", "--plot", "x.gif"], "--plot x.gif"),
         (["--arrival-rate", "0.1", "--scheduler", "nothing://here:1"], "--scheduler nothing://"),
     ],

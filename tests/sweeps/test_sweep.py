@@ -88,6 +88,10 @@ def test_what_has_no_answer_is_a_row() -> None:
     price = swept.to_frame()["price of mean system time ≤ 0.9 s (s)"]
     assert price[0] == pytest.approx(cq.solve(capped).certificate.constraint_multipliers[0])
     assert price[1:].isna().all()
+    twice = capped.replace(constraints=[*capped.constraints, *capped.constraints])
+    both = cq.sweep(twice, arrival_rate=[0.2])
+    assert list(both.to_frame())[-1] == "price of mean system time ≤ 0.9 s (s) (2)"
+    assert both.to_frame().iloc[0, -2:].sum() == pytest.approx(price[0], rel=1e-6)
     floored = INSTANCE.replace(constraints=[cq.MinAccuracy(0.6)])
     low = cq.sweep(floored, max_tokens=[100, 4096])
     assert low.status.tolist() == ["infeasible", "optimal"]
