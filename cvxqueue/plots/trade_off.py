@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.plots import style
 from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
-from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.batch_solution import LABELS, parameter_label
 from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.sweeps import Frontier, Sweep, switching_curves, switching_points
+from cvxqueue.sweeps.grid import Grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,11 +50,15 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     Raises
     ------
     InvalidInputError
-        If no frontier has a certified allocation.
+        If one is no frontier, or none has a certified allocation.
     MissingDependencyError
         If matplotlib is not installed.
     """
-    given = [frontiers] if isinstance(frontiers, Frontier) else list(frontiers)
+    given = list(frontiers) if isinstance(frontiers, Iterable) else [frontiers]
+    if not all(isinstance(each, Frontier) for each in given):
+        raise InvalidInputError(
+            f"frontiers must be a Frontier or several, from Sweep.frontiers, got {shown(frontiers)}"
+        )
     given = [each for each in given if len(each)]
     if not given:
         raise InvalidInputError("frontiers: none has a certified allocation")
@@ -61,7 +67,8 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     for position, place in enumerate(places):
         each, look = given[place], style.line_style(TYPE_COLORS, position)
         at = ", ".join(f"{name} {value:.3g}" for name, value in each.at.items())
-        ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, label=style.plain(at), **look)
+        look |= {"label": style.plain(at), "marker": _marker(len(each))}
+        ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, **look)
     _write_weights(ax, given[places[0]])
     if given[0].at:
         style.legend_below(ax, columns=2)
@@ -108,7 +115,7 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     Raises
     ------
     InvalidInputError
-        If more than one parameter varies.
+        If it is no sweep, or more than one parameter varies.
     MissingDependencyError
         If matplotlib is not installed.
     """
@@ -131,13 +138,14 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
         at = np.concatenate([values, points.values[is_seen]])
         tokens = np.concatenate([tokens, points.tokens[is_seen]])
     order = np.argsort(at, kind="stable")
+    marker = _marker(np.isfinite(tokens[:, 0]).sum())
     for k, label in zip(named, names, strict=True):
-        ax.plot(at[order], tokens[order, k], linewidth=1.8, label=style.plain(label), **looks[k])
+        look = {**looks[k], "label": style.plain(label), "marker": marker}
+        ax.plot(at[order], tokens[order, k], linewidth=1.8, **look)
     _log_if_wide(ax, "x", values)
     style.legend_below(ax, columns=3)
-    label = LABELS.get(name, name.replace("_", " "))
     title = f"Optimal tokens by {name.replace('_', ' ')}; dots where a type switches"
-    return style.finish(ax, title, label, "thinking tokens per query")
+    return style.finish(ax, title, parameter_label(name), "thinking tokens per query")
 
 
 def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
@@ -158,7 +166,7 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     Raises
     ------
     InvalidInputError
-        If more than one parameter varies.
+        If it is no sweep, or more than one parameter varies.
     MissingDependencyError
         If matplotlib is not installed.
     """
@@ -166,19 +174,20 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     ax = style.new_axes() if ax is None else ax
     order, is_known = np.argsort(values, kind="stable"), sweep.rows.is_optimal
     right = ax.twinx()
-    for axes, found, color, marker in (
+    for axes, found, color, line in (
         (ax, sweep.rows.mean_accuracy, TYPE_COLORS[0], "-"),
         (right, sweep.rows.mean_system_time, TYPE_COLORS[1], "--"),
     ):
         kept = np.where(is_known, found, np.nan)[order]
-        axes.plot(values[order], kept, marker, color=color, linewidth=1.8)
+        marker = _marker(is_known.sum())
+        axes.plot(values[order], kept, line, marker=marker, color=color, linewidth=1.8)
         axes.tick_params(axis="y", labelcolor=style.darker(color))
     _log_if_wide(ax, "x", values)
     _log_if_wide(right, "y", sweep.rows.mean_system_time[is_known])
     right.set_ylabel("mean system time (s), dashed", color=style.darker(TYPE_COLORS[1]))
     right.spines["top"].set_visible(False)
     title = f"Accuracy and time by {name.replace('_', ' ')}"
-    style.finish(ax, title, LABELS.get(name, name.replace("_", " ")), "mean accuracy")
+    style.finish(ax, title, parameter_label(name), "mean accuracy")
     ax.yaxis.label.set_color(style.darker(TYPE_COLORS[0]))
     return ax
 
@@ -193,7 +202,7 @@ def plot_switching_curves(
     instance : Instance
         As in `switching_curves`.
     accuracy_weight : array_like
-        Two weights or more, in seconds; the curves are drawn from the least to the largest.
+        Two weights > 0 or more, in seconds; the curves are drawn from the least to the largest.
     ax : matplotlib Axes, optional
         Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
@@ -206,11 +215,17 @@ def plot_switching_curves(
     Raises
     ------
     InvalidInputError
-        As `switching_curves`.
+        As `switching_curves`; if the weights are all equal.
     MissingDependencyError
         If matplotlib is not installed.
     """
-    given = np.asarray(accuracy_weight, dtype=np.float64)
+    require_instance(instance)
+    given = np.atleast_1d(float_array("accuracy_weight", accuracy_weight))
+    require("accuracy_weight", given, given > 0.0, "must be > 0 (s)")
+    if given.min() == given.max():
+        raise InvalidInputError(
+            f"accuracy_weight must have two weights or more to draw between, got {shown(given[0])}"
+        )
     weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
     curves = switching_curves(instance, accuracy_weight=weights)
     ax = style.new_axes() if ax is None else ax
@@ -232,7 +247,7 @@ def plot_switching_curves(
     own = instance.arrival_rate, instance.accuracy_weight
     if weights[0] <= own[1] <= weights[-1]:
         ax.plot(*own, "X", color=GRAY, markersize=8, markeredgecolor="white", label="this instance")
-    ax.set_yscale("log")
+    _log_if_wide(ax, "y", weights)
     rates = np.concatenate([curve.arrival_rate for curve in curves] or [np.array([own[0]])])
     _log_if_wide(ax, "x", rates[np.isfinite(rates)])
     style.legend_below(ax, columns=3)
@@ -242,18 +257,33 @@ def plot_switching_curves(
 
 def _one_axis(sweep: Sweep) -> tuple[Any, FloatArray]:
     """The parameter that varies, and its values."""
-    name, *others = sweep.parameters
-    values = sweep.parameters[name]
-    if others or getattr(values, "ndim", 0) != 1:
+    if not isinstance(sweep, Sweep):
+        raise InvalidInputError(f"sweep must be a Sweep, from cvxqueue.sweep, got {shown(sweep)}")
+    require_one_axis(sweep.grid)
+    return next(iter(sweep.parameters.items()))
+
+
+def require_one_axis(grid: Grid) -> None:
+    """Refuse what does not vary along one line."""
+    names, values = list(grid.axes), list(grid.axes.values())
+    if len(names) > 1 or getattr(values[0], "ndim", 0) != 1:
         raise InvalidInputError(
             f"the sweep must be over one parameter with one value for all types, got "
-            f"{shown(list(sweep.parameters))} of shape {sweep.shape}"
+            f"{shown(names)} of shape {grid.shape}"
         )
-    return name, values
+
+
+def _marker(count: int) -> str:
+    """One point alone has no line to be seen by."""
+    return "o" if count == 1 else "None"
 
 
 def _log_if_wide(ax: Axes, which: str, values: FloatArray) -> None:
     """Take the logarithm along an axis, "x" or "y", where values are far apart."""
     if values.size and 0.0 < values.min() * _WIDE_RANGE < values.max():
+        from matplotlib.ticker import NullFormatter
+
         ax.set(**{f"{which}scale": "log"})
         getattr(ax, f"{which}axis").set_major_formatter("{x:,.10g}")
+        # Of several decades they would be written over each other.
+        getattr(ax, f"{which}axis").set_minor_formatter(NullFormatter())

@@ -15,7 +15,7 @@ from cvxqueue.model import Instance, assumed, require_instance
 from cvxqueue.model.instance import require_type_order
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import number_array
-from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.batch_solution import parameter_label
 from cvxqueue.solvers.variants import BY_LAW, BY_VARIANT, Variants
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column
@@ -77,7 +77,7 @@ class Grid:
         places = np.unravel_index(np.arange(first, last), self.shape)
         columns = []
         for (name, values), rows in zip(self.axes.items(), places, strict=True):
-            label = LABELS.get(name, name.replace("_", " "))
+            label = parameter_label(name)
             if name in BY_LAW:
                 columns.append(Column(f"{label} law", rows))
             elif values.ndim == 1:

@@ -47,8 +47,10 @@ def switching_curves(
 ) -> tuple[SwitchingCurve, ...]:
     """Return, for each type and rest, the arrival rate of its switch at each accuracy weight.
 
-    There is one at most, because tokens never rise with the arrival rate; the other way round, a
-    rate may have several weights. Nothing is solved: a point is the root of one equation.
+    Where the optimum is unique there is one at most, because tokens never rise with the arrival
+    rate; the other way round, a rate may have several weights. Under processor sharing with
+    straight pieces it may not be unique, and a curve is that of one optimum. Nothing is solved: a
+    point is the root of one equation.
 
     Parameters
     ----------

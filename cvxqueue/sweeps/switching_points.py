@@ -142,8 +142,8 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
         In increasing order, right to some roundings over the idle fraction. Over the arrival rate,
         a type of the package's classes has one at each rest at most, and all are found where the
         optimum is unique: under processor sharing it may not be where curves have straight pieces,
-        and then tokens are one optimum of several. Over the accuracy weight it may return: a pair of switches so near that a fine grid shows no sign of
-        it may be missed.
+        and then tokens are one optimum of several. Over the accuracy weight it may return: a pair
+        of switches so near that a fine grid shows no sign of it may be missed.
 
     Notes
     -----

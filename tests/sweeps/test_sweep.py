@@ -244,6 +244,8 @@ def test_frontiers_are_told_apart() -> None:
         ({"arrival_rate": [0.1], "executor": 3}, "get_executor"),
         ({"arrival_rate": [0.1], "callback": 3}, "callback"),
         ({"arrival_rate": [0.1], "tolerance": 0.5}, "tolerance"),
+        ({"arrival_rate": [0.1], "output": 3}, "output must be the name of a file, got 3"),
+        ({"arrival_rate": [0.1], "output": ""}, "output must be the name of a file, got ''"),
         ({"arrival_rate": [0.1], "output": "no/such/place.csv"}, "cannot write"),
     ],
 )
