@@ -53,13 +53,12 @@ def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
             stream = stack.enter_context(where)
         try:
             yield write
-        except BaseException:
+            with _naming(path):
+                stack.close()
+        finally:
             # What is left of a full disk's buffer fails again, and is not what went wrong.
             with suppress(OSError):
                 stack.__exit__(*sys.exc_info())
-            raise
-        with _naming(path):
-            stack.close()
 
 
 @contextmanager

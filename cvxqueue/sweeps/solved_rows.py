@@ -39,7 +39,8 @@ class Rows(NamedTuple):
     @property
     def is_optimal(self) -> NDArray[np.bool_]:
         """Whether the answer is certified."""
-        return self.status == 0
+        is_optimal: NDArray[np.bool_] = self.status == 0
+        return is_optimal
 
 
 def solve_rows(grid: Grid, first: int, last: int, tolerance: float | None) -> Rows:

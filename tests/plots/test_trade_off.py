@@ -107,10 +107,10 @@ def test_a_figure_for_every_sweep() -> None:
     for wrong in ({"max_tokens": [10.0], "min_tokens": [0.0]}, {"importance": np.ones((1, 5))}):
         with pytest.raises(cq.InvalidInputError, match="one parameter"):
             plots.figure(cq.sweep(SERVER, **wrong))
-    grids = {"accuracy_weight": WEIGHTS[:3], "arrival_rate": RATES[:3]}
+    plane: dict[str, Any] = {"accuracy_weight": WEIGHTS[:3], "arrival_rate": RATES[:3]}
     capped = SERVER.replace(constraints=[cq.MaxMeanSystemTime(12.0)])
-    assert len(plots.figure(cq.sweep(capped, **grids)).axes) == 1
-    for nothing in ({"arrival_rate": [9.0]}, {**grids, "arrival_rate": [9.0]}):
+    assert len(plots.figure(cq.sweep(capped, **plane)).axes) == 1
+    for nothing in ({"arrival_rate": [9.0]}, {**plane, "arrival_rate": [9.0]}):
         with pytest.raises(cq.InvalidInputError, match=r"no row is certified in .*unstable"):
             plots.figure(cq.sweep(SERVER, **nothing))
 

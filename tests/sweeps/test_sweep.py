@@ -204,11 +204,12 @@ def test_under_constraints_the_weight_is_the_slope_where_allocations_move(
 
 
 def test_an_accuracy_that_is_not_the_mean_is_called_so() -> None:
-    for importance, grids, label in (
+    cases: tuple[tuple[float, dict[str, Any], str], ...] = (
         (1.0, {}, "accuracy"),
         (2.0, {}, "weighted accuracy"),
         (1.0, {"importance": [1.0]}, "weighted accuracy"),
-    ):
+    )
+    for importance, grids, label in cases:
         one = INSTANCE.replace(importance=importance)
         (frontier,) = cq.sweep(one, accuracy_weight=[1.0, 9.0], **grids).frontiers()
         assert list(frontier.to_frame())[:2] == ["accuracy weight (s)", label]
@@ -256,19 +257,19 @@ def test_what_cannot_be_swept_is_refused(grids: dict[str, Any], message: str) ->
 
 def test_columns_of_a_frame_are_those_of_the_types() -> None:
     names = list(INSTANCE.names or ())
-    caps = pd.DataFrame([[100.0, 200.0], [300.0, 400.0]], columns=names)
+    caps: Any = pd.DataFrame([[100.0, 200.0], [300.0, 400.0]], columns=names)
     swept = cq.sweep(INSTANCE, max_tokens=caps)
     assert swept.parameters["max_tokens"].tolist() == [[100.0, 200.0], [300.0, 400.0]]
-    shares = pd.DataFrame([[0.2, 0.8]], columns=names)
-    for name, frame in {
-        **dict.fromkeys(("max_tokens", "min_tokens", "importance"), caps),
-        "probabilities": shares,
-    }.items():
+    frames: dict[str, Any] = dict.fromkeys(("max_tokens", "min_tokens", "importance"), caps)
+    frames["probabilities"] = pd.DataFrame([[0.2, 0.8]], columns=names)
+    for name, frame in frames.items():
+        grids: dict[str, Any] = {name: frame[names[::-1]]}
         with pytest.raises(cq.InvalidInputError, match="another order than the types"):
-            cq.sweep(INSTANCE, **{name: frame[names[::-1]]})
+            cq.sweep(INSTANCE, **grids)
         for turned in (frame.iloc[0], frame.iloc[0][::-1], frame.T):
+            grids = {name: turned}
             with pytest.raises(cq.InvalidInputError, match=r"give shape \(M, 2\), a column for"):
-                cq.sweep(INSTANCE, **{name: turned})
+                cq.sweep(INSTANCE, **grids)
     by_number = pd.Series([100.0, 200.0, 300.0])
     assert len(cq.sweep(INSTANCE, max_tokens=by_number)) == 3
 
