@@ -22,7 +22,7 @@ from cvxqueue.files.kinds import (
     SOLUTION_FORMAT,
     VERSION,
 )
-from cvxqueue.files.provenance import digest
+from cvxqueue.files.provenance import digest, type_names
 from cvxqueue.files.storage import as_path, format_of, read_file, write_values
 from cvxqueue.formatting import shown
 from cvxqueue.integer.solution import IntegerSolution
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cvxqueue.files.schema import AnswerDocument, IntegerDocument
 
 _READABLE = (FORMAT, *ANSWER_FORMATS)
+# Constraints move the tokens, elsewhere to another rounding; of a real difference people see more.
+_TOKENS_APART = 1e-6
 _Kind = TypeVar("_Kind", Solution, IntegerSolution)
 _Answer = Solution | Certificate | IntegerSolution
 
@@ -134,7 +136,8 @@ def from_dict(data: Mapping[str, Any], *, instance: Instance | None = None) -> A
     InvalidInputError
         If a key is unknown or missing, or a value is not allowed; tasks count from 0. Of an answer
         also if anything in it was changed, if it is not of `instance`, or if what is certified here
-        contradicts what was saved.
+        contradicts the names, tokens, objective or upper bound that were saved. What else was saved
+        is for readers, and not looked at.
 
     Examples
     --------
@@ -178,7 +181,7 @@ def _answer(data: Mapping[str, Any], form: str, instance: Instance | None) -> _A
     if form == INTEGER_FORMAT:
         return _within_domains(saved, own)
     certificate = Certificate(own, saved.allocation, saved.multipliers, saved.feasibility_tolerance)
-    _require_agreeing(saved, certificate.objective, certificate.upper_bound)
+    _require_agreeing(saved, certificate, certificate.objective, certificate.upper_bound)
     if form == CERTIFICATE_FORMAT:
         return certificate
     return _made(Solution, saved, certificate=certificate)
@@ -217,7 +220,7 @@ def _within_domains(saved: IntegerDocument, instance: Instance) -> IntegerSoluti
     most = (
         math.inf if continuous is None else answer.objective + answer.loss_bound + answer.allowance
     )
-    _require_agreeing(saved, answer.objective, most)
+    _require_agreeing(saved, answer, answer.objective, most)
     return answer
 
 
@@ -254,8 +257,23 @@ def _differ(there: Any, here: Any) -> bool:
     return not (np.array_equal(there, here) if isinstance(there, np.ndarray) else there == here)
 
 
-def _require_agreeing(saved: AnswerDocument, objective: float, upper_bound: float) -> None:
-    """Refuse an answer whose saved proof and the one that is made now contradict each other."""
+def _require_agreeing(
+    saved: AnswerDocument,
+    made_again: Certificate | IntegerSolution,
+    objective: float,
+    upper_bound: float,
+) -> None:
+    """Refuse an answer whose saved words or proof contradict what is made now."""
+    tokens = np.array(saved.tokens, dtype=np.float64)
+    found = made_again.tokens
+    same = tokens.shape == found.shape and np.allclose(
+        tokens, found, rtol=_TOKENS_APART, atol=_TOKENS_APART, equal_nan=True
+    )
+    names = type_names(made_again.instance)
+    for key, is_same, here in (("names", saved.names == names, names), ("tokens", same, found)):
+        if not is_same:
+            said = shown(getattr(saved, key))
+            raise InvalidInputError(f"{key} = {said} but those of the answer are {shown(here)}")
     least = -math.inf if saved.objective is None else saved.objective
     most = math.inf if saved.upper_bound is None else saved.upper_bound
     if least > upper_bound or objective > most:

@@ -8,7 +8,10 @@ from dataclasses import fields
 from enum import Enum
 from typing import Any, ClassVar, TypeVar, cast
 
-from cvxqueue.formatting import printable, shown
+import numpy as np
+
+from cvxqueue.errors import InvalidInputError
+from cvxqueue.formatting import clipped, printable, shown
 
 _Value = TypeVar("_Value")
 
@@ -40,14 +43,25 @@ class JsonRecord:
 class Options(Mapping[str, Any]):
     """Settings by name, as a record of them: read-only, hashable, and the same from JSON.
 
-    Numbers, true and false, ``None`` and text are kept, and a mapping of them; of anything else
-    there is a text of at most 80 characters, of a function or a class its name.
+    Numbers, true and false, ``None`` and up to 80 characters of text are kept, and a mapping of
+    them; of anything else there is a text of at most 80 characters, of a function or a class its
+    name.
+
+    Raises
+    ------
+    InvalidInputError
+        If two names are one, as text of at most 80 characters.
     """
 
     __slots__ = ("_values",)
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
-        self._values = {printable(str(name)): _record(it) for name, it in (given or {}).items()}
+        self._values: dict[str, Any] = {}
+        for key, value in (given or {}).items():
+            name = str(_record(key, is_inner=True))
+            if name in self._values:
+                raise InvalidInputError(f"two options are called {shown(name)}")
+            self._values[name] = _record(value)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]
@@ -69,18 +83,34 @@ class Options(Mapping[str, Any]):
 
 
 def _record(value: Any, *, is_inner: bool = False) -> Any:
-    if getattr(value, "shape", None) == ():
+    try:
+        return _plain(value, is_inner=is_inner)
+    except InvalidInputError:  # two names of a mapping are one
+        return _one_line(value)
+    except Exception:  # noqa: BLE001 - anybody's class may raise anything, and costs no answer
+        return f"<{type(value).__name__}>"
+
+
+def _plain(value: Any, *, is_inner: bool) -> Any:
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = value.item()
+    # Of a subclass, as an enumeration, the value itself, whatever the class prints.
     if isinstance(value, str):
-        return printable(value)
-    if value is None or (isinstance(value, float) and math.isfinite(value)):
+        return clipped(printable(str.__str__(value)))
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int) and abs(value) <= _LARGEST_EXACT:
-        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float.__float__(value)
+    if isinstance(value, int) and abs(int.__int__(value)) <= _LARGEST_EXACT:
+        return int.__int__(value)
     if isinstance(value, Mapping) and not is_inner:
         return Options({name: _record(it, is_inner=True) for name, it in value.items()})
     name = getattr(value, "__name__", None)
-    return printable(name) if isinstance(name, str) else " ".join(shown(value).split())
+    return clipped(printable(name)) if isinstance(name, str) else _one_line(value)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(shown(value).split())
 
 
 def _finite(value: Any) -> Any:

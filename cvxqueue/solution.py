@@ -226,7 +226,8 @@ class Solution(AllocationData):
         proposed as the answer, and all where there was a callback. Gaps and seconds as here.
     options : mapping of str to plain values
         What the caller gave besides the method, read-only: its own options, tolerance and limits,
-        without callbacks. Of what is no number and no text, as a start, a text.
+        without callbacks. Of what is no number and no text, as a start, a text; of text at most 80
+        characters.
     """
 
     certificate: Certificate
@@ -353,7 +354,8 @@ def run_names(solutions: Sequence[Solution]) -> list[str]:
             for name, value in answer.options.items()
             if any(name not in other or other[name] != value for other in others)
         ]
-        names.append(answer.method + (f" ({', '.join(own)})" if own else ""))
+        name = answer.method + (f" ({', '.join(own)})" if own else "")
+        names.append(name.replace("\n", r"\n"))
     counts, seen = Counter(names), Counter[str]()
     for place, name in enumerate(names):
         seen[name] += 1

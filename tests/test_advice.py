@@ -68,7 +68,7 @@ def test_whole_tokens_are_stable_at_the_rate_that_the_error_names(seed: int) -> 
     with pytest.raises(cq.InfeasibleError, match="in whole tokens") as unstable:
         cq.solve_integer(crowded)
     advised = crowded.replace(arrival_rate=number_after("lower arrival_rate to", unstable.value))
-    assert cq.solve_integer(advised).is_exact
+    assert cq.solve_integer(advised).is_optimal
 
 
 def test_times_that_may_be_milliseconds_are_asked_about() -> None:
@@ -189,7 +189,7 @@ def test_a_time_limit_is_raised() -> None:
     hasty = cq.solve_integer(SERVER, domains=cq.Multiples(256), time_limit=1e-9)
     assert "raise time_limit" in str(hasty)
     patient = cq.solve_integer(SERVER, domains=cq.Multiples(256), time_limit=np.inf)
-    assert "no allocation in the domains is better" in str(patient)
+    assert "(within the tolerance)" in str(patient)
 
 
 def test_an_iteration_that_leaves_stability_is_damped() -> None:

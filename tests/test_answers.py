@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import enum
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from hypothesis import strategies as st
 import cvxqueue as cq
 from cvxqueue.cli import main
 from cvxqueue.files import provenance, storage
+from cvxqueue.solution import run_names
 from tests.families import FAMILIES, planted
 from tests.own_classes import Logarithmic
 from tests.paths import INSTANCES, SERVER
@@ -252,23 +254,23 @@ def forged(answer: Any, **changes: Any) -> dict[str, Any]:
 def test_what_is_claimed_is_not_believed() -> None:
     bad = solved(PLAIN, slow)
     assert not bad.is_optimal
-    claims = {"status": "optimal", "gap": 0.0, "relative_gap": 0.0, "tokens": [1.0, 2.0]}
+    claims = {"status": "optimal", "gap": 0.0, "relative_gap": 0.0, "is_optimal": True}
     require_same(bad, cq.from_dict(forged(bad, **claims)))
     # Rounding differs between platforms, and bounds get sharper: what is certified here counts.
     good = solved(LIMITED)
     loose = {"objective": good.objective - 1.0, "upper_bound": None}
     require_same(good, cq.from_dict(forged(good, **loose)))
-    moved = cq.from_dict(forged(good, allocation=[1.0, 2.0]))
+    made = cq.certify(LIMITED, [1.0, 2.0], multipliers=good.certificate.multipliers)
+    moved = cq.from_dict(forged(good, allocation=[1.0, 2.0], tokens=made.tokens.tolist()))
     assert not moved.is_optimal
-    assert moved.certificate == cq.certify(
-        LIMITED, [1.0, 2.0], multipliers=good.certificate.multipliers
-    )
+    assert moved.certificate == made
 
 
 def test_nothing_is_believed_of_an_answer_within_domains() -> None:
     """A worse choice with the words of the best one is told for what it is."""
     best = cq.solve_integer(PLAIN, domains=cq.Multiples(64))
     claims = {"status": "optimal", "is_exact": True, "gap": 0.0, "choice": [64.0, 64.0]}
+    claims |= {"tokens": [64, 64]}
     worse = cq.from_dict(forged(best, **claims, objective=None, upper_bound=None))
     assert (worse.status, worse.is_exact) == (cq.Status.CONVERGED, False)
     assert worse.upper_bound >= best.objective
@@ -486,3 +488,110 @@ while True:
             assert cq.load(path).is_optimal
         writer.kill()
     assert cq.load(path).is_optimal
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Word(str):
+    def __str__(self) -> str:
+        return "another"
+
+
+class Real(float):
+    def __repr__(self) -> str:
+        return "another"
+
+
+class Hostile:
+    """Whatever is asked of it, fails."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class Shapeless:
+    """Without an entry, as a parameter of CVXPY, and without ``item``."""
+
+    shape = ()
+
+    def __repr__(self) -> str:
+        return "Shapeless()"
+
+
+class Broken(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError
+
+
+def lazy(instance: cq.Instance, given: Any, **_: Any) -> Any:
+    return instance.lower
+
+
+def kept(given: Any) -> Any:
+    """What is kept of an option of one's own method, after a file and a pickle."""
+    answer = solved(PLAIN, lazy, given=given)
+    record = json.loads(json.dumps(cq.to_dict(answer), allow_nan=False))
+    require_same(answer, cq.from_dict(record))
+    require_same(answer, pickle.loads(pickle.dumps(answer)))
+    return answer.options["given"]
+
+
+KEPT: dict[str, tuple[Any, Any]] = {
+    "enumeration": (Level.HIGH, 3),
+    "text": (Word("one"), "one"),
+    "number": (Real(0.5), 0.5),
+    "numpy": (np.float32(0.5), 0.5),
+    "0-d": (np.array(7), 7),
+    "numpy truth": (np.bool_(True), True),
+    "truth": (True, True),
+    "shapeless": (Shapeless(), "Shapeless()"),
+    "long": ("x" * 10_000, "x" * 77 + "..."),
+    "same names": ({1: "a", "1": "b"}, "{1: 'a', '1': 'b'}"),
+    "names": ({1: Level.HIGH, Word("two"): "b"}, {"1": 3, "two": "b"}),
+}
+
+
+@pytest.mark.parametrize(("given", "stored"), KEPT.values(), ids=KEPT)
+def test_options_are_kept_as_plain_values(given: Any, stored: Any) -> None:
+    found = kept(given)
+    assert found == stored
+    if not isinstance(stored, dict):
+        assert type(found) is type(stored)
+
+
+def test_an_option_that_fails_costs_no_answer() -> None:
+    assert kept(Hostile()) == "<Hostile>"
+    assert kept(Broken(a=1)) == "<Broken>"
+    assert kept({Hostile: Hostile()}) == {"Hostile": "<Hostile>"}
+    assert kept([Hostile()]) == "<list>"
+
+
+def test_options_of_one_name_are_refused() -> None:
+    twice: dict[Any, str] = {1: "a", "1": "b"}
+    with pytest.raises(cq.InvalidInputError, match="two options are called '1'"):
+        dataclasses.replace(solved(PLAIN), options=twice)
+
+
+def test_the_name_of_a_run_is_one_line() -> None:
+    runs = [solved(PLAIN, lazy, given=text) for text in ("a\nb", "c")]
+    assert run_names(runs) == [r"lazy (given=a\nb)", "lazy (given=c)"]
+
+
+def test_options_may_be_missing_in_a_file() -> None:
+    record = cq.to_dict(solved(PLAIN))
+    del record["options"], record["sha256"]
+    assert cq.from_dict(record | {"sha256": provenance.digest(record)}).options == {}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"tokens": [1, 2]}, {"tokens": []}, {"names": ["a", "b"]}], ids=range(3)
+)
+@pytest.mark.parametrize("answer", [solved(PLAIN), solved(PLAIN).certificate, WITHIN], ids=range(3))
+def test_words_that_contradict_the_answer_are_refused(answer: Any, changes: dict[str, Any]) -> None:
+    with pytest.raises(cq.InvalidInputError, match=f"{next(iter(changes))} = .* but "):
+        cq.from_dict(forged(answer, **changes))

@@ -172,7 +172,7 @@ def test_whole_tokens_by_enumeration(given: cq.Instance) -> None:
     every = list(itertools.product(range(25), repeat=2))
     values = [objective(small, np.array(tokens, dtype=np.float64)) for tokens in every]
     best = int(np.argmax(values))
-    assert found.is_exact
+    assert found.is_optimal
     assert found.objective == pytest.approx(values[best], abs=1e-9)
     assert found.upper_bound >= values[best] - 1e-12
     assert found.to_dict()["assumes"] == list(assumed(small))
@@ -182,7 +182,7 @@ def test_whole_tokens_by_enumeration(given: cq.Instance) -> None:
 @pytest.mark.parametrize("method", ["neighbors", "descent", "nearest", "floor"])
 def test_roundings_are_bounded(given: cq.Instance, method: str) -> None:
     exact, found = cq.solve_integer(given), cq.solve_integer(given, method)
-    assert exact.is_exact
+    assert exact.is_optimal
     assert found.objective <= exact.upper_bound
     assert found.upper_bound >= exact.objective
 
@@ -433,7 +433,7 @@ def test_a_curve_of_ones_own_may_have_kinks(queue: Any, share: float) -> None:
     assert cq.cross_validate(given).outcome == "agree"
     whole = cq.solve_integer(given.replace(accuracy_weight=12.0))
     every = np.stack(np.meshgrid(np.arange(700.0), np.arange(701.0)), axis=-1)
-    assert whole.is_exact
+    assert whole.is_optimal
     assert whole.objective == pytest.approx(whole.instance.evaluate(every).objective.max())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -96,7 +97,10 @@ def _certificate(best: Solution) -> Table:
 
 
 def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Table:
-    found = "no integer allocation is better" if integer.is_exact else "the best found in time"
+    found = "no integer allocation is better"
+    if not integer.is_exact:
+        found = "" if integer.is_optimal else "the best found in time; "
+        found += f"none gains more than {at_most(integer.gap)} s"
     rows = [
         ("method", f"exact: {found}"),
         ("objective", f"{at_least(integer.objective, _DIGITS)} s"),
@@ -106,12 +110,13 @@ def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Tab
         ),
         ("gap", f"{at_most(integer.gap)} s, relative {at_most(integer.relative_gap)}"),
     ]
-    if integer.continuous is not None:
+    is_compared = math.isfinite(integer.loss_bound)
+    if is_compared:
         rows += [
             ("loss", f"{at_most(max(integer.loss, 0.0))} s against the continuous optimum"),
             ("loss bound", f"{at_most(integer.loss_bound)} s, proven"),
         ]
-    if rounding is not None:
+    if rounding is not None and is_compared:
         repaired = ", after rounding down instead of up" if rounding.is_repaired else ""
         rows.append(("plain rounding", f"loses {at_most(max(rounding.loss, 0.0))} s{repaired}"))
     return facts(rows)

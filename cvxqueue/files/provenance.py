@@ -51,8 +51,13 @@ def about(instance: Instance) -> dict[str, Any]:
     return {
         "versions": versions(),
         "instance_digest": instance_digest(instance),
-        "names": [instance.type_name(k) for k in range(instance.size)],
+        "names": type_names(instance),
     }
+
+
+def type_names(instance: Instance) -> list[str]:
+    """Return the names of the types, with stand-ins where there are none."""
+    return [instance.type_name(k) for k in range(instance.size)]
 
 
 def installed_version(package: str) -> str | None:

@@ -222,6 +222,8 @@ class AnswerDocument(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False, defer_build=True)
 
     versions: dict[str, str | None]
+    names: Annotated[list[str], _FIRST]
+    tokens: Annotated[list[float | None], _FIRST]
     instance: dict[str, Any]
     objective: float | None
     upper_bound: float | None
@@ -246,7 +248,7 @@ class SolutionDocument(CertificateDocument):
     setup_time: float
     solve_time: float
     history: Annotated[list[_Row], _FIRST]
-    options: dict[str, Any]
+    options: dict[str, Any] = {}
 
 
 class IntegerDocument(AnswerDocument):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import at_least, at_most
+from cvxqueue.formatting import at_least, at_most, clipped, shown
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Base
@@ -26,7 +26,7 @@ from cvxqueue.model.differences import improvement
 from cvxqueue.model.domains import Domains, LevelMenu
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen
-from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.checks import float_array, real_number, require
 from cvxqueue.solution import (
     LARGEST_TOLERANCE,
     MEANS,
@@ -102,8 +102,17 @@ class IntegerSolution(AllocationData):
             raise InvalidInputError("choice makes the queue unstable: nothing is proven of it")
         if self.continuous is not None and self.continuous.instance != self.instance:
             raise InvalidInputError("continuous must be the answer to the same instance")
+        gap = self.neighbors_gap
+        if gap is not None:
+            if self.method != "neighbors":
+                raise InvalidInputError(
+                    f"neighbors_gap must be None for method {shown(self.method)}, got {shown(gap)}"
+                )
+            gap = real_number("neighbors_gap", gap)
+            if gap < 0.0:
+                raise InvalidInputError(f"neighbors_gap = {gap!r} must be ≥ 0 (seconds)")
         tolerance = allowed_tolerance(self.tolerance)
-        vars(self).update(domains=domains, choice=choice, tolerance=tolerance)
+        vars(self).update(domains=domains, choice=choice, tolerance=tolerance, neighbors_gap=gap)
 
     @cached_property
     def domain_gap(self) -> float:
@@ -122,14 +131,14 @@ class IntegerSolution(AllocationData):
 
     @property
     def is_exact(self) -> bool:
-        """Whether the method found what it is after.
+        """Whether no allocation is better, or no combination of neighbors.
 
-        For ``"exact"`` that no allocation is better, which is proven; for ``"neighbors"`` that no
-        combination of neighbors is, which is HiGHS's word.
+        For ``"exact"`` that the proven gap is within what rounding can do, whatever the tolerance;
+        for ``"neighbors"`` that HiGHS said so: its word, which nothing here proves.
         """
         if self.method == "exact":
-            return self.is_optimal
-        return self.method == "neighbors" and self.ended is Ended.CONVERGED
+            return self.gap <= _ALLOWANCES * self.allowance
+        return self.neighbors_gap is not None and self.ended is Ended.CONVERGED
 
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
@@ -191,9 +200,14 @@ class IntegerSolution(AllocationData):
         return float(rounding_allowance(self.evaluation))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain Python values, ready for JSON; ``None`` for what is not finite."""
+        """Return plain Python values, ready for JSON; ``None`` for what is not finite.
+
+        The domains are those of the answer, as a file has them: ``domain`` of all types, or
+        ``domains`` of each, ``None`` where files have no word for one.
+        """
         # Loaded when first used, as all that reads and writes files.
         from cvxqueue.files.provenance import about
+        from cvxqueue.files.writing import domain_tables
 
         names = (
             *("method", "status", "ended", "tolerance", "tokens", "levels", "objective"),
@@ -201,10 +215,14 @@ class IntegerSolution(AllocationData):
             *("neighbors_gap", "is_exact", "is_repaired", *MEANS, "solve_time"),
         )
         levels = {} if self.domains.has_levels else {"levels": None}
-        return about(self.instance) | json_attributes(self, names) | levels
+        try:
+            domains = domain_tables(self.domains)
+        except InvalidInputError:  # a class that is not the package's
+            domains = {"domains": None}
+        return about(self.instance) | domains | json_attributes(self, names) | levels
 
     def __repr__(self) -> str:
-        loss = "" if self.continuous is None else f"loss={self.loss:.3g}, "
+        loss = f"loss={self.loss:.3g}, " if math.isfinite(self.loss_bound) else ""
         return (
             f"IntegerSolution(method={self.method!r}, objective={self.objective:.9g}, "
             f"{loss}gap={self.gap:.3g})"
@@ -214,9 +232,10 @@ class IntegerSolution(AllocationData):
         if self.method == "exact":
             if self.is_exact:
                 return "no allocation in the domains is better"
-            return f"the best found; another may gain {at_most(self.gap)} s (raise time_limit)"
+            within = "within the tolerance" if self.is_optimal else "raise time_limit"
+            return f"the best found; none gains more than {at_most(self.gap)} s ({within})"
         if self.is_exact:
-            return "the best combination of neighbors"
+            return "the best combination of neighbors, as HiGHS said"
         if self.neighbors_gap is not None:
             return (
                 "the best combination of neighbors found; another may gain "
@@ -232,7 +251,7 @@ class IntegerSolution(AllocationData):
         return found.get(self.method, self.status.value)
 
     def _loss_line(self) -> str:
-        if self.continuous is None:
+        if not math.isfinite(self.loss_bound):
             return f"objective {at_least(self.objective, 9)} s"
         return (
             f"objective {at_least(self.objective, 9)} s, loss {at_most(self.loss)} s against the "
@@ -241,6 +260,9 @@ class IntegerSolution(AllocationData):
 
     def _parts(self) -> Iterable[Part]:
         yield f"{self.method}: {self._outcome()}"
+        if self.domains != Domains.of(self.instance.domains, self.instance.size):
+            kinds = clipped(", ".join(map(shown, dict.fromkeys(self.domains))))
+            yield f"within domains other than the instance's own: {kinds}"
         yield self._loss_line()
         yield f"no allocation in the domains gains more than {at_most(self.gap)} s"
         yield from self.assumption_lines()

@@ -82,7 +82,7 @@ def _judge(
     if best is None:
         report.fail("an allocation where none is stable", what)
         return
-    report.count("exact" if found.is_exact else "not exact")
+    report.count("exact" if found.is_optimal else "not exact")
     report.time("a solve", began)
     for form in (str, repr, cq.IntegerSolution.to_dict):
         attempt(report, form.__name__, what, partial(form, found))
@@ -117,7 +117,7 @@ def _check(
         ("upper bound below the best", best.objective - Decimal(found.upper_bound)),
         (
             "exact beyond the tolerance",
-            best.objective - point.objective - _TOLERANCE * scale if found.is_exact else -scale,
+            best.objective - point.objective - _TOLERANCE * scale if found.is_optimal else -scale,
         ),
     ):
         if off > slack:

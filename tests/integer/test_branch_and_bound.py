@@ -185,7 +185,7 @@ def test_no_choice_is_better_by_enumeration(block: int) -> None:
             continue
         answer = solve_integer(instance, domains=domains)
         scale = float(answer.evaluation.scale)
-        assert answer.is_exact, seed
+        assert answer.is_optimal, seed
         assert answer.gap <= TOLERANCE * scale, seed
         assert values.max() - answer.objective <= TOLERANCE * scale, seed
         assert values.max() <= answer.upper_bound + 4.0 * answer.allowance, seed
@@ -358,7 +358,7 @@ def test_larger_instances_are_certified(seed: int) -> None:
     if not instance.evaluate(np.ceil(instance.min_tokens)).is_stable:
         instance = instance.replace(min_tokens=np.floor(instance.min_tokens))
     answer = solve_integer(instance)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.relative_gap <= TOLERANCE
     for method in ("nearest", "floor", "descent"):
         other = solve_integer(instance, method)
@@ -403,7 +403,7 @@ def test_coarse_domains_in_wide_boxes_are_certified(kind: str, seed: int) -> Non
         [own[int(rng.integers(len(own)))] for _ in range(size)] if kind == "mixed" else COARSE[kind]
     )
     answer = solve_integer(instance, domains=domains)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.relative_gap <= TOLERANCE
     for method in ("nearest", "descent"):
         other = solve_integer(instance, method, domains=domains)
@@ -422,7 +422,7 @@ def test_steps_beside_menus_are_certified(seed: int) -> None:
         step = int(2 ** rng.integers(9, 14))
         domains.append((Multiples(step), COARSE["menu"])[int(rng.integers(2))])
     answer = solve_integer(instance, domains=domains, time_limit=20.0)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.relative_gap <= TOLERANCE
 
 
@@ -738,7 +738,7 @@ def test_a_time_limit_gives_the_best_so_far_with_its_gap() -> None:
     for answer in (hasty, patient):
         assert answer.evaluation.is_stable
         assert np.isfinite(answer.gap)
-    assert not hasty.is_exact
+    assert not hasty.is_optimal
     assert "raise time_limit" in str(hasty)
     assert patient.objective <= hasty.upper_bound
     assert hasty.objective <= patient.upper_bound
@@ -926,7 +926,7 @@ def test_levels_that_take_no_time_differ_in_accuracy_alone() -> None:
     levels = LevelMenu([0.2, 0.7, 0.4], 0.0, 0.0)
     solution = solve_integer(instance, domains=levels)
     assert solution.levels.tolist() == [1, 1]
-    assert solution.is_exact
+    assert solution.is_optimal
     assert solution.objective == pytest.approx(7.0, rel=1e-14)
 
 
@@ -980,7 +980,7 @@ def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
     looks = itertools.count()
     deadline = Deadline(1000.0, lambda: float(next(looks)))
     answer = solve_within(instance, "exact", Domains.of(domains, 3), 0.0, deadline)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.gap <= 5.0 * answer.allowance
 
 
@@ -1005,5 +1005,5 @@ def test_the_best_within_long_pieces_is_not_next_to_a_corner(seed: int) -> None:
     )
     domains = [ZeroOrAtLeast(int(k) * 50000) for k in rng.integers(1, 16, size)]
     answer = solve_integer(instance, domains=domains, time_limit=20.0)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.relative_gap <= TOLERANCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import itertools
 import json
 import os
@@ -16,7 +17,10 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.cli.answer import answer_report
 from cvxqueue.deadline import Deadline
+from cvxqueue.files.writing import domain_tables
+from cvxqueue.formatting import at_most
 from cvxqueue.integer.program import FlipProgram, Optimum
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.integer.standard_output import standard_output_discarded
@@ -424,7 +428,7 @@ def test_a_thousand_types() -> None:
 def test_a_loose_tolerance_is_kept() -> None:
     instance = similar_types(40)
     answer = cq.solve_integer(instance, tolerance=0.001)
-    assert answer.is_exact
+    assert answer.is_optimal
     assert answer.tolerance == 0.001
     assert answer.relative_gap <= 0.001
 
@@ -542,3 +546,91 @@ def test_the_answer_is_plain_data(method: str) -> None:
     for word in ("task type", "loss", "utilization", str(answer.tokens[1])):
         assert word in str(answer)
     assert "more rows" in str(cq.solve_integer(planted([30.5] * 25, 0.5), "floor"))
+
+
+BEATEN = cq.Instance(
+    arrival_rate=0.2704620092130232,
+    accuracy_weight=837.5236006225479,
+    max_tokens=4000,
+    probabilities=[
+        *(0.038821211609346935, 0.0782485646052944, 0.016883863330952),
+        *(0.09920097724125058, 0.1884952582970605, 0.5783501249160955),
+    ],
+    service=cq.AffineService(
+        base=[0.586, 0.848, 0.293, 0.169, 0.284, 0.187],
+        per_token=[0.00286, 0.00189, 0.00236, 0.00311, 0.0114, 0.00672],
+    ),
+    accuracy=cq.SaturatingExponential(
+        floor=0.1,
+        gain=[0.892, 0.566, 0.843, 0.66, 0.808, 0.849],
+        rate=[0.00147, 0.000505, 0.000175, 0.0782, 0.000521, 0.088],
+    ),
+)
+
+
+def test_what_may_be_beaten_is_not_called_exact() -> None:
+    loose, sharp = (
+        cq.solve_integer(BEATEN, tolerance=tolerance, domains=cq.Multiples(500))
+        for tolerance in (0.01, 1e-9)
+    )
+    assert loose.is_optimal
+    assert float(improvement(loose.evaluation, sharp.evaluation)) > 100.0 * loose.allowance
+    assert not loose.is_exact
+    assert "is better" not in str(loose)
+    assert f"none gains more than {at_most(loose.gap)} s (within the tolerance)" in str(loose)
+    assert "raise time_limit" not in str(loose)
+    # With one choice nothing is left to be proven.
+    alone = cq.solve_integer(BEATEN, domains=cq.Menu([0]))
+    assert alone.is_exact
+    assert "no allocation in the domains is better" in str(alone)
+
+
+def test_what_highs_said_is_called_its_word() -> None:
+    instance = planted([100.4, 200.7], 0.7)
+    said = cq.solve_integer(instance, "neighbors")
+    assert "the best combination of neighbors, as HiGHS said" in str(said)
+    nearest = cq.solve_integer(instance, "nearest")
+    # Another method compares no combinations.
+    assert not dataclasses.replace(nearest, method="neighbors").is_exact
+    wrong: tuple[Any, ...] = (-1e-9, np.inf, np.nan, "0")
+    for gap in wrong:
+        with pytest.raises(cq.InvalidInputError, match="neighbors_gap"):
+            dataclasses.replace(said, neighbors_gap=gap)
+    with pytest.raises(cq.InvalidInputError, match=r"neighbors_gap must be None for .*'nearest'"):
+        dataclasses.replace(nearest, neighbors_gap=0.0)
+
+
+class Dozens(cq.Multiples):
+    """A class of one's own, which files have no word for."""
+
+
+def test_an_answer_within_other_domains_says_so() -> None:
+    own = planted([100.4, 200.7], 0.7)
+    menu = own.replace(domains=[cq.Menu([0, 100]), cq.Multiples(7)])
+    words = "within domains other than the instance's own: "
+    for instance in (own, menu):
+        answer = cq.solve_integer(instance)
+        assert words not in str(answer)
+        assert answer.to_dict().items() >= domain_tables(answer.domains).items()
+        other = cq.solve_integer(instance, domains=cq.Multiples(50))
+        assert words + "Multiples(step=50)\n" in str(other)
+        assert other.to_dict()["domain"] == {"kind": "multiples", "step": 50}
+    strange = cq.solve_integer(own, domains=[Dozens(12), cq.Integers()])
+    assert words + "Dozens(step=12), Integers()" in str(strange)
+    assert strange.to_dict()["domains"] is None
+
+
+def test_a_continuous_answer_with_nothing_proven_counts_as_none() -> None:
+    answer = cq.solve_integer(planted([100.4, 200.7], 0.7))
+    assert answer.continuous is not None
+    certificate = cq.certify(answer.instance, [np.nan, 0.0])
+    assert certificate.gap == np.inf
+    bare = dataclasses.replace(
+        answer, continuous=dataclasses.replace(answer.continuous, certificate=certificate)
+    )
+    comparison = cq.cross_validate(answer.instance, methods=["newton"])
+    report = list(answer_report(comparison, bare, bare))
+    for text in (str(bare), repr(bare), *map(str, report)):
+        assert "loss" not in text
+        assert "loses" not in text
+        assert "inf" not in text
