@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Of an axis whose values are further apart than this, a logarithm shows more.
 _WIDE_RANGE = 20.0
+# From here on powers of ten are ticks enough.
+_MANY_DECADES = 300.0
 # Frontiers that can be told apart, from one end of a colour map to the other.
 _FRONTIERS = 6
 # Points of a switching curve.
@@ -179,8 +181,13 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
         (right, sweep.rows.mean_system_time, TYPE_COLORS[1], "--"),
     ):
         kept = np.where(is_known, found, np.nan)[order]
-        marker = _marker(is_known.sum())
-        axes.plot(values[order], kept, line, marker=marker, color=color, linewidth=1.8)
+        # Of one row both are in the middle: one circle around the other.
+        look: dict[str, Any] = {
+            "marker": _marker(is_known.sum()),
+            "markersize": 6 if axes is ax else 10,
+        }
+        look |= {"fillstyle": "none", "color": color, "linewidth": 1.8}
+        axes.plot(values[order], kept, line, **look)
         axes.tick_params(axis="y", labelcolor=style.darker(color))
     _log_if_wide(ax, "x", values)
     _log_if_wide(right, "y", sweep.rows.mean_system_time[is_known])
@@ -281,9 +288,12 @@ def _marker(count: int) -> str:
 def _log_if_wide(ax: Axes, which: str, values: FloatArray) -> None:
     """Take the logarithm along an axis, "x" or "y", where values are far apart."""
     if values.size and 0.0 < values.min() * _WIDE_RANGE < values.max():
-        from matplotlib.ticker import NullFormatter
+        from matplotlib.ticker import LogLocator, NullFormatter
 
         ax.set(**{f"{which}scale": "log"})
-        getattr(ax, f"{which}axis").set_major_formatter("{x:,.10g}")
-        # Of several decades they would be written over each other.
-        getattr(ax, f"{which}axis").set_minor_formatter(NullFormatter())
+        axis = getattr(ax, f"{which}axis")
+        if values.max() < _MANY_DECADES * values.min():
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:,.10g}")
+        # They would be written over each other.
+        axis.set_minor_formatter(NullFormatter())
