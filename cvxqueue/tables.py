@@ -168,9 +168,16 @@ class Table:
         return f'<div style="overflow-x: auto">{table}</div>{below}'
 
     def machine_columns(self) -> dict[str, Any]:
-        """Return the values by name; an interval has a column for each of its ends."""
+        """Return the values by name; an interval has a column for each of its ends.
+
+        Names that repeat, as of two constraints alike, are numbered.
+        """
         found: dict[str, Any] = {}
-        for name, values, _ in self.columns:
+        for given, values, _ in self.columns:
+            name, count = given, 1
+            while name in found or f"{name}, low" in found:
+                count += 1
+                name = f"{given} ({count})"
             if _is_interval(values):
                 for place, end in enumerate(("low", "high")):
                     found[f"{name}, {end}"] = [pair[place] for pair in values]

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,9 +51,14 @@ def writing_whole(path: Path) -> Iterator[Callable[[bytes], None]]:
             number = _stream_number(path)
             where = _draft(Path(os.path.realpath(path))) if number is None else _behind(number)
             stream = stack.enter_context(where)
-        yield write
-        with _naming(path):
-            stack.close()
+        try:
+            yield write
+            with _naming(path):
+                stack.close()
+        finally:
+            # What is left of a full disk's buffer fails again, and is not what went wrong.
+            with suppress(OSError):
+                stack.__exit__(*sys.exc_info())
 
 
 @contextmanager

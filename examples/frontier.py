@@ -31,7 +31,7 @@ def compare() -> tuple[list[float], list[float]]:
     """Return the slope of the frontier between neighbours, and the weights halfway between."""
     found, _ = frontier()
     slopes, weights = [], []
-    rows = zip(found.accuracy, found.mean_system_time, found.shadow_price, strict=True)
+    rows = zip(found.accuracy, found.mean_system_time, found.accuracy_weight, strict=True)
     for (accuracy, time, weight), (more, longer, next_weight) in pairwise(rows):
         if more > accuracy:
             slopes.append(float((longer - time) / (more - accuracy)))
@@ -45,7 +45,7 @@ def main() -> None:
     print()
     for accuracy in (0.3, 0.5, 0.6, 0.7, 0.71):
         place = int(np.searchsorted(found.accuracy, accuracy))
-        time, price = found.mean_system_time[place], found.shadow_price[place]
+        time, price = found.mean_system_time[place], found.accuracy_weight[place]
         print(f"accuracy {accuracy:.2f}: {time:6.2f} s; one point more for {price / 100:.3g} s")
 
 

@@ -150,6 +150,17 @@ def test_an_interval_has_a_column_for_each_end(tmp_path: Path) -> None:
         assert found.to_numpy().tolist() == [[1.0, 2.0], [3.0, np.inf]]
 
 
+def test_no_column_is_lost_where_names_repeat() -> None:
+    ends = np.array([[1.0, 2.0]])
+    columns = [Column("a", [place]) for place in range(3)] + [Column("b", ends), Column("b", ends)]
+    table = Table([*columns, Column("a (2)", [3])])
+    names = ["a", "a (2)", "a (3)", "b, low", "b, high", "b (2), low", "b (2), high", "a (2) (2)"]
+    assert list(table.to_frame()) == names
+    assert table.to_frame().iloc[0].tolist() == [0, 1, 2, 1.0, 2.0, 1.0, 2.0, 3]
+    text = table.to_csv() or ""
+    assert next(csv.reader(io.StringIO(text))) == names
+
+
 def test_what_is_missing_is_a_dash() -> None:
     values: list[Cell | float | None] = [None, math.nan, 2.0]
     assert str(Table([Column("value", values)])).split()[2:] == ["–", "–", "2"]

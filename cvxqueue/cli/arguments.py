@@ -131,7 +131,7 @@ def add_sweep(parser: ArgumentParser) -> None:
     """Add what ``cvxqueue sweep`` takes."""
     add = parser.add_argument
     add_file(parser)
-    form = "numbers ≥ 0 as A,B,C or START:STOP:COUNT, with :log behind it for even ratios"
+    form = "numbers ≥ 0 as A,B,C or START:STOP:COUNT[:log], COUNT from 1 to 10⁷, log above 0"
     of = {"arrival_rate": "queries per second", "accuracy_weight": "seconds per unit of accuracy"}
     for name in SWEPT:
         add(

@@ -44,12 +44,15 @@ def new_record(name: str) -> Path:
 
 def _is_reference(name: str) -> bool:
     """Whether a reference is meant, or a file; a near miss of either is an error that names it."""
-    file = Path(name)
-    if name in library.names():
+    if not name:
+        raise InvalidInputError("the name of a file is empty")
+    file, names = Path(name), library.names()
+    if name in names:
         # A file wins, for nobody's script is to change its meaning by a later release.
         return not file.exists() or file.is_dir()
-    near = near_miss(name, library.names())
-    if near and file.name == name and not file.exists():
+    # Of a path none is near, but ./heavy-traffic-6 would be told of without its beginning.
+    near = near_miss(name, names) if file.name == name else str(file)
+    if near in names and not file.exists():
         raise InvalidInputError(
             f"{shown(name)} is neither a file nor a reference: did you mean {shown(near)}? "
             "cvxqueue references lists them"

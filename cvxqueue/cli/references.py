@@ -17,6 +17,8 @@ from cvxqueue.whole_files import write_whole
 
 def run(options: argparse.Namespace) -> int:
     """List the references, or print one and write its record."""
+    if options.csv and options.bibtex:
+        raise InvalidInputError("--csv is a table and --bibtex is none: give one of them")
     if options.name is None:
         if options.output is not None:
             raise InvalidInputError("--output: give the NAME of the record to write")

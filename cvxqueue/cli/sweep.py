@@ -14,8 +14,9 @@ from cvxqueue.cli.arguments import SWEPT
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show
 from cvxqueue.cli.pictures import require_picture, write_picture
-from cvxqueue.errors import InvalidInputError, MissingDependencyError, pip_install
+from cvxqueue.errors import InvalidInputError, MissingDependencyError, naming, pip_install
 from cvxqueue.sweeps import Sweep, SweepFile, sweep
+from cvxqueue.sweeps.grid import grid_of
 from cvxqueue.whole_files import writing_whole
 
 # Steps of the bar.
@@ -29,7 +30,15 @@ def run(options: argparse.Namespace) -> int:
     if not grids:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in SWEPT)
         raise InvalidInputError(f"nothing to sweep over: give one or more of {names}")
+    if options.output == "-":
+        raise InvalidInputError("-o -: name a file; --csv prints all rows to stdout")
     instance = read_instance(options.file)
+    if options.plot is not None:
+        from cvxqueue.plots.overview import require_drawable
+
+        grid = grid_of(instance, grids)
+        with naming("--plot"):
+            require_drawable(grid)
     # A picture needs the rows at hand; what cannot be written is refused before any work.
     is_both = options.output is not None and options.plot is not None
     writing = writing_whole(Path(options.output)) if is_both else nullcontext()

@@ -7,6 +7,7 @@ from typing import Any
 
 from cvxqueue.cli.inputs import read_instance, record_path
 from cvxqueue.cli.output import progress, show
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
 from cvxqueue.references.verification import Verified, verify
 from cvxqueue.tables import Column, Table
@@ -14,6 +15,8 @@ from cvxqueue.tables import Column, Table
 
 def run(options: argparse.Namespace) -> int:
     """Verify a record, and print what it proves."""
+    if options.record == "-":
+        raise InvalidInputError("RECORD is a file or a reference; only FILE may be - for stdin")
     instance = None if options.file is None else read_instance(options.file)
     with progress(1) as step:
         step("verify")

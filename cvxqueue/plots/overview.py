@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
@@ -14,11 +18,13 @@ from cvxqueue.plots.style import new_figure, plain, short_names
 from cvxqueue.solvers import CrossValidation
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from cvxqueue.fitting import Fit
     from cvxqueue.simulation import Simulation
     from cvxqueue.sweeps import Sweep
+    from cvxqueue.sweeps.grid import Grid
 
 
 def figure(result: CrossValidation | Fit | Simulation | Sweep) -> Figure:
@@ -39,7 +45,8 @@ def figure(result: CrossValidation | Fit | Simulation | Sweep) -> Figure:
     Raises
     ------
     InvalidInputError
-        If the result is none of these, or the fit has neither service times nor answers.
+        If the result is none of these, the fit has neither service times nor answers, or no row of
+        the sweep is certified.
     MissingDependencyError
         If matplotlib is not installed.
 
@@ -103,18 +110,34 @@ def _sweep(sweep: Sweep) -> Figure:
     """Tokens, accuracy and time along one parameter; frontiers and who thinks where over two."""
     from cvxqueue.plots import trade_off
 
-    weights = sweep.parameters.get("accuracy_weight")
-    is_plane = set(sweep.parameters) == {"arrival_rate", "accuracy_weight"}
-    has_frontier = weights is not None and bool((sweep.rows.status == 0).any())
-    count = 2 if is_plane else 2 + has_frontier
-    drawn = new_figure(6.2 * count, 4.8)
-    first, *others = drawn.subplots(1, count)
-    if is_plane and weights is not None and has_frontier:
-        trade_off.plot_frontier(sweep.frontiers(), first)
-        trade_off.plot_switching_curves(sweep.instance, weights, others[0])
-        return drawn
-    trade_off.plot_tokens(sweep, first)
-    trade_off.plot_trade_off(sweep, others[0])
-    if has_frontier:
-        trade_off.plot_frontier(sweep.frontiers(), others[1])
+    require_drawable(sweep.grid)
+    if not sweep.rows.is_optimal.any():
+        raise InvalidInputError(f"nothing to draw: no row is certified in {sweep!r}")
+    instance, weights = sweep.instance, sweep.parameters.get("accuracy_weight")
+    parts: list[Callable[[Axes], object]] = []
+    if not _is_plane(sweep.grid):
+        parts += [
+            partial(draw, sweep) for draw in (trade_off.plot_tokens, trade_off.plot_trade_off)
+        ]
+    if weights is not None:
+        parts.append(partial(trade_off.plot_frontier, sweep.frontiers()))
+        positive = np.unique(weights[weights > 0.0])
+        # Under constraints on all types together there are none.
+        if _is_plane(sweep.grid) and positive.size > 1 and not instance.model.couplings:
+            parts.append(partial(trade_off.plot_switching_curves, instance, positive))
+    drawn = new_figure(6.2 * len(parts), 4.8)
+    for draw, ax in zip(parts, drawn.subplots(1, len(parts), squeeze=False)[0], strict=True):
+        draw(ax)
     return drawn
+
+
+def require_drawable(grid: Grid) -> None:
+    """Refuse a sweep that has no figure, before it is solved."""
+    from cvxqueue.plots.trade_off import require_one_axis
+
+    if not _is_plane(grid):
+        require_one_axis(grid)
+
+
+def _is_plane(grid: Grid) -> bool:
+    return set(grid.axes) == {"arrival_rate", "accuracy_weight"}

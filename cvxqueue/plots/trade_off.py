@@ -10,29 +10,33 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance
+from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.plots import style
 from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
-from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.batch_solution import LABELS, parameter_label
 from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.sweeps import Frontier, Sweep, switching_curves, switching_points
+from cvxqueue.sweeps.grid import Grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Of an axis whose values are further apart than this, a logarithm shows more.
 _WIDE_RANGE = 20.0
+# From here on powers of ten are ticks enough.
+_MANY_DECADES = 300.0
 # Frontiers that can be told apart, from one end of a colour map to the other.
 _FRONTIERS = 6
 # Points of a switching curve.
 _CURVE_POINTS = 200
-# So many shadow prices are written beside a frontier.
-_PRICES = 5
+# So many weights are written beside a frontier.
+_WEIGHTS = 5
 
 
 def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = None) -> Axes:
-    """Draw accuracy against mean system time, with the shadow prices at some places.
+    """Draw accuracy against mean system time, with the accuracy weight at some places.
 
     Parameters
     ----------
@@ -48,11 +52,15 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     Raises
     ------
     InvalidInputError
-        If no frontier has a certified allocation.
+        If one is no frontier, or none has a certified allocation.
     MissingDependencyError
         If matplotlib is not installed.
     """
-    given = [frontiers] if isinstance(frontiers, Frontier) else list(frontiers)
+    given = list(frontiers) if isinstance(frontiers, Iterable) else [frontiers]
+    if not all(isinstance(each, Frontier) for each in given):
+        raise InvalidInputError(
+            f"frontiers must be a Frontier or several, from Sweep.frontiers, got {shown(frontiers)}"
+        )
     given = [each for each in given if len(each)]
     if not given:
         raise InvalidInputError("frontiers: none has a certified allocation")
@@ -61,25 +69,26 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     for position, place in enumerate(places):
         each, look = given[place], style.line_style(TYPE_COLORS, position)
         at = ", ".join(f"{name} {value:.3g}" for name, value in each.at.items())
-        ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, label=style.plain(at), **look)
-    _write_prices(ax, given[places[0]])
+        look |= {"label": style.plain(at), "marker": _marker(len(each))}
+        ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, **look)
+    _write_weights(ax, given[places[0]])
     if given[0].at:
         style.legend_below(ax, columns=2)
     _log_if_wide(ax, "x", np.concatenate([each.mean_system_time for each in given]))
     ax.margins(x=0.1)
-    title = "Frontier; at the dots, seconds per unit of accuracy"
-    return style.finish(ax, title, "mean system time (s)", "accuracy")
+    title = "Frontier; at the dots, the accuracy weight"
+    return style.finish(ax, title, "mean system time (s)", given[0].accuracy_label)
 
 
-def _write_prices(ax: Axes, frontier: Frontier) -> None:
-    """Mark some shadow prices along a frontier, evenly by accuracy."""
-    rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _PRICES)
+def _write_weights(ax: Axes, frontier: Frontier) -> None:
+    """Mark some weights along a frontier, evenly by accuracy."""
+    rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _WEIGHTS)
     for place in np.unique(np.abs(frontier.accuracy - rise[:, np.newaxis]).argmin(axis=1)):
         at = frontier.mean_system_time[place], frontier.accuracy[place]
         ax.plot(*at, "o", color=TYPE_COLORS[0], markersize=5, markeredgecolor="white", zorder=3)
-        price = frontier.shadow_price[place]
+        weight = frontier.accuracy_weight[place]
         ax.annotate(
-            f"{price:,.0f} s" if price >= 100.0 else f"{price:.3g} s",
+            f"{weight:,.0f} s" if weight >= 100.0 else f"{weight:.3g} s",
             at,
             (-5, 4),
             textcoords="offset points",
@@ -108,7 +117,7 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     Raises
     ------
     InvalidInputError
-        If more than one parameter varies.
+        If it is no sweep, or more than one parameter varies.
     MissingDependencyError
         If matplotlib is not installed.
     """
@@ -118,8 +127,8 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
     names = style.short_names([instance.type_name(k) for k in named])
     looks = {k: style.line_style(TYPE_COLORS, place) for place, k in enumerate(named)}
-    is_known = (sweep.rows.status == 0)[:, np.newaxis]
-    at, tokens = values, np.where(is_known, sweep.rows.tokens, np.nan)
+    is_known = sweep.rows.is_optimal
+    at, tokens = values, np.where(is_known[:, np.newaxis], sweep.rows.tokens, np.nan)
     if name in BY_VARIANT and not instance.model.couplings:
         points = switching_points(instance, over=name)
         is_seen = (points.values >= values.min()) & (points.values <= values.max())
@@ -131,13 +140,14 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
         at = np.concatenate([values, points.values[is_seen]])
         tokens = np.concatenate([tokens, points.tokens[is_seen]])
     order = np.argsort(at, kind="stable")
+    marker = _marker(np.isfinite(tokens[:, 0]).sum())
     for k, label in zip(named, names, strict=True):
-        ax.plot(at[order], tokens[order, k], linewidth=1.8, label=style.plain(label), **looks[k])
+        look = {**looks[k], "label": style.plain(label), "marker": marker}
+        ax.plot(at[order], tokens[order, k], linewidth=1.8, **look)
     _log_if_wide(ax, "x", values)
     style.legend_below(ax, columns=3)
-    label = LABELS.get(name, name.replace("_", " "))
     title = f"Optimal tokens by {name.replace('_', ' ')}; dots where a type switches"
-    return style.finish(ax, title, label, "thinking tokens per query")
+    return style.finish(ax, title, parameter_label(name), "thinking tokens per query")
 
 
 def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
@@ -158,27 +168,33 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     Raises
     ------
     InvalidInputError
-        If more than one parameter varies.
+        If it is no sweep, or more than one parameter varies.
     MissingDependencyError
         If matplotlib is not installed.
     """
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
-    order, is_known = np.argsort(values, kind="stable"), sweep.rows.status == 0
+    order, is_known = np.argsort(values, kind="stable"), sweep.rows.is_optimal
     right = ax.twinx()
-    for axes, found, color, marker in (
+    for axes, found, color, line in (
         (ax, sweep.rows.mean_accuracy, TYPE_COLORS[0], "-"),
         (right, sweep.rows.mean_system_time, TYPE_COLORS[1], "--"),
     ):
         kept = np.where(is_known, found, np.nan)[order]
-        axes.plot(values[order], kept, marker, color=color, linewidth=1.8)
+        # Of one row both are in the middle: one circle around the other.
+        look: dict[str, Any] = {
+            "marker": _marker(is_known.sum()),
+            "markersize": 6 if axes is ax else 10,
+        }
+        look |= {"fillstyle": "none", "color": color, "linewidth": 1.8}
+        axes.plot(values[order], kept, line, **look)
         axes.tick_params(axis="y", labelcolor=style.darker(color))
     _log_if_wide(ax, "x", values)
     _log_if_wide(right, "y", sweep.rows.mean_system_time[is_known])
     right.set_ylabel("mean system time (s), dashed", color=style.darker(TYPE_COLORS[1]))
     right.spines["top"].set_visible(False)
     title = f"Accuracy and time by {name.replace('_', ' ')}"
-    style.finish(ax, title, LABELS.get(name, name.replace("_", " ")), "mean accuracy")
+    style.finish(ax, title, parameter_label(name), "mean accuracy")
     ax.yaxis.label.set_color(style.darker(TYPE_COLORS[0]))
     return ax
 
@@ -193,7 +209,7 @@ def plot_switching_curves(
     instance : Instance
         As in `switching_curves`.
     accuracy_weight : array_like
-        Two weights or more, in seconds; the curves are drawn from the least to the largest.
+        Two weights > 0 or more, in seconds; the curves are drawn from the least to the largest.
     ax : matplotlib Axes, optional
         Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
@@ -206,11 +222,17 @@ def plot_switching_curves(
     Raises
     ------
     InvalidInputError
-        As `switching_curves`.
+        As `switching_curves`; if the weights are all equal.
     MissingDependencyError
         If matplotlib is not installed.
     """
-    given = np.asarray(accuracy_weight, dtype=np.float64)
+    require_instance(instance)
+    given = np.atleast_1d(float_array("accuracy_weight", accuracy_weight))
+    require("accuracy_weight", given, given > 0.0, "must be > 0 (s)")
+    if given.min() == given.max():
+        raise InvalidInputError(
+            f"accuracy_weight must have two weights or more to draw between, got {shown(given[0])}"
+        )
     weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
     curves = switching_curves(instance, accuracy_weight=weights)
     ax = style.new_axes() if ax is None else ax
@@ -232,7 +254,7 @@ def plot_switching_curves(
     own = instance.arrival_rate, instance.accuracy_weight
     if weights[0] <= own[1] <= weights[-1]:
         ax.plot(*own, "X", color=GRAY, markersize=8, markeredgecolor="white", label="this instance")
-    ax.set_yscale("log")
+    _log_if_wide(ax, "y", weights)
     rates = np.concatenate([curve.arrival_rate for curve in curves] or [np.array([own[0]])])
     _log_if_wide(ax, "x", rates[np.isfinite(rates)])
     style.legend_below(ax, columns=3)
@@ -242,18 +264,36 @@ def plot_switching_curves(
 
 def _one_axis(sweep: Sweep) -> tuple[Any, FloatArray]:
     """The parameter that varies, and its values."""
-    name, *others = sweep.parameters
-    values = sweep.parameters[name]
-    if others or getattr(values, "ndim", 0) != 1:
+    if not isinstance(sweep, Sweep):
+        raise InvalidInputError(f"sweep must be a Sweep, from cvxqueue.sweep, got {shown(sweep)}")
+    require_one_axis(sweep.grid)
+    return next(iter(sweep.parameters.items()))
+
+
+def require_one_axis(grid: Grid) -> None:
+    """Refuse what does not vary along one line."""
+    names, values = list(grid.axes), list(grid.axes.values())
+    if len(names) > 1 or getattr(values[0], "ndim", 0) != 1:
         raise InvalidInputError(
             f"the sweep must be over one parameter with one value for all types, got "
-            f"{shown(list(sweep.parameters))} of shape {sweep.shape}"
+            f"{shown(names)} of shape {grid.shape}"
         )
-    return name, values
+
+
+def _marker(count: int) -> str:
+    """One point alone has no line to be seen by."""
+    return "o" if count == 1 else "None"
 
 
 def _log_if_wide(ax: Axes, which: str, values: FloatArray) -> None:
     """Take the logarithm along an axis, "x" or "y", where values are far apart."""
     if values.size and 0.0 < values.min() * _WIDE_RANGE < values.max():
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         ax.set(**{f"{which}scale": "log"})
-        getattr(ax, f"{which}axis").set_major_formatter("{x:,.10g}")
+        axis = getattr(ax, f"{which}axis")
+        if values.max() < _MANY_DECADES * values.min():
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter("{x:,.10g}")
+        # They would be written over each other.
+        axis.set_minor_formatter(NullFormatter())

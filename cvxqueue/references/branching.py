@@ -7,16 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from decimal import (
-    Context,
-    Decimal,
-    DecimalException,
-    DivisionByZero,
-    InvalidOperation,
-    Overflow,
-    localcontext,
-)
+from decimal import Decimal, DecimalException, localcontext
 from fractions import Fraction
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +23,7 @@ from cvxqueue.model.domains import Domains
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.references import verify as verifier
+from cvxqueue.references.search import plain_context, size_of
 from cvxqueue.solution import ConvergenceError
 from cvxqueue.solvers.solve import solve
 
@@ -37,10 +31,12 @@ from cvxqueue.solvers.solve import solve
 _POINT_DIGITS = 12
 # For an answer to begin with: of 10^5 types a tenth of one, and its own proof is not needed.
 START_SECONDS = 10.0
-# Scales below the objective of the least tokens: where nothing is feasible, prices of constraints
-# bring every bound down to there.
-_DEEP = Decimal(10) ** 12
-# Such prices, relative to the scale: each so often the one before.
+# Scales below the objective of real tokens: where nothing is known to be feasible, prices of
+# constraints are to bring the bound of one allocation down to there.
+_DEEP = Decimal("1e12")
+# What accuracies lose by rounding, and some more.
+_ROUNDED = Decimal("1e-12")
+# Prices where constraints leave nothing, relative to the scale: each so often the one before.
 _RAISE, _RAISES = 100, 10
 
 
@@ -51,17 +47,16 @@ def with_whole_tokens(instance: Instance, record: dict[str, Any]) -> dict[str, A
     ------
     UnprovenError
         If the tree would have more leaves than a record may, or constraints are not proven to be
-        kept or missed where it matters.
+        kept or missed where it matters; where they are missed by rounding alone, too.
     InfeasibleError
-        If no allocation in whole tokens is stable and keeps the constraints.
+        If it is proven that no allocation in whole tokens is stable and keeps the constraints.
     InvalidInputError
         If a type has levels, which are no tokens, or may have more than 2^53 of these.
     """
     if Domains.of(instance.domains, instance.size).has_levels:
         raise InvalidInputError("integer: a type has levels of effort, which are no tokens")
-    traps = [InvalidOperation, DivisionByZero, Overflow]
     try:
-        with localcontext(Context(traps=traps)):
+        with localcontext(plain_context()):
             found = record | {"integer": _Search(instance, record).part()}
             found["sha256"] = verifier.digest(found)
             verifier.verify(found)
@@ -76,6 +71,8 @@ class _Part(NamedTuple):
     node: dict[str, list[str]]
     bound: Decimal
     tokens: FloatArray
+    is_missed: bool = False
+    """Whether it proves that all there miss the constraints, by more than rounding."""
 
 
 class _Search:
@@ -88,7 +85,9 @@ class _Search:
         try:
             self.whole = verifier.WholeProof(real)
         except verifier.Refused as error:
+            _require_no_near_miss(real)
             raise InfeasibleError(f"in whole tokens: {error}") from error
+        self.real = real
         if any(high > LARGEST_COUNT for _, high in self.whole.box):
             raise InvalidInputError("max_tokens must be at most 2^53 for tokens to be counted")
         # The boxes keep the accuracy floors of the types.
@@ -100,7 +99,8 @@ class _Search:
         self.tried: set[tuple[int, ...]] = set()
         self.parts: dict[tuple[tuple[int, int], ...], _Part | None] = {}
         if not rest:
-            with suppress(ConvergenceError):
+            # What is infeasible by its rounding is left to the proof.
+            with suppress(ConvergenceError, InfeasibleError):
                 self._consider(solve_integer(instance, time_limit=START_SECONDS).tokens)
 
     def part(self) -> dict[str, Any]:
@@ -109,6 +109,7 @@ class _Search:
         while tree is None:
             tree = self._tree()
         if not self.best:
+            _require_no_near_miss(self.real)
             raise InfeasibleError("no allocation in whole tokens keeps the constraints")
         return {"tokens": list(self.best), "objective": str(self.objective), "tree": tree}
 
@@ -116,13 +117,17 @@ class _Search:
         """Return the nodes in the order of a walk, or ``None`` once the best is beaten."""
         best, boxes, leaves = self.best, [self.whole.box], 0
         tree: list[dict[str, Any]] = []
+        near: verifier.Box = []
         while boxes:
             box = boxes.pop()
             part = self._part(box)
             if self.best != best:
                 return None
-            if part is None or part.bound <= self.most:
+            if part is None or self._is_closed(part):
                 tree.append({} if part is None else part.node)
+                leaves += 1
+            elif not best and all(low == high for low, high in box):
+                near = near or box
                 leaves += 1
             else:
                 k, most = self._split(box, part.tokens)
@@ -132,16 +137,45 @@ class _Search:
                 raise UnprovenError(
                     f"a proof in whole tokens would have more than {verifier.MOST_LEAVES} leaves"
                 )
+        if near:
+            raise UnprovenError(self._near_miss(near))
         return tree
+
+    def _is_closed(self, part: _Part) -> bool:
+        """Whether nothing in a part matters; a deep bound does not say that nothing is feasible."""
+        return part.bound <= self.most if self.best else part.is_missed
+
+    def _near_miss(self, box: verifier.Box) -> str:
+        """Say by how much one allocation misses the constraints."""
+        counts = [low for low, _ in box]
+        what = (
+            f"whole tokens {counts} are not proven to keep the constraints exactly, nor to miss "
+            "them by more than rounding"
+        )
+        with suppress(verifier.Refused):
+            excesses = [it.high for it in self._leaf(box, counts, self._no_prices()).excesses]
+            if excesses and max(excesses) > 0:
+                k = excesses.index(max(excesses))
+                what += f": constraint {k} on all types is exceeded by {excesses[k]:.2g}"
+        return what
+
+    def _no_prices(self) -> list[Decimal]:
+        return [Decimal(0)] * len(self.whole.instance.couplings)
+
+    def _leaf(
+        self, box: verifier.Box, counts: Sequence[Any], prices: Sequence[Decimal]
+    ) -> verifier.Leaf:
+        whole = self.whole
+        return verifier.Leaf(whole.instance, whole.choices, box, [*map(Decimal, counts)], prices)
 
     def _part(self, box: verifier.Box) -> _Part | None:
         """Return what bounds a part; ``None`` where it is unstable."""
         key = tuple(box)
-        verifier.set_digits(self.digits + verifier.MORE_DIGITS)
+        verifier.set_digits(max(self.digits + verifier.MORE_DIGITS, verifier.FEWEST_DIGITS))
         if key not in self.parts:
             self.parts[key] = None if self.whole.is_unstable(box) else self._bounded(box)
         part = self.parts[key]
-        if part is None or part.bound <= self.most:
+        if part is None or self._is_closed(part):
             return part
         # The best itself is often the point that proves most about its own part.
         inside = zip(self.best, box, strict=False)
@@ -167,35 +201,40 @@ class _Search:
         """Return what bounds a part of one allocation: its objective, unless it is infeasible."""
         counts = [low for low, _ in box]
         self._consider(counts)
-        exact = self.whole.instance
-        nothing = [Decimal(0)] * len(exact.couplings)
+        prices = self._no_prices()
         try:
-            found = verifier.Leaf(exact, self.whole.choices, box, [*map(Decimal, counts)], nothing)
+            found = self._leaf(box, counts, prices)
         except verifier.Refused:
             return _Part({}, Decimal("inf"), np.array(counts, dtype=np.float64))
-        prices = list(nothing)
-        for k, excess in enumerate(found.excesses):
-            if excess.low > 0:
-                prices[k] = 2 * (found.upper.high - self.most) / excess.low
-                break
+        limits = self.whole.instance.couplings
+        missed = [it.low / size_of(by) for it, by in zip(found.excesses, limits, strict=True)]
+        if missed and max(missed) > 0:
+            k = missed.index(max(missed))
+            prices[k] = 2 * (found.upper.high - self.most) / found.excesses[k].low
         return self._at(box, counts, prices)
 
     def _infeasible(self, inside: Instance, box: verifier.Box) -> _Part:
         """Return what bounds a part in which the constraints leave nothing."""
         model = inside.model
-        is_floor = np.array([it.is_floor for it in model.couplings])
+        is_floor = np.array([it.is_floor for it in model.couplings], dtype=bool)
         # Fewer tokens than the least do not help against what exceeds a limit there.
-        over = ~is_floor & [it.excess(model.lowest) > 0 for it in model.couplings]
+        excesses = np.array([it.excess(model.lowest) for it in model.couplings], dtype=np.float64)
+        over = ~is_floor & (excesses > 0)
+        self._consider(low for low, _ in box)
         best = self._at(box, model.lower.tolist(), np.zeros(over.size).tolist())
-        for power in range(_RAISES if over.any() or is_floor.any() else 0):
-            price = float(model.lowest.scale) * _RAISE**power
+        scale = float(model.lowest.scale)
+        for power in range(_RAISES if np.isfinite(scale) and (over.any() or is_floor.any()) else 0):
+            price = scale * _RAISE**power
             tokens, prices = model.lower, over * price
             if not over.any():
-                tokens, prices = self._for_accuracy(inside, is_floor, price)
+                try:
+                    tokens, prices = self._for_accuracy(inside, is_floor, price)
+                except InfeasibleError:
+                    break
             found = self._at(box, tokens.tolist(), prices.tolist())
             best = min(best, found, key=_bound_of)
-            if best.bound <= self.most:
-                break
+            if self._is_closed(found):
+                return found
         return best
 
     def _for_accuracy(
@@ -230,7 +269,20 @@ class _Search:
         except verifier.Refused:
             bound = Decimal("inf")
         node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
-        return _Part(node, bound, np.array([float(count) for count in counts]))
+        near = np.array([float(count) for count in counts])
+        is_missed = False
+        if not self.best and any(multipliers):
+            with suppress(verifier.Refused):
+                rounding = self._rounding(near, multipliers)
+                is_missed = float(_missed(self._leaf(box, counts, multipliers)).low) > rounding
+        return _Part(node, bound, near, is_missed)
+
+    def _rounding(self, tokens: FloatArray, prices: Iterable[Decimal]) -> float:
+        """Return what float64 may have done to the constraints at a point, at their prices."""
+        model = self.free.model
+        point = model.evaluate(tokens)
+        roundings = [it.allowance(point) for it in model.couplings]
+        return float(np.dot(np.array([*map(float, prices)]), roundings))
 
     def _consider(self, counts: Iterable[Any]) -> bool:
         """Take an allocation as the best, if it is proven to be feasible and better."""
@@ -310,6 +362,40 @@ class _Search:
         # Everything is allowed at the point, and the widest is halved.
         middle = self.whole.choices[k].below((box[k][0] + box[k][1]) // 2)
         return k, box[k][0] if middle is None else max(middle, box[k][0])
+
+
+def _missed(leaf: verifier.Leaf) -> verifier.Interval:
+    """Return what constraints at their prices are exceeded by at least, all over a box.
+
+    The sum is convex, and above its tangents at the point.
+    """
+    prices, mix, limits = leaf.multipliers, leaf.point.mix, leaf.instance.couplings
+    found = verifier.total(map(mul, leaf.excesses, prices))
+    floors = zip(prices, limits, strict=True)
+    accuracy = sum((it for it, by in floors if isinstance(by, verifier.MeanAccuracy)), Decimal(0))
+    for k, (kind, count) in enumerate(zip(leaf.instance.types, leaf.tokens, strict=True)):
+        cost = verifier.total(it[k] * price for it, price in zip(leaf.slopes, prices, strict=True))
+        left, right = kind.curve.slopes(verifier.of(count))
+        rise = (cost - mix[k] * accuracy * right) * (verifier.of(kind.upper) - count)
+        fall = (cost - mix[k] * accuracy * left) * (verifier.of(kind.lower) - count)
+        found += verifier.Interval(min(Decimal(0), rise.low, fall.low))
+    return found
+
+
+def _require_no_near_miss(real: verifier.Proof) -> None:
+    """Refuse to call infeasible what misses the accuracy floor of a type by rounding alone."""
+    instance = real.instance
+    rows = zip(instance.types, instance.floors, real.lower, strict=True)
+    for k, (kind, floor, lower) in enumerate(rows):
+        count = verifier.Choices(kind.domain, f"domain of type {k}").below(Fraction(lower))
+        if floor is None or count is None or not kind.lower <= count < lower:
+            continue
+        missed = verifier.of(floor) - kind.curve.value(verifier.of(Decimal(count)))
+        if missed.low <= _ROUNDED:
+            raise UnprovenError(
+                f"{count} tokens of type {k} are not proven to reach its accuracy floor exactly: "
+                f"it is missed by {missed.high:.2g}"
+            )
 
 
 def _bound_of(part: _Part) -> Decimal:

@@ -7,18 +7,7 @@ refuses.
 from __future__ import annotations
 
 from contextlib import suppress
-from decimal import (
-    MAX_EMAX,
-    MIN_EMIN,
-    ROUND_HALF_EVEN,
-    Context,
-    Decimal,
-    DecimalException,
-    DivisionByZero,
-    InvalidOperation,
-    Overflow,
-    localcontext,
-)
+from decimal import Context, Decimal, DecimalException, localcontext
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError, UnprovenError
@@ -29,7 +18,7 @@ from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
 from cvxqueue.references.branching import START_SECONDS, with_whole_tokens
 from cvxqueue.references.interior import by_barriers
-from cvxqueue.references.search import Search, UndeterminedError
+from cvxqueue.references.search import Search, UndeterminedError, plain_context
 from cvxqueue.solution import Solution
 from cvxqueue.solvers.solve import solve
 
@@ -50,7 +39,8 @@ def prove(instance: Instance, *, digits: int = 30, integer: bool = False) -> dic
     digits : int, default 30
         From 1 to 200. The optimal objective is proven to within 10^−digits of its scale, benefit
         plus mean system time, and the tokens of each type to within 10^−digits of max(1, tokens).
-        Where they are not determined the objective alone is proven.
+        Where they are not determined the objective alone is proven; so it may be also where they
+        are unique, on a straight piece.
     integer : bool, default False
         Whether to prove the best whole tokens besides, within the domains of the instance: no
         others that are allowed have an objective that is better by more than 10^−digits of the
@@ -91,21 +81,22 @@ def prove(instance: Instance, *, digits: int = 30, integer: bool = False) -> dic
 
 def proof_from(start: Solution, digits: int) -> dict[str, Any]:
     """Return the record that begins with an answer; see `prove`."""
-    # The caller's context may round, or trap what is exact; powers may be out of its range.
-    traps = [InvalidOperation, DivisionByZero, Overflow]
-    with localcontext(Context(None, ROUND_HALF_EVEN, MIN_EMIN, MAX_EMAX, traps=traps)):
+    with localcontext(plain_context()):
         return _proof_from(start, digits)
 
 
 def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
     data = to_dict(start.instance)
-    verifier.set_digits(_TRIES[-1][1] * digits + 2 * _MORE_DIGITS)
+    most = max(_TRIES[-1][1] * digits + 2 * _MORE_DIGITS, verifier.FEWEST_DIGITS)
+    verifier.set_digits(most)
     instance = verifier.Instance(data)
-    for attempt, (find, precision) in enumerate(_TRIES, 1):
-        search = Search(instance, start, digits, precision * digits + _MORE_DIGITS)
+    fallback: dict[str, Any] = {}
+    for find, precision in _TRIES:
+        working = max(precision * digits + _MORE_DIGITS, verifier.FEWEST_DIGITS)
+        search = Search(instance, start, digits, working)
         with suppress(UndeterminedError, DecimalException):
             find(search)
-        for proves_tokens in (True, False):
+        for proves_tokens in (True,) if fallback else (True, False):
             try:
                 record = _record(data, search, digits, proves_tokens=proves_tokens)
                 verifier.verify(record)
@@ -114,13 +105,16 @@ def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
             except DecimalException as error:
                 reason = f"numbers out of range ({type(error).__name__})"
             else:
-                if proves_tokens or attempt == len(_TRIES):
+                if proves_tokens:
                     return record
-        verifier.set_digits(_TRIES[-1][1] * digits + 2 * _MORE_DIGITS)
-        if obstacle := _obstacle(search):
+                fallback = record
+        verifier.set_digits(most)
+        if not fallback and (obstacle := _obstacle(search)):
             reason = obstacle
             break
     else:
+        if fallback:
+            return fallback
         with suppress(UndeterminedError, DecimalException):
             if (excess := search.excess()) > 0:
                 reason = (
@@ -174,11 +168,12 @@ def _obstacle(search: Search) -> str:
         is_floor = isinstance(limit, verifier.MeanAccuracy)
         excess = limit.excess(instance, upper if is_floor else least, point)
         if excess.high > 0:
-            return (
-                f"no allocation is proven to keep constraint {k} on all types exactly: it is "
-                f"exceeded by {_few_digits(excess.high)} at the "
-                f"{'most' if is_floor else 'least'} tokens"
-            )
+            at = f"at the {'most' if is_floor else 'least'} tokens"
+            if excess.low > 0:
+                at = f"it is exceeded by {_few_digits(excess.high)} {at}"
+            else:
+                at = f"to the digits nothing is left {at}, and the feasible set is a point there"
+            return f"no allocation is proven to keep constraint {k} on all types exactly: {at}"
     return ""
 
 

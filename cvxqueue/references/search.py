@@ -10,7 +10,17 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal, localcontext
+from decimal import (
+    MAX_EMAX,
+    MIN_EMIN,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DivisionByZero,
+    InvalidOperation,
+    Overflow,
+    localcontext,
+)
 from fractions import Fraction
 from itertools import compress
 from operator import mul
@@ -25,6 +35,12 @@ from cvxqueue.solution import Solution
 _MOST_NEWTON_STEPS = 60
 _MOST_CHANGES = 40
 _FEWEST_DIGITS = 34
+
+
+def plain_context() -> Context:
+    """Return a context to begin with: a caller's may round, trap what is exact, or lack range."""
+    traps = [InvalidOperation, DivisionByZero, Overflow]
+    return Context(28, ROUND_HALF_EVEN, MIN_EMIN, MAX_EMAX, traps=traps)
 
 
 class UndeterminedError(Exception):
@@ -146,8 +162,9 @@ class Search:
             low = min(low + step, kind.upper)
             if step <= unit * low:
                 break
-        while kind.curve.value(verifier.of(low)).high > floor:
-            low -= low * unit
+        step = unit * max(ONE, low)
+        while low > kind.lower and kind.curve.value(verifier.of(low)).high > floor:
+            low, step = max(low - step, kind.lower), 2 * step
         high, step = low, unit * max(ONE, low)
         while kind.curve.value(verifier.of(high)).low < floor and high < kind.upper:
             high, step = min(high + step, kind.upper), 2 * step

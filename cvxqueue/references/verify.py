@@ -34,7 +34,7 @@ unstable at its least tokens. The domains of the instance say which tokens are a
 No Decimal is negated, added or scaled but by a context that says how to round: Python's own
 operators round to 28 digits. Comparisons, and what only copies, are exact.
 
-Exit status: 0 accepted, 1 refused, 2 unreadable.
+Exit status: 0 accepted, 1 refused, 2 unreadable, or what is proven cannot be written.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ import json
 import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from decimal import (
     MAX_EMAX,
@@ -69,16 +70,21 @@ MOST_RECORD_BYTES = 100_000_000
 MOST_TYPES, MOST_CONSTRAINTS, MOST_PROVEN_DIGITS = 100_000, 100, 200
 # Characters of a number, and the size of its exponent: those of binary64 numbers, and some more.
 MOST_NUMBER_CHARACTERS, MOST_EXPONENT = 3000, 5000
+# Of tokens, behind the point: binary64 numbers have 1074 at most, and 324 where digits are few.
+MOST_PLACES, MOST_PLACES_IN_LEAVES = 1100, 400
 # Types, times what is computed of each, times the cube of the digits, as exponentials and
-# logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most.
-MOST_WORK = 2 * 10**12
-# Of a proof in whole tokens, and types times leaves, of which each takes 0.2 ms.
+# logarithms take: 10^5 types with two constraints and 180 digits. It is some minutes at most. A
+# point of a curve takes 50 µs, less than a type.
+MOST_WORK, WORK_OF_POINT = 2 * 10**12, 10**6
+# Of a proof in whole tokens, and types times leaves, of which each takes 1 ms at most.
 MOST_LEAVES, MOST_TYPES_OF_LEAVES = 1000, 10**6
 # What sums to one, and squares of means, are rounded so far at most.
 SLACK = Fraction(1, 10**9)
 
 # Beyond those that are proven, for what sums and quotients lose.
 MORE_DIGITS = 30
+# However few are proven: a floor that the tokens only just reach is missed by what is lost.
+FEWEST_DIGITS = 80
 
 NOUGHT, ONE = Decimal(0), Decimal(1)
 
@@ -344,6 +350,15 @@ def decimals(value: object, what: str) -> list[Decimal]:
     if not isinstance(value, list):
         raise Refused(f"{what} is no list")
     return [decimal(it, f"{what}[{k}]") for k, it in enumerate(value)]
+
+
+def counts_of_tokens(value: object, most_places: int = MOST_PLACES) -> list[Decimal]:
+    """Return the same of tokens, with few places behind the point: fractions are taken of them."""
+    found = decimals(value, "tokens")
+    for k, count in enumerate(found):
+        if -int(count.as_tuple().exponent) > most_places:
+            raise Refused(f"tokens[{k}] has more than {most_places} places behind the point")
+    return found
 
 
 def rows(value: object, count: int, what: str) -> list[Any]:
@@ -661,7 +676,7 @@ class Queue:
 class TaskType:
     """What a type has of its own."""
 
-    def __init__(self, table: Table, what: str) -> None:
+    def __init__(self, table: Table, what: str, known: dict[int, PiecewiseCurve]) -> None:
         defaults = {"name": None, "domain": None, "importance": 1, "min_tokens": 0}
         mix, most, service, accuracy, name, domain, importance, least = take(
             table, what, "probability", "max_tokens", "service", "accuracy", **defaults
@@ -676,7 +691,10 @@ class TaskType:
         # Read where whole tokens are proven, and no part of what is claimed of real ones.
         self.domain = {"kind": "integers"} if domain is None else domain
         self.service = made(SERVICES, service, f"{what}.service")
-        self.curve = made(CURVES, accuracy, f"{what}.accuracy")
+        # Types may share one table of points.
+        self.curve = known.get(id(accuracy)) or made(CURVES, accuracy, f"{what}.accuracy")
+        if isinstance(self.curve, PiecewiseCurve):
+            known[id(accuracy)] = self.curve
 
 
 # Texts are no part of what is claimed.
@@ -695,25 +713,32 @@ class Instance:
     def __init__(self, data: object) -> None:
         if not isinstance(data, dict):
             raise Refused("instance is no table")
-        _, _, rate, weight, *_, constraints, queue, _ = take(
+        _, _, rate, weight, *_, constraints, queue = take(
             {name: value for name, value in data.items() if name not in _BY_TYPE["task" in data]},
             "instance",
             *("format", "version", "arrival_rate", "accuracy_weight"),
             **_SHARED,
             queue={"kind": "fifo"},
-            domains=None,
         )
-        if data["format"] != "cvxqueue-instance" or data["version"] != 1:
+        version = data["version"]
+        if data["format"] != "cvxqueue-instance" or type(version) is not int or version != 1:
             raise Refused("instance is of an unknown format or version")
+        if not all(isinstance(data.get(name), str | None) for name in ("name", "description")):
+            raise Refused("the name or the description of the instance is no text")
+        sources = data.get("sources", [])
+        if not isinstance(sources, list) or not all(isinstance(it, str) for it in sources):
+            raise Refused("instance.sources is no list of texts")
         self.rate = of(number(rate, "arrival_rate", above=NOUGHT))
         self.weight = of(number(weight, "accuracy_weight", least=NOUGHT))
         self.queue = Queue(queue, self.rate)
         tables = _of_tasks(data) if "task" in data else _of_columns(data)
         if not isinstance(constraints, list) or len(constraints) > MOST_CONSTRAINTS:
             raise Refused(f"constraint is no list of at most {MOST_CONSTRAINTS} tables")
-        if len(tables) * (1 + len(constraints)) * ROUND.digits**3 > MOST_WORK:
-            raise Refused("types, constraints and digits are too many together")
-        self.types = [TaskType(table, f"task[{k}]") for k, table in enumerate(tables)]
+        work = len(tables) * (1 + len(constraints)) * _work(ROUND.digits)
+        if work + _points(tables) * WORK_OF_POINT > MOST_WORK:
+            raise Refused("types, points, constraints and digits are too many together")
+        known: dict[int, PiecewiseCurve] = {}
+        self.types = [TaskType(table, f"task[{k}]", known) for k, table in enumerate(tables)]
         mix = sum((Fraction(kind.probability) for kind in self.types), start=Fraction(0))
         if not 1 - SLACK <= mix <= 1 + SLACK:
             raise Refused("the probabilities do not add up to one")
@@ -745,9 +770,21 @@ _BY_TYPE = {
     True: ("task", "min_tokens", "max_tokens"),
     False: (
         *("names", "probabilities", "importance", "min_tokens", "max_tokens"),
-        *("service", "accuracy"),
+        *("service", "accuracy", "domains"),
     ),
 }
+
+
+def _work(digits: int) -> int:
+    """Return what exponentials and logarithms take, and all else where digits are few."""
+    return max(digits, 100) ** 3
+
+
+def _points(tables: Sequence[Table]) -> int:
+    """Return how many points the curves of all types have, those that types share once."""
+    curves = {id(it): it for table in tables if isinstance(it := table.get("accuracy"), dict)}
+    points = (curve.get("tokens") for curve in curves.values())
+    return sum(len(it) for it in points if isinstance(it, list))
 
 
 def _few(tables: Sequence[Any], what: str) -> None:
@@ -802,11 +839,18 @@ def _split(law: object, count: int, what: str) -> list[Table]:
         parts = [iter(_split(curve, n, what)) for curve, n in zip(curves, counts, strict=True)]
         return [next(parts[k]) for k in which]
     fields = {}
-    for name, value in dict(law).items():  # type: ignore[call-overload]
-        is_points = kind == "piecewise-linear" and isinstance(value, list)
-        is_one = name == "kind" or (is_points and not (value and isinstance(value[0], list)))
+    table: Table = dict(law)  # type: ignore[call-overload]
+    if kind == "piecewise-linear" and not any(_is_of_types(it) for it in table.values()):
+        return [table] * count
+    for name, value in table.items():
+        is_one = name == "kind" or (kind == "piecewise-linear" and not _is_of_types(value))
         fields[name] = [value] * count if is_one else rows(value, count, f"{what}.{name}")
     return [{name: column[k] for name, column in fields.items()} for k in range(count)]
+
+
+def _is_of_types(points: object) -> bool:
+    """Whether each type has points of its own."""
+    return isinstance(points, list) and bool(points) and isinstance(points[0], list)
 
 
 class Moments:
@@ -851,6 +895,10 @@ class Limit:
     def __init__(self, table: Table, what: str) -> None:
         (value,) = take(table, what, self.name)
         self.limit = of(number(value, what, above=NOUGHT, most=self.most))
+
+    def size(self, instance: Instance) -> Interval:
+        """Return what c is to be compared with."""
+        return self.limit
 
     def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
         """Return c."""
@@ -897,10 +945,14 @@ class TokenRate(Limit):
 
     name = "tokens_per_second"
 
+    def size(self, instance: Instance) -> Interval:
+        """Return what c is to be compared with."""
+        return self.limit / instance.rate
+
     def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
         """Return c."""
         mean = total(mix * count for mix, count in zip(point.mix, tokens, strict=True))
-        return mean - self.limit / instance.rate
+        return mean - self.size(instance)
 
     def slopes(
         self, instance: Instance, tokens: Sequence[Decimal], point: Moments
@@ -936,24 +988,35 @@ class Tail(Limit):
         if self.chance >= ONE:
             raise Refused(f"{what}.probability must be below 1")
 
+        self.limit = of(1)
+        self.last: tuple[Moments, Interval, list[Interval]] | None = None
+
+    def growth(self, instance: Instance, point: Moments) -> tuple[Interval, list[Interval]]:
+        """Return θ, per second, and exp(θ t) of each type; the last are kept, as they are slow."""
+        if self.last is None or self.last[0] is not point:
+            theta = self.decay(instance)
+            self.last = point, theta, [(theta * it.time).exp() for it in point.types]
+        return self.last[1:]
+
     def decay(self, instance: Instance) -> Interval:
-        """Return θ, per second."""
+        """Return θ."""
         if instance.queue.kind != "fifo" or any(kind.service.scv for kind in instance.types):
             raise Refused("a tail is bounded first in first out alone, where tokens do not vary")
         return -of(self.chance).ln() / self.seconds
 
     def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
         """Return c."""
-        theta = self.decay(instance)
-        powers = total(mix * ((theta * it.time).exp() - 1) for mix, it in point.pairs)
-        return powers * instance.rate / theta - 1
+        theta, powers = self.growth(instance, point)
+        excess = total(mix * (it - 1) for mix, it in zip(point.mix, powers, strict=True))
+        return excess * instance.rate / theta - 1
 
     def slopes(
         self, instance: Instance, tokens: Sequence[Decimal], point: Moments
     ) -> list[Interval]:
         """Return ∂c/∂l of each type."""
-        theta, rate = self.decay(instance), instance.rate
-        return [mix * (theta * it.time).exp() * rate * it.slope for mix, it in point.pairs]
+        powers = self.growth(instance, point)[1]
+        pairs = zip(point.pairs, powers, strict=True)
+        return [mix * power * instance.rate * it.slope for (mix, it), power in pairs]
 
 
 LIMITS: dict[str, Callable[[Table, str], Limit]] = {
@@ -992,12 +1055,11 @@ class Proof:
         if len(multipliers) != len(instance.couplings):
             raise Refused("there is not one multiplier for each constraint on all types")
         self.lagrangian = self.objective
-        self.excesses, self.slopes = [], []
+        self.excesses = []
         for price, limit in zip(multipliers, instance.couplings, strict=True):
             excess = limit.excess(instance, tokens, point)
             slopes = limit.slopes(instance, tokens, point)
             self.excesses.append(excess)
-            self.slopes.append(slopes)
             self.lagrangian = self.lagrangian - excess * price
             if isinstance(limit, MeanAccuracy):
                 self.worth = [worth + price for worth in self.worth]
@@ -1194,8 +1256,8 @@ class WholeProof:
                     boxes += reversed(self.split(box, k, count))
                 elif node != {}:
                     tokens, prices = take(node, "it", "tokens", "multipliers")
-                    point = decimals(tokens, "tokens"), decimals(prices, "multipliers")
-                    bound = self.bound(box, *point)
+                    point = counts_of_tokens(tokens, MOST_PLACES_IN_LEAVES)
+                    bound = self.bound(box, point, decimals(prices, "multipliers"))
                     if bound > most:
                         raise Refused("it may have something better")
                     yield bound
@@ -1222,13 +1284,13 @@ def _whole(real: Proof, table: object, digits: int) -> Whole:
     leaves, types = len(tree) // 2 + 1, len(real.tokens)
     if leaves > MOST_LEAVES or leaves * types > MOST_TYPES_OF_LEAVES:
         raise Refused(f"{leaves} leaves with {types} types are too many")
-    if leaves * types * (1 + len(real.excesses)) * (digits + MORE_DIGITS) ** 3 > MOST_WORK:
+    if leaves * types * (1 + len(real.excesses)) * _work(digits + MORE_DIGITS) > MOST_WORK:
         raise Refused("leaves, types, constraints and digits are too many together")
     proof = WholeProof(real)
     best = proof.at(counts)
     near, most = reach(best, digits)
     before = ROUND.digits
-    set_digits(digits + MORE_DIGITS)
+    set_digits(max(digits + MORE_DIGITS, FEWEST_DIGITS))
     highest = max([best.objective.high, *proof.bounds(tree, most)])
     set_digits(before)
     optimum = Interval(best.objective.low, highest)
@@ -1286,13 +1348,14 @@ def _verified(record: Table) -> Proven:
         raise Refused("sha256 is not that of the record: it was changed")
     if type(digits) is not int or not 1 <= digits <= MOST_PROVEN_DIGITS:
         raise Refused(f"digits must be a whole number from 1 to {MOST_PROVEN_DIGITS}")
-    tokens, multipliers = decimals(tokens, "tokens"), decimals(multipliers, "multipliers")
+    tokens = counts_of_tokens(tokens)
+    multipliers = decimals(multipliers, "multipliers")
     claimed = decimal(claimed, "objective")
     (proves_tokens,) = take(proves, "proves", "tokens")
     if not isinstance(proves_tokens, bool):
         raise Refused("proves.tokens must be true or false")
     longest = max((len(it.as_tuple().digits) for it in [*tokens, *multipliers]), default=1)
-    set_digits(max(longest, 3 * digits) + 20)
+    set_digits(max(longest + 20, 3 * digits + 20, FEWEST_DIGITS))
     instance = Instance(data)
     count = len(instance.types)
     if len(tokens) != count:
@@ -1331,7 +1394,7 @@ def _range(proof: Proof, k: int, near: Decimal) -> Interval:
 def report(found: Proven) -> Iterator[str]:
     """Return what is proven, in lines; what lies between two numbers, between the brackets."""
     digits, proof = found.digits, found.proof
-    point = proof.point
+    point, unit = proof.point, Decimal((0, (1,), -found.digits))
     yield f"accepted: the optimum is proven to {digits} digits"
     yield f"optimal objective in {_shown(found.objective, digits)} s"
     yield "at the point of the record:"
@@ -1342,7 +1405,8 @@ def report(found: Proven) -> Iterator[str]:
     yield f"  price of the second moment {_shown(point.prices[1], digits)} per s"
     for k, price in enumerate(proof.multipliers):
         excess = proof.excesses[k]
-        side = "slack" if not price else "active"
+        size = proof.instance.couplings[k].size(proof.instance)
+        side = "active" if (excess + unit * size).high >= NOUGHT else "slack"
         yield f"  multiplier {k} {_rounded(price, digits)}, {side}, excess {_shown(excess, 3)}"
     yield "optimal tokens:" if found.tokens else "tokens of the point, not proven to be the only:"
     for k, kind in enumerate(proof.instance.types):
@@ -1362,16 +1426,21 @@ def _name(kind: TaskType, k: int) -> str:
 
 
 def _where(proof: Proof, k: int) -> str:
-    """Return at which bound the point has the tokens of a type, and how it is held there."""
+    """Return at which bound the point has the tokens of a type, and how it is held there.
+
+    The optimum may be elsewhere within the digits.
+    """
     (left, right), count, kind = proof.gradients[k], proof.tokens[k], proof.instance.types[k]
     if proof.lower[k] == kind.upper:
         return ", fixed"
     if count == proof.lower[k]:
         which = "accuracy floor" if count > kind.lower else "lower bound"
-        return f", at its {which}, {'strictly' if right.high < NOUGHT else 'degenerate'}"
-    if count == kind.upper:
-        return f", at its upper bound, {'strictly' if left.low > NOUGHT else 'degenerate'}"
-    return ""
+        is_strict = right.high < NOUGHT
+    elif count == kind.upper:
+        which, is_strict = "upper bound", left.low > NOUGHT
+    else:
+        return ""
+    return f"; the point is at its {which}, {'strictly' if is_strict else 'not strictly'}"
 
 
 def printable(text: str) -> str:
@@ -1388,26 +1457,38 @@ def _shown(interval: Interval, digits: int) -> str:
 
 
 def _rounded(value: Decimal, digits: int, rounding: str = ROUND_HALF_EVEN) -> str:
-    context = Context(digits, rounding, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[])
-    return str(context.create_decimal(value))
+    context = Context(digits, rounding, Emin=MIN_EMIN, Emax=MAX_EMAX, capitals=1, traps=[])
+    # Not by str, which writes exponents as the surroundings have them.
+    return context.to_sci_string(context.create_decimal(value))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Verify the record of the one argument; return the exit status."""
+    status, said = 0, ""
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -I -S verify.py RECORD\n")
-        return 2
-    try:
-        found = verify(read(arguments[0]))
-    except Unreadable as error:
-        sys.stderr.write(f"unreadable: {printable(str(error))}\n")
-        return 2
-    except Refused as error:
-        sys.stderr.write(f"refused: {error}\n")
-        return 1
-    text = "\n".join(report(found)) + "\n"
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-    return 0
+        status, said = 2, "usage: python -I -S verify.py RECORD"
+    else:
+        try:
+            _write(1, "\n".join(report(verify(read(arguments[0])))))
+        except Unreadable as error:
+            status, said = 2, f"unreadable: {printable(str(error))}"
+        except Refused as error:
+            status, said = 1, f"refused: {error}"
+        except BrokenPipeError:
+            # Whoever read it has left.
+            pass
+        except OSError as error:
+            status, said = 2, f"accepted, but standard output cannot be written: {error.strerror}"
+    if said:
+        with suppress(OSError):
+            _write(2, said)
+    return status
+
+
+def _write(number: int, text: str) -> None:
+    """Write on an open file by its number, all of it: what streams keep may fail at the end."""
+    with open(number, "wb", closefd=False) as stream:
+        stream.write(f"{text}\n".encode("utf-8", "backslashreplace"))
 
 
 if __name__ == "__main__":

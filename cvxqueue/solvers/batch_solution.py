@@ -43,6 +43,13 @@ LABELS = {
     "accuracy_weight": "accuracy weight (s)",
     "probabilities": "probability",
 }
+
+
+def parameter_label(name: str) -> str:
+    """Return what a parameter is called in tables and pictures, with its unit."""
+    return LABELS.get(name, name.replace("_", " "))
+
+
 METRICS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "objective": ("objective (s)", lambda value: at_least(value, 9)),
     "gap": ("gap (s)", at_most),
@@ -350,7 +357,7 @@ class BatchSolution(ArrayData, Report):
         places = zip(names, np.indices(self.shape), strict=True)
         columns = [Column(name, of_variant(place)) for name, place in places]
         for name, given in self.parameters.items():
-            label = LABELS.get(name, name.replace("_", " "))
+            label = parameter_label(name)
             if not isinstance(given, np.ndarray):
                 # The data of a law are its own to name.
                 continue

@@ -1,4 +1,4 @@
-"""Frontiers: what accuracy costs in mean system time, and what the next unit of it would."""
+"""Frontiers: what accuracy costs in mean system time."""
 
 from __future__ import annotations
 
@@ -21,27 +21,31 @@ from cvxqueue.tables import Column, Part, Report, Table
 class Frontier(ReadOnlyArrays, Report):
     """Allocations of which none has more accuracy in less time: the certified rows of a sweep.
 
-    The slope of the frontier is the accuracy weight: at each allocation one unit more of accuracy
-    takes that many seconds more of mean system time. Between two allocations the time per unit of
-    accuracy lies between their weights; between two that are equal there is none.
+    Between two allocations the time per unit of accuracy lies between their weights, whatever the
+    constraints; between two that are equal there is none. So the slope of the frontier is the
+    accuracy weight where allocations move with it. Where they rest, at bounds on tokens or at
+    limits of constraints, the next unit of accuracy takes more than the weight, or there is none.
 
     Parameters
     ----------
-    shadow_price : ndarray, shape (M,)
-        Accuracy weights, increasing: seconds of mean system time per unit of accuracy.
+    accuracy_weight : ndarray, shape (M,)
+        Increasing, in seconds per unit of accuracy.
     accuracy : ndarray, shape (M,)
         Σ π w p, the accuracy that the objective counts.
     mean_system_time : ndarray, shape (M,)
         In seconds.
     utilization : ndarray, shape (M,)
+    is_weighted : bool
+        Whether some w is not one, or w varies: then the accuracy is not the mean.
     at : mapping
         Value of each other parameter that varies, by name with unit.
     """
 
-    shadow_price: FloatArray
+    accuracy_weight: FloatArray
     accuracy: FloatArray
     mean_system_time: FloatArray
     utilization: FloatArray
+    is_weighted: bool
     at: Mapping[str, float]
 
     @classmethod
@@ -52,24 +56,30 @@ class Frontier(ReadOnlyArrays, Report):
         others = (it for it in grid.columns(first, first + 1) if it.name != label)
         at = {name: float(values[0]) for name, values, _ in others}
         weights = np.asarray(grid.axes["accuracy_weight"])
-        is_certified = rows.status[which] == 0
+        is_certified = rows.is_optimal[which]
         weights, which = weights[is_certified], which[is_certified]
         order = np.argsort(weights, kind="stable")
         which = which[order]
         return cls(
-            shadow_price=weights[order],
+            accuracy_weight=weights[order],
             accuracy=rows.weighted_accuracy[which],
             mean_system_time=rows.mean_system_time[which],
             utilization=rows.utilization[which],
+            is_weighted=grid.is_weighted,
             at=at,
         )
+
+    @property
+    def accuracy_label(self) -> str:
+        """What the accuracy is called."""
+        return "weighted accuracy" if self.is_weighted else "accuracy"
 
     def table(self) -> Table:
         """Return a row for each allocation."""
         return Table(
             [
-                Column("shadow price (s)", self.shadow_price),
-                Column("accuracy", self.accuracy, "{:.4f}".format),
+                Column(LABELS["accuracy_weight"], self.accuracy_weight),
+                Column(self.accuracy_label, self.accuracy, "{:.4f}".format),
                 Column("mean system time (s)", self.mean_system_time, "{:.4g}".format),
                 Column("utilization", self.utilization, "{:.4f}".format),
             ]
@@ -83,7 +93,7 @@ class Frontier(ReadOnlyArrays, Report):
             yield self.table()
 
     def __len__(self) -> int:
-        return self.shadow_price.size
+        return self.accuracy_weight.size
 
     def __repr__(self) -> str:
         return f"Frontier({plural(len(self), 'allocation')})"

@@ -12,9 +12,10 @@ import numpy as np
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, assumed, require_instance
+from cvxqueue.model.instance import require_type_order
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import number_array
-from cvxqueue.solvers.batch_solution import LABELS
+from cvxqueue.solvers.batch_solution import parameter_label
 from cvxqueue.solvers.variants import BY_LAW, BY_VARIANT, Variants
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column
@@ -62,6 +63,11 @@ class Grid:
         return Variants(instance=self.instance, **self.variants(row, row + 1)).at((0,))
 
     @property
+    def is_weighted(self) -> bool:
+        """Whether the accuracy that counts is another than the mean."""
+        return "importance" in self.axes or bool((self.instance.importance != 1.0).any())
+
+    @property
     def assumes(self) -> tuple[str, ...]:
         """What is taken for granted of classes that are not the package's."""
         return assumed(self.instance)
@@ -71,7 +77,7 @@ class Grid:
         places = np.unravel_index(np.arange(first, last), self.shape)
         columns = []
         for (name, values), rows in zip(self.axes.items(), places, strict=True):
-            label = LABELS.get(name, name.replace("_", " "))
+            label = parameter_label(name)
             if name in BY_LAW:
                 columns.append(Column(f"{label} law", rows))
             elif values.ndim == 1:
@@ -128,6 +134,15 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
                 f"got {shape if shape else shown(values)}"
             )
         return values
+    if name in _TYPE_DATA:
+        require_type_order(name, values, instance.names)
+        # Of the class: of an array or a list it is no such thing, or a method.
+        has_labels = hasattr(type(values), "__array__") and hasattr(type(values), "index")
+        if has_labels and not set(values.index).isdisjoint(instance.names or ()):
+            raise InvalidInputError(
+                f"{name}: its rows have the names of types, but each row is a value of the sweep: "
+                f"give shape (M, {instance.size}), a column for each type"
+            )
     array = np.atleast_1d(number_array(name, values, "a list of numbers"))
     axes = "(M,)" if name in BY_VARIANT else f"(M, {instance.size})"
     if name in _TYPE_DATA[1:]:

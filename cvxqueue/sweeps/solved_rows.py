@@ -36,6 +36,12 @@ class Rows(NamedTuple):
     prices: FloatArray
     """What one unit more of each constraint's limit gains, in seconds, shape (rows, C)."""
 
+    @property
+    def is_optimal(self) -> NDArray[np.bool_]:
+        """Whether the answer is certified."""
+        is_optimal: NDArray[np.bool_] = self.status == 0
+        return is_optimal
+
 
 def solve_rows(grid: Grid, first: int, last: int, tolerance: float | None) -> Rows:
     """Solve some of the combinations."""
@@ -69,9 +75,7 @@ def table_of(grid: Grid, first: int, rows: Rows) -> Table:
     for name, (label, show) in METRICS.items():
         if name != "is_optimal":
             columns.append(Column(label, getattr(rows, name), show))
-        if name == "mean_accuracy" and (instance.importance != 1.0).any() | (
-            "importance" in grid.axes
-        ):
+        if name == "mean_accuracy" and grid.is_weighted:
             columns.append(Column("weighted accuracy", rows.weighted_accuracy, show))
     columns += [
         Column(f"tokens of {instance.type_name(k)}", rows.tokens[:, k], "{:,.1f}".format)

@@ -237,6 +237,9 @@ def sweep(
     if callback is not None and not callable(callback):
         raise InvalidInputError(f"callback must be callable, got {shown(callback)}")
     told = None if callback is None else outside(callback)
+    is_name = isinstance(output, str | Path) and str(output)
+    if output is not None and not is_name:
+        raise InvalidInputError(f"output must be the name of a file, got {shown(output)}")
     if output is None:
         parts = list(_in_order(solve_rows, grid, given, executor, told))
         return Sweep(grid, Rows(*map(np.concatenate, zip(*parts, strict=True))))

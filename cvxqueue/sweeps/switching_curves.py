@@ -1,6 +1,6 @@
 """Switching curves: for each type and rest, the arrival rate at which it switches, by the weight.
 
-At a level, θ fixes the tokens of all types (`cvxqueue.sweeps.levels`), and with h = λ/(1 − ρ) the
+At a rest, θ fixes the tokens of all types (`cvxqueue.sweeps.rests`), and with h = λ/(1 − ρ) the
 prices of the queue are P1(λ, m1, m2) and 2 P2 = ω h. At a given α, θ = ω h/(α K) and λ =
 h/(1 + h m1), and what remains is one equation for h: P1 + ω h τ₀ = α K. Its left side rises with h
 for every queue of the package (docs/sweeps.md has the proof), so it has one root at most.
@@ -19,7 +19,7 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array
 from cvxqueue.numerics.roots import bracketed_root
-from cvxqueue.sweeps.levels import Levels, levels_of
+from cvxqueue.sweeps.rests import Rests, rests_of
 
 LEAST, MOST = 1e-30, 1e30
 """What instances may have as rates and weights."""
@@ -47,8 +47,10 @@ def switching_curves(
 ) -> tuple[SwitchingCurve, ...]:
     """Return, for each type and rest, the arrival rate of its switch at each accuracy weight.
 
-    There is one at most, because tokens never rise with the arrival rate; the other way round, a
-    rate may have several weights. Nothing is solved: a point is the root of one equation.
+    Where the optimum is unique there is one at most, because tokens never rise with the arrival
+    rate; the other way round, a rate may have several weights. Under processor sharing with
+    straight pieces it may not be unique, and a curve is that of one optimum. Nothing is solved: a
+    point is the root of one equation.
 
     Parameters
     ----------
@@ -74,35 +76,35 @@ def switching_curves(
     weights = np.atleast_1d(float_array("accuracy_weight", accuracy_weight))
     if not (weights > 0.0).all():
         raise InvalidInputError("accuracy_weight must be > 0 (s) everywhere")
-    levels, found = levels_of(instance), []
-    for row in range(levels.types.size):
-        each = levels.take(np.full(weights.size, row))
+    rests, found = rests_of(instance), []
+    for row in range(rests.types.size):
+        each = rests.take(np.full(weights.size, row))
         rates = switching_rates(instance.queue, each, weights)[0]
-        who, bound, tokens = int(levels.types[row]), levels.bounds[row], float(levels.tokens[row])
+        who, bound, tokens = int(rests.types[row]), rests.bounds[row], float(rests.tokens[row])
         found.append(SwitchingCurve(who, bound, tokens, frozen(rates)))
     return tuple(found)
 
 
 def switching_rates(
-    queue: Queue, levels: Levels, accuracy_weight: float | FloatArray
+    queue: Queue, rests: Rests, accuracy_weight: float | FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the arrival rate at which each level is left, or NaN, and the tokens of all there."""
-    share, worth = queue.second_weight, accuracy_weight * levels.worth
+    """Return the arrival rate at which each rest is left, or NaN, and the tokens of all there."""
+    share, worth = queue.second_weight, accuracy_weight * rests.worth
 
     def at(h: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        theta = np.minimum(share * h / worth, 1.0 / levels.time)
-        tokens, mean, second = levels.response(theta)
+        theta = np.minimum(share * h / worth, 1.0 / rests.time)
+        tokens, mean, second = rests.response(theta)
         idle = 1.0 / (1.0 + h * mean)
         price = queue.prices(h * idle, mean, second, idle).mean
-        return h * idle, tokens, price + share * h * levels.time - worth
+        return h * idle, tokens, price + share * h * rests.time - worth
 
     # Beyond, ω h τ₀ alone exceeds α K.
-    most = np.minimum(MOST, worth / (share * levels.time))
+    most = np.minimum(MOST, worth / (share * rests.time))
     low, high = np.full(worth.shape, LEAST), np.maximum(most, LEAST)
     is_found = (at(low)[2] < 0.0) & (at(high)[2] > 0.0)
     near = bracketed_root(lambda u: at(np.exp(u))[2], np.log(low), np.log(high), _NEAR_ROOT)
     root = bracketed_root(lambda h: at(h)[2], *map(np.exp, near))[0]
     rates, tokens, _ = at(root)
     # No type comes to rest at a rate that cannot be told from one that no tokens make stable.
-    is_found &= levels.model.with_(arrival_rate=rates).evaluate(tokens).idle > 0.0
+    is_found &= rests.model.with_(arrival_rate=rates).evaluate(tokens).idle > 0.0
     return np.where(is_found & (rates >= LEAST) & (rates <= MOST), rates, np.nan), tokens

@@ -1,7 +1,7 @@
 """Switching points: where types come to rest and leave as a parameter of the server rises.
 
 Over the arrival rate they are points of `cvxqueue.sweeps.switching_curves`. At a given λ, θ fixes
-the tokens of all types when one of them is on the verge (`cvxqueue.sweeps.levels`), h =
+the tokens of all types when one of them is on the verge (`cvxqueue.sweeps.rests`), h =
 λ/(1 − λ m1) and α = ω h/(θ K), and what remains is one equation for θ: P1 θ/(ω h) + θ τ₀ = 1. It
 may have several roots, which are looked for on a grid and around the extrema on it.
 """
@@ -26,7 +26,7 @@ from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.solvers.batch_solution import LABELS
 from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.suggest import nearest
-from cvxqueue.sweeps.levels import Levels, levels_of
+from cvxqueue.sweeps.rests import Rests, rests_of
 from cvxqueue.sweeps.switching_curves import LEAST, MOST, switching_rates
 from cvxqueue.tables import Column, Part, Report, Table
 
@@ -80,8 +80,12 @@ class SwitchingPoints(ArrayData, Report):
 
     @property
     def assumes(self) -> tuple[str, ...]:
-        """What is taken for granted of classes that are not the package's."""
-        return assumed(self.instance)
+        """What is taken for granted: of classes that are not the package's, and of the optimum."""
+        instance = self.instance
+        # All types meet one price then, and may move along straight pieces against each other.
+        is_flat = not (instance.queue.second_weight or instance.model.accuracy.is_smooth)
+        unique = "the optimum is unique: on straight pieces under such a queue it may not be"
+        return assumed(instance) + (unique,) * is_flat
 
     def table(self) -> Table:
         """Return a row for each switching point, with the optimal tokens of every type."""
@@ -136,9 +140,10 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     -------
     SwitchingPoints
         In increasing order, right to some roundings over the idle fraction. Over the arrival rate,
-        a type of the package's classes has one at each rest at most, and all are found. Over the
-        accuracy weight it may return: a pair of switches so near that a fine grid shows no sign of
-        it may be missed.
+        a type of the package's classes has one at each rest at most, and all are found where the
+        optimum is unique: under processor sharing it may not be where curves have straight pieces,
+        and then tokens are one optimum of several. Over the accuracy weight it may return: a pair
+        of switches so near that a fine grid shows no sign of it may be missed.
 
     Notes
     -----
@@ -169,18 +174,18 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     require_instance(instance)
     if over not in BY_VARIANT:
         raise InvalidInputError(f"over: {nearest(over, BY_VARIANT)}, got {shown(over)}")
-    levels = levels_of(instance)
+    rests = rests_of(instance)
     if over == "arrival_rate":
-        values, tokens = switching_rates(instance.queue, levels, instance.accuracy_weight)
+        values, tokens = switching_rates(instance.queue, rests, instance.accuracy_weight)
         rows = np.arange(values.size)
         # The busier the server, the less a type wants.
         is_wanting_more = np.zeros(values.size, dtype=bool)
     else:
         require_feasible(instance)
-        rows, values, tokens, is_wanting_more = _over_accuracy_weight(instance, levels)
+        rows, values, tokens, is_wanting_more = _over_accuracy_weight(instance, rests)
     order = np.flatnonzero((values >= LEAST) & (values <= MOST))
     order = order[np.argsort(values[order], kind="stable")]
-    found = levels.take(rows[order])
+    found = rests.take(rows[order])
     # Whoever wants more leaves a rest for more tokens, and enters one from fewer.
     leaves = is_wanting_more[order] == found.is_above
     return SwitchingPoints(
@@ -195,39 +200,39 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
 
 
 _Found = tuple[NDArray[np.intp], FloatArray, FloatArray, NDArray[np.bool_]]
-"""Which level, the value, all tokens, and whether its type wants more and more as that rises."""
+"""Which rest, the value, all tokens, and whether its type wants more and more as that rises."""
 
 
-def _over_accuracy_weight(instance: Instance, levels: Levels) -> _Found:
+def _over_accuracy_weight(instance: Instance, rests: Rests) -> _Found:
     """The roots of P1 θ/(ω h) + θ τ₀ − 1; of P1 − α K where P1 alone is a price."""
     queue, rate, share = instance.queue, instance.arrival_rate, instance.queue.second_weight
 
-    def at(levels: Levels, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        tokens, mean, second = levels.response(theta)
+    def at(rests: Rests, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        tokens, mean, second = rests.response(theta)
         idle = 1.0 - rate * mean
         is_stable = idle > LEAST_IDLE
         idle = np.where(is_stable, idle, 1.0)
         price, half = queue.prices(rate, mean, second, idle)
-        excess = price * theta / (2.0 * half) + theta * levels.time - 1.0
-        weight = 2.0 * half / (theta * levels.worth) if share else price / levels.worth
+        excess = price * theta / (2.0 * half) + theta * rests.time - 1.0
+        weight = 2.0 * half / (theta * rests.worth) if share else price / rests.worth
         # The waiting time grows without bound towards the region that is not stable.
         return np.where(is_stable, weight, np.inf), tokens, np.where(is_stable, excess, np.inf)
 
     if not share:
-        weights, tokens, _ = at(levels, np.zeros(levels.types.size))
+        weights, tokens, _ = at(rests, np.zeros(rests.types.size))
         rows = np.flatnonzero(np.isfinite(weights))
         return rows, weights[rows], tokens[rows], np.ones(rows.size, dtype=bool)
     rows, low, high, is_rising = _brackets(
-        levels, _grid(instance, levels), lambda own, theta: at(own, theta)[2]
+        rests, _grid(instance, rests), lambda own, theta: at(own, theta)[2]
     )
-    own = levels.take(rows)
+    own = rests.take(rows)
     ends = bracketed_root(lambda theta: at(own, theta)[2], low, high)
     # The end that is negative is stable.
     weights, tokens, _ = at(own, np.where(is_rising, *ends))
     return rows, weights, tokens, is_rising
 
 
-def _grid(instance: Instance, levels: Levels) -> FloatArray:
+def _grid(instance: Instance, rests: Rests) -> FloatArray:
     """Return values of θ, shape (G, M), from 0 to where P1 θ/(ω h) + θ τ₀ exceeds one.
 
     With y = 1 − ρ, P1 ≥ 1 + ω h² m1²/2 and so P1/(ω h) ≥ (y/ω + (1 − y)²/(2 y))/λ, of which the
@@ -235,7 +240,7 @@ def _grid(instance: Instance, levels: Levels) -> FloatArray:
     """
     model, rate, share = instance.model, instance.arrival_rate, instance.queue.second_weight
     least = (np.sqrt(1.0 + 2.0 / share) - 1.0) / rate
-    most = 1.0 / (least + levels.time)
+    most = 1.0 / (least + rests.time)
     # Of a type alone, no more tokens are stable.
     longest = np.minimum(
         model.upper, model.service.inverse_mean(1.0 / (rate * model.probabilities))
@@ -246,13 +251,13 @@ def _grid(instance: Instance, levels: Levels) -> FloatArray:
 
 
 def _brackets(
-    levels: Levels, grid: FloatArray, excess: Callable[[Levels, FloatArray], FloatArray]
+    rests: Rests, grid: FloatArray, excess: Callable[[Rests, FloatArray], FloatArray]
 ) -> tuple[NDArray[np.intp], FloatArray, FloatArray, NDArray[np.bool_]]:
     """Return intervals of θ with one end where the excess is positive, and one where it is not.
 
-    Which level each is of, its ends, and whether it is the upper one that is positive.
+    Which rest each is of, its ends, and whether it is the upper one that is positive.
     """
-    values = np.stack([excess(levels, theta) for theta in grid])
+    values = np.stack([excess(rests, theta) for theta in grid])
     is_above = values > 0.0
     place, rows = np.nonzero(is_above[1:] != is_above[:-1])
     found = [(rows, grid[place, rows], grid[place + 1, rows], is_above[place + 1, rows])]
@@ -263,7 +268,7 @@ def _brackets(
     place, rows = np.nonzero(is_extremum)
     low, high, was_above = grid[place, rows], grid[place + 2, rows], is_above[place, rows]
     for _ in range(_ROUNDS if rows.size else 0):
-        own, each = levels.take(rows), np.arange(rows.size)
+        own, each = rests.take(rows), np.arange(rows.size)
         steps = np.linspace(low, high, _AROUND)
         values = np.stack([excess(own, theta) for theta in steps])
         best = np.argmin(np.where(was_above, values, -values), axis=0)

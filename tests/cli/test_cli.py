@@ -822,3 +822,20 @@ def test_explain(server: str, tmp_path: Path, capsys: Capture) -> None:
     assert main(["explain", server, "--form", "textbok"]) == 2
     assert "did you mean 'textbook'" in capsys.readouterr().err
     assert main(["explain", server, "--svg", str(tmp_path / "no" / "tree.svg")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["verify", "./heavy-traffic-6"], "'./heavy-traffic-6' is neither a file nor a reference"),
+        (["verify", ""], "the name of a file is empty"),
+        (["verify", "-"], "RECORD is a file or a reference; only FILE may be - for stdin"),
+        (["references", "--csv", "--bibtex"], "give one of them"),
+        (["references", "one-type", "--csv", "--bibtex"], "give one of them"),
+    ],
+)
+def test_what_is_no_record_or_table_is_named(
+    arguments: list[str], message: str, capsys: Capture
+) -> None:
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err

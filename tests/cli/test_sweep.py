@@ -54,11 +54,19 @@ def test_a_file_is_the_same_with_a_picture(
         (["--arrival-rate", "0.1:0.2"], "START:STOP:COUNT"),
         (["--arrival-rate", "0:0.2:5:log"], "START:STOP:COUNT"),
         (["--arrival-rate", "0.1:0.2:5:lin"], "START:STOP:COUNT"),
-        (["--arrival-rate", "0.1:0.2:0"], "START:STOP:COUNT"),
+        (["--arrival-rate", "0.1:0.2:0"], "START:STOP:COUNT[:log], COUNT from 1 to 10⁷"),
+        (["--arrival-rate", "0.1:0.2:10000001"], "COUNT from 1 to 10⁷"),
+        (["--arrival-rate", "0.1", "-o", "-"], "-o -: name a file; --csv prints"),
+        (["--arrival-rate", "0.1", "-o", ""], "output must be the name of a file, got ''"),
         (["--arrival-rate", "0.1:inf:3"], "START:STOP:COUNT"),
         (["--arrival-rate", "0:1:3"], "arrival_rate[0] = 0.0 must be > 0"),
         (["--arrival-rate", "0.1", "-o", "no/such/place.csv"], "cannot write"),
         (["--arrival-rate", "0.1", "-o", "no/such.csv", "--plot", "x.png"], "cannot write"),
+        (
+            ["--arrival-rate", "0.01:0.2:2000", "-o", "/dev/full"],
+            "cannot write /dev/full: No space",
+        ),
+        (["--arrival-rate", "0.1", "-o", "/dev/full"], "cannot write /dev/full: No space"),
         (["--arrival-rate", "0.1", "--plot", "x.gif"], "--plot x.gif"),
         (["--arrival-rate", "0.1", "--scheduler", "nothing://here:1"], "--scheduler nothing://"),
     ],
@@ -68,6 +76,22 @@ def test_what_is_not_allowed_is_refused(
 ) -> None:
     assert main(["sweep", SERVER, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_has_no_picture_is_refused_before_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = ["--max-tokens", "1:9:3", "--min-tokens", "0:1:2"]
+    picture = ["--plot", str(tmp_path / "a.png")]
+    with monkeypatch.context() as patch:
+        patch.setattr("cvxqueue.cli.sweep.sweep", None)
+        assert main(["sweep", SERVER, *grid, *picture]) == 2
+    assert "--plot: the sweep must be over one parameter" in capsys.readouterr().err
+    rates = ["--arrival-rate", "8,9", "--accuracy-weight", "1,2"]
+    assert main(["sweep", SERVER, *rates, *picture]) == 2
+    error = capsys.readouterr().err
+    assert "nothing to draw: no row is certified in Sweep(4 rows: 4 unstable)" in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_cluster_needs_its_package(

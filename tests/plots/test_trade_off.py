@@ -62,16 +62,19 @@ def test_accuracy_and_time_have_axes_of_their_own() -> None:
     assert left.get_xscale() == right.get_yscale() == "log"
 
 
-def test_frontiers_carry_their_shadow_prices() -> None:
+def test_frontiers_carry_their_weights() -> None:
     swept = cq.sweep(SERVER, arrival_rate=np.linspace(0.01, 1.6, 20), accuracy_weight=WEIGHTS)
     ax = plots.plot_frontier(swept.frontiers())
     lay_out(ax)
     legend = ax.get_legend()
     assert legend is not None
     assert len(legend.get_texts()) == 6
-    prices = [text.get_text() for text in ax.texts]
-    assert (prices[0], prices[-1]) == ("3 s", "100,000 s")
+    weights = [text.get_text() for text in ax.texts]
+    assert ax.get_ylabel() == "accuracy"
+    assert (weights[0], weights[-1]) == ("3 s", "100,000 s")
     lay_out(plots.plot_frontier(swept.frontiers()[0]))
+    important = cq.sweep(SERVER.replace(importance=2.0), accuracy_weight=WEIGHTS)
+    assert plots.plot_frontier(important.frontiers()).get_ylabel() == "weighted accuracy"
     with pytest.raises(cq.InvalidInputError, match=r"no.* certified"):
         plots.plot_frontier(swept.frontiers()[-1])
 
@@ -94,7 +97,8 @@ def test_a_figure_for_every_sweep() -> None:
         ({"accuracy_weight": WEIGHTS}, 4),
         ({"accuracy_weight": WEIGHTS, "arrival_rate": RATES[:3]}, 2),
         ({"max_tokens": [10.0, 100.0]}, 3),
-        ({"arrival_rate": [9.0]}, 3),
+        ({"accuracy_weight": [0.0, 10.0, 100.0], "arrival_rate": RATES[:3]}, 2),
+        ({"accuracy_weight": [0.0, 10.0], "arrival_rate": RATES[:3]}, 1),
         ({"arrival_rate": [0.1]}, 3),
     ):
         drawn = plots.figure(cq.sweep(SERVER, **grids))
@@ -103,6 +107,61 @@ def test_a_figure_for_every_sweep() -> None:
     for wrong in ({"max_tokens": [10.0], "min_tokens": [0.0]}, {"importance": np.ones((1, 5))}):
         with pytest.raises(cq.InvalidInputError, match="one parameter"):
             plots.figure(cq.sweep(SERVER, **wrong))
+    plane: dict[str, Any] = {"accuracy_weight": WEIGHTS[:3], "arrival_rate": RATES[:3]}
+    capped = SERVER.replace(constraints=[cq.MaxMeanSystemTime(12.0)])
+    assert len(plots.figure(cq.sweep(capped, **plane)).axes) == 1
+    for nothing in ({"arrival_rate": [9.0]}, {**plane, "arrival_rate": [9.0]}):
+        with pytest.raises(cq.InvalidInputError, match=r"no row is certified in .*unstable"):
+            plots.figure(cq.sweep(SERVER, **nothing))
+
+
+def test_what_cannot_be_drawn_is_refused_by_name() -> None:
+    swept = cq.sweep(SERVER, arrival_rate=[0.1])
+    draw: Any
+    for draw, message in (
+        (plots.plot_tokens, "must be a Sweep"),
+        (plots.plot_trade_off, "must be a Sweep"),
+        (plots.plot_frontier, "must be a Frontier"),
+    ):
+        with pytest.raises(cq.InvalidInputError, match=message):
+            draw(SERVER)
+    for frontiers in (swept, [3]):
+        draw = plots.plot_frontier
+        with pytest.raises(cq.InvalidInputError, match="must be a Frontier"):
+            draw(frontiers)
+    wrong: tuple[tuple[Any, str], ...] = (
+        ([0.0, 1.0], r"accuracy_weight\[0\] = 0.0 must be > 0"),
+        ([1.0, -1.0], r"accuracy_weight\[1\] = -1.0 must be > 0"),
+        ([], "at least one entry"),
+        ("many", "must be a number"),
+        ([1.0, np.inf], "must be finite"),
+        (10.0, "two weights or more"),
+    )
+    for weights, message in wrong:
+        with pytest.raises(cq.InvalidInputError, match=message):
+            plots.plot_switching_curves(SERVER, weights)
+    draw = plots.plot_switching_curves
+    with pytest.raises(cq.InvalidInputError, match="instance"):
+        draw(swept, [1.0, 2.0])
+
+
+def test_one_point_alone_can_be_seen() -> None:
+    # The second row is not stable.
+    swept = cq.sweep(SERVER, arrival_rate=[0.1, 9.0])
+    (frontier,) = cq.sweep(SERVER, accuracy_weight=[10.0]).frontiers()
+    for ax in (plots.plot_trade_off(swept), plots.plot_frontier(frontier)):
+        assert ax.lines[0].get_marker() == "o"
+    one = plots.plot_tokens(cq.sweep(SERVER, arrival_rate=[0.1]))
+    assert {each.get_marker() for each in one.lines} == {"o"}
+
+
+def test_minor_ticks_of_a_logarithm_have_no_labels() -> None:
+    axes = plots.plot_trade_off(cq.sweep(SERVER, accuracy_weight=[10.0, 250.0]))
+    curves = plots.plot_switching_curves(SERVER, [10.0, 250.0])
+    for axis in (axes.xaxis, curves.yaxis):
+        lay_out(axis.axes)
+        assert axis.get_scale() == "log"
+        assert not any(text.get_text() for text in axis.get_ticklabels(minor=True))
 
 
 def test_many_types_are_drawn_as_far_as_they_can_be_told_apart() -> None:

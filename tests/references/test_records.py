@@ -206,7 +206,17 @@ def test_no_decimal_is_rounded_as_the_surroundings_have_it(name: str) -> None:
     traps = [Inexact, FloatOperation, InvalidOperation]
     with localcontext(Context(prec=1, rounding=ROUND_UP, traps=traps)):
         assert list(verifier.report(verifier.verify(record))) == report
+        with localcontext(capitals=0):
+            assert list(verifier.report(verifier.verify(record))) == report
         assert cq.prove(CASES[name]()) == record
+
+
+def test_few_digits_of_a_floor_that_is_only_just_reached_are_accepted() -> None:
+    given = instance(accuracy_weight=0.0, constraints=[cq.MinAccuracy(0.1)])
+    made = cq.prove(given)
+    assert Fraction(made["tokens"][0]) == 0
+    for digits in (1, 2, 10):
+        assert cq.verify(signed({**made, "digits": digits})).digits == digits
 
 
 def test_an_interval_holds_what_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,6 +444,15 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "digits": (_with(("digits",), 201), "digits must be"),
     "more digits": (_with(("digits",), 60), "not proven to so many digits"),
     "claims": (_with(("proves",), {"tokens": 1}), "true or false"),
+    "places": (_with(("tokens", 0), "1E-1101"), "more than 1100 places"),
+    "true as a version": (_with(("instance", "version"), True), "unknown format or version"),
+    "name": (lambda it: it["instance"].update(name=5), "name or the description"),
+    "description": (lambda it: it["instance"].update(description={}), "name or the description"),
+    "sources": (lambda it: it["instance"].update(sources=[5]), "sources is no list of texts"),
+    "domains": (
+        lambda it: it["instance"].update(domains=[{"kind": "integers"}] * 3),
+        "unknown entry 'domains'",
+    ),
     "low": (_with(("least_tokens",), ["100", None, None]), "not proven to be too few"),
     "unknown": (lambda it: it["instance"].update(domian=1), "unknown entry 'domian'"),
     "unknown of a type": (lambda it: it["instance"]["task"][0].update(x=1), "unknown entry 'x'"),
@@ -454,6 +473,76 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         "too many together",
     ),
 }
+
+
+def piecewise(*, has_tasks: bool) -> dict[str, Any]:
+    """Two types, which have three points each or share them."""
+    points = {"kind": "piecewise-linear", "tokens": [0, 10, 100], "accuracy": [0.1, 0.5, 0.6]}
+    service = {"kind": "affine", "base": 1, "per_token": 0.001}
+    shared = {"service": service, "max_tokens": 100}
+    data: dict[str, Any] = {key: TINY[key] for key in ("format", "version")}
+    data |= {"arrival_rate": 0.1, "accuracy_weight": 1}
+    if not has_tasks:
+        return data | shared | {"probabilities": [0.5, 0.5], "accuracy": points}
+    return data | {"task": [{**shared, "probability": 0.5, "accuracy": {**points}} for _ in "ab"]}
+
+
+@pytest.mark.parametrize("has_tasks", [True, False])
+def test_work_counts_points_and_what_few_digits_take(
+    has_tasks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verifier.set_digits(30)
+    data = piecewise(has_tasks=has_tasks)
+    # Two types, and as many points as are read: each as 100 digits.
+    work = (2 + (6 if has_tasks else 3)) * 100**3
+    monkeypatch.setattr(verifier, "MOST_WORK", work)
+    first, second = (kind.curve for kind in verifier.Instance(data).types)
+    assert (first is second) != has_tasks
+    monkeypatch.setattr(verifier, "MOST_WORK", work - 1)
+    with pytest.raises(verifier.Refused, match="too many together"):
+        verifier.Instance(data)
+
+
+def test_a_constraint_with_room_is_slack_whatever_its_multiplier() -> None:
+    made = cq.prove(instance(constraints=[cq.MaxMeanSystemTime(1000.0)]), digits=10)
+    for price in ("0", "1e-40"):
+        report = cq.verify(signed({**made, "multipliers": [price]})).report
+        (line,) = [it for it in report if "multiplier" in it]
+        assert "slack" in line
+    assert any(", active," in line for line in cq.verify(proven("time")).report)
+
+
+def test_a_bound_of_the_point_is_not_said_to_be_one_of_the_optimum() -> None:
+    """With one digit the point may be at zero with a slope below zero, and the optimum is not."""
+    given = cq.Instance(
+        arrival_rate=0.3,
+        accuracy_weight=10.0,
+        probabilities=[0.5, 0.5],
+        min_tokens=[0, 59.7],
+        max_tokens=[1000, 60.1],
+        service=cq.AffineService(base=1.0, per_token=0.01),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=[0.0341335284474512, 0.8], rate=0.05),
+    )
+    made = cq.prove(given)
+    assert cq.verify(made).tokens[0][0] > Decimal("0.0001")
+    found = cq.verify(signed({**made, "digits": 1, "tokens": ["0", "59.91"]}))
+    assert found.tokens[0] == (Decimal(0), Decimal("0.1"))
+    (line,) = [it for it in found.report if "strictly" in it]
+    assert line.endswith("; the point is at its lower bound, strictly")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_what_cannot_be_written_has_a_status(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(proven("cap")), encoding="utf-8")
+    command = [sys.executable, "-I", "-S", str(verifier.__file__)]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*command, str(path)], stdout=full, stderr=subprocess.PIPE)
+        assert done.returncode == 2
+        assert b"accepted, but standard output cannot be written" in done.stderr
+        assert subprocess.run([*command, "none"], stderr=full).returncode == 2
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command, str(path)]
+    assert subprocess.run(closed, capture_output=True, check=False).returncode == 2
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -593,6 +682,57 @@ def test_what_cannot_be_proven_has_a_reason() -> None:
         cq.prove(given)
     with pytest.raises(cq.InfeasibleError):
         cq.prove(instance(constraints=[cq.MaxMeanSystemTime(0.1)]))
+
+
+@pytest.mark.parametrize(("floor", "weight"), [(0.1, 0.0), (0.1, 10.0), (0.0, 0.0), (1e-30, 10.0)])
+@pytest.mark.parametrize("digits", [1, 5, 30])
+def test_a_floor_that_the_curve_starts_at_is_found(
+    floor: float, weight: float, digits: int
+) -> None:
+    """Of 10^-30 in binary 80 digits are not exact."""
+    given = instance(
+        accuracy=cq.SaturatingExponential(floor=floor, gain=0.8, rate=0.05),
+        accuracy_weight=weight,
+        constraints=[cq.MinAccuracy(floor)],
+    )
+    found = cq.verify(cq.prove(given, digits=digits))
+    assert found.proves_tokens
+    for (low, high), count in zip(found.tokens, cq.solve(given).tokens.tolist(), strict=True):
+        near = Decimal("1e-6") * Decimal(max(1.0, count))
+        assert low - near <= Decimal(count) <= high + near
+
+
+def test_a_proof_in_hand_is_kept_where_a_later_try_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = instance(
+        accuracy=cq.PiecewiseLinear(tokens=[0, 1000], accuracy=[0.25, 0.5]),
+        queue=cq.ProcessorSharing(),
+        constraints=[cq.MaxTokenRate(10.0)],
+        importance=1.0,
+        service=cq.AffineService(base=1.0, per_token=0.01),
+    )
+    assert not cq.verify(cq.prove(given)).proves_tokens
+
+    def astray(search: Any) -> None:
+        search.tokens = [kind.upper for kind in search.instance.types]
+
+    monkeypatch.setattr(prover, "_TRIES", (*prover._TRIES[:2], (astray, 6)))
+    assert not cq.verify(cq.prove(given)).proves_tokens
+
+
+def test_what_is_met_at_one_point_alone_is_not_called_exceeded() -> None:
+    # T = 4 + (1/16 24/2)/(3/4) = 5 at the least tokens, and a third is not exact.
+    given = cq.Instance(
+        arrival_rate=1 / 16,
+        accuracy_weight=1.0,
+        min_tokens=4.0,
+        max_tokens=10.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.0, per_token=1.0, token_scv=0.5),
+        accuracy=cq.MichaelisMenten(floor=0.0, gain=0.5, half_saturation=8.0),
+        constraints=[cq.MaxMeanSystemTime(5.0)],
+    )
+    with pytest.raises(cq.UnprovenError, match="the feasible set is a point there"):
+        cq.prove(given)
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -435,6 +435,50 @@ def test_what_cannot_be_proven_has_a_reason(monkeypatch: pytest.MonkeyPatch) -> 
         cq.prove(COUNTED["both"](), integer=True)
 
 
+def single(*constraints: Any, **changes: Any) -> cq.Instance:
+    """One type, which takes 5 tokens or some that are no better."""
+    options: dict[str, Any] = {
+        "arrival_rate": 0.1,
+        "accuracy_weight": 1.0,
+        "max_tokens": 100.0,
+        "probabilities": [1.0],
+        "service": cq.AffineService(base=0.5, per_token=0.01),
+        "accuracy": cq.SaturatingExponential(floor=0.1, gain=0.8, rate=0.05),
+        "domains": cq.Menu([5]),
+        "constraints": constraints,
+    }
+    return cq.Instance(**options | changes)
+
+
+def test_what_is_missed_by_rounding_alone_is_not_called_infeasible() -> None:
+    # A tenth is above 1/10 in binary: five tokens exceed half a token per second.
+    given = single(cq.MaxTokenRate(0.5))
+    assert cq.solve(given.replace(min_tokens=5.0)).tokens == [5.0]
+    with pytest.raises(cq.UnprovenError, match=r"constraint 0 .* exceeded by 2\.8e-16"):
+        cq.prove(given, integer=True, digits=10)
+    with pytest.raises(cq.InfeasibleError, match="no allocation in whole tokens keeps"):
+        cq.prove(single(cq.MaxTokenRate(0.499)), integer=True, digits=10)
+    curve = cq.SaturatingExponential(floor=0.1, gain=0.8, rate=0.05)
+    level = np.nextafter(float(curve.value(np.array([5.0]))[0]), 1)
+    with pytest.raises(cq.UnprovenError, match=r"5 tokens of type 0 .* missed by"):
+        cq.prove(single(cq.MinAccuracy(level)), integer=True, digits=10)
+    with pytest.raises(cq.InfeasibleError, match="no tokens of type 0 are allowed"):
+        cq.prove(single(cq.MinAccuracy(level + 1e-6)), integer=True, digits=10)
+
+
+@pytest.mark.parametrize("idle", [1e-10, 1e-14, 2.0**-52, 2.0**-53])
+@pytest.mark.parametrize("menu", [[5], [5, 6], [5, 7, 9]])
+@pytest.mark.parametrize("constraints", [(), (cq.MaxTokenRate(50.0),)])
+def test_a_queue_that_is_hardly_stable_is_feasible(
+    idle: float, menu: list[int], constraints: tuple[Any, ...]
+) -> None:
+    """However long it is: an objective far below that of real tokens proves nothing."""
+    service = cq.AffineService(base=0.5, per_token=(0.5 - idle) / 5)
+    given = single(*constraints, arrival_rate=1.0, service=service, domains=cq.Menu(menu))
+    found = cq.verify(cq.prove(given, integer=True, digits=10))
+    assert found.integer_tokens == (5,)
+
+
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "record.json")
     assert main(["prove", SERVER, "--output", path, "--digits", "20", "--integer", "--json"]) == 0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cvxqueue as cq
@@ -87,6 +88,10 @@ def test_what_has_no_answer_is_a_row() -> None:
     price = swept.to_frame()["price of mean system time ≤ 0.9 s (s)"]
     assert price[0] == pytest.approx(cq.solve(capped).certificate.constraint_multipliers[0])
     assert price[1:].isna().all()
+    twice = capped.replace(constraints=[*capped.constraints, *capped.constraints])
+    both = cq.sweep(twice, arrival_rate=[0.2])
+    assert list(both.to_frame())[-1] == "price of mean system time ≤ 0.9 s (s) (2)"
+    assert both.to_frame().iloc[0, -2:].sum() == pytest.approx(price[0], rel=1e-6)
     floored = INSTANCE.replace(constraints=[cq.MinAccuracy(0.6)])
     low = cq.sweep(floored, max_tokens=[100, 4096])
     assert low.status.tolist() == ["infeasible", "optimal"]
@@ -169,7 +174,9 @@ def test_between_neighbours_of_a_frontier_the_price_lies_between_their_weights()
         # In any order: a frontier sorts.
         shuffled = np.random.default_rng(0).permutation(weights)
         (frontier,) = cq.sweep(reference.instance, accuracy_weight=shuffled).frontiers()
-        rows = zip(frontier.accuracy, frontier.mean_system_time, frontier.shadow_price, strict=True)
+        rows = zip(
+            frontier.accuracy, frontier.mean_system_time, frontier.accuracy_weight, strict=True
+        )
         for (a, t, low), (b, u, high) in pairwise(rows):
             scale = high * b + u
             # α₁ (b − a) ≤ u − t ≤ α₂ (b − a), to what a certified gap leaves.
@@ -179,6 +186,33 @@ def test_between_neighbours_of_a_frontier_the_price_lies_between_their_weights()
                 points += 1
                 assert low * (1 - 1e-3) <= (u - t) / (b - a) <= high * (1 + 1e-3)
     assert points > 300
+
+
+@pytest.mark.parametrize(
+    "limit", [cq.MaxTokenRate(150.0), cq.MinMeanAccuracy(0.6), cq.MaxMeanSystemTime(2.0)]
+)
+def test_under_constraints_the_weight_is_the_slope_where_allocations_move(
+    limit: cq.Constraint,
+) -> None:
+    swept = cq.sweep(INSTANCE.replace(constraints=[limit]), accuracy_weight=WEIGHTS[::8])
+    assert (swept.rows.prices > 0.0).any()
+    (frontier,) = swept.frontiers()
+    more, longer = np.diff(frontier.accuracy), np.diff(frontier.mean_system_time)
+    slack = 1e-8 * (frontier.accuracy_weight[1:] + frontier.mean_system_time[1:])
+    assert (frontier.accuracy_weight[:-1] * more <= longer + slack).all()
+    assert (longer <= frontier.accuracy_weight[1:] * more + slack).all()
+
+
+def test_an_accuracy_that_is_not_the_mean_is_called_so() -> None:
+    cases: tuple[tuple[float, dict[str, Any], str], ...] = (
+        (1.0, {}, "accuracy"),
+        (2.0, {}, "weighted accuracy"),
+        (1.0, {"importance": [1.0]}, "weighted accuracy"),
+    )
+    for importance, grids, label in cases:
+        one = INSTANCE.replace(importance=importance)
+        (frontier,) = cq.sweep(one, accuracy_weight=[1.0, 9.0], **grids).frontiers()
+        assert list(frontier.to_frame())[:2] == ["accuracy weight (s)", label]
 
 
 def test_frontiers_are_told_apart() -> None:
@@ -211,12 +245,33 @@ def test_frontiers_are_told_apart() -> None:
         ({"arrival_rate": [0.1], "executor": 3}, "get_executor"),
         ({"arrival_rate": [0.1], "callback": 3}, "callback"),
         ({"arrival_rate": [0.1], "tolerance": 0.5}, "tolerance"),
+        ({"arrival_rate": [0.1], "output": 3}, "output must be the name of a file, got 3"),
+        ({"arrival_rate": [0.1], "output": ""}, "output must be the name of a file, got ''"),
         ({"arrival_rate": [0.1], "output": "no/such/place.csv"}, "cannot write"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(grids: dict[str, Any], message: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=message):
         cq.sweep(INSTANCE, **grids)
+
+
+def test_columns_of_a_frame_are_those_of_the_types() -> None:
+    names = list(INSTANCE.names or ())
+    caps: Any = pd.DataFrame([[100.0, 200.0], [300.0, 400.0]], columns=names)
+    swept = cq.sweep(INSTANCE, max_tokens=caps)
+    assert swept.parameters["max_tokens"].tolist() == [[100.0, 200.0], [300.0, 400.0]]
+    frames: dict[str, Any] = dict.fromkeys(("max_tokens", "min_tokens", "importance"), caps)
+    frames["probabilities"] = pd.DataFrame([[0.2, 0.8]], columns=names)
+    for name, frame in frames.items():
+        grids: dict[str, Any] = {name: frame[names[::-1]]}
+        with pytest.raises(cq.InvalidInputError, match="another order than the types"):
+            cq.sweep(INSTANCE, **grids)
+        for turned in (frame.iloc[0], frame.iloc[0][::-1], frame.T):
+            grids = {name: turned}
+            with pytest.raises(cq.InvalidInputError, match=r"give shape \(M, 2\), a column for"):
+                cq.sweep(INSTANCE, **grids)
+    by_number = pd.Series([100.0, 200.0, 300.0])
+    assert len(cq.sweep(INSTANCE, max_tokens=by_number)) == 3
 
 
 def test_nobody_can_write_to_what_was_found() -> None:

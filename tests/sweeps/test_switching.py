@@ -216,6 +216,28 @@ def test_what_has_no_switching_points_says_so() -> None:
         cq.switching_curves(SERVER, accuracy_weight=[1.0, 0.0])
 
 
+def test_where_optima_may_not_be_unique_it_is_said() -> None:
+    straight = cq.PiecewiseLinear(tokens=[[0, 500, 1000]] * 2, accuracy=[[0.1, 0.5, 0.6]] * 2)
+    smooth = cq.SaturatingExponential(floor=0.1, gain=0.5, rate=[0.001, 0.002])
+    for queue, curve, count in (
+        (cq.ProcessorSharing(), straight, 1),
+        (cq.ProcessorSharing(), smooth, 0),
+        (cq.FIFO(), straight, 0),
+    ):
+        shared = cq.Instance(
+            arrival_rate=0.2,
+            accuracy_weight=60.0,
+            max_tokens=1000,
+            probabilities=[0.5, 0.5],
+            queue=queue,
+            service=cq.AffineService(base=0.5, per_token=0.002),
+            accuracy=curve,
+        )
+        points = cq.switching_points(shared)
+        assert len([it for it in points.assumes if "optimum is unique" in it]) == count
+        assert str(points).count("optimum is unique") == count
+
+
 def test_classes_of_ones_own() -> None:
     curve = Logarithmic(floor=0.1, gain=0.1, scale=200.0)
     law = Knee(base=0.5, per_token=0.006, per_squared_token=1e-6, knee=500.0)

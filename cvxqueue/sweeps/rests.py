@@ -1,8 +1,8 @@
-"""Levels at which types come to rest, and what all do when one of them is on the verge of leaving.
+"""Where types come to rest, and what all do when one of them is on the verge of leaving.
 
 A type rests at an end of its box, or at a kink of its curve. It is on the verge of leaving where
 the multiplier is zero: α w p′ = (P1 + 2 P2 τ) t′ with the slope of the side that it leaves to. With
-K = w p′/t′ and τ₀ at the level, and θ = 2 P2/(α K), this fixes the prices of all types up to α:
+K = w p′/t′ and τ₀ there, and θ = 2 P2/(α K), this fixes the prices of all types up to α:
 
     P1 = α K (1 − θ τ₀),    2 P2 = α K θ,    0 ≤ θ ≤ 1/τ₀.
 
@@ -43,27 +43,27 @@ class Response(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Levels:
-    """Levels of types, M in all, and the side to which each is about to be left."""
+class Rests:
+    """Places where types rest, M in all, and the side to which each is about to be left."""
 
     model: Model
     """Of the instance, but with an accuracy weight of one."""
     types: NDArray[np.intp]
     tokens: FloatArray
-    """The level itself, shape (M,)."""
+    """There, shape (M,)."""
     bounds: tuple[str, ...]
-    """Which level: ``"min tokens"``, ``"max tokens"``, ``"kink from above"`` or ``... below"``."""
+    """Which one: ``"min tokens"``, ``"max tokens"``, ``"kink from above"`` or ``... below"``."""
     is_above: NDArray[np.bool_]
-    """Whether what is left to are more tokens."""
+    """Whether it is left for more tokens."""
     worth: FloatArray
     """K = w p′/t′, per second."""
     time: FloatArray
     """τ₀, in seconds."""
 
-    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Levels:
-        """Return some of the levels."""
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Rests:
+        """Return some of the rests."""
         bounds = tuple(np.asarray(self.bounds, dtype=object)[which])
-        return Levels(
+        return Rests(
             self.model,
             self.types[which],
             self.tokens[which],
@@ -74,7 +74,7 @@ class Levels:
         )
 
     def response(self, theta: FloatArray) -> Response:
-        """Return what all types do at the prices that θ stands for, one for each level."""
+        """Return what all types do at the prices that θ stands for, one for each rest."""
         size = self.model.size
         rows = max(1, ENTRIES // size)
         parts = [
@@ -97,8 +97,8 @@ class Levels:
         return tokens
 
 
-def levels_of(instance: Instance) -> Levels:
-    """Return the levels at which the types of an instance can rest, and leave.
+def rests_of(instance: Instance) -> Rests:
+    """Return where the types of an instance can rest, and leave.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def levels_of(instance: Instance) -> Levels:
         ("min tokens", model.lower, True),
         ("max tokens", model.upper, False),
     ):
-        found.append(_level(model, every, ends, bound, is_above=is_above))
+        found.append(_rest(model, every, ends, bound, is_above=is_above))
     for place, curve in model.accuracy.groups:
         if curve.is_smooth:
             continue
@@ -134,32 +134,32 @@ def levels_of(instance: Instance) -> Levels:
             at = np.broadcast_to(corner, own.shape)
             is_inside = (at > model.lower[own]) & (at < model.upper[own])
             found += [
-                _level(model, own[is_inside], at[is_inside], f"kink from {side}", is_above=is_above)
+                _rest(model, own[is_inside], at[is_inside], f"kink from {side}", is_above=is_above)
                 for side, is_above in (("below", False), ("above", True))
             ]
-    bounds = tuple(bound for level in found for bound in level.bounds)
+    bounds = tuple(bound for each in found for bound in each.bounds)
     arrays = ((it.types, it.tokens, it.is_above, it.worth, it.time) for it in found)
     types, tokens, above, worth, time = map(np.concatenate, zip(*arrays, strict=True))
     # Types with fewer corners than others repeat their last.
     rows = np.column_stack([types, tokens, above])
     firsts = np.zeros(types.size, dtype=bool)
     firsts[np.unique(rows, axis=0, return_index=True)[1]] = True
-    levels = Levels(model, types, tokens, bounds, above, worth, time)
+    rests = Rests(model, types, tokens, bounds, above, worth, time)
     # What is worth nothing is left by nobody.
-    return levels.take(firsts & (worth > 0.0) & (model.lower < model.upper)[types])
+    return rests.take(firsts & (worth > 0.0) & (model.lower < model.upper)[types])
 
 
-def _level(
+def _rest(
     model: Model, types: NDArray[np.intp], tokens: FloatArray, bound: str, *, is_above: bool
-) -> Levels:
-    """One level of each of some types."""
+) -> Rests:
+    """One rest of each of some types."""
     at = model.lower.copy()
     at[types] = tokens
     # The slope of a curve is that to the right; one float below a kink it is that to the left.
     side = at if is_above or model.accuracy.is_smooth else np.nextafter(at, 0.0)
     worth = model.benefit.slope(side) / model.service.mean_slope(at)
     time = np.broadcast_to(model.service.marginal_time(at), at.shape)
-    return Levels(
+    return Rests(
         model,
         types,
         tokens,
