@@ -241,9 +241,7 @@ def opened_rows(path: Path) -> Iterator[RowFile]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise InvalidInputError(
-                f"cannot write {path}: rows go into a regular file, and it is none"
-            )
+            raise OSError("rows go into a regular file, and this is none")
         # With no buffer, which a close on a full disk would fail to write a second time.
         stream = path.open("a+b", buffering=0)
     except (OSError, ValueError) as error:

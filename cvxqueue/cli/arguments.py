@@ -287,13 +287,7 @@ def add_benchmark(parser: ArgumentParser) -> None:
         default=4e9,
         help="for a run, such as 4e9, the default; on Linux",
     )
-    add(
-        "--shard",
-        metavar="I/N",
-        type=_shard,
-        default=(1, 1),
-        help="run part I of N of the instances",
-    )
+    add("--shard", metavar="I/N", type=_shard, default=(1, 1), help="run the I-th of N parts")
     add("--seed", metavar="S", type=_whole(0), default=0, help="of the order of the runs (0)")
     add("--merge", action="store_true", help="run nothing: FILE are results, added to RESULTS")
 

@@ -83,7 +83,7 @@ def test_what_a_name_stands_for() -> None:
         ("one-type --shard 3/2", "I/N with 1"),
         ("one-type --time-limit 0", "a finite number > 0"),
         ("one-type --solver newton --output /", "cannot write /"),
-        ("one-type --solver newton --output /dev/null", "cannot write /dev/null"),
+        ("one-type --solver newton --output /dev/null", "error: cannot write /dev/null: rows go"),
         ("--merge no-such.jsonl", "cannot read no-such.jsonl"),
         ("--merge a.jsonl --solver newton", "--merge runs nothing: leave --solver out"),
         ("--merge a.jsonl --shard 1/2", "--merge runs nothing: leave --shard out"),
