@@ -371,10 +371,11 @@ def _missed(leaf: verifier.Leaf) -> verifier.Interval:
     """
     prices, mix, limits = leaf.multipliers, leaf.point.mix, leaf.instance.couplings
     found = verifier.total(map(mul, leaf.excesses, prices))
+    slopes = [it.slopes(leaf.instance, leaf.tokens, leaf.point) for it in limits]
     floors = zip(prices, limits, strict=True)
     accuracy = sum((it for it, by in floors if isinstance(by, verifier.MeanAccuracy)), Decimal(0))
     for k, (kind, count) in enumerate(zip(leaf.instance.types, leaf.tokens, strict=True)):
-        cost = verifier.total(it[k] * price for it, price in zip(leaf.slopes, prices, strict=True))
+        cost = verifier.total(it[k] * price for it, price in zip(slopes, prices, strict=True))
         left, right = kind.curve.slopes(verifier.of(count))
         rise = (cost - mix[k] * accuracy * right) * (verifier.of(kind.upper) - count)
         fall = (cost - mix[k] * accuracy * left) * (verifier.of(kind.lower) - count)
