@@ -98,8 +98,8 @@ def chart(lines: Sequence[Line], x: Axis, y: Axis, *, title: str, has_steps: boo
             path = f"M{'L'.join(places)}"
             parts += [_mark(line, *each.split()) for each in places]
         if places:
-            title = f"<title>{_text(line.name)}</title>"
-            parts.append(f'<path class="{_style(line)}" d="{path}">{title}</path>')
+            name = f"<title>{_text(line.name)}</title>"
+            parts.append(f'<path class="{_style(line)}" d="{path}">{name}</path>')
     legend = "".join(
         '<li><svg viewBox="0 0 28 10" aria-hidden="true">'
         f'<path class="{_style(line)}" d="M1 5h26"/></svg>{_text(line.name)}</li>'

@@ -22,7 +22,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +29,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+
+# By name, so that no solver that is loaded later can put another clock in their place.
+from time import monotonic, perf_counter
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -67,7 +69,15 @@ _WATCH_STDIN = (
 # How libraries in C++ and Rust say that there is no memory, before they abort.
 _OUT_OF_MEMORY = ("bad_alloc", "memory allocation of", "cannot allocate memory", "out of memory")
 
-_LICENCE = re.compile("licen[cs]e", re.IGNORECASE)
+# What says so of a licence; a path or a sentence may have the word, too.
+_LICENCE = re.compile(
+    r"\b(?:no|missing|invalid|expired|without|requires?|find|limited|obtain)"
+    r"(?: (?:an?|any|the|valid|active|found))* licen[cs]e\b"
+    r"|(?<![/\\.\w-])licen[cs]e"
+    r"(?: (?:file|key|server|token|check|is|was|has|been|could|does|did))*:?"
+    r" (?:not|cannot|no longer|missing|invalid|expired|failed|failure|error|required|denied)\b",
+    re.IGNORECASE,
+)
 
 REPEATS = 5
 """Calls after the first one."""
@@ -88,7 +98,8 @@ class Run:
 
     outcome: str
     words: str
-    answer: CheckedAnswer | None = None
+    answers: tuple[CheckedAnswer, ...] = ()
+    """That of the first call, and each of a later one that is another, to the bit."""
     seconds: tuple[float, ...] = ()
     """Of each call, the first one first."""
     setup_seconds: tuple[float, ...] = ()
@@ -229,11 +240,11 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
         os._exit(1)
     os.close(writing)
     handle = os.pidfd_open(child)
-    output, is_late, forked = b"", False, time.monotonic()
+    output, is_late, forked = b"", False, monotonic()
     os.set_blocking(reading, False)
     watched = [handle, reading, requests]
     while True:
-        left = _deadline(folder, forked, seconds) - time.monotonic()
+        left = _deadline(folder, forked, seconds) - monotonic()
         # It may have begun since, and be late sooner.
         ready, _, _ = select.select(watched, [], [], min(max(left, 0.0), seconds))
         if reading in ready:
@@ -244,7 +255,7 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
                     # The solver has closed it.
                     watched.remove(reading)
         is_orphan = requests in ready
-        is_late = _deadline(folder, forked, seconds) <= time.monotonic() and handle not in ready
+        is_late = _deadline(folder, forked, seconds) <= monotonic() and handle not in ready
         if handle in ready or is_late or is_orphan:
             break
     with suppress(ProcessLookupError):
@@ -282,12 +293,12 @@ def _spawned(folder: Path, limits: Limits) -> _Watched:
             stderr=subprocess.STDOUT,
             env=os.environ | _ONE_THREAD,
         )
-        begun, is_late = time.monotonic(), False
+        begun, is_late = monotonic(), False
         while process.poll() is None and not is_late:
-            left = _deadline(folder, begun, limits.time) - time.monotonic()
+            left = _deadline(folder, begun, limits.time) - monotonic()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=min(max(left, 0.0), limits.time))
-            is_late = _deadline(folder, begun, limits.time) <= time.monotonic()
+            is_late = _deadline(folder, begun, limits.time) <= monotonic()
         is_late = is_late and process.poll() is None
         process.kill()
         status = process.wait()
@@ -322,6 +333,7 @@ def _leave(folder: Path, name: str, content: str) -> None:
 def _run(folder: Path, *, is_limited: bool) -> NoReturn:
     """Call the solver, leave a report of the first call and one of all, and end."""
     calls: list[tuple[float, CheckedAnswer]] = []
+    answers: dict[tuple[bytes, bool | None], CheckedAnswer] = {}
     has_returned = False
     try:
         task = pickle.loads((folder / "task").read_bytes())
@@ -332,47 +344,59 @@ def _run(folder: Path, *, is_limited: bool) -> NoReturn:
         before = _memory() if is_limited else None
         if is_limited:
             _limit_memory(limits.memory)
-        _leave(folder, "since", repr(time.monotonic()))
+        _leave(folder, "since", repr(monotonic()))
         left = math.inf
         while len(calls) <= REPEATS and left > 0.0:
             # What an instance has computed once, it keeps.
             instance = task["instance"].replace()
-            begun = time.perf_counter()
+            begun = perf_counter()
             given = call(instance, **task["settings"])
             # Of a generator the last answer counts.
             given = deque(given, maxlen=1).pop() if isinstance(given, Iterator) else given
-            seconds = time.perf_counter() - begun
             has_returned = True
-            calls.append((seconds, checked(task["solver"].name, instance, given)))
+            # What is handed over may compute when it is looked at.
+            answer = checked(task["solver"].name, instance, given)
+            seconds = perf_counter() - begun
             has_returned = False
+            calls.append((seconds, answer))
+            known = len(answers)
+            answers.setdefault((answer.tokens.tobytes(), answer.claims_optimal), answer)
             left = limits.time - sum(each for each, _ in calls[1:]) - seconds
+            if len(answers) > known:
+                _leave(folder, "report", _summary(calls, list(answers.values()), before))
             if len(calls) == 1:
-                _leave(folder, "report", _summary(calls, before))
-                _leave(folder, "since", repr(time.monotonic()))
-                if not np.isfinite(calls[0][1].tokens).all():
-                    break
-        _leave(folder, "report", _summary(calls, before))
+                _leave(folder, "since", repr(monotonic()))
+            if not np.isfinite(answer.tokens).all():
+                break
+        _leave(folder, "report", _summary(calls, list(answers.values()), before))
     # Somebody else's code, whatever it raises: an exit and a panic as well.
     except BaseException as error:  # noqa: BLE001
         if is_limited:
             _limit_memory(None)
-        if not calls:
+        # A later call that raises takes back no answer; one that returns what is none does.
+        if has_returned or not calls:
             words = _one_line(f"{type(error).__name__}: {error}")
-            outcome = "no licence" if _LICENCE.search(words) else "raised"
+            outcome = "no licence" if _LICENCE.search(words.replace("_", " ")) else "raised"
             if has_returned:
                 outcome = "no finite answer"
             elif isinstance(error, MemoryError):
                 outcome = "out of memory"
-            _leave(folder, "report", json.dumps({"outcome": outcome, "words": words}))
+            _leave(folder, "report", json.dumps({"outcome": outcome, "words": words[:_WORDS]}))
     os._exit(0)
 
 
-def _summary(calls: list[tuple[float, CheckedAnswer]], before: int | None) -> str:
-    answer = calls[0][1]
+def _summary(
+    calls: Sequence[tuple[float, CheckedAnswer]],
+    answers: Sequence[CheckedAnswer],
+    before: int | None,
+) -> str:
     return json.dumps(
         {
             # NaN and infinities as Python's JSON has them.
-            "answer": answer._replace(tokens=answer.tokens.tolist(), multipliers=None),
+            "answers": [
+                answer._replace(tokens=answer.tokens.tolist(), multipliers=None)
+                for answer in answers
+            ],
             "seconds": [seconds for seconds, _ in calls],
             "setup_seconds": [answer.setup_time for _, answer in calls],
             "memory": None if before is None else max(_memory(is_peak=True) - before, 0),
@@ -409,29 +433,34 @@ def _run_of(folder: Path, watched: _Watched) -> Run:
         return _without_report(watched)
     if "outcome" in report:
         return Run(**report)
-    answer = CheckedAnswer(*report.pop("answer"))
-    tokens = np.asarray(answer.tokens, dtype=np.float64)
-    is_finite = bool(np.isfinite(tokens).all())
+    if not np.isfinite(report["seconds"] + report["setup_seconds"]).all():
+        return Run("no finite answer", "its times are no finite numbers")
+    found = [CheckedAnswer(*each) for each in report.pop("answers")]
+    answers = [it._replace(tokens=np.asarray(it.tokens, dtype=np.float64)) for it in found]
+    is_finite = all(np.isfinite(answer.tokens).all() for answer in answers)
+    words = "repeats differ " * (len(answers) > 1) + answers[0].backend_status
     return Run(
         outcome="answered" if is_finite else "no finite answer",
-        words=_one_line(answer.backend_status),
-        answer=answer._replace(tokens=tokens),
+        words=_one_line(words)[:_WORDS],
+        answers=tuple(answers),
         **report,
     )
 
 
 def _without_report(watched: _Watched) -> Run:
     if watched.is_late:
-        return Run("time limit", _one_line(watched.output))
+        return Run("time limit", _one_line(watched.output)[-_WORDS:])
     code = watched.status
     how = f"exit status {code}"
     if code is not None and code < 0:
         how = signal.Signals(-code).name if -code in list(signal.Signals) else f"signal {-code}"
-    words = _one_line(f"{how} {watched.output}" if watched.status is not None else watched.output)
+    words = _one_line(watched.output)[-_WORDS:]
+    if code is not None:
+        words = f"{how} {words}".rstrip()
     is_memory = any(each in watched.output.lower() for each in _OUT_OF_MEMORY)
     return Run("out of memory" if is_memory else "died", words)
 
 
 def _one_line(text: str) -> str:
-    """Return the end of what somebody said, in one line that every file can hold."""
-    return printable(" ".join(text.split()))[-_WORDS:]
+    """Return what somebody said in one line that every file can hold."""
+    return printable(" ".join(text.split()))

@@ -28,7 +28,7 @@ SOLVED_GAP = 1e-6
 A hundred times what Clarabel, ECOS and MOSEK stop at by default, and what SLSQP does.
 """
 KEPT = 1e-6
-"""Distance from feasible tokens, relative to the largest cap, up to which limits count as kept."""
+"""Distance from feasible tokens, of each type relative to its cap, up to which limits are kept."""
 
 
 class Verdict(NamedTuple):
@@ -43,7 +43,7 @@ class Verdict(NamedTuple):
     token_error: float
     """Largest distance to the optimal tokens, in tokens: by record, or as far as is proven."""
     is_feasible: bool
-    """Whether the violation is within `KEPT`."""
+    """Whether each type is within `KEPT` of tokens that are feasible."""
 
 
 @quiet
@@ -92,11 +92,13 @@ class Referee:
         gap = min(found.gap, max(self.upper_bound - found.objective, 0.0))
         relative = float(relative_gap(gap, found.scale))
         low, high = self.token_bounds.T
-        allowed = KEPT * max(1.0, float(np.max(self.instance.upper)))
+        # A cap of 1e8 is no leave to pass another of 1.
+        allowed = KEPT * np.maximum(1.0, self.instance.upper)
+        is_near = bool(np.all(np.abs(tokens - found.tokens) <= allowed))
         return Verdict(
             objective=found.objective,
             relative_gap=relative,
             violation=found.violation,
             token_error=float(np.max(np.maximum(low - tokens, tokens - high).clip(min=0.0))),
-            is_feasible=found.violation <= allowed,
+            is_feasible=is_near and found.objective > -np.inf,
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +72,10 @@ def write_report(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
-    rows = [row for found in comparisons for row in found.rows]
+    rows = [row for found in comparisons for name in found.names for row in found.every(name)]
+    names = sorted({name for found in comparisons for name in found.names})
+    colors = {name: place for place, name in enumerate(names)}
+    judges = sorted({row.versions.get("cvxqueue") or "of unknown version" for row in rows})
     sizes = sorted(row.types for row in rows)
     between = f"{sizes[0]:,}" + f" to {sizes[-1]:,}" * (sizes[0] < sizes[-1])
     count = len({row.instance_digest for row in rows})
@@ -81,7 +83,7 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
     yield (
         f"{plural(len({row.solver for row in rows}), 'solver')} on {plural(count, 'instance')} of "
         f"the allocation of reasoning tokens, with {between} task types. Every answer is judged by "
-        f"cvxqueue {version('cvxqueue')}: what a solver says of its answer counts for nothing. "
+        f"cvxqueue {' and '.join(judges)}: what a solver says of its answer counts for nothing. "
         "Solved means feasible, and proven to be within a relative gap of "
         f"{power(SOLVED_GAP)}: that of the objective, over weighted accuracy plus mean system "
         "time. A wrong claim is an answer that the solver calls optimal and that is not solved."
@@ -90,9 +92,9 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
         own = found.settings == "default"
         yield _Heading("With their own settings" if own else f"Asked for {power(TIGHT)}")
         yield from _in_short(found)
-        yield from _accuracy(found)
-        yield from _profile(found)
-        yield from _growth(found)
+        yield from _accuracy(found, colors)
+        yield from _profile(found, colors)
+        yield from _growth(found, colors)
         yield from _ends(found)
     yield from _wrong_claims(rows)
     yield _Heading("What was said")
@@ -107,7 +109,7 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
         [(*each[:3], clipped(each[3]), str(n)) for each, n in sorted(reasons.items())],
     )
     yield _Heading("Solver by solver")
-    for name in sorted({name for found in comparisons for name in found.names}):
+    for name in names:
         yield _Heading(name, 3)
         yield from (_about(found, name) for found in comparisons if name in found.runs)
     yield from _conditions(rows)
@@ -130,8 +132,11 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
 
 def _in_short(found: Comparison) -> Iterator[_Block]:
     limit, together, total = found.rows[0].time_limit, found.solved_by_all, len(found.instances)
-    if found.left_out:
-        yield f"Left out: {plural(found.left_out, 'run')} of instances that not all have run."
+    if left_out := sum(map(len, found.left_out.values())):
+        yield (
+            f"Left out: {plural(left_out, 'run')} of instances that not all have run. Wrong claims "
+            "are of all runs."
+        )
     yield _Grid(
         (
             "solver",
@@ -146,7 +151,7 @@ def _in_short(found: Comparison) -> Iterator[_Block]:
             (
                 name,
                 f"{sum(row.is_solved for row in found.of(name))} of {total}",
-                str(sum(row.claim_is_true is False for row in found.of(name))),
+                str(sum(row.claim_is_true is False for row in found.every(name))),
                 _seconds(found.mean_cost(name)),
                 _seconds(found.mean_cost(name, together)),
                 _seconds(middle(row.cold_seconds for row in found.of(name))),
@@ -164,20 +169,20 @@ def _in_short(found: Comparison) -> Iterator[_Block]:
     )
 
 
-def _accuracy(found: Comparison) -> Iterator[_Block]:
+def _accuracy(found: Comparison, colors: Mapping[str, int]) -> Iterator[_Block]:
     title = "Share of the instances certified within a gap"
     yield _Heading(title, 3)
     known = (row.relative_gap for row in found.rows if row.is_feasible)
     gaps = [min(max(gap, _LEAST_GAP), 1.0) for gap in known if gap is not None]
     axis = around(gaps, "relative gap, or less: further to the left and higher is better")
-    yield _Drawing(_stairs(found, found.share_within, axis, gaps, title))
+    yield _Drawing(_stairs(colors, found, found.share_within, axis, gaps, title))
     yield _Grid(
         ("certified within", *(f"{power(gap)}" for gap in GAPS)),
         [(it, *(percent(found.share_within(it, gap)) for gap in GAPS)) for it in found.names],
     )
 
 
-def _profile(found: Comparison) -> Iterator[_Block]:
+def _profile(found: Comparison, colors: Mapping[str, int]) -> Iterator[_Block]:
     title = "Performance profile: share solved within a factor of the least time"
     yield _Heading(title, 3)
     yield (
@@ -188,7 +193,7 @@ def _profile(found: Comparison) -> Iterator[_Block]:
     )
     ratios = [ratio for name in found.names for ratio in found.ratios(name)]
     axis = around(ratios, "factor of the least time")
-    yield _Drawing(_stairs(found, found.profile, axis, ratios, title))
+    yield _Drawing(_stairs(colors, found, found.profile, axis, ratios, title))
     yield _Grid(
         ("solved within a factor", *(f"{factor:g}" for factor in FACTORS)),
         [(it, *(percent(found.profile(it, each)) for each in FACTORS)) for it in found.names],
@@ -211,7 +216,7 @@ def _profile(found: Comparison) -> Iterator[_Block]:
     )
 
 
-def _growth(found: Comparison) -> Iterator[_Block]:
+def _growth(found: Comparison, colors: Mapping[str, int]) -> Iterator[_Block]:
     decades, title = found.decades, "Growth with the number of task types"
     yield _Heading(title, 3)
     means = {it: [found.growth(it, decade) for decade in decades] for it in found.names}
@@ -222,10 +227,10 @@ def _growth(found: Comparison) -> Iterator[_Block]:
         lines = [
             Line(
                 name,
-                color,
+                colors[name],
                 [(10.0**at, mean) for at, mean in zip(decades, means[name], strict=True)],
             )
-            for name, color in _colors(found)
+            for name in sorted(found.names)
         ]
         yield _Drawing(chart(lines, axis, seconds, title=title))
     yield "Geometric mean of the time of what is solved; a dash where nothing is."
@@ -272,12 +277,8 @@ def _distance(row: Row) -> float:
     return -math.inf if row.relative_gap is None else -row.relative_gap
 
 
-def _colors(found: Comparison) -> list[tuple[str, int]]:
-    """Every solver with its colour, the same under all settings."""
-    return [(name, place) for place, name in enumerate(sorted(found.names))]
-
-
 def _stairs(
+    colors: Mapping[str, int],
     found: Comparison,
     share: Callable[[str, float], float],
     axis: Axis,
@@ -287,7 +288,8 @@ def _stairs(
     """A chart of shares that rise at some of the values alone."""
     places = sorted({axis.low, axis.high, *(it for it in values if axis.low < it < axis.high)})
     lines = [
-        Line(name, at, [(it, share(name, it)) for it in places]) for name, at in _colors(found)
+        Line(name, colors[name], [(it, share(name, it)) for it in places])
+        for name in sorted(found.names)
     ]
     shares = Axis("share of the instances", 0.0, 1.0, is_log=False)
     return chart(lines, axis, shares, title=title, has_steps=True)
@@ -341,7 +343,7 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "from above; that inequality, in closed form and with an allowance for rounding, is the "
         f"certificate. For {plural(known, 'instance')} the optimum is that of a record, which one "
         "file proves again with a bare Python; else it is certified to rounding. Tokens that had "
-        f"to be moved into the limits by more than {power(KEPT)} of the largest cap count as "
+        f"to be moved into the limits by more than {power(KEPT)} of a type's cap count as "
         "infeasible. An answer is judged outside the process that gave it."
     )
     yield (

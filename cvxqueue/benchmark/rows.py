@@ -12,8 +12,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -213,19 +214,20 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 class RowFile:
     """A file of rows that is open, and locked, for one process to go on with."""
 
-    def __init__(self, path: Path, stream: BinaryIO, rows: Sequence[Row]) -> None:
+    def __init__(self, path: Path, stream: FileIO, rows: Sequence[Row]) -> None:
         self.path, self.rows = path, list(rows)
         self._stream = stream
 
-    def append(self, row: Row) -> None:
-        """Add a row, on the disk before this returns."""
+    def append(self, *rows: Row) -> None:
+        """Add rows, on the disk before this returns."""
+        left = b"".join(row.line() for row in rows)
         try:
-            self._stream.write(row.line())
-            self._stream.flush()
+            while left:
+                left = left[self._stream.write(left) :]
             os.fsync(self._stream.fileno())
         except OSError as error:
             raise InvalidInputError(f"cannot write {self.path}: {reason(error)}") from error
-        self.rows.append(row)
+        self.rows.extend(rows)
 
 
 @contextmanager
@@ -238,7 +240,10 @@ def opened_rows(path: Path) -> Iterator[RowFile]:
         If it cannot be written, holds anything else, or another process is writing it.
     """
     try:
-        stream = path.open("a+b")
+        if path.exists() and not path.is_file():
+            raise OSError("rows go into a regular file, and this is none")
+        # With no buffer, which a close on a full disk would fail to write a second time.
+        stream = path.open("a+b", buffering=0)
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
     with stream:
@@ -248,13 +253,18 @@ def opened_rows(path: Path) -> Iterator[RowFile]:
             raise InvalidInputError(
                 f"{path} is being written by another process; wait for it, or give another output"
             ) from error
-        stream.seek(0)
-        rows, whole = _rows_in(stream.read(), path)
-        stream.truncate(whole)
+        try:
+            stream.seek(0)
+            content = stream.read()
+        except OSError as error:
+            raise InvalidInputError(f"cannot read {path}: {reason(error)}") from error
+        rows, whole = _rows_in(content, path)
+        if whole < len(content):
+            stream.truncate(whole)
         yield RowFile(path, stream, rows)
 
 
-def _lock(stream: BinaryIO) -> None:
+def _lock(stream: FileIO) -> None:
     """Lock a file until it is closed, or its process is gone."""
     try:
         import fcntl

@@ -33,13 +33,14 @@ class Comparison:
         ``"default"`` or ``"tight"``.
     runs : mapping of str to mapping of str to Row
         The rows of each solver, by the digest of the instance; the same for all.
-    left_out : int
-        Rows of instances that not every solver has run.
+    left_out : mapping of str to list of Row
+        Those of each solver on instances that not every solver has run: they compare nothing, and
+        are looked at one by one.
     """
 
     settings: str
     runs: Mapping[str, Mapping[str, Row]]
-    left_out: int
+    left_out: Mapping[str, list[Row]]
 
     @cached_property
     def names(self) -> list[str]:
@@ -62,6 +63,10 @@ class Comparison:
     def of(self, name: str) -> list[Row]:
         """The rows of a solver, in the order of the instances."""
         return [self.runs[name][digest] for digest in self.instances]
+
+    def every(self, name: str) -> list[Row]:
+        """All rows of a solver, what is left out of the comparison last."""
+        return [*self.of(name), *self.left_out[name]]
 
     def share_within(self, name: str, gap: float) -> float:
         """Share of the instances with a feasible answer that is proven to be within a gap."""
@@ -142,14 +147,14 @@ def compare(rows: Iterable[Row]) -> list[Comparison]:
             f"rows under different limits ({', '.join(map(str, sorted(limits, key=str)))}) cannot "
             "be compared; report them apart"
         )
-    names = sorted({row.settings for row in rows})
-    return [_compared(name, [row for row in rows if row.settings == name]) for name in names]
-
-
-def _compared(settings: str, rows: list[Row]) -> Comparison:
     versions: dict[str, set[str]] = {}
     for row in rows:
         versions.setdefault(row.solver, set()).add(row.solver_version)
+    names = sorted({row.settings for row in rows})
+    return [_compared(it, [row for row in rows if row.settings == it], versions) for it in names]
+
+
+def _compared(settings: str, rows: list[Row], versions: Mapping[str, set[str]]) -> Comparison:
     runs: dict[str, dict[str, Row]] = {}
     for row in rows:
         several = len(versions[row.solver]) > 1
@@ -161,7 +166,11 @@ def _compared(settings: str, rows: list[Row]) -> Comparison:
             f"settings {settings!r}: no instance was run by all solvers, so that nothing compares"
         )
     kept = {name: {it: found[it] for it in common} for name, found in runs.items()}
-    return Comparison(settings, kept, len(rows) - len(kept) * len(common))
+    left_out = {
+        name: [row for digest, row in found.items() if digest not in common]
+        for name, found in runs.items()
+    }
+    return Comparison(settings, kept, left_out)
 
 
 def shifted_mean(seconds: Sequence[float]) -> float:

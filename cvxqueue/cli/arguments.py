@@ -289,7 +289,7 @@ def add_benchmark(parser: ArgumentParser) -> None:
     )
     add("--shard", metavar="I/N", type=_shard, default=(1, 1), help="run the I-th of N parts")
     add("--seed", metavar="S", type=_whole(0), default=0, help="of the order of the runs (0)")
-    add("--merge", action="store_true", help="run nothing: FILE are results, joined in RESULTS")
+    add("--merge", action="store_true", help="run nothing: FILE are results, added to RESULTS")
 
 
 def add_report(parser: ArgumentParser) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cvxqueue.benchmark import Benchmark, run_benchmark
+from cvxqueue.benchmark.rows import opened_rows, read_rows
 from cvxqueue.benchmark.scores import summary_table
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show
@@ -25,8 +26,10 @@ _LIBRARY = "library"
 def run(options: argparse.Namespace) -> int:
     """Run what is not in the output yet, or join outputs, and print a line for each solver."""
     if options.merge:
-        found = Benchmark.read(*options.names)
-        found.write(options.output)
+        for name, is_given in (("--solver", options.solver), ("--shard", options.shard != (1, 1))):
+            if is_given:
+                raise InvalidInputError(f"--merge runs nothing: leave {name} out")
+        found = _merged(options.names, Path(options.output))
     else:
         # A solver may be in a module of the directory, which is to stand before no other.
         sys.path.append(str(Path.cwd()))
@@ -57,6 +60,15 @@ def run(options: argparse.Namespace) -> int:
     next_step = f"\nWrote {options.output}; next: cvxqueue report {options.output} -o report.html"
     show(options, summary, found.table(), found, next_step)
     return 0
+
+
+def _merged(names: Sequence[str], output: Path) -> Benchmark:
+    """Add to the output what rows of other files it does not have."""
+    given = read_rows(map(Path, names))
+    with opened_rows(output) as file:
+        has = {row.key for row in file.rows}
+        file.append(*(row for row in given if row.key not in has))
+        return Benchmark(tuple(file.rows))
 
 
 def _instances(name: str) -> Iterator[Any]:

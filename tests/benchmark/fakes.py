@@ -162,3 +162,46 @@ def kills_the_server(instance: cq.Instance) -> FloatArray:
 def waits(instance: cq.Instance) -> cq.Answer:
     time.sleep(0.05)
     return right(instance)
+
+
+_CALLS: list[cq.Instance] = []
+
+
+def _is_first(instance: cq.Instance) -> bool:
+    _CALLS.append(instance)
+    return len(_CALLS) == 1
+
+
+def answers_worse_later(instance: cq.Instance) -> cq.Answer:
+    return right(instance) if _is_first(instance) else lies(instance)
+
+
+def answers_nan_later(instance: cq.Instance) -> FloatArray:
+    return cq.solve(instance).tokens if _is_first(instance) else answers_nan(instance)
+
+
+def answers_a_string_later(instance: cq.Instance) -> FloatArray | str:
+    return cq.solve(instance).tokens if _is_first(instance) else "tokens"
+
+
+class _Lazy:
+    def __init__(self, instance: cq.Instance) -> None:
+        self._instance = instance
+
+    def __array__(self, dtype: object = None, copy: object = None) -> FloatArray:
+        time.sleep(0.1)
+        return cq.solve(self._instance).tokens
+
+
+def works_when_looked_at(instance: cq.Instance) -> object:
+    return _Lazy(instance)
+
+
+def puts_back_the_clock(instance: cq.Instance) -> FloatArray:
+    time.perf_counter = lambda: 0.0
+    time.sleep(0.1)
+    return cq.solve(instance).tokens
+
+
+def says_much(instance: cq.Instance) -> FloatArray:
+    raise ValueError(f"the cause, then {'noise ' * 1000}")

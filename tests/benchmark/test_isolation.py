@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.benchmark.isolation import REPEATS, Isolation, Limits, Run, _started_server
+from cvxqueue.benchmark.isolation import (
+    _LICENCE,
+    REPEATS,
+    Isolation,
+    Limits,
+    Run,
+    _run_of,
+    _started_server,
+    _Watched,
+)
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
 from tests.benchmark import fakes
@@ -34,6 +43,9 @@ EXPECTED = {
     "right": ("answered", "fine", True, True),
     "lies": ("answered", "optimal", True, False),
     "is_modest": ("answered", "", False, None),
+    "answers_worse_later": ("answered", "repeats differ fine", True, False),
+    "answers_nan_later": ("no finite answer", "repeats differ", None, None),
+    "answers_a_string_later": ("no finite answer", "InvalidInputError", None, None),
     "says_what_no_file_holds": ("answered", r"\ud800\x00\x1b[2J |", True, True),
     "leaves_the_box": ("answered", "", None, None),
     "yields": ("answered", "", None, None),
@@ -117,6 +129,56 @@ def test_each_gets_its_own_right_row_and_changes_no_other(
     gap = OPTIMUM.objective - INSTANCE.objective(INSTANCE.lower)
     scale = INSTANCE.evaluate(INSTANCE.lower).scale
     assert rows["lies"].relative_gap == pytest.approx(float(gap / scale), rel=1e-6)
+
+
+@on_linux
+def test_the_worst_answer_of_a_run_counts() -> None:
+    names = ("answers_worse_later", "answers_nan_later", "answers_a_string_later", "lies")
+    solvers = [f"{fakes.__name__}:{name}" for name in names]
+    rows = {row.solver: row for row in cq.run_benchmark([INSTANCE], solvers).rows}
+    worse, lies = rows[solvers[0]], rows[solvers[3]]
+    assert worse.words == "repeats differ fine"
+    assert (worse.relative_gap, worse.claim_is_true) == (lies.relative_gap, False)
+    assert [rows[it].outcome for it in solvers[1:3]] == 2 * ["no finite answer"]
+
+
+@pytest.mark.parametrize("name", ["works_when_looked_at", "puts_back_the_clock"])
+def test_no_time_is_hidden(name: str, isolation: Isolation) -> None:
+    run = isolation.run(fake(name), INSTANCE, {}, LIMITS)
+    assert run.outcome == "answered", run.words
+    assert min(run.seconds) >= 0.1
+
+
+def test_times_that_are_no_numbers_are_no_answer(tmp_path: Path) -> None:
+    answer = [[1.0], None, 0, 0.0, "", None]
+    report = {"answers": [answer], "seconds": [0.1, np.inf], "setup_seconds": [0.0, 0.0]}
+    (tmp_path / "report").write_text(json.dumps(report | {"memory": None}))
+    assert _run_of(tmp_path, _Watched(0, is_late=False, output="")).outcome == "no finite answer"
+
+
+def test_the_beginning_of_an_error_is_kept(isolation: Isolation) -> None:
+    run = isolation.run(fake("says_much"), INSTANCE, {}, LIMITS)
+    assert run.words.startswith("ValueError: the cause, then noise")
+    assert len(run.words) == 500
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one"),
+    [
+        ("License file not found", True),
+        ("No license found (user ana)", True),
+        ("error 1008: MSK_RES_ERR_MISSING_LICENSE_FILE".replace("_", " "), True),
+        ("License expired 2024-01-01", True),
+        ("the licence is invalid", True),
+        ("Model too large for size-limited license", True),
+        ("FileNotFoundError: /opt/licensed/solver/lib.so not found", False),
+        ("FileNotFoundError: /opt/license not found", False),
+        ("ImportError: cannot import name licenses", False),
+        ("ValueError: bad data (see the license terms)", False),
+    ],
+)
+def test_what_says_that_there_is_no_licence(words: str, is_one: bool) -> None:
+    assert bool(_LICENCE.search(words)) is is_one
 
 
 @on_linux

@@ -19,6 +19,7 @@ from cvxqueue.benchmark.rows import OUTCOMES, write_rows
 from tests.benchmark.test_rows import row
 
 LIMIT = 10.0
+OWN = "With their own settings"
 HOSTILE = "<script>alert('1')</script> | *a* `b` [c](http://d) &amp; \x1b[31m"
 Rows = list[dict[str, Any]]
 
@@ -330,6 +331,38 @@ def test_versions_are_apart_and_what_not_all_have_run_is_left_out(tmp_path: Path
     assert "| newton (1) |" in text
     assert "| newton (2) |" in text
     assert "Left out: 1 run of instances that not all have run." in text
+
+
+def test_a_claim_is_wrong_whoever_else_has_run_the_instance(tmp_path: Path) -> None:
+    wrong = row("liar", instance_digest="cd", claims_optimal=True, claim_is_true=False, words="ha")
+    cq.Benchmark((row("liar"), row("other"), wrong)).report(tmp_path / "report.md")
+    parts = sections(tmp_path)
+    assert parts["Wrong claims"]["Wrong claims"][1][0] == "liar"
+    assert parts["What was said"]["What was said"][1][3:] == ["ha", "1"]
+    assert len(parts["Every run"]["Every run"]) == 4
+    counts = {line[0]: line[2] for line in parts["With their own settings"][OWN][1:]}
+    assert counts == {"liar": "1", "other": "0"}
+
+
+def test_a_chart_is_called_what_it_shows_and_a_solver_has_one_colour(tmp_path: Path) -> None:
+    solved = {"is_feasible": True, "relative_gap": 1e-9}
+    rows = [row("last", settings=settings, **solved) for settings in ("default", "tight")]
+    cq.Benchmark((*rows, row("first", **solved))).report(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    labels = re.findall(r'aria-label="([^"]*)"><title>([^<]*)', page)
+    assert [first.partition(":")[0] for first, _ in labels] == 2 * [
+        "Share of the instances certified within a gap",
+        "Performance profile",
+    ]
+    assert all(first == second for first, second in labels)
+    assert set(re.findall(r'class="line (\w+)"[^>]*><title>last<', page)) == {"c1"}
+
+
+def test_the_judge_is_the_one_that_judged(tmp_path: Path) -> None:
+    rows = (row(versions={"cvxqueue": "0.0.7"}), row("other", versions={"cvxqueue": "0.0.8"}))
+    cq.Benchmark(rows).report(tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "is judged by cvxqueue 0.0.7 and 0.0.8: what" in text
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
