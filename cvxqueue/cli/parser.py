@@ -289,7 +289,7 @@ _COMMANDS = {
         "  cvxqueue certify heavy-traffic-6 answer.json\n"
         "  cvxqueue certify server.toml --tokens 512,1024 --tolerance 0.001\n\n"
         "exit status:\n"
-        "  0  no claim is wrong\n"
+        "  0  no claim is wrong; also where the verdict is open\n"
         "  1  one is, or the record is refused\n"
         "  2  input that is not allowed",
         "the tokens by task type",
