@@ -74,7 +74,7 @@ def _section(keyword: str, columns: list[Iterable[float]]) -> str:
 
 
 def _comment(instance: Instance, unit: FloatArray, cost_unit: float) -> str:
-    """The unit of the cost, and what the variables are: the number of each type, its tokens per unit, and its name."""
+    """The unit of the cost, and of each type its number, its tokens per unit and its name."""
     lines = [
         "# The least value is minus the best objective, in seconds. Tokens of each type are its"
     ]

@@ -188,8 +188,8 @@ def grade(
     answer : Solution, Certificate, dict, or array_like of shape (N,)
         What is claimed: a dictionary has what ``cvxqueue solve --json`` prints, or some of it:
         ``tokens``, ``status``, ``tolerance``, ``objective``, ``gap``, ``relative_gap``,
-        ``upper_bound``, ``token_bounds``, ``instance_digest``, ``names``. Anything else in it is not graded,
-        whole tokens beside the others included. Tokens alone claim to be optimal.
+        ``upper_bound``, ``token_bounds``, ``instance_digest``, ``names``. Anything else in it is
+        not graded, whole tokens beside the others included. Tokens alone claim to be optimal.
     tolerance : float, default 1e-6
         Relative gap within which an answer claims to be optimal, and its objective to be right,
         where it has no ``tolerance`` itself.
