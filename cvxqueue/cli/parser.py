@@ -299,8 +299,8 @@ _COMMANDS = {
         "write an instance for other solvers: .cbf, .npz or .nl",
         "Write an instance as a conic program, in the Conic Benchmark Format (.cbf) or as NumPy "
         "arrays for Clarabel and SCS (.npz), or as AMPL's nonlinear program (.nl). The least value "
-        "of its objective is minus the best objective, in seconds. Feasibility is decided in closed "
-        "form only: an instance whose constraints leave nothing only together may be exported.",
+        "of its objective is minus the best objective, in seconds. Feasibility is decided in "
+        "closed form only: constraints that leave nothing only together may be exported.",
         "examples:\n"
         "  cvxqueue export qwen3-8b-h100 --output server.cbf\n"
         "  cvxqueue export server.toml --output server.nl --integer\n\n"
