@@ -27,6 +27,7 @@ from cvxqueue.model import Instance
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen
+from cvxqueue.numerics.checks import text_tuple
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.references import verify as verifier
 from cvxqueue.references.verification import verify
@@ -258,9 +259,9 @@ def _of_nothing_feasible(
 def _same_instance(instance: Instance, claims: _Claims) -> Iterator[Finding]:
     """Whether the answer is about the instance."""
     names = claims.names
-    if names is not None and instance.names is not None and names != list(instance.names):
+    if names is not None and instance.names is not None and names != instance.names:
         raise InvalidInputError(
-            f"answer: names = {shown(names)} must be those of the instance, in its order: "
+            f"answer: names = {shown(list(names))} must be those of the instance, in its order: "
             f"{shown(list(instance.names))}"
         )
     if claims.digest is not None:
@@ -329,7 +330,8 @@ class _Claims:
                     f"answer: status = {shown(self.status)} must be one of {', '.join(_STATUSES)}"
                 )
             self.status = _STATUSES[word]
-        self.names = table.get("names")
+        names = table.get("names")
+        self.names = None if names is None else text_tuple("answer: names", names)
         self.numbers = {name: _number(name, table.get(name)) for name in _NUMBERS}
         bounds = {"gap", "relative_gap", "upper_bound"} & {
             name for name, value in self.numbers.items() if value is not None

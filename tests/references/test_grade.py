@@ -265,6 +265,11 @@ def test_a_bound_that_rounding_cannot_decide_is_open() -> None:
     assert cq.grade(RECORD, {"tokens": SOLUTION.tokens, "upper_bound": LEAST}).is_right is False
 
 
+def test_names_may_be_any_list() -> None:
+    for names in (INSTANCE.names, np.array(INSTANCE.names)):
+        assert cq.grade(INSTANCE, answer() | {"names": names}).is_right
+
+
 def test_a_loose_gap_is_right() -> None:
     for reference in (RECORD, INSTANCE):
         assert cq.grade(reference, answer() | {"gap": 2.0 * SOLUTION.gap}).is_right
