@@ -289,7 +289,7 @@ _COMMANDS = {
         "  cvxqueue certify heavy-traffic-6 answer.json\n"
         "  cvxqueue certify server.toml --tokens 512,1024 --tolerance 0.001\n\n"
         "exit status:\n"
-        "  0  no claim is wrong\n"
+        "  0  no claim is wrong; also where the verdict is open\n"
         "  1  one is, or the record is refused\n"
         "  2  input that is not allowed",
         "the tokens by task type",
@@ -299,13 +299,14 @@ _COMMANDS = {
         "write an instance for other solvers: .cbf, .npz or .nl",
         "Write an instance as a conic program, in the Conic Benchmark Format (.cbf) or as NumPy "
         "arrays for Clarabel and SCS (.npz), or as AMPL's nonlinear program (.nl). The least value "
-        "of its objective is minus the best objective, in seconds.",
+        "of its objective is minus the best objective, in seconds. Feasibility is decided in "
+        "closed form only: constraints that leave nothing only together may be exported.",
         "examples:\n"
         "  cvxqueue export qwen3-8b-h100 --output server.cbf\n"
         "  cvxqueue export server.toml --output server.nl --integer\n\n"
         "exit status:\n"
         "  0  written\n"
-        "  1  not: no allocation is stable and keeps the constraints\n"
+        "  1  not: no allocation is stable, or none keeps one of the constraints\n"
         "  2  input that is not allowed",
         "the tokens per unit of each variable",
         add_export,

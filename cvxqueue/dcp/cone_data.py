@@ -33,6 +33,8 @@ class ConeData(NamedTuple):
     """Cones y exp(x/y) ≤ z, of three rows x, y, z each."""
     power: tuple[float, ...]
     """Exponent a of each cone x^a y^(1 − a) ≥ ``|z|``, of three rows x, y, z each."""
+    cost_unit: float
+    """Seconds; c / cost_unit is of order one, as tolerances of solvers are absolute."""
     tokens_per_unit: FloatArray
     """Tokens of each type in one unit of its variable; these are the first N of x."""
 
@@ -72,5 +74,6 @@ def cone_data(instance: Instance) -> ConeData:
         second_order=tuple(dims.soc),
         exponential=dims.exp,
         power=tuple(map(float, dims.p3d)),
+        cost_unit=form.scale,
         tokens_per_unit=tokens_per_unit(instance),
     )

@@ -32,7 +32,8 @@ def export(
     Parameters
     ----------
     instance : Instance
-        Feasible.
+        Feasible. That is decided in closed form only, each constraint by itself: an instance in
+        which constraints leave nothing only together may be exported.
     path : path
         The suffix says the format. ``.cbf`` is the Conic Benchmark Format, version 3. ``.npz`` has
         the same cone data as NumPy arrays, as Clarabel and SCS take them. ``.nl`` is the nonlinear
@@ -55,11 +56,12 @@ def export(
     UnstableQueueError
         If no allocation is stable.
     InfeasibleError
-        If no allocation satisfies the constraints.
+        If no allocation satisfies one of the constraints.
 
     Notes
     -----
-    The least value of the objective is −J*, in seconds. Coefficients are rounded products of the
+    The least value of the objective is −J*, in seconds. Solve conic files for the cost divided by
+    ``cost_unit``, which is in them. Coefficients are rounded products of the
     instance's numbers: that alone moves the optimum by up to some 1e-16/(1 − ρ) of it.
 
     Examples

@@ -36,7 +36,7 @@ def cbf_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  #
     cones += [(f"@{place}:POW", 3) for place in range(len(found.power))]
     rows = _reversed_triples(found.b.size, 3 * len(found.power), found.exponential)
     entries = matrix.tocoo()
-    sections = [_comment(instance, unit), "VER\n3\n"]
+    sections = [_comment(instance, unit, found.cost_unit), "VER\n3\n"]
     if found.power:
         exponents = "".join(f"2\n{share!r}\n{1.0 - share!r}\n" for share in found.power)
         sections.append(f"POWCONES\n{len(found.power)} {2 * len(found.power)}\n{exponents}")
@@ -73,11 +73,12 @@ def _section(keyword: str, columns: list[Iterable[float]]) -> str:
     return "\n".join([keyword, str(len(lines)), *lines, ""])
 
 
-def _comment(instance: Instance, unit: FloatArray) -> str:
-    """What the variables are; the number of each type, its tokens per unit, and its name."""
+def _comment(instance: Instance, unit: FloatArray, cost_unit: float) -> str:
+    """The unit of the cost, and of each type its number, its tokens per unit and its name."""
     lines = [
         "# The least value is minus the best objective, in seconds. Tokens of each type are its"
     ]
+    lines.insert(0, f"# cost_unit = {cost_unit!r} s: solve for the cost divided by it.")
     lines += ["# variable, one of the first, times its tokens per unit:", "# variable, this, name"]
     for k, tokens in enumerate(unit.tolist()):
         name = printable(instance.type_name(k)).replace("\n", " ")[:_MOST_NAME_CHARACTERS]

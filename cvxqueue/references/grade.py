@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.certificates import Certificate, certify
-from cvxqueue.errors import InfeasibleError, InvalidInputError
+from cvxqueue.errors import InfeasibleError, InvalidInputError, UnstableQueueError
 from cvxqueue.files.provenance import instance_digest
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.storage import as_path, read_bytes
@@ -27,11 +27,11 @@ from cvxqueue.model import Instance
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen
-from cvxqueue.numerics.checks import positive_number
+from cvxqueue.numerics.checks import text_tuple
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.references import verify as verifier
 from cvxqueue.references.verification import verify
-from cvxqueue.solution import LARGEST_TOLERANCE, Solution, Status
+from cvxqueue.solution import Solution, Status, allowed_tolerance
 from cvxqueue.solvers.solve import solve
 from cvxqueue.tables import Column, Part, Report, Table
 
@@ -189,8 +189,8 @@ def grade(
     answer : Solution, Certificate, dict, or array_like of shape (N,)
         What is claimed: a dictionary has what ``cvxqueue solve --json`` prints, or some of it:
         ``tokens``, ``status``, ``tolerance``, ``objective``, ``gap``, ``relative_gap``,
-        ``upper_bound``, ``token_bounds``, ``instance_digest``. Anything else in it is not graded,
-        whole tokens beside the others included. Tokens alone claim to be optimal.
+        ``upper_bound``, ``token_bounds``, ``instance_digest``, ``names``. Anything else in it is
+        not graded, whole tokens beside the others included. Tokens alone claim to be optimal.
     tolerance : float, default 1e-6
         Relative gap within which an answer claims to be optimal, and its objective to be right,
         where it has no ``tolerance`` itself.
@@ -207,7 +207,8 @@ def grade(
     RefusedError
         If the record does not prove what it claims.
     InvalidInputError
-        If it cannot be read, or the answer has no tokens, or what is no number where one belongs.
+        If it cannot be read, or the answer has no tokens, what is no number where one belongs, a
+        tolerance above 0.01, a status that is none, or names that are not those of the instance.
 
     Examples
     --------
@@ -224,11 +225,49 @@ def grade(
     except InfeasibleError as error:
         if not isinstance(record, Instance):
             raise
-        holds = claims.status == "infeasible"
-        finding = Finding("feasibility", holds, f"{str(error)[0].upper()}{str(error)[1:]}.", {})
-        return Grade(record, "the instance alone", (finding,), None, None, None, None)
+        findings = tuple(_of_nothing_feasible(record, claims, error))
+        return Grade(record, "the instance alone", findings, None, None, None, None)
     with localcontext(_UNROUNDED):
         return _Referee(truth, claims, feasibility_tolerance).grade()
+
+
+def _of_nothing_feasible(
+    instance: Instance, claims: _Claims, error: InfeasibleError
+) -> Iterator[Finding]:
+    """What is claimed of an instance without an allocation that is allowed."""
+    yield from _same_instance(instance, claims)
+    reason = f"{str(error)[0].upper()}{str(error)[1:]}."
+    # Sums of N products are rounded about so often, and exact arithmetic may find it stable.
+    rounding = 4.0 * (instance.size + 8) * EPSILON
+    is_open = abs(1.0 - instance.least_utilization) <= rounding
+    is_open &= isinstance(error, UnstableQueueError)
+    if is_open:
+        reason += " The idle fraction is within rounding of zero, which decides nothing."
+    if claims.status == "infeasible":
+        yield Finding("status", None if is_open else True, reason, {})
+    finite = ("objective", "upper_bound", "gap", "relative_gap")
+    claimed = {
+        "feasibility": claims.tokens is not None,
+        "interval": any(claims.numbers[name] is not None for name in finite),
+        "token intervals": claims.token_bounds is not None,
+    }
+    for subject, is_claimed in claimed.items():
+        if is_claimed:
+            yield Finding(subject, None if is_open else False, reason, {})
+
+
+def _same_instance(instance: Instance, claims: _Claims) -> Iterator[Finding]:
+    """Whether the answer is about the instance."""
+    names = claims.names
+    if names is not None and instance.names is not None and names != instance.names:
+        raise InvalidInputError(
+            f"answer: names = {shown(list(names))} must be those of the instance, in its order: "
+            f"{shown(list(instance.names))}"
+        )
+    if claims.digest is not None:
+        holds = claims.digest == instance_digest(instance)
+        word = "this instance" if holds else "another instance: its instance_digest differs"
+        yield Finding("instance", holds, f"The answer is about {word}.", {})
 
 
 def _recorded(record: Mapping[str, Any] | str | os.PathLike[str]) -> _Truth:
@@ -284,6 +323,15 @@ class _Claims:
         self.status = table.get("status")
         if not isinstance(self.status, str | None):
             raise InvalidInputError(f"answer: status must be a word, got {shown(self.status)}")
+        if self.status is not None:
+            word = self.status.casefold()
+            if word not in _STATUSES:
+                raise InvalidInputError(
+                    f"answer: status = {shown(self.status)} must be one of {', '.join(_STATUSES)}"
+                )
+            self.status = _STATUSES[word]
+        names = table.get("names")
+        self.names = None if names is None else text_tuple("answer: names", names)
         self.numbers = {name: _number(name, table.get(name)) for name in _NUMBERS}
         bounds = {"gap", "relative_gap", "upper_bound"} & {
             name for name, value in self.numbers.items() if value is not None
@@ -292,7 +340,7 @@ class _Claims:
             # Whoever hands in tokens says that they are the answer.
             self.status = Status.OPTIMAL.value
         given = self.numbers["tolerance"]
-        self.tolerance = positive_number("tolerance", tolerance if given is None else given)
+        self.tolerance = allowed_tolerance(tolerance if given is None else given)
         self.tokens: FloatArray | None = None
         if table.get("tokens") is not None:
             self.tokens = _array("tokens", table["tokens"])
@@ -302,6 +350,10 @@ class _Claims:
         self.token_bounds = None if given is None else _array("token_bounds", given)
 
 
+_STATUSES = {status.value: status.value for status in Status} | {
+    "solved": Status.OPTIMAL.value,
+    "infeasible": "infeasible",
+}
 _NUMBERS = ("tolerance", "objective", "gap", "relative_gap", "upper_bound")
 
 
@@ -348,19 +400,16 @@ class _Referee:
 
     def _findings(self) -> Iterator[Finding]:
         claims, instance = self.claims, self.instance
-        if claims.digest is not None:
-            holds = claims.digest == instance_digest(instance)
-            word = "this instance" if holds else "another instance: its instance_digest differs"
-            yield Finding("instance", holds, f"The answer is about {word}.", {})
+        yield from _same_instance(instance, claims)
         if claims.status == "infeasible":
             best = float(self.truth.optimum[0])
             sentence = f"The best allocation that was found has {significant(best, 9)} s."
             yield Finding("status", False if math.isfinite(best) else None, sentence, {})
+        feasibility = None if claims.tokens is None else self._feasibility(claims.tokens)
         yield from self._interval()
         yield from self._token_intervals()
-        if claims.tokens is None:
+        if feasibility is None:
             return
-        feasibility = self._feasibility(claims.tokens)
         yield feasibility
         if feasibility.holds:
             yield from self._of_the_point()
@@ -424,14 +473,14 @@ class _Referee:
         claims, optimum, scale = self.claims, self.truth.optimum, Decimal(point.scale)
         short = optimum[0] - objective[1], optimum[1] - objective[0]
         least, most = (max(float(end), 0.0) for end in short)
-        tolerance = Decimal(min(claims.tolerance, LARGEST_TOLERANCE))
+        tolerance = Decimal(claims.tolerance)
         slack = tolerance * scale + Decimal(2.0 * point.allowance)
         value = claims.numbers["objective"]
         if value is not None:
-            away = _away(value, objective)
+            nearest, farthest = _away(value, objective)
             yield Finding(
                 "objective",
-                away <= slack,
+                _decided(farthest <= slack, nearest > slack),
                 f"The objective at the tokens is {significant(float(objective[0]), 12)} s, and "
                 f"{significant(value, 12)} s is claimed.",
                 {"claimed": value, "objective": float(objective[0])},
@@ -446,7 +495,7 @@ class _Referee:
         if gaps:
             gap = math.nan if math.isnan(sum(gaps)) else min(gaps)
             # What is certified of the tokens proves what is claimed, and so does the truth.
-            is_wrong = math.isnan(gap) or short[0] > Decimal(gap)
+            is_wrong = math.isnan(gap) or gap < 0.0 or short[0] > Decimal(gap)
             is_proven = not is_wrong and (point.gap <= gap or short[1] <= Decimal(gap))
             yield Finding(
                 "gap",
@@ -459,13 +508,8 @@ class _Referee:
         if claims.status in (None, "infeasible"):
             return
         if claims.status != Status.OPTIMAL.value:
-            is_known = claims.status in {status.value for status in Status}
-            yield Finding(
-                "status",
-                True if is_known else None,
-                f"{shown(claims.status)} claims nothing of the optimum.",
-                {},
-            )
+            sentence = f"{shown(claims.status)} claims nothing of the optimum."
+            yield Finding("status", True, sentence, {})
             return
         is_proven = short[1] <= tolerance * scale or Decimal(point.relative_gap) <= tolerance
         yield Finding(
@@ -478,31 +522,28 @@ class _Referee:
         )
 
     def _interval(self) -> Iterator[Finding]:
-        """Whether the optimum can lie where it is claimed to."""
+        """Whether the optimum lies where it is claimed to."""
         numbers = self.claims.numbers
-        low, high, gap = (numbers[name] for name in ("objective", "upper_bound", "gap"))
-        if high is None and gap is not None and low is not None:
-            high = low + gap
+        low, high = numbers["objective"], numbers["upper_bound"]
         if high is None:
             return
         low = -math.inf if low is None else low
         least, most = self.truth.optimum
-        holds = not (
-            math.isnan(low) or math.isnan(high) or Decimal(low) > most or Decimal(high) < least
-        )
-        if holds and gap is not None and math.isfinite(low) and math.isfinite(high):
-            # One rounding of the sum.
-            holds = abs(low + gap - high) <= EPSILON * (abs(low) + abs(high) + abs(gap))
+        if self.point is not None and self.point.is_feasible:
+            # What is certified of the tokens is known as well.
+            least = max(least, Decimal(self.point.objective))
+            most = min(most, Decimal(self.point.upper_bound))
+        holds = _holds((low, high), (least, most))
         yield Finding(
             "interval",
             holds,
             f"The optimum is {significant(float(least), 15)} s, and claimed to lie in "
-            f"[{low!r}, {high!r}]" + (f" with a gap of {gap!r}." if gap is not None else "."),
+            f"[{low!r}, {high!r}].",
             {"claimed": [low, high], "optimum": [str(least), str(most)]},
         )
 
     def _token_intervals(self) -> Iterator[Finding]:
-        """Whether the optimal tokens can lie where they are claimed to."""
+        """Whether the optimal tokens lie where they are claimed to."""
         bounds, proven = self.claims.token_bounds, self.truth.tokens
         if bounds is None:
             return
@@ -513,31 +554,43 @@ class _Referee:
         if proven is None:
             yield Finding(name, None, "The record does not prove the tokens.", {})
             return
+        if self.point is not None and self.point.is_feasible:
+            own = self.point.token_bounds.tolist()
+            proven = tuple(
+                (max(ends[0], Decimal(low)), min(ends[1], Decimal(high)))
+                for ends, (low, high) in zip(proven, own, strict=True)
+            )
         pairs = zip(bounds.tolist(), proven, strict=True)
-        wrong = [k for k, (claimed, ends) in enumerate(pairs) if not _meet(claimed, ends)]
-        if wrong:
-            k = wrong[0]
+        found = [_holds(claimed, ends) for claimed, ends in pairs]
+        wrong = [k for k, holds in enumerate(found) if holds is False]
+        unsure = [k for k, holds in enumerate(found) if holds is None]
+        sentence = "The optimal tokens of every type lie where they are claimed to."
+        if wrong or unsure:
+            k = (wrong or unsure)[0]
             sentence = (
                 f"The optimal tokens of {self.instance.type_name(k)} are "
                 f"{float(proven[k][0]):.12g}, and claimed to lie in {bounds[k].tolist()}."
             )
-        else:
-            sentence = "The optimal tokens of every type lie where they are claimed to."
-        yield Finding(name, not wrong, sentence, {"wrong": wrong})
+            if not wrong:
+                sentence = sentence[:-1] + ", which rounding leaves open."
+        yield Finding(name, _decided(not unsure, bool(wrong)), sentence, {"wrong": wrong})
 
 
-def _meet(claimed: list[float], ends: _Range) -> bool:
+def _holds(claimed: Sequence[float], ends: _Range) -> bool | None:
+    """Whether an interval contains what is known to lie in another."""
     low, high = claimed
-    if math.isnan(low) or math.isnan(high):
+    if math.isnan(low) or math.isnan(high) or low > high:
         return False
-    return Decimal(low) <= ends[1] and Decimal(high) >= ends[0]
+    start, stop = Decimal(low), Decimal(high)
+    return _decided(start <= ends[0] and ends[1] <= stop, start > ends[1] or stop < ends[0])
 
 
-def _away(value: float, ends: _Range) -> Decimal:
-    """How far a number is outside of an interval; infinity for what is no number."""
+def _away(value: float, ends: _Range) -> _Range:
+    """The least and the most that a number is from one in an interval; infinity for NaN."""
     if math.isnan(value):
-        return Decimal("inf")
-    return max(ends[0] - Decimal(value), Decimal(value) - ends[1], Decimal(0))
+        return Decimal("inf"), Decimal("inf")
+    below, above = ends[0] - Decimal(value), Decimal(value) - ends[1]
+    return max(below, above, Decimal(0)), max(-below, -above)
 
 
 def _decided(is_true: bool, is_false: bool) -> bool | None:  # noqa: FBT001

@@ -249,7 +249,7 @@ def parse(content: bytes) -> Table:
         raise Unreadable(f"more than {MOST_RECORD_BYTES} bytes")
     try:
         found = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_no_number
+            content.decode("utf-8-sig"), object_pairs_hook=_distinct, parse_constant=_no_number
         )
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"{type(error).__name__}: {error}") from None

@@ -358,6 +358,31 @@ def test_another_unit_of_time_is_another_unit_of_the_objective(
     assert error_of(other, value) <= 1e-4
 
 
+@pytest.mark.parametrize("name", ["heavy-traffic-5", "heavy-traffic-6"])
+def test_clarabel_solves_for_the_cost_in_its_unit_at_its_defaults(
+    name: str, tmp_path: Path
+) -> None:
+    instance = cq.references.load(name).instance
+    unit = cq.export(instance, tmp_path / "x.npz")
+    arrays, matrix = read_npz(tmp_path / "x.npz")
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    cones = [clarabel.ZeroConeT(int(arrays["zero"]))]
+    cones += [clarabel.NonnegativeConeT(int(arrays["nonnegative"]))]
+    cones += [clarabel.SecondOrderConeT(size) for size in arrays["second_order"].tolist()]
+    cones += [clarabel.ExponentialConeT()] * int(arrays["exponential"])
+    cost = arrays["c"] / arrays["cost_unit"]
+    none = sparse.csc_matrix((cost.size, cost.size))
+    found = clarabel.DefaultSolver(none, cost, matrix, arrays["b"], cones, settings).solve()
+    assert str(found.status) == "Solved"
+    value = found.obj_val * arrays["cost_unit"] + arrays["offset"]
+    assert error_of(instance, value) <= BY_CLARABEL
+    assert cq.grade(instance, unit * np.asarray(found.x)[: instance.size]).is_right
+    cq.export(instance, tmp_path / "x.cbf")
+    first = (tmp_path / "x.cbf").read_text().splitlines()[0]
+    assert first.startswith(f"# cost_unit = {float(arrays['cost_unit'])!r} s")
+
+
 def test_many_types(tmp_path: Path) -> None:
     instance = large_instance(2000, "server", "uniform", 0.9)
     for suffix in ("npz", "cbf", "nl"):
