@@ -26,6 +26,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import installed_version, instance_digest
 from cvxqueue.formatting import plural, printable, shown
 from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import positive_number, whole_number
 from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.suggest import nearest
@@ -152,6 +153,7 @@ class _Planned(NamedTuple):
         return f"{self.solver.name}, {self.settings}: {name}"
 
 
+@quiet
 def run_benchmark(
     instances: Iterable[Any],
     solvers: Sequence[str | OpenMethod] | None = None,

@@ -40,7 +40,8 @@ def test_a_file_is_the_same_with_a_picture(
     plots = ((), ("--plot", str(tmp_path / "c.png")))
     for file, more in zip(files, plots, strict=True):
         assert main(["sweep", SERVER, *grid, "-o", str(file), *more]) == 0
-        assert capsys.readouterr().out == f"12 rows in {file}: 12 optimal\n"
+        # A long name is wrapped.
+        assert capsys.readouterr().out.split() == f"12 rows in {file}: 12 optimal".split()
     assert files[0].read_bytes() == files[1].read_bytes()
     assert (tmp_path / "c.png").read_bytes()[:4] == b"\x89PNG"
     assert main(["sweep", SERVER, *grid, "--csv"]) == 0
