@@ -210,6 +210,7 @@ def test_the_simulation_agrees(given: cq.Instance) -> None:
     assert len(two.simulations) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "constraint",
     [
@@ -413,6 +414,7 @@ class Ramp(AccuracyCurve):
         return self.rise * (straight + self.share * self.scale * bent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1.0, 0.7])
 @pytest.mark.parametrize("queue", [cq.FIFO(), cq.ProcessorSharing(), QUEUE], ids=repr)
 def test_a_curve_of_ones_own_may_have_kinks(queue: Any, share: float) -> None:

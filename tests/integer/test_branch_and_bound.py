@@ -172,6 +172,7 @@ def objectives(instance: cq.Instance, domains: list[Domain], points: FloatArray)
     return np.where(idle > 1e-12, benefit - mean - waiting, -np.inf)
 
 
+@pytest.mark.slow
 # The campaign goes on where this ends.
 @pytest.mark.parametrize("block", range(24))
 def test_no_choice_is_better_by_enumeration(block: int) -> None:
@@ -348,6 +349,7 @@ def test_an_idle_fraction_that_rounding_leaves_is_none() -> None:
     assert base.idle_at(last).min() >= 7.0 * epsilon
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(14))
 def test_larger_instances_are_certified(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -392,6 +394,7 @@ def in_a_wide_box(rng: np.random.Generator, size: int) -> cq.Instance:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("kind", [*COARSE, "mixed"])
 def test_coarse_domains_in_wide_boxes_are_certified(kind: str, seed: int) -> None:
@@ -984,6 +987,7 @@ def test_a_cell_that_is_enumerated_is_not_cut_further() -> None:
     assert answer.gap <= 5.0 * answer.allowance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 2, 9, 11])
 def test_the_best_within_long_pieces_is_not_next_to_a_corner(seed: int) -> None:
     # At any price a type wants one end of a piece: what is in between is found by leaps.

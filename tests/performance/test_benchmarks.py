@@ -84,6 +84,7 @@ def test_every_case_is_tried() -> None:
     assert set(TINY) == set(CASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_a_case(name: str) -> None:
     rows = TINY[name](2)
@@ -99,6 +100,7 @@ def test_a_case(name: str) -> None:
         assert row.spread.median >= 0.0 or row.measure.startswith("exponent"), row
 
 
+@pytest.mark.slow
 def test_a_method_of_ones_own_has_rows_like_any_other() -> None:
     for name in ("baselines", "contraction"):
         assert any("best_responses" in row.measure for row in TINY[name](2))

@@ -128,6 +128,7 @@ def test_infeasible_is_said_beyond_the_most_accuracy_in_fifty_digits_alone(seed:
         require_attainable(floored(instance, most * (1 - mp.mpf(below))).model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_any_multipliers_at_any_stable_tokens_prove_a_bound(seed: int) -> None:
     """Of an allocation whose times are the limits, in exact arithmetic or fifty digits."""
@@ -207,6 +208,7 @@ def cornered(seed: int) -> tuple[cq.Instance, Fraction]:
     return instance, most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_straight_pieces_fill_up_a_token_rate_exactly(seed: int) -> None:
     instance, most = cornered(seed)

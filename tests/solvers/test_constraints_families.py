@@ -165,6 +165,7 @@ def test_the_same_program_as_cones_has_the_same_optimum(names: Names, kind: str)
         assert abs(first.objective - second.objective) <= SAME_OPTIMUM * scale
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queue", ["FIFO", "BatchArrivals", "Setups"])
 @pytest.mark.parametrize("curve", ["points", "mixed"])
 @pytest.mark.parametrize("seed", range(5))
@@ -278,6 +279,7 @@ def active_set(solution: cq.Solution) -> Any:
     return np.stack(at).tolist()
 
 
+@pytest.mark.slow
 @each_combination
 def test_multipliers_are_slopes_of_the_optimal_value(names: Names, kind: str) -> None:
     for seed in range(8):

@@ -122,6 +122,7 @@ def check_overlap(first: FloatArray, second: FloatArray) -> None:
     assert (second[:, 0] <= first[:, 1] + margin).all()
 
 
+@pytest.mark.slow
 @each_family
 def test_the_same_instance_in_disguise(names: Names) -> None:
     rng = np.random.default_rng(7)
