@@ -311,6 +311,21 @@ _COMMANDS = {
         "the tokens per unit of each variable",
         add_export,
     ),
+    "sweep": _Command(
+        "solve an instance at every combination of the values of some parameters",
+        "Solve and certify an instance at every combination of the values given; one at which no "
+        "allocation is stable, or keeps the constraints, is a row that says so.",
+        "examples:\n"
+        "  cvxqueue sweep server.toml --arrival-rate 0.01:0.2:200 --plot load.png\n"
+        "  cvxqueue sweep server.toml --arrival-rate 0.01:0.2:200 \\\n"
+        "      --accuracy-weight 10:3000:50:log --output rows.csv\n\n"
+        "exit status:\n"
+        "  0  every row that has an allocation has a certified one\n"
+        "  1  some have not\n"
+        "  2  input that is not allowed",
+        "the rows",
+        add_sweep,
+    ),
     "benchmark": _Command(
         "run solvers on instances, each run in a process of its own",
         "Run solvers on instances, with their own settings and asked for 1e-9, and have every "
@@ -347,21 +362,6 @@ _COMMANDS = {
         "  2  input that is not allowed",
         "the tree",
         add_explain,
-    ),
-    "sweep": _Command(
-        "solve an instance at every combination of the values of some parameters",
-        "Solve and certify an instance at every combination of the values given; one at which no "
-        "allocation is stable, or keeps the constraints, is a row that says so.",
-        "examples:\n"
-        "  cvxqueue sweep server.toml --arrival-rate 0.01:0.2:200 --plot load.png\n"
-        "  cvxqueue sweep server.toml --arrival-rate 0.01:0.2:200 \\\n"
-        "      --accuracy-weight 10:3000:50:log --output rows.csv\n\n"
-        "exit status:\n"
-        "  0  every row that has an allocation has a certified one\n"
-        "  1  some have not\n"
-        "  2  input that is not allowed",
-        "the rows",
-        add_sweep,
     ),
     "schema": _Command(
         "print the JSON Schema of instance files",
