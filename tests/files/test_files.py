@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from dataclasses import dataclass
@@ -415,9 +416,9 @@ class Example:
 
 # The teaching instances by hand, as their descriptions derive it.
 BY_HAND = {
-    "one-type": Example(1, (1000.0,), 20 * np.e - 17.5),
-    "two-types-one-at-zero": Example(2, (0.0, 2000.0), 11.07 * np.e - 9.12),
-    "three-types-one-at-cap": Example(3, (250.0, 1000.0, 500.0), 7.368 * np.e - 7.648),
+    "one-type": Example(1, (1000.0,), 20 * math.e - 17.5),
+    "two-types-one-at-zero": Example(2, (0.0, 2000.0), 11.07 * math.e - 9.12),
+    "three-types-one-at-cap": Example(3, (250.0, 1000.0, 500.0), 7.368 * math.e - 7.648),
 }
 REAL = ("qwen3-8b-h100", "qwen3-8b-batched", "deepseek-r1-distill-llama-8b")
 
