@@ -13,10 +13,10 @@ from cvxpy.reductions.solution import Solution
 
 from cvxqueue.dcp.explain import Explanation, explained
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import require_that
 
 
 @dataclass
@@ -216,11 +216,9 @@ class Formulation:
         kept = dict(self.constraints)
         added = sum(name.startswith(_ADDED) for name in kept)
         for position, constraint in enumerate(constraints, start=1):
-            if not isinstance(constraint, cp.Constraint):
-                raise InvalidInputError(
-                    f"constraint {position} must be a cvxpy constraint such as "
-                    f"form.mean_waiting_time <= 2.0, got {shown(constraint)}"
-                )
+            allowed = "a cvxpy constraint such as form.mean_waiting_time <= 2.0"
+            is_one = isinstance(constraint, cp.Constraint)
+            require_that(is_one, f"constraint {position}", constraint, allowed)
             kept[f"{_ADDED}{added + position}"] = constraint
         problem = cp.Problem(self.problem.objective, list(kept.values()))
         return replace(self, problem=problem, constraints=MappingProxyType(kept))

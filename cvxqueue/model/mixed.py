@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
-from cvxqueue.numerics.checks import common_shape, float_array, require
+from cvxqueue.numerics.checks import common_shape, float_array, require, require_that
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -184,14 +183,12 @@ class MixedAccuracy(AccuracyCurve):
 
 
 def _checked_curves(curves: Any) -> list[AccuracyCurve]:
-    if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
-        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {shown(curves)}")
+    is_list = isinstance(curves, Sequence) and not isinstance(curves, str) and curves
+    require_that(is_list, "accuracy.curves", curves, "a list of curves")
+    allowed = "an accuracy curve such as SaturatingExponential"
     for position, curve in enumerate(curves):
-        if not isinstance(curve, AccuracyCurve):
-            raise InvalidInputError(
-                f"accuracy.curves[{position}] must be an accuracy curve such as "
-                f"SaturatingExponential, got {shown(curve)}"
-            )
+        is_one = isinstance(curve, AccuracyCurve)
+        require_that(is_one, f"accuracy.curves[{position}]", curve, allowed)
         if isinstance(curve, MixedAccuracy):
             raise InvalidInputError(
                 f"accuracy.curves[{position}] must not be mixed itself: list all curves in one"

@@ -24,10 +24,10 @@ from cvxqueue.certificates import (
 )
 from cvxqueue.dcp.scaled import scaled
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.errors import BackendError, InvalidInputError
-from cvxqueue.formatting import shown
+from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.back_ends import Rung, alone, checked_options, find_back_end, solve_form
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
@@ -49,32 +49,14 @@ def conic(
 ) -> Proposals:
     """Propose what a conic solver answers to the disciplined form.
 
-    The limits are handed on to the solver where it has options for them.
-
-    Parameters
-    ----------
-    solver : str, default "CLARABEL"
-        Any solver that cvxpy finds and that knows second-order and exponential cones.
-    solver_options : mapping, optional
-        Options for the solver, in its own words. They take the place of those of the same name on
-        every rung of the ladder.
-    polish : bool, default False
-        Whether a few passes of `newton` follow, named in ``backend_status``.
-
-    Raises
-    ------
-    InfeasibleError
-        If the other constraints leave too little for a floor on the accuracy.
-    InvalidInputError
-        If the solver or an option is unknown, or the solver lacks a cone.
-    MissingDependencyError
-        If the solver is not installed.
-    BackendError
-        While iterating, if the solver gave no usable point at all.
+    The solver is any that cvxpy finds and that knows second-order and exponential cones. Its
+    options, in its own words, take the place of those of the same name on every rung of the ladder;
+    the limits are handed on where it has options for them. With `polish` a few passes of `newton`
+    follow, named in ``backend_status``. While iterating it is a `BackendError` if the solver gave
+    no usable point at all.
     """
     deadline = NEVER if limits is None else limits.deadline
-    if not isinstance(polish, bool):
-        raise InvalidInputError(f"polish must be True or False, got {shown(polish)}")
+    require_that(isinstance(polish, bool), "polish", polish, "True or False")
     # A solver's word for an infeasible program does not say what would do.
     require_attainable(instance.model, deadline)
     back_end = find_back_end(solver)

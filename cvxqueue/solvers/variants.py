@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import plural, shown
+from cvxqueue.formatting import plural
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.constraints import BoxConstraint
 from cvxqueue.model.instance import require_type_order
@@ -21,7 +20,7 @@ from cvxqueue.model.model import Model
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
-from cvxqueue.numerics.checks import common_shape, float_array, number_array
+from cvxqueue.numerics.checks import common_shape, float_array, number_array, require_that
 
 BY_VARIANT, BY_LAW = ("arrival_rate", "accuracy_weight"), ("service", "accuracy")
 
@@ -51,10 +50,8 @@ class Variants(ArrayData):
         for name, value in self._given.items():
             if name in BY_LAW:
                 kind = type(getattr(self.instance, name))
-                if not isinstance(value, kind):
-                    raise InvalidInputError(
-                        f"{name} must be {kind.__name__}, as in the instance, got {shown(value)}"
-                    )
+                allowed = f"{kind.__name__}, as in the instance"
+                require_that(isinstance(value, kind), name, value, allowed)
                 vars(self)[name] = value.broadcast(size)
             else:
                 if name not in BY_VARIANT:

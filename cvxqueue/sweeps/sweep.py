@@ -22,7 +22,7 @@ from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import frozen
-from cvxqueue.numerics.checks import whole_number
+from cvxqueue.numerics.checks import require_that, whole_number
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, TYPES_IN_PRINT
 from cvxqueue.sweeps.frontier import Frontier
@@ -234,12 +234,10 @@ def sweep(
             f"executor must be a concurrent.futures.Executor, got {shown(executor)}; of a Dask "
             "client it is client.get_executor()"
         )
-    if callback is not None and not callable(callback):
-        raise InvalidInputError(f"callback must be callable, got {shown(callback)}")
+    require_that(callback is None or callable(callback), "callback", callback, "callable")
     told = None if callback is None else outside(callback)
-    is_name = isinstance(output, str | Path) and str(output)
-    if output is not None and not is_name:
-        raise InvalidInputError(f"output must be the name of a file, got {shown(output)}")
+    is_name = output is None or (isinstance(output, str | Path) and str(output))
+    require_that(is_name, "output", output, "the name of a file")
     if output is None:
         parts = list(_in_order(solve_rows, grid, given, executor, told))
         return Sweep(grid, Rows(*map(np.concatenate, zip(*parts, strict=True))))
