@@ -390,11 +390,8 @@ def certify(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
-    >>> certificate = cq.certify(instance, [1000.0])
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
+    >>> certificate = cq.certify(instance, [0.0, 1000.0])
     >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
     True
     """

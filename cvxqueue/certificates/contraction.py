@@ -88,10 +88,8 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     """
     lower, upper = (
         order_bracket(instance, rounds=_CONTRACTION_ROUNDS) if bracket is None else bracket

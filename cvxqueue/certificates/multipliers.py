@@ -78,11 +78,9 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
 def lowered_multipliers(
     point: Evaluation, multipliers: FloatArray, scale: float, deadline: Deadline
 ) -> FloatArray:
-    """Multipliers that prove more of stable tokens in the box than others, by Newton's method.
+    """Multipliers that prove more of stable tokens in the box, whether these keep the constraints.
 
-    Whether the tokens keep the constraints or not; `scale` is what the objective is about, in
-    seconds. Where nothing costs anything, a type without any gain has no best answer, and nothing
-    is proven.
+    By Newton's method; `scale` is what the objective is about, in seconds.
     """
     return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
 

@@ -82,10 +82,8 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     InvalidInputError
         If `start` is unstable or of the wrong shape.
     """

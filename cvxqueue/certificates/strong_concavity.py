@@ -57,10 +57,8 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     """
     require_feasible(instance)
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)

@@ -47,10 +47,8 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     ------
     InvalidInputError
         If the form is unknown, or a class of the instance has no cvxpy form.
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
 
     Notes
     -----
@@ -62,10 +60,7 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> [cq.formulate(instance, form).is_dcp for form in ("textbook", "dcp", "scaled")]
     [False, True, True]
     """

@@ -205,10 +205,7 @@ class Formulation:
         Examples
         --------
         >>> import cvxqueue as cq
-        >>> instance = cq.Instance(
-        ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-        ...     service=cq.AffineService(base=0.5, per_token=0.002),
-        ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+        >>> instance = cq.references.load("two-types-one-at-zero").instance
         >>> form = cq.formulate(instance)
         >>> list(form.with_constraints(form.mean_waiting_time <= 2.0).constraints)
         ['min_tokens', 'max_tokens', 'added 1']
@@ -254,10 +251,8 @@ class Formulation:
         ------
         InvalidInputError
             If the form is not parametric, or the instance is of another shape; nothing is changed.
-        UnstableQueueError
-            If no allocation is stable; nothing is changed.
-        InfeasibleError
-            If no allocation satisfies the constraints; nothing is changed.
+        UnstableQueueError, InfeasibleError
+            If no allocation is stable, or none satisfies the constraints; nothing is changed.
         """
         self.data.refill(instance)
 

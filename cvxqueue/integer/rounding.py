@@ -65,10 +65,7 @@ def require_stable(choices: Choices) -> None:
 
 
 def floor(choices: Choices, relaxed: FloatArray) -> Rounding:
-    """Round stable tokens down to the next lower choice of each type.
-
-    The answer is stable, because it asks no more of the server.
-    """
+    """Round stable tokens down to the next lower choice of each type: it is stable as well."""
     lower, _ = choices.around(relaxed)
     return Rounding(choices.evaluate(lower), is_repaired=False)
 

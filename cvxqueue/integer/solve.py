@@ -98,12 +98,9 @@ def solve_integer(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> cq.solve_integer(instance).tokens.tolist()
-    [1695, 790]
+    [0, 2000]
     """
     allowed = uncoupled_domains("solve_integer", instance, domains)
     if method not in _METHODS:
@@ -168,10 +165,9 @@ def solve_within(
 
 
 def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
-    """Return what rounding to the nearest gives where an answer of any method is known already.
+    """Return what rounding to the nearest gives, by the bound of an answer that is known already.
 
-    Nothing is solved again: the bound is that of the other answer. ``None`` where a type has
-    levels, which cannot be rounded to.
+    ``None`` where a type has levels, which cannot be rounded to.
     """
     started = time.perf_counter()
     if solution.continuous is None:

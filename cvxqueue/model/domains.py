@@ -178,20 +178,7 @@ class Domains:
 
     @classmethod
     def of(cls, domains: Domains | Domain | Sequence[Domain] | None, size: int) -> Domains:
-        """Return one domain for each of `size` types.
-
-        Parameters
-        ----------
-        domains : Domains, Domain, sequence of Domain, or None
-            One for all types, one for each, or ``None`` for all whole numbers.
-        size : int
-            Number of types.
-
-        Raises
-        ------
-        InvalidInputError
-            If it is none of these, or there is not one domain for each type.
-        """
+        """Return a domain for each of `size` types, from one for all, or whole numbers for none."""
         if domains is None:
             domains = Integers()
         if isinstance(domains, Domains):

@@ -54,24 +54,9 @@ def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
 class Model(ArrayData):
     """The data of the formulas, unchecked; `Instance` is what people make, and has one.
 
-    Nothing has a default here, so that nothing is forgotten.
-
-    Parameters
-    ----------
-    arrival_rate, accuracy_weight : float or ndarray, shape (...)
-        One for each instance of a batch.
-    probabilities, importance : ndarray, shape (..., N)
-        One for each type.
-    lower, upper : ndarray, shape (..., N)
-        The box that the tokens must lie in.
-    service, accuracy : ServiceLaw, AccuracyCurve
-        Of the same types.
-    queue : Queue
-        Common to all.
-    separable_costs : tuple of SeparableCost
-        What the types pay for tokens besides, as in a Lagrangian; usually nothing.
-    couplings : tuple of CouplingConstraint
-        Constraints on all types together; each has a multiplier.
+    Of one instance, or of each of a batch in arrays of shape (...), and (..., N) by type. Nothing
+    has a default here, so that nothing is forgotten. The types pay `separable_costs` for tokens, as
+    in a Lagrangian; each of the `couplings`, constraints on all types together, has a multiplier.
     """
 
     arrival_rate: Numbers
@@ -248,10 +233,7 @@ class Model(ArrayData):
         each_instance: Callable[[Any], Any],
         accuracy: AccuracyCurve | None = None,
     ) -> Model:
-        """Return the data with one function applied to arrays by type, another to those without.
-
-        The couplings are left out, because they are constraints on the whole.
-        """
+        """Return the data mapped, without the couplings, which are constraints on the whole."""
         return self.with_(
             arrival_rate=each_instance(self.arrival_rate),
             accuracy_weight=each_instance(self.accuracy_weight),
@@ -270,15 +252,9 @@ _MODEL_FIELDS = tuple(field.name for field in fields(Model))
 
 @quiet
 class Evaluation:
-    """The closed forms of a model at given tokens, computed when asked for and kept.
+    """The closed forms of a model at tokens of shape (..., N), computed when asked for and kept.
 
-    Parameters
-    ----------
-    model : Model
-        Of one instance, or of a batch.
-    tokens : ndarray, shape (..., N)
-        Thinking tokens, copied unless nobody can write to them. Quantities that exist only inside
-        the stability region are not checked here: ask `is_stable` first.
+    Quantities that exist only inside the stability region are not checked: ask `is_stable` first.
     """
 
     model: Model

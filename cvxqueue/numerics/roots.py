@@ -31,9 +31,8 @@ def bracketed_root(
     where not, until the ends are neighbors to the rounding of float64 or nearer than `xtol`. A
     value of zero ends the search: both ends are there.
 
-    The function maps shape (...) to shape (...), elementwise; infinite values have a sign and no
-    size. The ends, shape (...), have values of opposite signs; what is no bracket stays as it is.
-    Return the ends of what is left, each with the sign that it had.
+    Elementwise, for ends with values of opposite signs, which may be infinite; what is no bracket
+    stays as it is. Return the ends of what is left, each with the sign that it had.
 
     References
     ----------

@@ -410,24 +410,10 @@ class BatchSolution(ArrayData, Report):
 
     @quiet
     def __getitem__(self, place: SupportsIndex | tuple[SupportsIndex, ...]) -> Solution:
-        """Return the answer to one variant, with a certificate of its own.
+        """Return the answer to one variant, by an index for each axis, with its own certificate.
 
         Its claims are those of the batch but for rounding. It has no history, and an equal share of
-        the seconds of the batch.
-
-        Parameters
-        ----------
-        place : int or tuple of int
-            An index for each axis of the grid; negative ones count from the end.
-
-        Raises
-        ------
-        UnstableQueueError
-            If no allocation is stable.
-        InfeasibleError
-            If no allocation satisfies the constraints.
-        IndexError
-            If there is no such variant.
+        the seconds of the batch. What has no allocation raises the error of `solve`.
         """
         where = self._place(place)
         certificate = self._certificate(where)

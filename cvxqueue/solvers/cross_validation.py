@@ -184,10 +184,8 @@ def cross_validate(
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     InvalidInputError
         If a method is not known, none is given or two have one name, a `time_limit` comes with a
         callable, one returns what is no allocation, or another argument is not allowed.

@@ -54,13 +54,7 @@ def own_name(method: object) -> str:
 def proposals(
     name: str, method: OpenMethod, instance: Instance, /, **settings: Any
 ) -> Generator[Proposal, None, None]:
-    """Propose what a callable returns, or all that the iterator has that it returns.
-
-    Raises
-    ------
-    InvalidInputError
-        While iterating, if that is something else than tokens or an `Answer`.
-    """
+    """Propose what a callable returns, or all that the iterator has that it returns."""
     # One context throughout: what a generator sets before an answer, it takes back after it.
     run = callers_context().run
     returned: Any = run(method, instance, **settings)
@@ -83,13 +77,7 @@ def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
 
 
 def checked(name: str, instance: Instance, given: Any) -> CheckedAnswer:
-    """Return what a method handed over, with copies of its arrays; its tokens may be NaN.
-
-    Raises
-    ------
-    InvalidInputError
-        If that is something else than tokens or an `Answer`.
-    """
+    """Return what a method handed over, with copies of its arrays; its tokens may be NaN."""
     if iscoroutine(given):
         given.close()
     answer = given if isinstance(given, Answer) else Answer(given)

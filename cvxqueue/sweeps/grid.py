@@ -98,13 +98,7 @@ class Grid:
 
 
 def grid_of(instance: Instance, grids: dict[str, Any]) -> Grid:
-    """Return the grid of an instance and of what varies, checked.
-
-    Raises
-    ------
-    InvalidInputError
-        If nothing varies, a name or a value is not allowed, or a shape does not fit.
-    """
+    """Return the grid of an instance and of what varies, checked."""
     require_instance(instance)
     if not grids:
         raise InvalidInputError(

@@ -98,15 +98,8 @@ class Rests:
 
 
 def rests_of(instance: Instance) -> Rests:
-    """Return where the types of an instance can rest, and leave.
-
-    Raises
-    ------
-    InvalidInputError
-        If constraints couple the types: their multipliers are prices of their own.
-    InfeasibleError
-        If a type cannot reach its accuracy floor.
-    """
+    """Return where the types of an instance can rest, and leave."""
+    # The multipliers of constraints would be prices of their own.
     if instance.model.couplings:
         raise InvalidInputError(
             f"constraints: with {instance.model.couplings[0].label}, which concerns all types "

@@ -219,13 +219,10 @@ def sweep(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> swept = cq.sweep(instance, arrival_rate=[0.2, 3.0], accuracy_weight=[30.0, 60.0])
     >>> swept.status.tolist(), swept.rows.tokens[1].round(2).tolist()
-    (['optimal', 'optimal', 'unstable', 'unstable'], [1694.69, 790.08])
+    (['optimal', 'optimal', 'unstable', 'unstable'], [92.78, 2475.68])
     """
     grid = grid_of(instance, grids)
     given = None if tolerance is None else allowed_tolerance(tolerance)

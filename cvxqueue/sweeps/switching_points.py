@@ -163,13 +163,10 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=1500, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> points = cq.switching_points(instance, over="arrival_rate")
     >>> [(round(float(at), 4), who) for at, who in zip(points.values, points.names)]
-    [(0.2384, 'type 1'), (0.9657, 'type 1'), (1.8167, 'type 2')]
+    [(0.1664, 'lookup'), (0.7563, 'proof')]
     """
     require_instance(instance)
     if over not in BY_VARIANT:
