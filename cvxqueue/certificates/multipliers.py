@@ -21,7 +21,7 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.slope_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.roots import bracketed_minimum, longest_step
 
 # Steps of Newton's method.
 _NEWTON_LIMIT = 30

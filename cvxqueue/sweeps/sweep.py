@@ -26,8 +26,7 @@ from cvxqueue.numerics.checks import require_that, whole_number
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, TYPES_IN_PRINT
 from cvxqueue.sweeps.frontier import Frontier
-from cvxqueue.sweeps.grid import Grid, grid_of
-from cvxqueue.sweeps.solved_rows import STATUSES, Rows, solve_rows, table_of, text_of
+from cvxqueue.sweeps.grid import STATUSES, Grid, Rows, grid_of, solve_rows, table_of, text_of
 from cvxqueue.tables import Column, Part, Report, Table
 from cvxqueue.whole_files import writing_whole
 
