@@ -330,6 +330,12 @@ class Evaluation:
         idle *= np.abs(idle) > LEAST_IDLE
         return idle
 
+    @property
+    def _moments(self) -> tuple[Any, ...]:
+        """What the formulas of the queue need."""
+        mean, second = self.mean_service_time, self.service_time_second_moment
+        return self.model.arrival_rate, mean, second, self.idle
+
     @kept
     def is_stable(self) -> bool:
         """Whether every allocation lies strictly inside the stability region."""
@@ -338,14 +344,12 @@ class Evaluation:
     @kept
     def mean_waiting_time(self) -> FloatArray:
         """Mean waiting time W, in seconds, shape (...); infinite outside the stability region."""
-        is_stable = self.idle > 0
-        waiting = self.model.queue.mean_waiting_time(
-            self.model.arrival_rate,
-            self.mean_service_time,
-            self.service_time_second_moment,
-            self.idle if self.is_stable else np.where(is_stable, self.idle, 1.0),
-        )
-        return waiting if self.is_stable else np.where(is_stable, waiting, np.inf)
+        *moments, idle = self._moments
+        if self.is_stable:
+            return self.model.queue.mean_waiting_time(*moments, idle)
+        is_stable = idle > 0
+        waiting = self.model.queue.mean_waiting_time(*moments, np.where(is_stable, idle, 1.0))
+        return np.where(is_stable, waiting, np.inf)
 
     @kept
     def mean_system_time(self) -> FloatArray:
@@ -397,12 +401,7 @@ class Evaluation:
     @kept
     def prices(self) -> Prices:
         """Prices of a second and of a squared second of service."""
-        return self.model.queue.prices(
-            self.model.arrival_rate,
-            self.mean_service_time,
-            self.service_time_second_moment,
-            self.idle,
-        )
+        return self.model.queue.prices(*self._moments)
 
     @kept
     def marginal_cost(self) -> FloatArray:
@@ -478,12 +477,7 @@ class Evaluation:
     @property
     def price_slopes(self) -> PriceSlopes:
         """Second derivatives of the mean system time as a function of the two moments."""
-        return self.model.queue.price_slopes(
-            self.model.arrival_rate,
-            self.mean_service_time,
-            self.service_time_second_moment,
-            self.idle,
-        )
+        return self.model.queue.price_slopes(*self._moments)
 
     def hessian_product(self, direction: FloatArray) -> FloatArray:
         """Hessian of the objective times a direction, shape (..., N)."""

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -93,6 +94,11 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     return claims._replace(
         utilization=np.where(is_inside, point.utilization, model.lowest.utilization)
     )
+
+
+def _claimed(name: str, meaning: str) -> Any:
+    """One of the claims as a property of the batch."""
+    return property(attrgetter(f"claims.{name}"), doc=f"{meaning}, shape (...).")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -229,35 +235,12 @@ class BatchSolution(ArrayData, Report):
         """What the proofs take for granted of classes that are not the package's."""
         return assumed(self.variants.model.with_(couplings=self.instance.constraints))
 
-    @property
-    def objective(self) -> FloatArray:
-        """Objective J, in seconds, rounded down: a proven lower bound, shape (...)."""
-        return self.claims.objective
-
-    @property
-    def gap(self) -> FloatArray:
-        """Proven bound on the optimal objective less `objective`, in seconds, shape (...)."""
-        return self.claims.gap
-
-    @property
-    def scale(self) -> FloatArray:
-        """What gaps are relative to, in seconds, shape (...); see `Evaluation.scale`."""
-        return self.claims.scale
-
-    @property
-    def utilization(self) -> FloatArray:
-        """Fraction of time that the server works, shape (...)."""
-        return self.claims.utilization
-
-    @property
-    def mean_service_time(self) -> FloatArray:
-        """Mean service time, in seconds, shape (...)."""
-        return self.claims.mean_service_time
-
-    @property
-    def mean_waiting_time(self) -> FloatArray:
-        """Mean waiting time, in seconds, shape (...)."""
-        return self.claims.mean_waiting_time
+    objective = _claimed("objective", "Objective J, in seconds, rounded down: a proven lower bound")
+    gap = _claimed("gap", "Proven bound on the optimal objective less `objective`, in seconds")
+    scale = _claimed("scale", "What gaps are relative to, in seconds; see `Evaluation.scale`")
+    utilization = _claimed("utilization", "Fraction of time that the server works")
+    mean_service_time = _claimed("mean_service_time", "Mean service time, in seconds")
+    mean_waiting_time = _claimed("mean_waiting_time", "Mean waiting time, in seconds")
 
     @property
     def upper_bound(self) -> FloatArray:

@@ -9,7 +9,7 @@ the driver keeps the best.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -68,7 +68,12 @@ def conic(
             most = rung.options.get(name, limits.max_iterations)
             rung.options[name] = min(most, limits.max_iterations)
     answers = _climb(instance, solver, rungs, back_end.time_limit, deadline)
-    yield from _each_polished(instance, answers) if polish else answers
+    for answer in answers:
+        if polish:
+            # Where the passes do not help enough, the answer may do as it is.
+            yield _polished(instance, answer)
+            answer = answer._replace(iterations=0, setup_time=0.0)
+        yield answer
 
 
 def _climb(
@@ -146,13 +151,6 @@ def _at_corners(point: Evaluation, multipliers: FloatArray | None) -> Evaluation
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
     moved = point.model.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point
-
-
-def _each_polished(instance: Instance, answers: Iterable[Proposal]) -> Iterator[Proposal]:
-    """Each answer after a few passes of newton, and as it was where these did not help enough."""
-    for answer in answers:
-        yield _polished(instance, answer)
-        yield answer._replace(iterations=0, setup_time=0.0)
 
 
 def _polished(instance: Instance, answer: Proposal) -> Proposal:
