@@ -37,6 +37,20 @@ def is_satisfied(point: Evaluation) -> bool:
 
 
 @quiet
+def kept_by_rounding(point: Evaluation) -> tuple[str, ...]:
+    """A sentence for each constraint that a point keeps, but not beyond rounding."""
+    if not (point.model.couplings and point.is_stable):
+        return ()
+    values, allowances = excesses(point), _allowances(point)
+    is_open = (-allowances < values) & (values <= allowances)
+    return tuple(
+        f"the tokens keep {coupling.label}, which they do as far as rounding can tell"
+        for coupling, is_told in zip(point.model.couplings, is_open.tolist(), strict=True)
+        if is_told
+    )
+
+
+@quiet
 def lagrangian(point: Evaluation, multipliers: FloatArray) -> Evaluation:
     """The same point, as one of the Lagrangian at these multipliers."""
     return point.model.priced(multipliers).evaluate(point.tokens)
@@ -168,4 +182,14 @@ def _least_step(
 
 
 def _allowances(point: Evaluation) -> FloatArray:
-    return np.array([coupling.allowance(point) for coupling in point.model.couplings])
+    """What rounding can have done to each constraint, and to the least tokens that it takes.
+
+    Twice what these do to it, because it is convex.
+    """
+    model = point.model
+    allowances = [coupling.allowance(point) for coupling in model.couplings]
+    if (moved := model.lower_rounding) is not None:
+        gradients = [coupling.gradient(point) for coupling in model.couplings]
+        moves = (2.0 * float(np.abs(gradient) @ moved) for gradient in gradients)
+        allowances = [a + b for a, b in zip(allowances, moves, strict=True)]
+    return np.array(allowances)

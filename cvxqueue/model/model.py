@@ -64,6 +64,8 @@ class Model(ArrayData):
         One for each type.
     lower, upper : ndarray, shape (..., N)
         The box that the tokens must lie in.
+    lower_rounding : ndarray, shape (..., N), or None
+        How far rounding can have moved `lower`; ``None`` where all of it was given.
     service, accuracy : ServiceLaw, AccuracyCurve
         Of the same types.
     queue : Queue
@@ -80,6 +82,7 @@ class Model(ArrayData):
     importance: FloatArray
     lower: FloatArray
     upper: FloatArray
+    lower_rounding: FloatArray | None
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
@@ -252,6 +255,7 @@ class Model(ArrayData):
 
         The couplings are left out, because they are constraints on the whole.
         """
+        rounding = self.lower_rounding
         return self.with_(
             arrival_rate=each_instance(self.arrival_rate),
             accuracy_weight=each_instance(self.accuracy_weight),
@@ -259,6 +263,7 @@ class Model(ArrayData):
             importance=each_type(self.importance),
             lower=each_type(self.lower),
             upper=each_type(self.upper),
+            lower_rounding=None if rounding is None else each_type(rounding),
             service=self.service.mapped(each_type),
             accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
             couplings=(),
