@@ -30,8 +30,17 @@ _SUMMATION = 1.0 + 1e-11
 
 @quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
-    """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    return _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    """What rounding can have done to the objective at a stable point, in seconds, shape (...).
+
+    To the objective itself, and to that of the optimum by the least tokens that it may have: twice
+    what they cost, because the cost of a token rises.
+    """
+    allowance = _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    moved = point.model.counted_rounding
+    if moved is None:
+        return allowance
+    cost = point.model.probabilities * point.marginal_cost
+    return np.asarray(allowance + 2.0 * np.vecdot(cost, moved))
 
 
 @quiet
@@ -139,8 +148,11 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     if not np.isfinite(slack):
         return np.stack([lower, upper], axis=-1)
     best = point.reachable_response
-    ends = [_outer_root(point, best, end, slack) for end in (lower, point.reach)]
-    return np.stack(ends, axis=-1)
+    least, most = (_outer_root(point, best, end, slack) for end in (lower, point.reach))
+    if (moved := model.lower_rounding) is not None:
+        least = np.where(least <= lower, np.maximum(lower - moved, 0.0), least)
+        most = np.maximum(most, np.minimum(lower + moved, upper))
+    return np.stack([least, most], axis=-1)
 
 
 def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: float) -> FloatArray:
