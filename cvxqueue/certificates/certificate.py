@@ -289,14 +289,11 @@ class Certificate(ArrayData, Report):
             names += ["stationarity", "complementarity", "lower_multipliers", "upper_multipliers"]
         summary |= json_attributes(self, names)
         if self.instance.model.couplings:
+            labels = [coupling.label for coupling in self.instance.model.couplings]
+            prices = self.constraint_multipliers or [None] * len(labels)
             summary["constraints"] = [
-                {"constraint": coupling.label, "excess": excess, "multiplier": price}
-                for coupling, excess, price in zip(
-                    self.instance.model.couplings,
-                    self.excesses.tolist(),
-                    self.constraint_multipliers or [None] * len(self.instance.model.couplings),
-                    strict=True,
-                )
+                {"constraint": label, "excess": excess, "multiplier": price}
+                for label, excess, price in zip(labels, self.excesses.tolist(), prices, strict=True)
             ]
         return json_values(summary)
 

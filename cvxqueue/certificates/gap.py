@@ -175,7 +175,7 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
     towards, farthest = np.sign(end - best), np.log(np.abs(end - best))
 
     def place(logarithm: FloatArray) -> FloatArray:
-        return best + towards * np.exp(logarithm)
+        return np.asarray(best + towards * np.exp(logarithm))
 
     nearest = np.full(farthest.shape, _NEAREST)
     found = bracketed_root(lambda at: loss(place(at)) - allowed, nearest, farthest, _SHARP_END)[1]

@@ -103,9 +103,7 @@ def _balancing(point: Evaluation) -> FloatArray:
     """Multipliers that balance ∇J best: least squares over the types that can move."""
     model = point.model
     gradients = np.stack([coupling.gradient(point) for coupling in model.couplings])
-    curvature = -model.probabilities * (
-        model.benefit.curvature(point.tokens) - point.cost_curvature
-    )
+    curvature = model.probabilities * (point.cost_curvature - model.benefit.curvature(point.tokens))
     is_free = (point.tokens > model.lower) & (point.tokens < model.upper)
     if not model.accuracy.is_smooth:
         # At a kink a type balances nothing; inside a straight piece it must, and may not bend.

@@ -69,10 +69,10 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
     # Inside the stability region m2 ≤ max (E[t²]/E[t]) m1 < max (E[t²]/E[t]) / λ, which a huge cap
     # cannot spoil; the ratio rises with the tokens, and is t itself where that is not random.
     mean, second, *_ = service.moments(most.tokens)
-    longest = np.max(second / np.where(mean > 0.0, mean, np.inf))
-    second_moment = min(most.service_time_second_moment, longest / instance.arrival_rate)
+    longest = float(np.max(second / np.where(mean > 0.0, mean, np.inf)))
+    second_moment = min(float(most.service_time_second_moment), longest / instance.arrival_rate)
     # The bound holds for a mix that sums to one; an instance's does within 1e-9.
-    second_moment = float(second_moment) * (1.0 + 1e-8)
+    second_moment *= 1.0 + 1e-8
     bounds = instance.queue.curvature(instance.arrival_rate, second_moment, float(least.idle))
     congestion = bounds.least * _ROUNDED_DOWN
     return StrongConcavity(

@@ -135,10 +135,7 @@ class Tables:
 def lattice_and_tables(
     instance: Instance, domains: Domains
 ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_], Tables]:
-    """Return low, high and step of the numbers of each type, where there is zero besides, tables.
-
-    All within the box; a type with a table has a lattice of one number.
-    """
+    """Return low, high, step of the lattice in the box, where there is zero besides, and tables."""
     low, high = np.ceil(instance.lower), np.floor(instance.upper)
     step, has_zero = np.ones(instance.size), np.zeros(instance.size, dtype=bool)
     tables: dict[int, FloatArray] = {}

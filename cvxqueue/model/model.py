@@ -346,7 +346,7 @@ class Evaluation:
         return idle
 
     @property
-    def _moments(self) -> tuple[Any, ...]:
+    def _moments(self) -> tuple[Numbers, FloatArray, FloatArray, FloatArray]:
         """What the formulas of the queue need."""
         mean, second = self.mean_service_time, self.service_time_second_moment
         return self.model.arrival_rate, mean, second, self.idle
@@ -359,12 +359,12 @@ class Evaluation:
     @kept
     def mean_waiting_time(self) -> FloatArray:
         """Mean waiting time W, in seconds, shape (...); infinite outside the stability region."""
-        *moments, idle = self._moments
+        rate, mean, second, idle = self._moments
         if self.is_stable:
-            return self.model.queue.mean_waiting_time(*moments, idle)
-        is_stable = idle > 0
-        waiting = self.model.queue.mean_waiting_time(*moments, np.where(is_stable, idle, 1.0))
-        return np.where(is_stable, waiting, np.inf)
+            return self.model.queue.mean_waiting_time(rate, mean, second, idle)
+        inside = np.where(idle > 0, idle, 1.0)
+        waiting = self.model.queue.mean_waiting_time(rate, mean, second, inside)
+        return np.where(idle > 0, waiting, np.inf)
 
     @kept
     def mean_system_time(self) -> FloatArray:

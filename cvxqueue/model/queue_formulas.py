@@ -246,9 +246,8 @@ class Queue(ABC):
         pull, most = 0.5 * pressure * second_moment[0], pressure[1]
         least = self._time_share + low.slope + weight * pressure[0] * (pull[0] + times[0])
         rise = high.curvature + weight * most * most * (most * second_moment[1] + times[1])
-        return RelativeSlopes(
-            rise / least, 0.5 * weight * most * most / least, weight * most / least
-        )
+        by_time = weight * most / least
+        return RelativeSlopes(rise / least, 0.5 * most * by_time, by_time)
 
 
 @dataclass(frozen=True)

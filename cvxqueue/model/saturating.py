@@ -87,10 +87,8 @@ class SaturatingCurve(AccuracyCurve):
         # What the subtraction lost counts where little of the gain remains.
         rise, lost = two_sum(target, -self.floor)
         remaining = (self.gain - rise) - lost
-        share = rise / self.gain
-        exponent = np.where(
-            share < 0.5, -np.log1p(-share), -np.log(np.maximum(remaining, 0.0) / self.gain)
-        )
+        share, rest = rise / self.gain, np.maximum(remaining, 0.0) / self.gain
+        exponent = -np.where(share < 0.5, np.log1p(-share), np.log(rest))
         tokens = self._inverse_exponent(exponent)
         return np.where(rise <= 0.0, 0.0, np.where(remaining > 0.0, tokens, np.inf))
 

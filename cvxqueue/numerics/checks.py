@@ -149,10 +149,8 @@ def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:
     }
     lengths = {name: array.shape[-1] for name, array in arrays.items() if array.ndim}
     if len(set(lengths.values())) > 1:
-        listing: list[str | Entry] = []
-        for name, size in lengths.items():
-            listing += [", " if listing else "", Entry(f"{part}.{name}"), f" has {size}"]
-        raise InvalidInputError("the lists must have one length for all types: ", *listing)
+        found = _listing({f"{part}.{name}": size for name, size in lengths.items()})
+        raise InvalidInputError("the lists must have one length for all types: ", *found)
     leading = common_shape({f"{part}.{name}": array.shape[:-1] for name, array in arrays.items()})
     shape = (*leading, *list(lengths.values())[:1])
     return {
@@ -166,11 +164,12 @@ def common_shape(leading: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     try:
         return np.broadcast_shapes(*leading.values())
     except ValueError:
-        listing: list[str | Entry] = []
-        for name, shape in leading.items():
-            if shape:
-                listing += [", " if listing else "", Entry(name), f" has {shape}"]
         raise InvalidInputError(
             "the leading axes must broadcast with each other, as in numpy, for all instances: ",
-            *listing,
+            *_listing({name: shape for name, shape in leading.items() if shape}),
         ) from None
+
+
+def _listing(sizes: dict[str, Any]) -> list[str | Entry]:
+    """What each of some arguments has, for a message."""
+    return [it for name, has in sizes.items() for it in (", ", Entry(name), f" has {has}")][1:]

@@ -195,10 +195,7 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def alone(deadline: Deadline) -> Iterator[bool]:
-    """Wait until no other thread lets a solver solve, and no longer than there is time.
-
-    What the block is given is whether its turn has come.
-    """
+    """Wait until no other thread lets a solver solve; yield whether that came in time."""
     has_turn = _WARNINGS.acquire(timeout=min(max(deadline.remaining, 0.0), threading.TIMEOUT_MAX))
     try:
         yield has_turn
@@ -208,10 +205,7 @@ def alone(deadline: Deadline) -> Iterator[bool]:
 
 
 def solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Outcome:
-    """Let cvxpy hand a form to a solver, and keep the words of both, whatever they raise.
-
-    One thread at a time, see `alone`.
-    """
+    """Let cvxpy hand a form to a solver, `alone`, and keep the words of both and any error."""
     problem = form.problem
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

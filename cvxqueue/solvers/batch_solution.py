@@ -97,9 +97,10 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     )
 
 
-def _claimed(name: str, meaning: str) -> Any:
+def _claimed(name: str, meaning: str) -> cached_property[FloatArray]:
     """One of the claims as a property of the batch."""
-    return property(attrgetter(f"claims.{name}"), doc=f"{meaning}, shape (...).")
+    found: Any = property(attrgetter(f"claims.{name}"), doc=f"{meaning}, shape (...).")
+    return found  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -211,10 +211,7 @@ class _Run:
 def _certified(
     instance: Instance, point: Evaluation, multipliers: FloatArray | None, deadline: Deadline
 ) -> Certificate:
-    """The proof of a point, moved to where the constraints hold.
-
-    By given multipliers, or by those that prove most.
-    """
+    """The proof of a point where the constraints hold, by given multipliers or the best ones."""
     if not instance.model.couplings:
         return Certificate.of(instance, point)
     moved = restored(point, beyond_rounding=True)

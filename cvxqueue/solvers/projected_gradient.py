@@ -86,9 +86,8 @@ def _majorized_step(
 ) -> tuple[Evaluation | None, float]:
     """Step in the least multiple of today's metric whose quadratic model holds for the step."""
     model = point.model
-    congestion = model.queue.curvature(
-        model.arrival_rate, float(point.service_time_second_moment), float(point.idle)
-    ).greatest
+    second, idle = float(point.service_time_second_moment), float(point.idle)
+    congestion = model.queue.curvature(model.arrival_rate, second, idle).greatest
     benefit = -model.accuracy_value * model.accuracy.curvature(point.tokens)
     unit = model.service.mean_square_slope(point.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.

@@ -196,10 +196,7 @@ METHODS = {
 
 
 def find_method(method: str | OpenMethod) -> Method:
-    """Return a method by name, or somebody's own as one.
-
-    It is an `InvalidInputError` where there is none, or one's own has the name of another.
-    """
+    """Return a method by name, or somebody's own as one, whose name is not that of another."""
     if callable(method):
         name = own_name(method)
         if name in METHODS:

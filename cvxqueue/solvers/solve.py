@@ -174,10 +174,7 @@ def kept_options(**given: Any) -> Options:
 
 
 def deadline_after(time_limit: float, method: Method | None = None) -> Deadline:
-    """Return the moment at which a time limit, which may be infinite, is over.
-
-    Somebody's own method cannot be interrupted, and takes none.
-    """
+    """Return the moment at which a time limit, which may be infinite, is over."""
     if time_limit != math.inf:
         time_limit = positive_number("time_limit", time_limit, "seconds")
         if method is not None and method.is_open:

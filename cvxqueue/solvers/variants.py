@@ -30,8 +30,7 @@ class Variants(ArrayData):
     """Variants of an instance; what is left out they share.
 
     The parameters are those of `solve_batch`, and their leading axes broadcast with each other, as
-    in numpy, to the shape of the grid. It is an `InvalidInputError` where a value is not allowed, a
-    law is not of the class that the instance has, or the shapes do not fit.
+    in numpy, to the shape of the grid.
     """
 
     instance: Instance
@@ -93,11 +92,7 @@ class Variants(ArrayData):
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """What `solve_batch` was given in place of the instance's own, by name.
-
-        For each variant: arrays of shape (...) or (..., N), service laws and accuracy curves of
-        such arrays.
-        """
+        """What `solve_batch` was given, by name: arrays or laws of shape (...) or (..., N)."""
         found = {name: self._taken(name, value, ()) for name, value in self._given.items()}
         return MappingProxyType(found)
 

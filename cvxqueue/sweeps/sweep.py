@@ -232,8 +232,9 @@ def sweep(
         )
     require_that(callback is None or callable(callback), "callback", callback, "callable")
     told = None if callback is None else outside(callback)
-    is_name = output is None or (isinstance(output, str | Path) and str(output))
-    require_that(is_name, "output", output, "the name of a file")
+    name: Any = output
+    is_name = name is None or (isinstance(name, str | Path) and str(name))
+    require_that(is_name, "output", name, "the name of a file")
     if output is None:
         parts = list(_in_order(solve_rows, grid, given, executor, told))
         return Sweep(grid, Rows(*map(np.concatenate, zip(*parts, strict=True))))

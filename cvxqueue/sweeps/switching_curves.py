@@ -14,7 +14,8 @@ the package (docs/sweeps.md has the proof), so it has one root at most.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,7 +56,7 @@ class Rests(NamedTuple):
 
     def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Rests:
         """Return some of the rests."""
-        return Rests(self.model, *(part[which] for part in self[1:]))
+        return Rests._make([self.model, *(part[which] for part in self[1:])])
 
     def response(self, theta: FloatArray) -> Evaluation:
         """Return what all types do at the prices that θ stands for, one for each rest."""
@@ -111,7 +112,8 @@ def rests_of(instance: Instance) -> Rests:
                 _rest(model, own[is_inside], at[is_inside], f"kink from {side}", is_above=is_above)
                 for side, is_above in (("below", False), ("above", True))
             ]
-    rests = Rests(model, *map(np.concatenate, zip(*(it[1:] for it in found), strict=True)))
+    columns: Iterable[Any] = zip(*(it[1:] for it in found), strict=True)
+    rests = Rests._make([model, *map(np.concatenate, columns)])
     # Types with fewer corners than others repeat their last.
     rows = np.column_stack([rests.types, rests.tokens, rests.is_above])
     firsts = np.zeros(len(rows), dtype=bool)
