@@ -90,12 +90,11 @@ def rests_of(instance: Instance) -> Rests:
     if missed := missed_floor(instance):
         raise InfeasibleError(f"constraints: {missed}")
     model = instance.model.with_(accuracy_weight=1.0)
-    every, found = np.arange(model.size), []
-    for bound, ends, is_above in (
-        ("min tokens", model.lower, True),
-        ("max tokens", model.upper, False),
-    ):
-        found.append(_rest(model, every, ends, bound, is_above=is_above))
+    every = np.arange(model.size)
+    found = [
+        _rest(model, every, model.lower, "min tokens", is_above=True),
+        _rest(model, every, model.upper, "max tokens", is_above=False),
+    ]
     for place, curve in model.accuracy.groups:
         if curve.is_smooth:
             continue

@@ -146,6 +146,7 @@ def test_what_a_worker_raises_leaves_no_file(tmp_path: Path) -> None:
     assert all(future.cancelled() for future in pool.futures[3:])
 
 
+@pytest.mark.slow
 def test_a_file_takes_no_more_memory_for_more_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,8 +156,6 @@ def test_a_file_takes_no_more_memory_for_more_rows(
     def collect(done: int, total: int) -> None:
         gc.collect()
 
-    # All that was there before is not looked through at each part.
-    gc.freeze()
     for count in (10, 40, 200):
         grids = {"arrival_rate": np.linspace(0.1, 1.0, count), "accuracy_weight": WEIGHTS}
         tracemalloc.start()
