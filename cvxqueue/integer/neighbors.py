@@ -24,7 +24,7 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.incumbent import Proof
 from cvxqueue.integer.local_search import local_search
-from cvxqueue.integer.rounding import floor, nearest
+from cvxqueue.integer.rounding import rounded
 from cvxqueue.integer.standard_output import standard_output_discarded
 from cvxqueue.model import Evaluation
 from cvxqueue.model.differences import divergence, improvement, separable_gains
@@ -154,9 +154,8 @@ def best_combination(
         point = local_search(choices, start.tokens, deadline, between=(lower, upper))
         return choices.evaluate(point)
 
-    first, second = (
-        polished(rounding(choices, relaxed.tokens).point) for rounding in (nearest, floor)
-    )
+    roundings = [rounded(choices, relaxed.tokens, down=down)[0] for down in (False, True)]
+    first, second = map(polished, roundings)
     base = first if improvement(second, first) >= 0 else second
     slack = float(np.maximum(rounding_allowance(base), rounding_allowance(relaxed)))
     program = FlipProgram(base, lower, upper, slack)

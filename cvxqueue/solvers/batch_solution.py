@@ -372,11 +372,6 @@ class BatchSolution(ArrayData, Report):
     def to_frame(self, *, by_type: bool = False) -> DataFrame:
         """Return the `table` as a pandas data frame, names and units in its columns.
 
-        Parameters
-        ----------
-        by_type : bool, default False
-            A row for each variant and type instead of one for each variant.
-
         Raises
         ------
         MissingDependencyError

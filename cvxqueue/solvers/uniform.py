@@ -64,10 +64,8 @@ def best_uniform(instance: Instance) -> Certificate:
             f"no one number of tokens suits all types: {most} may have {high:g} at most, and "
             f"{least} needs {low:g}"
         )
-    if not np.isfinite(slope(low)):
+    at_low, at_high = slope(low), slope(high)
+    if not np.isfinite(at_low):
         raise InfeasibleError(f"no uniform budget is stable: {low:g} tokens for all types are not")
-    if slope(high) > 0.0 or slope(low) <= 0.0:
-        best = high if slope(high) > 0.0 else low
-    else:
-        best = bracketed_root(slope, low, high)[0]
+    best = high if at_high > 0.0 else low if at_low <= 0.0 else bracketed_root(slope, low, high)[0]
     return certify(instance, np.full(model.size, best))
