@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.benchmark.isolation import FORKS, Isolation, Limits, Run
+from cvxqueue.benchmark.child import Limits
+from cvxqueue.benchmark.isolation import FORKS, Isolation, Run
 from cvxqueue.benchmark.judging import SOLVED_GAP, Referee
 from cvxqueue.benchmark.report import write_report
 from cvxqueue.benchmark.rows import Row, opened_rows, read_rows, run_key, write_rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import platform
 import signal
 import subprocess
@@ -17,16 +16,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.benchmark.isolation import (
-    _LICENCE,
-    REPEATS,
-    Isolation,
-    Limits,
-    Run,
-    _run_of,
-    _started_server,
-    _Watched,
-)
+from cvxqueue.benchmark.child import _LICENCE, REPEATS, Limits, write_task
+from cvxqueue.benchmark.isolation import Isolation, Run, _run_of, _started_server, _Watched
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
 from tests.benchmark import fakes
@@ -70,7 +61,7 @@ EXPECTED = {
     "writes_everywhere": ("answered", "fine", True, True),
     "closes_everything": ("answered", "fine", True, True),
     "starts_another": ("answered", "fine", True, True),
-    "kills_the_server": ("died", "the process that runs", None, None),
+    "kills_the_server": ("died", "the server of the runs", None, None),
 }
 
 
@@ -149,11 +140,10 @@ def test_no_time_is_hidden(name: str, isolation: Isolation) -> None:
     assert min(run.seconds) >= 0.1
 
 
-def test_times_that_are_no_numbers_are_no_answer(tmp_path: Path) -> None:
-    answer = [[1.0], None, 0, 0.0, "", None]
-    report = {"answers": [answer], "seconds": [0.1, np.inf], "setup_seconds": [0.0, 0.0]}
-    (tmp_path / "report").write_text(json.dumps(report | {"memory": None}))
-    assert _run_of(tmp_path, _Watched(0, is_late=False, output="")).outcome == "no finite answer"
+def test_times_that_are_no_numbers_are_no_answer() -> None:
+    call = {"tokens": [1.0], "claims_optimal": None, "iterations": 0, "words": "", "memory": None}
+    calls = [call | {"seconds": each, "setup_seconds": 0.0} for each in (0.1, np.inf)]
+    assert _run_of(calls, _Watched(0, is_late=False, output="")).outcome == "no finite answer"
 
 
 def test_the_beginning_of_an_error_is_kept(isolation: Isolation) -> None:
@@ -236,9 +226,7 @@ def test_a_run_that_nobody_waits_for_ends_before_it_leads_a_group(
 ) -> None:
     mark = str(uuid.uuid4())
     monkeypatch.setenv(MARK, mark)
-    task = {"solver": fake("sleeps"), "instance": INSTANCE, "settings": {}}
-    task |= {"limits": Limits(3600.0, 1e9), "path": sys.path}
-    (tmp_path / "task").write_bytes(pickle.dumps(task))
+    write_task(tmp_path, fake("sleeps"), INSTANCE, {}, Limits(3600.0, 1e9))
     with _started_server(()) as server:
         assert server.stdin is not None
         server.stdin.write(json.dumps([str(tmp_path), 3600.0]).encode() + b"\n")

@@ -97,7 +97,7 @@ def accurate(instance: cq.Instance, tolerance: float = 1e-6) -> cq.Answer:
         ("tests.benchmark.fakes:nothing", "has no attribute 'nothing'"),
         ("tests.benchmark.fakes:MARK.x", "package.module:function"),
         ("cvxqueue:__version__", "must be callable"),
-        (f"{Path(fakes.__file__)}:nothing", "has no attribute 'nothing'"),
+        (f"{Path(fakes.__file__)}:right", "must name a callable as package.module:function"),
         (lambda instance: instance.lower, "top of a module"),
         (functools.partial(fakes.right), "top of a module"),
         (3, "must be a function"),
