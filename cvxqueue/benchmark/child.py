@@ -37,7 +37,7 @@ REPEATS = 5
 WORDS = 500
 """Characters kept of what a solver said."""
 # What is told of a call beside the tokens, each of which is at most 25 characters and a comma.
-_BESIDE, _TOKEN = 1 << 14, 26
+_CALL, _TOKEN = 1 << 14, 26
 # The moment at which the first call began, then that of the others; zero before.
 _SINCE = Struct("d")
 
@@ -69,7 +69,7 @@ def write_task(
     # The script itself is run again only for what it alone has.
     main = main_script() if MAIN.encode() in task else {}
     (folder / "task").write_bytes(pickle.dumps((sys.path, main)) + task)
-    (folder / "told").write_bytes(bytes((REPEATS + 2) * (_BESIDE + _TOKEN * instance.size)))
+    (folder / "told").write_bytes(bytes((REPEATS + 2) * (_CALL + _TOKEN * instance.size)))
 
 
 def began(folder: Path) -> float:
@@ -87,8 +87,8 @@ def told(folder: Path) -> list[dict[str, Any]]:
 
 def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
     """Call a solver, again if it answers, tell of each call, and end the process."""
-    with (folder / "told").open("r+b") as file:
-        shared = mmap(file.fileno(), 0)
+    with (folder / "told").open("r+b") as room:
+        shared = mmap(room.fileno(), 0)
     shared.seek(_SINCE.size)
     process = os.getpid()
 

@@ -147,22 +147,21 @@ class Isolation:
 
     def _ask(self, folder: Path, limits: Limits) -> _Watched:
         """Have the server fork, and wait for what it says of the end."""
-        for _ in range(2):
-            server = self._server = self._server or _started_server(self.imports)
-            pipes: Any = server
-            try:
-                pipes.stdin.write(json.dumps([str(folder), limits.time]).encode() + b"\n")
-                pipes.stdin.flush()
-                reply = pipes.stdout.readline()
-            except BrokenPipeError:
-                reply = b""
-            if reply:
-                return _Watched(*json.loads(reply))
-            # Somebody ended it, with the run; what has begun already is not run again.
-            self.__exit__(None, None, None)
-            if began(folder):
-                return _Watched(None, is_late=False, output="the server of the runs was ended")
-        raise OSError("the server of the runs ended twice before one began")
+        pipes: Any = self._server or _started_server(self.imports)
+        self._server = pipes
+        try:
+            pipes.stdin.write(json.dumps([str(folder), limits.time]).encode() + b"\n")
+            pipes.stdin.flush()
+            reply = pipes.stdout.readline()
+        except BrokenPipeError:
+            reply = b""
+        if reply:
+            return _Watched(*json.loads(reply))
+        # Somebody ended it: the run, if one had begun.
+        self.__exit__(None, None, None)
+        if not began(folder):
+            raise OSError("the server of the runs ended before this one began")
+        return _Watched(None, is_late=False, output="the server of the runs was ended")
 
 
 class _Watched(NamedTuple):
@@ -244,7 +243,8 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     os.close(writing)
     os.set_blocking(reading, False)
     handle = os.pidfd_open(child)
-    watched, ready, output, is_late = [handle, reading, requests], [], b"", False
+    watched, output, is_late = [handle, reading, requests], b"", False
+    ready: list[int] = []
     while not (handle in ready or requests in ready or is_late):
         left = _deadline(folder, forked, seconds) - monotonic()
         # It may have begun since, and be late sooner.

@@ -98,6 +98,11 @@ class Row:
         parts = (self.instance_digest, self.solver, self.solver_version, self.settings)
         return run_key(*parts, self.time_limit, self.memory_limit)
 
+    @property
+    def limits(self) -> tuple[float, float | None]:
+        """Seconds and bytes that it might take."""
+        return self.time_limit, self.memory_limit
+
     def is_within(self, gap: float) -> bool:
         """Whether the answer is feasible, and proven to be within a relative gap."""
         return self.is_feasible and self.relative_gap is not None and self.relative_gap <= gap
@@ -170,18 +175,17 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
     from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(Row)
-    whole = content.rfind(b"\n") + 1
-    torn = content[whole:]
-    if not (torn.startswith(_ROW_BEGINNING) or _ROW_BEGINNING.startswith(torn)):
-        # Somebody's file, in which nothing is to be cut off.
-        whole = len(content)
-    rows = []
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
+    rows, whole = [], 0
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
+            # Somebody's file is not cut: a torn row begins as every row does.
+            is_torn = line.startswith(_ROW_BEGINNING) or _ROW_BEGINNING.startswith(line)
+            if is_torn and not line.endswith(b"\n"):
+                break
             raise InvalidInputError(
                 f"{path}: line {number} is no row of a comparison, which `cvxqueue benchmark` "
                 "writes as JSON"
@@ -203,6 +207,7 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
         if row.key != head[2]:
             raise InvalidInputError(f"{path}: line {number} was changed: its key is of another run")
         rows.append(row)
+        whole += len(line)
     return rows, whole
 
 
@@ -261,6 +266,8 @@ def opened_rows(path: Path) -> Iterator[RowFile]:
         rows, whole = _rows_in(content, path)
         if whole < len(content):
             stream.truncate(whole)
+        elif content and not content.endswith(b"\n"):
+            stream.write(b"\n")
         yield RowFile(path, stream, rows)
 
 

@@ -189,7 +189,7 @@ def main_script() -> dict[str, str]:
     if module.__spec__ is not None:
         return {"init_main_from_name": module.__spec__.name}
     path = getattr(module, "__file__", None)
-    return {} if path is None else {"init_main_from_path": str(Path(path).resolve())}
+    return {"init_main_from_path": str(Path(path).resolve())} if path else {}
 
 
 def _own(given: str | OpenMethod) -> Solver:
@@ -247,7 +247,7 @@ def _own_version(place: str, function: Any) -> str:
     home = getattr(function, "__module__", None) or type(function).__module__
     modules = [sys.modules[name] for name in sorted({place, home} & set(sys.modules))]
     stated = [str(it.__version__) for it in modules if hasattr(it, "__version__")]
-    paths = [Path(it.__file__) for it in modules if getattr(it, "__file__", None)]
+    paths = [Path(getattr(it, "__file__", None) or "") for it in modules]
     content = b"".join(path.read_bytes() for path in paths if path.is_file())
     stated += [f"source {sha256(content).hexdigest()[:12]}"] if content else []
     return ", ".join(stated) or "unknown"

@@ -54,7 +54,7 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kept", [1, 20, 36, 37, 200, -1])
+@pytest.mark.parametrize("kept", [1, 20, 36, 37, 200, -2])
 def test_a_torn_last_line_is_dropped_and_written_again(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(row().line() + row("other").line()[:kept])
@@ -62,6 +62,15 @@ def test_a_torn_last_line_is_dropped_and_written_again(tmp_path: Path, kept: int
     with opened_rows(path) as file:
         file.append(row("other"))
     assert read_rows([path]) == [row(), row("other")]
+
+
+def test_a_whole_last_line_counts_without_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(row().line() + row("other").line().rstrip())
+    assert read_rows([path]) == [row(), row("other")]
+    with opened_rows(path) as file:
+        file.append(row("third"))
+    assert read_rows([path]) == [row(), row("other"), row("third")]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_from_names_to_a_page(
     page = tmp_path / "page.html"
     assert main(["report", whole, "--output", str(page), "--csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("instance,types,solver,settings,outcome,words,claims optimal")
+    assert lines[0].startswith("instance,instance digest,types,solver,solver version,settings,")
     assert len(lines) == 5
     content = page.read_text(encoding="utf-8")
     assert "tests.benchmark.fakes:lies" in content
