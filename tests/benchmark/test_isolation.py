@@ -17,7 +17,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.benchmark.child import _LICENCE, REPEATS, Limits, write_task
-from cvxqueue.benchmark.isolation import Isolation, Run, _run_of, _started_server, _Watched
+from cvxqueue.benchmark.isolation import FORKS, Isolation, Run, _run_of, _started_server, _Watched
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
 from tests.benchmark import fakes
@@ -61,6 +61,8 @@ EXPECTED = {
     "writes_everywhere": ("answered", "fine", True, True),
     "closes_everything": ("answered", "fine", True, True),
     "starts_another": ("answered", "fine", True, True),
+    "detaches_another": ("answered", "fine", True, True),
+    "forks_and_raises_there": ("answered", "fine", True, True),
     "kills_the_server": ("died", "the server of the runs", None, None),
 }
 
@@ -241,6 +243,46 @@ def test_a_run_that_nobody_waits_for_ends_before_it_leads_a_group(
 def test_there_is_one_thread(isolation: Isolation) -> None:
     run = isolation.run(Solver("threads", f"{__name__}:threads", "1"), INSTANCE, {}, LIMITS)
     assert run.words == "1"
+
+
+@on_linux
+def test_whatever_a_solver_starts_shares_one_core(isolation: Isolation) -> None:
+    run = isolation.run(Solver("cores", f"{__name__}:cores", "1"), INSTANCE, {}, LIMITS)
+    assert run.words == "1"
+
+
+def cores(instance: cq.Instance) -> cq.Answer:
+    """Say how many cores a process of its own has."""
+    code = "import os; print(len(os.sched_getaffinity(0)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return cq.Answer(instance.lower, backend_status=done.stdout)
+
+
+@pytest.mark.parametrize("forks", [FORKS, False])
+def test_a_full_disk_is_no_word_on_the_solver(
+    forks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nothing"))
+    with Isolation(forks=forks) as found, pytest.raises(cq.InvalidInputError, match="TMPDIR"):
+        found.run(fake("right"), INSTANCE, {}, LIMITS)
+
+
+@on_linux
+def test_a_server_that_was_ended_between_two_runs_is_no_word_on_the_solver() -> None:
+    with Isolation() as found:
+        assert found.run(fake("right"), INSTANCE, {}, LIMITS).outcome == "answered"
+        assert found._server is not None
+        found._server.kill()
+        with pytest.raises(cq.InvalidInputError, match="the server of the runs ended"):
+            found.run(fake("right"), INSTANCE, {}, LIMITS)
+        assert found.run(fake("right"), INSTANCE, {}, LIMITS).outcome == "answered"
+
+
+@pytest.mark.parametrize("forks", [FORKS, False])
+def test_what_no_process_can_load_is_no_word_on_the_solver(forks: bool) -> None:
+    nothing = Solver("nothing", f"{fakes.__name__}:nothing", "1")
+    with Isolation(forks=forks) as found, pytest.raises(cq.InvalidInputError, match="'nothing'"):
+        found.run(nothing, INSTANCE, {}, LIMITS)
 
 
 def threads(instance: cq.Instance) -> cq.Answer:
