@@ -133,7 +133,8 @@ class Isolation:
         Raises
         ------
         InvalidInputError
-            If no process can be started or told what to do: that is no fault of the solver.
+            If no process can be started, or none can load the solver and the instance: that says
+        nothing of how it solves.
         """
         with _folder() as folder:
             try:
@@ -143,7 +144,14 @@ class Isolation:
                     f"instance {instance!r} cannot be sent to another process: {error}"
                 ) from error
             watched = self._ask(folder, limits) if self.forks else _spawned(folder, limits)
-            return _run_of(told(folder), watched)
+            calls = told(folder)
+            if not began(folder):
+                words = calls[-1]["refused"] if calls else _without_words(watched).words
+                raise InvalidInputError(
+                    f"solver {solver.name!r} or its instance cannot be loaded in a process of its "
+                    f"own: {words or f'that takes over {_LOADING:g} s'}"
+                )
+            return _run_of(calls, watched)
 
     def _ask(self, folder: Path, limits: Limits) -> _Watched:
         """Have the server fork, and wait for what it says of the end."""
@@ -157,10 +165,8 @@ class Isolation:
             reply = b""
         if reply:
             return _Watched(*json.loads(reply))
-        # Somebody ended it: the run, if one had begun.
+        # Somebody ended it, and the run with it.
         self.__exit__(None, None, None)
-        if not began(folder):
-            raise OSError("the server of the runs ended before this one began")
         return _Watched(None, is_late=False, output="the server of the runs was ended")
 
 
@@ -229,17 +235,19 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     server, forked = os.getpid(), monotonic()
     child = os.fork()
     if child == 0:
-        os.setsid()
-        system = ctypes.CDLL(None)
-        system.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-        if os.getppid() == server:
-            # Threads and processes that a solver starts share the core that it has.
-            os.sched_setaffinity(0, {system.sched_getcpu()})
+        try:
+            os.setsid()
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(writing, 1)
             os.dup2(writing, 2)
-            run_here(folder, is_limited=True)
-        os._exit(1)
+            system = ctypes.CDLL(None)
+            system.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+            # Threads and processes that a solver starts share the core that it has.
+            os.sched_setaffinity(0, {system.sched_getcpu()})
+            if os.getppid() == server:
+                run_here(folder, is_limited=True)
+        finally:
+            os._exit(1)
     os.close(writing)
     os.set_blocking(reading, False)
     handle = os.pidfd_open(child)
@@ -331,10 +339,6 @@ def _run_of(calls: list[dict[str, Any]], watched: _Watched) -> Run:
     """Say what came of a run, from what it told and from what was seen of it."""
     if not calls:
         return _without_words(watched)
-    if "refused" in calls[-1]:
-        raise InvalidInputError(
-            f"a process of its own cannot load the solver or the instance: {calls[-1]['refused']}"
-        )
     if "outcome" in calls[-1]:
         return Run(**calls[-1])
     seconds, setup = (tuple(it[name] for it in calls) for name in ("seconds", "setup_seconds"))

@@ -317,9 +317,9 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "its calls answered counts."
     )
     yield (
-        f"Each run had a process of its own, one thread, {limit:g} s for its first call, as much "
-        "for at most five more, and "
-        + ("no limit of memory" if memory is None else f"{memory / 1e9:g} GB of memory")
+        f"Each run had a process of its own, {limit:g} s for its first call, as much for at most "
+        "five more, and "
+        + ("one thread" if memory is None else f"one core and {memory / 1e9:g} GB of memory")
         + ", in random order. The problem is built anew in each call."
         + " Times of several machines are compared here, and are not of one measure."
         * (len(hosts) > 1)

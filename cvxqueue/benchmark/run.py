@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from itertools import product
@@ -212,7 +212,9 @@ def run_benchmark(
     # All solvers of an instance on one machine: their times are compared.
     order = [each for each in planned if int(each.digest[:8], 16) % parts == part - 1]
     Random(whole_number("seed", seed, least=0)).shuffle(order)
-    with _rows(output) as (known, append):
+    kept: list[Row] = []
+    opened = nullcontext((kept, kept.append)) if output is None else opened_rows(Path(output))
+    with opened as (known, append):
         has = {row.key for row in known}
         left = [each for each in order if each.key not in has]
         with Isolation(name for each in left for name in each.solver.imports) as isolation:
@@ -223,19 +225,6 @@ def run_benchmark(
                 run = isolation.run(each.solver, each.referee.instance, settings_of, each.limits)
                 append(_row(each, run))
         return Benchmark(tuple(known))
-
-
-@contextmanager
-def _rows(
-    output: str | os.PathLike[str] | None,
-) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
-    """Rows that are there, and what adds one: to a file, or to the list alone."""
-    if output is None:
-        rows: list[Row] = []
-        yield rows, rows.append
-        return
-    with opened_rows(Path(output)) as file:
-        yield file.rows, file.append
 
 
 def _checked_settings(given: Sequence[str] | None) -> list[str]:

@@ -67,10 +67,10 @@ def run(options: argparse.Namespace) -> int:
 def _merged(names: Sequence[str], output: Path) -> Benchmark:
     """Add to the output what rows of other files it does not have."""
     given = read_rows(map(Path, names))
-    with opened_rows(output) as file:
-        has = {row.key for row in file.rows}
-        file.append(*(row for row in given if row.key not in has))
-        return Benchmark(tuple(file.rows))
+    with opened_rows(output) as (rows, append):
+        has = {row.key for row in rows}
+        append(*(row for row in given if row.key not in has))
+        return Benchmark(tuple(rows))
 
 
 def _instances(name: str) -> Iterator[Any]:

@@ -273,16 +273,24 @@ def test_a_server_that_was_ended_between_two_runs_is_no_word_on_the_solver() -> 
         assert found.run(fake("right"), INSTANCE, {}, LIMITS).outcome == "answered"
         assert found._server is not None
         found._server.kill()
-        with pytest.raises(cq.InvalidInputError, match="the server of the runs ended"):
+        with pytest.raises(cq.InvalidInputError, match="the server of the runs was ended"):
             found.run(fake("right"), INSTANCE, {}, LIMITS)
         assert found.run(fake("right"), INSTANCE, {}, LIMITS).outcome == "answered"
 
 
 @pytest.mark.parametrize("forks", [FORKS, False])
-def test_what_no_process_can_load_is_no_word_on_the_solver(forks: bool) -> None:
-    nothing = Solver("nothing", f"{fakes.__name__}:nothing", "1")
-    with Isolation(forks=forks) as found, pytest.raises(cq.InvalidInputError, match="'nothing'"):
-        found.run(nothing, INSTANCE, {}, LIMITS)
+def test_what_no_process_can_load_is_no_word_on_the_solver(
+    forks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quits_when_loaded.py").write_text("import os\nos.write(2, b'bye')\nos._exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Isolation(forks=forks) as found:
+        for reference, words in (
+            (f"{fakes.__name__}:nothing", "'gone'.*has no attribute 'nothing'"),
+            ("quits_when_loaded:f", "'gone'.*exit status 3 bye"),
+        ):
+            with pytest.raises(cq.InvalidInputError, match=words):
+                found.run(Solver("gone", reference, "1"), INSTANCE, {}, LIMITS)
 
 
 def threads(instance: cq.Instance) -> cq.Answer:

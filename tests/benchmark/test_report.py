@@ -161,9 +161,9 @@ def test_each_number_anew_from_the_rows(written: Path, settings: str, part: str)
     }
 
     assert len(tables[part]) == len(rows) + 1
-    for name, runs, solved, wrong, mean, common, first, fastest in tables[part][1:]:
+    for name, *counts, wrong, mean, common, first, fastest in tables[part][1:]:
         each = rows[name]
-        assert (runs, solved) == (str(count), str(sum(map(is_solved, each))))
+        assert counts == [str(count), str(sum(map(is_solved, each)))]
         assert wrong == str(sum(data["claim_is_true"] is False for data in each))
         assert same(mean, shifted([seconds(it) if is_solved(it) else LIMIT for it in each]))
         expected = shifted([seconds(each[at]) for at in together]) if together else math.nan
@@ -205,17 +205,17 @@ def test_each_number_anew_from_the_rows(written: Path, settings: str, part: str)
     ends = sections(written)["What was not solved"]["What was not solved"][1:]
     for name, each in rows.items():
         found = Counter[str]()
-        for solver, chosen, end, _, number in ends:
+        for solver, chosen, end, _, often in ends:
             if (solver, chosen) == (name, settings):
-                found["answered" if end == "answered, too far from it" else end] += int(number)
+                found["answered" if end == "answered, too far from it" else end] += int(often)
         assert found == Counter(it["outcome"] for it in each if not is_solved(it))
 
     lines = sections(written)["Every instance"][part]
     assert lines[0][2:] == order
-    for instance, types, *cells in lines[1:]:
+    for instance, size, *cells in lines[1:]:
         for name, cell in zip(order, cells, strict=True):
             (data,) = (it for it in rows[name] if printed(it["instance"]) == instance)
-            assert types == str(data["types"])
+            assert size == str(data["types"])
             if is_solved(data):
                 assert same(cell, seconds(data))
             elif data["outcome"] != "answered":
@@ -328,7 +328,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_file_has_from_before_is_left_out(tmp_path: Path) -> None:
-    solved = {"is_feasible": True, "relative_gap": 1e-9}
+    solved: dict[str, Any] = {"is_feasible": True, "relative_gap": 1e-9}
     rows = [row(instance_digest="cd", **solved), row("other", time_limit=5.0), row("other")]
     rows += [row(solver_version="2", instance_digest=each, **solved) for each in ("ab", "ef")]
     cq.Benchmark(tuple(rows)).report(tmp_path / "report.md")
@@ -341,8 +341,13 @@ def test_what_a_file_has_from_before_is_left_out(tmp_path: Path) -> None:
 
 
 def test_one_instance_more_or_less_narrows_no_comparison(tmp_path: Path) -> None:
-    wrong = {"claims_optimal": True, "claim_is_true": False, "words": "ha", "relative_gap": 0.5}
-    solved = {"is_feasible": True, "relative_gap": 1e-9}
+    wrong: dict[str, Any] = {
+        "claims_optimal": True,
+        "claim_is_true": False,
+        "words": "ha",
+        "relative_gap": 0.5,
+    }
+    solved: dict[str, Any] = {"is_feasible": True, "relative_gap": 1e-9}
     rows = [row("all", instance=each, instance_digest=each, **solved) for each in "abc"]
     rows += [row("one", instance="a", instance_digest="a", **solved, seconds=[0.1])]
     rows += [row("liar", instance="d", instance_digest="d", **wrong)]
