@@ -216,6 +216,10 @@ def _about(found: Comparison, name: str) -> str:
     first = [row.instance for ratio, row in pairs if ratio == 1.0]
     late = [(ratio, row.instance) for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf]
     behind = [f"{it} ({_number(ratio)}×)" for ratio, it in late[:_MOST_BEHIND]]
+    ends: dict[str, list[str]] = {}
+    for row in missed:
+        how = f" ({_end(row)})" * (row.outcome == "answered")
+        ends.setdefault(row.outcome, []).append(row.instance + how)
     claims = sum(bool(row.claims_optimal) for row in rows)
     true = sum(bool(row.claim_is_true) for row in rows)
     memory = middle(row.memory for row in rows)
@@ -227,7 +231,8 @@ def _about(found: Comparison, name: str) -> str:
         f"{true} of them rightly.",
         f"Fastest on {_some(first)}." if first else "Never the fastest.",
         f"Furthest behind on {', '.join(behind)}." * bool(behind),
-        f"Not solved: {_some([f'{it.instance} ({_end(it)})' for it in missed])}." * bool(missed),
+        f"Not solved: {'; '.join(f'{end} on {_some(those)}' for end, those in ends.items())}."
+        * bool(missed),
         f"In the median {_percent(min(building, 1.0))} of a call builds the problem."
         if building > 0.0
         else "",

@@ -271,7 +271,7 @@ def test_what_is_said_of_single_instances(written: Path) -> None:
                 digits = f"{ratio:,.0f}" if ratio >= 100.0 else f"{ratio:.2g}"
                 assert shown == digits
                 told += 1
-            for shown in re.findall(rf"(?::|,) {re.escape(called)} \(gap ([\d.e-]+)\)", line):
+            for shown in re.findall(rf"(?:on|,) {re.escape(called)} \(gap ([\d.e-]+)\)", line):
                 assert bounds(shown, data["relative_gap"])
                 told += 1
     assert told >= 20
