@@ -134,7 +134,7 @@ class Isolation:
         ------
         InvalidInputError
             If no process can be started, or none can load the solver and the instance: that says
-        nothing of how it solves.
+            nothing of how it solves.
         """
         with _folder() as folder:
             try:
@@ -311,15 +311,17 @@ def _spawned(folder: Path, limits: Limits) -> _Watched:
             stderr=subprocess.STDOUT,
             env=os.environ | _ONE_THREAD,
         )
+        begun, is_late = monotonic(), False
         with process:
-            begun, is_late = monotonic(), False
-            while process.poll() is None and not is_late:
-                left = _deadline(folder, begun, limits.time) - monotonic()
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(timeout=min(max(left, 0.0), limits.time))
-                is_late = _deadline(folder, begun, limits.time) <= monotonic()
-            is_late = is_late and process.poll() is None
-            process.kill()
+            try:
+                while process.poll() is None and not is_late:
+                    left = _deadline(folder, begun, limits.time) - monotonic()
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(timeout=min(max(left, 0.0), limits.time))
+                    is_late = _deadline(folder, begun, limits.time) <= monotonic()
+                is_late = is_late and process.poll() is None
+            finally:
+                process.kill()
         output.seek(max(output.seek(0, os.SEEK_END) - _OUTPUT, 0))
         return _Watched(process.returncode, is_late, output.read().decode(errors="replace"))
 
@@ -331,8 +333,11 @@ def run_alone() -> None:
 
 def _deadline(folder: Path, begun: float, seconds: float) -> float:
     """The moment at which a run is late: with its first call, with the others, or with loading."""
-    since = began(folder)
-    return since + seconds if since else begun + _LOADING
+    # Who asked may be gone, and the folder.
+    with suppress(FileNotFoundError):
+        if since := began(folder):
+            return since + seconds
+    return begun + _LOADING
 
 
 def _run_of(calls: list[dict[str, Any]], watched: _Watched) -> Run:

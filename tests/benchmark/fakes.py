@@ -154,8 +154,13 @@ def starts_another(instance: cq.Instance) -> cq.Answer:
 
 
 def detaches_another(instance: cq.Instance) -> cq.Answer:
-    subprocess.Popen(["sh", "-c", "sleep 3600 & sleep 3600"], start_new_session=True)
+    subprocess.Popen(["sleep", "3600"], start_new_session=True)
     return right(instance)
+
+
+def detaches_another_and_sleeps(instance: cq.Instance) -> FloatArray:
+    detaches_another(instance)
+    return sleeps(instance)
 
 
 def forks_and_raises_there(instance: cq.Instance) -> cq.Answer:

@@ -201,7 +201,10 @@ def test_a_fresh_interpreter_where_no_process_is_forked(name: str) -> None:
 @on_linux
 @pytest.mark.parametrize(
     ("forks", "is_running", "number"),
-    [(True, True, 9), (True, True, 15), (True, False, 9), (False, False, 9)],
+    [
+        *((True, True, 9), (True, True, 15), (True, True, 2), (True, False, 9)),
+        *((False, False, 9), (False, False, 2)),
+    ],
 )
 def test_nothing_is_left_of_a_program_that_ends(
     forks: bool, is_running: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -209,17 +212,20 @@ def test_nothing_is_left_of_a_program_that_ends(
     mark = str(uuid.uuid4())
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv(MARK, mark)
+    name = "detaches_another_and_sleeps" if forks else "sleeps"
     code = (
         f"from {__name__} import *\nwith Isolation(forks={forks}) as found:\n"
-        '    found.run(fake("sleeps"), INSTANCE, {}, Limits(3600.0, 1e9))'
+        f'    found.run(fake("{name}"), INSTANCE, {{}}, Limits(3600.0, 1e9))'
     )
-    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    # The program, the server or the run, and the run of the server.
-    while len(marked(mark)) < 2 + forks * is_running:
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    # The program, the server or the run, and the run of the server with what it has detached.
+    while len(marked(mark)) < 2 + 2 * (forks and is_running):
         assert program.poll() is None
     program.send_signal(number)
     program.wait()
     assert left_after(2.0, mark) == []
+    if is_running:
+        assert list(tmp_path.iterdir()) == []
 
 
 @on_linux
