@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
@@ -83,9 +83,9 @@ class Solver:
         """Return the settings of a name in `SETTINGS`."""
         return self.default if name == "default" else self.tight
 
-    @cached_property
+    @property
     def function(self) -> OpenMethod:
-        """The callable, imported when it is first asked for."""
+        """The callable, imported where it is asked for."""
         return resolve_name(self.reference)  # type: ignore[no-any-return]
 
 
