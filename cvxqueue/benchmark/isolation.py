@@ -19,13 +19,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +78,7 @@ class Run:
     """Most resident memory beyond what the process had before, in bytes; where it is known."""
 
 
-class Isolation:
+class Isolation(AbstractContextManager["Isolation"]):
     """Runs solvers in processes of their own, one after the other.
 
     Parameters
@@ -110,15 +109,7 @@ class Isolation:
         self.imports, self.forks = sorted(set(imports)), forks
         self._server: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Isolation:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._server is not None:
             server, self._server = self._server, None
             with suppress(BrokenPipeError), server:
@@ -166,7 +157,7 @@ class Isolation:
         if reply:
             return _Watched(*json.loads(reply))
         # Somebody ended it, and the run with it.
-        self.__exit__(None, None, None)
+        self.__exit__()
         return _Watched(None, is_late=False, output="the server of the runs was ended")
 
 
