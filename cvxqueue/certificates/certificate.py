@@ -15,7 +15,6 @@ from cvxqueue.certificates.gap import (
     certified_objective,
     relative_gap,
     rounding_allowance,
-    token_bounds,
 )
 from cvxqueue.certificates.lagrangian_gap import (
     coupled_gap,
@@ -30,6 +29,7 @@ from cvxqueue.certificates.multipliers import (
     lower_multipliers,
     upper_multipliers,
 )
+from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_attributes, json_values

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.integer.lattice import Alternatives, Increments, lattice_and_tables
+from cvxqueue.integer.increments import Increments
+from cvxqueue.integer.lattice import Alternatives, lattice_and_tables
 from cvxqueue.integer.level_model import level_model
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.domains import Domains, LevelMenu

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
+from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base
-from cvxqueue.integer.lattice import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
 # Extensions of partial choices in one array.

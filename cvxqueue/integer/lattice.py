@@ -1,45 +1,20 @@
-"""What the types may choose from within the box, lattices and tables, and what moving changes."""
+"""What the types may choose from within the box, lattices and tables."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.errors import InfeasibleError, InvalidInputError
 from cvxqueue.formatting import shown
+from cvxqueue.integer.increments import Increments
 from cvxqueue.model import Instance
 from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples, ZeroOrAtLeast
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
-from cvxqueue.numerics.summation import accurate_sum
-
-
-class Increments(NamedTuple):
-    """What moving from one choice to another changes, by type; π is in all of them."""
-
-    benefit: FloatArray
-    """α π w Δp, in seconds."""
-    mean: FloatArray
-    """π Δ(E t), in seconds."""
-    second: FloatArray
-    """π Δ(E t²), in seconds²."""
-
-    def net_benefit(
-        self, mean_price: FloatArray | float, second_price: FloatArray | float
-    ) -> FloatArray:
-        """Benefit less cost at given prices."""
-        return self.benefit - mean_price * self.mean - second_price * self.second
-
-    def totals(self) -> Increments:
-        """Return the sums over the types."""
-        return Increments(*(accurate_sum(part) for part in self))
-
-    def take(self, index: Any) -> Increments:
-        """Return some of them, or more axes."""
-        return Increments(*(part[index] for part in self))
 
 
 class Alternatives(NamedTuple):

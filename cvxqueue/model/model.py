@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.formatting import plural
 from cvxqueue.model.accuracy import AccuracyCurve, Place
-from cvxqueue.model.constraints import CouplingConstraint, SeparableCost
+from cvxqueue.model.constraints import CouplingConstraint
 from cvxqueue.model.queue_formulas import Prices, PriceSlopes, Queue
+from cvxqueue.model.separable_costs import SeparableCost
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData

@@ -8,9 +8,10 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, TailCost, Terms, positive
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
+from cvxqueue.model.separable_costs import TailCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import LARGEST
 from cvxqueue.numerics.roots import bracketed_root

@@ -42,8 +42,8 @@ from cvxqueue.integer.enumeration import (
     enumerate_all,
     enumerate_bounded,
 )
+from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base, Incumbent
-from cvxqueue.integer.lattice import Increments
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model import Queue
 from cvxqueue.model.domains import Domain
