@@ -140,7 +140,7 @@ class Table:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), color_system=None)
+        console = Console(file=io.StringIO(), color_system=None, force_jupyter=False)
         console.width = width_for(self, WIDTH)
         with console.capture() as captured:
             console.print(self)

@@ -1,5 +1,6 @@
 """Configuration of the documentation build."""
 
+import re
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Literal
@@ -46,8 +47,18 @@ html_css_files = ["cvxqueue.css"]
 html_copy_source = False
 
 
+# What latex2mathml writes for a prime, alone and after an index.
+_PRIME = re.compile(r"<msup>(<mi>\w+</mi>)<mi>(&#x0203[23];)</mi></msup>")
+_INDEX_AND_PRIME = re.compile(
+    r"<msubsup>(<mi>\w+</mi>)(<mi>\w+</mi>)<mi>(&#x0203[23];)</mi></msubsup>"
+)
+
+
 def _mathml(node: math | math_block, display: Literal["inline", "block"]) -> str:
     formula = convert(node.astext(), display=display)
+    # The sign is raised by itself; as a superscript it is too small to be seen.
+    formula = _PRIME.sub(r"<mrow>\1<mo rspace='0'>\2</mo></mrow>", formula)
+    formula = _INDEX_AND_PRIME.sub(r"<mrow><msub>\1\2</msub><mo rspace='0'>\3</mo></mrow>", formula)
     if "\\" in formula or "<mi>&</mi>" in formula:  # what is not known is left as it is
         getLogger(__name__).warning("not set as MathML: %s", node.astext(), location=node)
     return formula

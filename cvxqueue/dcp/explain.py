@@ -264,7 +264,7 @@ class Explanation(Report):
         from rich.console import Console
 
         width = width_for(self.table(), WIDTH)
-        console = Console(file=io.StringIO(), record=True, width=width)
+        console = Console(file=io.StringIO(), record=True, width=width, force_jupyter=False)
         console.print(self)
         # A font from elsewhere would be asked for wherever it is shown.
         text = re.sub(
