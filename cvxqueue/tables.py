@@ -149,12 +149,13 @@ class Table:
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
 
-        # Numbers are not broken, and keep what stands before them; sentences may be.
-        css = "padding: 0.1em 0.6em" + ("; white-space: pre" if self.has_names else "")
+        # Numbers are not broken, and keep what stands before them; names and sentences may be.
+        whole = {"td": "; white-space: pre"} if self.has_names else {}
 
         def line(tag: str, cells: Iterable[str]) -> str:
             inner = (
-                f'<{tag} style="text-align: {side}; {css}">{cell}</{tag}>'
+                f'<{tag} style="text-align: {side}; padding: 0.1em 0.6em{whole.get(tag, "")}">'
+                f"{cell}</{tag}>"
                 for cell, side in zip(cells, sides, strict=True)
             )
             return f"<tr>{''.join(inner)}</tr>"

@@ -1,6 +1,7 @@
 """Configuration of the documentation build."""
 
 import re
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Literal
@@ -65,7 +66,10 @@ def _mathml(node: math | math_block, display: Literal["inline", "block"]) -> str
 
 
 def _inline(translator: HTML5Translator, node: math) -> None:
-    translator.body.append(_mathml(node, "inline"))
+    formula = _mathml(node, "inline")
+    # On a telephone it has a line of its own, which scrolls.
+    is_long = len(node.astext()) > 40
+    translator.body.append(f'<span class="long">{formula}</span>' if is_long else formula)
     raise SkipNode
 
 
@@ -91,7 +95,11 @@ def _notebooks(app: Sphinx, exception: Exception | None) -> None:
 
 def _add_table_of_references(app: Sphinx, page: str, source: list[str]) -> None:
     """Put what the records say where a page has a mark for it: no number is typed."""
-    source[0] = source[0].replace("<!-- table of references -->", table()._repr_html_())
+    mark = "<!-- table of references -->"
+    if mark in source[0]:
+        # What a page is wide enough for.
+        shown = replace(table(), columns=table().columns[:5])
+        source[0] = source[0].replace(mark, shown._repr_html_())
 
 
 def setup(app: Sphinx) -> None:

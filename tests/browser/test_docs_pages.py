@@ -20,13 +20,12 @@ RAW_FORMULAS = r"""() => {
             found.push(`raw formula: ${it.data.trim()}`);
     return found;
 }"""
-# What would have to scroll; or on a narrow window what sticks out of all that scrolls.
+# What has to be scrolled; or on a narrow window what cannot be, and is wider.
 CUT = """narrow => [...document.querySelectorAll("article *")].filter(each => {
-    if (!narrow)
-        return each.matches("pre, .table-wrapper, .text_html, div.math")
-            && each.scrollWidth > each.clientWidth;
+    const scrolls = it => /auto|scroll/.test(getComputedStyle(it).overflowX);
+    if (!narrow) return scrolls(each) && each.scrollWidth > each.clientWidth;
     for (let it = each; it.tagName != "ARTICLE"; it = it.parentElement)
-        if (/auto|scroll/.test(getComputedStyle(it).overflowX)) return false;
+        if (scrolls(it)) return false;
     return each.getBoundingClientRect().right > innerWidth;
 }).filter((each, _, all) => !all.includes(each.parentElement))
 .map(each => `cut: ${each.tagName} ${each.textContent.replace(/\\s+/g, " ").slice(0, 80)}`)"""
