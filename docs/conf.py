@@ -34,7 +34,9 @@ autodoc_default_options = {
     "members": True,
     "member-order": "bysource",
     # What a class has from Python itself is not told again.
-    "inherited-members": "BaseException, Enum, object, tuple",
+    # Nor what the bases of curves, laws, queues and tables have, which are on pages of their own.
+    "inherited-members": "AccuracyCurve, BaseException, Enum, Queue, Report, ServiceLaw, object,"
+    " tuple",
 }
 autodoc_typehints = "none"  # the docstrings give types with shapes and units
 numpydoc_show_class_members = False
@@ -49,9 +51,9 @@ html_copy_source = False
 
 
 # What latex2mathml writes for a prime, alone and after an index.
-_PRIME = re.compile(r"<msup>(<mi>\w+</mi>)<mi>(&#x0203[23];)</mi></msup>")
+_PRIME = re.compile("<msup>(<mi>[^<]*</mi>)<mi>(&#x0203[23];)</mi></msup>")
 _INDEX_AND_PRIME = re.compile(
-    r"<msubsup>(<mi>\w+</mi>)(<mi>\w+</mi>)<mi>(&#x0203[23];)</mi></msubsup>"
+    "<msubsup>(<mi>[^<]*</mi>)(<m[in]>[^<]*</m[in]>)<mi>(&#x0203[23];)</mi></msubsup>"
 )
 
 
@@ -60,6 +62,8 @@ def _mathml(node: math | math_block, display: Literal["inline", "block"]) -> str
     # The sign is raised by itself; as a superscript it is too small to be seen.
     formula = _PRIME.sub(r"<mrow>\1<mo rspace='0'>\2</mo></mrow>", formula)
     formula = _INDEX_AND_PRIME.sub(r"<mrow><msub>\1\2</msub><mo rspace='0'>\3</mo></mrow>", formula)
+    # A bar that may grow is lowered where it has an exponent.
+    formula = formula.replace("<mo>&#x02016;", '<mo stretchy="false">&#x02016;')
     if "\\" in formula or "<mi>&</mi>" in formula:  # what is not known is left as it is
         getLogger(__name__).warning("not set as MathML: %s", node.astext(), location=node)
     return formula
@@ -93,6 +97,14 @@ def _notebooks(app: Sphinx, exception: Exception | None) -> None:
             jupytext.write(jupytext.read(lesson), target)
 
 
+def _text_of_fields(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Warn of a field of a named tuple that has no text but Python's."""
+    if lines and lines[0].startswith("Alias for field number"):
+        getLogger(__name__).warning("%s has no text", name)
+
+
 def _add_table_of_references(app: Sphinx, page: str, source: list[str]) -> None:
     """Put what the records say where a page has a mark for it: no number is typed."""
     mark = "<!-- table of references -->"
@@ -104,6 +116,7 @@ def _add_table_of_references(app: Sphinx, page: str, source: list[str]) -> None:
 
 def setup(app: Sphinx) -> None:
     """Write formulas as MathML, examples without a blank line at their end, and notebooks."""
+    app.connect("autodoc-process-docstring", _text_of_fields)
     app.connect("source-read", _add_table_of_references)
     app.connect("doctree-read", _without_last_blank_line)
     app.connect("build-finished", _notebooks)

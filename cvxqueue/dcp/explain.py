@@ -88,6 +88,7 @@ class Rule(NamedTuple):
     function: str
     """``"affine"``, ``"convex"``, ``"concave"`` or ``"unknown"``."""
     arguments: tuple[Argument, ...]
+    """Of each, its curvature and how the function changes with it."""
 
     @property
     def curvature(self) -> str:
