@@ -15,6 +15,7 @@ from cvxqueue.certificates.gap import (
 from cvxqueue.certificates.lagrangian_gap import (
     coupled_gap,
     excesses,
+    floors_by_rounding,
     kept_by_rounding,
     lagrangian,
     restored,
@@ -43,6 +44,7 @@ __all__ = [
     "coupled_gap",
     "estimated_multipliers",
     "excesses",
+    "floors_by_rounding",
     "kept_by_rounding",
     "lagrangian",
     "lower_multipliers",

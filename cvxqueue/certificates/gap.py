@@ -34,7 +34,7 @@ def rounding_allowance(point: Evaluation) -> FloatArray:
     what they cost, because the cost of a token rises.
     """
     allowance = _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
-    moved = point.model.lower_rounding
+    moved = point.model.counted_rounding
     if moved is None:
         return allowance
     cost = point.model.probabilities * point.marginal_cost

@@ -12,6 +12,7 @@ The model holds constraints, and instances check them: what is called `point` he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ def least_tokens(data: Any) -> tuple[FloatArray, FloatArray | None]:
     boxes = [it for it in data.constraints if isinstance(it, BoxConstraint)]
     if not boxes:
         return data.min_tokens, None
-    lower = np.maximum.reduce([data.min_tokens, *(it.least_tokens(data) for it in boxes)])
+    lower = reduce(np.maximum, (it.least_tokens(data) for it in boxes), data.min_tokens)
     reached = np.minimum(lower, data.max_tokens)
     slope = data.accuracy.slope(np.nextafter(reached, 0.0))
     moved = ACCURACY_ROUNDINGS * (data.accuracy.value(reached) / slope + reached)

@@ -38,6 +38,9 @@ from cvxqueue.numerics.summation import accurate_sum
 BLOCK = 10_000
 LEAST_IDLE = 8.0 * EPSILON
 """What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
+COUNTED_ROUNDING = 1e-12
+"""Share of the least tokens that their rounding may be and count: it makes a relative gap of about
+as much. Next to its ceiling a curve is so flat that rounding can be any share of the tokens."""
 # Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of
 # what a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
 _LEAST_SCALE = 0.01
@@ -136,6 +139,14 @@ class Model(ArrayData):
         below = np.maximum(-self.accuracy.value(np.zeros(self.size)), 0.0)
         shortfall: FloatArray = np.vecdot(self.probabilities * self.accuracy_value, below)
         return shortfall
+
+    @kept
+    def counted_rounding(self) -> FloatArray | None:
+        """`lower_rounding` where it is small enough for the objective to answer for, else zero."""
+        if self.lower_rounding is None:
+            return None
+        is_small = self.lower_rounding <= COUNTED_ROUNDING * self.lower
+        return np.where(is_small, self.lower_rounding, 0.0)
 
     def contains(self, tokens: FloatArray) -> bool:
         """Whether all tokens lie in the box."""

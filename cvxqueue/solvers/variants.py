@@ -121,7 +121,9 @@ class Variants(ArrayData):
         lower, rounding = least_tokens(data)
         is_met = (lower <= data.max_tokens).all(axis=-1)
         # Whether a queue is stable that no tokens serve well enough is asked without the floors.
-        return np.where(is_met[..., np.newaxis], lower, data.min_tokens), rounding, is_met
+        is_floored = is_met[..., np.newaxis]
+        lower = np.where(is_floored, lower, data.min_tokens)
+        return lower, None if rounding is None else np.where(is_floored, rounding, 0.0), is_met
 
     @cached_property
     def model(self) -> Model:
