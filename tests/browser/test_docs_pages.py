@@ -26,7 +26,12 @@ CUT = """narrow => [...document.querySelectorAll("article *")].filter(each => {
     if (!narrow) return scrolls(each) && each.scrollWidth > each.clientWidth;
     for (let it = each; it.tagName != "ARTICLE"; it = it.parentElement)
         if (scrolls(it)) return false;
-    return each.getBoundingClientRect().right > innerWidth;
+    const texts = [...each.childNodes].filter(it => it.nodeType == Node.TEXT_NODE).map(it => {
+        const range = document.createRange();
+        range.selectNode(it);
+        return range;
+    });
+    return [each, ...texts].some(it => it.getBoundingClientRect().right > innerWidth);
 }).filter((each, _, all) => !all.includes(each.parentElement))
 .map(each => `cut: ${each.tagName} ${each.textContent.replace(/\\s+/g, " ").slice(0, 80)}`)"""
 LINKS = "() => [...document.links].map(each => each.href.split('#')[0])"
@@ -45,11 +50,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.mark.parametrize("width", [390, 1400])
-def test_no_page_is_cut_or_asks_for_what_it_has_not(
-    browser: Browser, html: Path, width: int
-) -> None:
-    page = browser.new_context(viewport={"width": width, "height": 900}, offline=True).new_page()
+def test_no_page_is_cut_or_asks_for_what_it_has_not(browser: Browser, html: Path) -> None:
+    page = browser.new_context(offline=True).new_page()
     wrong: list[str] = []
     page.on("requestfailed", lambda request: wrong.append(f"not found: {request.url}"))
     page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
@@ -60,13 +62,16 @@ def test_no_page_is_cut_or_asks_for_what_it_has_not(
     there = {each.as_uri() for each in html.rglob("*")}
     for path in paths:
         wrong.clear()
+        page.set_viewport_size({"width": 1400, "height": 900})
         page.goto(path.as_uri())
+        wrong += page.evaluate(RAW_FORMULAS) + page.evaluate(CUT, False)
         wrong += [
             f"no such file: {each}"
             for each in page.evaluate(LINKS)
             if each.startswith("file:") and each not in there
         ]
-        wrong += page.evaluate(RAW_FORMULAS) + page.evaluate(CUT, width < 1000)
+        page.set_viewport_size({"width": 390, "height": 900})
+        wrong += [f"on a telephone {each}" for each in page.evaluate(CUT, True)]
         found += [f"{path.relative_to(html)}: {each}" for each in wrong]
     assert not found, "\n".join(found)
     page.context.close()

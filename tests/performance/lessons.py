@@ -37,5 +37,7 @@ def _run(path: Path) -> float:
             cell.source = next(answers)
     with tempfile.TemporaryDirectory() as empty:
         began = time.perf_counter()
-        nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": empty}}).execute()
+        nbclient.NotebookClient(
+            notebook, timeout=120, resources={"metadata": {"path": empty}}
+        ).execute()
         return time.perf_counter() - began
