@@ -35,8 +35,8 @@ autodoc_default_options = {
     "member-order": "bysource",
     # What a class has from Python itself is not told again.
     # Nor what the bases of curves, laws, queues and tables have, which are on pages of their own.
-    "inherited-members": "AccuracyCurve, BaseException, Enum, Queue, Report, ServiceLaw, object,"
-    " tuple",
+    "inherited-members": "AccuracyCurve, BaseException, Enum, LinearFractionalQueue, Queue,"
+    " Report, ServiceLaw, object, tuple",
 }
 autodoc_typehints = "none"  # the docstrings give types with shapes and units
 numpydoc_show_class_members = False
