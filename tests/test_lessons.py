@@ -41,7 +41,7 @@ def group_wait(t, shares, arrival_rate, n):
 def load(tokens):
     rate = cp.Parameter(pos=True)
     return rate * 0.005 * tokens, lambda value, seconds: setattr(rate, "value", value)""",
-    "4-certificate-1": "slope, top, gap = 0.006082, 1497.3, 4.340 + 0.006082 * 997.3",
+    "4-certificate-1": "slope, top, gap = 0.00608, 1497.3, 4.340 + 0.00608 * 997.3",
     "4-certificate-2": "above_tangent = lambda t, t_new, rate: rate * (t_new - t) ** 2 / 2",
     "4-certificate-3": "tokens = 1000.0",
     "4-certificate-4": """
