@@ -101,7 +101,7 @@ def _text_of_fields(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Warn of a field of a named tuple that has no text but Python's."""
-    if lines and lines[0].startswith("Alias for field number"):
+    if any(line.startswith("Alias for field number") for line in lines):
         getLogger(__name__).warning("%s has no text", name)
 
 
