@@ -141,7 +141,7 @@ class Table:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), color_system=None)
+        console = Console(file=io.StringIO(), color_system=None, force_jupyter=False)
         console.width = width_for(self, WIDTH)
         with console.capture() as captured:
             console.print(self)
@@ -150,12 +150,13 @@ class Table:
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
 
-        # Numbers are not broken, and keep what stands before them; sentences may be.
-        css = "padding: 0.1em 0.6em" + ("; white-space: pre" if self.has_names else "")
+        # Numbers are not broken, and keep what stands before them; names and sentences may be.
+        whole = {"td": "; white-space: pre"} if self.has_names else {}
 
         def line(tag: str, cells: Iterable[str]) -> str:
             inner = (
-                f'<{tag} style="text-align: {side}; {css}">{cell}</{tag}>'
+                f'<{tag} style="text-align: {side}; padding: 0.1em 0.6em{whole.get(tag, "")}">'
+                f"{cell}</{tag}>"
                 for cell, side in zip(cells, sides, strict=True)
             )
             return f"<tr>{''.join(inner)}</tr>"

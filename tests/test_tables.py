@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,6 +66,13 @@ def test_a_terminal_gets_the_same_in_colour() -> None:
     plain = io.StringIO()
     Console(file=plain, width=80).print(Small())
     assert [line.rstrip() for line in plain.getvalue().splitlines()] == str(Small()).splitlines()
+
+
+def test_in_a_notebook_text_is_text_and_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("shown"))
+    assert "name" in str(SMALL)
+    assert "<svg" in str(cq.explain(cp.exp(cp.Variable())).to_svg())
 
 
 def test_without_names_the_last_column_is_wrapped() -> None:

@@ -88,6 +88,7 @@ class Rule(NamedTuple):
     function: str
     """``"affine"``, ``"convex"``, ``"concave"`` or ``"unknown"``."""
     arguments: tuple[Argument, ...]
+    """Of each, its curvature and how the function changes with it."""
 
     @property
     def curvature(self) -> str:
@@ -260,7 +261,7 @@ class Explanation(Report):
         from rich.console import Console
 
         width = width_for(self.table(), WIDTH)
-        console = Console(file=io.StringIO(), record=True, width=width)
+        console = Console(file=io.StringIO(), record=True, width=width, force_jupyter=False)
         console.print(self)
         # A font from elsewhere would be asked for wherever it is shown.
         text = re.sub(

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 import cvxqueue as cq
 from tests.benchmark.test_report import HOSTILE, drawn
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    # That of the system, or else the one that `playwright install chromium` has brought.
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
