@@ -287,6 +287,7 @@ _COMMANDS = {
         "examples:\n"
         "  cvxqueue solve server.toml --json | cvxqueue certify server.toml -\n"
         "  cvxqueue certify heavy-traffic-6 answer.json\n"
+        "  cvxqueue certify qwen3-8b-h100 --tokens 1048,2147,847,1328,947 --integer\n"
         "  cvxqueue certify server.toml --tokens 512,1024 --tolerance 0.001\n\n"
         "exit status:\n"
         "  0  no claim is wrong; also where the verdict is open\n"

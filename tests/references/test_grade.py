@@ -304,7 +304,7 @@ def test_a_certificate_claims_its_gap_alone() -> None:
         ({"tokens": ["a"] * 5}, "tokens must be numbers"),
         ({"tokens": [1.0] * 5, "gap": "small"}, "answer: gap must be a number, got 'small'"),
         ({"tokens": [1.0] * 5, "gap": 10**400}, "answer: gap must be a number, got 1"),
-        ({"tokens": [1.0] * 5, "status": 3}, "status must be a word, got 3"),
+        ({"tokens": [1.0] * 5, "status": 3}, "status = 3 must be one of optimal, "),
         ({"tokens": [1.0] * 5, "tolerance": 0.0}, r"tolerance = 0\.0 must be > 0"),
         ({"tokens": [1.0] * 5, "tolerance": 0.9}, r"tolerance = 0\.9 must be at most 0\.01"),
         ({"tokens": [1.0] * 5, "status": ""}, "status = '' must be one of optimal, converged"),
@@ -313,7 +313,7 @@ def test_a_certificate_claims_its_gap_alone() -> None:
             answer() | {"names": answer()["names"][::-1]},
             r"names = .'HMMT25'.* must be those of the instance, in its order: .'AIME24'",
         ),
-        (cq.solve_integer(INSTANCE).to_dict(), "answer is one in whole tokens"),
+        (cq.solve_integer(INSTANCE).to_dict(), "whole tokens, of which record proves nothing"),
     ],
 )
 def test_what_is_no_answer_is_an_error(bad: Any, message: str) -> None:
