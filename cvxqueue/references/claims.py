@@ -33,8 +33,9 @@ class Claims:
             table = table["integer"]
         self.is_whole = integers or not table.keys().isdisjoint(_OF_WHOLE)
         # Of the combinations of neighbors alone the word is that of HiGHS.
-        self.is_exact = table.get("is_exact") is True and table.get("method") != "neighbors"
-        self.domains = {key: table[key] for key in _OF_WHOLE[1:] if table.get(key) is not None}
+        has_word = table.get("is_exact") not in (None, False)
+        self.is_exact = has_word and table.get("method") != "neighbors"
+        self.domain, self.domains = table.get("domain"), table.get("domains")
         self.digest, names = table.get("instance_digest"), table.get("names")
         self.names = None if names is None else text_tuple("answer: names", names)
         numbers = (_number(table, it) for it in ("objective", "gap", "relative_gap", "upper_bound"))
@@ -66,7 +67,7 @@ def _array(table: Mapping[str, Any], name: str, kind: str = "numbers") -> FloatA
         return None
     array = np.asarray("")
     with suppress(TypeError, ValueError, OverflowError):
-        array = np.asarray(value)
+        array = np.ma.filled(value, np.nan)
         array = np.asarray(value, dtype=np.float64) if array.dtype.kind == "O" else array
     if array.dtype.kind not in "iuf":
         raise InvalidInputError(f"answer: {name} must be {kind}, got {shown(value)}")

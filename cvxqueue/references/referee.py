@@ -21,10 +21,6 @@ from cvxqueue.references.claims import Claims
 from cvxqueue.references.truth import Range, Truth
 from cvxqueue.solution import Status
 
-# What rounding can have done to two objectives, in allowances: see `IntegerSolution.is_exact`.
-_ALLOWANCES = 5.0
-_INFINITY = math.inf
-
 
 class Referee:
     """The claims of one answer, found right, wrong or open."""
@@ -58,7 +54,7 @@ class Referee:
             known = known and tuple(ends.and_within(*own) for ends, own in pairs)
         if claims.upper_bound is not None:
             claimed = (
-                -_INFINITY if claims.objective is None else claims.objective,
+                -math.inf if claims.objective is None else claims.objective,
                 claims.upper_bound,
             )
             yield Finding(
@@ -81,12 +77,12 @@ class Referee:
         k = int(np.argmin(np.isfinite(tokens)))
         if not np.isfinite(tokens[k]):
             return f"The tokens of {instance.type_name(k)} are {tokens[k]}, no finite number."
-        whole = np.round(tokens) if is_whole else tokens
-        k = int(np.argmax(away := np.abs(tokens - whole)))
-        if away[k] > self.tolerance:
+        k = int(np.argmax(away := np.abs(tokens - np.round(tokens))))
+        is_between = is_whole and away[k] > self.tolerance
+        graded = np.round(tokens) if is_whole and not is_between else tokens
+        self.point = certify(instance, graded, feasibility_tolerance=self.tolerance)
+        if is_between:
             return f"{instance.type_name(k)} has {tokens[k]} tokens, which is no whole number."
-        allowed = 0.0 if is_whole else self.tolerance
-        self.point = certify(instance, whole, feasibility_tolerance=allowed)
         inside = np.clip(tokens, instance.lower, instance.upper)
         k = int(np.argmax(away := np.abs(tokens - inside)))
         if away[k] > self.tolerance:
@@ -98,7 +94,7 @@ class Referee:
         if not given.is_stable:
             load = at_least(float(given.utilization), 6)
             return f"The queue is unstable: the utilization is {load}, and must be below 1."
-        if not self.point.is_feasible:
+        if not self.point.is_feasible or (is_whole and self.point.violation > 0.0):
             broken = [it.label for it in instance.model.couplings if it.excess(given) > 0.0]
             return (
                 f"The allocation does not keep {'; '.join(broken) or 'the constraints'}: the "
@@ -142,7 +138,7 @@ class Referee:
             gap = float(np.min(given))
             yield Finding(
                 "gap",
-                short.within(-_INFINITY, gap),
+                short.within(-math.inf, gap),
                 f"The objective falls short of the optimum by {_between(short)} s, and at most "
                 f"{significant(gap, 3)} s is claimed; certified is {at_most(point.gap, 3)} s.",
                 {"claimed": gap, "error": list(map(str, short)), "certified": point.gap},
@@ -152,7 +148,7 @@ class Referee:
         if claims.status == Status.OPTIMAL.value:
             yield Finding(
                 "status",
-                short.within(-_INFINITY, allowed),
+                short.within(-math.inf, allowed),
                 f"To be optimal, the objective may fall short by {claims.tolerance:g} of the scale "
                 f"of {significant(scale, 3)} s; it does by {_between(short, scale or 1.0)} of it.",
                 {"tolerance": claims.tolerance},
@@ -175,7 +171,8 @@ class Referee:
             )
         else:
             return
-        holds = is_tie or short.within(-_INFINITY, _ALLOWANCES * point.allowance)
+        # What rounding can have done: see `IntegerSolution.is_exact`.
+        holds = is_tie or short.within(-math.inf, 5.0 * point.allowance)
         yield Finding("best tokens", holds, sentence, {"differing": differing})
 
     def _token_intervals(self, bounds: FloatArray, known: tuple[Range, ...] | None) -> Finding:
@@ -223,8 +220,8 @@ def of_nothing_feasible(
     reason = f"{str(error)[0].upper()}{str(error)[1:]}."
     # Sums of N products are rounded about so often, and exact arithmetic may find it stable.
     rounding = 4.0 * (instance.size + 8) * EPSILON
-    is_open = abs(1.0 - instance.least_utilization) <= rounding
-    if is_open := is_open and isinstance(error, UnstableQueueError):
+    is_near = abs(1.0 - instance.least_utilization) <= rounding
+    if is_open := is_near and isinstance(error, UnstableQueueError):
         reason += " The idle fraction is within rounding of zero, which decides nothing."
     numbers = claims.objective, claims.upper_bound, claims.gap, claims.relative_gap
     claimed = any(it is not None for it in (*numbers, claims.tokens, claims.token_bounds))

@@ -11,7 +11,7 @@ from cvxqueue.certificates import Certificate
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.reading import from_dict
 from cvxqueue.files.writing import domain_tables
-from cvxqueue.formatting import at_most, plural
+from cvxqueue.formatting import at_most, plural, shown
 from cvxqueue.model import Instance
 from cvxqueue.model.domains import Domains
 from cvxqueue.references import verify as verifier
@@ -72,9 +72,12 @@ def recorded(record: Mapping[str, Any] | str | os.PathLike[str], claims: Claims)
     if claims.is_whole:
         if whole is None:
             raise InvalidInputError(_NO_PROOF.format(name))
-        own = domain_tables(Domains.of(instance.domains, instance.size))
-        if claims.domains not in ({}, own):
-            raise InvalidInputError(f"answer: {claims.domains} must be {own}, as {name} proves")
+        own = [domain_tables([it])["domain"] for it in Domains.of(instance.domains, instance.size)]
+        stated = claims.domains or (claims.domain and [claims.domain] * instance.size)
+        if stated not in (None, own):
+            raise InvalidInputError(
+                f"answer: domains = {shown(stated)} must be those that {name} proves, {shown(own)}"
+            )
         optimum, tokens = whole.objective, list(map(verifier.of, whole.tokens))
 
     def objective(point: Certificate) -> Range:

@@ -154,6 +154,10 @@ LIES: dict[str, tuple[Callable[[], Any], str, str]] = {
     ),
     "NaN": (moved(1, float("nan")), "feasibility", "tokens of AIME25 are nan, no finite"),
     "None": (moved(1, None), "feasibility", "tokens of AIME25 are nan"),  # type: ignore[arg-type]
+    "masked": (
+        lambda: np.ma.masked_array(SOLUTION.tokens, mask=[False, True, False, False, False]),
+        *("feasibility", "tokens of AIME25 are nan"),
+    ),
     "infinity": (moved(1, float("inf")), "feasibility", "tokens of AIME25 are inf"),
     "wrong length": (changed(tokens=[1000.0] * 4), "feasibility", r"shape \(4,\), and the inst"),
     "above the box": (moved(2, 32769.0), "feasibility", "GPQA-Diamond has 32769 tokens, 1 outside"),

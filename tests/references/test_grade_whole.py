@@ -153,6 +153,11 @@ def test_ties_count_as_equal() -> None:
     assert cq.grade(TWIN_RECORD, bounds, integers=True).is_right is None
 
 
+def test_a_domain_may_be_given_for_each_type() -> None:
+    domains = [{"kind": "multiples", "step": 300}] * 2
+    assert cq.grade(TWIN_RECORD, {"tokens": [600, 900], "domains": domains}).is_right
+
+
 def test_tokens_that_the_domain_does_not_allow() -> None:
     found = cq.grade(TWIN_RECORD, [600, 800], integers=True)
     assert wrong(found) == {"feasibility": "In exact arithmetic, tokens[1] = 800 are not allowed."}
@@ -183,9 +188,14 @@ def test_whole_tokens_keep_the_constraints_themselves() -> None:
         (
             RECORD,
             cq.solve_integer(INSTANCE, domains=cq.Multiples(64)),
-            r"\{'kind': 'multiples', 'step': 64\}\} must be .*'integers'.*as record proves",
+            r"domains = .*'multiples', 'step': 64.* must be those that record proves, .*'integers'",
         ),
-        (TWIN_RECORD, cq.solve_integer(TWINS.replace(domains=None)), "must be .*'multiples'"),
+        (TWIN_RECORD, cq.solve_integer(TWINS.replace(domains=None)), "proves, .*'multiples'"),
+        (
+            TWIN_RECORD,
+            {"tokens": [600, 900], "domain": "multiples"},
+            r"\['multiples', 'multiples'\]",
+        ),
     ],
 )
 def test_what_cannot_be_graded_is_said_by_name(reference: Any, given: Any, message: str) -> None:
