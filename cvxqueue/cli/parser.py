@@ -300,7 +300,8 @@ _COMMANDS = {
         "write an instance for other solvers: .cbf, .npz or .nl",
         "Write an instance as a conic program, in the Conic Benchmark Format (.cbf) or as NumPy "
         "arrays for Clarabel and SCS (.npz), or as AMPL's nonlinear program (.nl). The least value "
-        "of its objective is minus the best objective, in seconds. Feasibility is decided in "
+        "of its objective is minus the best objective, in seconds, or in the cost_unit that the "
+        "first line of .nl states. Feasibility is decided in "
         "closed form only: constraints that leave nothing only together may be exported.",
         "examples:\n"
         "  cvxqueue export qwen3-8b-h100 --output server.cbf\n"
