@@ -90,9 +90,11 @@ class _Program:
 
     def __init__(self, instance: Instance, integers: bool) -> None:  # noqa: FBT001
         self.instance, self.integers = instance, integers
-        self.unit, self.rate = _unit_of_time(instance), instance.arrival_rate
-        # With the unit itself SCIP took longer to the best whole tokens under floors on accuracy.
-        self.cost_unit = 10.0 * self.unit
+        # SCIP keeps rows to 1e-6 of the unit: with one that is a hundred times as long, it did not
+        # close the gap on four instances of twelve. With the cost counted in it, too, SCIP took
+        # longer to the best whole tokens under floors on accuracy.
+        order, self.rate = _order_of_time(instance), instance.arrival_rate
+        self.unit, self.cost_unit = 10.0 ** (order - 2), 10.0 ** (order - 1)
         self.most_idle = float(instance.evaluate(instance.lower).idle)
         self.mix = instance.probabilities
         self.rows: list[_Rows] = []
@@ -169,7 +171,8 @@ class _Program:
         own = slice(self.tokens.size)
         lower[own] = self.instance.lower
         upper[own] = self.instance.upper if self.integers else bracket.upper
-        lower[self.idle], upper[self.idle] = self._least_idle() / self.most_idle, 1.0
+        lower[self.idle] = min(self._least_idle() / self.most_idle, 1.0)
+        upper[self.idle] = 1.0
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
             yield f"0 {low!r} {high!r}" if np.isfinite(high) else f"2 {low!r}"
 
@@ -243,19 +246,18 @@ class _Program:
         return terms, linear
 
 
-def _unit_of_time(instance: Instance) -> float:
-    """Power of ten, a hundredth of the mean system time at the optimum or near that, in seconds.
+def _order_of_time(instance: Instance) -> int:
+    """Decimal exponent of the mean system time, in seconds, at the optimum or near that.
 
     This is at least that of the fewest tokens, and exceeds it by no more than accuracy can be
-    worth. SCIP keeps rows to 1e-6 of the unit: with one that is a hundred times as long, it did not
-    close the gap on four instances of twelve.
+    worth.
     """
     bracket = order_bracket(instance)
     low, high = instance.evaluate(bracket.lower), instance.evaluate(bracket.upper)
     least = float(low.mean_system_time)
     most = min(least + float(high.benefit - low.benefit), float(high.mean_system_time))
     middle = np.sqrt(least * most) or most
-    return float(10.0 ** (np.floor(np.log10(middle)) - 2.0)) if middle > 0.0 else 1.0
+    return int(np.floor(np.log10(middle))) if middle > 0.0 else 0
 
 
 def _n(value: float) -> str:
