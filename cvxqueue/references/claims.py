@@ -26,6 +26,8 @@ class Claims:
     """What an answer claims; ``None`` where it says nothing."""
 
     def __init__(self, answer: Any, tolerance: float, *, integers: bool) -> None:
+        if not isinstance(integers, bool):
+            raise InvalidInputError(f"integers must be True or False, got {shown(integers)}")
         if isinstance(answer, Solution | IntegerSolution | Certificate):
             answer = answer.to_dict()
         table = answer if isinstance(answer, Mapping) else {"tokens": answer}

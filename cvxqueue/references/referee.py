@@ -46,23 +46,21 @@ class Referee:
         obstacle = "" if tokens is None else self._obstacle(tokens)
         found = [Finding("feasibility", False, obstacle, {})] if obstacle else []
         optimum, known = truth.optimum, truth.tokens
-        if (point := self.point) and self.objective and tokens is not None:
-            found = list(self._of_the_point(point, self.objective, tokens))
+        if self.point is not None and self.objective is not None and tokens is not None:
+            found = list(self._of_the_point(self.point, self.objective, tokens))
             # What is certified of the tokens is known as well.
-            optimum = optimum.and_within(point.objective, point.upper_bound)
-            pairs = zip(known or (), point.token_bounds.tolist(), strict=bool(known))
+            optimum = optimum.and_within(self.point.objective, self.point.upper_bound)
+            pairs = zip(known or (), self.point.token_bounds.tolist(), strict=known is not None)
             known = known and tuple(ends.and_within(*own) for ends, own in pairs)
         if claims.upper_bound is not None:
-            claimed = (
-                -math.inf if claims.objective is None else claims.objective,
-                claims.upper_bound,
-            )
+            low = -math.inf if claims.objective is None else claims.objective
+            claimed = [low, claims.upper_bound]
+            value = significant(float(optimum.low), 15)
             yield Finding(
                 "interval",
                 optimum.within(*claimed),
-                f"The optimum is {significant(float(optimum.low), 15)} s, and claimed to lie in "
-                f"{list(claimed)}.",
-                {"claimed": list(claimed), "optimum": list(map(str, optimum))},
+                f"The optimum is {value} s, and claimed to lie in {claimed}.",
+                {"claimed": claimed, "optimum": list(map(str, optimum))},
             )
         if claims.token_bounds is not None:
             yield self._token_intervals(claims.token_bounds, None if claims.is_whole else known)
@@ -77,12 +75,12 @@ class Referee:
         k = int(np.argmin(np.isfinite(tokens)))
         if not np.isfinite(tokens[k]):
             return f"The tokens of {instance.type_name(k)} are {tokens[k]}, no finite number."
-        k = int(np.argmax(away := np.abs(tokens - np.round(tokens))))
-        is_between = is_whole and away[k] > self.tolerance
-        graded = np.round(tokens) if is_whole and not is_between else tokens
-        self.point = certify(instance, graded, feasibility_tolerance=self.tolerance)
-        if is_between:
-            return f"{instance.type_name(k)} has {tokens[k]} tokens, which is no whole number."
+        self.point = certify(instance, tokens, feasibility_tolerance=self.tolerance)
+        if is_whole:
+            k = int(np.argmax(away := np.abs(tokens - np.round(tokens))))
+            if away[k] > self.point.feasibility_tolerance:
+                return f"{instance.type_name(k)} has {tokens[k]} tokens, which is no whole number."
+            self.point = certify(instance, np.round(tokens), feasibility_tolerance=self.tolerance)
         inside = np.clip(tokens, instance.lower, instance.upper)
         k = int(np.argmax(away := np.abs(tokens - inside)))
         if away[k] > self.tolerance:

@@ -31,11 +31,6 @@ class Range(NamedTuple):
     low: Decimal
     high: Decimal
 
-    @classmethod
-    def of(cls, interval: verifier.Interval) -> Range:
-        """Return what an interval of the verifier says."""
-        return cls(interval.low, interval.high)
-
     def within(self, low: float, high: float) -> bool | None:
         """Whether the number is between two others; ``None`` where that is open."""
         if not low <= high:  # in reverse, or NaN
@@ -73,7 +68,9 @@ def recorded(record: Mapping[str, Any] | str | os.PathLike[str], claims: Claims)
         if whole is None:
             raise InvalidInputError(_NO_PROOF.format(name))
         own = [domain_tables([it])["domain"] for it in Domains.of(instance.domains, instance.size)]
-        stated = claims.domains or (claims.domain and [claims.domain] * instance.size)
+        stated = claims.domains
+        if stated is None and claims.domain is not None:
+            stated = [claims.domain] * instance.size
         if stated not in (None, own):
             raise InvalidInputError(
                 f"answer: domains = {shown(stated)} must be those that {name} proves, {shown(own)}"
@@ -89,11 +86,12 @@ def recorded(record: Mapping[str, Any] | str | os.PathLike[str], claims: Claims)
             prices = [verifier.NOUGHT] * len(proof.excesses)
             reals = list(map(Decimal, counts))
             at = verifier.Proof(proof.instance, reals, prices, [None] * len(reals))
-        return Range.of(at.objective)
+        return Range(at.objective.low, at.objective.high)
 
     source = f"the record, proven to {plural(found.digits, 'digit')}"
-    ranges = None if tokens is None else tuple(map(Range.of, tokens))
-    return Truth(instance, source, Range.of(optimum), ranges, objective, found.digits)
+    known = None if tokens is None else tuple(Range(it.low, it.high) for it in tokens)
+    best = Range(optimum.low, optimum.high)
+    return Truth(instance, source, best, known, objective, found.digits)
 
 
 def certified(instance: Instance, claims: Claims) -> Truth:

@@ -203,6 +203,14 @@ def test_what_cannot_be_graded_is_said_by_name(reference: Any, given: Any, messa
         cq.grade(reference, given)
 
 
+def test_options_are_checked() -> None:
+    for name, value in (("feasibility_tolerance", "x"), ("feasibility_tolerance", -1.0)):
+        with pytest.raises(cq.InvalidInputError, match=name):
+            cq.grade(RECORD, BEST, integers=True, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="integers must be True or False, got 'no'"):
+        cq.grade(RECORD, BEST, integers="no")  # type: ignore[arg-type]
+
+
 def test_real_tokens_are_graded_by_the_real_optimum_of_the_same_record() -> None:
     assert cq.grade(RECORD, cq.solve(INSTANCE)).is_right
     found = cq.grade(RECORD, BEST)
