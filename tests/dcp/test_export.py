@@ -300,6 +300,50 @@ def test_scip_finds_the_optimum_in_every_nl_file(name: str, tmp_path: Path) -> N
     assert outside <= 1e-4 * float(instance.upper.max())
 
 
+def active_constraints(instance: cq.Instance) -> Iterator[Any]:
+    """Every constraint; most have a limit that the optimum without them does not keep."""
+    best, least = cq.solve(instance), instance.evaluate(instance.lower)
+    most = instance.evaluate(instance.upper).accuracies
+    accuracies = 0.9 * best.accuracies + 0.1 * most
+    tokens = 0.5 * (best.tokens + instance.lower)
+    yield cq.MaxMeanWaitingTime(0.5 * (best.mean_waiting_time + float(least.mean_waiting_time)))
+    yield cq.MaxMeanSystemTime(0.5 * (best.mean_system_time + float(least.mean_system_time)))
+    yield cq.MaxTokenRate(instance.arrival_rate * float(instance.probabilities @ tokens))
+    yield cq.WaitingTimeTail(3.0 * best.mean_waiting_time, 0.2)
+    yield cq.MinMeanAccuracy(float(instance.probabilities @ accuracies))
+    yield cq.MinAccuracy(float(accuracies[0]), 0)
+
+
+@pytest.mark.parametrize("names", list(pairwise()), ids=" ".join)
+def test_every_class_with_every_constraint_is_solved_or_refused(
+    names: tuple[str, str, str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(20)
+    case = planted(rng, *names, n=3, utilization=0.6, pattern="mixed", plain=True)
+    instance = case.family.instance()
+    for constraint in active_constraints(instance):
+        try:
+            limited = instance.replace(constraints=[constraint])
+        except cq.InvalidInputError as error:
+            assert "WaitingTimeTail is not available" in str(error)  # noqa: PT017
+            assert names[0] != "FIFO" or names[1] == "random"
+            continue
+        for suffix in ("npz", "cbf", "nl"):
+            cq.export(limited, tmp_path / f"x.{suffix}")
+        for value, _ in (
+            clarabel_of(tmp_path / "x.npz"),
+            solved_by_clarabel(read_cbf(tmp_path / "x.cbf")),
+        ):
+            assert error_of(limited, value) <= BY_CLARABEL, constraint
+        model = Model()
+        model.hideOutput()
+        model.readProblem(str(tmp_path / "x.nl"))
+        # All variables and rows of the file; SCIP has a variable more for the objective's curve.
+        header = (tmp_path / "x.nl").read_text().splitlines()[1].split()
+        assert model.getNVars() - int(header[0]) in (0, 1)
+        assert model.getNConss() - int(header[1]) in (0, 1)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
     instance, path = CASES[name], tmp_path / "x.nl"
