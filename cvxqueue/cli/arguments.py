@@ -297,6 +297,9 @@ def add_report(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("results", metavar="RESULTS", nargs="+", help="what cvxqueue benchmark wrote")
     add("-o", "--output", metavar="PAGE", required=True, help="report to write, .html or .md")
+    help_ = "one that is reported; may be repeated (default: all)"
+    add("--solver", metavar="NAME", action="append", help=help_)
+    add("--settings", choices=["default", "tight"], action="append", help=help_)
 
 
 def add_references(parser: ArgumentParser) -> None:
