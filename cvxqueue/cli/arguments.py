@@ -321,6 +321,7 @@ def add_certify(parser: ArgumentParser) -> None:
         help="what cvxqueue solve --json or --csv printed, or tokens alone as JSON or CSV",
     )
     add("--tokens", metavar="L", type=_numbers, help="the tokens, commas between, as the answer")
+    add("--integer", action="store_true", help="grade the whole tokens, by a record of such")
     add(
         "--tolerance",
         metavar="T",
