@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         found = grade(
             reference,
             answer,
-            integers=options.integer,
+            integer=options.integer,
             tolerance=options.tolerance,
             feasibility_tolerance=options.feasibility_tolerance,
         )

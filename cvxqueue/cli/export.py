@@ -14,7 +14,7 @@ from cvxqueue.tables import Column, Table
 def run(options: argparse.Namespace) -> int:
     """Export, and print what the first variables are."""
     instance = read_instance(options.file)
-    unit = export(instance, options.output, integers=options.integer)
+    unit = export(instance, options.output, integer=options.integer)
     table = Table([*type_columns(instance), Column("tokens per unit", unit)])
     data = {"status": "written", "output": options.output, "tokens_per_unit": unit}
     words = "Wrote {}; tokens are the first variables times their tokens per unit:\n"

@@ -25,7 +25,7 @@ _FILES: dict[str, Callable[[Instance, bool], tuple[bytes, FloatArray]]] = {
 
 @quiet
 def export(
-    instance: Instance, path: str | os.PathLike[str], *, integers: bool = False
+    instance: Instance, path: str | os.PathLike[str], *, integer: bool = False
 ) -> FloatArray:
     """Write an instance as other people's solvers read it, all of it or nothing.
 
@@ -38,7 +38,7 @@ def export(
         The suffix says the format. ``.cbf`` is the Conic Benchmark Format, version 3. ``.npz`` has
         the same cone data as NumPy arrays, as Clarabel and SCS take them. ``.nl`` is the nonlinear
         program as AMPL hands it to solvers.
-    integers : bool, default False
+    integer : bool, default False
         Whether tokens are whole numbers. Other domains are never written.
 
     Returns
@@ -72,21 +72,21 @@ def export(
     ... # doctest: +SKIP
     """
     require_instance(instance)
-    if not isinstance(integers, bool):
-        raise InvalidInputError(f"integers must be True or False, got {shown(integers)}")
+    if not isinstance(integer, bool):
+        raise InvalidInputError(f"integer must be True or False, got {shown(integer)}")
     file = as_path(path)
     suffix = file.suffix.lower()
     if suffix not in _FILES:
         raise InvalidInputError(
             f"{file}: the suffix is {shown(file.suffix)}, and must be one of {', '.join(_FILES)}"
         )
-    for k, domain in enumerate(instance.domains or [] if integers else []):
+    for k, domain in enumerate(instance.domains or [] if integer else []):
         if not isinstance(domain, Integers):
             raise InvalidInputError(
                 f"{instance.type_name(k)} has the domain {shown(domain)}, and {suffix} has no word "
                 "for whole numbers but all of them"
             )
     require_feasible(instance)
-    content, tokens_per_unit = _FILES[suffix](instance, integers)
+    content, tokens_per_unit = _FILES[suffix](instance, integer)
     write_whole(file, content)
     return frozen(tokens_per_unit)

@@ -20,12 +20,12 @@ from cvxqueue.numerics.arrays import FloatArray
 _MOST_NAME_CHARACTERS = 40
 
 
-def cbf_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
+def cbf_file(instance: Instance, integer: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
     """Return the file, and the tokens in one unit of each variable."""
     found = cone_data(instance)
     unit = found.tokens_per_unit
     matrix, cost = -found.A, found.c
-    if integers:
+    if integer:
         # The variables are the tokens themselves.
         factor = np.concatenate([1.0 / unit, np.ones(cost.size - unit.size)])
         matrix, cost, unit = matrix @ sparse.diags_array(factor), cost * factor, np.ones(unit.size)
@@ -40,7 +40,7 @@ def cbf_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  #
         exponents = "".join(f"2\n{share!r}\n{1.0 - share!r}\n" for share in found.power)
         sections.append(f"POWCONES\n{len(found.power)} {2 * len(found.power)}\n{exponents}")
     sections += ["OBJSENSE\nMIN\n", f"VAR\n{cost.size} 1\nF {cost.size}\n"]
-    if integers:
+    if integer:
         sections.append(section("INT\n", range(unit.size)))
     listed = "".join(f"{name} {count}\n" for name, count in cones)
     sections.append(f"CON\n{found.b.size} {len(cones)}\n{listed}")

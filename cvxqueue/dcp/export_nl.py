@@ -53,9 +53,9 @@ _Missed: TypeAlias = _IntArray | Callable[[FloatArray], list[str]]
 _WHAT = ".nl form"
 
 
-def nl_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
+def nl_file(instance: Instance, integer: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
     """Return the file, and the tokens in one unit of each variable: one."""
-    program = _Program(instance, integers)
+    program = _Program(instance, integer)
     return program.text().encode("ascii"), np.ones(instance.size)
 
 
@@ -88,8 +88,8 @@ def _rows(limit: Any, *parts: tuple[Any, Any], expressions: list[str] | None = N
 class _Program:
     """The program while it is written: the parts add variables and rows."""
 
-    def __init__(self, instance: Instance, integers: bool) -> None:  # noqa: FBT001
-        self.instance, self.integers = instance, integers
+    def __init__(self, instance: Instance, integer: bool) -> None:  # noqa: FBT001
+        self.instance, self.integer = instance, integer
         # SCIP keeps rows to 1e-6 of the unit: with one that is a hundred times as long, it did not
         # close the gap on four instances of twelve. With the cost counted in it, too, SCIP took
         # longer to the best whole tokens under floors on accuracy.
@@ -170,7 +170,7 @@ class _Program:
         bracket = order_bracket(self.instance)
         own = slice(self.tokens.size)
         lower[own] = self.instance.lower
-        upper[own] = self.instance.upper if self.integers else bracket.upper
+        upper[own] = self.instance.upper if self.integer else bracket.upper
         lower[self.idle] = min(self._least_idle() / self.most_idle, 1.0)
         upper[self.idle] = 1.0
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
@@ -179,7 +179,7 @@ class _Program:
     def _least_idle(self) -> float:
         """The idle fraction of any allocation that is as good as the fewest tokens."""
         instance = self.instance
-        start = np.ceil(instance.lower) if self.integers else instance.lower
+        start = np.ceil(instance.lower) if self.integer else instance.lower
         point = instance.evaluate(start)
         # A floor on the mean accuracy may allow none that is as good.
         is_floored = any(it.is_floor for it in instance.model.couplings)
@@ -208,7 +208,7 @@ class _Program:
             # All tokens count as nonlinear in constraints and objective, so that they come first.
             f" {self.curved} {size} {size}",
             " 0 0 0 1",
-            f" 0 0 {size if self.integers else 0} 0 0",
+            f" 0 0 {size if self.integer else 0} 0 0",
             f" {places.size} {self.count}",
             " 0 0",
             " 0 0 0 0 0",

@@ -13,11 +13,11 @@ from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 
 
-def npz_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
+def npz_file(instance: Instance, integer: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
     """Return the file, and the tokens in one unit of each variable."""
-    if integers:
+    if integer:
         raise InvalidInputError(
-            "integers = True: .npz is for Clarabel and SCS, which know no whole numbers; export "
+            "integer = True: .npz is for Clarabel and SCS, which know no whole numbers; export "
             "to .cbf or .nl"
         )
     found = cone_data(instance)

@@ -25,15 +25,15 @@ _OF_WHOLE = ("is_exact", "domain", "domains")
 class Claims:
     """What an answer claims; ``None`` where it says nothing."""
 
-    def __init__(self, answer: Any, tolerance: float, *, integers: bool) -> None:
-        if not isinstance(integers, bool):
-            raise InvalidInputError(f"integers must be True or False, got {shown(integers)}")
+    def __init__(self, answer: Any, tolerance: float, *, integer: bool) -> None:
+        if not isinstance(integer, bool):
+            raise InvalidInputError(f"integer must be True or False, got {shown(integer)}")
         if isinstance(answer, Solution | IntegerSolution | Certificate):
             answer = answer.to_dict()
         table = answer if isinstance(answer, Mapping) else {"tokens": answer}
-        if integers and isinstance(table.get("integer"), Mapping):
+        if integer and isinstance(table.get("integer"), Mapping):
             table = table["integer"]
-        self.is_whole = integers or not table.keys().isdisjoint(_OF_WHOLE)
+        self.is_whole = integer or not table.keys().isdisjoint(_OF_WHOLE)
         # Of the combinations of neighbors alone the word is that of HiGHS.
         has_word = table.get("is_exact") not in (None, False)
         self.is_exact = has_word and table.get("method") != "neighbors"

@@ -141,7 +141,7 @@ def grade(
     record: Mapping[str, Any] | str | os.PathLike[str] | Instance,
     answer: Mapping[str, Any] | Solution | IntegerSolution | Certificate | ArrayLike,
     *,
-    integers: bool = False,
+    integer: bool = False,
     tolerance: float = 1e-6,
     feasibility_tolerance: float = 1e-5,
 ) -> Grade:
@@ -158,7 +158,7 @@ def grade(
         ``upper_bound``, ``token_bounds``, ``instance_digest``, ``names``. Anything else in it is
         not graded. Tokens alone claim to be optimal. One with ``is_exact``, ``domain`` or
         ``domains`` is about whole tokens.
-    integers : bool, default False
+    integer : bool, default False
         Whether any answer is about whole tokens: of one with whole tokens beside the others, in
         ``integer``, these are graded. The measure is then the best that the record proves in whole
         tokens, and the tokens must keep the constraints without a tolerance.
@@ -192,7 +192,7 @@ def grade(
     >>> cq.grade(instance, [900.0]).is_right
     False
     """
-    claims = Claims(answer, tolerance, integers=integers)
+    claims = Claims(answer, tolerance, integer=integer)
     if isinstance(record, Instance):
         try:
             truth = certified(record, claims)

@@ -347,7 +347,7 @@ def test_every_class_with_every_constraint_is_solved_or_refused(
 @pytest.mark.parametrize("name", CASES)
 def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
     instance, path = CASES[name], tmp_path / "x.nl"
-    cq.export(instance, path, integers=True)
+    cq.export(instance, path, integer=True)
     value, tokens = scip_of(path)
     if instance.model.couplings:
         # The best whole tokens under these are SCIP's word alone. It misses a mean accuracy by up
@@ -363,23 +363,23 @@ def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("integers", [False, True])
+@pytest.mark.parametrize("integer", [False, True])
 @pytest.mark.parametrize("names", list(pairwise())[::2], ids=" ".join)
 def test_scip_solves_fifty_types(
-    names: tuple[str, str, str], integers: bool, tmp_path: Path
+    names: tuple[str, str, str], integer: bool, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(50)
     case = planted(rng, *names, n=50, utilization=0.7, pattern="mixed", plain=True)
     instance = case.family.instance()
-    cq.export(instance, tmp_path / "x.nl", integers=integers)
+    cq.export(instance, tmp_path / "x.nl", integer=integer)
     value, _ = scip_of(tmp_path / "x.nl")
-    best = cq.solve_integer(instance).objective if integers else None
+    best = cq.solve_integer(instance).objective if integer else None
     assert error_of(instance, value, best) <= BY_SCIP
 
 
 def test_whole_tokens_in_cbf_are_the_variables_themselves(tmp_path: Path) -> None:
     unit = cq.export(PLAIN, tmp_path / "real.cbf")
-    assert (cq.export(PLAIN, tmp_path / "x.cbf", integers=True) == 1.0).all()
+    assert (cq.export(PLAIN, tmp_path / "x.cbf", integer=True) == 1.0).all()
     read = read_cbf(tmp_path / "x.cbf")
     assert read.integers == list(range(PLAIN.size))
     # Without the word INT it is the same program.
@@ -405,10 +405,10 @@ def test_another_unit_of_time_is_another_unit_of_the_objective(
         value, _ = scs_of(tmp_path / "x.npz") if factor == 1e3 else clarabel_of(tmp_path / "x.npz")
         assert error_of(other, value) <= 1e-4
     best = cq.solve_integer(other).objective
-    for integers in (False, True):
-        cq.export(other, tmp_path / "x.nl", integers=integers)
+    for integer in (False, True):
+        cq.export(other, tmp_path / "x.nl", integer=integer)
         value, _ = scip_of(tmp_path / "x.nl")
-        assert error_of(other, value, best if integers else None) <= BY_SCIP
+        assert error_of(other, value, best if integer else None) <= BY_SCIP
 
 
 @pytest.mark.parametrize("idle", [1e-2, 1e-4, 1e-6])
@@ -432,11 +432,11 @@ def test_scip_solves_next_to_saturation(name: str, tmp_path: Path) -> None:
     cq.export(instance, tmp_path / "x.nl")
     value, _ = scip_of(tmp_path / "x.nl")
     assert error_of(instance, value, float(record["objective"])) <= BY_SCIP
-    cq.export(instance, tmp_path / "x.nl", integers=True)
+    cq.export(instance, tmp_path / "x.nl", integer=True)
     value, tokens = scip_of(tmp_path / "x.nl")
     assert error_of(instance, value, float(record["integer"]["objective"])) <= BY_SCIP
     answer = {"tokens": tokens[: instance.size], "tolerance": BY_SCIP}
-    assert cq.grade(record, answer, integers=True).is_right
+    assert cq.grade(record, answer, integer=True).is_right
 
 
 @pytest.mark.parametrize("name", ["heavy-traffic-5", "heavy-traffic-6"])
@@ -480,13 +480,13 @@ def test_many_types(tmp_path: Path) -> None:
     ("changes", "suffix", "options", "message"),
     [
         ({}, "mps", {}, r"suffix is '\.mps', and must be one of \.cbf, \.nl, \.npz"),
-        ({}, "npz", {"integers": True}, r"\.npz is for Clarabel and SCS, which know no whole"),
-        ({}, "cbf", {"integers": 1}, "integers must be True or False, got 1"),
+        ({}, "npz", {"integer": True}, r"\.npz is for Clarabel and SCS, which know no whole"),
+        ({}, "cbf", {"integer": 1}, "integer must be True or False, got 1"),
         ({"accuracy": LOGARITHM}, "nl", {}, r"has no \.nl form; those that do"),
         (
             {"domains": cq.Multiples(64)},
             "nl",
-            {"integers": True},
+            {"integer": True},
             "AIME24 has the domain Multiples",
         ),
         ({"queue": Retrials(mean_backoff=1.0)}, "nl", {}, r"queue = .* has no \.nl form"),

@@ -83,12 +83,12 @@ def test_the_error_is_true_and_decides_every_claim(steps: list[int]) -> None:
         assert wrong(exact).keys() == {"best tokens"}
         for factor, subjects in ((1.001, set()), (0.999, {"gap"})):
             claimed = {"tokens": tokens, "gap": factor * float(error)}
-            assert wrong(cq.grade(RECORD, claimed, integers=True)).keys() == subjects
+            assert wrong(cq.grade(RECORD, claimed, integer=True)).keys() == subjects
         share = float(error) / float(INSTANCE.evaluate(np.array(tokens, dtype=float)).scale)
         if share < 0.009:
             for factor, is_right in ((1.001, True), (0.999, False)):
                 claim = {"tokens": tokens, "tolerance": factor * share}
-                assert cq.grade(RECORD, claim, integers=True).is_right is is_right
+                assert cq.grade(RECORD, claim, integer=True).is_right is is_right
 
 
 LIES: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -150,7 +150,7 @@ def test_ties_count_as_equal() -> None:
         assert word in found.findings[1].sentence
     # Nothing is proven of other optima.
     bounds = {"tokens": tokens, "token_bounds": [[600, 600], [900, 900]]}
-    assert cq.grade(TWIN_RECORD, bounds, integers=True).is_right is None
+    assert cq.grade(TWIN_RECORD, bounds, integer=True).is_right is None
 
 
 def test_a_domain_may_be_given_for_each_type() -> None:
@@ -159,24 +159,24 @@ def test_a_domain_may_be_given_for_each_type() -> None:
 
 
 def test_tokens_that_the_domain_does_not_allow() -> None:
-    found = cq.grade(TWIN_RECORD, [600, 800], integers=True)
+    found = cq.grade(TWIN_RECORD, [600, 800], integer=True)
     assert wrong(found) == {"feasibility": "In exact arithmetic, tokens[1] = 800 are not allowed."}
 
 
 def test_whole_numbers_of_a_solver_are_whole_to_the_tolerance() -> None:
     near = np.array(BEST) + np.array([1e-7, -1e-7, 0.0, 0.0, 0.0])
-    found = cq.grade(RECORD, near, integers=True)
+    found = cq.grade(RECORD, near, integer=True)
     assert found.is_right
     assert found.findings[0].sentence.startswith("One that is allowed is 1.1e-07 tokens away")
-    assert cq.grade(RECORD, near, integers=True, feasibility_tolerance=0.0).is_right is False
+    assert cq.grade(RECORD, near, integer=True, feasibility_tolerance=0.0).is_right is False
 
 
 def test_whole_tokens_keep_the_constraints_themselves() -> None:
     capped = TWINS.replace(domains=None, constraints=[cq.MaxMeanSystemTime(2.5)])
     record = cq.prove(capped, integer=True)
     best = record["integer"]["tokens"]
-    assert cq.grade(record, best, integers=True).is_right
-    found = cq.grade(record, [best[0] + 1, best[1]], integers=True)
+    assert cq.grade(record, best, integer=True).is_right
+    found = cq.grade(record, [best[0] + 1, best[1]], integer=True)
     assert "does not keep mean system time ≤ 2.5 s" in wrong(found)["feasibility"]
 
 
@@ -206,9 +206,9 @@ def test_what_cannot_be_graded_is_said_by_name(reference: Any, given: Any, messa
 def test_options_are_checked() -> None:
     for name, value in (("feasibility_tolerance", "x"), ("feasibility_tolerance", -1.0)):
         with pytest.raises(cq.InvalidInputError, match=name):
-            cq.grade(RECORD, BEST, integers=True, **{name: value})  # type: ignore[arg-type]
-    with pytest.raises(cq.InvalidInputError, match="integers must be True or False, got 'no'"):
-        cq.grade(RECORD, BEST, integers="no")  # type: ignore[arg-type]
+            cq.grade(RECORD, BEST, integer=True, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="integer must be True or False, got 'no'"):
+        cq.grade(RECORD, BEST, integer="no")  # type: ignore[arg-type]
 
 
 def test_real_tokens_are_graded_by_the_real_optimum_of_the_same_record() -> None:
