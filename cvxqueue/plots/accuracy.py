@@ -29,18 +29,12 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     solution : Solution
         The answer to show.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
     matplotlib Axes
         Of more than ten types the most frequent are named, and the others gray; of more than two
         hundred a part is drawn, and the picture says so.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     ax = style.new_axes() if ax is None else ax
     instance = solution.instance
@@ -62,23 +56,10 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     for position, k in enumerate(named):
         look = style.line_style(TYPE_COLORS, position)
         column = unnamed.size + position
-        ax.plot(
-            grid[:, column],
-            curves[:, column],
-            linewidth=1.8,
-            label=style.plain(instance.type_name(k)),
-            **look,
-        )
-        ax.plot(
-            solution.tokens[k],
-            solution.accuracies[k],
-            "o",
-            color=look["color"],
-            markersize=8,
-            markeredgecolor="white",
-            clip_on=False,
-            zorder=3,
-        )
+        label = style.plain(instance.type_name(k))
+        ax.plot(grid[:, column], curves[:, column], linewidth=1.8, label=label, **look)
+        at = solution.tokens[k], solution.accuracies[k]
+        style.dot(ax, *at, look["color"], markersize=8, clip_on=False)
         ends.append((float(grid[-1, column]), float(curves[-1, column]), look["color"]))
     _label_ends(ax, solution, named, ends)
 

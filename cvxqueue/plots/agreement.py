@@ -28,7 +28,6 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
     simulation : Simulation
         From `simulate`.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -37,11 +36,6 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
         zero, in percent of the mean number in the system. Intervals hold together. Those of rows
         that are undecided may leave the picture. Where the arrivals are not Poisson, the title says
         what that does to the wait.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     from cvxqueue.simulation import check_simulation
 

@@ -44,18 +44,11 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         so has an answer of a batch. Where nothing is proven of the last iterate, as of one that
         diverged, the path ends with the gap of the answer.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
-
-    Returns
-    -------
-    matplotlib Axes
 
     Raises
     ------
     InvalidInputError
         If there is no solution.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     answers = [solutions] if isinstance(solutions, Solution) else list(solutions)
     if not answers:
@@ -82,26 +75,15 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
 def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, Any]) -> None:
     iterations, gaps = _path(solution)
     ended = "" if solution.is_optimal else ", not certified"
-    ax.plot(
-        iterations,
-        gaps,
-        linewidth=1.8,
-        marker="." if len(solution.history) <= _MARKED else "",
-        markersize=5,
-        label=style.plain(f"{name}: {plural(solution.iterations, 'iteration')}{ended}"),
-        **look,
-    )
-    ax.plot(
-        iterations[-1:],
-        gaps[-1:],
-        color=look["color"],
-        marker="o" if solution.is_optimal else "X",
-        markersize=8,
-        # An end alone shows no dashes.
-        markerfacecolor=look["color"] if look["linestyle"] == "-" else "white",
-        markeredgecolor="white" if look["linestyle"] == "-" else look["color"],
-        zorder=3,
-    )
+    label = style.plain(f"{name}: {plural(solution.iterations, 'iteration')}{ended}")
+    marker = "." if len(solution.history) <= _MARKED else ""
+    ax.plot(iterations, gaps, linewidth=1.8, label=label, marker=marker, markersize=5, **look)
+    end: dict[str, Any] = {"marker": "o" if solution.is_optimal else "X", "markersize": 8}
+    colors = [look["color"], "white"]
+    # An end alone shows no dashes.
+    inside, edge = colors if look["linestyle"] == "-" else colors[::-1]
+    end |= {"markerfacecolor": inside, "markeredgecolor": edge, "zorder": 3}
+    ax.plot(iterations[-1:], gaps[-1:], color=look["color"], **end)
 
 
 def _path(solution: Solution) -> tuple[FloatArray, FloatArray]:

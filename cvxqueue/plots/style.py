@@ -117,6 +117,11 @@ def corner_note(ax: Axes, text: str) -> None:
     note(ax, 0.02, 0.98, text, verticalalignment="top", bbox=behind)
 
 
+def dot(ax: Axes, x: float, y: float, color: str, **look: Any) -> None:
+    """Draw a dot that stands out from the lines behind it."""
+    ax.plot(x, y, "o", color=color, markeredgecolor="white", zorder=3, **look)
+
+
 def line_style(colors: Sequence[str], position: int) -> dict[str, Any]:
     """Return the colour of one line of many, and where the colours are used up another dash."""
     turn, place = divmod(position, len(colors))
