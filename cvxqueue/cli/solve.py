@@ -7,8 +7,7 @@ from typing import Any
 
 from cvxqueue.cli.answer import answer_report, answer_table
 from cvxqueue.cli.inputs import read_instance
-from cvxqueue.cli.output import progress, show, write_error
-from cvxqueue.cli.pictures import require_picture, write_picture
+from cvxqueue.cli.output import progress, require_picture, show, write_error, write_picture
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer

@@ -12,8 +12,7 @@ from typing import Any
 
 from cvxqueue.cli.arguments import SWEPT
 from cvxqueue.cli.inputs import read_instance
-from cvxqueue.cli.output import progress, show
-from cvxqueue.cli.pictures import require_picture, write_picture
+from cvxqueue.cli.output import progress, require_picture, show, write_picture
 from cvxqueue.errors import InvalidInputError, MissingDependencyError, naming, pip_install
 from cvxqueue.sweeps import Sweep, SweepFile, sweep
 from cvxqueue.sweeps.grid import grid_of

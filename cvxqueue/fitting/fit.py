@@ -21,7 +21,7 @@ from cvxqueue.model import AffineService, Instance, SaturatingExponential
 from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.statistics.estimate import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import FittedParameter, probability
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column, Part, Report, Table
 
@@ -342,7 +342,7 @@ def fit(
     >>> found.instance(accuracy_weight=60.0, max_tokens=4096, arrival_rate=0.1)
     Instance(1 type, arrival_rate=0.1, accuracy_weight=60)
     """
-    require_confidence(confidence)
+    confidence = probability("confidence", confidence)
     if service is None and accuracy is None and trace is None:
         raise InvalidInputError("nothing to fit: give service, accuracy or trace")
     sources: list[str] = []

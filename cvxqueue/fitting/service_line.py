@@ -17,7 +17,7 @@ from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, probability
 from cvxqueue.statistics.time_units import in_seconds
 
 # A nanosecond to thirty years: the squares of any two compare without overflow.
@@ -141,7 +141,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     """
     from scipy.special import stdtrit
 
-    confidence = require_confidence(confidence)
+    confidence = probability("confidence", confidence)
     x, y = _checked(tokens, seconds)
     unit = float(x.max())
     design = np.stack([np.ones(x.size), x / unit], axis=1)

@@ -19,6 +19,7 @@ from cvxqueue.numerics.checks import (
     real_number,
     whole_number,
 )
+from cvxqueue.statistics.estimate import probability
 from cvxqueue.statistics.time_units import in_seconds, require_dates
 
 ProgressCallback = Callable[[float], object]
@@ -66,8 +67,8 @@ class Options:
                 "trace"
             )
         self.seed = _seed(seed)
-        self.confidence = _fraction("confidence", confidence)
-        self.quantiles = tuple(_fraction(*named) for named in _named("quantiles", quantiles))
+        self.confidence = probability("confidence", confidence)
+        self.quantiles = tuple(probability(*named) for named in _named("quantiles", quantiles))
         self.thresholds = tuple(real_number(*named) for named in _named("thresholds", thresholds))
         self.batches = None if batches is None else whole_number("batches", batches, least=2)
         if threads is None:
@@ -125,13 +126,6 @@ def _named(name: str, given: float | Iterable[float]) -> list[tuple[str, float]]
     if is_one:
         return [(name, given)]  # type: ignore[list-item]
     return [(f"{name}[{i}]", value) for i, value in enumerate(given)]  # type: ignore[arg-type]
-
-
-def _fraction(name: str, value: float) -> float:
-    number = real_number(name, value)
-    if not 0.0 < number < 1.0:
-        raise InvalidInputError(f"{name} = {number!r} must be between 0 and 1")
-    return number
 
 
 def _seed(seed: object) -> np.random.SeedSequence:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.model import ProcessorSharing, Setups, Vacations
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.gaps import GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.histogram import Histogram
-from cvxqueue.simulation.laws import GammaLaw
+from cvxqueue.simulation.laws import GammaLaw, GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.plan import QUEUES, Columns, Plan, starts_stationary
 from cvxqueue.simulation.recursions import (
     Block,

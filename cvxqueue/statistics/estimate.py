@@ -12,6 +12,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import real_number
 
 SIGNIFICANCE = 0.05
 """Of tests: how often they may reject what is true; the custom of the field."""
@@ -116,13 +117,12 @@ class FittedParameter(JsonRecord):
         return f"{self.value:.4g} [{low:.4g}, {high:.4g}]"
 
 
-def require_confidence(confidence: float) -> float:
-    """Return a confidence level, or say what is wrong with it."""
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise InvalidInputError(f"confidence = {shown(confidence)} must be a number in (0, 1)")
-    if not 0.0 < confidence < 1.0:
-        raise InvalidInputError(f"confidence = {shown(confidence)} must be in (0, 1)")
-    return float(confidence)
+def probability(name: str, value: Any) -> float:
+    """Return one number in (0, 1) as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if not 0.0 < number < 1.0:
+        raise InvalidInputError(f"{name} = {shown(value)} must be in (0, 1)")
+    return number
 
 
 def estimate_of(

@@ -18,7 +18,7 @@ from cvxqueue.statistics.estimate import (
     SIGNIFICANCE,
     FittedParameter,
     estimate_of,
-    require_confidence,
+    probability,
     spread_of,
 )
 from cvxqueue.statistics.time_units import in_seconds
@@ -181,7 +181,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     """
     from scipy.special import chdtr, chdtrc
 
-    confidence = require_confidence(confidence)
+    confidence = probability("confidence", confidence)
     times = in_seconds("arrivals", times, is_moment=True)
     times = np.sort(np.atleast_1d(float_array("arrivals", times)))
     if times.size < FEWEST_ARRIVALS:

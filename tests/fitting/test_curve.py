@@ -323,7 +323,7 @@ def test_confidence_widens_the_intervals() -> None:
         ),
         (
             {"tokens": [1, 2, 3], "correct": [1] * 3, "total": [1] * 3, "confidence": "x"},
-            "confidence = 'x' must be a number",
+            "confidence must be one number, got 'x'",
         ),
     ],
 )
