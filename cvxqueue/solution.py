@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,6 +121,12 @@ MEANS = (
 """What an allocation does, for `to_dict`."""
 
 
+def _number(name: str, doc: str) -> cached_property[float]:
+    """Return a property of the evaluation as a number."""
+    found: Any = property(lambda answer: float(getattr(answer.evaluation, name)), doc=doc)
+    return found  # type: ignore[no-any-return]
+
+
 class AllocationData(ArrayData, Report):
     """Base of answers that are one allocation: what it does, and what its gap makes of it."""
 
@@ -155,30 +162,11 @@ class AllocationData(ArrayData, Report):
 
     accuracies = forwarded("evaluation", Evaluation.accuracies)
 
-    @property
-    def mean_accuracy(self) -> float:
-        """Plain mean accuracy Σ π p."""
-        return float(self.evaluation.mean_accuracy)
-
-    @property
-    def utilization(self) -> float:
-        """Fraction of time that the server works."""
-        return float(self.evaluation.utilization)
-
-    @property
-    def mean_service_time(self) -> float:
-        """Mean service time, in seconds."""
-        return float(self.evaluation.mean_service_time)
-
-    @property
-    def mean_waiting_time(self) -> float:
-        """Mean waiting time, in seconds."""
-        return float(self.evaluation.mean_waiting_time)
-
-    @property
-    def mean_system_time(self) -> float:
-        """Mean system time, in seconds."""
-        return float(self.evaluation.mean_system_time)
+    mean_accuracy = _number("mean_accuracy", "Plain mean accuracy Σ π p.")
+    utilization = _number("utilization", "Fraction of time that the server works.")
+    mean_service_time = _number("mean_service_time", "Mean service time, in seconds.")
+    mean_waiting_time = _number("mean_waiting_time", "Mean waiting time, in seconds.")
+    mean_system_time = _number("mean_system_time", "Mean system time, in seconds.")
 
     def _means_line(self) -> str:
         return (
@@ -248,8 +236,7 @@ class Solution(AllocationData):
             )
         require_ended(self.ended)
         history = tuple(
-            Iterate(int(row[0]), float(row[1]), float(row[2]), float(row[3]), float(row[4]))
-            for row in self.history
+            Iterate._make((int(row[0]), *map(float, row[1:5]), None)) for row in self.history
         )
         if not isinstance(self.options, Mapping):
             raise InvalidInputError(f"options must be a mapping, got {shown(self.options)}")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,7 +12,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust_line import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import JsonRecord, json_attributes
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
@@ -93,15 +92,12 @@ class ServiceFit(JsonRecord, ReadOnlyArrays):
     method: str
     warnings: tuple[str, ...]
 
+    _properties = ("rows",)
+
     @property
     def rows(self) -> int:
         """Measurements used."""
         return self.tokens.size
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; ``None`` for what is not finite."""
-        names = [it.name for it in fields(self) if it.name not in ("tokens", "seconds")]
-        return json_attributes(self, [*names, "rows"])
 
     def __repr__(self) -> str:
         return f"ServiceFit(base={self.base}, per_token={self.per_token})"

@@ -166,21 +166,13 @@ class Stream:
         A query with the luck u is answered correctly where u < p. Under several allocations that
         makes the differences of their sorted p the probabilities of a multinomial draw.
         """
-        accuracies = self._plan.accuracies
+        accuracies = np.clip(self._plan.accuracies, 0.0, 1.0)
         order = np.argsort(accuracies, axis=0, kind="stable")
+        ranked = np.take_along_axis(accuracies, order, axis=0)
+        steps = np.diff(ranked, axis=0, prepend=0.0, append=1.0)
+        found = self._answers.multinomial(arrived, steps.T).T
         correct = np.empty_like(accuracies)
-        left, below = arrived.astype(np.int64), np.zeros(len(arrived))
-        so_far = np.zeros(len(arrived))
-        types = np.arange(len(arrived))
-        for rank in range(len(accuracies)):
-            which = order[rank]
-            p = accuracies[which, types]
-            rest = np.maximum(1.0 - below, np.finfo(np.float64).tiny)
-            found = self._answers.binomial(left, np.clip((p - below) / rest, 0.0, 1.0))
-            so_far = so_far + found
-            left = left - found
-            below = p
-            correct[which, types] = so_far
+        np.put_along_axis(correct, order, np.cumsum(found[:-1], axis=0), axis=0)
         return correct
 
 
