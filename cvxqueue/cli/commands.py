@@ -27,13 +27,15 @@ class Argument(NamedTuple):
     settings: dict[str, Any]
 
 
-def _takes(usage: str, help: str, **settings: Any) -> Argument:
-    """An argument by its names and what stands for its value."""
+def _takes(text: str, **settings: Any) -> Argument:
+    """An argument as ``"-o --output FILE: what it is"``."""
+    usage, _, help = text.partition(": ")
     *names, value = usage.split()
     return Argument(names, {"metavar": value, "help": help, **settings})
 
 
-def _flag(name: str, help: str) -> Argument:
+def _flag(text: str) -> Argument:
+    name, _, help = text.partition(": ")
     return Argument([name], {"action": "store_true", "help": help})
 
 
@@ -61,11 +63,11 @@ class Command(NamedTuple):
         return "\n".join(lines)
 
 
-_FILE = _takes("file FILE", "instance file, TOML or JSON; - for stdin; or the name of a reference")
+_FILE = _takes("file FILE: instance file, TOML or JSON; - for stdin; or the name of a reference")
 
 
 def _plot(what: str) -> Argument:
-    return _takes("--plot FILE", f"also draw {what} (.png, .svg or .pdf)")
+    return _takes(f"--plot FILE: also draw {what} (.png, .svg or .pdf)")
 
 
 def _reading(part: str = "", of: str = "") -> tuple[Argument, ...]:
@@ -75,21 +77,19 @@ def _reading(part: str = "", of: str = "") -> tuple[Argument, ...]:
     several: dict[str, Any] = {"action": "append", "default": []}
     return (
         _takes(
-            f"--column {field}",
-            f"column{of} that holds a field, where its name is not a usual one; a unit of time "
-            f"that the name lacks is put behind it, as in timestamp_ms{parts}",
+            f"--column {field}: column{of} that holds a field, where its name is not a usual one; "
+            f"a unit of time that the name lacks is put behind it, as in timestamp_ms{parts}",
             type=setting(field),
             **several,
         ),
         _takes(
-            f"--where {name}",
-            f"use only the rows{of} with this value in this column",
+            f"--where {name}: use only the rows{of} with this value in this column",
             type=setting(name),
             **several,
         ),
         _takes(
-            "--max-malformed F",
-            "largest fraction of malformed rows to leave out (0.01); more are an error",
+            "--max-malformed F: largest fraction of malformed rows to leave out (0.01); more are "
+            "an error",
             type=fraction,
             default=0.01,
         ),
@@ -115,20 +115,15 @@ COMMANDS = {
         ),
         (
             _FILE,
+            _takes(f"--method NAME: run only this one of {', '.join(it.name for it in methods())}"),
             _takes(
-                "--method NAME",
-                f"run only this one of {', '.join(method.name for method in methods())}",
-            ),
-            _takes(
-                "--time-limit S",
-                "seconds for each method (default: no limit for the first one, 10 for each of the "
-                "others, 3 for the integers)",
+                "--time-limit S: seconds for each method (default: no limit for the first one, 10"
+                " for each of the others, 3 for the integers)",
                 type=positive,
             ),
             _takes(
-                "--tolerance T",
-                "certified relative gap to reach (default: 1e-9, and for newton the least that "
-                "double precision can prove)",
+                "--tolerance T: certified relative gap to reach (default: 1e-9, and for newton "
+                "the least that double precision can prove)",
                 type=positive,
             ),
             _plot("the accuracy curves and the path of each method"),
@@ -162,33 +157,30 @@ COMMANDS = {
         (
             _FILE,
             _takes(
-                "--queries N",
-                "queries to simulate, such as 1e7 (default: a million, or the whole trace)",
+                "--queries N: queries to simulate, such as 1e7 (default: a million, or the whole "
+                "trace)",
                 type=whole(2),
             ),
-            _takes("--seed S", "of the random numbers (default: 0)", type=whole(0), default=0),
+            _takes("--seed S: of the random numbers (default: 0)", type=whole(0), default=0),
             (
                 _takes(
-                    "--tokens L",
-                    "one number for all types, or one for each, commas between (default: the "
-                    "optimum)",
+                    "--tokens L: one number for all types, or one for each, commas between "
+                    "(default: the optimum)",
                     type=numbers,
                 ),
-                _flag("--integer", "the best whole tokens"),
+                _flag("--integer: the best whole tokens"),
             ),
             (
                 _takes(
-                    "--gap-scv C",
-                    "squared coefficient of variation of the times between arrivals (default: "
-                    "Poisson)",
+                    "--gap-scv C: squared coefficient of variation of the times between arrivals "
+                    "(default: Poisson)",
                     type=not_negative,
                 ),
                 _takes(
-                    "--trace FILE",
-                    "replay the arrival times of a file, in any format that fit reads",
+                    "--trace FILE: replay the arrival times of a file, in any format that fit reads"
                 ),
             ),
-            _flag("--match-rate", "stretch the trace to the arrival rate of the instance"),
+            _flag("--match-rate: stretch the trace to the arrival rate of the instance"),
             _plot("how far the simulation is from theory"),
             *_reading(of=" of the trace"),
         ),
@@ -212,43 +204,38 @@ COMMANDS = {
             "      --column service.seconds=wall_ms",
         ),
         (
-            _takes("--service FILE", "tokens and seconds of single requests"),
-            _takes("--accuracy FILE", "right answers out of so many, by tokens and type"),
-            _takes("--trace FILE", "arrival times, and types if known"),
+            _takes("--service FILE: tokens and seconds of single requests"),
+            _takes("--accuracy FILE: right answers out of so many, by tokens and type"),
+            _takes("--trace FILE: arrival times, and types if known"),
             _takes(
-                "--accuracy-weight S",
-                "seconds of mean system time worth one unit of accuracy",
+                "--accuracy-weight S: seconds of mean system time worth one unit of accuracy",
                 type=positive,
             ),
-            _takes("--max-tokens L", "cap of the tokens of every type", type=positive),
-            _takes("-o --output FILE", "instance file to write, .toml or .json"),
-            _flag("--force", "replace the output if it exists"),
-            _takes("--name NAME", "what the instance is called (default: the output's name)"),
+            _takes("--max-tokens L: cap of the tokens of every type", type=positive),
+            _takes("-o --output FILE: instance file to write, .toml or .json"),
+            _flag("--force: replace the output if it exists"),
+            _takes("--name NAME: what the instance is called (default: the output's name)"),
             _takes(
-                "--arrival-rate R",
-                "queries per second, instead of those of the trace",
-                type=positive,
+                "--arrival-rate R: queries per second, instead of those of the trace", type=positive
             ),
             _takes(
-                "--mix TYPE=P",
-                "probability of each type, instead of those of the trace",
+                "--mix TYPE=P: probability of each type, instead of those of the trace",
                 type=share,
                 nargs="+",
                 default=[],
             ),
             _takes(
-                "--answer-tokens L",
-                "tokens of an answer beside those of its thinking; their time goes to the base",
+                "--answer-tokens L: tokens of an answer beside those of its thinking; their time "
+                "goes to the base",
                 type=not_negative,
                 default=0.0,
             ),
             _takes(
-                "--token-scv V",
-                "squared coefficient of variation of the tokens used (see diagnose)",
+                "--token-scv V: squared coefficient of variation of the tokens used (see diagnose)",
                 type=not_negative,
                 default=0.0,
             ),
-            _takes("--confidence C", "of the intervals (0.95)", type=confidence, default=0.95),
+            _takes("--confidence C: of the intervals (0.95)", type=confidence, default=0.95),
             _plot("service times and accuracies, and what was fitted to them"),
             *_reading(part="PART."),
         ),
@@ -259,7 +246,7 @@ COMMANDS = {
         "Test the assumptions of the model on measured requests: service times linear in "
         "the tokens and regardless of the load, Poisson arrivals, budgets used up.",
         ("diagnose requests.csv", "diagnose bench.json --json"),
-        (_takes("file FILE", "requests, in any format that fit reads"), *_reading()),
+        (_takes("file FILE: requests, in any format that fit reads"), *_reading()),
         "the findings",
     ),
     "references": Command(
@@ -272,9 +259,9 @@ COMMANDS = {
             "references qwen3-8b-h100 --output record.json",
         ),
         (
-            _takes("name NAME", "of one reference (default: all of them)", nargs="?"),
-            _flag("--bibtex", "print an entry to cite it by, or the package"),
-            _takes("-o --output RECORD", "also write the record of NAME, .json"),
+            _takes("name NAME: of one reference (default: all of them)", nargs="?"),
+            _flag("--bibtex: print an entry to cite it by, or the package"),
+            _takes("-o --output RECORD: also write the record of NAME, .json"),
         ),
         "the references, or the tokens of one by task type",
     ),
@@ -287,9 +274,9 @@ COMMANDS = {
         ("prove qwen3-8b-h100 --output record.json",),
         (
             _FILE,
-            _takes("-o --output RECORD", "record to write, .json", required=True),
-            _takes("--digits N", "to prove, up to 200 (30)", type=whole(1), default=30),
-            _flag("--integer", "prove the best whole tokens besides"),
+            _takes("-o --output RECORD: record to write, .json", required=True),
+            _takes("--digits N: to prove, up to 200 (30)", type=whole(1), default=30),
+            _flag("--integer: prove the best whole tokens besides"),
         ),
         "the tokens by task type",
         (
@@ -303,8 +290,8 @@ COMMANDS = {
         "an instance.",
         ("verify heavy-traffic-6", "verify record.json qwen3-8b-h100"),
         (
-            _takes("record RECORD", "what cvxqueue prove wrote, or a reference"),
-            _takes("file FILE", "instance file or reference it should be about", nargs="?"),
+            _takes("record RECORD: what cvxqueue prove wrote, or a reference"),
+            _takes("file FILE: instance file or reference it should be about", nargs="?"),
         ),
         "the tokens by task type",
         ("accepted", "refused"),
@@ -320,22 +307,22 @@ COMMANDS = {
             "certify server.toml --tokens 512,1024 --tolerance 0.001",
         ),
         (
-            _takes("file FILE", "instance file, record or reference; - for stdin"),
+            _takes("file FILE: instance file, record or reference; - for stdin"),
             _takes(
-                "answer ANSWER",
-                "what cvxqueue solve --json or --csv printed, or tokens alone as JSON or CSV",
+                "answer ANSWER: what cvxqueue solve --json or --csv printed, or tokens alone as "
+                "JSON or CSV",
                 nargs="?",
             ),
-            _takes("--tokens L", "the tokens, commas between, as the answer", type=numbers),
+            _takes("--tokens L: the tokens, commas between, as the answer", type=numbers),
             _takes(
-                "--tolerance T",
-                "relative gap within which tokens claim to be optimal that come alone (1e-6)",
+                "--tolerance T: relative gap within which tokens claim to be optimal that come "
+                "alone (1e-6)",
                 type=positive,
                 default=1e-6,
             ),
             _takes(
-                "--feasibility-tolerance L",
-                "tokens by which an allocation may miss the box or a constraint (1e-5)",
+                "--feasibility-tolerance L: tokens by which an allocation may miss the box or a "
+                "constraint (1e-5)",
                 type=not_negative,
                 default=1e-5,
             ),
@@ -355,8 +342,8 @@ COMMANDS = {
         ),
         (
             _FILE,
-            _takes("-o --output X", "file to write, .cbf, .npz or .nl", required=True),
-            _flag("--integer", "tokens are whole numbers (.cbf and .nl)"),
+            _takes("-o --output X: file to write, .cbf, .npz or .nl", required=True),
+            _flag("--integer: tokens are whole numbers (.cbf and .nl)"),
         ),
         "the tokens per unit of each variable",
         ("written", "not: no allocation is stable, or none keeps one of the constraints"),
@@ -374,16 +361,16 @@ COMMANDS = {
             _FILE,
             *(
                 _takes(
-                    f"--{name.replace('_', '-')} VALUES",
-                    f"{_SWEPT_WORDS[name]}: A,B,C or START:STOP:COUNT[:log]",
+                    f"--{name.replace('_', '-')} VALUES: {_SWEPT_WORDS[name]}: A,B,C or "
+                    "START:STOP:COUNT[:log]",
                     type=values,
                 )
                 for name in SWEPT
             ),
-            _takes("-o --output FILE", "CSV file to write all rows to"),
+            _takes("-o --output FILE: CSV file to write all rows to"),
             _takes(
-                "--scheduler ADDRESS",
-                "scheduler of a Dask cluster to run on, such as tcp://10.0.0.1:8786",
+                "--scheduler ADDRESS: scheduler of a Dask cluster to run on, such as "
+                "tcp://10.0.0.1:8786"
             ),
             _plot("what came of it"),
         ),
@@ -404,18 +391,16 @@ COMMANDS = {
         ),
         (
             _takes(
-                "names FILE|NAME",
-                "instance file, reference, the beginning of references (heavy-traffic), library "
-                "for all of them, or a random instance as planted:TYPES[:SEED] or "
-                "exact:TYPES[:SEED]",
+                "names FILE|NAME: instance file, reference, the beginning of references "
+                "(heavy-traffic), library for all of them, or a random instance as "
+                "planted:TYPES[:SEED] or exact:TYPES[:SEED]",
                 nargs="+",
             ),
-            _takes("-o --output RESULTS", "file of rows, .jsonl; goes on", required=True),
+            _takes("-o --output RESULTS: file of rows, .jsonl; goes on", required=True),
             _takes(
-                "--solver NAME",
-                "a method, cvxpy-NAME, scipy-slsqp, scipy-trust-constr, uno or nlopt-mma, or one "
-                "of your own as package.module:function; may be repeated (default: all that are "
-                "installed)",
+                "--solver NAME: a method, cvxpy-NAME, scipy-slsqp, scipy-trust-constr, uno or "
+                "nlopt-mma, or one of your own as package.module:function; may be repeated "
+                "(default: all that are installed)",
                 action="append",
             ),
             Argument(
@@ -427,16 +412,15 @@ COMMANDS = {
                     "(default: both)",
                 },
             ),
-            _takes("--time-limit S", "seconds for a call (10)", type=positive, default=10.0),
+            _takes("--time-limit S: seconds for a call (10)", type=positive, default=10.0),
             _takes(
-                "--memory-limit BYTES",
-                "for a run, such as 4e9, the default; on Linux",
+                "--memory-limit BYTES: for a run, such as 4e9, the default; on Linux",
                 type=positive,
                 default=4e9,
             ),
-            _takes("--shard I/N", "run the I-th of N parts", type=shard, default=(1, 1)),
-            _takes("--seed S", "of the order of the runs (0)", type=whole(0), default=0),
-            _flag("--merge", "run nothing: FILE are results, added to RESULTS"),
+            _takes("--shard I/N: run the I-th of N parts", type=shard, default=(1, 1)),
+            _takes("--seed S: of the order of the runs (0)", type=whole(0), default=0),
+            _flag("--merge: run nothing: FILE are results, added to RESULTS"),
         ),
         "the runs",
     ),
@@ -445,8 +429,8 @@ COMMANDS = {
         "Write a page about results: accuracy first, then time, and where each solver fails.",
         ("report results.jsonl --output report.html",),
         (
-            _takes("results RESULTS", "what cvxqueue benchmark wrote", nargs="+"),
-            _takes("-o --output PAGE", "report to write, .html or .md", required=True),
+            _takes("results RESULTS: what cvxqueue benchmark wrote", nargs="+"),
+            _takes("-o --output PAGE: report to write, .html or .md", required=True),
         ),
         "the runs",
     ),
@@ -461,12 +445,12 @@ COMMANDS = {
         ),
         (
             _FILE,
-            _takes("--form FORM", "dcp, scaled, parametric or textbook (dcp)", default="dcp"),
+            _takes("--form FORM: dcp, scaled, parametric or textbook (dcp)", default="dcp"),
             _flag(
-                "--with-parameters",
-                "apply the rules for parameters (DPP), as for the parametric form",
+                "--with-parameters: apply the rules for parameters (DPP), as for the parametric "
+                "form"
             ),
-            _takes("--svg FILE", "also write the tree as a drawing"),
+            _takes("--svg FILE: also write the tree as a drawing"),
         ),
         "the tree",
         ("the rules accept the form", "they refuse it"),
