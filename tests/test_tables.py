@@ -112,6 +112,9 @@ def test_names_are_nobodys_markup(names: list[str]) -> None:
     read = Cells(Table([Column(names[0], names)])._repr_html_())
     assert set(read.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "br", "div"}
     assert len(read.texts) == len(names) + 1
+
+
+def test_signs_are_nobodys_markup() -> None:
     assert Cells(Small()._repr_html_()).tags.count("heading") == 0
     latex = Table([Column("x", ["&%$#_{}~^\\ <λ²>"])]).to_latex()
     assert (
