@@ -1,7 +1,5 @@
 """``cvxqueue fit``: an instance file from measurements."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial

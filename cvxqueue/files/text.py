@@ -1,7 +1,5 @@
 """TOML and JSON as text: parsed with the place of a mistake, written to be read."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """Formats of measurements: text as rows of named cells, each with its place in the file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """One replication: blocks of queries through the queue of each allocation, summed by batches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Units of time, and times that cannot be in seconds."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, timedelta
 from typing import Any
 
