@@ -301,7 +301,6 @@ class Solution(AllocationData):
         )
 
     def _parts(self) -> Iterable[Part]:
-        couplings, found = self.instance.model.couplings, self.certificate
         yield f"{self.method}: {self.status.value} ({self.advice})"
         yield (
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
@@ -309,16 +308,19 @@ class Solution(AllocationData):
         )
         yield from self.assumption_lines()
         yield self._means_line()
-        for coupling, price, excess in zip(
-            couplings, self.constraint_multipliers, found.excesses, strict=False
-        ):
-            if price > 0.0:
-                yield f"{coupling.label}: one unit of this limit is worth {price:.6g} s"
-            else:
-                is_broken = excess > 0.0 and self.objective == -np.inf
-                yield f"{coupling.label}: {'is not kept' if is_broken else 'has room'}"
+        yield from self.limit_lines()
         yield ""
         yield self.table()
+
+    def limit_lines(self) -> Iterable[str]:
+        """What the limit of each constraint on all types together costs."""
+        couplings, excesses = self.instance.model.couplings, self.certificate.excesses
+        for coupling, price, excess in zip(
+            couplings, self.constraint_multipliers, excesses, strict=False
+        ):
+            state = "is not kept" if excess > 0.0 and self.objective == -np.inf else "has room"
+            worth = f"one unit of this limit is worth {price:.6g} s"
+            yield f"{coupling.label}: {worth if price > 0.0 else state}"
 
     def table(self) -> Table:
         """Return the answer by task type."""
