@@ -187,10 +187,12 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-@pytest.mark.parametrize("path", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+# Not every system has /proc.
+STREAMS = [name for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1") if Path(name).exists()]
+
+
+@pytest.mark.parametrize("path", [*STREAMS, "link"])
 def test_a_redirected_stream_is_written_to_and_not_replaced(path: str, tmp_path: Path) -> None:
-    if path.startswith("/") and not Path(path).exists():
-        pytest.skip(f"there is no {path} here")
     (tmp_path / "link").symlink_to("/dev/stdout")
     code = (
         "from cvxqueue.tables import Column, Table\n"
