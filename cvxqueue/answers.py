@@ -39,7 +39,7 @@ _READABLE = (FORMAT, *ANSWER_FORMATS)
 _TOKENS_APART = 1e-6
 _Kind = TypeVar("_Kind", Solution, IntegerSolution)
 _Answer = Solution | Certificate | IntegerSolution
-_FORMATS = {
+_FORMATS: dict[type[Any], str] = {
     Solution: SOLUTION_FORMAT,
     Certificate: CERTIFICATE_FORMAT,
     IntegerSolution: INTEGER_FORMAT,

@@ -1,7 +1,5 @@
 """The errors of the package: one base, so that a single ``except`` can catch them all."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -125,7 +123,7 @@ class UnstableQueueError(InfeasibleError):
             f"be below 1; {slow_down(max_arrival_rate)}, or the service times at {bounds}{unit}"
         )
 
-    def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.utilization, self.max_arrival_rate, self.bounds)
 
 

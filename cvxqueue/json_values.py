@@ -1,7 +1,5 @@
 """Plain values, as JSON has them: what is not finite becomes ``None``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -82,7 +80,7 @@ class Options(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._values)
 
-    def __reduce__(self) -> tuple[type[Options], tuple[dict[str, Any]]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._values,)
 
 

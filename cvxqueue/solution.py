@@ -1,7 +1,5 @@
 """The answer of a method: tokens, what they do, and how far they can be from optimal."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -369,5 +367,5 @@ class ConvergenceError(CvxqueueError, RuntimeError):
             f"tolerance {solution.tolerance:.3g}"
         )
 
-    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.solution,)

@@ -1,11 +1,9 @@
 """Lengths of time and sizes of batches, of which the model states two moments; gaps of arrivals."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +22,7 @@ class GammaLaw(NamedTuple):
     scv: float
 
     @classmethod
-    def of_moments(cls, mean: float, second_moment: float) -> GammaLaw:
+    def of_moments(cls, mean: float, second_moment: float) -> Self:
         """Return the law with two given moments."""
         return cls(mean, max(second_moment / mean**2 - 1.0, 0.0))
 
@@ -45,7 +43,7 @@ class SizeLaw(NamedTuple):
     mean: float
 
     @classmethod
-    def of_moments(cls, mean: float, second_moment: float) -> SizeLaw:
+    def of_moments(cls, mean: float, second_moment: float) -> Self:
         """Return a law on whole numbers ≥ 1 with two given moments.
 
         It mixes the law of least variance, on the neighbours ⌊m⌋ and ⌊m⌋ + 1 of the mean m, with

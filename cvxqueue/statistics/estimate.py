@@ -1,7 +1,5 @@
 """Estimates with standard errors and confidence intervals."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +67,7 @@ class Estimate:
         """Whether the interval contains a value."""
         return bool(self.interval[0] <= value <= self.interval[1])
 
-    def at(self, confidence: float) -> Estimate:
+    def at(self, confidence: float) -> "Estimate":
         """Return the same estimate at another confidence."""
         return estimate_of(
             self.value,
