@@ -12,6 +12,7 @@ The model holds constraints, and instances check them: what is called `point` he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -25,6 +26,9 @@ from cvxqueue.numerics.float64 import EPSILON
 
 ROUNDINGS = 4.0 * EPSILON
 """As in the certificates: no more than eight roundings reach the utilization, or a sum."""
+ACCURACY_ROUNDINGS = 2.0 * ROUNDINGS
+"""A curve is a sum of terms ≥ 0, each with an exponential or two of at most two ulp and two or
+three products: seven ε at most, and the mean adds one."""
 
 
 class Terms(NamedTuple):
@@ -69,6 +73,23 @@ class BoxConstraint(Constraint, ABC):
     @abstractmethod
     def shortfall(self, instance: Any, position: int) -> str:
         """What no tokens of a type reach, and the value that would do."""
+
+
+def least_tokens(data: Any) -> tuple[FloatArray, FloatArray | None]:
+    """Fewest tokens that the data of an instance, or of a batch, and their constraints allow.
+
+    Shape (..., N), infinite where no tokens do; and how far rounding can have moved them: they
+    invert an accuracy, and are wrong by its error over the slope that leads there. ``None`` where
+    nothing but `min_tokens` is asked.
+    """
+    boxes = [it for it in data.constraints if isinstance(it, BoxConstraint)]
+    if not boxes:
+        return data.min_tokens, None
+    lower = reduce(np.maximum, (it.least_tokens(data) for it in boxes), data.min_tokens)
+    reached = np.minimum(lower, data.max_tokens)
+    slope = data.accuracy.slope(np.nextafter(reached, 0.0))
+    moved = ACCURACY_ROUNDINGS * (data.accuracy.value(reached) / slope + reached)
+    return lower, np.where(reached > data.min_tokens, moved, 0.0)
 
 
 class CouplingConstraint(Constraint, ABC):
