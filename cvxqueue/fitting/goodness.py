@@ -87,8 +87,7 @@ def curve_warnings(
             f"falling: from {drop[0]:g} to {drop[1]:g} tokens the accuracy falls by "
             f"{drop[2]:.3f}; a saturating curve never falls"
         )
-    level = counts.correct.sum() / counts.total.sum()
-    rise = 2.0 * (peak.log_likelihood - counts.log_likelihood(level, 0.0, 1.0)) / dispersion
+    rise = 2.0 * (peak.log_likelihood - counts.flat[1]) / dispersion
     if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > SIGNIFICANCE:
         found.append(
             "flat: the gain is not significantly above zero; the data do not show that thinking "

@@ -89,9 +89,11 @@ class Counts(ReadOnlyArrays):
         """The curve at the tokens of the rows."""
         return np.asarray(floor - gain * np.expm1(-rate * self.tokens), dtype=np.float64)
 
-    def log_likelihood(self, floor: float, gain: float, rate: float) -> float:
-        """Log-likelihood without the binomial coefficients."""
-        return float(self._sum(self.probabilities(floor, gain, rate)))
+    @cached_property
+    def flat(self) -> tuple[float, float]:
+        """Level of the best constant curve, and its log-likelihood."""
+        level = float(self.correct.sum() / self.total.sum())
+        return level, float(self._sum(np.full(self.tokens.shape, level)))
 
     def at_rate(self, rates: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return the greatest log-likelihood, the floor and the gain at each of some rates."""
@@ -100,8 +102,7 @@ class Counts(ReadOnlyArrays):
         # Concave, with its peak where accuracy falls: the best that does not fall is constant.
         falls = u > v
         if falls.any():
-            level = self.correct.sum() / self.total.sum()
-            value[falls] = self.log_likelihood(level, 0.0, 1.0)
+            level, value[falls] = self.flat
             u[falls] = v[falls] = level
         return value, u, v - u
 

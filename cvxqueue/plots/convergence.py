@@ -12,7 +12,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import GRAY, METHOD_COLORS
 from cvxqueue.solution import Solution, run_names
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         ax.locator_params(axis="x", integer=True)
     names = style.short_names(run_names(answers), _RUN_LENGTH)
     for position, (answer, name) in enumerate(zip(answers, names, strict=True)):
-        _draw_path(ax, answer, name, style.line_style(METHOD_COLORS, position))
+        _draw_path(ax, answer, name, style.line_style(style.METHOD_COLORS, position))
     _draw_tolerances(ax, answers)
 
     style.legend_below(ax, columns=2 if max(map(len, names)) <= _SHORT_RUN else 1)
@@ -105,7 +104,7 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
     """One dashed line for each tolerance that a method was held to, named beside the axes."""
     tolerances = sorted({float(f"{answer.tolerance:.1e}") for answer in answers})
     for tolerance in tolerances:
-        ax.axhline(tolerance, color=GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        ax.axhline(tolerance, color=style.GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     bottom, top = np.log10(ax.get_ylim())
     own = [float((np.log10(value) - bottom) / (top - bottom)) for value in tolerances]
     heights = style.label_positions(own, ax)

@@ -10,7 +10,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, significant
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import GRAY, TYPE_COLORS
 from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
 
 if TYPE_CHECKING:
@@ -134,8 +133,8 @@ def _names(fit: Fit) -> dict[str, str]:
 
 def _look(names: dict[str, str], name: str) -> dict[str, Any]:
     if name not in names:
-        return {"color": GRAY, "linestyle": "-"}
-    return style.line_style(TYPE_COLORS, list(names).index(name))
+        return {"color": style.GRAY, "linestyle": "-"}
+    return style.line_style(style.TYPE_COLORS, list(names).index(name))
 
 
 def _shown(parameter: FittedParameter, factor: float = 1.0) -> str:

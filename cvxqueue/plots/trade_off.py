@@ -14,7 +14,6 @@ from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
 from cvxqueue.solvers.batch_solution import LABELS, parameter_label
 from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.sweeps import Frontier, Sweep, switching_curves, switching_points
@@ -60,7 +59,7 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     ax = style.new_axes() if ax is None else ax
     places = np.unique(np.linspace(0, len(given) - 1, _FRONTIERS).round().astype(int))
     for position, place in enumerate(places):
-        each, look = given[place], style.line_style(TYPE_COLORS, position)
+        each, look = given[place], style.line_style(style.TYPE_COLORS, position)
         at = ", ".join(f"{name} {value:.3g}" for name, value in each.at.items())
         look |= {"label": style.plain(at), "marker": _marker(len(each))}
         ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, **look)
@@ -78,7 +77,7 @@ def _write_weights(ax: Axes, frontier: Frontier) -> None:
     rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _WEIGHTS)
     for place in np.unique(np.abs(frontier.accuracy - rise[:, np.newaxis]).argmin(axis=1)):
         at = frontier.mean_system_time[place], frontier.accuracy[place]
-        style.dot(ax, *at, TYPE_COLORS[0], markersize=5)
+        style.dot(ax, *at, style.TYPE_COLORS[0], markersize=5)
         weight = frontier.accuracy_weight[place]
         ax.annotate(
             f"{weight:,.0f} s" if weight >= 100.0 else f"{weight:.3g} s",
@@ -86,7 +85,7 @@ def _write_weights(ax: Axes, frontier: Frontier) -> None:
             (-5, 4),
             textcoords="offset points",
             horizontalalignment="right",
-            fontsize=FONT_SIZE,
+            fontsize=style.FONT_SIZE,
             color="#555555",
         )
 
@@ -114,9 +113,9 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
     instance = sweep.instance
-    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
+    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[: style.NAMED_CURVES])
     names = style.short_names([instance.type_name(k) for k in named])
-    looks = {k: style.line_style(TYPE_COLORS, place) for place, k in enumerate(named)}
+    looks = {k: style.line_style(style.TYPE_COLORS, place) for place, k in enumerate(named)}
     is_known = sweep.rows.is_optimal
     along, tokens = values, np.where(is_known[:, np.newaxis], sweep.rows.tokens, np.nan)
     if name in BY_VARIANT and not instance.model.couplings:
@@ -164,8 +163,8 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     order, is_known = np.argsort(values, kind="stable"), sweep.rows.is_optimal
     right, marker = ax.twinx(), _marker(is_known.sum())
     for axes, found, color, line in (
-        (ax, sweep.rows.mean_accuracy, TYPE_COLORS[0], "-"),
-        (right, sweep.rows.mean_system_time, TYPE_COLORS[1], "--"),
+        (ax, sweep.rows.mean_accuracy, style.TYPE_COLORS[0], "-"),
+        (right, sweep.rows.mean_system_time, style.TYPE_COLORS[1], "--"),
     ):
         kept = np.where(is_known, found, np.nan)[order]
         # Of one row both are in the middle: one circle around the other.
@@ -175,11 +174,11 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
         axes.tick_params(axis="y", labelcolor=style.darker(color))
     _log_if_wide(ax, "x", values)
     _log_if_wide(right, "y", sweep.rows.mean_system_time[is_known])
-    right.set_ylabel("mean system time (s), dashed", color=style.darker(TYPE_COLORS[1]))
+    right.set_ylabel("mean system time (s), dashed", color=style.darker(style.TYPE_COLORS[1]))
     right.spines["top"].set_visible(False)
     title = f"Accuracy and time by {name.replace('_', ' ')}"
     style.finish(ax, title, parameter_label(name), "mean accuracy")
-    ax.yaxis.label.set_color(style.darker(TYPE_COLORS[0]))
+    ax.yaxis.label.set_color(style.darker(style.TYPE_COLORS[0]))
     return ax
 
 
@@ -217,10 +216,10 @@ def plot_switching_curves(
     weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
     curves = switching_curves(instance, accuracy_weight=weights)
     ax = style.new_axes() if ax is None else ax
-    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
+    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[: style.NAMED_CURVES])
     names = style.short_names([instance.type_name(k) for k in named])
     for place, (k, label) in enumerate(zip(named, names, strict=True)):
-        look = style.line_style(TYPE_COLORS, place)
+        look = style.line_style(style.TYPE_COLORS, place)
         for curve in curves:
             if curve.type != k or curve.bound.startswith("kink"):
                 continue
@@ -231,7 +230,14 @@ def plot_switching_curves(
             ax.plot(curve.arrival_rate, weights, **look)
     own = instance.arrival_rate, instance.accuracy_weight
     if weights[0] <= own[1] <= weights[-1]:
-        ax.plot(*own, "X", color=GRAY, markersize=8, markeredgecolor="white", label="this instance")
+        ax.plot(
+            *own,
+            "X",
+            color=style.GRAY,
+            markersize=8,
+            markeredgecolor="white",
+            label="this instance",
+        )
     _log_if_wide(ax, "y", weights)
     rates = np.concatenate([curve.arrival_rate for curve in curves] or [np.array([own[0]])])
     _log_if_wide(ax, "x", rates[np.isfinite(rates)])

@@ -79,11 +79,8 @@ class Ordered(Recursion):
         gone = np.searchsorted(self._pending, samples, side="right")
         number = (float((present - gone).mean()) + len(self._pending)) * end
         # Departures are in order, so those still to come are the last ones.
-        later = departures[np.searchsorted(departures, end, side="right") :]
-        if self._pending.size and self._pending[-1] > end:
-            stay = self._pending[np.searchsorted(self._pending, end, side="right") :]
-            later = np.concatenate((stay, later))
-        self._pending = later - end
+        pending = np.concatenate((self._pending, departures))
+        self._pending = pending[np.searchsorted(pending, end, side="right") :] - end
         return Served(waits, services, kinds, done, number)
 
 
@@ -207,16 +204,10 @@ class SharedServer(Recursion):
             (end - virtual, arrival - clock, length, which)
             for end, arrival, length, which in inside
         ]
-        waits = np.array([entry[0] for entry in left])
+        waits, lengths, kinds = np.array(left, dtype=np.float64).reshape(-1, 3).T
         # A query that was alone waited for nothing, up to the rounding of the clock.
         waits[waits < _CLOCK_ROUNDING * clock] = 0.0
-        return Served(
-            waits,
-            np.array([entry[1] for entry in left]),
-            np.array([entry[2] for entry in left], dtype=np.int64),
-            busy,
-            area,
-        )
+        return Served(waits, lengths, kinds.astype(np.int64), busy, area)
 
 
 # Setups that are drawn at a time.

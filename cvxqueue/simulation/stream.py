@@ -102,23 +102,17 @@ class Stream:
             kinds = plan.types.draw(self._kinds, count)
             arrivals = np.cumsum(gaps)
             samples = self._sample_times(count, float(arrivals[-1]))
-            counts = np.bincount(kinds, minlength=plan.instance.size)
-            arrived += counts
+            arrived += np.bincount(kinds, minlength=plan.instance.size)
             for position, (services, queue) in enumerate(
                 zip(plan.services, self._queues, strict=True)
             ):
                 times = services.draw(self._use[position], kinds)
                 served = queue.advance(Block(gaps, arrivals, times, kinds, samples))
                 if number is not None:
-                    of_type = (
-                        counts
-                        if served.kinds is kinds
-                        else np.bincount(served.kinds, minlength=plan.instance.size)
-                    )
                     row = rows[position]
                     row[Columns.ELAPSED] += arrivals[-1]
                     row[Columns.ARRIVED] += count
-                    self._add(row, served, of_type, services)
+                    self._add(row, served, services)
                     if plan.groups:
                         group = number * plan.groups // plan.batches
                         waiting, system = self.histograms[position]
@@ -128,13 +122,11 @@ class Stream:
             row[columns.correct] = correct
         return rows
 
-    def _add(
-        self, row: FloatArray, served: Served, counts: NDArray[np.int64], services: ServiceTimes
-    ) -> None:
+    def _add(self, row: FloatArray, served: Served, services: ServiceTimes) -> None:
         """Add what happened in a block to the sums of its batch."""
         columns, size = self._plan.columns, self._plan.instance.size
         waits, kinds = served.waits, served.kinds
-        wait = float(waits.sum())
+        wait, counts = float(waits.sum()), np.bincount(kinds, minlength=size)
         row[Columns.COUNT] += len(waits)
         row[Columns.WAIT] += wait
         row[Columns.WAIT_SQUARE] += float(waits @ waits)

@@ -149,11 +149,10 @@ def estimate_of(
     # scipy.special alone, and only where an interval is asked for.
     from scipy.special import stdtrit
 
-    if degrees < 1:
+    reach = float(stdtrit(degrees, 0.5 + 0.5 * confidence)) if degrees else math.inf
+    if not degrees:
         ends = (-math.inf, math.inf) if trials is None else (0.0, 1.0)
-        return Estimate(value, ends, confidence, error, degrees, trials, skewness)
-    reach = float(stdtrit(degrees, 0.5 + 0.5 * confidence))
-    if trials is None:
+    elif trials is None:
         # At a low confidence, too, the value itself is within.
         low, high = (error * _skewed(end, skewness) for end in (-reach, reach))
         ends = (value - max(high, 0.0), value - min(low, 0.0))

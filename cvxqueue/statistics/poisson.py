@@ -88,8 +88,6 @@ class PoissonTest(JsonRecord):
         Length of a window, in seconds.
     count_p_value : float
         χ² test of the dispersion, two-sided from ten windows.
-    p_value : float
-        Of both tests together (Bonferroni).
     """
 
     gap_statistic: float
