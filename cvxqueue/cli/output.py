@@ -116,10 +116,10 @@ def _drop(stream: TextIO) -> None:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
+def progress(total: int) -> Iterator[Callable[..., None]]:
     """Show a bar on a terminal's stderr where so many steps, told by name, take over a second."""
     if not (_is_open(sys.stderr) and sys.stderr.isatty()):
-        yield lambda name: None
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
@@ -132,8 +132,9 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     task = bar.add_task("", total=total)
     begun = 0
 
-    def step(name: str) -> None:
+    def step(name: str, done: int | None = None) -> None:
         nonlocal begun
+        begun = begun if done is None else done
         bar.update(task, description=name, completed=begun)
         begun += 1
 

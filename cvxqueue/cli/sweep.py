@@ -16,9 +16,6 @@ from cvxqueue.sweeps import Sweep, SweepFile, sweep
 from cvxqueue.sweeps.grid import grid_of
 from cvxqueue.whole_files import writing_whole
 
-# Steps of the bar.
-_BAR_STEPS = 100
-
 
 def run(options: argparse.Namespace) -> int:
     """Sweep and print what was found, or write it."""
@@ -30,27 +27,24 @@ def run(options: argparse.Namespace) -> int:
     if options.output == "-":
         raise InvalidInputError("-o -: name a file; --csv prints all rows to stdout")
     instance = read_instance(options.file)
+    grid = grid_of(instance, grids)
     if options.plot is not None:
         from cvxqueue.plots.overview import require_drawable
 
-        grid = grid_of(instance, grids)
         with naming("--plot"):
             require_drawable(grid)
     # A picture needs the rows at hand; what cannot be written is refused before any work.
     is_both = options.output is not None and options.plot is not None
     writing = writing_whole(Path(options.output)) if is_both else nullcontext()
     found: Sweep | SweepFile
-    with writing as write, _executor(options.scheduler) as executor, progress(_BAR_STEPS) as step:
-        told = 0
-
-        def tell(done: int, total: int) -> None:
-            nonlocal told
-            while told <= _BAR_STEPS * done // total:
-                step(f"{done:,} of {total:,} rows")
-                told += 1
-
-        run_options: dict[str, Any] = {"executor": executor, "callback": tell, **grids}
-        found = sweep(instance, output=None if is_both else options.output, **run_options)
+    with writing as write, _executor(options.scheduler) as executor, progress(len(grid)) as step:
+        found = sweep(
+            instance,
+            output=None if is_both else options.output,
+            executor=executor,
+            callback=lambda done, total: step(f"{done:,} of {total:,} rows", done),
+            **grids,
+        )
         if write is not None and isinstance(found, Sweep):
             write((found.to_csv() or "").encode(errors="backslashreplace"))
     if isinstance(found, Sweep):

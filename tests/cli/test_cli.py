@@ -741,7 +741,7 @@ def test_help_is_as_wide_as_the_terminal(
         assert len(line) + 1 + len(following.split()[0]) > columns
     # What is to be pasted stays one line.
     assert any(line.startswith(f"  cvxqueue {name}") for line in lines)
-    pasted = ("  cvxqueue", "  generate-instance", "      --")
+    pasted = ("  cvxqueue", "      --")
     assert max(len(line) for line in lines if not line.startswith(pasted)) <= columns
 
 
