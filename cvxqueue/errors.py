@@ -143,6 +143,15 @@ class MissingDependencyError(CvxqueueError, ImportError):
     """An optional package that the call needs is not installed."""
 
 
+def require_package(package: str, what: str, extra: str) -> None:
+    """Raise an error where a package is not installed that something `what` says needs."""
+    if find_spec(package) is None:
+        raise MissingDependencyError(
+            f"{what} the package {package!r}, which is not installed: {pip_install(package)} (the "
+            f"extra {extra!r} has it)"
+        )
+
+
 def pip_install(package: str) -> str:
     """Return the command that installs a package for the interpreter that runs."""
     if find_spec("pip") is None:

@@ -12,12 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvxqueue.errors import MissingDependencyError, pip_install
+from cvxqueue.errors import require_package
 from cvxqueue.formatting import TYPES_SHOWN, plain, plural, printable
 from cvxqueue.whole_files import write_whole
 
@@ -71,11 +70,7 @@ class Exported(ABC):
         MissingDependencyError
             If pandas is not installed.
         """
-        if find_spec("pandas") is None:
-            raise MissingDependencyError(
-                "frames need the package 'pandas', which is not installed: "
-                f"{pip_install('pandas')} (the extra 'frame' has it)"
-            )
+        require_package("pandas", "frames need", "frame")
         from pandas import DataFrame
 
         return DataFrame(self.table().machine_columns())

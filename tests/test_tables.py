@@ -170,7 +170,7 @@ def test_what_is_missing_is_a_dash() -> None:
 
 
 def test_without_pandas_there_is_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvxqueue.tables.find_spec", lambda _: None)
+    monkeypatch.setattr("cvxqueue.errors.find_spec", lambda _: None)
     with pytest.raises(ImportError, match="pandas"):
         SMALL.to_frame()
 

@@ -4,14 +4,13 @@ import argparse
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cvxqueue.cli.arguments import SWEPT
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, require_picture, show, write_picture
-from cvxqueue.errors import InvalidInputError, MissingDependencyError, naming, pip_install
+from cvxqueue.errors import InvalidInputError, naming, require_package
 from cvxqueue.sweeps import Sweep, SweepFile, sweep
 from cvxqueue.sweeps.grid import grid_of
 from cvxqueue.whole_files import writing_whole
@@ -66,11 +65,7 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
     if scheduler is None:
         yield None
         return
-    if find_spec("distributed") is None:
-        raise MissingDependencyError(
-            "--scheduler needs the package 'distributed', which is not installed: "
-            f"{pip_install('distributed')} (the extra 'dask' has it)"
-        )
+    require_package("distributed", "--scheduler needs", "dask")
     from distributed import Client
 
     try:

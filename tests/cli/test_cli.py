@@ -390,7 +390,7 @@ def test_plot_that_fails_in_the_end_says_so_and_leaves_no_part(
 def test_plot_without_matplotlib_says_how_to_install_it(
     capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cvxqueue.plots.style.find_spec", lambda name: None)
+    monkeypatch.setattr("cvxqueue.errors.find_spec", lambda name: None)
     picture = str(tmp_path / "a.png")
     assert main(["solve", "never-read.toml", "--json", "--plot", picture]) == 2
     out, err = capsys.readouterr()
