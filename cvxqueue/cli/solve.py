@@ -82,18 +82,12 @@ def _summary(
     failure: str | None,
 ) -> dict[str, Any]:
     best = comparison.best
-    whole: dict[str, Any]
-    if isinstance(integer, str):
-        whole = {"error": integer}
-    else:
+    whole: dict[str, Any] = {"error": integer}
+    if not isinstance(integer, str):
         loss = None if rounded is None else max(rounded.loss, 0.0)
         whole = {**integer.to_dict(), "rounding_loss": loss}
-    summary: dict[str, Any] = {
-        "instance": best.instance.name,
-        **best.to_dict(),
-        "integer": whole,
-        **comparison.to_dict(),
-    }
+    summary = {"instance": best.instance.name, **best.to_dict(), "integer": whole}
+    summary |= comparison.to_dict()
     if failure is not None:
         summary["error"] = failure
         if comparison.outcome == "disagree":

@@ -15,7 +15,7 @@ from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, probability
-from cvxqueue.statistics.time_units import in_seconds
+from cvxqueue.statistics.time_units import seconds_array
 
 # A nanosecond to thirty years: the squares of any two compare without overflow.
 _ALLOWED_SECONDS = (1e-9, 1e9)
@@ -179,7 +179,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
 
 def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatArray]:
     x = np.atleast_1d(float_array("tokens", tokens))
-    y = np.atleast_1d(float_array("seconds", in_seconds("seconds", seconds, is_moment=False)))
+    y = np.atleast_1d(seconds_array("seconds", seconds, is_moment=False))
     require("tokens", x, x >= 0, "must be ≥ 0")
     shortest, longest = _ALLOWED_SECONDS
     allowed = f"must be > 0 (a service time), from {shortest:g} to {longest:g}"

@@ -10,15 +10,9 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import outside
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import (
-    first_place,
-    float_array,
-    positive_number,
-    real_number,
-    whole_number,
-)
+from cvxqueue.numerics.checks import first_place, positive_number, real_number, whole_number
 from cvxqueue.statistics.estimate import probability
-from cvxqueue.statistics.time_units import in_seconds, require_dates
+from cvxqueue.statistics.time_units import require_dates, seconds_array
 
 ProgressCallback = Callable[[float], object]
 """Called with the fraction of the queries that are done."""
@@ -85,7 +79,7 @@ def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None
     """Squared coefficient of variation of the gaps, and the trace where there is one."""
     if given is None:
         return 1.0, None
-    array = float_array("arrivals", in_seconds("arrivals", given, is_moment=True))
+    array = seconds_array("arrivals", given, is_moment=True)
     if array.ndim == 0:
         if array < 0:
             raise InvalidInputError(

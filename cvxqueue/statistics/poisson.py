@@ -11,7 +11,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array
 from cvxqueue.statistics.estimate import (
     SIGNIFICANCE,
     FittedParameter,
@@ -19,7 +18,7 @@ from cvxqueue.statistics.estimate import (
     probability,
     spread_of,
 )
-from cvxqueue.statistics.time_units import in_seconds
+from cvxqueue.statistics.time_units import seconds_array
 
 # Fewer arrivals tell too little by their gaps and counts.
 FEWEST_ARRIVALS = 10
@@ -178,8 +177,7 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     from scipy.special import chdtr, chdtrc
 
     confidence = probability("confidence", confidence)
-    times = in_seconds("arrivals", times, is_moment=True)
-    times = np.sort(np.atleast_1d(float_array("arrivals", times)))
+    times = np.sort(np.atleast_1d(seconds_array("arrivals", times, is_moment=True)))
     if times.size < FEWEST_ARRIVALS:
         raise InvalidInputError(
             f"{plural(times.size, 'arrival')} are too few; at least {FEWEST_ARRIVALS} are needed"
