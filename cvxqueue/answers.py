@@ -15,7 +15,7 @@ from cvxqueue.certificates import Certificate
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import reading, writing
 from cvxqueue.files.kinds import (
-    ANSWER_FORMATS,
+    ANSWER_FORMAT_OF,
     CERTIFICATE_FORMAT,
     FORMAT,
     INTEGER_FORMAT,
@@ -34,12 +34,12 @@ from cvxqueue.suggest import nearest
 if TYPE_CHECKING:
     from cvxqueue.files.schema import AnswerDocument, IntegerDocument
 
-_READABLE = (FORMAT, *ANSWER_FORMATS)
+_READABLE = (FORMAT, *ANSWER_FORMAT_OF)
 # Constraints move the tokens, elsewhere to another rounding; of a real difference people see more.
 _TOKENS_APART = 1e-6
 _Kind = TypeVar("_Kind", Solution, IntegerSolution)
 _Answer = Solution | Certificate | IntegerSolution
-_FORMATS: dict[type[Any], str] = {
+_FORMAT_OF: dict[type[Any], str] = {
     Solution: SOLUTION_FORMAT,
     Certificate: CERTIFICATE_FORMAT,
     IntegerSolution: INTEGER_FORMAT,
@@ -76,7 +76,7 @@ def to_dict(x: Instance | _Answer) -> dict[str, Any]:
             f"{shown(x)}"
         )
     data = {
-        "format": next(form for kind, form in _FORMATS.items() if isinstance(x, kind)),
+        "format": next(form for kind, form in _FORMAT_OF.items() if isinstance(x, kind)),
         "version": VERSION,
         "instance": writing.to_dict(x.instance),
         **x.to_dict(),

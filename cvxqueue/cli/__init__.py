@@ -23,7 +23,7 @@ __all__ = ["main"]
 # What a shell reports of a program that the signal SIGINT ended: the command line inside another
 # program, where Ctrl-C is for that to handle.
 _INTERRUPTED = 130
-_STATUSES = {
+_STATUS_OF = {
     RefusedError: "refused",
     UnprovenError: "unproven",
     InfeasibleError: "infeasible",
@@ -71,7 +71,7 @@ def _failed(error: CvxqueueError, arguments: list[str]) -> int:
     if "--json" in arguments:
         # Where stdout is what failed, the line above has to do.
         with suppress(CvxqueueError):
-            status = next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
+            status = next(status for kind, status in _STATUS_OF.items() if isinstance(error, kind))
             write_json({"status": status, "error": str(error)})
     return 2 if isinstance(error, (InvalidInputError, MissingDependencyError)) else 1
 
