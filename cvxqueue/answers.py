@@ -15,7 +15,7 @@ from cvxqueue.certificates import Certificate
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import reading, writing
 from cvxqueue.files.kinds import (
-    ANSWER_FORMAT_OF,
+    ANSWER_FORMATS,
     CERTIFICATE_FORMAT,
     FORMAT,
     INTEGER_FORMAT,
@@ -34,7 +34,7 @@ from cvxqueue.suggest import nearest
 if TYPE_CHECKING:
     from cvxqueue.files.schema import AnswerDocument, IntegerDocument
 
-_READABLE = (FORMAT, *ANSWER_FORMAT_OF)
+_READABLE = (FORMAT, *ANSWER_FORMATS)
 # Constraints move the tokens, elsewhere to another rounding; of a real difference people see more.
 _TOKENS_APART = 1e-6
 _Kind = TypeVar("_Kind", Solution, IntegerSolution)

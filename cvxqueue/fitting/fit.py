@@ -161,8 +161,7 @@ class Fit(Report):
         ]
 
     def _line(self, kind: str) -> ServiceFit:
-        found = self.service.get(kind, self.service.get(""))
-        if found is not None:
+        if found := self.service.get(kind, self.service.get("")):
             return found
         if kind == "":
             raise InvalidInputError(

@@ -75,14 +75,12 @@ def curve_warnings(
     found = []
     # What an answer weighs where the number of answers is not known.
     levels = counts.tokens, counts.correct / dispersion, counts.total / dispersion
-    dip = wrong_bend(levels)
-    if dip is not None:
+    if dip := wrong_bend(levels):
         found.append(
             f"not concave: at {dip[1]:g} tokens the accuracy is {dip[3]:.3f} below the line from "
             f"{dip[0]:g} to {dip[2]:g} tokens; a saturating curve cannot bend that way"
         )
-    drop = fall(levels)
-    if drop is not None:
+    if drop := fall(levels):
         found.append(
             f"falling: from {drop[0]:g} to {drop[1]:g} tokens the accuracy falls by "
             f"{drop[2]:.3f}; a saturating curve never falls"

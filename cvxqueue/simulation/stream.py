@@ -151,11 +151,9 @@ class Stream:
         return (np.arange(parts) + self._samples.random(parts)) * (end / parts)
 
     def _correct(self, arrived: NDArray[np.int64]) -> FloatArray:
-        """Correct answers of each type under each allocation, from common luck.
-
-        A query with the luck u is answered correctly where u < p. Under several allocations that
-        makes the differences of their sorted p the probabilities of a multinomial draw.
-        """
+        """Correct answers of each type under each allocation, from common luck."""
+        # A query with the luck u is answered correctly where u < p: the differences of the sorted p
+        # are the probabilities of a multinomial draw.
         accuracies = np.clip(self._plan.accuracies, 0.0, 1.0)
         order = np.argsort(accuracies, axis=0, kind="stable")
         ranked = np.take_along_axis(accuracies, order, axis=0)
