@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -226,6 +227,14 @@ class Table(Exported):
         # Where a page is narrower, the table scrolls by itself.
         return f'<div style="overflow-x: auto">{table}</div>{below}'
 
+    def to_markdown(self) -> str:
+        """Return all rows as a table of Markdown."""
+        names = [column.name if self.has_names else "" for column in self.columns]
+        rule = ["---" if is_left else "---:" for is_left in self._lefts]
+        rows = [names, *([_words(cell) for cell in row] for row in self._rows(None))]
+        head, *lines = ([markdown_text(cell) for cell in row] for row in rows)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
+
     def machine_columns(self) -> dict[str, Any]:
         """Return the values by name; an interval has a column for each of its ends.
 
@@ -345,3 +354,8 @@ def _latex_line(cells: Iterable[str]) -> str:
     line = " & ".join(printable(cell).strip("\n").translate(_LATEX) for cell in cells)
     # After the end of a line or a rule, LaTeX would take these for its own.
     return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
+
+
+def markdown_text(text: str) -> str:
+    """Return one line in which Markdown finds nothing to obey."""
+    return re.sub(r"([\\`*_{}\[\]<>|~$#&])", r"\\\1", printable(text)).replace("\n", " ")

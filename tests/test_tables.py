@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 import cvxqueue as cq
+from cvxqueue.formatting import printable
 from cvxqueue.tables import Cell, Column, Part, Report, Table, facts
 
 SMALL = Table(
@@ -121,6 +123,16 @@ def test_signs_are_nobodys_markup() -> None:
         r"\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}\textbackslash{} $<$$\lambda$$^2$$>$"
         in latex
     )
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
+@example(["<b> | *a* `b` ![c](d) &amp; # ~e~ \\"])
+def test_names_are_nobodys_markdown(names: list[str]) -> None:
+    page = Table([Column(names[0], names), Column("x", [1.0] * len(names))]).to_markdown()
+    read = Cells(MarkdownIt("commonmark").enable("table").render(page))
+    assert set(read.tags) <= {"table", "thead", "tbody", "tr", "th", "td"}
+    cells = [" ".join(text.split()) for text in read.texts[::2]]
+    assert cells == [" ".join(printable(name).split()) for name in (names[0], *names)]
 
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)

@@ -401,14 +401,11 @@ COMMANDS = {
                 "(default: all that are installed)",
                 action="append",
             ),
-            Argument(
-                ["--settings"],
-                {
-                    "choices": ["default", "tight"],
-                    "action": "append",
-                    "help": "what a solver does by itself, or asked for 1e-9; may be repeated "
-                    "(default: both)",
-                },
+            _takes(
+                "--settings {default,tight}: what a solver does by itself, or asked for 1e-9; may "
+                "be repeated (default: both)",
+                choices=["default", "tight"],
+                action="append",
             ),
             _takes("--time-limit S: seconds for a call (10)", type=positive, default=10.0),
             _takes(
@@ -429,6 +426,15 @@ COMMANDS = {
         (
             _takes("results RESULTS: what cvxqueue benchmark wrote", nargs="+"),
             _takes("-o --output PAGE: report to write, .html or .md", required=True),
+            _takes(
+                "--solver NAME: one that is reported; may be repeated (default: all)",
+                action="append",
+            ),
+            _takes(
+                "--settings {default,tight}: one that is reported; may be repeated (default: all)",
+                choices=["default", "tight"],
+                action="append",
+            ),
         ),
         "the runs",
     ),

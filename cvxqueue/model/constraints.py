@@ -12,7 +12,6 @@ The model holds constraints, and instances check them: what is called `point` he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import reduce
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -71,6 +70,10 @@ class BoxConstraint(Constraint, ABC):
         """Tokens that satisfy the constraint and no fewer, shape (N,); infinite where none do."""
 
     @abstractmethod
+    def least_rounding(self, instance: Any) -> FloatArray:
+        """How far rounding can have moved them, shape (N,); zero where no tokens are enough."""
+
+    @abstractmethod
     def shortfall(self, instance: Any, position: int) -> str:
         """What no tokens of a type reach, and the value that would do."""
 
@@ -78,18 +81,17 @@ class BoxConstraint(Constraint, ABC):
 def least_tokens(data: Any) -> tuple[FloatArray, FloatArray | None]:
     """Fewest tokens that the data of an instance, or of a batch, and their constraints allow.
 
-    Shape (..., N), infinite where no tokens do; and how far rounding can have moved them: they
-    invert an accuracy, and are wrong by its error over the slope that leads there. ``None`` where
-    nothing but `min_tokens` is asked.
+    Shape (..., N), infinite where no tokens do; and how far rounding can have moved them, ``None``
+    where nothing but `min_tokens` is asked.
     """
-    boxes = [it for it in data.constraints if isinstance(it, BoxConstraint)]
-    if not boxes:
-        return data.min_tokens, None
-    lower = reduce(np.maximum, (it.least_tokens(data) for it in boxes), data.min_tokens)
-    reached = np.minimum(lower, data.max_tokens)
-    slope = data.accuracy.slope(np.nextafter(reached, 0.0))
-    moved = ACCURACY_ROUNDINGS * (data.accuracy.value(reached) / slope + reached)
-    return lower, np.where(reached > data.min_tokens, moved, 0.0)
+    lower, rounding = data.min_tokens, None
+    for box in data.constraints:
+        if isinstance(box, BoxConstraint):
+            least, moved = box.least_tokens(data), box.least_rounding(data)
+            lower = np.maximum(lower, least)
+            moved = np.where(least + moved > data.min_tokens, moved, 0.0)
+            rounding = moved if rounding is None else np.maximum(rounding, moved)
+    return lower, rounding
 
 
 class CouplingConstraint(Constraint, ABC):

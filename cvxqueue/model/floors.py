@@ -130,6 +130,15 @@ class MinAccuracy(InputData, BoxConstraint):
         is_enough = instance.accuracy.value(most) * (1.0 + ACCURACY_ROUNDINGS) >= floors
         return np.where(is_enough, np.minimum(least, most), least)
 
+    def least_rounding(self, instance: Instance) -> FloatArray:
+        """The error of an accuracy over the slope that leads there, because they are an inverse."""
+        floors, curve = self._floors(instance), instance.accuracy
+        reached = np.minimum(self.least_tokens(instance), instance.max_tokens)
+        slope = curve.slope(np.nextafter(reached, 0.0))
+        moved = ACCURACY_ROUNDINGS * (curve.value(reached) / slope + reached)
+        is_nothing = curve.value(np.zeros(instance.size)) * (1.0 - ACCURACY_ROUNDINGS) >= floors
+        return np.where(is_nothing, 0.0, moved)
+
     def shortfall(self, instance: Instance, position: int) -> str:
         """What the type reaches at most."""
         floor = float(self._floors(instance)[position])

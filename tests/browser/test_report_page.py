@@ -47,7 +47,7 @@ def test_the_page_asks_for_nothing_and_fits(
     assert wrong == []
     # The body is as wide as the window: tables scroll by themselves.
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.locator("svg.chart").count() == 6
+    assert page.locator("svg.chart").count() == 4
     assert page.locator("th", has_text=HOSTILE.replace("\x1b", r"\x1b")).count() > 0
     paper, ink = (
         int(re.findall(r"\d+", page.evaluate(f"getComputedStyle(document.body).{each}"))[0])
