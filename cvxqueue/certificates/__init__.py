@@ -10,6 +10,7 @@ from cvxqueue.certificates.gap import (
     certified_objective,
     relative_gap,
     rounding_allowance,
+    token_bounds,
     type_gaps,
 )
 from cvxqueue.certificates.lagrangian_gap import (
@@ -27,7 +28,6 @@ from cvxqueue.certificates.multipliers import (
 )
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
-from cvxqueue.certificates.token_bounds import token_bounds
 
 __all__ = [
     "AccuracyBound",

@@ -4,7 +4,8 @@ T is convex, so for every feasible l′
 
     J(l′) ≤ J(l) + Σ_k [α π_k w_k (p_k(l′_k) − p_k(l_k)) − ∂T/∂l_k (l′_k − l_k)],
 
-and the right side is separable: each type's term is largest at its response to ∇T(l).
+and the right side is separable: each type's term is largest at its response to ∇T(l). Whatever the
+tokens of a type at which the same bound falls below J(l), they are not optimal.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
+from cvxqueue.numerics.roots import bracketed_root
 
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
@@ -119,3 +121,63 @@ def _part_gap(point: Evaluation) -> FloatArray:
     gaps += loss
     total: FloatArray = _SUMMATION * np.vecdot(model.probabilities, gaps)
     return total
+
+
+# A bound this close to its limit, relative to its distance from the response, is sharp enough.
+_SHARP_END = 1e-9
+# Logarithm of the distance in tokens from which it is looked for, and the least loss that counts:
+# a loss of zero would be found at the response.
+_NEAREST, _LEAST_LOSS = -700.0, 1e-290
+
+
+@quiet
+def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
+    """Interval of each type that contains its optimal tokens, shape (N, 2).
+
+    If type k had v tokens, the separable bound on J would be J(l) + gap less what type k loses by
+    not being at its response. Where that is below J(l), v is not optimal. The bound is concave in
+    v, so the values that remain form an interval: the whole box where the point is unstable.
+
+    `slack` bounds what the optimum gains over the point, in seconds; by default the certified gap.
+    """
+    model = point.model
+    lower, upper = model.lower, model.upper
+    if not point.is_stable:
+        return np.stack([lower, upper], axis=-1)
+    slack = float(certified_gap(point)) if slack is None else slack
+    if not np.isfinite(slack):
+        return np.stack([lower, upper], axis=-1)
+    best = point.reachable_response
+    least, most = (_outer_root(point, best, end, slack) for end in (lower, point.reach))
+    if (moved := model.lower_rounding) is not None:
+        least = np.where(least <= lower, np.maximum(lower - moved, 0.0), least)
+        most = np.maximum(most, np.minimum(lower + moved, upper))
+    return np.stack([least, most], axis=-1)
+
+
+def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: float) -> FloatArray:
+    """Value between `best` and `end` whose loss against `best` just reaches `slack`, or `end`.
+
+    What counts as outside is checked and never inferred.
+    """
+    model = point.model
+    benefit, cost = model.benefit, point.marginal_cost
+    allowed = np.maximum(slack / model.probabilities, _LEAST_LOSS)
+    error = marginal_error(point)
+
+    def loss(tokens: FloatArray) -> FloatArray:
+        """What is lost for sure: less what rounding can do to either of two large terms."""
+        difference = benefit.difference(best, tokens)
+        price = cost * (tokens - best)
+        return price - difference - error * np.abs(price + difference)
+
+    # By the logarithm of the distance from the response, towards the end.
+    towards, farthest = np.sign(end - best), np.log(np.abs(end - best))
+
+    def place(logarithm: FloatArray) -> FloatArray:
+        return np.asarray(best + towards * np.exp(logarithm))
+
+    nearest = np.full(farthest.shape, _NEAREST)
+    found = bracketed_root(lambda at: loss(place(at)) - allowed, nearest, farthest, _SHARP_END)[1]
+    outside = place(found)
+    return np.where((loss(outside) >= allowed) & (found < farthest), outside, end)

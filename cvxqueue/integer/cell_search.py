@@ -16,8 +16,8 @@ from cvxqueue.integer.enumeration import (
     enumerate_all,
     enumerate_bounded,
 )
-from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Incumbent
+from cvxqueue.integer.lattice import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
 # Logarithm of the number of combinations that are looked at one by one.

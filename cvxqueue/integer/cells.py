@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
-from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base, Incumbent
+from cvxqueue.integer.lattice import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
 # Numbers held at a time by one array over cells and types: such arrays stay in the cache (measured

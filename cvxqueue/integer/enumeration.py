@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
-from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base
+from cvxqueue.integer.lattice import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
 # Extensions of partial choices in one array.
@@ -140,8 +140,7 @@ def enumerate_bounded(
     """Find the best choice that gains more than `level` seconds over the base.
 
     `fixed` sums over the types that are not listed. Of more partial choices than `most`, those with
-    the smallest bounds are dropped. When the time is up, what is left is bounded as it is, and
-    `TimeIsUp` raised if nothing is bounded yet.
+    the smallest bounds are dropped.
     """
     order = sorted(range(len(lists)), key=lambda k: -float(np.ptp(lists[k].mean)))
     benefits = [tangents.net_benefit(lists[k]) for k in deadline.each(order)]

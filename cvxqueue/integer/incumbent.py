@@ -9,7 +9,7 @@ import numpy as np
 from cvxqueue.certificates import rounding_allowance
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.increments import Increments
+from cvxqueue.integer.lattice import Increments
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import LEAST_IDLE
 from cvxqueue.model.queue_formulas import Prices

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.integer.choices import Choices
-from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base
+from cvxqueue.integer.lattice import Increments
 from cvxqueue.numerics.arrays import FloatArray
 
 # Each changes as many types as help; two or three are usual.

@@ -2,8 +2,8 @@
 
 A constraint is kept in the form c(l) ≤ 0 with c convex. At a multiplier μ ≥ 0 the Lagrangian
 J − μ c is the objective of a model without the constraint: a price of time is one of the queue, a
-price of accuracy one of the types, and a sum over the types a cost of each. So whatever solves and
-certifies models without constraints does it for those with constraints.
+price of accuracy one of the types, and a sum over the types a cost of each, besides the time of the
+server. So whatever solves and certifies models without constraints does it for those with them.
 
 The model holds constraints, and instances check them: what is called `point` here is an
 `Evaluation`, `model` a `Model`, and `instance` an `Instance`, which the types cannot say.
@@ -12,16 +12,85 @@ The model holds constraints, and instances check them: what is called `point` he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model.separable_costs import SeparableCost
+from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.float64 import EPSILON
+
+
+class SeparableCost(ABC):
+    """A convex, nondecreasing cost of the tokens of a type, in seconds per query."""
+
+    @abstractmethod
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """First and second derivative with respect to the tokens, shape (..., N)."""
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """Relative error of the marginal cost, in units of that of its argument: of a product."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class TokenCost(SeparableCost):
+    """So many seconds for each token."""
+
+    price: float
+    """Seconds per token, ≥ 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The price, and zero."""
+        return np.full_like(tokens, self.price), np.zeros_like(tokens)
+
+
+@dataclass(frozen=True)
+class ServiceCost(SeparableCost):
+    """So many seconds for each second of service."""
+
+    price: float
+    """Dimensionless, ≥ 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The price times the derivatives of the mean service time."""
+        rise = np.broadcast_to(service.mean_curvature(tokens), tokens.shape)
+        return self.price * service.mean_slope(tokens), self.price * rise
+
+
+@dataclass(frozen=True)
+class TailCost(SeparableCost):
+    """So many seconds times exp(θ t), for a service time t that is not random."""
+
+    price: float
+    """Seconds, ≥ 0."""
+    decay: float
+    """θ, per second, > 0."""
+
+    def marginal_cost(
+        self, service: ServiceLaw, tokens: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """The derivatives price θ t′ exp(θ t) and price θ (t″ + θ t′²) exp(θ t)."""
+        slope = service.mean_slope(tokens)
+        # Far beyond its limit a tail costs more than any number.
+        size = self.price * self.decay * np.exp(self.decay * service.mean(tokens))
+        rise = service.mean_curvature(tokens) + self.decay * np.square(slope)
+        return size * slope, size * rise
+
+    def magnification(self, service: ServiceLaw, tokens: FloatArray) -> float:
+        """The largest exponent: its rounding is the relative error of the exponential."""
+        return 1.0 + self.decay * float(np.max(service.mean(tokens)))
+
 
 ROUNDINGS = 4.0 * EPSILON
 """As in the certificates: no more than eight roundings reach the utilization, or a sum."""

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
+from cvxqueue.model.constraints import (
+    ROUNDINGS,
+    CouplingConstraint,
+    ServiceCost,
+    Terms,
+    TokenCost,
+    positive,
+)
 from cvxqueue.model.model import Evaluation
-from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
 

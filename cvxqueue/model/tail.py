@@ -8,10 +8,9 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, TailCost, Terms, positive
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
-from cvxqueue.model.separable_costs import TailCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import LARGEST
 from cvxqueue.numerics.roots import bracketed_root
@@ -110,9 +109,8 @@ class WaitingTimeTail(CouplingConstraint):
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each query costs the exponential of its time."""
-        return Terms(
-            separable_costs=(TailCost(multiplier * arrival_rate / self.decay, self.decay),)
-        )
+        cost = TailCost(multiplier * arrival_rate / self.decay, self.decay)
+        return Terms(separable_costs=(cost,))
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds of objective for a second more in the limit."""

@@ -14,12 +14,11 @@ from cvxqueue.integer import solve as methods
 from cvxqueue.integer.cells import Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.enumeration import Tangents
-from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base, Incumbent
+from cvxqueue.integer.lattice import Increments
 from cvxqueue.integer.local_search import local_search
-from cvxqueue.integer.neighbors import best_combination
+from cvxqueue.integer.neighbors import FlipProgram, best_combination
 from cvxqueue.integer.partition import first_ceiling
-from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model.domains import Domains, Integers, Multiples
 from cvxqueue.numerics.arrays import FloatArray

@@ -14,9 +14,8 @@ from mpmath import mp, mpf, workdps
 import cvxqueue as cq
 from cvxqueue.certificates.bracket import order_bracket
 from cvxqueue.certificates.contraction import contraction
-from cvxqueue.certificates.gap import certified_gap, certified_objective
+from cvxqueue.certificates.gap import certified_gap, certified_objective, token_bounds
 from cvxqueue.certificates.step_size import step_size
-from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.model.model import take_rows
 from cvxqueue.numerics.arrays import FloatArray
 from tests.tolerances import EPSILON
