@@ -39,6 +39,11 @@ _READABLE = (FORMAT, *ANSWER_FORMATS)
 _TOKENS_APART = 1e-6
 _Kind = TypeVar("_Kind", Solution, IntegerSolution)
 _Answer = Solution | Certificate | IntegerSolution
+_FORMAT_OF: dict[type[Any], str] = {
+    Solution: SOLUTION_FORMAT,
+    Certificate: CERTIFICATE_FORMAT,
+    IntegerSolution: INTEGER_FORMAT,
+}
 
 
 def to_dict(x: Instance | _Answer) -> dict[str, Any]:
@@ -71,19 +76,13 @@ def to_dict(x: Instance | _Answer) -> dict[str, Any]:
             f"{shown(x)}"
         )
     data = {
-        "format": _format(x),
+        "format": next(form for kind, form in _FORMAT_OF.items() if isinstance(x, kind)),
         "version": VERSION,
         "instance": writing.to_dict(x.instance),
         **x.to_dict(),
         **_made_of(x),
     }
     return data | {"sha256": digest(data)}
-
-
-def _format(answer: _Answer) -> str:
-    if isinstance(answer, IntegerSolution):
-        return INTEGER_FORMAT
-    return SOLUTION_FORMAT if isinstance(answer, Solution) else CERTIFICATE_FORMAT
 
 
 def _made_of(answer: _Answer) -> dict[str, Any]:
@@ -246,15 +245,11 @@ def require_same(expected: Instance | None, found: Instance) -> Instance:
     if expected is None or found == expected:
         return found if expected is None else expected
     pairs = ((it.name, getattr(found, it.name), getattr(expected, it.name)) for it in fields(found))
-    name, there, here = next(pair for pair in pairs if _differ(*pair[1:]))
+    name, there, here = next(pair for pair in pairs if not np.array_equal(*pair[1:]))
     raise InvalidInputError(
         f"is of another instance: its {name} is {shown(there)}, and that of the instance given is "
         f"{shown(here)}"
     )
-
-
-def _differ(there: Any, here: Any) -> bool:
-    return not (np.array_equal(there, here) if isinstance(there, np.ndarray) else there == here)
 
 
 def _require_agreeing(

@@ -1,7 +1,5 @@
 """The errors of the package: one base, so that a single ``except`` can catch them all."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -125,7 +123,7 @@ class UnstableQueueError(InfeasibleError):
             f"be below 1; {slow_down(max_arrival_rate)}, or the service times at {bounds}{unit}"
         )
 
-    def __reduce__(self) -> tuple[type[UnstableQueueError], tuple[float, float, str]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.utilization, self.max_arrival_rate, self.bounds)
 
 
@@ -143,6 +141,15 @@ class RefusedError(CvxqueueError):
 
 class MissingDependencyError(CvxqueueError, ImportError):
     """An optional package that the call needs is not installed."""
+
+
+def require_package(package: str, what: str, extra: str) -> None:
+    """Raise an error where a package is not installed that something `what` says needs."""
+    if find_spec(package) is None:
+        raise MissingDependencyError(
+            f"{what} the package {package!r}, which is not installed: {pip_install(package)} (the "
+            f"extra {extra!r} has it)"
+        )
 
 
 def pip_install(package: str) -> str:

@@ -1,7 +1,5 @@
 """Plain values, as JSON has them: what is not finite becomes ``None``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -30,14 +28,18 @@ def json_attributes(record: object, names: Iterable[str]) -> dict[str, Any]:
 
 
 class JsonRecord:
-    """Base of dataclasses that are written as their fields, and some of their properties."""
+    """Base of dataclasses that are written as some of their properties and their fields.
+
+    Of the fields those that a ``repr`` is to have.
+    """
 
     _properties: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; ``None`` for what is not finite."""
         record: Any = self
-        return json_attributes(self, [*(it.name for it in fields(record)), *self._properties])
+        names = [it.name for it in fields(record) if it.repr]
+        return json_attributes(self, [*names, *self._properties])
 
 
 class Options(Mapping[str, Any]):
@@ -78,7 +80,7 @@ class Options(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._values)
 
-    def __reduce__(self) -> tuple[type[Options], tuple[dict[str, Any]]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._values,)
 
 

@@ -1,12 +1,11 @@
 """The answer of a method: tokens, what they do, and how far they can be from optimal."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,6 +124,12 @@ MEANS = (
 """What an allocation does, for `to_dict`."""
 
 
+def _number(name: str, doc: str) -> cached_property[float]:
+    """Return a property of the evaluation as a number."""
+    found: Any = property(lambda answer: float(getattr(answer.evaluation, name)), doc=doc)
+    return found  # type: ignore[no-any-return]
+
+
 class AllocationData(ArrayData, Report):
     """Base of answers that are one allocation: what it does, and what its gap makes of it."""
 
@@ -160,30 +165,11 @@ class AllocationData(ArrayData, Report):
 
     accuracies = forwarded("evaluation", Evaluation.accuracies)
 
-    @property
-    def mean_accuracy(self) -> float:
-        """Plain mean accuracy Σ π p."""
-        return float(self.evaluation.mean_accuracy)
-
-    @property
-    def utilization(self) -> float:
-        """Fraction of time that the server works."""
-        return float(self.evaluation.utilization)
-
-    @property
-    def mean_service_time(self) -> float:
-        """Mean service time, in seconds."""
-        return float(self.evaluation.mean_service_time)
-
-    @property
-    def mean_waiting_time(self) -> float:
-        """Mean waiting time, in seconds."""
-        return float(self.evaluation.mean_waiting_time)
-
-    @property
-    def mean_system_time(self) -> float:
-        """Mean system time, in seconds."""
-        return float(self.evaluation.mean_system_time)
+    mean_accuracy = _number("mean_accuracy", "Plain mean accuracy Σ π p.")
+    utilization = _number("utilization", "Fraction of time that the server works.")
+    mean_service_time = _number("mean_service_time", "Mean service time, in seconds.")
+    mean_waiting_time = _number("mean_waiting_time", "Mean waiting time, in seconds.")
+    mean_system_time = _number("mean_system_time", "Mean system time, in seconds.")
 
     def _means_line(self) -> str:
         return (
@@ -253,8 +239,7 @@ class Solution(AllocationData):
             )
         require_ended(self.ended)
         history = tuple(
-            Iterate(int(row[0]), float(row[1]), float(row[2]), float(row[3]), float(row[4]))
-            for row in self.history
+            Iterate._make((int(row[0]), *map(float, row[1:5]), None)) for row in self.history
         )
         if not isinstance(self.options, Mapping):
             raise InvalidInputError(f"options must be a mapping, got {shown(self.options)}")
@@ -319,7 +304,6 @@ class Solution(AllocationData):
         )
 
     def _parts(self) -> Iterable[Part]:
-        couplings, found = self.instance.model.couplings, self.certificate
         yield f"{self.method}: {self.status.value} ({self.advice})"
         yield (
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
@@ -327,16 +311,19 @@ class Solution(AllocationData):
         )
         yield from self.assumption_lines()
         yield self._means_line()
-        for coupling, price, excess in zip(
-            couplings, self.constraint_multipliers, found.excesses, strict=False
-        ):
-            if price > 0.0:
-                yield f"{coupling.label}: one unit of this limit is worth {price:.6g} s"
-            else:
-                is_broken = excess > 0.0 and self.objective == -np.inf
-                yield f"{coupling.label}: {'is not kept' if is_broken else 'has room'}"
+        yield from self.limit_lines()
         yield ""
         yield self.table()
+
+    def limit_lines(self) -> Iterable[str]:
+        """What the limit of each constraint on all types together costs."""
+        couplings, excesses = self.instance.model.couplings, self.certificate.excesses
+        for coupling, price, excess in zip(
+            couplings, self.constraint_multipliers, excesses, strict=False
+        ):
+            state = "is not kept" if excess > 0.0 and self.objective == -np.inf else "has room"
+            worth = f"one unit of this limit is worth {price:.6g} s"
+            yield f"{coupling.label}: {worth if price > 0.0 else state}"
 
     def table(self) -> Table:
         """Return the answer by task type."""
@@ -385,5 +372,5 @@ class ConvergenceError(CvxqueueError, RuntimeError):
             f"tolerance {solution.tolerance:.3g}"
         )
 
-    def __reduce__(self) -> tuple[type[ConvergenceError], tuple[Solution]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.solution,)

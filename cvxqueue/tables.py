@@ -13,12 +13,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cvxqueue.errors import MissingDependencyError, pip_install
+from cvxqueue.errors import require_package
 from cvxqueue.formatting import TYPES_SHOWN, plain, plural, printable
 from cvxqueue.whole_files import write_whole
 
@@ -57,8 +56,64 @@ class Column(NamedTuple):
     """How people are shown a value."""
 
 
+class Exported(ABC):
+    """Base of what has numbers in one table, for programs and for papers."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """Return what there is in numbers."""
+
+    def to_frame(self) -> DataFrame:
+        """Return what there is in numbers as a pandas data frame, names and units in its columns.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        require_package("pandas", "frames need", "frame")
+        from pandas import DataFrame
+
+        return DataFrame(self.table().machine_columns())
+
+    def to_csv(self, path: str | Path | None = None) -> str | None:
+        """Return the same as comma-separated values, or write them to a file.
+
+        Every number is read back bit for bit.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            The file; by default the text is returned.
+        """
+        columns = self.table().machine_columns()
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        # As Python writes numbers, they are read back bit for bit.
+        lists = [v.tolist() if hasattr(v, "tolist") else v for v in columns.values()]
+        writer.writerows(zip(*lists, strict=True))
+        if path is None:
+            return text.getvalue()
+        write_whole(Path(path), text.getvalue().encode(errors="backslashreplace"))
+        return None
+
+    def to_latex(self) -> str:
+        """Return the same as a ``tabular`` of LaTeX, rounded as in print.
+
+        It has the rules of the LaTeX package booktabs.
+        """
+        table = self.table()
+        sides = "".join("l" if is_left else "r" for is_left in table._lefts)
+        lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
+        if table.has_names:
+            lines += [_latex_line(column.name for column in table.columns), r"\midrule"]
+        lines += [_latex_line(map(_words, row)) for row in table._rows(None)]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
 @dataclass(frozen=True)
-class Table:
+class Table(Exported):
     """Columns of values, each with a name and a unit.
 
     Parameters
@@ -78,6 +133,10 @@ class Table:
     has_names: bool = True
     most: int = TYPES_SHOWN
     wraps: bool = True
+
+    def table(self) -> Table:
+        """Return the table itself."""
+        return self
 
     def take(self, rows: Sequence[int]) -> Table:
         """Return the table of some rows alone."""
@@ -195,40 +254,6 @@ class Table:
                 found[name] = values
         return found
 
-    def to_frame(self) -> DataFrame:
-        """Return a pandas data frame of all rows."""
-        if find_spec("pandas") is None:
-            raise MissingDependencyError(
-                "frames need the package 'pandas', which is not installed: "
-                f"{pip_install('pandas')} (the extra 'frame' has it)"
-            )
-        from pandas import DataFrame
-
-        return DataFrame(self.machine_columns())
-
-    def to_csv(self, path: str | Path | None = None) -> str | None:
-        """Return all rows as comma-separated values below their names, or write them to a file."""
-        columns = self.machine_columns()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        # As Python writes numbers, they are read back bit for bit.
-        lists = [v.tolist() if hasattr(v, "tolist") else v for v in columns.values()]
-        writer.writerows(zip(*lists, strict=True))
-        if path is None:
-            return text.getvalue()
-        write_whole(Path(path), text.getvalue().encode(errors="backslashreplace"))
-        return None
-
-    def to_latex(self) -> str:
-        """Return all rows as a ``tabular`` of LaTeX with the rules of its package booktabs."""
-        sides = "".join("l" if is_left else "r" for is_left in self._lefts)
-        lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
-        if self.has_names:
-            lines += [_latex_line(column.name for column in self.columns), r"\midrule"]
-        lines += [_latex_line(map(_words, row)) for row in self._rows(None)]
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-
 
 def facts(rows: Iterable[tuple[str, str]]) -> Table:
     """Return labels with text beside them."""
@@ -240,49 +265,15 @@ Part = Cell | list[Cell] | Table
 """A line, a line of several styles, or a table."""
 
 
-class Report(ABC):
+class Report(Exported):
     """Base of results that show themselves.
 
-    ``str`` is plain text, ``rich.print`` has colours, and a notebook shows HTML. What they have in
-    numbers is one table.
+    ``str`` is plain text, ``rich.print`` has colours, and a notebook shows HTML.
     """
 
     @abstractmethod
     def _parts(self) -> Iterable[Part]:
         """Lines and tables, in the order of reading."""
-
-    @abstractmethod
-    def table(self) -> Table:
-        """Return what there is in numbers."""
-
-    def to_frame(self) -> DataFrame:
-        """Return what there is in numbers as a pandas data frame, names and units in its columns.
-
-        Raises
-        ------
-        MissingDependencyError
-            If pandas is not installed.
-        """
-        return self.table().to_frame()
-
-    def to_csv(self, path: str | Path | None = None) -> str | None:
-        """Return the same as comma-separated values, or write them to a file.
-
-        Every number is read back bit for bit.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            The file; by default the text is returned.
-        """
-        return self.table().to_csv(path)
-
-    def to_latex(self) -> str:
-        """Return the same as a ``tabular`` of LaTeX, rounded as in print.
-
-        It has the rules of the LaTeX package booktabs.
-        """
-        return self.table().to_latex()
 
     def __str__(self) -> str:
         parts = self._parts()

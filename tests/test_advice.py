@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -476,9 +477,11 @@ def test_pip_is_told_which_environment_it_is_for(
 def test_a_package_that_is_to_be_installed_is_what_the_call_lacks(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = style if package == "matplotlib" else registry
+    module = errors if package == "matplotlib" else registry
     with monkeypatch.context() as without:
-        without.setattr(module, "find_spec", is_lacking(package))
+        without.setattr(
+            module, "find_spec", lambda name: None if name == package else find_spec(name)
+        )
         with pytest.raises(cq.MissingDependencyError) as missing:
             plotted_and_solved()
     # With nothing else than what pip is told to install, the call succeeds.

@@ -1,7 +1,5 @@
 """The command line: ``cvxqueue solve``, ``check``, ``simulate``, ``fit`` and so on."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Sequence
@@ -25,6 +23,14 @@ __all__ = ["main"]
 # What a shell reports of a program that the signal SIGINT ended: the command line inside another
 # program, where Ctrl-C is for that to handle.
 _INTERRUPTED = 130
+_STATUS_OF = {
+    RefusedError: "refused",
+    UnprovenError: "unproven",
+    InfeasibleError: "infeasible",
+    InvalidInputError: "invalid_input",
+    MissingDependencyError: "missing_dependency",
+    CvxqueueError: "error",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +71,8 @@ def _failed(error: CvxqueueError, arguments: list[str]) -> int:
     if "--json" in arguments:
         # Where stdout is what failed, the line above has to do.
         with suppress(CvxqueueError):
-            write_json({"status": _status(error), "error": str(error)})
+            status = next(status for kind, status in _STATUS_OF.items() if isinstance(error, kind))
+            write_json({"status": status, "error": str(error)})
     return 2 if isinstance(error, (InvalidInputError, MissingDependencyError)) else 1
 
 
@@ -80,13 +87,3 @@ def _command(arguments: list[str]) -> int:
         # Imported when it runs: ``--help`` waits for nothing.
         status: int = import_module(f"cvxqueue.cli.{options.command}").run(options)
     return status
-
-
-def _status(error: CvxqueueError) -> str:
-    if isinstance(error, RefusedError | UnprovenError):
-        return "refused" if isinstance(error, RefusedError) else "unproven"
-    if isinstance(error, InfeasibleError):
-        return "infeasible"
-    if isinstance(error, InvalidInputError):
-        return "invalid_input"
-    return "missing_dependency" if isinstance(error, MissingDependencyError) else "error"

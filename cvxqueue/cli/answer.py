@@ -1,7 +1,5 @@
 """The report of ``cvxqueue solve``; it fits 80 columns, and only names are ever wrapped."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 
@@ -36,7 +34,12 @@ def answer_report(
         f"accuracy worth {instance.accuracy_weight:g} s",
     ]
     yield ""
-    yield from _types(best, whole)
+    table, mix = answer_table(best, whole), instance.probabilities
+    if mix.size <= _ALL_SHOWN:
+        yield table
+    else:
+        yield table.take(np.sort(np.argsort(-mix, kind="stable")[:_SHOWN]).tolist())
+        yield f"the {_SHOWN} most frequent of {plural(mix.size, 'type')}; --json and --csv have all"
     yield from ("", _operation(best), "", ("Methods", "bold"), comparison)
     yield from ("", (f"Certificate of the answer ({best.method})", "bold"), _certificate(best))
     yield from ("", ("Integer tokens", "bold"))
@@ -51,15 +54,6 @@ def answer_table(solution: Solution, integer: IntegerSolution | None) -> Table:
     return Table(columns, most=_ALL_SHOWN)
 
 
-def _types(solution: Solution, integer: IntegerSolution | None) -> Iterator[Part]:
-    table, mix = answer_table(solution, integer), solution.instance.probabilities
-    if mix.size <= _ALL_SHOWN:
-        yield table
-        return
-    yield table.take(np.sort(np.argsort(-mix, kind="stable")[:_SHOWN]).tolist())
-    yield f"the {_SHOWN} most frequent of {plural(mix.size, 'type')}; --json and --csv have all"
-
-
 def _operation(best: Solution) -> Table:
     """What the allocation does, and what the limit of each constraint on all types costs."""
     rows = [
@@ -71,11 +65,7 @@ def _operation(best: Solution) -> Table:
             f"{best.mean_service_time:.4g} s",
         ),
     ]
-    couplings = best.instance.model.couplings
-    for coupling, price in zip(couplings, best.constraint_multipliers, strict=False):
-        worth = f"one unit of this limit is worth {price:.4g} s" if price > 0 else "has room"
-        rows.append(("constraint", f"{coupling.label}: {worth}"))
-    return facts(rows)
+    return facts([*rows, *(("constraint", line) for line in best.limit_lines())])
 
 
 def _certificate(best: Solution) -> Table:

@@ -1,7 +1,5 @@
 """``cvxqueue benchmark``: solvers on instances, each run in a process of its own."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence

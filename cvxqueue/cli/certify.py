@@ -1,17 +1,14 @@
 """``cvxqueue certify``: which claims of an answer are true."""
 
-from __future__ import annotations
-
 import argparse
 import csv
-import sys
 from pathlib import Path
 from typing import Any
 
-from cvxqueue.cli.inputs import read_instance, record_path
+from cvxqueue.cli.inputs import read_content, read_instance, record_path
 from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError, naming
-from cvxqueue.files.storage import decode, read_bytes
+from cvxqueue.files.storage import decode
 from cvxqueue.files.text import parse
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
@@ -47,7 +44,7 @@ def _read_reference(name: str) -> Instance | Path:
     file = Path(record_path(name))
     if file.suffix.lower() == ".json" and file.is_file():
         with naming(name):
-            content = parse(decode(read_bytes(file, MOST_RECORD_BYTES)), "json")
+            content = parse(decode(read_content(str(file), MOST_RECORD_BYTES)), "json")
         if isinstance(content, dict) and content.get("format") == RECORD_FORMAT:
             return file
     return read_instance(name)
@@ -55,11 +52,8 @@ def _read_reference(name: str) -> Instance | Path:
 
 def _read_answer(name: str, column: str) -> Any:
     """Return what JSON says, or the tokens of a table, where one has no other column for them."""
-    if name == "-" and sys.stdin is None:
-        raise InvalidInputError("stdin is closed; give the name of a file")
-    source = sys.stdin.buffer if name == "-" else Path(name)
     with naming("stdin" if name == "-" else name):
-        text = decode(read_bytes(source, MOST_RECORD_BYTES))
+        text = decode(read_content(name, MOST_RECORD_BYTES))
         if text.lstrip()[:1] in ("{", "["):
             return parse(text, "json")
         return _column(list(csv.reader(text.splitlines())), column)

@@ -1,7 +1,5 @@
 """``cvxqueue check``: what can be said of an instance before any method runs."""
 
-from __future__ import annotations
-
 import argparse
 
 from cvxqueue.check import check

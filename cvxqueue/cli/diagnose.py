@@ -1,7 +1,5 @@
 """``cvxqueue diagnose``: whether the model describes a server."""
 
-from __future__ import annotations
-
 import argparse
 
 from cvxqueue.cli.inputs import read_measurements

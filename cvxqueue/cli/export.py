@@ -1,7 +1,5 @@
 """``cvxqueue export``: an instance as other solvers read it."""
 
-from __future__ import annotations
-
 import argparse
 
 from cvxqueue.cli.inputs import read_instance

@@ -1,7 +1,5 @@
 """``cvxqueue fit``: an instance file from measurements."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cvxqueue.answers import save
-from cvxqueue.cli.output import progress, show
-from cvxqueue.cli.pictures import require_picture, write_picture
+from cvxqueue.cli.output import progress, require_picture, show, write_picture
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import to_dict
 from cvxqueue.files.storage import format_of

@@ -24,9 +24,16 @@ def read_instance(name: str) -> Instance:
     if name != "-":
         return library.load(name).instance if _is_reference(name) else load(name)
     with naming("stdin"):
-        if sys.stdin is None:
-            raise InvalidInputError("is closed; give the name of a file")
-        return loads(read_bytes(sys.stdin.buffer, MOST_BYTES))
+        return loads(read_content(name, MOST_BYTES))
+
+
+def read_content(name: str, most: int) -> bytes:
+    """Read at most so many bytes of a file, or of stdin where its name is ``-``."""
+    if name != "-":
+        return read_bytes(Path(name), most)
+    if sys.stdin is None:
+        raise InvalidInputError("is closed; give the name of a file")
+    return read_bytes(sys.stdin.buffer, most)
 
 
 def record_path(name: str) -> str:

@@ -1,6 +1,4 @@
-"""Where the commands write: tables and JSON on stdout, errors and progress on stderr."""
-
-from __future__ import annotations
+"""Where the commands write: tables, JSON and pictures, errors and progress on stderr."""
 
 import argparse
 import json
@@ -8,15 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
 from shutil import get_terminal_size
 from threading import Timer
-from typing import TextIO, TypeGuard
+from typing import Any, TextIO, TypeGuard
 
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import printable
+from cvxqueue.errors import InvalidInputError, naming
+from cvxqueue.formatting import printable, shown
 from cvxqueue.json_values import json_values
+from cvxqueue.suggest import nearest
 from cvxqueue.tables import WIDTH, Part, Report, Table, rendered, width_for
+from cvxqueue.whole_files import write_whole
 
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
 # it trusts to have come from there.
@@ -24,6 +25,7 @@ _RAISING = ("strict", "surrogateescape", "surrogatepass")
 
 # Shorter waits need no bar.
 _PATIENCE = 1.0
+_PICTURES = (".pdf", ".png", ".svg")
 
 
 def prepare_streams() -> None:
@@ -114,10 +116,10 @@ def _drop(stream: TextIO) -> None:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
+def progress(total: int) -> Iterator[Callable[..., None]]:
     """Show a bar on a terminal's stderr where so many steps, told by name, take over a second."""
     if not (_is_open(sys.stderr) and sys.stderr.isatty()):
-        yield lambda name: None
+        yield lambda *_: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -132,8 +134,9 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     task = bar.add_task("", total=total)
     begun = 0
 
-    def step(name: str) -> None:
+    def step(name: str, done: int | None = None) -> None:
         nonlocal begun
+        begun = begun if done is None else done
         bar.update(task, description=printable(name), completed=begun)
         begun += 1
 
@@ -146,3 +149,48 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
         timer.cancel()
         timer.join()
         bar.stop()
+
+
+def require_picture(name: str | None) -> None:
+    """Refuse before any work what could not be drawn or written after it; ``None`` is nothing."""
+    if name is not None:
+        # With the solvers, which a fit does not need.
+        from cvxqueue.plots.style import require_matplotlib
+
+        with naming(f"--plot {name}"):
+            _require_writable(name)
+        require_matplotlib()
+
+
+def write_picture(name: str | None, result: Any) -> None:
+    """Draw a result and write it, whole or not at all; ``None`` is nothing."""
+    if name is None:
+        return
+    from cvxqueue import plots
+
+    path, drawn = Path(name), BytesIO()
+    plots.figure(result).savefig(drawn, format=path.suffix.lower()[1:])
+    with naming("--plot"):
+        write_whole(path, drawn.getvalue())
+
+
+def _require_writable(name: str) -> None:
+    """Refuse what is no picture's name, or is in no place for one."""
+    if "\0" in name:
+        raise InvalidInputError("must be the name of a file")
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix not in _PICTURES:
+        raise InvalidInputError(
+            f"unknown picture format {shown(suffix)}: {nearest(suffix, _PICTURES)}"
+        )
+    if path.is_dir():
+        raise InvalidInputError("is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise InvalidInputError(f"there is no directory {path.parent}")
+    # It is written beside its place, which for a link is where that points, and then put there.
+    place = Path(os.path.realpath(path))
+    if not all(os.access(part, os.W_OK) for part in (place.parent, place) if part.exists()):
+        raise InvalidInputError(
+            "cannot be written; check its permissions and those of its directory"
+        )

@@ -1,7 +1,5 @@
 """``cvxqueue references``: the library, and one reference of it."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import replace
 from decimal import Decimal

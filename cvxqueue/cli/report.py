@@ -1,7 +1,5 @@
 """``cvxqueue report``: what the rows of a comparison say, as one page."""
 
-from __future__ import annotations
-
 import argparse
 
 from cvxqueue.benchmark import Benchmark

@@ -1,15 +1,12 @@
 """``cvxqueue simulate``: an allocation on the simulated server, beside what theory says of it."""
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.cli.inputs import read_instance, read_measurements
-from cvxqueue.cli.output import progress, show
-from cvxqueue.cli.pictures import require_picture, write_picture
+from cvxqueue.cli.output import progress, require_picture, show, write_picture
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.integer import solve_integer

@@ -1,14 +1,11 @@
 """``cvxqueue solve``: the best certified answer, every method beside it, and the integers."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 
 from cvxqueue.cli.answer import answer_report, answer_table
 from cvxqueue.cli.inputs import read_instance
-from cvxqueue.cli.output import progress, show, write_error
-from cvxqueue.cli.pictures import require_picture, write_picture
+from cvxqueue.cli.output import progress, require_picture, show, write_error, write_picture
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
@@ -85,18 +82,12 @@ def _summary(
     failure: str | None,
 ) -> dict[str, Any]:
     best = comparison.best
-    whole: dict[str, Any]
-    if isinstance(integer, str):
-        whole = {"error": integer}
-    else:
+    whole: dict[str, Any] = {"error": integer}
+    if not isinstance(integer, str):
         loss = None if rounded is None else max(rounded.loss, 0.0)
         whole = {**integer.to_dict(), "rounding_loss": loss}
-    summary: dict[str, Any] = {
-        "instance": best.instance.name,
-        **best.to_dict(),
-        "integer": whole,
-        **comparison.to_dict(),
-    }
+    summary = {"instance": best.instance.name, **best.to_dict(), "integer": whole}
+    summary |= comparison.to_dict()
     if failure is not None:
         summary["error"] = failure
         if comparison.outcome == "disagree":

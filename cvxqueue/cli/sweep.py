@@ -1,26 +1,19 @@
 """``cvxqueue sweep``: an instance at every combination of the values of some parameters."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cvxqueue.cli.arguments import SWEPT
 from cvxqueue.cli.inputs import read_instance
-from cvxqueue.cli.output import progress, show
-from cvxqueue.cli.pictures import require_picture, write_picture
-from cvxqueue.errors import InvalidInputError, MissingDependencyError, naming, pip_install
+from cvxqueue.cli.output import progress, require_picture, show, write_picture
+from cvxqueue.errors import InvalidInputError, naming, require_package
 from cvxqueue.sweeps import Sweep, SweepFile, sweep
 from cvxqueue.sweeps.grid import grid_of
 from cvxqueue.whole_files import writing_whole
-
-# Steps of the bar.
-_BAR_STEPS = 100
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,27 +26,24 @@ def run(options: argparse.Namespace) -> int:
     if options.output == "-":
         raise InvalidInputError("-o -: name a file; --csv prints all rows to stdout")
     instance = read_instance(options.file)
+    grid = grid_of(instance, grids)
     if options.plot is not None:
         from cvxqueue.plots.overview import require_drawable
 
-        grid = grid_of(instance, grids)
         with naming("--plot"):
             require_drawable(grid)
     # A picture needs the rows at hand; what cannot be written is refused before any work.
     is_both = options.output is not None and options.plot is not None
     writing = writing_whole(Path(options.output)) if is_both else nullcontext()
     found: Sweep | SweepFile
-    with writing as write, _executor(options.scheduler) as executor, progress(_BAR_STEPS) as step:
-        told = 0
-
-        def tell(done: int, total: int) -> None:
-            nonlocal told
-            while told <= _BAR_STEPS * done // total:
-                step(f"{done:,} of {total:,} rows")
-                told += 1
-
-        run_options: dict[str, Any] = {"executor": executor, "callback": tell, **grids}
-        found = sweep(instance, output=None if is_both else options.output, **run_options)
+    with writing as write, _executor(options.scheduler) as executor, progress(len(grid)) as step:
+        found = sweep(
+            instance,
+            output=None if is_both else options.output,
+            executor=executor,
+            callback=lambda done, total: step(f"{done:,} of {total:,} rows", done),
+            **grids,
+        )
         if write is not None and isinstance(found, Sweep):
             write((found.to_csv() or "").encode(errors="backslashreplace"))
     if isinstance(found, Sweep):
@@ -75,11 +65,7 @@ def _executor(scheduler: str | None) -> Iterator[Executor | None]:
     if scheduler is None:
         yield None
         return
-    if find_spec("distributed") is None:
-        raise MissingDependencyError(
-            "--scheduler needs the package 'distributed', which is not installed: "
-            f"{pip_install('distributed')} (the extra 'dask' has it)"
-        )
+    require_package("distributed", "--scheduler needs", "dask")
     from distributed import Client
 
     try:

@@ -1,7 +1,5 @@
 """Files and streams, read and written whole, or one error that says why not."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path

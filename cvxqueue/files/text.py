@@ -1,7 +1,5 @@
 """TOML and JSON as text: parsed with the place of a mistake, written to be read."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib
@@ -70,14 +68,12 @@ def parse(text: str, format: Format, expected: str = "an instance") -> Any:
 def _require_moderate_toml(text: str) -> None:
     """Refuse TOML that would take its parser long; what is in strings does not count."""
     bare = _TOML_TEXT.sub('""', text)
-    long_key = _TOML_LONG_KEY.search(bare)
-    if long_key:
+    if long_key := _TOML_LONG_KEY.search(bare):
         raise InvalidInputError(
             f"the key {shown(long_key[0].strip())} has more than {_MOST_DOTTED_NAMES} names with "
             "dots between them, which no key of an instance has"
         )
-    long_word = _TOML_LONG_WORD.search(bare)
-    if long_word:
+    if long_word := _TOML_LONG_WORD.search(bare):
         raise InvalidInputError(
             f"the key or number {shown(long_word[0])} has more than {_LONGEST_WORD:,} characters"
         )

@@ -1,7 +1,5 @@
 """From an instance to the plain values of its file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,8 +24,7 @@ def to_dict(instance: Instance) -> dict[str, Any]:
     require_instance(instance)
     data: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     for field in ("name", "description", "sources"):
-        value = getattr(instance, field)
-        if value:
+        if value := getattr(instance, field):
             data[field] = list(value) if isinstance(value, tuple) else value
     data["arrival_rate"] = instance.arrival_rate
     data["accuracy_weight"] = instance.accuracy_weight

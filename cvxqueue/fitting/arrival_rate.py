@@ -1,7 +1,5 @@
 """Arrivals: their rate, their mix of types, and whether they are Poisson."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,10 +11,10 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.units import require_arrivals
 from cvxqueue.json_values import JsonRecord
-from cvxqueue.numerics.checks import float_array, text_tuple
+from cvxqueue.numerics.checks import text_tuple
 from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
 from cvxqueue.statistics.poisson import Observed, PoissonTest, observe, poisson_test
-from cvxqueue.statistics.time_units import in_seconds
+from cvxqueue.statistics.time_units import seconds_array
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,7 @@ def fit_arrivals(
     >>> round(found.rate.value, 1), found.poisson.is_rejected
     (0.2, False)
     """
-    arrivals = in_seconds("arrivals", arrivals, is_moment=True)
-    times = np.sort(np.atleast_1d(float_array("arrivals", arrivals)))
+    times = np.sort(np.atleast_1d(seconds_array("arrivals", arrivals, is_moment=True)))
     types = None if types is None else text_tuple("types", types)
     if types is not None and len(types) != times.size:
         raise InvalidInputError(

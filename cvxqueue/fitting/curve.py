@@ -1,7 +1,5 @@
 """The saturating curve of a task type, by binomial maximum likelihood."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -10,11 +8,9 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.columns import answers_from
-from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of
-from cvxqueue.fitting.likelihood import PARAMETERS, Counts
-from cvxqueue.fitting.precision import intervals, standard_errors
+from cvxqueue.fitting.goodness import Goodness, curve_warnings, goodness_of, merged
+from cvxqueue.fitting.likelihood import PARAMETERS, Counts, intervals, standard_errors
 from cvxqueue.fitting.records import Answers
-from cvxqueue.fitting.token_levels import merged
 from cvxqueue.fitting.units import require_token_counts
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import JsonRecord
@@ -22,7 +18,7 @@ from cvxqueue.model import SaturatingExponential
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray, read_only
-from cvxqueue.statistics.estimate import FittedParameter, require_confidence
+from cvxqueue.statistics.estimate import FittedParameter, probability
 
 # Accuracies are printed to some digits; nobody's residuals are exactly zero.
 _LEAST_DISPERSION = 1e-9
@@ -128,7 +124,7 @@ def fit_curve(
     >>> round(found.gain.value, 2), found.goodness.outcome
     (0.4, 'fits')
     """
-    confidence = require_confidence(confidence)
+    confidence = probability("confidence", confidence)
     given = {"tokens": tokens, "correct": correct, "total": total, "accuracy": accuracy}
     answers = answers_from({name: it for name, it in given.items() if it is not None}, where="")
     counts, is_counted = _counts(answers), answers.total is not None

@@ -1,7 +1,5 @@
 """What may be measured: the usual names of its columns, what they may hold, and their units."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -43,16 +41,19 @@ class Field:
         """Whether numbers are within the ends of what is allowed."""
         return (self.low <= values) & (values <= self.high)
 
-    def parse(self, cell: Any, scale: float = 1.0) -> float | str:
-        """Return the value of a cell, numbers times `scale`, or raise ValueError with its fault."""
+    def parse(self, cell: Any, scale: float = 1.0) -> tuple[float | str, str]:
+        """Return the value of a cell, numbers times `scale`, and in words what told it.
+
+        Or raise ValueError with its fault.
+        """
         if self.is_text:
             if text := str(cell).strip():
-                return text
+                return text, "text"
             raise ValueError("is empty")
-        value = _number(cell, scale, is_moment=self.is_moment)
+        value, clock = _number(cell, scale, is_moment=self.is_moment)
         if not math.isfinite(value) or not self.allows(value):
             raise ValueError(f"= {shown(cell)} must be {self.allowed}")
-        return value
+        return value, clock
 
 
 class Column(NamedTuple):
@@ -189,29 +190,21 @@ def _by_capitals(column: str) -> str:
     return _plain(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column))
 
 
-def clock_of(cell: Any) -> str:
-    """Return, in words, what the time in a cell is told by; a column has one such clock."""
-    try:
-        float(cell)
-    except ValueError:
-        zone = datetime.fromisoformat(cell.strip()).tzinfo
-        return "a date in a time zone" if zone else "a date without a time zone"
-    return NUMBER
-
-
-def _number(cell: Any, scale: float, *, is_moment: bool) -> float:
-    """Number in a cell; seconds of a date and time, which without a time zone is in UTC."""
+def _number(cell: Any, scale: float, *, is_moment: bool) -> tuple[float, str]:
+    """Number in a cell, or seconds of a date and time, which without a time zone is in UTC."""
     if isinstance(cell, int | float):
         try:
-            return scale * float(cell)
+            return scale * float(cell), NUMBER
         except OverflowError:
-            return math.inf
+            return math.inf, NUMBER
     text = "" if cell is None else str(cell).strip()
     if not text:
         raise ValueError("is empty")
     try:
-        # Python would read 1_000 as a number; other programs do not.
-        return math.nan if "_" in text else scale * float(_TRUTH.get(text.lower(), text))
+        # Python would read 1_000 as a number; other programs do not. No moment is true or false.
+        known = {} if is_moment else _TRUTH
+        value = math.nan if "_" in text else float(known.get(text.lower(), text))
+        return scale * value, NUMBER
     except ValueError:
         pass
     hint = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(text) else ""
@@ -219,8 +212,10 @@ def _number(cell: Any, scale: float, *, is_moment: bool) -> float:
         raise ValueError(f"= {shown(text)} is not a number{hint}")
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except ValueError as error:
         raise ValueError(
             f"= {shown(text)} is neither a number nor a date and time{hint}"
         ) from error
+    if moment.tzinfo:
+        return moment.timestamp(), "a date in a time zone"
+    return moment.replace(tzinfo=UTC).timestamp(), "a date without a time zone"

@@ -1,27 +1,30 @@
 """The fit: all that measurements say of a server, and the instance that follows from it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.fitting.arrival_rate import ArrivalFit, fit_arrivals
-from cvxqueue.fitting.assembly import FROM_TRACE, mix_of, rate_of, service_law
 from cvxqueue.fitting.curve import CurveFit, fit_curve
 from cvxqueue.fitting.readers import Answerlike, Requestlike, as_answers, as_requests
 from cvxqueue.fitting.service_line import ServiceFit, fit_service
-from cvxqueue.formatting import plural, significant
+from cvxqueue.formatting import plural, shown, significant
 from cvxqueue.json_values import json_values
-from cvxqueue.model import Instance, SaturatingExponential
+from cvxqueue.model import AffineService, Instance, SaturatingExponential
 from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.statistics.estimate import FittedParameter, require_confidence
+from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.statistics.estimate import FittedParameter, probability
+from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column, Part, Report, Table
+
+# In a note of where a number comes from.
+_FROM_TRACE = "of the trace"
 
 
 @quiet
@@ -113,11 +116,11 @@ class Fit(Report):
         if not self.curves:
             raise InvalidInputError("an instance needs accuracy curves: fit with accuracy=")
         names, curves = list(self.curves), self.curves.values()
-        law, law_notes = service_law(self.service, names, answer_tokens, token_scv)
-        rate, rate_note = rate_of(self.arrivals, arrival_rate)
-        probabilities, mix_note = mix_of(self.arrivals, names, mix)
+        law, law_notes = self._service_law(names, answer_tokens, token_scv)
+        rate, rate_note = self._rate(arrival_rate)
+        probabilities, mix_note = self._mix(names, mix)
         # A trace that gave neither rate nor mix is no source.
-        is_used = FROM_TRACE in rate_note + mix_note
+        is_used = _FROM_TRACE in rate_note + mix_note
         kept = [text for text in self.sources if is_used or not text.startswith("trace:")]
         given = "accuracy_weight, max_tokens: given"
         return Instance(
@@ -139,6 +142,72 @@ class Fit(Report):
             description=description,
             sources=[*kept, rate_note, mix_note, *law_notes, given],
         )
+
+    def _service_law(
+        self, names: list[str], answer_tokens: ArrayLike, token_scv: ArrayLike
+    ) -> tuple[AffineService, list[str]]:
+        """The service law of the types, and what to note of it."""
+        used = [self._line(name) for name in names]
+        per_token = np.array([line.per_token.value for line in used])
+        answer = float_array("answer_tokens", answer_tokens, len(names))
+        require("answer_tokens", answer, answer >= 0, "must be ≥ 0")
+        base = np.array([line.base.value for line in used]) + per_token * answer
+        law = AffineService(base=base, per_token=per_token, token_scv=token_scv)
+        if not answer.any():
+            return law, []
+        listed = ", ".join(f"{tokens:g}" for tokens in np.unique(answer))
+        return law, [
+            f"service.base: includes the answer's tokens, {listed}, at the seconds per token"
+        ]
+
+    def _line(self, kind: str) -> ServiceFit:
+        if found := self.service.get(kind, self.service.get("")):
+            return found
+        if kind == "":
+            raise InvalidInputError(
+                "the service times name types and the answers do not; give the answers types, or "
+                f"leave those of the service times out (they are {', '.join(self.service)})"
+            )
+        raise InvalidInputError(
+            f"type {shown(kind)} has accuracies but no service times: {nearest(kind, self.service)}"
+        )
+
+    def _rate(self, given: float | None) -> tuple[float, str]:
+        """The arrival rate, and where it comes from."""
+        if given is not None:
+            return given, "arrival_rate: given"
+        if self.arrivals is None:
+            raise InvalidInputError(
+                "an instance needs an arrival rate: fit with trace=, or give arrival_rate"
+            )
+        return self.arrivals.rate.value, f"arrival_rate: that {_FROM_TRACE}"
+
+    def _mix(self, names: list[str], mix: Mapping[str, float] | None) -> tuple[list[float], str]:
+        """The probabilities of the types, and where they come from."""
+        note = "probabilities: given"
+        if mix is not None:
+            found = dict(mix)
+        elif len(names) == 1:
+            return [1.0], "probabilities: a single type"
+        elif self.arrivals is not None and self.arrivals.mix:
+            found = {kind: share.value for kind, share in self.arrivals.mix.items()}
+            note = f"probabilities: the mix {_FROM_TRACE}"
+        else:
+            raise InvalidInputError(
+                f"an instance of {len(names)} types needs their mix: give the trace a column of "
+                f"types, or give mix (probabilities of {', '.join(names)})"
+            )
+        for kind in (*found, *names):
+            if kind not in names:
+                raise InvalidInputError(
+                    f"type {shown(kind)} of the mix has no accuracies: {nearest(kind, names)}"
+                )
+            if kind not in found:
+                raise InvalidInputError(
+                    f"type {shown(kind)} is not in the mix: {nearest(kind, found)}; every type "
+                    "needs a probability > 0"
+                )
+        return [found[kind] for kind in names], note
 
     def _parts(self) -> Iterable[Part]:
         in_thousandths, three_digits = partial(_shown, factor=1e3), partial(significant, digits=3)
@@ -270,7 +339,7 @@ def fit(
     >>> found.instance(accuracy_weight=60.0, max_tokens=4096, arrival_rate=0.1)
     Instance(1 type, arrival_rate=0.1, accuracy_weight=60)
     """
-    require_confidence(confidence)
+    confidence = probability("confidence", confidence)
     if service is None and accuracy is None and trace is None:
         raise InvalidInputError("nothing to fit: give service, accuracy or trace")
     sources: list[str] = []

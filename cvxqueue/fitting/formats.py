@@ -1,7 +1,5 @@
 """Formats of measurements: text as rows of named cells, each with its place in the file."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -79,10 +77,7 @@ def _guess(path: Path, text: str) -> str:
 
 
 def _is_mooncake(table: Table) -> bool:
-    """Whether there are just the four keys of a Mooncake trace, and whole milliseconds.
-
-    Others give the same keys seconds, and keys of their own.
-    """
+    """Whether there are just a Mooncake trace's four keys, and whole milliseconds, not seconds."""
     times = (row.cells.get("timestamp") for row in table.rows)
     return set(table.columns) == _MOONCAKE_KEYS and not any(isinstance(t, float) for t in times)
 
@@ -97,8 +92,7 @@ def _csv(text: str) -> Table:
         raise InvalidInputError(f"{place}: {problem}")
     header = [column.strip() for column in names]
     _require_columns(place, header)
-    repeated = sorted(name for name in set(header) if header.count(name) > 1)
-    if repeated:
+    if repeated := sorted(name for name in set(header) if header.count(name) > 1):
         raise InvalidInputError(f"{place}: column {shown(repeated[0])} occurs more than once")
     rows = []
     for place, record, problem in records:
@@ -214,8 +208,7 @@ def _runs(text: str) -> list[dict[str, Any]]:
 
 
 def _vllm_lists(run: dict[str, Any], where: str) -> dict[str, list[Any]]:
-    missing = [key for key in _VLLM_NEEDS if key not in run]
-    if missing:
+    if missing := [key for key in _VLLM_NEEDS if key not in run]:
         raise InvalidInputError(
             f"{where}no list {missing[0]!r}: run vllm bench serve with --save-result and "
             "--save-detailed"

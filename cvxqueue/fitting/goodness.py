@@ -1,13 +1,14 @@
-"""What to think of a fitted curve: the goodness of its fit, and the warnings."""
-
-from __future__ import annotations
+"""What to think of answers and of the curve fitted to them: levels, goodness, warnings."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
-from cvxqueue.fitting.likelihood import PARAMETERS, Counts, Peak
-from cvxqueue.fitting.precision import free_directions
-from cvxqueue.fitting.token_levels import fall, merged_for_test, wrong_bend
+import numpy as np
+from numpy.typing import NDArray
+
+from cvxqueue.fitting.likelihood import PARAMETERS, Counts, Peak, free_directions
 from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter
@@ -15,6 +16,15 @@ from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter
 # A saturating curve of exponent x at the most tokens is off its chord by about x/8 of its rise: by
 # 4 % where x is this, and nobody's data tell it from a straight line.
 _STRAIGHT = 0.3
+# A fit of so many takes under half a second; pooled ones move it by hundredths of its errors.
+_MOST_LEVELS = 500
+# Contrasts are made between at most so many groups of neighbouring levels.
+_MOST_GROUPS = 8
+# The rule of thumb under which a χ² distribution describes a deviance: so many expected answers,
+# right and wrong, in each group.
+_LEAST_EXPECTED = 5.0
+
+_Levels = tuple[FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -65,20 +75,17 @@ def curve_warnings(
     found = []
     # What an answer weighs where the number of answers is not known.
     levels = counts.tokens, counts.correct / dispersion, counts.total / dispersion
-    dip = wrong_bend(levels)
-    if dip is not None:
+    if dip := wrong_bend(levels):
         found.append(
             f"not concave: at {dip[1]:g} tokens the accuracy is {dip[3]:.3f} below the line from "
             f"{dip[0]:g} to {dip[2]:g} tokens; a saturating curve cannot bend that way"
         )
-    drop = fall(levels)
-    if drop is not None:
+    if drop := fall(levels):
         found.append(
             f"falling: from {drop[0]:g} to {drop[1]:g} tokens the accuracy falls by "
             f"{drop[2]:.3f}; a saturating curve never falls"
         )
-    level = counts.correct.sum() / counts.total.sum()
-    rise = 2.0 * (peak.log_likelihood - counts.log_likelihood(level, 0.0, 1.0)) / dispersion
+    rise = 2.0 * (peak.log_likelihood - counts.flat[1]) / dispersion
     if _no_gain(counts, max(rise, 0.0), is_counted=is_counted) > SIGNIFICANCE:
         found.append(
             "flat: the gain is not significantly above zero; the data do not show that thinking "
@@ -123,3 +130,88 @@ def _no_gain(counts: Counts, rise: float, *, is_counted: bool) -> float:
     if is_counted:
         return float(chdtrc(2, rise))
     return float(fdtrc(2, counts.tokens.size - PARAMETERS, rise / 2.0))
+
+
+def merged(tokens: FloatArray, correct: FloatArray, total: FloatArray) -> _Levels:
+    """Return the counts with one row for each different number of tokens, in their order.
+
+    Of more than 500 different numbers, neighbours are pooled at their mean, which moves the
+    estimates by some hundredths of their standard errors (`test_curve`).
+    """
+    levels, place = np.unique(tokens, return_inverse=True)
+    if levels.size > _MOST_LEVELS:
+        place = place * _MOST_LEVELS // levels.size
+        levels = _sums(place, total * tokens) / _sums(place, total)
+    return levels, _sums(place, correct), _sums(place, total)
+
+
+def merged_for_test(correct: FloatArray, total: FloatArray, fitted: FloatArray) -> _Levels:
+    """Return correct, total and expected answers with neighbours merged until each is expected."""
+    groups: list[FloatArray] = []
+    current = np.zeros(3)
+    for row in np.stack([correct, total, total * fitted], axis=1):
+        current = current + row
+        if min(current[2], current[1] - current[2]) >= _LEAST_EXPECTED:
+            groups.append(current)
+            current = np.zeros(3)
+    # What is left over goes to the last group.
+    groups[-1:] = [sum(groups[-1:], current)]
+    k, n, expected = np.array(groups).T
+    return k, n, expected
+
+
+def fall(levels: _Levels) -> tuple[float, ...] | None:
+    """Return the most significant fall: tokens before, tokens after and how much; or ``None``."""
+    return _most_significant(levels, 2, lambda at: [1.0, -1.0])
+
+
+def wrong_bend(levels: _Levels) -> tuple[float, ...] | None:
+    """Return the most significant dip below a chord: three tokens and its depth; or ``None``.
+
+    A concave curve lies on or above each of its chords.
+    """
+
+    def depth(at: FloatArray) -> list[float]:
+        w = float((at[2] - at[1]) / (at[2] - at[0]))
+        return [w, -1.0, 1.0 - w]
+
+    return _most_significant(levels, 3, depth)
+
+
+def _most_significant(
+    levels: _Levels, size: int, weights: Callable[[FloatArray], list[float]]
+) -> tuple[float, ...] | None:
+    """Tokens and value of the contrast, of those between so many groups, that is most above 0."""
+    from scipy.special import ndtri
+
+    tokens, p, variance = _groups(levels)
+    places = list(combinations(range(tokens.size), size))
+    # The significance is shared by all (Bonferroni).
+    threshold, found = -float(ndtri(SIGNIFICANCE / max(len(places), 1))), None
+    for place in map(list, places):
+        c = np.array(weights(tokens[place]))
+        value = float(c @ p[place])
+        z = value / float(np.sqrt(c**2 @ variance[place]))
+        if z > threshold:
+            threshold, found = z, (*tokens[place].tolist(), value)
+    return found
+
+
+def _groups(levels: _Levels) -> _Levels:
+    """Tokens, observed accuracy and its variance, of at most eight groups of levels."""
+    tokens, correct, total = levels
+    groups = min(tokens.size, _MOST_GROUPS)
+    # Neighbours are merged to about equal numbers of answers.
+    middle = (np.cumsum(total) - total / 2.0) / total.sum()
+    place = np.arange(groups) if groups == tokens.size else (middle * groups).astype(np.intp)
+    place = np.unique(place, return_inverse=True)[1]
+    n, k = _sums(place, total), _sums(place, correct)
+    at = _sums(place, total * tokens) / n
+    # Half an answer is added to each side, so that 0 of 30 is not taken for certainty.
+    p = (k + 0.5) / (n + 1.0)
+    return at, k / n, p * (1.0 - p) / n
+
+
+def _sums(place: NDArray[np.intp], values: FloatArray) -> FloatArray:
+    """Sum of the values at each place."""
+    return np.asarray(np.bincount(place, values), dtype=np.float64)

@@ -1,7 +1,5 @@
 """Readers of measurements: units converted, bad rows counted, the rest as arrays."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -18,7 +16,6 @@ from cvxqueue.fitting.fields import (
     REQUEST_FIELDS,
     Column,
     Field,
-    clock_of,
     find_columns,
 )
 from cvxqueue.fitting.formats import Row, Table, read_table
@@ -222,8 +219,7 @@ def _arrays(
             values[name] = tuple(lists[name])
             continue
         values[name] = read_only(np.array(lists[name]))
-        is_number = column.field.is_time and clocks.get(name, NUMBER) == NUMBER
-        if is_number and column.unit is None:
+        if column.field.is_time and column.unit is None and clocks[name] == NUMBER:
             require_unit(name, column.name, values[name], is_moment=column.field.is_moment)
     return values
 
@@ -303,11 +299,9 @@ def _parse(
     for name, column in columns.items():
         try:
             cell = row.cells.get(column.name, "")
-            parsed[name] = column.field.parse(cell, column.unit or 1.0)
-            if column.field.is_moment:
-                clock = clock_of(cell)
-                if clock != clocks.setdefault(name, clock):
-                    raise ValueError(f"= {shown(cell)} is {clock}, those above {clocks[name]}")
+            parsed[name], clock = column.field.parse(cell, column.unit or 1.0)
+            if clock != clocks.setdefault(name, clock):
+                raise ValueError(f"= {shown(cell)} is {clock}, those above {clocks[name]}")
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)

@@ -1,7 +1,5 @@
 """Robust regression: Huber's coefficients and what they are worth."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,21 +80,18 @@ def _huber(design: FloatArray, y: FloatArray) -> tuple[FloatArray, float]:
     """Huber's coefficients and the scale of the residuals, the largest of `y` being one."""
     from scipy.optimize import least_squares
 
+    settings: dict[str, Any] = {
+        "fun": lambda theta, x, y: x @ theta - y,
+        "jac": lambda theta, x, y: x,
+        "loss": "huber",
+        "f_scale": HUBER,
+        "x_scale": "jac",
+        **dict.fromkeys(("ftol", "xtol", "gtol"), _SOLVER_TOLERANCE),
+    }
     theta = np.asarray(np.linalg.lstsq(design, y, rcond=None)[0], dtype=np.float64)
     scale = _scale(y - design @ theta, design.shape[1])
     for _ in range(_MOST_ROUNDS):
-        found = least_squares(
-            _residuals,
-            theta,
-            jac=_jacobian,
-            loss="huber",
-            f_scale=HUBER,
-            x_scale="jac",
-            ftol=_SOLVER_TOLERANCE,
-            xtol=_SOLVER_TOLERANCE,
-            gtol=_SOLVER_TOLERANCE,
-            args=(design / scale, y / scale),
-        )
+        found = least_squares(x0=theta, args=(design / scale, y / scale), **settings)
         moved = float(np.abs(design @ (found.x - theta)).max())
         theta, before = found.x, scale
         scale = _scale(y - design @ theta, design.shape[1])
@@ -151,14 +146,6 @@ def _expected_squares(winsorized: FloatArray, y: FloatArray, parameters: int) ->
     equal = float(winsorized @ winsorized) / max(y.size - parameters, 1)
     share = _scale(winsorized / np.where(y == 0.0, 1.0, y), parameters)
     return np.asarray(np.maximum(equal, np.square(share * y)), dtype=np.float64)
-
-
-def _residuals(theta: FloatArray, design: FloatArray, y: FloatArray) -> Any:
-    return design @ theta - y
-
-
-def _jacobian(theta: FloatArray, design: FloatArray, y: FloatArray) -> FloatArray:
-    return design
 
 
 def _scale(residuals: FloatArray, parameters: int) -> float:

@@ -1,10 +1,7 @@
 """The service line of a server: seconds against tokens, by robust least squares."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,12 +10,12 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.fitting.robust_line import robust_line
 from cvxqueue.fitting.units import require_per_token
 from cvxqueue.formatting import plural
-from cvxqueue.json_values import JsonRecord, json_attributes
+from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
-from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, require_confidence
-from cvxqueue.statistics.time_units import in_seconds
+from cvxqueue.statistics.estimate import SIGNIFICANCE, FittedParameter, probability
+from cvxqueue.statistics.time_units import seconds_array
 
 # A nanosecond to thirty years: the squares of any two compare without overflow.
 _ALLOWED_SECONDS = (1e-9, 1e9)
@@ -93,15 +90,12 @@ class ServiceFit(JsonRecord, ReadOnlyArrays):
     method: str
     warnings: tuple[str, ...]
 
+    _properties = ("rows",)
+
     @property
     def rows(self) -> int:
         """Measurements used."""
         return self.tokens.size
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; ``None`` for what is not finite."""
-        names = [it.name for it in fields(self) if it.name not in ("tokens", "seconds")]
-        return json_attributes(self, [*names, "rows"])
 
     def __repr__(self) -> str:
         return f"ServiceFit(base={self.base}, per_token={self.per_token})"
@@ -141,7 +135,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
     """
     from scipy.special import stdtrit
 
-    confidence = require_confidence(confidence)
+    confidence = probability("confidence", confidence)
     x, y = _checked(tokens, seconds)
     unit = float(x.max())
     design = np.stack([np.ones(x.size), x / unit], axis=1)
@@ -185,7 +179,7 @@ def fit_service(tokens: ArrayLike, seconds: ArrayLike, *, confidence: float = 0.
 
 def _checked(tokens: ArrayLike, seconds: ArrayLike) -> tuple[FloatArray, FloatArray]:
     x = np.atleast_1d(float_array("tokens", tokens))
-    y = np.atleast_1d(float_array("seconds", in_seconds("seconds", seconds, is_moment=False)))
+    y = np.atleast_1d(seconds_array("seconds", seconds, is_moment=False))
     require("tokens", x, x >= 0, "must be ≥ 0")
     shortest, longest = _ALLOWED_SECONDS
     allowed = f"must be > 0 (a service time), from {shortest:g} to {longest:g}"

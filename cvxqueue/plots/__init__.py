@@ -1,4 +1,8 @@
-"""Pictures of results and of how the methods found them: functions on matplotlib axes."""
+"""Pictures of results and of how the methods found them: functions on matplotlib axes.
+
+They draw on the axes ``ax``, by default those of a new figure, and return them. Without matplotlib
+they raise `MissingDependencyError`.
+"""
 
 from cvxqueue.plots.accuracy import plot_accuracy
 from cvxqueue.plots.agreement import plot_simulation

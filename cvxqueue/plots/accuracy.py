@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
 from cvxqueue.solution import Solution
 
 if TYPE_CHECKING:
@@ -29,24 +28,18 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     solution : Solution
         The answer to show.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
     matplotlib Axes
         Of more than ten types the most frequent are named, and the others gray; of more than two
         hundred a part is drawn, and the picture says so.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     ax = style.new_axes() if ax is None else ax
     instance = solution.instance
     by_frequency = np.argsort(-instance.probabilities, kind="stable")
-    named = np.sort(by_frequency[:NAMED_CURVES])
-    others = by_frequency[NAMED_CURVES:]
+    named = np.sort(by_frequency[: style.NAMED_CURVES])
+    others = by_frequency[style.NAMED_CURVES :]
     # Of very many types an even sample, from the frequent to the rare.
     unnamed = others[:: -(-others.size // _DRAWN_POINTS)] if others.size else others
     shown = np.concatenate([unnamed, named])
@@ -60,25 +53,12 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     _draw_unnamed(ax, solution, unnamed, grid[:, : unnamed.size], curves[:, : unnamed.size])
     ends = []
     for position, k in enumerate(named):
-        look = style.line_style(TYPE_COLORS, position)
+        look = style.line_style(style.TYPE_COLORS, position)
         column = unnamed.size + position
-        ax.plot(
-            grid[:, column],
-            curves[:, column],
-            linewidth=1.8,
-            label=style.plain(instance.type_name(k)),
-            **look,
-        )
-        ax.plot(
-            solution.tokens[k],
-            solution.accuracies[k],
-            "o",
-            color=look["color"],
-            markersize=8,
-            markeredgecolor="white",
-            clip_on=False,
-            zorder=3,
-        )
+        label = style.plain(instance.type_name(k))
+        ax.plot(grid[:, column], curves[:, column], linewidth=1.8, label=label, **look)
+        at = solution.tokens[k], solution.accuracies[k]
+        style.dot(ax, *at, look["color"], markersize=8, clip_on=False)
         ends.append((float(grid[-1, column]), float(curves[-1, column]), look["color"]))
     _label_ends(ax, solution, named, ends)
 
@@ -145,9 +125,11 @@ def _draw_unnamed(
 
     lines = np.stack([grid.T, curves.T], axis=-1)
     ax.add_collection(
-        LineCollection(list(lines), colors=GRAY, linewidths=0.6, alpha=0.35), autolim=False
+        LineCollection(list(lines), colors=style.GRAY, linewidths=0.6, alpha=0.35), autolim=False
     )
-    ax.plot(solution.tokens[unnamed], solution.accuracies[unnamed], ".", color=GRAY, markersize=4)
+    ax.plot(
+        solution.tokens[unnamed], solution.accuracies[unnamed], ".", color=style.GRAY, markersize=4
+    )
 
 
 def _label_ends(
@@ -166,7 +148,7 @@ def _label_ends(
             textcoords="axes fraction",
             verticalalignment="center",
             color=style.darker(color),
-            fontsize=FONT_SIZE,
+            fontsize=style.FONT_SIZE,
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, TYPE_COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from cvxqueue.simulation import Simulation
 
-_COLORS = {"agrees": TYPE_COLORS[0], "differs": TYPE_COLORS[1], "undecided": GRAY}
+_COLORS = {"agrees": style.TYPE_COLORS[0], "differs": style.TYPE_COLORS[1], "undecided": style.GRAY}
 _SECONDS = " (s)"
 # Letters of a quantity: "system time of" and a name.
 _QUANTITY_LENGTH = 39
@@ -28,7 +27,6 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
     simulation : Simulation
         From `simulate`.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -37,11 +35,6 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
         zero, in percent of the mean number in the system. Intervals hold together. Those of rows
         that are undecided may leave the picture. Where the arrivals are not Poisson, the title says
         what that does to the wait.
-
-    Raises
-    ------
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     from cvxqueue.simulation import check_simulation
 
@@ -59,7 +52,7 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
     judged = differences[decided if decided.any() else finite]
     reach = 1.1 * float(np.abs(judged).max(initial=1e-9))
     ax.set_xlim(-reach, reach)
-    ax.axvline(0.0, color=GRAY, linewidth=1.0)
+    ax.axvline(0.0, color=style.GRAY, linewidth=1.0)
     for outcome, color in _COLORS.items():
         places = [k for k, row in enumerate(rows) if row.outcome == outcome]
         # An end at infinity is far outside the picture.
@@ -70,7 +63,7 @@ def plot_simulation(simulation: Simulation, ax: Axes | None = None) -> Axes:
     short = style.short_names(quantities, _QUANTITY_LENGTH)
     units = [_SECONDS * row.quantity.endswith(_SECONDS) for row in rows]
     names = [style.plain(f"{name}{unit}") for name, unit in zip(short, units, strict=True)]
-    ax.set_yticks(range(len(rows)), names, fontsize=FONT_SIZE)
+    ax.set_yticks(range(len(rows)), names, fontsize=style.FONT_SIZE)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     for place, row in enumerate(rows):
         text = f"{row.estimate.value:.4g}, theory {row.theory:.4g}: {row.outcome}"

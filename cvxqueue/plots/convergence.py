@@ -12,7 +12,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import GRAY, METHOD_COLORS
 from cvxqueue.solution import Solution, run_names
 
 if TYPE_CHECKING:
@@ -44,18 +43,11 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         so has an answer of a batch. Where nothing is proven of the last iterate, as of one that
         diverged, the path ends with the gap of the answer.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
-
-    Returns
-    -------
-    matplotlib Axes
 
     Raises
     ------
     InvalidInputError
         If there is no solution.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     answers = [solutions] if isinstance(solutions, Solution) else list(solutions)
     if not answers:
@@ -70,7 +62,7 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
         ax.locator_params(axis="x", integer=True)
     names = style.short_names(run_names(answers), _RUN_LENGTH)
     for position, (answer, name) in enumerate(zip(answers, names, strict=True)):
-        _draw_path(ax, answer, name, style.line_style(METHOD_COLORS, position))
+        _draw_path(ax, answer, name, style.line_style(style.METHOD_COLORS, position))
     _draw_tolerances(ax, answers)
 
     style.legend_below(ax, columns=2 if max(map(len, names)) <= _SHORT_RUN else 1)
@@ -82,26 +74,15 @@ def plot_convergence(solutions: Solution | Sequence[Solution], ax: Axes | None =
 def _draw_path(ax: Axes, solution: Solution, name: str, look: dict[str, Any]) -> None:
     iterations, gaps = _path(solution)
     ended = "" if solution.is_optimal else ", not certified"
-    ax.plot(
-        iterations,
-        gaps,
-        linewidth=1.8,
-        marker="." if len(solution.history) <= _MARKED else "",
-        markersize=5,
-        label=style.plain(f"{name}: {plural(solution.iterations, 'iteration')}{ended}"),
-        **look,
-    )
-    ax.plot(
-        iterations[-1:],
-        gaps[-1:],
-        color=look["color"],
-        marker="o" if solution.is_optimal else "X",
-        markersize=8,
-        # An end alone shows no dashes.
-        markerfacecolor=look["color"] if look["linestyle"] == "-" else "white",
-        markeredgecolor="white" if look["linestyle"] == "-" else look["color"],
-        zorder=3,
-    )
+    label = style.plain(f"{name}: {plural(solution.iterations, 'iteration')}{ended}")
+    marker = "." if len(solution.history) <= _MARKED else ""
+    ax.plot(iterations, gaps, linewidth=1.8, label=label, marker=marker, markersize=5, **look)
+    end: dict[str, Any] = {"marker": "o" if solution.is_optimal else "X", "markersize": 8}
+    colors = [look["color"], "white"]
+    # An end alone shows no dashes.
+    inside, edge = colors if look["linestyle"] == "-" else colors[::-1]
+    end |= {"markerfacecolor": inside, "markeredgecolor": edge, "zorder": 3}
+    ax.plot(iterations[-1:], gaps[-1:], color=look["color"], **end)
 
 
 def _path(solution: Solution) -> tuple[FloatArray, FloatArray]:
@@ -123,7 +104,7 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
     """One dashed line for each tolerance that a method was held to, named beside the axes."""
     tolerances = sorted({float(f"{answer.tolerance:.1e}") for answer in answers})
     for tolerance in tolerances:
-        ax.axhline(tolerance, color=GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        ax.axhline(tolerance, color=style.GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
     bottom, top = np.log10(ax.get_ylim())
     own = [float((np.log10(value) - bottom) / (top - bottom)) for value in tolerances]
     heights = style.label_positions(own, ax)

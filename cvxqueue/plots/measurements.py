@@ -10,7 +10,6 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, significant
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.plots import style
-from cvxqueue.plots.style import GRAY, TYPE_COLORS
 from cvxqueue.statistics.estimate import FittedParameter, normal_quantile, wilson
 
 if TYPE_CHECKING:
@@ -34,7 +33,6 @@ def plot_service_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     fit : Fit
         From `fit`, with service times.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -46,8 +44,6 @@ def plot_service_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     ------
     InvalidInputError
         If the fit has no service times.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     if not fit.service:
         raise InvalidInputError("there is no service line to draw: fit with service=")
@@ -62,21 +58,13 @@ def plot_service_fit(fit: Fit, ax: Axes | None = None) -> Axes:
         ends = np.array([0.0, line.tokens.max()])
         base, per_token = _shown(line.base), _shown(line.per_token, 1e3)
         label = f"{names[name]}: {base} s + {per_token} ms per token" if name in names else "_"
-        ax.plot(
-            ends,
-            line.base.value + line.per_token.value * ends,
-            linewidth=1.8,
-            label=label,
-            **_look(names, name),
-        )
+        fitted = line.base.value + line.per_token.value * ends
+        ax.plot(ends, fitted, linewidth=1.8, label=label, **_look(names, name))
     rows = sum(line.rows for line in fit.service.values())
     confidence = next(iter(fit.service.values())).base.confidence
     notes = [f"[ ]: {100 * confidence:g} % intervals of base and slope"]
-    _note(
-        ax,
-        len(fit.service.keys() - names),
-        notes + [f"{drawn:,} of {rows:,} rows drawn"] * (drawn < rows),
-    )
+    notes += [f"{drawn:,} of {rows:,} rows drawn"] * (drawn < rows)
+    _note(ax, len(fit.service.keys() - names), notes)
     ax.set_xlim(left=0.0)
     ax.set_ylim(bottom=0.0)
     style.show_plain_numbers(ax)
@@ -92,7 +80,6 @@ def plot_accuracy_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     fit : Fit
         From `fit`, with answers.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -105,8 +92,6 @@ def plot_accuracy_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     ------
     InvalidInputError
         If the fit has no accuracy curves.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     if not fit.curves:
         raise InvalidInputError("there is no accuracy curve to draw: fit with accuracy=")
@@ -121,22 +106,11 @@ def plot_accuracy_fit(fit: Fit, ax: Axes | None = None) -> Axes:
         steps = np.expm1(12.0 * steps) / np.expm1(12.0)
     for name, curve in fit.curves.items():
         look = _look(names, name)
-        tokens = steps * right
         label = f"{names[name]}: {curve.goodness.outcome}" if name in names else "_"
-        ax.plot(
-            tokens, curve.curve.value(tokens[:, None])[:, 0], linewidth=1.8, label=label, **look
-        )
-        tokens, seen, reach = _seen(curve)
-        ax.errorbar(
-            tokens,
-            seen,
-            reach,
-            fmt="o",
-            color=look["color"],
-            markersize=5,
-            elinewidth=1.0,
-            clip_on=False,
-        )
+        fitted = curve.curve.value(right * steps[:, np.newaxis])[:, 0]
+        ax.plot(right * steps, fitted, linewidth=1.8, label=label, **look)
+        dots: dict[str, Any] = {"fmt": "o", "markersize": 5, "elinewidth": 1.0, "clip_on": False}
+        ax.errorbar(*_seen(curve), color=look["color"], **dots)
     notes = [f"bars: {100 * curves[0].floor.confidence:g} % intervals of the accuracy seen"]
     if np.isnan(curves[0].total).any():
         notes = ["no intervals: the answers are not counted"]
@@ -159,8 +133,8 @@ def _names(fit: Fit) -> dict[str, str]:
 
 def _look(names: dict[str, str], name: str) -> dict[str, Any]:
     if name not in names:
-        return {"color": GRAY, "linestyle": "-"}
-    return style.line_style(TYPE_COLORS, list(names).index(name))
+        return {"color": style.GRAY, "linestyle": "-"}
+    return style.line_style(style.TYPE_COLORS, list(names).index(name))
 
 
 def _shown(parameter: FittedParameter, factor: float = 1.0) -> str:

@@ -47,8 +47,6 @@ def figure(result: CrossValidation | Fit | Simulation | Sweep) -> Figure:
     InvalidInputError
         If the result is none of these, the fit has neither service times nor answers, or no row of
         the sweep is certified.
-    MissingDependencyError
-        If matplotlib is not installed.
 
     Examples
     --------

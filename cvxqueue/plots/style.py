@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvxqueue.errors import MissingDependencyError, pip_install
+from cvxqueue.errors import require_package
 from cvxqueue.formatting import printable
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -43,11 +42,7 @@ _WIDE_SCALES = 8.0
 
 def require_matplotlib() -> None:
     """Raise unless matplotlib is installed."""
-    if find_spec("matplotlib") is None:
-        raise MissingDependencyError(
-            "plots need the package 'matplotlib', which is not installed: "
-            f"{pip_install('matplotlib')} (the extra 'plot' has it)"
-        )
+    require_package("matplotlib", "plots need", "plot")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -115,6 +110,11 @@ def corner_note(ax: Axes, text: str) -> None:
     """Write a remark in the upper left corner, over what is drawn there."""
     behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2.0}
     note(ax, 0.02, 0.98, text, verticalalignment="top", bbox=behind)
+
+
+def dot(ax: Axes, x: float, y: float, color: str, **look: Any) -> None:
+    """Draw a dot that stands out from the lines behind it."""
+    ax.plot(x, y, "o", color=color, markeredgecolor="white", zorder=3, **look)
 
 
 def line_style(colors: Sequence[str], position: int) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array, require
 from cvxqueue.plots import style
-from cvxqueue.plots.style import FONT_SIZE, GRAY, NAMED_CURVES, TYPE_COLORS
 from cvxqueue.solvers.batch_solution import LABELS, parameter_label
 from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.sweeps import Frontier, Sweep, switching_curves, switching_points
@@ -43,18 +42,11 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     frontiers : Frontier or iterable of Frontier
         From `Sweep.frontiers`. Of more than six an even choice is drawn.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
-
-    Returns
-    -------
-    matplotlib Axes
 
     Raises
     ------
     InvalidInputError
         If one is no frontier, or none has a certified allocation.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     given = list(frontiers) if isinstance(frontiers, Iterable) else [frontiers]
     if not all(isinstance(each, Frontier) for each in given):
@@ -67,7 +59,7 @@ def plot_frontier(frontiers: Frontier | Iterable[Frontier], ax: Axes | None = No
     ax = style.new_axes() if ax is None else ax
     places = np.unique(np.linspace(0, len(given) - 1, _FRONTIERS).round().astype(int))
     for position, place in enumerate(places):
-        each, look = given[place], style.line_style(TYPE_COLORS, position)
+        each, look = given[place], style.line_style(style.TYPE_COLORS, position)
         at = ", ".join(f"{name} {value:.3g}" for name, value in each.at.items())
         look |= {"label": style.plain(at), "marker": _marker(len(each))}
         ax.plot(each.mean_system_time, each.accuracy, linewidth=1.8, **look)
@@ -85,7 +77,7 @@ def _write_weights(ax: Axes, frontier: Frontier) -> None:
     rise = np.linspace(frontier.accuracy[0], frontier.accuracy[-1], _WEIGHTS)
     for place in np.unique(np.abs(frontier.accuracy - rise[:, np.newaxis]).argmin(axis=1)):
         at = frontier.mean_system_time[place], frontier.accuracy[place]
-        ax.plot(*at, "o", color=TYPE_COLORS[0], markersize=5, markeredgecolor="white", zorder=3)
+        style.dot(ax, *at, style.TYPE_COLORS[0], markersize=5)
         weight = frontier.accuracy_weight[place]
         ax.annotate(
             f"{weight:,.0f} s" if weight >= 100.0 else f"{weight:.3g} s",
@@ -93,7 +85,7 @@ def _write_weights(ax: Axes, frontier: Frontier) -> None:
             (-5, 4),
             textcoords="offset points",
             horizontalalignment="right",
-            fontsize=FONT_SIZE,
+            fontsize=style.FONT_SIZE,
             color="#555555",
         )
 
@@ -106,7 +98,6 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     sweep : Sweep
         Over one parameter with one value for all types.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -118,32 +109,30 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     ------
     InvalidInputError
         If it is no sweep, or more than one parameter varies.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
     instance = sweep.instance
-    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
+    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[: style.NAMED_CURVES])
     names = style.short_names([instance.type_name(k) for k in named])
-    looks = {k: style.line_style(TYPE_COLORS, place) for place, k in enumerate(named)}
+    looks = {k: style.line_style(style.TYPE_COLORS, place) for place, k in enumerate(named)}
     is_known = sweep.rows.is_optimal
-    at, tokens = values, np.where(is_known[:, np.newaxis], sweep.rows.tokens, np.nan)
+    along, tokens = values, np.where(is_known[:, np.newaxis], sweep.rows.tokens, np.nan)
     if name in BY_VARIANT and not instance.model.couplings:
         points = switching_points(instance, over=name)
         is_seen = (points.values >= values.min()) & (points.values <= values.max())
         for place in np.flatnonzero(is_seen & np.isin(points.types, named)):
             k = points.types[place]
-            dot = {"color": looks[k]["color"], "markersize": 7, "markeredgecolor": "white"}
-            ax.plot(points.values[place], points.tokens[place, k], "o", zorder=3, **dot)
+            at = points.values[place], points.tokens[place, k]
+            style.dot(ax, *at, looks[k]["color"], markersize=7)
         # The lines bend there, wherever the points of the sweep are.
-        at = np.concatenate([values, points.values[is_seen]])
+        along = np.concatenate([values, points.values[is_seen]])
         tokens = np.concatenate([tokens, points.tokens[is_seen]])
-    order = np.argsort(at, kind="stable")
+    order = np.argsort(along, kind="stable")
     marker = _marker(np.isfinite(tokens[:, 0]).sum())
     for k, label in zip(named, names, strict=True):
         look = {**looks[k], "label": style.plain(label), "marker": marker}
-        ax.plot(at[order], tokens[order, k], linewidth=1.8, **look)
+        ax.plot(along[order], tokens[order, k], linewidth=1.8, **look)
     _log_if_wide(ax, "x", values)
     style.legend_below(ax, columns=3)
     title = f"Optimal tokens by {name.replace('_', ' ')}; dots where a type switches"
@@ -158,7 +147,6 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     sweep : Sweep
         Over one parameter with one value for all types.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -169,33 +157,28 @@ def plot_trade_off(sweep: Sweep, ax: Axes | None = None) -> Axes:
     ------
     InvalidInputError
         If it is no sweep, or more than one parameter varies.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
     order, is_known = np.argsort(values, kind="stable"), sweep.rows.is_optimal
-    right = ax.twinx()
+    right, marker = ax.twinx(), _marker(is_known.sum())
     for axes, found, color, line in (
-        (ax, sweep.rows.mean_accuracy, TYPE_COLORS[0], "-"),
-        (right, sweep.rows.mean_system_time, TYPE_COLORS[1], "--"),
+        (ax, sweep.rows.mean_accuracy, style.TYPE_COLORS[0], "-"),
+        (right, sweep.rows.mean_system_time, style.TYPE_COLORS[1], "--"),
     ):
         kept = np.where(is_known, found, np.nan)[order]
         # Of one row both are in the middle: one circle around the other.
-        look: dict[str, Any] = {
-            "marker": _marker(is_known.sum()),
-            "markersize": 6 if axes is ax else 10,
-        }
-        look |= {"fillstyle": "none", "color": color, "linewidth": 1.8}
-        axes.plot(values[order], kept, line, **look)
+        size = 6 if axes is ax else 10
+        look: dict[str, Any] = {"marker": marker, "markersize": size, "fillstyle": "none"}
+        axes.plot(values[order], kept, line, color=color, linewidth=1.8, **look)
         axes.tick_params(axis="y", labelcolor=style.darker(color))
     _log_if_wide(ax, "x", values)
     _log_if_wide(right, "y", sweep.rows.mean_system_time[is_known])
-    right.set_ylabel("mean system time (s), dashed", color=style.darker(TYPE_COLORS[1]))
+    right.set_ylabel("mean system time (s), dashed", color=style.darker(style.TYPE_COLORS[1]))
     right.spines["top"].set_visible(False)
     title = f"Accuracy and time by {name.replace('_', ' ')}"
     style.finish(ax, title, parameter_label(name), "mean accuracy")
-    ax.yaxis.label.set_color(style.darker(TYPE_COLORS[0]))
+    ax.yaxis.label.set_color(style.darker(style.TYPE_COLORS[0]))
     return ax
 
 
@@ -211,7 +194,6 @@ def plot_switching_curves(
     accuracy_weight : array_like
         Two weights > 0 or more, in seconds; the curves are drawn from the least to the largest.
     ax : matplotlib Axes, optional
-        Where to draw; by default the axes of a new figure, at ``ax.figure``.
 
     Returns
     -------
@@ -223,8 +205,6 @@ def plot_switching_curves(
     ------
     InvalidInputError
         As `switching_curves`; if the weights are all equal.
-    MissingDependencyError
-        If matplotlib is not installed.
     """
     require_instance(instance)
     given = np.atleast_1d(float_array("accuracy_weight", accuracy_weight))
@@ -236,24 +216,28 @@ def plot_switching_curves(
     weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
     curves = switching_curves(instance, accuracy_weight=weights)
     ax = style.new_axes() if ax is None else ax
-    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES])
+    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[: style.NAMED_CURVES])
     names = style.short_names([instance.type_name(k) for k in named])
     for place, (k, label) in enumerate(zip(named, names, strict=True)):
-        look = style.line_style(TYPE_COLORS, place)
+        look = style.line_style(style.TYPE_COLORS, place)
         for curve in curves:
             if curve.type != k or curve.bound.startswith("kink"):
                 continue
-            is_first = curve.bound == "min tokens"
-            ax.plot(
-                curve.arrival_rate,
-                weights,
-                linewidth=1.8 if is_first else 0.8,
-                label=style.plain(label) if is_first else None,
-                **look,
-            )
+            if curve.bound == "min tokens":
+                look |= {"linewidth": 1.8, "label": style.plain(label)}
+            else:
+                look |= {"linewidth": 0.8, "label": None}
+            ax.plot(curve.arrival_rate, weights, **look)
     own = instance.arrival_rate, instance.accuracy_weight
     if weights[0] <= own[1] <= weights[-1]:
-        ax.plot(*own, "X", color=GRAY, markersize=8, markeredgecolor="white", label="this instance")
+        ax.plot(
+            *own,
+            "X",
+            color=style.GRAY,
+            markersize=8,
+            markeredgecolor="white",
+            label="this instance",
+        )
     _log_if_wide(ax, "y", weights)
     rates = np.concatenate([curve.arrival_rate for curve in curves] or [np.array([own[0]])])
     _log_if_wide(ax, "x", rates[np.isfinite(rates)])

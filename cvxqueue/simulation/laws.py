@@ -1,11 +1,12 @@
-"""Laws for what the model states by two moments only: lengths of time and sizes of batches."""
-
-from __future__ import annotations
+"""Lengths of time and sizes of batches, of which the model states two moments; gaps of arrivals."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.numerics.arrays import FloatArray
@@ -21,7 +22,7 @@ class GammaLaw(NamedTuple):
     scv: float
 
     @classmethod
-    def of_moments(cls, mean: float, second_moment: float) -> GammaLaw:
+    def of_moments(cls, mean: float, second_moment: float) -> Self:
         """Return the law with two given moments."""
         return cls(mean, max(second_moment / mean**2 - 1.0, 0.0))
 
@@ -42,7 +43,7 @@ class SizeLaw(NamedTuple):
     mean: float
 
     @classmethod
-    def of_moments(cls, mean: float, second_moment: float) -> SizeLaw:
+    def of_moments(cls, mean: float, second_moment: float) -> Self:
         """Return a law on whole numbers ≥ 1 with two given moments.
 
         It mixes the law of least variance, on the neighbours ⌊m⌋ and ⌊m⌋ + 1 of the mean m, with
@@ -76,3 +77,48 @@ class SizeLaw(NamedTuple):
             probabilities = [kept * p for p in probabilities]
             probabilities += [(1.0 - kept) * (1.0 - rare), (1.0 - kept) * rare]
         return cls(np.array(sizes, dtype=np.int64), np.array(probabilities), mean)
+
+
+GapSource = Callable[[int], FloatArray]
+"""Returns the next gaps, as many as asked for."""
+
+
+def renewal_gaps(generator: np.random.Generator, rate: float, scv: float) -> GapSource:
+    """Independent gaps of one gamma law; exponential ones are those of a Poisson stream."""
+    return partial(GammaLaw(1.0 / rate, scv).draw, generator)
+
+
+def batch_gaps(
+    generator: np.random.Generator, rate: float, scv: float, sizes: SizeLaw
+) -> GapSource:
+    """Gaps of a law between batches, and none within them."""
+    law, left = GammaLaw(sizes.mean / rate, scv), 0
+
+    def draw(count: int) -> FloatArray:
+        nonlocal left
+        # Whole batches are drawn; what is left of the last one begins the next array.
+        gaps, first = np.zeros(count), left
+        while first < count:
+            drawn = int((count - first) / sizes.mean) + 1
+            lengths = generator.choice(sizes.sizes, size=drawn, p=sizes.probabilities)
+            ends: NDArray[np.int64] = first + np.concatenate(([0], np.cumsum(lengths)))
+            # A batch that begins beyond the end is not begun.
+            kept = int(np.searchsorted(ends[:-1], count))
+            first = int(ends[kept])
+            gaps[ends[:kept]] = law.draw(generator, drawn)[:kept]
+        left = first - count
+        return gaps
+
+    return draw
+
+
+def trace_gaps(times: FloatArray) -> GapSource:
+    """The gaps of given arrival times; before the first arrival there is none."""
+    gaps, position = np.diff(times, prepend=times[:1]), 0
+
+    def draw(count: int) -> FloatArray:
+        nonlocal position
+        position += count
+        return gaps[position - count : position]
+
+    return draw

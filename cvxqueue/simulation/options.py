@@ -1,7 +1,5 @@
 """The options of a simulation, checked before anything runs."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterable
 
@@ -12,14 +10,9 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arithmetic import outside
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import (
-    first_place,
-    float_array,
-    positive_number,
-    real_number,
-    whole_number,
-)
-from cvxqueue.statistics.time_units import in_seconds, require_dates
+from cvxqueue.numerics.checks import first_place, positive_number, real_number, whole_number
+from cvxqueue.statistics.estimate import probability
+from cvxqueue.statistics.time_units import require_dates, seconds_array
 
 ProgressCallback = Callable[[float], object]
 """Called with the fraction of the queries that are done."""
@@ -66,8 +59,8 @@ class Options:
                 "trace"
             )
         self.seed = _seed(seed)
-        self.confidence = _fraction("confidence", confidence)
-        self.quantiles = tuple(_fraction(*named) for named in _named("quantiles", quantiles))
+        self.confidence = probability("confidence", confidence)
+        self.quantiles = tuple(probability(*named) for named in _named("quantiles", quantiles))
         self.thresholds = tuple(real_number(*named) for named in _named("thresholds", thresholds))
         self.batches = None if batches is None else whole_number("batches", batches, least=2)
         if threads is None:
@@ -86,7 +79,7 @@ def _arrivals(given: float | ArrayLike | None) -> tuple[float, FloatArray | None
     """Squared coefficient of variation of the gaps, and the trace where there is one."""
     if given is None:
         return 1.0, None
-    array = float_array("arrivals", in_seconds("arrivals", given, is_moment=True))
+    array = seconds_array("arrivals", given, is_moment=True)
     if array.ndim == 0:
         if array < 0:
             raise InvalidInputError(
@@ -125,13 +118,6 @@ def _named(name: str, given: float | Iterable[float]) -> list[tuple[str, float]]
     if is_one:
         return [(name, given)]  # type: ignore[list-item]
     return [(f"{name}[{i}]", value) for i, value in enumerate(given)]  # type: ignore[arg-type]
-
-
-def _fraction(name: str, value: float) -> float:
-    number = real_number(name, value)
-    if not 0.0 < number < 1.0:
-        raise InvalidInputError(f"{name} = {number!r} must be between 0 and 1")
-    return number
 
 
 def _seed(seed: object) -> np.random.SeedSequence:

@@ -1,7 +1,5 @@
 """The queues, query by query: waiting times from gaps and service times, block by block."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -84,11 +82,8 @@ class Ordered(Recursion):
         gone = np.searchsorted(self._pending, samples, side="right")
         number = (float((present - gone).mean()) + len(self._pending)) * end
         # Departures are in order, so those still to come are the last ones.
-        later = departures[np.searchsorted(departures, end, side="right") :]
-        if self._pending.size and self._pending[-1] > end:
-            stay = self._pending[np.searchsorted(self._pending, end, side="right") :]
-            later = np.concatenate((stay, later))
-        self._pending = later - end
+        pending = np.concatenate((self._pending, departures))
+        self._pending = pending[np.searchsorted(pending, end, side="right") :] - end
         return Served(waits, services, kinds, done, number)
 
 
@@ -212,16 +207,10 @@ class SharedServer(Recursion):
             (end - virtual, arrival - clock, length, which)
             for end, arrival, length, which in inside
         ]
-        waits = np.array([entry[0] for entry in left])
+        waits, lengths, kinds = np.array(left, dtype=np.float64).reshape(-1, 3).T
         # A query that was alone waited for nothing, up to the rounding of the clock.
         waits[waits < _CLOCK_ROUNDING * clock] = 0.0
-        return Served(
-            waits,
-            np.array([entry[1] for entry in left]),
-            np.array([entry[2] for entry in left], dtype=np.int64),
-            busy,
-            area,
-        )
+        return Served(waits, lengths, kinds.astype(np.int64), busy, area)
 
 
 # Setups that are drawn at a time.

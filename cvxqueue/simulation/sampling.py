@@ -1,7 +1,5 @@
 """Which type a query is of, how long it is served, and the exact stationary workload."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One replication: blocks of queries through the queue of each allocation, summed by batches."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
@@ -10,9 +8,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.model import ProcessorSharing, Setups, Vacations
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.simulation.gaps import GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.histogram import Histogram
-from cvxqueue.simulation.laws import GammaLaw
+from cvxqueue.simulation.laws import GammaLaw, GapSource, batch_gaps, renewal_gaps, trace_gaps
 from cvxqueue.simulation.plan import QUEUES, Columns, Plan, starts_stationary
 from cvxqueue.simulation.recursions import (
     Block,
@@ -105,23 +102,17 @@ class Stream:
             kinds = plan.types.draw(self._kinds, count)
             arrivals = np.cumsum(gaps)
             samples = self._sample_times(count, float(arrivals[-1]))
-            counts = np.bincount(kinds, minlength=plan.instance.size)
-            arrived += counts
+            arrived += np.bincount(kinds, minlength=plan.instance.size)
             for position, (services, queue) in enumerate(
                 zip(plan.services, self._queues, strict=True)
             ):
                 times = services.draw(self._use[position], kinds)
                 served = queue.advance(Block(gaps, arrivals, times, kinds, samples))
                 if number is not None:
-                    of_type = (
-                        counts
-                        if served.kinds is kinds
-                        else np.bincount(served.kinds, minlength=plan.instance.size)
-                    )
                     row = rows[position]
                     row[Columns.ELAPSED] += arrivals[-1]
                     row[Columns.ARRIVED] += count
-                    self._add(row, served, of_type, services)
+                    self._add(row, served, services)
                     if plan.groups:
                         group = number * plan.groups // plan.batches
                         waiting, system = self.histograms[position]
@@ -131,13 +122,11 @@ class Stream:
             row[columns.correct] = correct
         return rows
 
-    def _add(
-        self, row: FloatArray, served: Served, counts: NDArray[np.int64], services: ServiceTimes
-    ) -> None:
+    def _add(self, row: FloatArray, served: Served, services: ServiceTimes) -> None:
         """Add what happened in a block to the sums of its batch."""
         columns, size = self._plan.columns, self._plan.instance.size
         waits, kinds = served.waits, served.kinds
-        wait = float(waits.sum())
+        wait, counts = float(waits.sum()), np.bincount(kinds, minlength=size)
         row[Columns.COUNT] += len(waits)
         row[Columns.WAIT] += wait
         row[Columns.WAIT_SQUARE] += float(waits @ waits)
@@ -162,26 +151,16 @@ class Stream:
         return (np.arange(parts) + self._samples.random(parts)) * (end / parts)
 
     def _correct(self, arrived: NDArray[np.int64]) -> FloatArray:
-        """Correct answers of each type under each allocation, from common luck.
-
-        A query with the luck u is answered correctly where u < p. Under several allocations that
-        makes the differences of their sorted p the probabilities of a multinomial draw.
-        """
-        accuracies = self._plan.accuracies
+        """Correct answers of each type under each allocation, from common luck."""
+        # A query with the luck u is answered correctly where u < p: the differences of the sorted p
+        # are the probabilities of a multinomial draw.
+        accuracies = np.clip(self._plan.accuracies, 0.0, 1.0)
         order = np.argsort(accuracies, axis=0, kind="stable")
+        ranked = np.take_along_axis(accuracies, order, axis=0)
+        steps = np.diff(ranked, axis=0, prepend=0.0, append=1.0)
+        found = self._answers.multinomial(arrived, steps.T).T
         correct = np.empty_like(accuracies)
-        left, below = arrived.astype(np.int64), np.zeros(len(arrived))
-        so_far = np.zeros(len(arrived))
-        types = np.arange(len(arrived))
-        for rank in range(len(accuracies)):
-            which = order[rank]
-            p = accuracies[which, types]
-            rest = np.maximum(1.0 - below, np.finfo(np.float64).tiny)
-            found = self._answers.binomial(left, np.clip((p - below) / rest, 0.0, 1.0))
-            so_far = so_far + found
-            left = left - found
-            below = p
-            correct[which, types] = so_far
+        np.put_along_axis(correct, order, np.cumsum(found[:-1], axis=0), axis=0)
         return correct
 
 

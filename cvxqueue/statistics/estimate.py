@@ -1,7 +1,5 @@
 """Estimates with standard errors and confidence intervals."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +10,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.json_values import JsonRecord, json_attributes
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import real_number
 
 SIGNIFICANCE = 0.05
 """Of tests: how often they may reject what is true; the custom of the field."""
@@ -68,7 +67,7 @@ class Estimate:
         """Whether the interval contains a value."""
         return bool(self.interval[0] <= value <= self.interval[1])
 
-    def at(self, confidence: float) -> Estimate:
+    def at(self, confidence: float) -> "Estimate":
         """Return the same estimate at another confidence."""
         return estimate_of(
             self.value,
@@ -116,13 +115,12 @@ class FittedParameter(JsonRecord):
         return f"{self.value:.4g} [{low:.4g}, {high:.4g}]"
 
 
-def require_confidence(confidence: float) -> float:
-    """Return a confidence level, or say what is wrong with it."""
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float):
-        raise InvalidInputError(f"confidence = {shown(confidence)} must be a number in (0, 1)")
-    if not 0.0 < confidence < 1.0:
-        raise InvalidInputError(f"confidence = {shown(confidence)} must be in (0, 1)")
-    return float(confidence)
+def probability(name: str, value: Any) -> float:
+    """Return one number in (0, 1) as a float, or raise an error that names it."""
+    number = real_number(name, value)
+    if not 0.0 < number < 1.0:
+        raise InvalidInputError(f"{name} = {shown(value)} must be in (0, 1)")
+    return number
 
 
 def estimate_of(
@@ -151,11 +149,10 @@ def estimate_of(
     # scipy.special alone, and only where an interval is asked for.
     from scipy.special import stdtrit
 
-    if degrees < 1:
+    reach = float(stdtrit(degrees, 0.5 + 0.5 * confidence)) if degrees else math.inf
+    if not degrees:
         ends = (-math.inf, math.inf) if trials is None else (0.0, 1.0)
-        return Estimate(value, ends, confidence, error, degrees, trials, skewness)
-    reach = float(stdtrit(degrees, 0.5 + 0.5 * confidence))
-    if trials is None:
+    elif trials is None:
         # At a low confidence, too, the value itself is within.
         low, high = (error * _skewed(end, skewness) for end in (-reach, reach))
         ends = (value - max(high, 0.0), value - min(low, 0.0))

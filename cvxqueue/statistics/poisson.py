@@ -1,7 +1,5 @@
 """Whether arrival times are Poisson: by their gaps, and by their counts."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,15 +11,14 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural
 from cvxqueue.json_values import JsonRecord
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array
 from cvxqueue.statistics.estimate import (
     SIGNIFICANCE,
     FittedParameter,
     estimate_of,
-    require_confidence,
+    probability,
     spread_of,
 )
-from cvxqueue.statistics.time_units import in_seconds
+from cvxqueue.statistics.time_units import seconds_array
 
 # Fewer arrivals tell too little by their gaps and counts.
 FEWEST_ARRIVALS = 10
@@ -90,8 +87,6 @@ class PoissonTest(JsonRecord):
         Length of a window, in seconds.
     count_p_value : float
         χ² test of the dispersion, two-sided from ten windows.
-    p_value : float
-        Of both tests together (Bonferroni).
     """
 
     gap_statistic: float
@@ -181,9 +176,8 @@ def poisson_test(times: ArrayLike, confidence: float = 0.95) -> PoissonTest:
     """
     from scipy.special import chdtr, chdtrc
 
-    confidence = require_confidence(confidence)
-    times = in_seconds("arrivals", times, is_moment=True)
-    times = np.sort(np.atleast_1d(float_array("arrivals", times)))
+    confidence = probability("confidence", confidence)
+    times = np.sort(np.atleast_1d(seconds_array("arrivals", times, is_moment=True)))
     if times.size < FEWEST_ARRIVALS:
         raise InvalidInputError(
             f"{plural(times.size, 'arrival')} are too few; at least {FEWEST_ARRIVALS} are needed"

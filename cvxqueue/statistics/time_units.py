@@ -1,7 +1,5 @@
 """Units of time, and times that cannot be in seconds."""
 
-from __future__ import annotations
-
 from datetime import UTC, date, timedelta
 from typing import Any
 
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import float_array
 from cvxqueue.numerics.frames import column_array
 
 _SPELLINGS = {
@@ -65,6 +64,11 @@ def require_dates(where: str, times: FloatArray) -> None:
             f"{where}: an arrival at {farthest:.4g} s is later than any date; give seconds"
             + hint * bool(unit)
         )
+
+
+def seconds_array(name: str, value: Any, *, is_moment: bool) -> FloatArray:
+    """Return durations or moments as checked numbers of seconds."""
+    return float_array(name, in_seconds(name, value, is_moment=is_moment))
 
 
 def in_seconds(name: str, value: Any, *, is_moment: bool) -> Any:

@@ -1,7 +1,5 @@
 """What is asked of a service law, one promise after the other."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cvxqueue.model import ServiceLaw

@@ -1,7 +1,5 @@
 """Promises of a class, and what was found of each on many points."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -87,11 +85,13 @@ class ExtensionError(CvxqueueError, AssertionError):
         broken = "".join(f"\n- {found.subject}: {found.sentence}" for found in report.failures)
         super().__init__(f"{report.name} breaks {len(report.failures)} promises:{broken}")
 
-    def __reduce__(self) -> tuple[type[ExtensionError], tuple[ExtensionReport]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.report,)
 
 
 Slope = Callable[[FloatArray], FloatArray]
+Compare = Callable[..., None]
+"""`Promises.compare` of given points: subject, promise, got, least, most, slack."""
 
 
 class Promises:
@@ -152,10 +152,6 @@ class Promises:
         )
         numbers |= {"points": points, "broken": broken, **outcome}
         self._found[subject] = Finding(subject, False, sentence, numbers)
-
-
-Compare = Callable[..., None]
-"""`Promises.compare` of given points: subject, promise, got, least, most, slack."""
 
 
 def separated(points: FloatArray) -> list[tuple[FloatArray, FloatArray]]:

@@ -1,8 +1,6 @@
 """What is asked of a queue, one promise after the other."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -44,7 +42,7 @@ class _Load(NamedTuple):
         names = "arrival_rate", "m1", "m2", "idle"
         return promises.on(**dict(zip(names, self.moments, strict=True)))
 
-    def nearer(self, share: float) -> _Load:
+    def nearer(self, share: float) -> Self:
         """The same mix, with an idle fraction that is smaller by a share."""
         longer = 1.0 + self.idle * share / (self.rate * self.mean)
         times, idle = self.times * longer[:, np.newaxis], self.idle * (1.0 - share)

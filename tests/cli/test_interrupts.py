@@ -83,7 +83,7 @@ def wait_for(path: Path) -> None:
         ("numpy", ("--version",)),
         ("pydantic", ("check", SERVER)),
         ("cvxpy", ("solve", SERVER)),
-        ("rich", ("info",)),
+        ("rich", ("references",)),
         ("matplotlib", ("solve", SERVER, "--method", "newton", "--plot", "a.png")),
     ],
 )

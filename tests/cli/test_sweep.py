@@ -98,8 +98,7 @@ def test_what_has_no_picture_is_refused_before_the_sweep(
 def test_a_cluster_needs_its_package(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("cvxqueue.cli.sweep.find_spec", lambda name: None)
+    monkeypatch.setattr("cvxqueue.errors.find_spec", lambda name: None)
     assert main(["sweep", SERVER, "--arrival-rate", "0.1", "--scheduler", "tcp://a:1"]) == 2
     assert "the extra 'dask' has it" in capsys.readouterr().err
 

@@ -483,12 +483,7 @@ def test_many_types(tmp_path: Path) -> None:
         ({}, "npz", {"integer": True}, r"\.npz is for Clarabel and SCS, which know no whole"),
         ({}, "cbf", {"integer": 1}, "integer must be True or False, got 1"),
         ({"accuracy": LOGARITHM}, "nl", {}, r"has no \.nl form; those that do"),
-        (
-            {"domains": cq.Multiples(64)},
-            "nl",
-            {"integer": True},
-            "AIME24 has the domain Multiples",
-        ),
+        ({"domains": cq.Multiples(64)}, "nl", {"integer": True}, "AIME24 has the domain Multiples"),
         ({"queue": Retrials(mean_backoff=1.0)}, "nl", {}, r"queue = .* has no \.nl form"),
         ({"service": KNEE}, "nl", {}, r"service = .* has no \.nl form"),
         ({"accuracy": Unknown(floor=0.1, gain=0.5, rate=1e-3)}, "cbf", {}, "has no cvxpy form"),

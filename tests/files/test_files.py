@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cvxqueue as cq
@@ -107,6 +107,7 @@ def many_types() -> cq.Instance:
 
 
 @pytest.mark.parametrize("format", FORMATS)
+@settings(max_examples=50)
 @given(instance=instances())
 def test_every_float_comes_back_bit_for_bit(
     format: Literal["toml", "json"], instance: cq.Instance
@@ -117,6 +118,7 @@ def test_every_float_comes_back_bit_for_bit(
         assert bits(twin) == bits(instance)
 
 
+@settings(max_examples=50)
 @given(instance=instances())
 def test_plain_values_come_back_equal_and_survive_json(instance: cq.Instance) -> None:
     data = cq.to_dict(instance)

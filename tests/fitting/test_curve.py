@@ -80,16 +80,18 @@ def test_the_standard_errors_are_those_of_the_numerical_information() -> None:
     total = np.full(TOKENS.size, 1000.0)
     correct = np.round(1000 * curve(0.2, 0.5, 0.001))
     found = fit_curve(TOKENS, correct, total)
-    counts = Counts(TOKENS, correct, total)
+
+    def log_likelihood(x: np.ndarray) -> float:
+        p = curve(*x)
+        return float((correct * np.log(p) + (total - correct) * np.log1p(-p)).sum())
+
     x = np.array([found.floor.value, found.gain.value, found.rate.value])
     steps = 1e-4 * np.maximum(x, 1e-4)
     information = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             e, f = steps[i] * np.eye(3)[i], steps[j] * np.eye(3)[j]
-            corners = [
-                counts.log_likelihood(*(x + a * e + b * f)) for a in (1, -1) for b in (1, -1)
-            ]
+            corners = [log_likelihood(x + a * e + b * f) for a in (1, -1) for b in (1, -1)]
             mixed = corners[0] - corners[1] - corners[2] + corners[3]
             information[i, j] = -mixed / (4.0 * steps[i] * steps[j])
     expected = np.sqrt(np.diag(np.linalg.inv(information)))
@@ -323,7 +325,7 @@ def test_confidence_widens_the_intervals() -> None:
         ),
         (
             {"tokens": [1, 2, 3], "correct": [1] * 3, "total": [1] * 3, "confidence": "x"},
-            "confidence = 'x' must be a number",
+            "confidence must be one number, got 'x'",
         ),
     ],
 )

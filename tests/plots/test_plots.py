@@ -506,7 +506,7 @@ def test_a_simulation_in_which_nothing_happened_is_drawn_too() -> None:
 
 
 def test_missing_matplotlib_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(style, "find_spec", lambda name: None)
+    monkeypatch.setattr("cvxqueue.errors.find_spec", lambda name: None)
     solution = cq.solve(make([0.004]))
     for draws in (plots.plot_accuracy, plots.plot_convergence):
         with pytest.raises(cq.MissingDependencyError, match=r"pip .*install matplotlib"):
