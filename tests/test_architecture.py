@@ -33,6 +33,7 @@ ROOMS = (
     "files",
     "certificates",
     "solution",
+    "sensitivities",
     "dcp",
     "solvers",
     "integer",
