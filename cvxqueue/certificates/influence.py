@@ -107,16 +107,16 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
             (mix * parts[0], mix * parts[1]),
         )
     for number, (place, curve) in enumerate(instance.accuracy.groups):
-        prefix = "accuracy" if curve is instance.accuracy else f"accuracy.curves[{number}]"
+        is_one = curve is instance.accuracy
+        prefix = "accuracy" if is_one else f"accuracy.curves[{number}]"
+        whole: Any = curve if is_one else instance.accuracy.curves[number]
         for name, (value, change) in curve_partials(curve, tokens[place]).items():
-            at = getattr(curve, name)
+            at = getattr(whole, name)
             each = (slice(None), place, *(np.newaxis,) * (at.ndim - 1))
-            values, gradient = np.zeros((2, len(counts), instance.size, *at.shape[1:]))
-            whole = np.zeros((instance.size, *at.shape[1:]))
-            whole[place] = at
+            values, gradient = np.zeros((2, len(counts), *at.shape))
             values[:, place] = (mix * worths)[each] * value
             gradient[:, place] = (mix * worths)[each] * change
-            found[f"{prefix}.{name}"] = Influence(whole, values, gradient[0])
+            found[f"{prefix}.{name}"] = Influence(at, values, gradient[0])
     for name, parts in field_partials(queue, lambda it: queueing(rate, it)).items():
         found[f"queue.{name}"] = of_queue(getattr(queue, name), parts)
     _add_limits(optimum, counts, found)
