@@ -112,6 +112,10 @@ class Sensitivity(ArrayData, Report):
         InvalidInputError
             If a name or a shape is not that of a field, or a type or a constraint is `degenerate`.
         """
+        if not isinstance(direction, Mapping):
+            raise InvalidInputError(
+                f"direction must be a mapping of names to changes, got {shown(direction)}"
+            )
         self._require_derivatives()
         optimum, fields = self._optimum, self._influences
         right, rests, prices = np.zeros(self._size), np.zeros(self._size), np.zeros(2)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cvxqueue.certificates.optimality import Optimum
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import CouplingConstraint, MinAccuracy
+from cvxqueue.model import CouplingConstraint, MinAccuracy, WaitingTimeTail
 from cvxqueue.model.partials import curve_partials, field_partials, kink_partials, number_partials
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -131,6 +131,9 @@ def _add_limits(optimum: Optimum, counts: FloatArray, found: dict[str, Influence
     columns = np.zeros((len(counts), len(couplings)))
     columns[:, optimum.is_active] = counts
     for column, (number, coupling) in zip(columns.T, couplings, strict=True):
+        if isinstance(coupling, WaitingTimeTail):
+            # It is not available where the use of tokens is random at all.
+            found.pop("service.token_scv", None)
         for field, (change, bend) in coupling.partials(optimum.point).items():
             values, gradient = -column * change, -column[0] * np.asarray(bend)
             if field in found:

@@ -37,6 +37,10 @@ _TIGHT = 2.0
 _WORST_CONDITION = 1e12
 
 
+_NOT_FOUND = (
+    "solution: the conditions of optimality hold to rounding neither at its tokens nor nearby; "
+    "solve to a tighter tolerance"
+)
 _NOT_UNIQUE = (
     "solution: the optimum, or a multiplier of its constraints, is not unique, and its value has no "
     "derivative"
@@ -86,9 +90,12 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
             cost = model.marginal_cost(at, mean, second)[0]
             return model.benefit.slope(beside) / cost - 1.0
 
-        at_low, at_high = gain(low), gain(high, -1.0)
-        is_low, is_high = at_low < 0.0, (at_high > 0.0) & ~(at_low < 0.0)
-        unsure = (np.abs(at_low) <= sure) | (np.abs(at_high) <= sure)
+        # Within a straight piece whose tokens have one price, gains are zero wherever it rests.
+        at_low, at_high, near = gain(low), gain(high, -1.0), _INSIDE * high
+        is_low = (at_low < 0.0) & ((at_low < -sure) | (tokens - low <= near))
+        is_high = (at_high > 0.0) & ((at_high > sure) | (high - tokens <= near)) & ~is_low
+        unsure = (np.abs(at_low) <= sure) & (tokens - low <= near)
+        unsure |= (np.abs(at_high) <= sure) & (high - tokens <= near)
         kink = np.full(tokens.shape, np.nan)
         if not model.accuracy.is_smooth:
             if not len(model.accuracy.breakpoints):
@@ -151,15 +158,12 @@ class Optimum:
                 return
             did_hold = holds
             self._step()
-        raise InvalidInputError(
-            "solution: the conditions of optimality do not hold to rounding at its tokens, nor "
-            "nearby; solve to a tighter tolerance"
-        )
+        raise InvalidInputError(_NOT_FOUND)
 
     def _evaluate(self, tokens: FloatArray, multipliers: FloatArray) -> None:
         self.multipliers, self.point = multipliers, self.instance.evaluate(tokens)
         if not self.point.is_stable:
-            raise InvalidInputError("solution: its tokens are too close to saturation")
+            raise InvalidInputError(_NOT_FOUND)
         self.priced = lagrangian(self.point, multipliers)
         self.rests = _rests(self.priced, self.lower, self.upper)
         self.excesses = excesses(self.point)

@@ -150,8 +150,7 @@ def _table_partials(curve: PiecewiseLinear, tokens: FloatArray) -> dict[str, lis
     is_first, is_end = each == first, (each == end) & ~is_level
     weight = is_first * np.where(is_level, 1.0, 1.0 - share) + is_end * share
     tilt = (1.0 * is_end - is_first * ~is_level) / width
-    is_between = is_level | ((x > low) & (x < high))
-    is_on = is_between & (y >= bottom + slope * (x - low) - ROUNDING_OF_ONE)
+    is_on = y >= bottom + slope * (x - low) - ROUNDING_OF_ONE
     is_on &= ~(is_first | is_end) & (each < curve.point_counts[..., np.newaxis])
     unsure = is_on.any(axis=1, keepdims=True) & (is_on | is_first | is_end)
     by_value, by_slope = (np.where(unsure, np.nan, it) for it in (weight, tilt))
