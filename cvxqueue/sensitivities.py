@@ -200,24 +200,28 @@ class Sensitivity(ArrayData, Report):
 
     def table(self) -> Table:
         """Return a row for each number, those first of which a percent changes the optimum most."""
-        names, types, numbers, slopes = [], [], [], []
+        instance = self.solution.instance
+        every = np.array([instance.type_name(k) for k in range(self._size)], dtype=object)
+        rows = []
         for name, slope in self.value.items():
-            at = self._influences[name].at
-            for place in np.ndindex(np.shape(at)):
-                names.append(name if len(place) < 2 else f"{name}, point {place[1] + 1}")
-                types.append(self.solution.instance.type_name(place[0]) if place else "")
-                numbers.append(float(np.asarray(at)[place]))
-                slopes.append(float(np.asarray(slope)[place]))
-        percent = 0.01 * np.array(numbers) * np.array(slopes)
-        order = np.argsort(-np.abs(percent), kind="stable").tolist()
+            count = np.shape(slope)[1] if np.ndim(slope) == 2 else 1
+            points = [f", point {k + 1}" for k in range(count)] if count > 1 else [""]
+            names = np.array([name + point for point in points], dtype=object)
+            types = np.repeat(every, count) if np.ndim(slope) else np.array([""], dtype=object)
+            at = np.ravel(self._influences[name].at)
+            rows.append((np.resize(names, at.size), types, at, np.ravel(slope)))
+        names, types, numbers, slopes = map(np.concatenate, zip(*rows, strict=True))
+        # A zero has no sign.
+        percent = 0.01 * numbers * slopes + 0.0
+        order = np.argsort(-np.abs(percent), kind="stable")
         columns = [
-            Column("field", names),
-            Column("task type", types),
-            Column("value", numbers, "{:.6g}".format),
-            Column("derivative (s per unit)", slopes, "{:.6g}".format),
-            Column("one percent (s)", percent, "{:.3g}".format),
+            Column("field", names[order].tolist()),
+            Column("task type", types[order].tolist()),
+            Column("value", numbers[order], "{:.6g}".format),
+            Column("derivative (s per unit)", slopes[order], "{:.6g}".format),
+            Column("one percent (s)", percent[order], "{:.3g}".format),
         ]
-        return Table(columns, most=_ROWS).take(order)
+        return Table(columns, most=_ROWS)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python values, ready for JSON; ``None`` where there is no derivative."""

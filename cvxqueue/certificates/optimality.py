@@ -164,7 +164,8 @@ class Optimum:
         self.multipliers, self.point = multipliers, self.instance.evaluate(tokens)
         if not self.point.is_stable:
             raise InvalidInputError(_NOT_FOUND)
-        self.priced = lagrangian(self.point, multipliers)
+        # Without constraints the objective is its own Lagrangian.
+        self.priced = lagrangian(self.point, multipliers) if multipliers.size else self.point
         self.rests = _rests(self.priced, self.lower, self.upper)
         self.excesses = excesses(self.point)
         couplings = self.instance.model.couplings

@@ -57,7 +57,6 @@ def field_partials(of: Any, formulas: Formulas) -> dict[str, list[Any]]:
     found = {}
     for name, value in numbers.items():
         moved = {name: value + 1j * _STEP}
-        wide = {each: it + 0j for each, it in numbers.items()} | moved
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", np.exceptions.ComplexWarning)
@@ -65,6 +64,7 @@ def field_partials(of: Any, formulas: Formulas) -> dict[str, list[Any]]:
                     results = formulas(unchecked(kind, **data | moved))
                 except TypeError:
                     # A sum in place takes no complex term, unless it began as one.
+                    wide = {each: it + 0j for each, it in numbers.items()} | moved
                     results = formulas(unchecked(kind, **data | wide))
         except (TypeError, AttributeError, np.exceptions.ComplexWarning) as error:
             raise _refusal(of, name, str(error)) from error
