@@ -124,6 +124,12 @@ def add_solve(parser: ArgumentParser) -> None:
         help="certified relative gap to reach (default: 1e-9, and for newton the least that "
         "double precision can prove)",
     )
+    add(
+        "--sensitivities",
+        action="store_true",
+        help="print the derivatives of the optimum by every number of the instance, too; with "
+        "--csv these instead of the answer",
+    )
     _add_plot(parser, "the accuracy curves and the path of each method")
 
 
