@@ -24,7 +24,6 @@ from cvxqueue.solution import Solution
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column, Part, Report, Table
 
-
 # Rows that people are shown: the numbers that matter most come first.
 _ROWS = 40
 

@@ -186,7 +186,9 @@ def _add_rests(optimum: Optimum, found: dict[str, Influence]) -> None:
             moves.append((-by_floor[place], {name: it[0] for name, it in of_floor.items()}))
         if is_kink[place].any():
             rate = np.where(is_bound, np.nan, 1.0)[place]
-            moves.append((np.where(is_kink[place], rate, 0.0), kink_partials(part, rests.kink[place])))
+            moves.append(
+                (np.where(is_kink[place], rate, 0.0), kink_partials(part, rests.kink[place]))
+            )
         for weights, by_field in moves:
             for field, change in by_field.items():
                 known = found[f"{prefix}.{field}"]

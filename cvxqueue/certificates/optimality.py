@@ -12,7 +12,7 @@ in which dl is eliminated type by type: a handful of equations are left, however
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +26,18 @@ from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 
 # Newton's method squares its error; it starts from a certified answer.
-_MOST_STEPS = 50
+_NEWTON_STEPS = 50
 # A type within a straight piece is this far from its ends, relatively, or counts as at one.
 _INSIDE = 1e-9
 # Slopes on the two sides of a kink differ by more.
-_SAME_SLOPE = 1e-9
+_NO_KINK = 1e-9
 # A constraint that is broken by no more than its allowance has as much again to be off.
 _TIGHT = 2.0
 # Equations that are closer to dependent have no solution that float64 can tell.
 _WORST_CONDITION = 1e12
-
-
 _NOT_FOUND = (
     "solution: the conditions of optimality hold to rounding neither at its tokens nor nearby; "
     "solve to a tighter tolerance"
-)
-_NOT_UNIQUE = (
-    "solution: the optimum, or a multiplier of its constraints, is not unique, and its value has no "
-    "derivative"
 )
 
 
@@ -82,9 +76,7 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
     for place, model in point.model.groups:
         low, high, tokens = lower[place], upper[place], point.tokens[place]
 
-        def gain(
-            at: FloatArray, side: float = np.inf, model: Model = model
-        ) -> FloatArray:
+        def gain(at: FloatArray, side: float = np.inf, model: Model = model) -> FloatArray:
             """What a token more is worth beyond its cost, relative to it; from one side."""
             beside = at if model.accuracy.is_smooth or side > 0.0 else np.nextafter(at, 0.0)
             cost = model.marginal_cost(at, mean, second)[0]
@@ -105,7 +97,7 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
                 )
             for corner in model.accuracy.breakpoints:
                 left, right = gain(corner, -1.0), gain(corner)
-                is_kink = (left - right > _SAME_SLOPE * (2.0 + left + right))
+                is_kink = left - right > _NO_KINK * (2.0 + left + right)
                 is_inside = (corner > low) & (corner < high) & is_kink
                 is_near = np.abs(tokens - corner) <= _INSIDE * corner
                 is_strict = (left > sure) & (right < -sure)
@@ -152,7 +144,7 @@ class Optimum:
         room = np.maximum(-self.excesses, 0.0) / (np.abs(self.gradients) @ tokens)
         self.is_active = self.pushes > room
         did_hold = False
-        for _ in range(_MOST_STEPS):
+        for _ in range(_NEWTON_STEPS):
             holds = self._holds()
             if holds and did_hold:
                 return
@@ -229,9 +221,7 @@ class Optimum:
         """Derivatives of P1 and P2 by m1 and m2, shape (2, 2)."""
         slopes = self.priced.price_slopes
         mixed = float(slopes.mean_second)
-        return np.array(
-            [[float(slopes.mean_mean), mixed], [mixed, float(slopes.second_second)]]
-        )
+        return np.array([[float(slopes.mean_mean), mixed], [mixed, float(slopes.second_second)]])
 
     def pull(self, tokens: FloatArray) -> FloatArray:
         """Off-diagonal part of −∇²L times a direction, shape (N,)."""
@@ -239,55 +229,51 @@ class Optimum:
         return (self.slopes @ (moments @ tokens)) @ moments
 
     def solve(
-        self, right: FloatArray, rows: FloatArray, move: Any = 0.0
+        self, right: FloatArray, rows: FloatArray, move: FloatArray | float = 0.0
     ) -> tuple[FloatArray, FloatArray]:
         """Return the step of tokens and multipliers where the types that rest move as given.
 
         Parameters
         ----------
-        right : ndarray, shape (N,)
-            Right side of the equations of the free types.
+        right, move : ndarray, shape (N,)
+            Right side of the equations of the free types, and the move of the others.
         rows : ndarray, shape (active constraints,)
             What the active constraints shall change by.
-        move : ndarray, shape (N,)
-            Of the types that rest; zero at free ones.
         """
-        is_free, point, model = self.rests.is_free, self.priced, self.priced.model
-        moments, limits = np.array(point.moment_slopes), self.gradients[self.is_active]
+        is_free, point = self.rests.is_free, self.priced
+        columns = np.concatenate([point.moment_slopes, self.gradients[self.is_active]])
         move = np.where(is_free, 0.0, move)
         if move.any():
-            right, rows = right - self.pull(move), rows - limits @ move
-        bend = point.cost_curvature - model.benefit.curvature(point.tokens)
-        stiffness = model.probabilities * bend
-        is_straight = is_free & ~(stiffness > 0.0)
-        pliancy = np.where(is_free & ~is_straight, 1.0 / stiffness, 0.0)
-        columns = np.concatenate([moments, limits])
-        # In units in which each column has length one.
-        length = np.sqrt((np.square(columns) * pliancy).sum(axis=1))
-        columns = columns / np.where(length > 0.0, length, 1.0)[:, np.newaxis]
-        units = np.where(length > 0.0, length, 1.0)
+            right, rows = right - self.pull(move), rows - columns[2:] @ move
+        bend = point.cost_curvature - point.model.benefit.curvature(point.tokens)
+        # Within a straight piece, at a price that is the same everywhere, nothing bends.
+        is_straight = is_free & ~(bend > 0.0)
+        pliancy = np.where(is_free & ~is_straight, 1.0 / (point.model.probabilities * bend), 0.0)
+        # In units in which columns have length one.
+        units = np.sqrt(np.square(columns) @ pliancy)
+        units = np.where(units > 0.0, units, 1.0)
+        columns = columns / units[:, np.newaxis]
         straight = columns[:, is_straight]
-        count, more = len(columns), straight.shape[1]
-        if more > count:
-            raise InvalidInputError(_NOT_UNIQUE)
-        within, known = (columns * pliancy) @ columns.T, (columns * pliancy) @ right
-        # Prices answer to the moments, and constraints are met: unknown are their multipliers.
-        response = np.zeros((count, count))
-        response[:2, :2] = self.slopes * units[:2] * units[:2, np.newaxis]
-        response[2:, 2:] = np.eye(count - 2)
-        system = np.zeros((count + more, count + more))
-        system[:count, :count] = response @ within
+        count, size = len(columns), len(columns) + straight.shape[1]
+        # Prices answer to the moments, and constraints are met; straight types balance both.
+        answer = np.eye(count)
+        answer[:2, :2] = self.slopes * np.outer(units[:2], units[:2])
+        system, target = np.zeros((size, size)), np.zeros(size)
+        system[:count, :count] = answer @ (columns * pliancy) @ columns.T
         system[:2, :2] += np.eye(2)
-        system[:count, count:] = -response @ straight
+        system[:count, count:] = -answer @ straight
         system[count:, :count] = straight.T
-        target = np.concatenate([response @ known, right[is_straight]])
+        target[:count] = answer @ columns @ (pliancy * right)
         target[2:count] -= rows / units[2:]
-        size = np.abs(system).max(axis=1)
-        if not (size > 0.0).all():
-            raise InvalidInputError(_NOT_UNIQUE)
-        system, target = system / size[:, np.newaxis], target / size
-        if not np.linalg.cond(system) < _WORST_CONDITION:
-            raise InvalidInputError(_NOT_UNIQUE)
+        target[count:] = right[is_straight]
+        largest = np.abs(system).max(axis=1)
+        largest = np.where(largest > 0.0, largest, 1.0)
+        system, target = system / largest[:, np.newaxis], target / largest
+        if not (size <= 2 * count and np.linalg.cond(system) < _WORST_CONDITION):
+            raise InvalidInputError(
+                "solution: the optimum, or a multiplier of its constraints, is not unique, and "
+                "its value has no derivative"
+            )
         found = np.linalg.solve(system, target)
         step = pliancy * (right - found[:count] @ columns) + move
         step[is_straight] = found[count:]

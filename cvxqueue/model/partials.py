@@ -33,7 +33,7 @@ Formulas = Callable[[Any], Sequence[Any]]
 _STEP = 2.0**-200
 # Of somebody else's class: the relative step of a difference, what its curvature may make it miss,
 # and some hundred roundings of a formula.
-_NEAR, _CURVED, _ROUNDED = 1e-5, 1e-3, 1e-13
+_SIDE, _CURVED, _HUNDRED_ROUNDINGS = 1e-5, 1e-3, 1e-13
 
 
 def number_partials(formulas: Formulas, value: float) -> list[Any]:
@@ -79,7 +79,7 @@ def _require_near(
 ) -> None:
     """Hold derivatives against differences: an absolute value loses the imaginary part."""
     size = np.abs(data[name])
-    step = _NEAR * np.where(size > 0.0, size, max(1.0, float(np.max(size))))
+    step = _SIDE * np.where(size > 0.0, size, max(1.0, float(np.max(size))))
     here = formulas(of)
     for side in (step, -step):
         try:
@@ -90,7 +90,7 @@ def _require_near(
         for first, last, derivative in zip(here, there, found, strict=True):
             slope = (last - first) / side
             allowed = _CURVED * np.maximum(np.abs(slope), np.abs(derivative))
-            allowed = allowed + _ROUNDED * np.abs(first) / step
+            allowed = allowed + _HUNDRED_ROUNDINGS * np.abs(first) / step
             if not (np.abs(slope - derivative) <= allowed).all():
                 raise _refusal(of, name, "its formulas are not analytic in it")
 
@@ -154,7 +154,4 @@ def _table_partials(curve: PiecewiseLinear, tokens: FloatArray) -> dict[str, lis
     is_on &= ~(is_first | is_end) & (each < curve.point_counts[..., np.newaxis])
     unsure = is_on.any(axis=1, keepdims=True) & (is_on | is_first | is_end)
     by_value, by_slope = (np.where(unsure, np.nan, it) for it in (weight, tilt))
-    return {
-        "tokens": [-slope * by_value, -slope * by_slope],
-        "accuracy": [by_value, by_slope],
-    }
+    return {"tokens": [-slope * by_value, -slope * by_slope], "accuracy": [by_value, by_slope]}
