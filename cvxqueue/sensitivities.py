@@ -291,5 +291,6 @@ def sensitivity(solution: Solution) -> Sensitivity:
     ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
     >>> sensitivity = cq.sensitivity(cq.solve(instance))
     >>> round(sensitivity.value["arrival_rate"], 4)
+    -16.7401
     """
     return Sensitivity(solution)

@@ -288,7 +288,9 @@ def test_near_saturation_and_at_bounds(name: str) -> None:
 def test_where_no_type_thinks(name: str) -> None:
     instance = cq.references.load(name).instance
     found = cq.sensitivity(cq.solve(instance))
-    assert found.tokens({"arrival_rate": 1.0, "accuracy.gain": 1.0}).tolist() == [0.0] * instance.size
+    assert (
+        found.tokens({"arrival_rate": 1.0, "accuracy.gain": 1.0}).tolist() == [0.0] * instance.size
+    )
     value = found.value["arrival_rate"]
     DIFFERENCE.check(value, differences(instance, "arrival_rate", np.ones(()), STEP)[0])
 
