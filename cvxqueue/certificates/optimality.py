@@ -29,6 +29,8 @@ from cvxqueue.numerics.arrays import FloatArray
 _NEWTON_STEPS = 50
 # A type within a straight piece is this far from its ends, relatively, or counts as at one.
 _INSIDE = 1e-9
+# Prices of an answer are off by less: its gap is about the square of that.
+_CLEAR = 1e-3
 # Slopes on the two sides of a kink differ by more.
 _NO_KINK = 1e-9
 # A constraint that is broken by no more than its allowance has as much again to be off.
@@ -82,10 +84,12 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
             cost = model.marginal_cost(at, mean, second)[0]
             return model.benefit.slope(beside) / cost - 1.0
 
-        # Within a straight piece whose tokens have one price, gains are zero wherever it rests.
+        # Within a straight piece whose tokens have one price, no gain tells where a type is.
+        rise = model.marginal_cost(tokens, mean, second)[1] - model.benefit.curvature(tokens)
+        clear = np.where(rise > 0.0, sure, _CLEAR)
         at_low, at_high, near = gain(low), gain(high, -1.0), _INSIDE * high
-        is_low = (at_low < 0.0) & ((at_low < -sure) | (tokens - low <= near))
-        is_high = (at_high > 0.0) & ((at_high > sure) | (high - tokens <= near)) & ~is_low
+        is_low = (at_low < 0.0) & ((at_low < -clear) | (tokens - low <= near))
+        is_high = (at_high > 0.0) & ((at_high > clear) | (high - tokens <= near)) & ~is_low
         unsure = (np.abs(at_low) <= sure) & (tokens - low <= near)
         unsure |= (np.abs(at_high) <= sure) & (high - tokens <= near)
         kink = np.full(tokens.shape, np.nan)
@@ -100,9 +104,9 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
                 is_kink = left - right > _NO_KINK * (2.0 + left + right)
                 is_inside = (corner > low) & (corner < high) & is_kink
                 is_near = np.abs(tokens - corner) <= _INSIDE * corner
-                is_strict = (left > sure) & (right < -sure)
-                is_at = is_inside & (left >= -sure) & (right <= sure) & (is_strict | is_near)
-                unsure |= is_at & ~is_strict
+                is_clear = (left > clear) & (right < -clear)
+                is_at = is_inside & (left >= -sure) & (right <= sure) & (is_clear | is_near)
+                unsure |= is_at & ~((left > sure) & (right < -sure))
                 is_bound = ((corner == low) & is_low) | ((corner == high) & is_high)
                 kink = np.where(is_at | (is_bound & is_kink), corner, kink)
         flags[0, place], flags[1, place] = is_low, is_high
@@ -258,7 +262,7 @@ class Optimum:
         # Prices answer to the moments, and constraints are met; straight types balance both.
         answer = np.eye(count)
         answer[:2, :2] = self.slopes * np.outer(units[:2], units[:2])
-        system, target = np.zeros((size, size)), np.zeros(size)
+        system, target, scales = np.zeros((size, size)), np.zeros(size), {}
         system[:count, :count] = answer @ (columns * pliancy) @ columns.T
         system[:2, :2] += np.eye(2)
         system[:count, count:] = -answer @ straight
@@ -266,15 +270,16 @@ class Optimum:
         target[:count] = answer @ columns @ (pliancy * right)
         target[2:count] -= rows / units[2:]
         target[count:] = right[is_straight]
-        largest = np.abs(system).max(axis=1)
-        largest = np.where(largest > 0.0, largest, 1.0)
-        system, target = system / largest[:, np.newaxis], target / largest
+        for axis in (1, 0):
+            largest = np.abs(system).max(axis=axis, keepdims=True)
+            scales[axis] = np.where(largest > 0.0, largest, 1.0)
+            system = system / scales[axis]
         if not (size <= 2 * count and np.linalg.cond(system) < _WORST_CONDITION):
             raise InvalidInputError(
                 "solution: the optimum, or a multiplier of its constraints, is not unique, and "
                 "its value has no derivative"
             )
-        found = np.linalg.solve(system, target)
+        found = np.linalg.solve(system, target / scales[1][:, 0]) / scales[0][0]
         step = pliancy * (right - found[:count] @ columns) + move
         step[is_straight] = found[count:]
         return step, found[2:count] / units[2:]
