@@ -229,6 +229,7 @@ class Sensitivity(ArrayData, Report):
 
     def _parts(self) -> Iterable[Part]:
         yield f"derivatives of the optimal objective, {self.solution.objective:.9g} s"
+        yield from self.solution.assumption_lines()
         yield from (
             f"{name} is about to leave where it rests: the tokens have no derivative"
             for name in self.degenerate

@@ -8,13 +8,15 @@ two prices.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cvxqueue.certificates.optimality import Optimum
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.model import CouplingConstraint, MinAccuracy, WaitingTimeTail
+from cvxqueue.model import CouplingConstraint, Instance, MinAccuracy, WaitingTimeTail
+from cvxqueue.model.accuracy import Place
 from cvxqueue.model.partials import curve_partials, field_partials, kink_partials, number_partials
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -55,7 +57,9 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
 
     def paid(parts: Any) -> FloatArray:
         """Of two moments, and of what each active constraint makes a type pay besides."""
-        return weights @ np.array([np.broadcast_to(it, tokens.shape) for it in parts])
+        rows = np.array([np.broadcast_to(it, tokens.shape) for it in parts])
+        by_row: FloatArray = weights @ rows
+        return by_row
 
     def costs(of: Any) -> tuple[Any, ...]:
         own = [[it.value(of, tokens) for it in each.separable_costs] for each in active]
@@ -109,10 +113,7 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
     # From the right of a kink, as the slope of a curve is there.
     is_kink = np.isfinite(optimum.rests.kink)
     beside = np.where(is_kink, np.nextafter(tokens, np.inf), tokens)
-    for number, (place, curve) in enumerate(instance.accuracy.groups):
-        is_one = curve is instance.accuracy
-        prefix = "accuracy" if is_one else f"accuracy.curves[{number}]"
-        whole: Any = curve if is_one else instance.accuracy.curves[number]
+    for prefix, place, curve, whole in _curves(instance):
         for name, (value, change) in curve_partials(curve, beside[place]).items():
             at = getattr(whole, name)
             each = (slice(None), place, *(np.newaxis,) * (at.ndim - 1))
@@ -127,6 +128,16 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
     return found
 
 
+def _curves(instance: Instance) -> Iterator[tuple[str, Place, Any, Any]]:
+    """Of each class of curves its name, its types, and its curve of these and of all types."""
+    whole: Any = instance.accuracy
+    for number, (place, curve) in enumerate(whole.groups):
+        if curve is whole:
+            yield "accuracy", place, curve, curve
+        else:
+            yield f"accuracy.curves[{number}]", place, curve, whole.curves[number]
+
+
 def _add_limits(optimum: Optimum, counts: FloatArray, found: dict[str, Influence]) -> None:
     """Add the numbers of the constraints that couple the types, and what else is in them."""
     numbered = enumerate(optimum.instance.constraints)
@@ -139,11 +150,10 @@ def _add_limits(optimum: Optimum, counts: FloatArray, found: dict[str, Influence
             found.pop("service.token_scv", None)
         for field, (change, bend) in coupling.partials(optimum.point).items():
             values, gradient = -column * change, -column[0] * np.asarray(bend)
-            if field in found:
+            if field == "arrival_rate":
                 known = found[field]
-                found[field] = known._replace(
-                    values=known.values + values, gradient=known.gradient + gradient
-                )
+                values, gradient = known.values + values, known.gradient + gradient
+                found[field] = known._replace(values=values, gradient=gradient)
             else:
                 at = getattr(coupling, field)
                 found[f"constraints[{number}].{field}"] = Influence(at, values, gradient)
@@ -166,7 +176,7 @@ def _add_rests(optimum: Optimum, found: dict[str, Influence]) -> None:
                 "change with its numbers"
             )
         # A floor below the accuracy at no tokens holds nobody.
-        holds[f"constraints[{number}].accuracy"] = (least == lower) & (
+        holds[f"constraints[{number}].accuracy"] = (least >= lower) & (
             floor.floors(instance) >= curve.value(np.zeros(instance.size))
         )
         shape = len(found["min_tokens"].values), *floor.accuracy.shape
@@ -181,8 +191,7 @@ def _add_rests(optimum: Optimum, found: dict[str, Influence]) -> None:
         found[name] = found[name]._replace(rests=moved)
     moved = np.where(rests.is_upper, np.where(is_kink, np.nan, 1.0), 0.0)
     found["max_tokens"] = found["max_tokens"]._replace(rests=moved)
-    for number, (place, part) in enumerate(curve.groups):
-        prefix = "accuracy" if part is curve else f"accuracy.curves[{number}]"
+    for prefix, place, part, _ in _curves(instance):
         moves: list[tuple[Any, dict[str, Any]]] = []
         if by_floor[place].any():
             of_floor = curve_partials(part, lower[place])

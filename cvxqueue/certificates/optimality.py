@@ -179,7 +179,8 @@ class Optimum:
     def pushes(self) -> FloatArray:
         """What each constraint adds to a marginal cost at most, relative to it, shape (M,)."""
         cost = self.priced.model.probabilities * self.priced.marginal_cost
-        return self.multipliers * np.max(np.abs(self.gradients) / cost, axis=1, initial=0.0)
+        pushes: FloatArray = np.max(np.abs(self.gradients) / cost, axis=1, initial=0.0)
+        return self.multipliers * pushes
 
     def _holds(self) -> bool:
         """Whether all conditions hold, to what each can be computed to."""
@@ -262,7 +263,7 @@ class Optimum:
         # Prices answer to the moments, and constraints are met; straight types balance both.
         answer = np.eye(count)
         answer[:2, :2] = self.slopes * np.outer(units[:2], units[:2])
-        system, target, scales = np.zeros((size, size)), np.zeros(size), {}
+        system, target = np.zeros((size, size)), np.zeros(size)
         system[:count, :count] = answer @ (columns * pliancy) @ columns.T
         system[:2, :2] += np.eye(2)
         system[:count, count:] = -answer @ straight
@@ -270,16 +271,21 @@ class Optimum:
         target[:count] = answer @ columns @ (pliancy * right)
         target[2:count] -= rows / units[2:]
         target[count:] = right[is_straight]
-        for axis in (1, 0):
-            largest = np.abs(system).max(axis=axis, keepdims=True)
-            scales[axis] = np.where(largest > 0.0, largest, 1.0)
-            system = system / scales[axis]
+        heights = _largest(system, 1)
+        widths = _largest(system / heights, 0)
+        system = system / heights / widths
         if not (size <= 2 * count and np.linalg.cond(system) < _WORST_CONDITION):
             raise InvalidInputError(
                 "solution: the optimum, or a multiplier of its constraints, is not unique, and "
                 "its value has no derivative"
             )
-        found = np.linalg.solve(system, target / scales[1][:, 0]) / scales[0][0]
+        found = np.linalg.solve(system, target / heights[:, 0]) / widths[0]
         step = pliancy * (right - found[:count] @ columns) + move
         step[is_straight] = found[count:]
         return step, found[2:count] / units[2:]
+
+
+def _largest(matrix: FloatArray, axis: int) -> FloatArray:
+    """Largest size of an entry along an axis, or one where all are zero."""
+    largest: FloatArray = np.abs(matrix).max(axis=axis, keepdims=True)
+    return np.where(largest > 0.0, largest, 1.0)

@@ -48,10 +48,13 @@ def run(options: argparse.Namespace) -> int:
     if options.sensitivities and failure is None:
         best = comparison.best
         found = sensitivity(best) if options.csv else _sensitivities(best)
-        is_found = isinstance(found, Sensitivity)
-        summary["sensitivities"] = found.to_dict() if is_found else {"error": found}
-        table = found.table() if is_found else table
-        report += ["", ("Sensitivities", "bold"), found if is_found else (f"none: {found}", "red")]
+        report += ["", ("Sensitivities", "bold")]
+        if isinstance(found, str):
+            summary["sensitivities"] = {"error": found}
+            report.append((f"none: {found}", "red"))
+        else:
+            summary["sensitivities"], table = found.to_dict(), found.table()
+            report.append(found)
     show(options, summary, table, *report)
     if failure is not None:
         write_error(failure)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve
@@ -126,13 +127,14 @@ def kink_partials(curve: AccuracyCurve, kink: FloatArray) -> dict[str, FloatArra
     rows = np.argmax(curve.breakpoints == kink, axis=0)[np.newaxis]
     if type(curve) is PiecewiseLinear:
         return {"tokens": 1.0 * (np.arange(curve.tokens.shape[-1]) == _points(curve, kink))}
-    found = field_partials(curve, lambda it: np.take_along_axis(it.breakpoints, rows, 0))
+    found = field_partials(curve, lambda it: list(np.take_along_axis(it.breakpoints, rows, 0)))
     return {name: moved for name, (moved,) in found.items()}
 
 
-def _points(curve: PiecewiseLinear, tokens: FloatArray) -> Any:
+def _points(curve: PiecewiseLinear, tokens: FloatArray) -> NDArray[np.intp]:
     """Position of the first point of each type that is not to the left of tokens, (N, 1)."""
-    return np.sum(curve.tokens < tokens[:, np.newaxis], axis=1)[:, np.newaxis]
+    passed = np.sum(curve.tokens < tokens[:, np.newaxis], axis=1, dtype=np.intp)
+    return np.asarray(passed)[:, np.newaxis]
 
 
 def _table_partials(curve: PiecewiseLinear, tokens: FloatArray) -> dict[str, list[FloatArray]]:
@@ -140,8 +142,9 @@ def _table_partials(curve: PiecewiseLinear, tokens: FloatArray) -> dict[str, lis
     corners, slopes, last = curve.breakpoints, curve.segment_slopes, len(curve.breakpoints) - 1
     place = np.sum(corners <= tokens, axis=0)[np.newaxis] - 1
 
-    def at(array: FloatArray, which: Any) -> FloatArray:
-        return np.take_along_axis(array, np.minimum(which, last), axis=0)[0]
+    def at(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
+        row: FloatArray = np.take_along_axis(array, np.minimum(which, last), axis=0)[0]
+        return row
 
     is_level = (at(slopes, place) == 0.0)[:, np.newaxis]
     first, end = (_points(curve, at(corners, place + ahead)) for ahead in (0, 1))
