@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates import Certificate, relative_gap
+from cvxqueue.certificates import Certificate, kept_by_rounding, relative_gap
 from cvxqueue.errors import CvxqueueError, InvalidInputError
 from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.json_values import Options, json_attributes
@@ -145,8 +145,8 @@ class AllocationData(ArrayData, Report):
 
     @property
     def assumes(self) -> tuple[str, ...]:
-        """What the proof takes for granted of classes that are not the package's."""
-        return assumed(self.instance)
+        """What the proof takes for granted: see `Certificate.assumes`."""
+        return assumed(self.instance) + kept_by_rounding(self.evaluation)
 
     @property
     def status(self) -> Status:

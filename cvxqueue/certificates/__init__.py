@@ -12,7 +12,14 @@ from cvxqueue.certificates.gap import (
     rounding_allowance,
     type_gaps,
 )
-from cvxqueue.certificates.lagrangian_gap import coupled_gap, excesses, lagrangian, restored
+from cvxqueue.certificates.lagrangian_gap import (
+    coupled_gap,
+    excesses,
+    floors_by_rounding,
+    kept_by_rounding,
+    lagrangian,
+    restored,
+)
 from cvxqueue.certificates.multipliers import (
     estimated_multipliers,
     lower_multipliers,
@@ -37,6 +44,8 @@ __all__ = [
     "coupled_gap",
     "estimated_multipliers",
     "excesses",
+    "floors_by_rounding",
+    "kept_by_rounding",
     "lagrangian",
     "lower_multipliers",
     "multiplier_step",

@@ -20,6 +20,7 @@ from cvxqueue.certificates.lagrangian_gap import (
     coupled_gap,
     excesses,
     is_satisfied,
+    kept_by_rounding,
     lagrangian,
     restored,
 )
@@ -34,7 +35,6 @@ from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, toke
 from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
 from cvxqueue.model.feasibility import missed_floor
-from cvxqueue.model.floors import floor_rounding
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData, unchecked
@@ -159,8 +159,8 @@ class Certificate(ArrayData, Report):
         The optimum lies in [objective, upper_bound] to the last bit, while the plain value,
         ``instance.objective(tokens)``, can exceed it by rounding. Tokens that violate a constraint
         by no more than rounding explains pass for tokens that keep it: their objective may then be
-        one of a limit looser by so much. Those of a `Solution` keep it beyond rounding, where any
-        tokens do.
+        one of a limit looser by so much, and `assumes` says so. Those of a `Solution` keep it
+        beyond rounding, where such tokens are found.
         """
         return float(certified_objective(self.evaluation)) if self._proves else -np.inf
 
@@ -216,12 +216,7 @@ class Certificate(ArrayData, Report):
     @kept
     def token_bounds(self) -> FloatArray:
         """Interval of each type that contains the optimal tokens, shape (N, 2)."""
-        instance, bounds = self.instance, token_bounds(self.lagrangian, self.gap)
-        # The least tokens that reach a floor are an inverse, which is rounded.
-        is_least = bounds[:, 0] <= instance.lower
-        least = np.maximum(instance.lower - floor_rounding(instance), instance.min_tokens)
-        bounds[:, 0] = np.where(is_least, least, bounds[:, 0])
-        return bounds
+        return token_bounds(self.lagrangian, self.gap)
 
     @kept
     def lower_multipliers(self) -> FloatArray:
@@ -257,11 +252,12 @@ class Certificate(ArrayData, Report):
 
     @cached_property
     def assumes(self) -> tuple[str, ...]:
-        """What is taken for granted of classes that are not the package's; empty without such.
+        """What is taken for granted, and not proven; usually empty.
 
-        `cvxqueue.testing.check_extension` tests it on samples, which prove nothing.
+        Of classes that are not the package's, which `cvxqueue.testing.check_extension` tests on
+        samples; and of constraints on all types that only rounding lets the tokens keep.
         """
-        return assumed(self.instance)
+        return assumed(self.instance) + kept_by_rounding(self.evaluation)
 
     @property
     def _stable(self) -> Evaluation:

@@ -28,8 +28,17 @@ _SUMMATION = 1.0 + 1e-11
 
 @quiet
 def rounding_allowance(point: Evaluation) -> FloatArray:
-    """What rounding can have done to the objective at a stable point, in seconds, shape (...)."""
-    return _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    """What rounding can have done to the objective at a stable point, in seconds, shape (...).
+
+    To the objective itself, and to that of the optimum by the least tokens that it may have: twice
+    what they cost, because the cost of a token rises.
+    """
+    allowance = _GAP_ROUNDINGS * (point.benefit_size + point.mean_system_time / point.idle)
+    moved = point.model.counted_rounding
+    if moved is None:
+        return allowance
+    cost = point.model.probabilities * point.marginal_cost
+    return np.asarray(allowance + 2.0 * np.vecdot(cost, moved))
 
 
 @quiet

@@ -12,6 +12,7 @@ import numpy as np
 from cvxqueue.certificates.dual_step import nonnegative_step
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
+from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
@@ -34,6 +35,32 @@ def excesses(point: Evaluation) -> FloatArray:
 def is_satisfied(point: Evaluation) -> bool:
     """Whether a point in the box is stable and no constraint is violated beyond rounding."""
     return point.is_stable and bool((excesses(point) <= _allowances(point)).all())
+
+
+@quiet
+def kept_by_rounding(point: Evaluation) -> tuple[str, ...]:
+    """A sentence for each constraint that a point keeps, but not beyond rounding."""
+    if not point.is_stable:
+        return ()
+    told = floors_by_rounding(point.model)
+    if not point.model.couplings:
+        return told
+    values, allowances = excesses(point), _allowances(point)
+    is_open = (-allowances < values) & (values <= allowances)
+    return told + tuple(
+        f"the tokens keep {coupling.label}, which they do as far as rounding can tell"
+        for coupling, is_told in zip(point.model.couplings, is_open.tolist(), strict=True)
+        if is_told
+    )
+
+
+def floors_by_rounding(model: Model) -> tuple[str, ...]:
+    """A sentence where rounding can have moved least tokens by more than the objective counts."""
+    if model.lower_rounding is None or (model.lower_rounding == model.counted_rounding).all():
+        return ()
+    return (
+        "the least tokens reach the accuracy floors, which they do as far as rounding can tell",
+    )
 
 
 @quiet
@@ -168,4 +195,14 @@ def _least_step(
 
 
 def _allowances(point: Evaluation) -> FloatArray:
-    return np.array([coupling.allowance(point) for coupling in point.model.couplings])
+    """What rounding can have done to each constraint, and to the least tokens that it takes.
+
+    Twice what these do to it, because it is convex.
+    """
+    model = point.model
+    allowances = [coupling.allowance(point) for coupling in model.couplings]
+    if (moved := model.counted_rounding) is not None:
+        gradients = [coupling.gradient(point) for coupling in model.couplings]
+        moves = (2.0 * float(np.abs(gradient) @ moved) for gradient in gradients)
+        allowances = [a + b for a, b in zip(allowances, moves, strict=True)]
+    return np.array(allowances)

@@ -33,8 +33,11 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
     if not np.isfinite(slack):
         return np.stack([lower, upper], axis=-1)
     best = point.reachable_response
-    ends = [_outer_root(point, best, end, slack) for end in (lower, point.reach)]
-    return np.stack(ends, axis=-1)
+    least, most = (_outer_root(point, best, end, slack) for end in (lower, point.reach))
+    if (moved := model.lower_rounding) is not None:
+        least = np.where(least <= lower, np.maximum(lower - moved, 0.0), least)
+        most = np.maximum(most, np.minimum(lower + moved, upper))
+    return np.stack([least, most], axis=-1)
 
 
 def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: float) -> FloatArray:

@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates import certified_objective, relative_gap, rounding_allowance
+from cvxqueue.certificates import (
+    certified_objective,
+    kept_by_rounding,
+    relative_gap,
+    rounding_allowance,
+)
 from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, clipped, shown
@@ -126,8 +131,8 @@ class IntegerSolution(AllocationData):
 
     @property
     def assumes(self) -> tuple[str, ...]:
-        """What the proof takes for granted of classes that are not the package's."""
-        return assumed(self.instance, self.domains)
+        """What the proof takes for granted: see `Certificate.assumes`."""
+        return assumed(self.instance, self.domains) + kept_by_rounding(self.evaluation)
 
     @property
     def is_exact(self) -> bool:

@@ -25,6 +25,9 @@ from cvxqueue.numerics.float64 import EPSILON
 
 ROUNDINGS = 4.0 * EPSILON
 """As in the certificates: no more than eight roundings reach the utilization, or a sum."""
+ACCURACY_ROUNDINGS = 2.0 * ROUNDINGS
+"""A curve is a sum of terms ≥ 0, each with an exponential or two of at most two ulp and two or
+three products: seven ε at most, and the mean adds one."""
 
 
 class Terms(NamedTuple):
@@ -67,8 +70,28 @@ class BoxConstraint(Constraint, ABC):
         """Tokens that satisfy the constraint and no fewer, shape (N,); infinite where none do."""
 
     @abstractmethod
+    def least_rounding(self, instance: Any) -> FloatArray:
+        """How far rounding can have moved them, shape (N,); zero where no tokens are enough."""
+
+    @abstractmethod
     def shortfall(self, instance: Any, position: int) -> str:
         """What no tokens of a type reach, and the value that would do."""
+
+
+def least_tokens(data: Any) -> tuple[FloatArray, FloatArray | None]:
+    """Fewest tokens that the data of an instance, or of a batch, and their constraints allow.
+
+    Shape (..., N), infinite where no tokens do; and how far rounding can have moved them, ``None``
+    where nothing but `min_tokens` is asked.
+    """
+    lower, rounding = data.min_tokens, None
+    for box in data.constraints:
+        if isinstance(box, BoxConstraint):
+            least, moved = box.least_tokens(data), box.least_rounding(data)
+            lower = np.maximum(lower, least)
+            moved = np.where(least + moved > data.min_tokens, moved, 0.0)
+            rounding = moved if rounding is None else np.maximum(rounding, moved)
+    return lower, rounding
 
 
 class CouplingConstraint(Constraint, ABC):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import at_least, at_most, shown
 from cvxqueue.model.constraints import (
-    ROUNDINGS,
+    ACCURACY_ROUNDINGS,
     BoxConstraint,
     CouplingConstraint,
     Terms,
@@ -22,17 +22,6 @@ from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import float_array
-
-# A curve is a sum of terms ≥ 0, each with an exponential or two of at most two ulp and two or three
-# products: seven ε at most, and the mean adds one.
-_ACCURACY = 2.0 * ROUNDINGS
-
-
-def floor_rounding(instance: Instance) -> FloatArray:
-    """How far rounding can have moved the least tokens of a type up to a floor, shape (N,)."""
-    least, curve = instance.lower, instance.accuracy
-    moved = _ACCURACY * (curve.value(least) / curve.slope(least) + least)
-    return np.where(least > instance.min_tokens, moved, 0.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class MinMeanAccuracy(CouplingConstraint):
 
     def allowance(self, point: Evaluation) -> float:
         """The rounding of accuracies and of their sum, relative to what they are."""
-        return _ACCURACY * float(point.mean_accuracy)
+        return ACCURACY_ROUNDINGS * float(point.mean_accuracy)
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """−π p′."""
@@ -142,8 +131,17 @@ class MinAccuracy(InputData, BoxConstraint):
         least = instance.accuracy.inverse_value(floors)
         # Where little of the gain remains, the inverse may be rounded beyond tokens that do; and
         # what max_tokens miss by no more than rounding explains nobody can say is out of reach.
-        is_enough = instance.accuracy.value(most) * (1.0 + _ACCURACY) >= floors
+        is_enough = instance.accuracy.value(most) * (1.0 + ACCURACY_ROUNDINGS) >= floors
         return np.where(is_enough, np.minimum(least, most), least)
+
+    def least_rounding(self, instance: Instance) -> FloatArray:
+        """The error of an accuracy over the slope that leads there, because they are an inverse."""
+        floors, curve = self._floors(instance), instance.accuracy
+        reached = np.minimum(self.least_tokens(instance), instance.max_tokens)
+        slope = curve.slope(np.nextafter(reached, 0.0))
+        moved = ACCURACY_ROUNDINGS * (curve.value(reached) / slope + reached)
+        is_nothing = curve.value(np.zeros(instance.size)) * (1.0 - ACCURACY_ROUNDINGS) >= floors
+        return np.where(is_nothing, 0.0, moved)
 
     def shortfall(self, instance: Instance, position: int) -> str:
         """What the type reaches at most."""

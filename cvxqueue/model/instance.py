@@ -15,7 +15,7 @@ from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.assumed import assumed
-from cvxqueue.model.constraints import BoxConstraint, Constraint, CouplingConstraint
+from cvxqueue.model.constraints import Constraint, CouplingConstraint, least_tokens
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.model.model import Evaluation, Model
 from cvxqueue.model.queue_formulas import PricedQueue, Queue
@@ -199,15 +199,10 @@ class Instance(InputData, Report):
     @cached_property
     def model(self) -> Model:
         """What the formulas need of the instance: its box is what the constraints leave of it."""
-        lower, upper = self.min_tokens, self.max_tokens
-        couplings = []
-        for constraint in self.constraints:
-            if isinstance(constraint, BoxConstraint):
-                lower = np.maximum(lower, constraint.least_tokens(self))
-            elif isinstance(constraint, CouplingConstraint):
-                upper = np.minimum(upper, constraint.most_tokens(self))
-                couplings.append(constraint)
+        couplings = [it for it in self.constraints if isinstance(it, CouplingConstraint)]
+        (lower, rounding), upper = least_tokens(self), self.max_tokens
         if self.constraints:
+            upper = np.minimum.reduce([upper, *(it.most_tokens(self) for it in couplings)])
             # Where they leave nothing, `require_feasible` says so.
             lower = np.minimum(lower, self.max_tokens)
             upper = np.maximum(lower, upper)
@@ -218,6 +213,7 @@ class Instance(InputData, Report):
             importance=self.importance,
             lower=lower,
             upper=upper,
+            lower_rounding=rounding,
             service=self.service,
             accuracy=self.accuracy,
             queue=self.queue,

@@ -38,6 +38,9 @@ from cvxqueue.numerics.summation import accurate_sum
 BLOCK = 10_000
 LEAST_IDLE = 8.0 * EPSILON
 """What rounding cannot tell from zero: ρ has terms of three roundings each, and is rounded."""
+COUNTED_ROUNDING = 1e-12
+"""Share of the least tokens that their rounding may be and count: it makes a relative gap of about
+as much. Next to its ceiling a curve is so flat that rounding can be any share of the tokens."""
 # Part of the benefit that the box adds. Where curves have kinks, rounding makes a gap of 64 ε of
 # what a piece brings: within their tolerance of 1.6e-11 relative to 1e-3 of it, and ten times that.
 _LEAST_SCALE = 0.01
@@ -64,6 +67,8 @@ class Model(ArrayData):
         One for each type.
     lower, upper : ndarray, shape (..., N)
         The box that the tokens must lie in.
+    lower_rounding : ndarray, shape (..., N), or None
+        How far rounding can have moved `lower`; ``None`` where all of it was given.
     service, accuracy : ServiceLaw, AccuracyCurve
         Of the same types.
     queue : Queue
@@ -80,6 +85,7 @@ class Model(ArrayData):
     importance: FloatArray
     lower: FloatArray
     upper: FloatArray
+    lower_rounding: FloatArray | None
     service: ServiceLaw
     accuracy: AccuracyCurve
     queue: Queue
@@ -133,6 +139,14 @@ class Model(ArrayData):
         below = np.maximum(-self.accuracy.value(np.zeros(self.size)), 0.0)
         shortfall: FloatArray = np.vecdot(self.probabilities * self.accuracy_value, below)
         return shortfall
+
+    @kept
+    def counted_rounding(self) -> FloatArray | None:
+        """`lower_rounding` where it is small enough for the objective to answer for, else zero."""
+        if self.lower_rounding is None:
+            return None
+        is_small = self.lower_rounding <= COUNTED_ROUNDING * self.lower
+        return np.where(is_small, self.lower_rounding, 0.0)
 
     def contains(self, tokens: FloatArray) -> bool:
         """Whether all tokens lie in the box."""
@@ -252,6 +266,7 @@ class Model(ArrayData):
 
         The couplings are left out, because they are constraints on the whole.
         """
+        rounding = self.lower_rounding
         return self.with_(
             arrival_rate=each_instance(self.arrival_rate),
             accuracy_weight=each_instance(self.accuracy_weight),
@@ -259,6 +274,7 @@ class Model(ArrayData):
             importance=each_type(self.importance),
             lower=each_type(self.lower),
             upper=each_type(self.upper),
+            lower_rounding=None if rounding is None else each_type(rounding),
             service=self.service.mapped(each_type),
             accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
             couplings=(),

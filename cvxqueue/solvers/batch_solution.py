@@ -15,6 +15,7 @@ from cvxqueue.certificates import (
     Certificate,
     certified_gap,
     certified_objective,
+    floors_by_rounding,
     lower_multipliers,
     relative_gap,
     upper_multipliers,
@@ -226,8 +227,12 @@ class BatchSolution(ArrayData, Report):
 
     @property
     def assumes(self) -> tuple[str, ...]:
-        """What the proofs take for granted of classes that are not the package's."""
-        return assumed(self.variants.model.with_(couplings=self.instance.constraints))
+        """What the proofs take for granted: see `Certificate.assumes`; of any variant."""
+        sentences = assumed(self.variants.model.with_(couplings=self.instance.constraints))
+        if not self.instance.model.couplings:
+            return sentences + floors_by_rounding(self.variants.model)
+        more = (it for found in self._certificates.values() for it in found.assumes)
+        return tuple(dict.fromkeys([*sentences, *more]))
 
     @property
     def objective(self) -> FloatArray:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
 from cvxqueue.model import Instance, require_instance
-from cvxqueue.model.constraints import BoxConstraint
+from cvxqueue.model.constraints import least_tokens
 from cvxqueue.model.instance import require_type_order
 from cvxqueue.model.model import Model
 from cvxqueue.model.ranges import require_in_range
@@ -115,28 +115,28 @@ class Variants(ArrayData):
         return value if is_common else value.mapped(lambda it: np.broadcast_to(it, types)[place])
 
     @kept
-    def _box(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-        """The ends of the box as the floors on accuracies leave it, and whether they can be met."""
+    def _floors(self) -> tuple[FloatArray, FloatArray | None, NDArray[np.bool_]]:
+        """The least tokens, what rounding moved them by, and whether floors can be met."""
         data = self._data
-        lower, upper = data.min_tokens, data.max_tokens
-        for constraint in self.instance.constraints:
-            if isinstance(constraint, BoxConstraint):
-                lower = np.maximum(lower, constraint.least_tokens(data))
-        is_met = (lower <= upper).all(axis=-1)
+        lower, rounding = least_tokens(data)
+        is_met = (lower <= data.max_tokens).all(axis=-1)
         # Whether a queue is stable that no tokens serve well enough is asked without the floors.
-        return np.where(is_met[..., np.newaxis], lower, data.min_tokens), upper, is_met
+        is_floored = is_met[..., np.newaxis]
+        lower = np.where(is_floored, lower, data.min_tokens)
+        return lower, None if rounding is None else np.where(is_floored, rounding, 0.0), is_met
 
     @cached_property
     def model(self) -> Model:
         """The data of the formulas, without constraints but the box; an arrival rate for each."""
-        data, (lower, upper) = self._data, self._box[:2]
+        data, (lower, rounding, _) = self._data, self._floors
         return self.instance.model.with_(
             arrival_rate=np.broadcast_to(data.arrival_rate, self.shape),
             accuracy_weight=data.accuracy_weight,
             probabilities=data.probabilities,
             importance=data.importance,
             lower=lower,
-            upper=upper,
+            upper=data.max_tokens,
+            lower_rounding=rounding,
             service=data.service,
             accuracy=data.accuracy,
             couplings=(),
@@ -145,7 +145,7 @@ class Variants(ArrayData):
     @property
     def reaches_floors(self) -> NDArray[np.bool_]:
         """Whether tokens up to max_tokens reach the accuracy floors of types, shape (...)."""
-        return np.broadcast_to(self._box[2], self.shape)
+        return np.broadcast_to(self._floors[2], self.shape)
 
     def at(self, place: tuple[int, ...]) -> Instance:
         """Return the instance that a variant is."""

@@ -845,3 +845,57 @@ def test_nothing_is_asked_of_an_instance_without_allocations(ask: Any) -> None:
         capped = server.replace(min_tokens=100.0, constraints=[cq.MaxMeanSystemTime(0.01)])
         with pytest.raises(cq.InfeasibleError, match="raise seconds"):
             ask(capped)
+
+
+@given(seed=SEEDS)
+@settings(max_examples=60)
+def test_what_is_claimed_under_floors_holds_of_the_exact_ones(seed: int) -> None:
+    """One type, fed by a table: its least tokens, and what they bring, in exact rationals."""
+    rng = np.random.default_rng(seed)
+    ends = np.sort(rng.uniform(1.0, 1000.0, 4))
+    rises = np.sort(10.0 ** rng.uniform(-9.0, -1.0, 4))[::-1]
+    values = 0.1 + np.cumsum(rises * np.diff(ends, prepend=0.0) / 1000.0)
+    floor = float(rng.uniform(values[0], values[-1]))
+    given = cq.Instance(
+        arrival_rate=0.5,
+        accuracy_weight=1e-3,
+        max_tokens=ends[-1],
+        min_tokens=ends[0],
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.1, per_token=1e-3),
+        accuracy=cq.PiecewiseLinear(tokens=ends, accuracy=values),
+        constraints=[cq.MinAccuracy(floor)],
+    )
+    places = [Fraction(it) for it in ends.tolist()]
+    reached = [Fraction(it) for it in values.tolist()]
+    piece = next(k for k in range(3) if reached[k + 1] >= floor)
+    share = (Fraction(floor) - reached[piece]) / (reached[piece + 1] - reached[piece])
+    least = places[piece] + share * (places[piece + 1] - places[piece])
+    time = Fraction(0.1) + Fraction(1e-3) * least
+    waiting = Fraction(0.5) * time**2 / (2 * (1 - Fraction(0.5) * time))
+    truth = Fraction(1e-3) * Fraction(floor) - time - waiting
+
+    answer = cq.solve(given)
+    low, high = answer.token_bounds[0].tolist()
+    assert low <= least <= high
+    if not answer.assumes:
+        assert answer.objective <= truth <= answer.upper_bound
+    # Where the table is not next to flat, that is unconditional.
+    assert not answer.assumes or floor > 500.0 * float(least) * rises[piece + 1] / 1000.0
+
+
+def test_what_rounding_alone_keeps_is_said() -> None:
+    instance = cq.references.load("qwen3-8b-h100").instance
+    free = cq.solve(instance)
+    tight = instance.replace(constraints=[cq.MaxMeanSystemTime(0.5 * free.mean_system_time)])
+    solution = cq.solve(tight)
+    assert solution.assumes == ()
+    # Met to the last bit, so that nobody can say whether it is met.
+    exactly = float(solution.evaluation.mean_system_time)
+    met = instance.replace(constraints=[cq.MaxMeanSystemTime(exactly)])
+    told = cq.certify(met, solution.tokens)
+    assert told.is_feasible
+    (sentence,) = told.assumes
+    assert "mean system time ≤" in sentence
+    assert sentence in str(told)
+    assert cq.solve(met).assumes == ()
