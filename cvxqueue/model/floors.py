@@ -136,7 +136,7 @@ class MinAccuracy(InputData, BoxConstraint):
 
     def least_rounding(self, instance: Instance) -> FloatArray:
         """The error of an accuracy over the slope that leads there, because they are an inverse."""
-        floors, curve = self._floors(instance), instance.accuracy
+        floors, curve = self.floors(instance), instance.accuracy
         reached = np.minimum(self.least_tokens(instance), instance.max_tokens)
         slope = curve.slope(np.nextafter(reached, 0.0))
         moved = ACCURACY_ROUNDINGS * (curve.value(reached) / slope + reached)
