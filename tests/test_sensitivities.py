@@ -465,6 +465,17 @@ def test_what_two_things_hold_has_no_derivative_by_either() -> None:
     assert np.isnan(found.value["constraints[1].accuracy"]).tolist() == [True, False, False]
 
 
+def test_a_floor_of_one_type_leaves_the_others_alone() -> None:
+    nothing = SERVER.accuracy.replace(floor=[0.2, 0.0, 0.0])  # type: ignore[attr-defined]
+    instance = SERVER.replace(
+        accuracy=nothing, min_tokens=0.0, accuracy_weight=0.5, constraints=[cq.MinAccuracy(0.5, 0)]
+    )
+    found = cq.sensitivity(cq.solve(instance))
+    assert found.solution.tokens[1:].tolist() == [0.0, 0.0]
+    assert all(np.isfinite(slope).all() for slope in found.value.values())
+    require_derivatives(instance, ["constraints[0].accuracy", "accuracy.rate"])
+
+
 def test_one_type_may_rest_within_a_straight_piece() -> None:
     table = cq.PiecewiseLinear(tokens=[[0, 4096]] * 2, accuracy=[[0.125, 0.75], [0.125, 0.5]])
     instance = cq.Instance(

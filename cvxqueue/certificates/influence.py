@@ -175,10 +175,10 @@ def _add_rests(optimum: Optimum, found: dict[str, Influence]) -> None:
                 f"constraints[{number}]: {type(floor).__name__} does not say how the least tokens "
                 "change with its numbers"
             )
-        # A floor below the accuracy at no tokens holds nobody.
-        holds[f"constraints[{number}].accuracy"] = (least >= lower) & (
-            floor.floors(instance) >= curve.value(np.zeros(instance.size))
-        )
+        # A floor of zero is none, and one below the accuracy at no tokens holds nobody.
+        floors, start = floor.floors(instance), curve.value(np.zeros(instance.size))
+        is_held = (least >= lower) & (floors > 0.0) & (floors >= start)
+        holds[f"constraints[{number}].accuracy"] = is_held
         shape = len(found["min_tokens"].values), *floor.accuracy.shape
         found[f"constraints[{number}].accuracy"] = Influence(floor.accuracy, np.zeros(shape))
     is_tied = is_kink | (np.sum(list(holds.values()), axis=0) > 1)
