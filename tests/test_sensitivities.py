@@ -394,6 +394,64 @@ class _InPlace(Logarithmic):  # type: ignore[misc]
         return found
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _Bent(cq.model.AccuracyCurve):
+    """A straight piece up to a knee, and an exponential beyond."""
+
+    floor: Any
+    first: Any
+    second: Any
+    knee: Any
+    is_smooth = False
+
+    @property
+    def breakpoints(self) -> Any:
+        return np.asarray(self.knee)[np.newaxis]
+
+    def value(self, tokens: Any) -> Any:
+        beyond = self.first * self.knee + self.second * -np.expm1((self.knee - tokens) / 1000.0)
+        return self.floor + np.where(tokens < self.knee, self.first * tokens, beyond)
+
+    def slope(self, tokens: Any) -> Any:
+        beyond = self.second * np.exp((self.knee - tokens) / 1000.0) / 1000.0
+        return np.where(tokens < self.knee, self.first, beyond)
+
+    def curvature(self, tokens: Any) -> Any:
+        return np.where(tokens < self.knee, 0.0, -self.slope(tokens) / 1000.0)
+
+    def difference(self, tokens: Any, to: Any) -> Any:
+        return self.value(to) - self.value(tokens)
+
+
+def test_a_kink_of_ones_own_moves_with_its_field() -> None:
+    curve = _Bent(floor=0.1, first=[4e-4, 2e-4, 1e-4], second=[0.05, 0.2, 0.09], knee=700.0)
+    instance = OWN.replace(
+        accuracy=curve,
+        accuracy_weight=40.0,
+        probabilities=[0.25, 0.5, 0.25],
+        service=SERVER.service,
+        queue=cq.FIFO(),
+    )
+    found = cq.sensitivity(cq.solve(instance, tolerance=1e-6))
+    assert found.solution.tokens[0] == 700.0 < found.solution.tokens[1]
+    for name in ("arrival_rate", "accuracy.first", "accuracy.second", "accuracy.knee"):
+        at = np.asarray(field(instance, name), dtype=np.float64)
+        for direction in directions(name, at):
+            step = 2.0**-16 * np.max(at)
+            ends = [
+                cq.solve(moved(instance, name, at + side * step * direction), tolerance=1e-6)
+                for side in (-1.0, 1.0)
+            ]
+            points = [cq.sensitivity(it)._optimum.point for it in ends]
+            quotient = float(points[1].objective - points[0].objective) / (2.0 * step)
+            slope = float(np.sum(found.value[name] * direction))
+            assert slope == pytest.approx(quotient, rel=1e-6, abs=1e-12 / step), name
+            along = (points[1].tokens - points[0].tokens) / (2.0 * step)
+            np.testing.assert_allclose(
+                found.tokens({name: direction}), along, rtol=1e-5, atol=1e-9 / step
+            )
+
+
 @pytest.mark.parametrize("kind", [_Absolute, _Buffered])
 def test_a_class_whose_formulas_lose_a_derivative_is_refused_by_name(kind: Any) -> None:
     solution = cq.solve(OWN.replace(accuracy=kind(**vars(OWN.accuracy))))
@@ -466,7 +524,7 @@ def test_what_two_things_hold_has_no_derivative_by_either() -> None:
 
 
 def test_a_floor_of_one_type_leaves_the_others_alone() -> None:
-    nothing = SERVER.accuracy.replace(floor=[0.2, 0.0, 0.0])  # type: ignore[attr-defined]
+    nothing = SERVER.accuracy.replace(floor=[0.2, 0.0, 0.0])
     instance = SERVER.replace(
         accuracy=nothing, min_tokens=0.0, accuracy_weight=0.5, constraints=[cq.MinAccuracy(0.5, 0)]
     )

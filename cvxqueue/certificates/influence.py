@@ -110,11 +110,8 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
             -mix * paid(by_slope[name])[0],
             (mix * parts[0], mix * parts[1]),
         )
-    # From the right of a kink, as the slope of a curve is there.
-    is_kink = np.isfinite(optimum.rests.kink)
-    beside = np.where(is_kink, np.nextafter(tokens, np.inf), tokens)
     for prefix, place, curve, whole in _curves(instance):
-        for name, (value, change) in curve_partials(curve, beside[place]).items():
+        for name, (value, change) in curve_partials(curve, tokens[place]).items():
             at = getattr(whole, name)
             each = (slice(None), place, *(np.newaxis,) * (at.ndim - 1))
             values, gradient = np.zeros((2, len(counts), *at.shape))

@@ -119,7 +119,9 @@ def curve_partials(curve: AccuracyCurve, tokens: FloatArray) -> dict[str, list[F
     # One derived from it may compute anything.
     if type(curve) is PiecewiseLinear:
         return _table_partials(curve, tokens)
-    return field_partials(curve, lambda it: (it.value(tokens), it.slope(tokens)))
+    # To the right of a kink that the field moves, and not on both sides of it.
+    beside = tokens if curve.is_smooth else np.nextafter(tokens, np.inf)
+    return field_partials(curve, lambda it: (it.value(beside), it.slope(beside)))
 
 
 def kink_partials(curve: AccuracyCurve, kink: FloatArray) -> dict[str, FloatArray]:
