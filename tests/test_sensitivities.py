@@ -425,12 +425,14 @@ class _Bent(cq.model.AccuracyCurve):
 
 def test_a_kink_of_ones_own_moves_with_its_field() -> None:
     curve = _Bent(floor=0.1, first=[4e-4, 2e-4, 1e-4], second=[0.05, 0.2, 0.09], knee=700.0)
-    instance = OWN.replace(
+    service = cq.AffineService(base=[0.5, 0.75, 0.1], per_token=[0.002, 0.003, 0.001])
+    instance = SERVER.replace(
         accuracy=curve,
         accuracy_weight=40.0,
-        probabilities=[0.25, 0.5, 0.25],
-        service=SERVER.service,
-        queue=cq.FIFO(),
+        service=service,
+        importance=1.0,
+        min_tokens=0.0,
+        max_tokens=4096.0,
     )
     found = cq.sensitivity(cq.solve(instance, tolerance=1e-6))
     assert found.solution.tokens[0] == 700.0 < found.solution.tokens[1]
