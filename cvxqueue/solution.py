@@ -105,10 +105,15 @@ class Iterate(NamedTuple):
     """What was proven after so many iterations: shown to a callback, and kept in the history."""
 
     iteration: int
+    """Iterations so far."""
     objective: float
+    """J, in seconds."""
     gap: float
+    """Proven bound on max J − objective, in seconds."""
     relative_gap: float
+    """The gap relative to `Certificate.scale`."""
     seconds: float
+    """Since the method began."""
     tokens: FloatArray | None = None
     """Of each type, shape (N,): for a callback; a history of all of them could fill the memory."""
 

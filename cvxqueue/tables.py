@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import textwrap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -140,7 +141,7 @@ class Table:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), color_system=None)
+        console = Console(file=io.StringIO(), color_system=None, force_jupyter=False)
         console.width = width_for(self, WIDTH)
         with console.capture() as captured:
             console.print(self)
@@ -149,12 +150,13 @@ class Table:
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
 
-        # Numbers are not broken, and keep what stands before them; sentences may be.
-        css = "padding: 0.1em 0.6em" + ("; white-space: pre" if self.has_names else "")
+        # Numbers are not broken, and keep what stands before them; names and sentences may be.
+        whole = {"td": "; white-space: pre"} if self.has_names else {}
 
         def line(tag: str, cells: Iterable[str]) -> str:
             inner = (
-                f'<{tag} style="text-align: {side}; {css}">{cell}</{tag}>'
+                f'<{tag} style="text-align: {side}; padding: 0.1em 0.6em{whole.get(tag, "")}">'
+                f"{cell}</{tag}>"
                 for cell, side in zip(cells, sides, strict=True)
             )
             return f"<tr>{''.join(inner)}</tr>"
@@ -166,6 +168,14 @@ class Table:
         table = f"<table>{head}<tbody>{body}</tbody></table>"
         # Where a page is narrower, the table scrolls by itself.
         return f'<div style="overflow-x: auto">{table}</div>{below}'
+
+    def to_markdown(self) -> str:
+        """Return all rows as a table of Markdown."""
+        names = [column.name if self.has_names else "" for column in self.columns]
+        rule = ["---" if is_left else "---:" for is_left in self._lefts]
+        rows = [names, *([_words(cell) for cell in row] for row in self._rows(None))]
+        head, *lines = ([markdown_text(cell) for cell in row] for row in rows)
+        return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
 
     def machine_columns(self) -> dict[str, Any]:
         """Return the values by name; an interval has a column for each of its ends.
@@ -354,3 +364,8 @@ def _latex_line(cells: Iterable[str]) -> str:
     line = " & ".join(printable(cell).strip("\n").translate(_LATEX) for cell in cells)
     # After the end of a line or a rule, LaTeX would take these for its own.
     return ("{}" if line.startswith(("[", "*")) else "") + line + r" \\"
+
+
+def markdown_text(text: str) -> str:
+    """Return one line in which Markdown finds nothing to obey."""
+    return re.sub(r"([\\`*_{}\[\]<>|~$#&])", r"\\\1", printable(text)).replace("\n", " ")

@@ -14,14 +14,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 import cvxqueue as cq
+from cvxqueue.formatting import printable
 from cvxqueue.tables import Cell, Column, Part, Report, Table, facts
 
 SMALL = Table(
@@ -63,6 +66,13 @@ def test_a_terminal_gets_the_same_in_colour() -> None:
     plain = io.StringIO()
     Console(file=plain, width=80).print(Small())
     assert [line.rstrip() for line in plain.getvalue().splitlines()] == str(Small()).splitlines()
+
+
+def test_in_a_notebook_text_is_text_and_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *_: pytest.fail("shown"))
+    assert "name" in str(SMALL)
+    assert "<svg" in str(cq.explain(cp.exp(cp.Variable())).to_svg())
 
 
 def test_without_names_the_last_column_is_wrapped() -> None:
@@ -118,6 +128,16 @@ def test_names_are_nobodys_markup(names: list[str]) -> None:
         r"\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}\textbackslash{} $<$$\lambda$$^2$$>$"
         in latex
     )
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
+@example(["<b> | *a* `b` ![c](d) &amp; # ~e~ \\"])
+def test_names_are_nobodys_markdown(names: list[str]) -> None:
+    page = Table([Column(names[0], names), Column("x", [1.0] * len(names))]).to_markdown()
+    read = Cells(MarkdownIt("commonmark").enable("table").render(page))
+    assert set(read.tags) <= {"table", "thead", "tbody", "tr", "th", "td"}
+    cells = [" ".join(text.split()) for text in read.texts[::2]]
+    assert cells == [" ".join(printable(name).split()) for name in (names[0], *names)]
 
 
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)

@@ -5,44 +5,29 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from cvxqueue.benchmark.charts import Axis, Line, around, chart
+from cvxqueue.benchmark.charts import stairs
 from cvxqueue.benchmark.judging import KEPT, SOLVED_GAP
 from cvxqueue.benchmark.rows import Row
-from cvxqueue.benchmark.scores import (
-    FACTORS,
-    GAPS,
-    SHIFT,
-    Comparison,
-    compare,
-    middle,
-    percent,
-    power,
-)
+from cvxqueue.benchmark.scores import SHIFT, Comparison, compare, digits, middle
 from cvxqueue.benchmark.solvers import TIGHT
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import clipped, plural, printable
+from cvxqueue.formatting import at_most, clipped, plain, plural, printable
+from cvxqueue.tables import Column, Table, markdown_text
 from cvxqueue.whole_files import write_whole
 
-# Rows of a table that is shown at once; more are folded.
-_MOST_ROWS = 100
-_MOST_NAMES = 6
+# Relative gaps, and factors of the least time, at which shares are told.
+_GAPS = (1e-3, 1e-6, 1e-9, 1e-12)
+_FACTORS = (1.0, 2.0, 10.0, 100.0)
+_MOST_NAMES, _MOST_BEHIND = 6, 3
 # What is below is rounding.
 _LEAST_GAP = 1e-16
-# Columns of text, which begin at the left.
-_LEFT_COLUMNS = ("instance", "outcome", "settings", "solver", "which", "words")
 _STYLE = Path(__file__).with_name("report.css")
-
-
-class _Grid(NamedTuple):
-    """A table: its names, and its cells as people see them; the first column is text."""
-
-    names: Sequence[str]
-    cells: Sequence[Sequence[str]]
 
 
 class _Heading(NamedTuple):
@@ -56,11 +41,11 @@ class _Drawing(NamedTuple):
     markup: str
 
 
-_Block = str | _Grid | _Heading | _Drawing
+_Block = str | Table | _Heading | _Drawing
 """A string is a paragraph."""
 
 
-def write_report(path: Path, rows: Iterable[Row]) -> None:
+def write_report(path: Path, rows: Sequence[Row]) -> None:
     """Write a report; see `Benchmark.report`."""
     kinds = {".html": _as_html, ".md": _as_markdown}
     suffix = path.suffix.lower()
@@ -68,11 +53,17 @@ def write_report(path: Path, rows: Iterable[Row]) -> None:
         raise InvalidInputError(
             f"{path}: a report is one page; let its name end in {' or '.join(kinds)}"
         )
-    write_whole(path, kinds[suffix](list(_blocks(compare(rows)))).encode())
+    write_whole(path, kinds[suffix](list(_blocks(rows))).encode())
 
 
-def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
-    rows = [row for found in comparisons for name in found.names for row in found.every(name)]
+def heading(settings: str) -> str:
+    """Return what a comparison under these settings is called."""
+    return "With their own settings" if settings == "default" else f"Asked for {_power(TIGHT)}"
+
+
+def _blocks(given: Sequence[Row]) -> Iterator[_Block]:
+    comparisons = compare(given)
+    rows = [row for found in comparisons for row in found.rows]
     names = sorted({name for found in comparisons for name in found.names})
     colors = {name: place for place, name in enumerate(names)}
     judges = sorted({row.versions.get("cvxqueue") or "of unknown version" for row in rows})
@@ -81,85 +72,47 @@ def _blocks(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
     count = len({row.instance_digest for row in rows})
     yield _Heading("Solvers compared", 1)
     yield (
-        f"{plural(len({row.solver for row in rows}), 'solver')} on {plural(count, 'instance')} of "
-        f"the allocation of reasoning tokens, with {between} task types. Every answer is judged by "
-        f"cvxqueue {' and '.join(judges)}: what a solver says of its answer counts for nothing. "
-        "Solved means feasible, and proven to be within a relative gap of "
-        f"{power(SOLVED_GAP)}: that of the objective, over weighted accuracy plus mean system "
-        "time. A wrong claim is an answer that the solver calls optimal and that is not solved."
+        f"{plural(len(names), 'solver')} on {plural(count, 'instance')} of the allocation of "
+        f"reasoning tokens, with {between} task types. Every answer is judged by cvxqueue "
+        f"{' and '.join(judges)}: what a solver says of its answer counts for nothing. Solved "
+        f"means feasible, and proven to be within a relative gap of {_power(SOLVED_GAP)}: that of "
+        "the objective, over weighted accuracy plus mean system time. A wrong claim is an answer "
+        "that the solver calls optimal and that is not solved."
     )
+    if older := len(given) - len(rows):
+        yield f"Left out: {plural(older, 'run')} of older versions, or under other limits."
     for found in comparisons:
-        own = found.settings == "default"
-        yield _Heading("With their own settings" if own else f"Asked for {power(TIGHT)}")
+        yield _Heading(heading(found.settings))
         yield from _in_short(found)
         yield from _accuracy(found, colors)
         yield from _profile(found, colors)
-        yield from _growth(found, colors)
-        yield from _ends(found)
-    yield from _wrong_claims(rows)
-    yield _Heading("What was said")
-    reasons = Counter(
-        (row.solver, row.settings, row.outcome, re.sub(r"\d[\d.,e+-]*", "#", row.words))
-        for row in rows
-        if not row.is_solved and row.words
-    )
-    yield "Of what is not solved, by the solver or the system; numbers left out."
-    yield _Grid(
-        ("solver", "settings", "outcome", "words", "instances"),
-        [(*each[:3], clipped(each[3]), str(n)) for each, n in sorted(reasons.items())],
-    )
+        yield from _growth(found)
     yield _Heading("Solver by solver")
     for name in names:
         yield _Heading(name, 3)
         yield from (_about(found, name) for found in comparisons if name in found.runs)
+    yield from _failures(rows)
     yield from _conditions(rows)
-    yield _Heading("Every run")
-    yield _Grid(
-        ("instance", "task types", "solver", "settings", "relative gap", "time"),
-        [
-            (
-                row.instance,
-                str(row.types),
-                row.solver,
-                row.settings,
-                _number(row.relative_gap) if row.outcome == "answered" else row.outcome,
-                _seconds(row.median),
-            )
-            for row in sorted(rows, key=lambda row: (row.types, row.instance, row.settings))
-        ],
-    )
+    yield _Heading("Every instance")
+    yield "Seconds where it is solved; otherwise what came of it, and blank where it was not run."
+    for found in comparisons:
+        yield _Heading(heading(found.settings), 3)
+        rows = list(found.instances.values())
+        ends = {
+            name: [_end(found.runs[name].get(it)) for it in found.instances] for name in found.names
+        }
+        types = {"task types": [str(row.types) for row in rows]}
+        yield _grid("instance", [row.instance for row in rows], types | ends)
 
 
 def _in_short(found: Comparison) -> Iterator[_Block]:
-    limit, together, total = found.rows[0].time_limit, found.solved_by_all, len(found.instances)
-    if left_out := sum(map(len, found.left_out.values())):
+    limit, together = found.rows[0].time_limit, found.solved_by_all
+    yield found.table()
+    if not found.is_complete:
         yield (
-            f"Left out: {plural(left_out, 'run')} of instances that not all have run. Wrong claims "
-            "are of all runs."
+            "Not all have run the same instances. Shares and the mean time are of those that each "
+            "has run, and compare nothing; wins and the times on what all solved do."
         )
-    yield _Grid(
-        (
-            "solver",
-            "solved",
-            "wrong claims",
-            "mean time",
-            "on what all solved",
-            "first call",
-            "fastest",
-        ),
-        [
-            (
-                name,
-                f"{sum(row.is_solved for row in found.of(name))} of {total}",
-                str(sum(row.claim_is_true is False for row in found.every(name))),
-                _seconds(found.mean_cost(name)),
-                _seconds(found.mean_cost(name, together)),
-                _seconds(middle(row.cold_seconds for row in found.of(name))),
-                str(sum(ratio == 1.0 for ratio in found.ratios(name))),
-            )
-            for name in found.names
-        ],
-    )
     yield (
         "The time of a run is the median of the calls after the first, with building the problem. "
         f"Means are geometric, shifted by {1e3 * SHIFT:g} ms: what takes much less counts as "
@@ -170,15 +123,17 @@ def _in_short(found: Comparison) -> Iterator[_Block]:
 
 
 def _accuracy(found: Comparison, colors: Mapping[str, int]) -> Iterator[_Block]:
-    title = "Share of the instances certified within a gap"
-    yield _Heading(title, 3)
     known = (row.relative_gap for row in found.rows if row.is_feasible)
     gaps = [min(max(gap, _LEAST_GAP), 1.0) for gap in known if gap is not None]
-    axis = around(gaps, "relative gap, or less: further to the left and higher is better")
-    yield _Drawing(_stairs(colors, found, found.share_within, axis, gaps, title))
-    yield _Grid(
-        ("certified within", *(f"{power(gap)}" for gap in GAPS)),
-        [(it, *(percent(found.share_within(it, gap)) for gap in GAPS)) for it in found.names],
+    title = "Share of the instances certified within a gap"
+    yield _Heading(title, 3)
+    yield from _shares(
+        found,
+        colors,
+        title,
+        ("relative gap, or less: further to the left and higher is better", gaps),
+        found.share_within,
+        ("certified within", {_power(gap): gap for gap in _GAPS}),
     )
 
 
@@ -189,110 +144,68 @@ def _profile(found: Comparison, colors: Mapping[str, int]) -> Iterator[_Block]:
         "At a factor f, the share of the instances that a solver solves in at most f times the "
         "least time of any. At 1 that is how often it is the fastest, and at the right how often "
         "it solves at all. A profile ranks against the best alone: without the fastest solver the "
-        "others may change places. So their wins over each other stand below."
+        "others may change places. So their wins over each other stand beside it."
     )
-    ratios = [ratio for name in found.names for ratio in found.ratios(name)]
-    axis = around(ratios, "factor of the least time")
-    yield _Drawing(_stairs(colors, found, found.profile, axis, ratios, title))
-    yield _Grid(
-        ("solved within a factor", *(f"{factor:g}" for factor in FACTORS)),
-        [(it, *(percent(found.profile(it, each)) for each in FACTORS)) for it in found.names],
+    yield from _shares(
+        found,
+        colors,
+        title,
+        (
+            "factor of the least time",
+            [ratio for name in found.names for ratio in found.ratios(name)],
+        ),
+        found.profile,
+        ("solved within a factor", {f"{factor:g}": factor for factor in _FACTORS}),
     )
     yield _Heading("Wins, row over column", 3)
     yield (
-        f"Of {plural(len(found.instances), 'instance')}, those that the solver of the row solved "
-        "in less time than that of the column, or that the latter did not solve."
+        "The instances that the solver of the row solved in less time than that of the column, or "
+        "that the latter did not solve."
     )
-    numbered = list(enumerate(found.names, start=1))
-    yield _Grid(
-        ("solver", *(str(number) for number, _ in numbered)),
-        [
-            (
-                f"{number}: {name}",
-                *("–" if other == name else str(found.wins(name, other)) for other in found.names),
-            )
-            for number, name in numbered
-        ],
+    yield _grid(
+        "solver",
+        [f"{number}: {name}" for number, name in enumerate(found.names, start=1)],
+        {
+            str(number): [None if it == name else found.wins(it, name) for it in found.names]
+            for number, name in enumerate(found.names, start=1)
+        },
     )
 
 
-def _growth(found: Comparison, colors: Mapping[str, int]) -> Iterator[_Block]:
-    decades, title = found.decades, "Growth with the number of task types"
-    yield _Heading(title, 3)
-    means = {it: [found.growth(it, decade) for decade in decades] for it in found.names}
-    if len(decades) > 1:
-        label = "task types, each decade at its beginning"
-        axis = Axis(label, 10.0 ** decades[0], 10.0 ** decades[-1])
-        seconds = around([value for each in means.values() for value in each], "seconds")
-        lines = [
-            Line(
-                name,
-                colors[name],
-                [(10.0**at, mean) for at, mean in zip(decades, means[name], strict=True)],
-            )
-            for name in sorted(found.names)
-        ]
-        yield _Drawing(chart(lines, axis, seconds, title=title))
-    yield "Geometric mean of the time of what is solved; a dash where nothing is."
-    sizes = (f"{10**decade:,}–{10 ** (decade + 1) - 1:,}" for decade in decades)
-    yield _Grid(("task types", *sizes), [(it, *map(_seconds, means[it])) for it in found.names])
-
-
-def _ends(found: Comparison) -> Iterator[_Block]:
-    yield _Heading("What was not solved", 3)
-    ends = {name: found.ends(name) for name in found.names}
-    seen = [end for end in ends[found.names[0]] if any(each[end] for each in ends.values())]
-    if not seen:
-        yield "Nothing: every solver solved every instance."
-        return
-    cells = [(it, *(str(ends[it][end]) for end in seen)) for it in found.names]
-    yield _Grid(("solver", *seen), cells)
-
-
-def _wrong_claims(rows: Sequence[Row]) -> Iterator[_Block]:
-    yield _Heading("Wrong claims")
-    wrong = [row for row in rows if row.claim_is_true is False]
-    if not wrong:
-        yield "None: every answer that a solver calls optimal is solved."
-        return
-    yield (
-        "The worst first. For some type the tokens are off by at least so many; a violation is the "
-        "distance to tokens that are feasible."
-    )
-    yield _Grid(
-        ("solver", "settings", "instance", "relative gap", "tokens off by", "violation", "words"),
-        [
-            (
-                *(row.solver, row.settings, row.instance),
-                *map(_number, (row.relative_gap, row.token_error, row.violation)),
-                clipped(row.words),
-            )
-            for row in sorted(wrong, key=_distance)
-        ],
-    )
-
-
-def _distance(row: Row) -> float:
-    """A key that puts what is furthest from the optimum first."""
-    return -math.inf if row.relative_gap is None else -row.relative_gap
-
-
-def _stairs(
-    colors: Mapping[str, int],
+def _shares(
     found: Comparison,
-    share: Callable[[str, float], float],
-    axis: Axis,
-    values: Sequence[float],
+    colors: Mapping[str, int],
     title: str,
-) -> str:
-    """A chart of shares that rise at some of the values alone."""
-    places = sorted({axis.low, axis.high, *(it for it in values if axis.low < it < axis.high)})
-    lines = [
-        Line(name, colors[name], [(it, share(name, it)) for it in places])
-        for name in sorted(found.names)
-    ]
-    shares = Axis("share of the instances", 0.0, 1.0, is_log=False)
-    return chart(lines, axis, shares, title=title, has_steps=True)
+    axis: tuple[str, Sequence[float]],
+    share: Callable[[str, float], float],
+    told: tuple[str, Mapping[str, float]],
+) -> Iterator[_Block]:
+    """A chart of shares that rise at some of the values alone, and some of them as a table."""
+    yield _Drawing(stairs(colors, sorted(found.names), share, *axis, title))
+    head, places = told
+    shares = {name: [share(it, at) for it in found.names] for name, at in places.items()}
+    yield _grid(head, found.names, shares, _percent)
+
+
+def _grid(
+    head: str,
+    names: Sequence[str],
+    columns: Mapping[str, Sequence[Any]],
+    show: Callable[[Any], str] = plain,
+) -> Table:
+    return Table([Column(head, names), *(Column(name, it, show) for name, it in columns.items())])
+
+
+def _growth(found: Comparison) -> Iterator[_Block]:
+    yield _Heading("Growth with the number of task types", 3)
+    yield "Geometric mean of the seconds of what is solved; a dash where nothing is."
+    means = {
+        f"{10 ** (length - 1):,}–{10**length - 1:,}": [
+            found.growth(name, length) for name in found.names
+        ]
+        for length in sorted({len(str(row.types)) for row in found.rows})
+    }
+    yield _grid("solver", found.names, means, digits)
 
 
 def _about(found: Comparison, name: str) -> str:
@@ -301,21 +214,26 @@ def _about(found: Comparison, name: str) -> str:
     missed = sorted((row for row in rows if not row.is_solved), key=_distance)
     pairs = sorted(zip(ratios, rows, strict=True), key=lambda pair: pair[0])
     first = [row.instance for ratio, row in pairs if ratio == 1.0]
-    behind = [(ratio, row) for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf]
+    late = [(ratio, row.instance) for ratio, row in reversed(pairs) if 1.0 < ratio < math.inf]
+    behind = [f"{it} ({_number(ratio)}×)" for ratio, it in late[:_MOST_BEHIND]]
+    ends: dict[str, list[str]] = {}
+    for row in missed:
+        how = f" ({_end(row)})" * (row.outcome == "answered")
+        ends.setdefault(row.outcome, []).append(row.instance + how)
     claims = sum(bool(row.claims_optimal) for row in rows)
     true = sum(bool(row.claim_is_true) for row in rows)
     memory = middle(row.memory for row in rows)
     building = middle(row.setup_seconds and row.setup_seconds / row.median for row in rows)
     sentences = [
-        f"{'Its own settings' if found.settings == 'default' else f'Asked for {power(TIGHT)}'}: "
+        f"{'Its own settings' if found.settings == 'default' else heading(found.settings)}: "
         f"solves {len(rows) - len(missed)} of {len(rows)}, "
-        f"{sum(row.is_within(TIGHT) for row in rows)} to {power(TIGHT)}; calls {claims} optimal, "
+        f"{sum(row.is_within(TIGHT) for row in rows)} to {_power(TIGHT)}; calls {claims} optimal, "
         f"{true} of them rightly.",
         f"Fastest on {_some(first)}." if first else "Never the fastest.",
-        f"Furthest behind on {_some([f'{row.instance} ({it:.3g}×)' for it, row in behind])}."
-        * bool(behind),
-        f"Not solved: {_some([_missed(row) for row in missed])}." * bool(missed),
-        f"In the median {percent(min(building, 1.0))} of a call builds the problem."
+        f"Furthest behind on {', '.join(behind)}." * bool(behind),
+        f"Not solved: {'; '.join(f'{end} on {_some(those)}' for end, those in ends.items())}."
+        * bool(missed),
+        f"In the median {_percent(min(building, 1.0))} of a call builds the problem."
         if building > 0.0
         else "",
         "" if math.isnan(memory) else f"Median of the most memory {memory / 1e6:.0f} MB.",
@@ -323,18 +241,74 @@ def _about(found: Comparison, name: str) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _missed(row: Row) -> str:
+def _failures(rows: Sequence[Row]) -> Iterator[_Block]:
+    yield _Heading("Wrong claims")
+    wrong = sorted((row for row in rows if row.claim_is_true is False), key=_distance)
+    if wrong:
+        yield (
+            "The worst first. For some type the tokens are off by at least so many; a violation is "
+            "the distance to tokens that are feasible."
+        )
+        yield Table(
+            [
+                Column("solver", [row.solver for row in wrong]),
+                Column("settings", [row.settings for row in wrong]),
+                Column("instance", [row.instance for row in wrong]),
+                Column("relative gap", [row.relative_gap for row in wrong], _bound),
+                Column("tokens off by", [row.token_error for row in wrong], _number),
+                Column("violation", [row.violation for row in wrong], _number),
+                Column("words", [clipped(row.words) for row in wrong]),
+            ]
+        )
+    else:
+        yield "None: every answer that a solver calls optimal is solved."
+    yield _Heading("What was not solved")
+    reasons = Counter(
+        (
+            row.solver,
+            row.settings,
+            "answered, too far from it" if row.outcome == "answered" else row.outcome,
+            re.sub(r"\d[\d.,e+-]*", "#", row.words),
+        )
+        for row in rows
+        if not row.is_solved
+    )
+    if not reasons:
+        yield "Nothing: every solver solved every instance."
+        return
+    yield "With what the solver or the system said; its numbers are left out."
+    ends = sorted(reasons)
+    heads = ("solver", "settings", "outcome", "words")
+    yield Table(
+        [
+            *(Column(head, [clipped(end[at]) for end in ends]) for at, head in enumerate(heads)),
+            Column("instances", [reasons[end] for end in ends]),
+        ]
+    )
+
+
+def _distance(row: Row) -> float:
+    """A key that puts what is furthest from the optimum first."""
+    return -math.inf if row.relative_gap is None else -row.relative_gap
+
+
+def _end(row: Row | None) -> str:
+    """What came of a run: its seconds, or why it has none that count."""
+    if row is None:
+        return ""
+    if row.is_solved:
+        return digits(row.median)
     if row.outcome != "answered":
-        return f"{row.instance} ({row.outcome})"
+        return row.outcome
     if row.relative_gap is None:
-        return f"{row.instance} (nothing proven)"
+        return "nothing proven"
     if not row.is_feasible:
-        return f"{row.instance} (violation {_number(row.violation)} tokens)"
-    return f"{row.instance} (gap {_number(row.relative_gap)})"
+        return f"violation {_number(row.violation)} tokens"
+    return f"gap {_bound(row.relative_gap)}"
 
 
 def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
-    limit, memory = rows[0].time_limit, rows[0].memory_limit
+    limit, memory = rows[0].limits
     hosts = sorted({row.host for row in rows})
     known = len({row.instance_digest for row in rows if row.referee == "record"})
     yield _Heading("Why believe it")
@@ -343,13 +317,14 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "from above; that inequality, in closed form and with an allowance for rounding, is the "
         f"certificate. For {plural(known, 'instance')} the optimum is that of a record, which one "
         "file proves again with a bare Python; else it is certified to rounding. Tokens that had "
-        f"to be moved into the limits by more than {power(KEPT)} of a type's cap count as "
-        "infeasible. An answer is judged outside the process that gave it."
+        f"to be moved into the limits by more than {_power(KEPT)} of a type's cap count as "
+        "infeasible. An answer is judged outside the process that gave it, and the worst of what "
+        "its calls answered counts."
     )
     yield (
-        f"Each run had a process of its own, one thread, {limit:g} s for its first call, as much "
-        "for at most five more, and "
-        + ("no limit of memory" if memory is None else f"{memory / 1e9:g} GB of memory")
+        f"Each run had a process of its own, {limit:g} s for its first call, as much for at most "
+        "five more, and "
+        + ("one thread" if memory is None else f"one core and {memory / 1e9:g} GB of memory")
         + ", in random order. The problem is built anew in each call."
         + " Times of several machines are compared here, and are not of one measure."
         * (len(hosts) > 1)
@@ -363,7 +338,8 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
     packages = {f"{name} {number}" for it in rows for name, number in it.versions.items() if number}
     solvers = sorted({(row.solver, row.solver_version) for row in rows})
     facts = [*(("host", host) for host in hosts), ("packages", ", ".join(sorted(packages)))]
-    yield _Grid(("what", "which"), [*facts, *solvers])
+    whats, whiches = zip(*facts, *solvers, strict=True)
+    yield Table([Column("what", whats), Column("which", whiches)])
 
 
 def _some(names: Sequence[str]) -> str:
@@ -371,16 +347,26 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _seconds(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "–"
-    return f"{seconds:.3g} s" if seconds >= 1.0 else f"{1e3 * seconds:.3g} ms"
-
-
 def _number(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"{value:,.0f}" if value >= 100.0 else f"{value:.2g}"
+
+
+def _bound(gap: float | None) -> str:
+    """A gap rounded up: what is not within a bound is not printed as if it were."""
+    return "unknown" if gap is None else at_most(gap)
+
+
+def _power(value: float) -> str:
+    """A number as a sentence has it, such as 1e-9."""
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def _percent(share: float) -> str:
+    """A share rounded down: what is not all is not printed as all."""
+    # Of a hundredth that a float64 has a little too small, all of it.
+    return f"{math.floor(100.0 * share + 1e-9)} %"
 
 
 def _as_html(blocks: Sequence[_Block]) -> str:
@@ -403,49 +389,19 @@ def _as_html(blocks: Sequence[_Block]) -> str:
 def _html(block: _Block) -> str:
     if isinstance(block, _Drawing):
         return block.markup
-    if isinstance(block, _Heading):
-        return f"<h{block.level}>{_plain(block.text)}</h{block.level}>"
-    if isinstance(block, str):
-        return f"<p>{_plain(block)}</p>"
-    head = "".join(f'<th scope="col"{_class(name)}>{_plain(name)}</th>' for name in block.names)
-    body = "\n".join(
-        f'<tr><th scope="row">{_plain(first)}</th>'
-        + "".join(
-            f"<td{_class(name)}>{_plain(cell)}</td>"
-            for name, cell in zip(block.names[1:], rest, strict=True)
-        )
-        + "</tr>"
-        for first, *rest in block.cells
-    )
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    inside = f"<details><summary>{plural(len(block.cells), 'row')}</summary>{table}</details>"
-    return f'<div class="wide">{table if len(block.cells) <= _MOST_ROWS else inside}</div>'
-
-
-def _class(name: str) -> str:
-    return ' class="words"' if name in _LEFT_COLUMNS else ""
-
-
-def _plain(text: str) -> str:
-    return escape(printable(text))
+    if isinstance(block, Table):
+        return replace(block, most=len(block))._repr_html_()
+    tag, text = (f"h{block.level}", block.text) if isinstance(block, _Heading) else ("p", block)
+    return f"<{tag}>{escape(printable(text))}</{tag}>"
 
 
 def _as_markdown(blocks: Sequence[_Block]) -> str:
-    return "\n\n".join(filter(None, map(_markdown, blocks))) + "\n"
+    return "\n\n".join(map(_markdown, (it for it in blocks if not isinstance(it, _Drawing)))) + "\n"
 
 
-def _markdown(block: _Block) -> str:
-    if isinstance(block, _Drawing):
-        return ""
+def _markdown(block: str | Table | _Heading) -> str:
+    if isinstance(block, Table):
+        return block.to_markdown()
     if isinstance(block, _Heading):
-        return f"{'#' * block.level} {_marked(block.text)}"
-    if isinstance(block, str):
-        return _marked(block)
-    head, *lines = (map(_marked, cells) for cells in (block.names, *block.cells))
-    rule = ["---"] + ["---:"] * (len(block.names) - 1)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
-
-
-def _marked(text: str) -> str:
-    """Text in which Markdown finds nothing to obey."""
-    return re.sub(r"([\\`*_{}\[\]<>|~$#])", r"\\\1", printable(text)).replace("\n", " ")
+        return f"{'#' * block.level} {markdown_text(block.text)}"
+    return markdown_text(block)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from io import FileIO
@@ -33,6 +33,7 @@ OUTCOMES: tuple[str, ...] = get_args(Outcome)
 """What can come of a run."""
 # Seconds that clocks tell apart: times are compared by their ratios.
 _TICK = 1e-9
+_KEY = ("instance", "solver", "version", "settings", "time_limit", "memory_limit")
 _ROW_BEGINNING = json.dumps({"format": ROWS_FORMAT})[:-1].encode()
 
 
@@ -96,7 +97,12 @@ class Row:
     def key(self) -> str:
         """What the run was of: rows of one key are of the same run."""
         parts = (self.instance_digest, self.solver, self.solver_version, self.settings)
-        return run_key(*parts, self.time_limit, self.memory_limit)
+        return run_key(*parts, *self.limits)
+
+    @property
+    def limits(self) -> tuple[float, float | None]:
+        """Seconds and bytes that it might take."""
+        return self.time_limit, self.memory_limit
 
     def is_within(self, gap: float) -> bool:
         """Whether the answer is feasible, and proven to be within a relative gap."""
@@ -125,25 +131,9 @@ class Row:
         return json.dumps(json_values(head | asdict(self)), allow_nan=False).encode() + b"\n"
 
 
-def run_key(
-    instance_digest: str,
-    solver: str,
-    version: str,
-    settings: str,
-    time_limit: float,
-    memory_limit: float | None,
-) -> str:
-    """Return the SHA-256 of what a run is of."""
-    return digest(
-        {
-            "instance": instance_digest,
-            "solver": solver,
-            "version": version,
-            "settings": settings,
-            "time_limit": time_limit,
-            "memory_limit": memory_limit,
-        }
-    )
+def run_key(*parts: str | float | None) -> str:
+    """Return the SHA-256 of what a run is of: instance, solver, version, settings and limits."""
+    return digest(dict(zip(_KEY, parts, strict=True)))
 
 
 def read_rows(paths: Iterable[Path]) -> list[Row]:
@@ -170,18 +160,17 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
     from pydantic import TypeAdapter, ValidationError
 
     adapter = TypeAdapter(Row)
-    whole = content.rfind(b"\n") + 1
-    torn = content[whole:]
-    if not (torn.startswith(_ROW_BEGINNING) or _ROW_BEGINNING.startswith(torn)):
-        # Somebody's file, in which nothing is to be cut off.
-        whole = len(content)
-    rows = []
-    for number, line in enumerate(content[:whole].splitlines(), start=1):
+    rows, whole = [], 0
+    for number, line in enumerate(content.splitlines(keepends=True), start=1):
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
+            # Somebody's file is not cut: a torn row begins as every row does.
+            is_torn = line.startswith(_ROW_BEGINNING) or _ROW_BEGINNING.startswith(line)
+            if is_torn and not line.endswith(b"\n"):
+                break
             raise InvalidInputError(
                 f"{path}: line {number} is no row of a comparison, which `cvxqueue benchmark` "
                 "writes as JSON"
@@ -203,6 +192,7 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
         if row.key != head[2]:
             raise InvalidInputError(f"{path}: line {number} was changed: its key is of another run")
         rows.append(row)
+        whole += len(line)
     return rows, whole
 
 
@@ -211,28 +201,11 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     write_whole(path, b"".join(row.line() for row in rows))
 
 
-class RowFile:
-    """A file of rows that is open, and locked, for one process to go on with."""
-
-    def __init__(self, path: Path, stream: FileIO, rows: Sequence[Row]) -> None:
-        self.path, self.rows = path, list(rows)
-        self._stream = stream
-
-    def append(self, *rows: Row) -> None:
-        """Add rows, on the disk before this returns."""
-        left = b"".join(row.line() for row in rows)
-        try:
-            while left:
-                left = left[self._stream.write(left) :]
-            os.fsync(self._stream.fileno())
-        except OSError as error:
-            raise InvalidInputError(f"cannot write {self.path}: {reason(error)}") from error
-        self.rows.extend(rows)
-
-
 @contextmanager
-def opened_rows(path: Path) -> Iterator[RowFile]:
+def opened_rows(path: Path) -> Iterator[tuple[list[Row], Callable[..., None]]]:
     """Open a file of rows to go on with it, a new one if there is none; a torn last line goes.
+
+    Yields its rows, and what adds more: they are on the disk before that returns.
 
     Raises
     ------
@@ -259,9 +232,22 @@ def opened_rows(path: Path) -> Iterator[RowFile]:
         except OSError as error:
             raise InvalidInputError(f"cannot read {path}: {reason(error)}") from error
         rows, whole = _rows_in(content, path)
+
+        def append(*more: Row) -> None:
+            left = b"".join(row.line() for row in more)
+            try:
+                while left:
+                    left = left[stream.write(left) :]
+                os.fsync(stream.fileno())
+            except OSError as error:
+                raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
+            rows.extend(more)
+
         if whole < len(content):
             stream.truncate(whole)
-        yield RowFile(path, stream, rows)
+        elif content and not content.endswith(b"\n"):
+            stream.write(b"\n")
+        yield rows, append
 
 
 def _lock(stream: FileIO) -> None:

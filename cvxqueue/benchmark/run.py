@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -16,14 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.benchmark.isolation import FORKS, Isolation, Limits, Run
+from cvxqueue.benchmark.child import Limits
+from cvxqueue.benchmark.isolation import FORKS, Isolation, Run
 from cvxqueue.benchmark.judging import SOLVED_GAP, Referee
-from cvxqueue.benchmark.report import write_report
+from cvxqueue.benchmark.report import heading, write_report
 from cvxqueue.benchmark.rows import Row, opened_rows, read_rows, run_key, write_rows
-from cvxqueue.benchmark.scores import summary_table
+from cvxqueue.benchmark.scores import compare
 from cvxqueue.benchmark.solvers import SETTINGS, Solver, find_solvers
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.files.provenance import installed_version, instance_digest
+from cvxqueue.files.provenance import installed_version, instance_digest, processor
 from cvxqueue.formatting import plural, printable, shown
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
@@ -37,29 +38,13 @@ TIME_LIMIT = 10.0
 MEMORY_LIMIT = 4e9
 """Bytes of address space, of which a solver of dense matrices needs 1e8 at 1000 types."""
 _COMPUTE_WITH = ("cvxqueue", "numpy", "scipy", "cvxpy")
-# What a table calls the fields of a row.
-_TABLE_FIELDS = (
-    *((name, name) for name in ("instance", "types", "solver", "settings", "outcome", "words")),
-    ("claims optimal", "claims_optimal"),
-    ("claim is true", "claim_is_true"),
-    ("solved", "is_solved"),
-    ("objective (s)", "objective"),
-    ("relative gap", "relative_gap"),
-    ("violation (tokens)", "violation"),
-    ("token error (tokens)", "token_error"),
-    ("referee", "referee"),
-    ("first call (s)", "cold_seconds"),
-    ("median call (s)", "median"),
-    ("building (s)", "setup_seconds"),
-    ("iterations", "iterations"),
-    ("memory (bytes)", "memory"),
-    ("time limit (s)", "time_limit"),
-    ("memory limit (bytes)", "memory_limit"),
-    ("version", "solver_version"),
-    ("instance digest", "instance_digest"),
-    ("host", "host"),
-    ("load average", "load"),
-)
+# What a table has of a row beside its fields, and what its lists have in numbers.
+_MORE = ("is_solved", "median")
+_LISTS = ("seconds", "versions")
+_QUARTILES = {"lower quartile (s)": 0.25, "upper quartile (s)": 0.75}
+_UNITS = dict.fromkeys(("objective", "median", "time_limit"), " (s)")
+_UNITS |= {"violation": " (tokens)", "token_error": " (tokens)"}
+_UNITS |= dict.fromkeys(("memory", "memory_limit"), " (bytes)")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,23 +91,25 @@ class Benchmark(Report):
         write_report(Path(path), self.rows)
 
     def table(self) -> Table:
-        """Return the rows as a table, with what times were measured as their quartiles."""
-        rows = self.rows
-        quartiles = [np.quantile(row.seconds or [np.nan], (0.25, 0.75)).tolist() for row in rows]
+        """Return the fields of each row as a table, and the quartiles of its times."""
+        names = [field.name for field in fields(Row) if field.name not in _LISTS]
         columns = [
-            Column(name, [getattr(it, field) for it in rows]) for name, field in _TABLE_FIELDS
+            Column(
+                name.replace("_", " ") + _UNITS.get(name, ""),
+                [getattr(it, name) for it in self.rows],
+            )
+            for name in (*names, *_MORE)
         ]
         columns += [
-            Column("lower quartile (s)", [low for low, _ in quartiles]),
-            Column("upper quartile (s)", [high for _, high in quartiles]),
+            Column(name, [float(np.quantile(it.seconds or [np.nan], at)) for it in self.rows])
+            for name, at in _QUARTILES.items()
         ]
         return Table(columns)
 
     def _parts(self) -> Iterable[Part]:
         yield f"{plural(len(self.rows), 'run')}"
-        if self.rows:
-            yield ""
-            yield summary_table(self.rows)
+        for found in compare(self.rows) if self.rows else ():
+            yield from ("", heading(found.settings), "", found.table())
 
     def __repr__(self) -> str:
         return f"Benchmark({plural(len(self.rows), 'run')})"
@@ -202,8 +189,8 @@ def run_benchmark(
     Raises
     ------
     InvalidInputError
-        If an argument is not allowed, a callable cannot be imported by another process, the output
-        cannot be written or holds anything else.
+        If an argument is not allowed, a callable or an instance cannot be imported by another
+        process, no process can be started, the output cannot be written or holds anything else.
     InfeasibleError
         If an instance has no feasible allocation.
     MissingDependencyError
@@ -211,8 +198,8 @@ def run_benchmark(
 
     Notes
     -----
-    A callable that a script defines is imported from that script again, under another name than
-    ``__main__``: let the script call this below ``if __name__ == "__main__":``.
+    What a script defines, a callable or the class of an instance, is imported from it again, under
+    another name than ``__main__``: let it call this below ``if __name__ == "__main__":``.
     """
     limits = Limits(
         positive_number("time_limit", time_limit, "seconds"),
@@ -225,7 +212,9 @@ def run_benchmark(
     # All solvers of an instance on one machine: their times are compared.
     order = [each for each in planned if int(each.digest[:8], 16) % parts == part - 1]
     Random(whole_number("seed", seed, least=0)).shuffle(order)
-    with _rows(output) as (known, append):
+    kept: list[Row] = []
+    opened = nullcontext((kept, kept.append)) if output is None else opened_rows(Path(output))
+    with opened as (known, append):
         has = {row.key for row in known}
         left = [each for each in order if each.key not in has]
         with Isolation(name for each in left for name in each.solver.imports) as isolation:
@@ -236,19 +225,6 @@ def run_benchmark(
                 run = isolation.run(each.solver, each.referee.instance, settings_of, each.limits)
                 append(_row(each, run))
         return Benchmark(tuple(known))
-
-
-@contextmanager
-def _rows(
-    output: str | os.PathLike[str] | None,
-) -> Iterator[tuple[list[Row], Callable[[Row], None]]]:
-    """Rows that are there, and what adds one: to a file, or to the list alone."""
-    if output is None:
-        rows: list[Row] = []
-        yield rows, rows.append
-        return
-    with opened_rows(Path(output)) as file:
-        yield file.rows, file.append
 
 
 def _checked_settings(given: Sequence[str] | None) -> list[str]:
@@ -340,17 +316,7 @@ def _is_infinite(value: Any) -> bool:
 
 def _host() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()}, {plural(cores or 1, 'core')}, {platform.system()} {platform.release()}"
-
-
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    return f"{processor()}, {plural(cores or 1, 'core')}, {platform.system()} {platform.release()}"
 
 
 def _versions() -> dict[str, str | None]:

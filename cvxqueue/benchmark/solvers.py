@@ -6,19 +6,15 @@ from which another process gets it.
 
 from __future__ import annotations
 
-import inspect
-import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
-from operator import attrgetter
 from pathlib import Path
 from pkgutil import resolve_name
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +33,8 @@ from cvxqueue.suggest import nearest
 SETTINGS = ("default", "tight")
 """What a solver does by itself, and what it does asked for 1e-9."""
 TIGHT = 1e-9
+MAIN = "__main__"
+"""Module of the script that runs, which another process imports to have what it has."""
 _HERE = "cvxqueue.benchmark.solvers"
 # Options of the conic solvers that CVXPY has adapters for, by which an accuracy is asked for.
 _CONIC_TOLERANCES = {
@@ -65,7 +63,7 @@ class Solver:
     name : str
         As the rows have it.
     reference : str
-        Where the callable is: ``"package.module:function"``, or a path for a script.
+        Where the callable is: ``"package.module:function"``.
     version : str
         Of what computes; a rerun resumes only rows of the same.
     default, tight : mapping of str to object
@@ -85,14 +83,9 @@ class Solver:
         """Return the settings of a name in `SETTINGS`."""
         return self.default if name == "default" else self.tight
 
-    @cached_property
+    @property
     def function(self) -> OpenMethod:
-        """The callable, imported when it is first asked for."""
-        place, _, attribute = self.reference.rpartition(":")
-        if place.endswith(".py"):
-            # As `multiprocessing` names a script that is not the one that runs.
-            script = SimpleNamespace(**runpy.run_path(place, run_name="__mp_main__"))
-            return attrgetter(attribute)(script)  # type: ignore[no-any-return]
+        """The callable, imported where it is asked for."""
         return resolve_name(self.reference)  # type: ignore[no-any-return]
 
 
@@ -102,7 +95,7 @@ def available(*, by_cvxpy: bool = True) -> dict[str, Solver]:
         Solver(
             name,
             f"{_HERE}:by_method",
-            _versions("cvxqueue"),
+            _versions(*method.requires),
             {"method": name},
             {"method": name, "tolerance": TIGHT},
             method.requires,
@@ -182,16 +175,28 @@ def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
             solver = known[each]
         else:
             solver = _own(each)
-        found[solver.name] = solver
+        if found.setdefault(solver.name, solver) != solver:
+            raise InvalidInputError(f"two solvers are called {solver.name!r}: rename a file of one")
     return list(found.values())
+
+
+def main_script() -> dict[str, str]:
+    """Return what `multiprocessing.spawn.prepare` takes to have ``__main__`` in another process.
+
+    Nothing where that is a session, whose functions are in no file.
+    """
+    module = sys.modules[MAIN]
+    if module.__spec__ is not None:
+        return {"init_main_from_name": module.__spec__.name}
+    path = getattr(module, "__file__", None)
+    return {"init_main_from_path": str(Path(path).resolve())} if path else {}
 
 
 def _own(given: str | OpenMethod) -> Solver:
     """Return somebody's own, which another process must be able to import."""
     reference = given if isinstance(given, str) else _reference(given)
-    solver = Solver(reference, reference, "")
     try:
-        function = solver.function if isinstance(given, str) else given
+        function = resolve_name(reference) if isinstance(given, str) else given
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidInputError(
             f"solver {shown(given)} must name a callable as package.module:function: {error}"
@@ -201,10 +206,11 @@ def _own(given: str | OpenMethod) -> Solver:
     method = Method(own_name(function), "somebody's own", function)
     takes = method.takes_any or "tolerance" in method.parameters
     place, _, attribute = reference.rpartition(":")
+    name = Path(next(iter(main_script().values()))).stem if place == MAIN else place
     return Solver(
-        f"{Path(place).stem if place.endswith('.py') else place}:{attribute}",
+        f"{name}:{attribute}",
         reference,
-        _own_version(function),
+        _own_version(place, function),
         tight={"tolerance": TIGHT} if takes else None,
         imports=tuple(name for name in _COSTLY if name in sys.modules),
     )
@@ -222,33 +228,29 @@ def _reference(function: OpenMethod) -> str:
             f"solver {shown(function)} must be a function at the top of a module or of a script: "
             "each run is a process of its own, which imports it by name"
         )
-    if module.__name__ != "__main__":
-        return f"{module.__name__}:{name}"
-    if module.__spec__ is not None:
-        return f"{module.__spec__.name}:{name}"
-    path = getattr(module, "__file__", None)
-    if path is None or not Path(path).name.endswith(".py"):
+    if module.__name__ == MAIN and not main_script():
         raise InvalidInputError(
             f"solver {shown(function)} lives in a session that no other process can import: put it "
             "into a module"
         )
-    return f"{Path(path).resolve()}:{name}"
+    return f"{module.__name__}:{name}"
 
 
-def _own_version(function: OpenMethod) -> str:
-    """Return the version that somebody's module states, and a digest of its source.
+def _own_version(place: str, function: Any) -> str:
+    """Return the version that somebody's module states, and a digest of its file.
 
-    An edit of the solver is another version: a rerun does not take old rows for its own.
+    An edit of the solver is another version: a rerun does not take old rows for its own. What is
+    called may live elsewhere than its name does, as what a partial wraps.
     """
-    module = inspect.getmodule(function)
-    stated = getattr(module, "__version__", None)
-    try:
-        source = inspect.getsource(module or function)
-    except (OSError, TypeError):
-        source = ""
-    found = [str(stated)] if stated else []
-    found += [f"source {sha256(source.encode()).hexdigest()[:12]}"] if source else []
-    return ", ".join(found) or "unknown"
+    while isinstance(function, partial):
+        function = function.func
+    home = getattr(function, "__module__", None) or type(function).__module__
+    modules = [sys.modules[name] for name in sorted({place, home} & set(sys.modules))]
+    stated = [str(it.__version__) for it in modules if hasattr(it, "__version__")]
+    paths = [Path(getattr(it, "__file__", None) or "") for it in modules]
+    content = b"".join(path.read_bytes() for path in paths if path.is_file())
+    stated += [f"source {sha256(content).hexdigest()[:12]}"] if content else []
+    return ", ".join(stated) or "unknown"
 
 
 def by_method(instance: Instance, method: str, **options: Any) -> Answer:

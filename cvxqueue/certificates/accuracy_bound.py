@@ -23,15 +23,13 @@ import numpy as np
 from cvxqueue.certificates.lagrangian_gap import lagrangian_gap
 from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation
 from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.limits import Stability
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.checks import float_array, require, require_that
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +53,7 @@ class AccuracyBound(ArrayData):
 
     def __post_init__(self) -> None:
         model = self.model
-        if not isinstance(model, Model):
-            raise InvalidInputError(f"model must be a Model, got {shown(model)}")
+        require_that(isinstance(model, Model), "model", model, "a Model")
         tokens = float_array("tokens", self.tokens, model.size)
         is_inside = (tokens >= model.lower) & (tokens <= model.upper)
         require("tokens", tokens, is_inside, "is not in the box, where the bound is one")

@@ -51,10 +51,8 @@ def order_bracket(instance: Instance, rounds: int = 1) -> Bracket:
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     """
     require_feasible(instance)
     lower, upper = instance.lower, instance.upper

@@ -289,14 +289,11 @@ class Certificate(ArrayData, Report):
             names += ["stationarity", "complementarity", "lower_multipliers", "upper_multipliers"]
         summary |= json_attributes(self, names)
         if self.instance.model.couplings:
+            labels = [coupling.label for coupling in self.instance.model.couplings]
+            prices = self.constraint_multipliers or [None] * len(labels)
             summary["constraints"] = [
-                {"constraint": coupling.label, "excess": excess, "multiplier": price}
-                for coupling, excess, price in zip(
-                    self.instance.model.couplings,
-                    self.excesses.tolist(),
-                    self.constraint_multipliers or [None] * len(self.instance.model.couplings),
-                    strict=True,
-                )
+                {"constraint": label, "excess": excess, "multiplier": price}
+                for label, excess, price in zip(labels, self.excesses.tolist(), prices, strict=True)
             ]
         return json_values(summary)
 
@@ -386,11 +383,8 @@ def certify(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
-    >>> certificate = cq.certify(instance, [1000.0])
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
+    >>> certificate = cq.certify(instance, [0.0, 1000.0])
     >>> bool(certificate.objective < cq.solve(instance).objective < certificate.upper_bound)
     True
     """

@@ -88,25 +88,21 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     """
-    lower, upper = (
-        order_bracket(instance, rounds=_CONTRACTION_ROUNDS) if bracket is None else bracket
-    )
+    if bracket is None:
+        bracket = order_bracket(instance, rounds=_CONTRACTION_ROUNDS)
+    (lower, upper), service = bracket, instance.service
     low, high = instance.evaluate(lower), instance.evaluate(upper)
     weights = np.ones(instance.size)
     value = row_sum = np.inf
     # Types that F pins to one value over the whole box do not move with the others.
     is_moving = upper > lower
-    sensitivity = np.where(
-        is_moving, instance.accuracy.inverse_slope_sensitivity(lower, upper), 0.0
-    )
+    moves = instance.accuracy.inverse_slope_sensitivity(lower, upper)
+    sensitivity = np.where(is_moving, moves, 0.0)
     reason = _obstacle(instance, high, sensitivity)
     if not reason:
-        service = instance.service
         slopes = instance.queue.relative_slopes(
             instance.arrival_rate,
             (float(low.service_time_second_moment), float(high.service_time_second_moment)),
@@ -118,7 +114,6 @@ def contraction(instance: Instance, bracket: Bracket | None = None) -> Contracti
         own = sensitivity * (bend + slopes.time * service.marginal_time_slope(upper))
         columns = sensitivity * np.stack([slopes.mean, slopes.second_moment])
         rows = np.where(is_moving, np.stack(high.moment_slopes), 0.0)
-
         upward = 1.0 + _MAJORANT_ROUNDINGS / float(high.idle)
 
         def apply(vector: FloatArray) -> FloatArray:

@@ -37,9 +37,8 @@ def multiplier_step(
     unit = 1.0 / np.sqrt(model.diagonal())
     scaled = model * unit * unit[:, np.newaxis]
     step = np.zeros_like(multipliers)
-    step[active] = unit * nonnegative_step(
-        scaled, excess[active] * unit, multipliers[active] / unit
-    )
+    start = multipliers[active] / unit
+    step[active] = unit * nonnegative_step(scaled, excess[active] * unit, start)
     is_nothing = np.abs(step) <= _NO_STEP * multipliers
     return step if np.isfinite(step).all() and not is_nothing.all() else None
 

@@ -21,7 +21,7 @@ from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.slope_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.roots import bracketed_minimum, longest_step
 
 # Steps of Newton's method.
 _NEWTON_LIMIT = 30
@@ -78,11 +78,9 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
 def lowered_multipliers(
     point: Evaluation, multipliers: FloatArray, scale: float, deadline: Deadline
 ) -> FloatArray:
-    """Multipliers that prove more of stable tokens in the box than others, by Newton's method.
+    """Multipliers that prove more of stable tokens in the box, whether these keep the constraints.
 
-    Whether the tokens keep the constraints or not; `scale` is what the objective is about, in
-    seconds. Where nothing costs anything, a type without any gain has no best answer, and nothing
-    is proven.
+    By Newton's method; `scale` is what the objective is about, in seconds.
     """
     return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
 
@@ -105,9 +103,7 @@ def _balancing(point: Evaluation) -> FloatArray:
     """Multipliers that balance ∇J best: least squares over the types that can move."""
     model = point.model
     gradients = np.stack([coupling.gradient(point) for coupling in model.couplings])
-    curvature = -model.probabilities * (
-        model.benefit.curvature(point.tokens) - point.cost_curvature
-    )
+    curvature = model.probabilities * (point.cost_curvature - model.benefit.curvature(point.tokens))
     is_free = (point.tokens > model.lower) & (point.tokens < model.upper)
     if not model.accuracy.is_smooth:
         # At a kink a type balances nothing; inside a straight piece it must, and may not bend.

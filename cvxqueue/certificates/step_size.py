@@ -82,10 +82,8 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     InvalidInputError
         If `start` is unstable or of the wrong shape.
     """
@@ -93,19 +91,15 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
     point = stable_start(instance, order_bracket(instance).lower if start is None else start)
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
     level = float(certified_objective(point))
+    rate, queue, mix = instance.arrival_rate, instance.queue, instance.probabilities
+    value = instance.model.accuracy_value
     # α Σ π w p(L) − level without cancellation, and rounded up: J(start) exceeds the level by two
     # allowances at most.
-    added = instance.accuracy.difference(point.tokens, instance.upper)
-    rise = instance.model.accuracy_value * added
-    spread = accurate_sum(instance.probabilities * rise)
+    spread = accurate_sum(mix * value * instance.accuracy.difference(point.tokens, instance.upper))
     longest = point.mean_system_time + spread + 2.0 * rounding_allowance(point)
     system_time = float(longest) * _SUM_SLACK
-    rate = instance.arrival_rate
-    queue = instance.queue
-    shortest = float(least.mean_service_time)
-    idle = float(
-        queue.least_idle(rate, system_time, shortest, float(least.service_time_second_moment))
-    )
+    shortest, second = float(least.mean_service_time), float(least.service_time_second_moment)
+    idle = float(queue.least_idle(rate, system_time, shortest, second))
     # At a given idle fraction the level set bounds the second moment, and the curvature that
     # follows falls as the idle fraction grows: its least value is the worst case.
     second_moment = min(
@@ -120,27 +114,24 @@ def step_size(instance: Instance, start: ArrayLike | None = None) -> StepSize:
         rate, np.asarray((1.0 - idle) / rate), np.asarray(second_moment), np.asarray(idle)
     )
     bent = instance.accuracy.curvature_range(instance.lower, instance.upper)[1]
-    is_valued = instance.model.accuracy_value > 0.0
     # A kink in what is worth nothing does no harm.
-    benefit = _SUM_SLACK * instance.model.accuracy_value * np.where(is_valued, bent, 0.0)
-    is_kinked = np.isinf(benefit)
+    benefit = _SUM_SLACK * value * np.where(value > 0.0, bent, 0.0)
+    reason, is_kinked = "", np.isinf(benefit)
+    if is_kinked.any():
+        reason = (
+            f"the accuracy curve of {instance.type_name(int(np.argmax(is_kinked)))} has a kink or "
+            "unbounded curvature between min_tokens and max_tokens"
+        )
     unit = instance.service.mean_square_slope(most.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.
     rise = instance.service.marginal_cost(most.tokens, *prices)[1]
     bend = _SUM_SLACK * np.maximum(rise - 2.0 * prices.second_moment * unit, 0.0)
-    mix = instance.probabilities
-    metric = mix * (benefit + bend + congestion * unit)
     return StepSize(
         value=float(np.max(mix * (benefit + bend)) + congestion * np.max(mix * unit)),
         diagonal=float(np.max((benefit + bend) / unit) + congestion),
-        metric=metric,
+        metric=mix * (benefit + bend + congestion * unit),
         level=level,
         least_idle=idle,
         assumes=assumed(instance),
-        reason=(
-            f"the accuracy curve of {instance.type_name(int(np.argmax(is_kinked)))} has a kink or "
-            "unbounded curvature between min_tokens and max_tokens"
-            if is_kinked.any()
-            else ""
-        ),
+        reason=reason,
     )

@@ -57,39 +57,26 @@ def strong_concavity(instance: Instance) -> StrongConcavity:
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     """
     require_feasible(instance)
+    service, mix = instance.service, instance.probabilities
     least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
-    benefit = (
-        _ROUNDED_DOWN
-        * instance.model.accuracy_value
-        * instance.accuracy.curvature_range(instance.lower, instance.upper)[0]
-    )
-    slopes = [instance.service.mean_slope(point.tokens) for point in (least, most)]
+    bend = instance.accuracy.curvature_range(instance.lower, instance.upper)[0]
+    benefit = _ROUNDED_DOWN * instance.model.accuracy_value * bend
+    slopes = [np.square(service.mean_slope(point.tokens)) for point in (least, most)]
     # Inside the stability region m2 ≤ max (E[t²]/E[t]) m1 < max (E[t²]/E[t]) / λ, which a huge cap
     # cannot spoil; the ratio rises with the tokens, and is t itself where that is not random.
-    moments = instance.service.moments(most.tokens)
-    longest = np.divide(
-        moments.second_moment, moments.mean, out=np.zeros(instance.size), where=moments.mean > 0.0
-    )
-    second_moment = min(
-        float(most.service_time_second_moment), float(np.max(longest)) / instance.arrival_rate
-    )
+    mean, second, *_ = service.moments(most.tokens)
+    longest = float(np.max(second / np.where(mean > 0.0, mean, np.inf)))
+    second_moment = min(float(most.service_time_second_moment), longest / instance.arrival_rate)
     # The bound holds for a mix that sums to one; an instance's does within 1e-9.
-    congestion = (
-        instance.queue.curvature(
-            instance.arrival_rate, second_moment * (1.0 + 1e-8), float(least.idle)
-        ).least
-        * _ROUNDED_DOWN
-    )
+    second_moment *= 1.0 + 1e-8
+    bounds = instance.queue.curvature(instance.arrival_rate, second_moment, float(least.idle))
+    congestion = bounds.least * _ROUNDED_DOWN
     return StrongConcavity(
         assumes=assumed(instance),
-        value=float(np.min(benefit / np.square(np.maximum(*slopes))) + congestion),
-        plain=float(
-            np.min(instance.probabilities * (benefit + congestion * np.square(np.minimum(*slopes))))
-        ),
+        value=float(np.min(benefit / np.maximum(*slopes)) + congestion),
+        plain=float(np.min(mix * (benefit + congestion * np.minimum(*slopes)))),
     )

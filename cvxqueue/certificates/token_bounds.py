@@ -8,11 +8,13 @@ from cvxqueue.certificates.gap import certified_gap, marginal_error
 from cvxqueue.model import Evaluation
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.roots import bracketed_root
 
-# Each step leaves a valid bound, so that stopping early only widens it. Every third one halves.
-_STEPS = 120
-# A bound this close to its limit, relative to the half-width of the interval, is sharp enough.
+# A bound this close to its limit, relative to its distance from the response, is sharp enough.
 _SHARP_END = 1e-9
+# Logarithm of the distance in tokens from which it is looked for, and the least loss that counts:
+# a loss of zero would be found at the response.
+_NEAREST, _LEAST_LOSS = -700.0, 1e-290
 
 
 @quiet
@@ -41,15 +43,13 @@ def token_bounds(point: Evaluation, slack: float | None = None) -> FloatArray:
 
 
 def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: float) -> FloatArray:
-    """Value between `best` and `end` whose loss against `best` just exceeds `slack`, or `end`.
+    """Value between `best` and `end` whose loss against `best` just reaches `slack`, or `end`.
 
-    The loss is convex, and grows beyond its root, so that Newton's method stays outside. A long
-    step may be carried past the root by its rounding: what counts as outside is checked and never
-    inferred.
+    What counts as outside is checked and never inferred.
     """
     model = point.model
     benefit, cost = model.benefit, point.marginal_cost
-    allowed = slack / model.probabilities
+    allowed = np.maximum(slack / model.probabilities, _LEAST_LOSS)
     error = marginal_error(point)
 
     def loss(tokens: FloatArray) -> FloatArray:
@@ -58,23 +58,13 @@ def _outer_root(point: Evaluation, best: FloatArray, end: FloatArray, slack: flo
         price = cost * (tokens - best)
         return price - difference - error * np.abs(price + difference)
 
-    # All in distances from the response, towards the end.
-    towards, reach = np.sign(end - best), np.abs(end - best)
-    inside, outside = np.zeros_like(reach), reach
-    is_open = loss(end) > allowed
-    for step in range(_STEPS):
-        if not is_open.any():
-            break
-        tokens = best + towards * outside
-        rise = benefit.slope(tokens)
-        slope = towards * (cost - rise) - error * (cost + rise)
-        newton = outside - (loss(tokens) - allowed) / slope
-        halving = np.where(inside > 0.0, np.sqrt(inside) * np.sqrt(outside), 0.5 * outside)
-        is_halved = (step % 3 == 2) | ~((newton > inside) & (newton < outside))
-        candidate = np.where(is_halved, halving, newton)
-        is_outside = loss(best + towards * candidate) > allowed
-        is_sharp = np.abs(outside - candidate) <= _SHARP_END * outside
-        inside = np.where(is_open & ~is_outside, candidate, inside)
-        outside = np.where(is_open & is_outside, candidate, outside)
-        is_open = is_open & ~is_sharp
-    return np.where(outside < reach, best + towards * outside, end)
+    # By the logarithm of the distance from the response, towards the end.
+    towards, farthest = np.sign(end - best), np.log(np.abs(end - best))
+
+    def place(logarithm: FloatArray) -> FloatArray:
+        return np.asarray(best + towards * np.exp(logarithm))
+
+    nearest = np.full(farthest.shape, _NEAREST)
+    found = bracketed_root(lambda at: loss(place(at)) - allowed, nearest, farthest, _SHARP_END)[1]
+    outside = place(found)
+    return np.where((loss(outside) >= allowed) & (found < farthest), outside, end)

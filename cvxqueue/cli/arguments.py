@@ -303,6 +303,9 @@ def add_report(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("results", metavar="RESULTS", nargs="+", help="what cvxqueue benchmark wrote")
     add("-o", "--output", metavar="PAGE", required=True, help="report to write, .html or .md")
+    help_ = "one that is reported; may be repeated (default: all)"
+    add("--solver", metavar="NAME", action="append", help=help_)
+    add("--settings", choices=["default", "tight"], action="append", help=help_)
 
 
 def add_references(parser: ArgumentParser) -> None:
@@ -324,6 +327,7 @@ def add_certify(parser: ArgumentParser) -> None:
         help="what cvxqueue solve --json or --csv printed, or tokens alone as JSON or CSV",
     )
     add("--tokens", metavar="L", type=_numbers, help="the tokens, commas between, as the answer")
+    add("--integer", action="store_true", help="grade the whole tokens, by a record of such")
     add(
         "--tolerance",
         metavar="T",

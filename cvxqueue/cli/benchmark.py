@@ -11,7 +11,7 @@ from typing import Any
 
 from cvxqueue.benchmark import Benchmark, run_benchmark
 from cvxqueue.benchmark.rows import opened_rows, read_rows
-from cvxqueue.benchmark.scores import summary_table
+from cvxqueue.benchmark.scores import compare
 from cvxqueue.cli.inputs import read_instance
 from cvxqueue.cli.output import progress, show
 from cvxqueue.errors import InvalidInputError
@@ -53,10 +53,12 @@ def run(options: argparse.Namespace) -> int:
                 progress=show_run,
             )
     summary = {"status": "complete", "output": options.output, "runs": len(found.rows)}
-    if found.rows:
-        columns = summary_table(found.rows).machine_columns()
-        lines = zip(*columns.values(), strict=True)
-        summary["solvers"] = [dict(zip(columns, line, strict=True)) for line in lines]
+    summary["solvers"] = [
+        {"settings": it.settings} | dict(zip(columns, line, strict=True))
+        for it in (compare(found.rows) if found.rows else ())
+        for columns in [it.table().machine_columns()]
+        for line in zip(*columns.values(), strict=True)
+    ]
     next_step = f"\nWrote {options.output}; next: cvxqueue report {options.output} -o report.html"
     show(options, summary, found.table(), found, next_step)
     return 0
@@ -65,10 +67,10 @@ def run(options: argparse.Namespace) -> int:
 def _merged(names: Sequence[str], output: Path) -> Benchmark:
     """Add to the output what rows of other files it does not have."""
     given = read_rows(map(Path, names))
-    with opened_rows(output) as file:
-        has = {row.key for row in file.rows}
-        file.append(*(row for row in given if row.key not in has))
-        return Benchmark(tuple(file.rows))
+    with opened_rows(output) as (rows, append):
+        has = {row.key for row in rows}
+        append(*(row for row in given if row.key not in has))
+        return Benchmark(tuple(rows))
 
 
 def _instances(name: str) -> Iterator[Any]:

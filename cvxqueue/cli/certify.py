@@ -25,13 +25,16 @@ def run(options: argparse.Namespace) -> int:
         raise InvalidInputError("give either ANSWER or --tokens")
     if options.file == options.answer == "-":
         raise InvalidInputError("FILE and ANSWER cannot both be stdin")
-    answer = options.tokens if options.answer is None else _read_answer(options.answer)
+    answer = options.tokens
+    if answer is None:
+        answer = _read_answer(options.answer, "integer tokens" if options.integer else "tokens")
     reference = _read_reference(options.file)
     with progress(1) as step:
         step("certify")
         found = grade(
             reference,
             answer,
+            integers=options.integer,
             tolerance=options.tolerance,
             feasibility_tolerance=options.feasibility_tolerance,
         )
@@ -50,8 +53,8 @@ def _read_reference(name: str) -> Instance | Path:
     return read_instance(name)
 
 
-def _read_answer(name: str) -> Any:
-    """Return what JSON says, or the tokens of a table."""
+def _read_answer(name: str, column: str) -> Any:
+    """Return what JSON says, or the tokens of a table, where one has no other column for them."""
     if name == "-" and sys.stdin is None:
         raise InvalidInputError("stdin is closed; give the name of a file")
     source = sys.stdin.buffer if name == "-" else Path(name)
@@ -59,16 +62,16 @@ def _read_answer(name: str) -> Any:
         text = decode(read_bytes(source, MOST_RECORD_BYTES))
         if text.lstrip()[:1] in ("{", "["):
             return parse(text, "json")
-        return _column(list(csv.reader(text.splitlines())))
+        return _column(list(csv.reader(text.splitlines())), column)
 
 
-def _column(rows: list[list[str]]) -> list[float]:
+def _column(rows: list[list[str]], name: str) -> list[float]:
     """Return the column of tokens, by its name or the only one; NaN where it has no entry."""
     rows = [row for row in rows if row]
     heading = rows[0] if rows else []
-    place = 0
-    if "tokens" in heading:
-        place, rows = heading.index("tokens"), rows[1:]
+    place, name = 0, name if name in heading else "tokens"
+    if name in heading:
+        place, rows = heading.index(name), rows[1:]
     elif len(heading) != 1:
         raise InvalidInputError(f"is neither JSON nor a table with a column 'tokens': {heading}")
     found = []

@@ -120,9 +120,11 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
         yield lambda name: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = SpinnerColumn(), "{task.description}", BarColumn(), TimeElapsedColumn()
+    # Names are somebody's, and no markup.
+    words = TextColumn("{task.description}", markup=False)
+    columns = SpinnerColumn(), words, BarColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
     # Ctrl-C ends the process where it is, and a hidden cursor would stay so.
     console.show_cursor = lambda show=True: False  # type: ignore[method-assign]
@@ -132,7 +134,7 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
 
     def step(name: str) -> None:
         nonlocal begun
-        bar.update(task, description=name, completed=begun)
+        bar.update(task, description=printable(name), completed=begun)
         begun += 1
 
     timer = Timer(_PATIENCE, bar.start)

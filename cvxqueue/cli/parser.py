@@ -287,6 +287,7 @@ _COMMANDS = {
         "examples:\n"
         "  cvxqueue solve server.toml --json | cvxqueue certify server.toml -\n"
         "  cvxqueue certify heavy-traffic-6 answer.json\n"
+        "  cvxqueue certify qwen3-8b-h100 --tokens 1048,2147,847,1328,947 --integer\n"
         "  cvxqueue certify server.toml --tokens 512,1024 --tolerance 0.001\n\n"
         "exit status:\n"
         "  0  no claim is wrong; also where the verdict is open\n"
@@ -299,7 +300,8 @@ _COMMANDS = {
         "write an instance for other solvers: .cbf, .npz or .nl",
         "Write an instance as a conic program, in the Conic Benchmark Format (.cbf) or as NumPy "
         "arrays for Clarabel and SCS (.npz), or as AMPL's nonlinear program (.nl). The least value "
-        "of its objective is minus the best objective, in seconds. Feasibility is decided in "
+        "of its objective is minus the best objective, in seconds, or in the cost_unit that the "
+        "first line of .nl states. Feasibility is decided in "
         "closed form only: constraints that leave nothing only together may be exported.",
         "examples:\n"
         "  cvxqueue export qwen3-8b-h100 --output server.cbf\n"

@@ -112,8 +112,7 @@ def mg1_system_time(
 ) -> cp.Expression:
     """Mean system time m1 + λ m2 / (2 (1 − λ m1)) of the M/G/1 queue, first in first out.
 
-    Convex and increasing as `mg1_waiting_time`, a scalar with the same domain, arguments and error;
-    of the sign of a mean service time.
+    Convex and increasing as `mg1_waiting_time`, with the same domain, arguments and error.
     """
     waiting = mg1_waiting_time(mean, second_moment_root, arrival_rate)
     return cp.Expression.cast(mean) + waiting

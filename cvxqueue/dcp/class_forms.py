@@ -39,13 +39,7 @@ class Forms(Generic[_Form]):
         return registered
 
     def of(self, held: object) -> _Form:
-        """Return the form of an object.
-
-        Raises
-        ------
-        InvalidInputError
-            If its class has none.
-        """
+        """Return the form of an object, or raise an error where its class has none."""
         if type(held) in self._by_class:
             return self._by_class[type(held)]
         for kind, form in self._by_class.items():

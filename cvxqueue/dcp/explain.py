@@ -30,7 +30,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.storage import as_path
 from cvxqueue.formatting import clipped, plain, shown
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.tables import WIDTH, Cell, Column, Part, Report, Table, width_for
+from cvxqueue.tables import WIDTH, Column, Part, Report, Table, width_for
 from cvxqueue.whole_files import write_whole
 
 Explainable: TypeAlias = cp.Expression | cp.Constraint | cp.Problem
@@ -88,6 +88,7 @@ class Rule(NamedTuple):
     function: str
     """``"affine"``, ``"convex"``, ``"concave"`` or ``"unknown"``."""
     arguments: tuple[Argument, ...]
+    """Of each, its curvature and how the function changes with it."""
 
     @property
     def curvature(self) -> str:
@@ -116,15 +117,9 @@ class Rule(NamedTuple):
         """What an argument must be where it is not."""
         if self.curvature != "unknown" or argument.lets.intersection(_FUNCTIONS[self.function]):
             return ""
-        wanted = next(
-            (
-                it
-                for it in ("convex", "concave")
-                if self.function in argument._replace(curvature=it).lets
-            ),
-            "affine",
-        )
-        return f", which must be {wanted}"
+        bends = ("convex", "concave")
+        fit = [it for it in bends if self.function in argument._replace(curvature=it).lets]
+        return f", which must be {[*fit, 'affine'][0]}"
 
 
 _VERBS = {"nondecreasing": "rises in", "nonincreasing": "falls in"}
@@ -145,10 +140,8 @@ _MONOTONICITIES = {
     (False, False): "",
 }
 _FUNCTIONS = {
-    "affine": ("convex", "concave"),
-    "convex": ("convex",),
-    "concave": ("concave",),
-    "unknown": (),
+    word: tuple(it for it, may in zip(("convex", "concave"), allowed, strict=True) if may)
+    for allowed, word in _BENDS.items()
 }
 
 
@@ -232,7 +225,11 @@ class Explanation(Report):
         return Table(
             [
                 Column("expression", [guide + node.label for guide, node in lines]),
-                Column("curvature", [node.curvature for node in nodes], _colored),
+                Column(
+                    "curvature",
+                    [node.curvature for node in nodes],
+                    lambda curvature: (curvature, _VERDICT_STYLES[curvature]),
+                ),
                 Column("sign", [node.sign for node in nodes]),
                 Column("shape", [" × ".join(map(str, node.shape)) for node in nodes]),
                 Column("rule", [str(node.rule) for node in nodes]),
@@ -264,7 +261,7 @@ class Explanation(Report):
         from rich.console import Console
 
         width = width_for(self.table(), WIDTH)
-        console = Console(file=io.StringIO(), record=True, width=width)
+        console = Console(file=io.StringIO(), record=True, width=width, force_jupyter=False)
         console.print(self)
         # A font from elsewhere would be asked for wherever it is shown.
         text = re.sub(
@@ -361,7 +358,7 @@ class _Builder:
         label = self._label(part)
         is_leaf = isinstance(part, Leaf)
         if is_leaf or _is_of_constants(part):
-            rule = _kind(part) if is_leaf else "of constants alone"
+            rule = type(part).__name__.lower() if is_leaf else "of constants alone"
             return Node(label, curvature, sign, part.shape, rule)
         arguments = tuple(self.node(it) for it in part.args)
         text, found = "", None
@@ -410,16 +407,8 @@ def _word(part: Atom) -> str:
     return _SIGNS.get(kind, kind.lower())
 
 
-def _kind(leaf: Leaf) -> str:
-    return type(leaf).__name__.lower()
-
-
 def _filled(text: str) -> str:
     return textwrap.fill(text, WIDTH, break_on_hyphens=False)
-
-
-def _colored(curvature: str) -> Cell:
-    return curvature, _VERDICT_STYLES[curvature]
 
 
 def _drawn(node: Node, first: str = "", rest: str = "") -> Iterator[tuple[str, Node]]:
@@ -434,10 +423,8 @@ def _drawn(node: Node, first: str = "", rest: str = "") -> Iterator[tuple[str, N
 
 def _asked(part: cp.Constraint | cp.Minimize | cp.Maximize) -> str:
     """What a constraint or an objective asks of its arguments."""
-    for kind, words in _ASKED.items():
-        if isinstance(part, kind):
-            return words
-    return "its arguments must be affine"
+    asked = (words for kind, words in _ASKED.items() if isinstance(part, kind))
+    return next(asked, "its arguments must be affine")
 
 
 _ASKED: dict[type, str] = {

@@ -60,9 +60,10 @@ def export(
 
     Notes
     -----
-    The least value of the objective is −J*, in seconds. Solve conic files for the cost divided by
-    ``cost_unit``, which is in them. Coefficients are rounded products of the
-    instance's numbers: that alone moves the optimum by up to some 1e-16/(1 − ρ) of it.
+    The least value of the objective is −J*, in seconds, and in ``.nl`` in the ``cost_unit`` that
+    its first line states. Solve conic files for the cost divided by theirs. Coefficients are
+    rounded products of the instance's numbers: that alone moves the optimum by up to some
+    1e-16/(1 − ρ) of it.
 
     Examples
     --------

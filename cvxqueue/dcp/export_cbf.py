@@ -7,12 +7,11 @@ second-order and power cones the order is the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 from scipy import sparse
 
 from cvxqueue.dcp.cone_data import cone_data
+from cvxqueue.dcp.sections import section
 from cvxqueue.formatting import printable
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arrays import FloatArray
@@ -42,7 +41,7 @@ def cbf_file(instance: Instance, integers: bool) -> tuple[bytes, FloatArray]:  #
         sections.append(f"POWCONES\n{len(found.power)} {2 * len(found.power)}\n{exponents}")
     sections += ["OBJSENSE\nMIN\n", f"VAR\n{cost.size} 1\nF {cost.size}\n"]
     if integers:
-        sections.append(_section("INT", [range(unit.size)]))
+        sections.append(section("INT\n", range(unit.size)))
     listed = "".join(f"{name} {count}\n" for name, count in cones)
     sections.append(f"CON\n{found.b.size} {len(cones)}\n{listed}")
     sections.append(_coordinates("OBJACOORD", [np.arange(cost.size)], cost))
@@ -64,13 +63,7 @@ def _reversed_triples(count: int, after: int, triples: int) -> np.ndarray:
 def _coordinates(keyword: str, places: list[np.ndarray], values: FloatArray) -> str:
     """A section of the numbers that are not zero, each with its place."""
     kept = values != 0.0
-    return _section(keyword, [*(place[kept].tolist() for place in places), values[kept].tolist()])
-
-
-def _section(keyword: str, columns: list[Iterable[float]]) -> str:
-    """A section with its number of lines."""
-    lines = [" ".join(map(repr, line)) for line in zip(*columns, strict=True)]
-    return "\n".join([keyword, str(len(lines)), *lines, ""])
+    return section(f"{keyword}\n", *(it[kept].tolist() for it in (*places, values)))
 
 
 def _comment(instance: Instance, unit: FloatArray, cost_unit: float) -> str:

@@ -10,18 +10,18 @@ or in proportion to m1, the program is
                 r ≥ √(ωλπ/2) t, and for the load √((β + δ) λ) m1
                 miss ≥ those of each line at l     for curves of straight pieces
 
-in seconds, but that q and the rows that hold times are counted in a unit of order one: tolerances
-of solvers are absolute. Here β, δ and ω are the weights of the queue, see `linear_fractional`. The
-quotient stands in a constraint, and y and l have the bounds that are proven: with the quotient in
-the objective a solver follows it past the pole. The squares are of variables of their own, with
-coefficients of one, because SCIP sees no cone in those of order 1e-9.
+where times are counted in a hundredth of the system time, the objective in a tenth, and y in the
+idle fraction y₀ at the fewest tokens, so that the second row is y + λ (m1 − m1 there)/y₀ ≤ 1:
+tolerances of solvers are absolute. Here β, δ and ω are the weights of the queue, see
+`linear_fractional`. The quotient stands in a constraint, and y and l have the bounds that are
+proven: with the quotient in the objective a solver follows it past the pole. The squares are of
+variables of their own, with coefficients of one, because SCIP sees no cone in those of order 1e-9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import repeat
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from cvxqueue.certificates import order_bracket, step_size
 from cvxqueue.certificates.lagrangian_gap import is_satisfied
 from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.expressions import completed_square
+from cvxqueue.dcp.sections import section
 from cvxqueue.model import (
     AffineService,
     Instance,
@@ -67,8 +68,21 @@ class _Rows(NamedTuple):
     """Shape (R, W)."""
     limit: FloatArray
     """Shape (R,)."""
-    expressions: list[str] | None = None
+    expressions: list[str] | None
     """Nonlinear parts; ``None`` where there are none."""
+
+
+def _rows(limit: Any, *parts: tuple[Any, Any], expressions: list[str] | None = None) -> _Rows:
+    """Return one row for each limit, with a column and a coefficient for it in each part.
+
+    Of one limit that is a number a part has all columns, and their coefficients.
+    """
+    axis = -1 if np.ndim(limit) else 0
+    pairs = zip(*(np.broadcast_arrays(*map(np.atleast_1d, part)) for part in parts), strict=True)
+    columns, numbers = (
+        np.concatenate([np.expand_dims(part, axis) for part in each], axis=-1) for each in pairs
+    )
+    return _Rows(columns, numbers, np.atleast_1d(limit), expressions)
 
 
 class _Program:
@@ -76,14 +90,19 @@ class _Program:
 
     def __init__(self, instance: Instance, integers: bool) -> None:  # noqa: FBT001
         self.instance, self.integers = instance, integers
-        self.unit, self.rate = _unit_of_time(instance), instance.arrival_rate
+        # SCIP keeps rows to 1e-6 of the unit: with one that is a hundred times as long, it did not
+        # close the gap on four instances of twelve. With the cost counted in it, too, SCIP took
+        # longer to the best whole tokens under floors on accuracy.
+        order, self.rate = _order_of_time(instance), instance.arrival_rate
+        self.unit, self.cost_unit = 10.0 ** (order - 2), 10.0 ** (order - 1)
+        self.most_idle = float(instance.evaluate(instance.lower).idle)
         self.mix = instance.probabilities
         self.rows: list[_Rows] = []
         self.tokens = np.arange(instance.size)
         self.idle, self.wait = instance.size, instance.size + 1
         self.count = instance.size + 2
         queue: LinearFractionalQueue = _QUEUES(instance.queue)
-        self.weights, self.constant = queue.weights, float(queue.constant(self.rate))
+        self.weights, self.constant = queue.weights, float(queue.constant(self.rate)) / self.unit
         self._times()
         self.curved = self.count
         groups = [(self.tokens[place], curve) for place, curve in instance.accuracy.groups]
@@ -91,13 +110,16 @@ class _Program:
         self.rows += [_LIMITS(coupling, self) for coupling in instance.model.couplings]
 
     def _times(self) -> None:
-        """State the service times base + slope ∘ x[times], in units of time, and what they do."""
-        law, unit, mix = self.instance.service, self.unit, self.mix
+        """State the service times base + slope ∘ x[times], in units, and what they do."""
+        law, unit, mix, lower = self.instance.service, self.unit, self.mix, self.instance.lower
         by_mean, by_load, by_second = self.weights
-        half = np.sqrt(0.5 * by_second * self.rate * unit * mix)
+        # What one unit of mean service time takes of the idle fraction.
+        rate = self.rate * unit / self.most_idle
+        half = np.sqrt(0.5 * by_second * rate * mix)
         squares, constant = [], 0.0
         if type(law) is AffineService:
             self.base, self.slope, self.times = law.base / unit, law.per_token / unit, self.tokens
+            least = lower
             if by_second:
                 # Where the use is random, a constant is left of its variance.
                 pair, rest = completed_square((self.base, self.slope), law.token_scv)
@@ -105,37 +127,30 @@ class _Program:
                 squares.append(self.above(half * pair[0], half * pair[1]))
         else:
             own = half if by_second else np.ones(mix.size)
-            times = self.added(mix.size)
-            self.rows.append(_TIMES(law, self, times, own / unit))
-            self.base, self.slope, self.times = np.zeros(mix.size), 1.0 / own, times
-            squares += [times] if by_second else []
-        load = self.rate * unit * mix
-        self.rows.append(
-            self.row(load * self.slope, self.times, 1.0 - float(load @ self.base), {self.idle: 1.0})
-        )
+            self.base, self.slope, self.times = np.zeros(mix.size), 1.0 / own, self.added(mix.size)
+            least = own * law.mean(lower) / unit
+            self.rows.append(_TIMES(law, self, self.times, own / unit))
+            squares += [self.times] if by_second else []
+        load = rate * mix * self.slope
+        self.rows.append(_rows(1.0 + float(load @ least), (self.times, load), (self.idle, 1.0)))
         if sharing := by_mean + by_load:
-            above, share = self.added(1), np.sqrt(sharing * self.rate * unit) * mix
-            others = {int(above[0]): -1.0}
-            self.rows.append(
-                self.row(share * self.slope, self.times, -float(share @ self.base), others)
-            )
+            above, share = self.added(1), np.sqrt(sharing * rate) * mix
+            limit = -float(share @ self.base)
+            self.rows.append(_rows(limit, (self.times, share * self.slope), (above, -1.0)))
             squares.append(above)
-        columns = np.concatenate([self.tokens[:0], *squares])
+        columns: _IntArray = np.concatenate([self.tokens[:0], *squares])
         terms = [f"o2\nn-1\no2\nv{self.wait}\nv{self.idle}"]
         terms += [f"o5\nv{k}\nn2" for k in columns.tolist()]
-        none = {self.idle: 0.0, self.wait: 0.0}
-        row = self.row(np.zeros(columns.size), columns, -constant, none)
-        self.rows.append(row._replace(expressions=[_sum(terms)]))
+        columns = np.append(columns, [self.idle, self.wait])
+        self.rows.append(_rows(-constant, (columns, 0.0), expressions=[_sum(terms)]))
 
     def above(self, base: FloatArray, slope: FloatArray) -> _IntArray:
         """Return variables above base + slope ∘ tokens."""
         above = self.added(base.size)
-        places = np.stack([self.tokens, above], axis=-1)
-        self.rows.append(_Rows(places, np.stack([slope, -np.ones(base.size)], axis=-1), -base))
+        parts = (self.tokens, slope), (above, -1.0)
         # That their sum is above that of the others says nothing new. With each in one row alone,
         # SCIP would put the tokens in its place, with the coefficients that it cannot use.
-        others = dict.fromkeys(above.tolist(), -1.0)
-        self.rows.append(self.row(slope, self.tokens, -float(base.sum()), others))
+        self.rows += [_rows(-base, *parts), _rows(-float(base.sum()), *parts)]
         return above
 
     def added(self, count: int) -> _IntArray:
@@ -143,30 +158,23 @@ class _Program:
         self.count += count
         return np.arange(self.count - count, self.count)
 
-    def row(
-        self, coefficients: FloatArray, columns: _IntArray, limit: float, others: dict[int, float]
-    ) -> _Rows:
-        """Return a linear row."""
-        places = np.concatenate([columns, np.array(list(others), dtype=np.intp)])
-        numbers = np.concatenate([coefficients, list(others.values())])
-        return _Rows(places[np.newaxis], numbers[np.newaxis], np.array([limit]))
-
     def waiting(self, limit: float, *, service: float) -> _Rows:
         """Return the row that holds the mean waiting time, plus so often m1, below a limit."""
         share = (self.weights.mean + service) * self.mix
-        rest = (limit - self.constant) / self.unit - float(share @ self.base)
-        return self.row(share * self.slope, self.times, rest, {self.wait: 1.0})
+        rest = limit / self.unit - self.constant - float(share @ self.base)
+        return _rows(rest, (self.times, share * self.slope), (self.wait, 1.0))
 
-    def _bounds(self) -> tuple[FloatArray, FloatArray]:
+    def _bounds(self) -> Iterator[str]:
         """Bounds of every variable."""
         lower, upper = np.zeros(self.count), np.full(self.count, np.inf)
         bracket = order_bracket(self.instance)
         own = slice(self.tokens.size)
-        lower[own], upper[own] = self.instance.lower, self.instance.upper
-        if not self.integers:
-            upper[own] = bracket.upper
-        lower[self.idle], upper[self.idle] = self._least_idle(), 1.0
-        return lower, upper
+        lower[own] = self.instance.lower
+        upper[own] = self.instance.upper if self.integers else bracket.upper
+        lower[self.idle] = min(self._least_idle() / self.most_idle, 1.0)
+        upper[self.idle] = 1.0
+        for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
+            yield f"0 {low!r} {high!r}" if np.isfinite(high) else f"2 {low!r}"
 
     def _least_idle(self) -> float:
         """The idle fraction of any allocation that is as good as the fewest tokens."""
@@ -183,80 +191,73 @@ class _Program:
 
     def text(self) -> str:
         """Return the file."""
-        size, rows = self.tokens.size, sorted(self.rows, key=lambda it: it.expressions is None)
-        counts = [it.limit.size for it in rows]
-        curved = sum(it.limit.size for it in rows if it.expressions is not None)
-        columns = np.concatenate([it.columns.ravel() for it in rows])
-        terms, constant, linear = self._objective()
-        whole = size if self.integers else 0
-        starts = np.cumsum([0, *counts]).tolist()
+        size = self.tokens.size
+        blocks = sorted(self.rows, key=lambda it: it.expressions is None)
+        columns = [row for block in blocks for row in block.columns.tolist()]
+        numbers = [row for block in blocks for row in block.coefficients.tolist()]
+        limits = [limit for block in blocks for limit in block.limit.tolist()]
+        curved = [each for block in blocks for each in block.expressions or ()]
+        expressions = [*curved, *["n0"] * (len(limits) - len(curved))]
+        places = np.concatenate([block.columns.ravel() for block in blocks])
+        terms, linear = self._objective()
         lines = [
-            "g3 1 1 0",
-            f" {self.count} {sum(counts)} 1 0 0",
-            f" {curved} 1",
+            f"g3 1 1 0\t# cost_unit = {self.cost_unit!r} s: the objective is counted in it",
+            f" {self.count} {len(limits)} 1 0 0",
+            f" {len(curved)} 1",
             " 0 0",
             # All tokens count as nonlinear in constraints and objective, so that they come first.
             f" {self.curved} {size} {size}",
             " 0 0 0 1",
-            f" 0 0 {whole} 0 0",
-            f" {columns.size} {len(linear)}",
+            f" 0 0 {size if self.integers else 0} 0 0",
+            f" {places.size} {self.count}",
             " 0 0",
             " 0 0 0 0 0",
+            *(f"C{k}\n{each}" for k, each in enumerate(expressions)),
+            *("O0 0", _sum(terms)),
+            *("r", *(f"1 {limit!r}" for limit in limits)),
+            *("b", *self._bounds()),
+            "",
         ]
-        for start, block in zip(starts, rows, strict=False):
-            expressions: Iterable[str] = block.expressions or repeat("n0", block.limit.size)
-            lines += [f"C{start + k}\n{each}" for k, each in enumerate(expressions)]
-        lines += ["O0 0", _sum([_n(constant), *terms]), "r"]
-        lines += [f"1 {limit!r}" for block in rows for limit in block.limit.tolist()]
-        lines.append("b")
-        lines += [
-            _bound(*ends) for ends in zip(*(it.tolist() for it in self._bounds()), strict=True)
-        ]
-        within = np.cumsum(np.bincount(columns, minlength=self.count))[:-1].tolist()
-        lines += [f"k{len(within)}", *map(str, within)]
-        for start, block in zip(starts, rows, strict=False):
-            pairs = zip(block.columns.tolist(), block.coefficients.tolist(), strict=True)
-            for k, (places, numbers) in enumerate(pairs):
-                lines.append(f"J{start + k} {len(places)}")
-                lines += [
-                    f"{place} {value!r}" for place, value in zip(places, numbers, strict=True)
-                ]
-        lines.append(f"G0 {len(linear)}")
-        lines += [f"{place} {value!r}" for place, value in sorted(linear.items())]
-        return "\n".join([*lines, ""])
+        within = np.cumsum(np.bincount(places, minlength=self.count))[:-1].tolist()
+        rows = enumerate(zip(columns, numbers, strict=True))
+        return "".join(
+            [
+                "\n".join(lines),
+                section("k", within),
+                *(section(f"J{k} ", *row) for k, row in rows),
+                section("G0 ", range(self.count), linear.tolist()),
+            ]
+        )
 
-    def _objective(self) -> tuple[list[str], float, dict[int, float]]:
-        """Nonlinear terms, the constant, and the linear terms of the cost, in seconds."""
-        instance, mix, share = self.instance, self.mix, 1.0 + self.weights.mean
-        value = instance.model.accuracy_value * mix
-        linear = dict.fromkeys(self.tokens.tolist(), 0.0)
-        service = (self.unit * share * mix * self.slope).tolist()
-        linear |= dict(zip(self.times.tolist(), service, strict=True))
-        linear[self.wait] = self.unit
-        constant = self.unit * share * float(mix @ self.base)
-        constant += self.constant - float(value @ instance.accuracy.ceiling)
-        terms = []
+    def _objective(self) -> tuple[list[str], FloatArray]:
+        """Nonlinear terms, the constant among them, and the linear terms of the cost."""
+        mix, share, linear = self.mix, 1.0 + self.weights.mean, np.zeros(self.count)
+        value = self.instance.model.accuracy_value * mix / self.cost_unit
+        time = self.unit / self.cost_unit
+        linear[self.times] = time * share * mix * self.slope
+        linear[self.wait] = time
+        constant = time * (share * float(mix @ self.base) + self.constant)
+        terms = [_n(constant - float(value @ self.instance.accuracy.ceiling))]
         for types, miss in self.missed:
             if isinstance(miss, np.ndarray):
-                linear |= dict(zip(miss.tolist(), value[types].tolist(), strict=True))
+                linear[miss] = value[types]
             else:
                 terms += miss(value[types])
-        return terms, constant, linear
+        return terms, linear
 
 
-def _unit_of_time(instance: Instance) -> float:
-    """Power of ten, a hundredth of the mean system time at the optimum or near that, in seconds.
+def _order_of_time(instance: Instance) -> int:
+    """Decimal exponent of the mean system time, in seconds, at the optimum or near that.
 
     This is at least that of the fewest tokens, and exceeds it by no more than accuracy can be
-    worth. SCIP keeps rows to 1e-6 of the unit: with one that is a hundred times as long, it did not
-    close the gap on four instances of twelve.
+    worth.
     """
     bracket = order_bracket(instance)
     low, high = instance.evaluate(bracket.lower), instance.evaluate(bracket.upper)
     least = float(low.mean_system_time)
     most = min(least + float(high.benefit - low.benefit), float(high.mean_system_time))
     middle = np.sqrt(least * most) or most
-    return float(10.0 ** (np.floor(np.log10(middle)) - 2.0)) if middle > 0.0 else 1.0
+    return int(np.floor(np.log10(middle))) if middle > 0.0 else 0
 
 
 def _n(value: float) -> str:
@@ -270,20 +271,14 @@ def _sum(terms: list[str]) -> str:
     return "\n".join(["o54", str(len(terms)), *terms])
 
 
-def _bound(low: float, high: float) -> str:
-    if low == high:
-        return f"4 {low!r}"
-    return f"0 {low!r} {high!r}" if np.isfinite(high) else f"2 {low!r}"
-
-
 def _pieces(curve: PiecewiseLinear, program: _Program, types: _IntArray) -> _Missed:
     # The curve is the least of its lines, and what it misses the greatest.
     above = program.added(types.size)
     lines = zip(curve.segment_slopes, curve.breakpoint_values, curve.breakpoints, strict=True)
-    for slope, height, start in lines:
-        columns = np.stack([above, types], axis=-1)
-        numbers = np.stack([-np.ones(types.size), -slope], axis=-1)
-        program.rows.append(_Rows(columns, numbers, height - slope * start - curve.ceiling))
+    program.rows += [
+        _rows(height - slope * start - curve.ceiling, (above, -1.0), (types, -slope))
+        for slope, height, start in lines
+    ]
     return above
 
 
@@ -325,9 +320,9 @@ def _quadratic_times(
     law: QuadraticService, program: _Program, above: _IntArray, factor: FloatArray
 ) -> _Rows:
     root = program.above(np.zeros(factor.size), np.sqrt(factor * law.per_squared_token))
-    columns = np.stack([program.tokens, root, above], axis=-1)
-    numbers = np.stack([factor * law.per_token, np.zeros(root.size), -np.ones(root.size)], axis=-1)
-    return _Rows(columns, numbers, -factor * law.base, [f"o5\nv{k}\nn2" for k in root.tolist()])
+    parts = (program.tokens, factor * law.per_token), (root, 0.0), (above, -1.0)
+    squares = [f"o5\nv{k}\nn2" for k in root.tolist()]
+    return _rows(-factor * law.base, *parts, expressions=squares)
 
 
 _TIMES: Forms[Callable[..., _Rows]] = Forms(
@@ -343,15 +338,15 @@ _QUEUES: Forms[Callable[..., LinearFractionalQueue]] = Forms(
 def _floor(floor: MinMeanAccuracy, program: _Program) -> _Rows:
     """What the mean accuracy misses of its ceiling."""
     limit = float(program.mix @ program.instance.accuracy.ceiling) - floor.accuracy
+    parts: list[tuple[_IntArray, FloatArray | float]] = []
     terms: list[str] = []
-    columns, numbers = [], []
     for types, miss in program.missed:
-        is_linear = isinstance(miss, np.ndarray)
-        columns.append(miss if is_linear else types)
-        numbers.append(program.mix[types] * is_linear)
-        terms += [] if isinstance(miss, np.ndarray) else miss(program.mix[types])
-    row = program.row(np.concatenate(numbers), np.concatenate(columns), limit, {})
-    return row._replace(expressions=[_sum(terms)] if terms else None)
+        if isinstance(miss, np.ndarray):
+            parts.append((miss, program.mix[types]))
+        else:
+            parts.append((types, 0.0))
+            terms += miss(program.mix[types])
+    return _rows(limit, *parts, expressions=[_sum(terms)] if terms else None)
 
 
 def _tail(tail: WaitingTimeTail, program: _Program) -> _Rows:
@@ -360,8 +355,7 @@ def _tail(tail: WaitingTimeTail, program: _Program) -> _Rows:
     start = np.log(program.mix) - np.log1p(tail.decay / program.rate) + decay * program.base
     rows = zip(start.tolist(), (decay * program.slope).tolist(), columns.tolist(), strict=True)
     terms = [f"o44\no0\n{_n(a)}\no2\n{_n(b)}\nv{k}" for a, b, k in rows]
-    row = program.row(np.zeros(columns.size), columns, 1.0, {})
-    return row._replace(expressions=[_sum(terms)])
+    return _rows(1.0, (columns, 0.0), expressions=[_sum(terms)])
 
 
 _LIMITS: Forms[Callable[..., _Rows]] = Forms(
@@ -369,8 +363,8 @@ _LIMITS: Forms[Callable[..., _Rows]] = Forms(
     {
         MaxMeanSystemTime: lambda cap, program: program.waiting(cap.seconds, service=1.0),
         MaxMeanWaitingTime: lambda cap, program: program.waiting(cap.seconds, service=0.0),
-        MaxTokenRate: lambda cap, program: program.row(
-            program.rate / cap.tokens_per_second * program.mix, program.tokens, 1.0, {}
+        MaxTokenRate: lambda cap, program: _rows(
+            1.0, (program.tokens, program.rate / cap.tokens_per_second * program.mix)
         ),
         MinMeanAccuracy: _floor,
         WaitingTimeTail: _tail,

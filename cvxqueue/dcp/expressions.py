@@ -48,9 +48,8 @@ def expressions(
 ) -> dict[str, Any]:
     """Return the named expressions of a `Formulation`, in seconds and by the rules.
 
-    The tokens, shape (N,), are affine, and known to be ≥ 0 where the service times are not affine;
-    `waiting` is the mean waiting time from the instance, m1, the service times and the tokens. It
-    is an `InvalidInputError` where a class of the instance has no cvxpy form.
+    The tokens are affine, and known to be ≥ 0 where the service times are not affine; `waiting` is
+    the mean waiting time from the instance, m1, the service times and the tokens.
     """
     rate, mix = instance.arrival_rate, instance.probabilities
     times = service_times(instance.service, tokens)

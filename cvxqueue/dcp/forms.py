@@ -1,19 +1,77 @@
-"""One call for every form of the problem."""
+"""One call for every form of the problem, and the two forms that people read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from cvxqueue.dcp.disciplined import disciplined
-from cvxqueue.dcp.formulation import Formulation
+import cvxpy as cp
+
+from cvxqueue.dcp.expressions import expressions, token_variance
+from cvxqueue.dcp.formulation import FixedData, Formulation
+from cvxqueue.dcp.natural_units import natural_scale, scaled_tokens, tokens_per_unit
 from cvxqueue.dcp.parametric import parametric
 from cvxqueue.dcp.scaled import scaled
-from cvxqueue.dcp.textbook import textbook
+from cvxqueue.dcp.service_levels import limited
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.model import Instance, require_feasible, require_instance
+from cvxqueue.model import AffineService, Instance, require_feasible, require_instance
+from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.suggest import nearest
+
+
+def disciplined(instance: Instance) -> Formulation:
+    """Return the disciplined form with the data as constants."""
+    scale, unit = natural_scale(instance), tokens_per_unit(instance)
+    variable = scaled_tokens(instance)
+    quantities = expressions(instance, cp.multiply(unit, variable))
+    constraints = {
+        "min_tokens": variable >= instance.lower / unit,
+        "max_tokens": variable <= instance.upper / unit,
+    }
+    variables, data = {"scaled_tokens": variable}, FixedData(instance, scale, disciplined)
+    objective = quantities["objective"] / scale
+    return limited("dcp", objective, variables, constraints, data, quantities)
+
+
+def textbook(instance: Instance) -> Formulation:
+    """Return the problem in the tokens, with the formula of Pollaczek and Khinchine as it stands.
+
+    The waiting time divides a convex function by an affine one. That this quotient is convex does
+    not follow from its parts, so the rules of disciplined convex programming refuse it; cvxpy's
+    nonlinear grammar takes it.
+    """
+    is_affine = type(instance.service) is AffineService
+    # A convex time that is not known to be positive has no convex square.
+    tokens = cp.Variable(instance.size, name="tokens", nonneg=not is_affine)
+    quantities = expressions(instance, tokens, _waiting_time) | {"tokens": tokens}
+    constraints = {
+        "min_tokens": tokens >= instance.lower,
+        "max_tokens": tokens <= instance.upper,
+        # The formula is finite and negative beyond saturation, so it must be kept out.
+        "stability": quantities["utilization"] <= 1,
+    }
+    variables, data = {"tokens": tokens}, FixedData(instance, 1.0, textbook)
+    objective = quantities["objective"]
+    return limited("textbook", objective, variables, constraints, data, quantities)
+
+
+def _waiting_time(
+    instance: Instance, mean: cp.Expression, times: cp.Expression, tokens: cp.Expression
+) -> cp.Expression:
+    """The mean waiting time as a quotient of the two moments; what has no weight is left out."""
+    queue, rate, mix = instance.queue, instance.arrival_rate, instance.probabilities
+    if not isinstance(queue, LinearFractionalQueue):
+        raise InvalidInputError(f"queue = {shown(queue)} has no textbook form")
+    second_moment = mix @ cp.square(times)
+    variance = token_variance(instance.service)
+    if variance is not None:
+        second_moment = second_moment + (mix * variance) @ cp.square(tokens)
+    by_mean, by_load, by_second = queue.weights
+    terms = (by_mean * mean, by_load * rate * cp.square(mean), by_second * rate * second_moment / 2)
+    work = sum(term for term, weight in zip(terms, queue.weights, strict=True) if weight)
+    return work / (1 - rate * mean) + queue.constant(rate)
+
 
 _FORMS: dict[str, Callable[[Instance], Formulation]] = {
     "dcp": disciplined,
@@ -47,10 +105,8 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     ------
     InvalidInputError
         If the form is unknown, or a class of the instance has no cvxpy form.
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
 
     Notes
     -----
@@ -62,10 +118,7 @@ def formulate(instance: Instance, form: str = "dcp") -> Formulation:
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> [cq.formulate(instance, form).is_dcp for form in ("textbook", "dcp", "scaled")]
     [False, True, True]
     """

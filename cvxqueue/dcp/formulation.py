@@ -13,10 +13,10 @@ from cvxpy.reductions.solution import Solution
 
 from cvxqueue.dcp.explain import Explanation, explained
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import require_that
 
 
 @dataclass
@@ -205,10 +205,7 @@ class Formulation:
         Examples
         --------
         >>> import cvxqueue as cq
-        >>> instance = cq.Instance(
-        ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-        ...     service=cq.AffineService(base=0.5, per_token=0.002),
-        ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+        >>> instance = cq.references.load("two-types-one-at-zero").instance
         >>> form = cq.formulate(instance)
         >>> list(form.with_constraints(form.mean_waiting_time <= 2.0).constraints)
         ['min_tokens', 'max_tokens', 'added 1']
@@ -216,11 +213,9 @@ class Formulation:
         kept = dict(self.constraints)
         added = sum(name.startswith(_ADDED) for name in kept)
         for position, constraint in enumerate(constraints, start=1):
-            if not isinstance(constraint, cp.Constraint):
-                raise InvalidInputError(
-                    f"constraint {position} must be a cvxpy constraint such as "
-                    f"form.mean_waiting_time <= 2.0, got {shown(constraint)}"
-                )
+            allowed = "a cvxpy constraint such as form.mean_waiting_time <= 2.0"
+            is_one = isinstance(constraint, cp.Constraint)
+            require_that(is_one, f"constraint {position}", constraint, allowed)
             kept[f"{_ADDED}{added + position}"] = constraint
         problem = cp.Problem(self.problem.objective, list(kept.values()))
         return replace(self, problem=problem, constraints=MappingProxyType(kept))
@@ -256,10 +251,8 @@ class Formulation:
         ------
         InvalidInputError
             If the form is not parametric, or the instance is of another shape; nothing is changed.
-        UnstableQueueError
-            If no allocation is stable; nothing is changed.
-        InfeasibleError
-            If no allocation satisfies the constraints; nothing is changed.
+        UnstableQueueError, InfeasibleError
+            If no allocation is stable, or none satisfies the constraints; nothing is changed.
         """
         self.data.refill(instance)
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import cvxpy as cp
 import numpy as np
 
 from cvxqueue.certificates import order_bracket
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.model import AccuracyCurve, Instance, MichaelisMenten, PowerLaw, SaturatingExponential
+from cvxqueue.model import (
+    AccuracyCurve,
+    AffineService,
+    Instance,
+    MichaelisMenten,
+    PowerLaw,
+    SaturatingExponential,
+)
 from cvxqueue.numerics.arrays import FloatArray
 
 
@@ -34,6 +42,15 @@ _SCALES = Forms(
     },
     otherwise=_by_tangent,
 )
+
+
+def scaled_tokens(instance: Instance) -> cp.Variable:
+    """Return the decision u = tokens / tokens_per_unit.
+
+    The rules accept the square of a service time only if it is affine, or known to be positive.
+    """
+    is_affine = type(instance.service) is AffineService
+    return cp.Variable(instance.size, name="scaled_tokens", nonneg=not is_affine)
 
 
 def natural_scale(instance: Instance) -> float:

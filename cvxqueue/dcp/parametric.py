@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from cvxqueue.dcp.atoms import congestion_time
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.dcp.disciplined import scaled_tokens
 from cvxqueue.dcp.expressions import completed_square, in_place
 from cvxqueue.dcp.formulation import Formulation
-from cvxqueue.dcp.natural_units import natural_scale, tokens_per_unit
+from cvxqueue.dcp.natural_units import natural_scale, scaled_tokens, tokens_per_unit
 from cvxqueue.dcp.parameters import OfInstance, ParameterData
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.errors import InvalidInputError

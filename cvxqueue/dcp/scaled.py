@@ -25,7 +25,6 @@ import cvxpy as cp
 import numpy as np
 
 from cvxqueue.dcp.class_forms import Forms
-from cvxqueue.dcp.disciplined import scaled_tokens
 from cvxqueue.dcp.expressions import (
     accuracies,
     completed_square,
@@ -35,7 +34,7 @@ from cvxqueue.dcp.expressions import (
     waiting_time,
 )
 from cvxqueue.dcp.formulation import FixedData, Formulation
-from cvxqueue.dcp.natural_units import cost_unit, tokens_per_unit
+from cvxqueue.dcp.natural_units import cost_unit, scaled_tokens, tokens_per_unit
 from cvxqueue.dcp.service_levels import limited
 from cvxqueue.model import (
     AffineService,

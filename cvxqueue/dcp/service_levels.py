@@ -65,10 +65,7 @@ def service_level(form: Formulation, constraint: CouplingConstraint) -> cp.Const
     --------
     >>> import cvxqueue as cq
     >>> from cvxqueue.dcp.service_levels import service_level
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> form = cq.formulate(instance)
     >>> form.with_constraints(service_level(form, cq.MaxMeanWaitingTime(0.5))).is_dcp
     True

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError
@@ -73,3 +74,14 @@ def versions() -> Mapping[str, str | None]:
     """Return the versions that the numbers of an answer depend on."""
     packages = {package: installed_version(package) for package in ("cvxqueue", "numpy")}
     return {**packages, "python": platform.python_version()}
+
+
+def processor() -> str:
+    """Return the name of the processor, as far as the system tells it."""
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine() or "unknown"

@@ -33,10 +33,7 @@ def best_choice(
     tolerance: float,
     deadline: Deadline,
 ) -> Proof:
-    """Find the best choice, from a stable one, and prove it to `tolerance` relative to `scale`.
-
-    A continuous answer over a box that has all choices bounds what they gain.
-    """
+    """Find the best choice, from a stable one, and prove it to `tolerance` relative to `scale`."""
     start = local_search(choices, start, deadline)
     ceiling = first_ceiling(choices, choices.evaluate(start), relaxed)
     tree = _Tree(choices, start, ceiling, _SOUGHT * tolerance, deadline)
@@ -133,11 +130,9 @@ class _Tree:
 
 
 def _split(node: _Node) -> tuple[Choices, Choices] | None:
-    """Two parts without the hole that a type jumps over furthest, if any does.
-
-    Tables alone need no parts: their lists are short.
-    """
+    """Two parts without the hole that a type jumps over furthest, if any does."""
     choices, bounds = node.incumbent.base.choices, node.bounds
+    # The lists of tables are short.
     if choices.is_tabled.all():
         return None
     cell = int(np.argmax(bounds.value))

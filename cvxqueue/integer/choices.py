@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.integer.increments import Alternatives, Increments
-from cvxqueue.integer.lattice import lattice_and_tables
+from cvxqueue.integer.increments import Increments
+from cvxqueue.integer.lattice import Alternatives, lattice_and_tables
 from cvxqueue.integer.level_model import level_model
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.domains import Domains, LevelMenu
@@ -122,10 +122,7 @@ class Choices:
     def best(
         self, mean_price: FloatArray, second_price: FloatArray, start: FloatArray
     ) -> FloatArray:
-        """Best choice of each type at prices ν ≥ 0 and p ≥ 0 of shape (M,): a point (M, N).
-
-        The search begins at `start`, shape (N,) or (M, N).
-        """
+        """Best choice of each type at prices ν ≥ 0 and p ≥ 0, (M,), from a start: (M, N)."""
         point = np.broadcast_to(start, (mean_price.size, self.instance.size))
         if not self.is_tabled.all():
             point = self._best_number(mean_price, second_price, point)
@@ -215,10 +212,7 @@ class Choices:
         return self._with(numbers, self.tables.nearest(point[self.tables.types]))
 
     def span(self, best: FloatArray, mean_price: float, second_price: float, budget: float) -> Span:
-        """The choices that lose no more than `budget` seconds against the best ones at the prices.
-
-        For the types with a lattice; of a table all entries are looked at by `listed`.
-        """
+        """The numbers that lose no more than `budget` seconds against the best at the prices."""
 
         def loss(place: FloatArray) -> FloatArray:
             return self._losses(best, self.low + self.step * place, mean_price, second_price)

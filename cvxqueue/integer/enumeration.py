@@ -140,8 +140,7 @@ def enumerate_bounded(
     """Find the best choice that gains more than `level` seconds over the base.
 
     `fixed` sums over the types that are not listed. Of more partial choices than `most`, those with
-    the smallest bounds are dropped. When the time is up, what is left is bounded as it is, and
-    `TimeIsUp` raised if nothing is bounded yet.
+    the smallest bounds are dropped.
     """
     order = sorted(range(len(lists)), key=lambda k: -float(np.ptp(lists[k].mean)))
     benefits = [tangents.net_benefit(lists[k]) for k in deadline.each(order)]

@@ -1,4 +1,4 @@
-"""What moving from one choice to another changes, and alternative choices of a type."""
+"""What moving from one choice to another changes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,3 @@ class Increments(NamedTuple):
     def take(self, index: Any) -> Increments:
         """Return some of them, or more axes."""
         return Increments(*(part[index] for part in self))
-
-
-class Alternatives(NamedTuple):
-    """Choices of types with holes between them, shape (N,) each."""
-
-    choice: FloatArray
-    """The best of a table; the lower one of two steps; or zero, beside a lattice."""
-    losses: FloatArray
-    """Seconds lost by the worse of the two at the prices; ∞ for types without holes."""
-    jumps: FloatArray
-    """π |Δ(E t)| between the two, in seconds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,15 +15,6 @@ from cvxqueue.numerics.arrays import FloatArray
 
 # Types that a message names.
 _TYPES_NAMED = 3
-
-
-class Rounding(NamedTuple):
-    """A stable choice."""
-
-    point: Evaluation
-    """The closed forms at the choice."""
-    is_repaired: bool
-    """Whether the rounding asked for was unstable, and the floor took its place."""
 
 
 def uncoupled_domains(
@@ -64,19 +54,13 @@ def require_stable(choices: Choices) -> None:
     )
 
 
-def floor(choices: Choices, relaxed: FloatArray) -> Rounding:
-    """Round stable tokens down to the next lower choice of each type.
+def rounded(choices: Choices, relaxed: FloatArray, *, down: bool) -> tuple[Evaluation, bool]:
+    """Round stable tokens down, or to the nearest choices, and down where these are unstable.
 
-    The answer is stable, because it asks no more of the server.
+    Rounded down, they are stable. Return whether that took the place of the nearest as well.
     """
-    lower, _ = choices.around(relaxed)
-    return Rounding(choices.evaluate(lower), is_repaired=False)
-
-
-def nearest(choices: Choices, relaxed: FloatArray) -> Rounding:
-    """Round every type to the nearest choice, or all down where that is unstable."""
     lower, upper = choices.around(relaxed)
+    if down:
+        return choices.evaluate(lower), False
     point = choices.evaluate(np.where(relaxed - lower >= upper - relaxed, upper, lower))
-    if point.is_stable:
-        return Rounding(point, is_repaired=False)
-    return Rounding(choices.evaluate(lower), is_repaired=True)
+    return (point, False) if point.is_stable else (choices.evaluate(lower), True)

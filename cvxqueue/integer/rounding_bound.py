@@ -150,20 +150,12 @@ def _distances(choices: Choices) -> FloatArray:
 
 def _first_order(choices: Choices, region: StepSize) -> float:
     """Greatest loss to first order of leaving the bounds that are no choices, in seconds."""
-    instance = choices.instance
-    below = choices.lowest - instance.lower
-    above = instance.upper - choices.highest
-    least = instance.evaluate(instance.lower)
-    idle = region.least_idle
-    rate = float(instance.arrival_rate)
-    most = instance.evaluate(instance.upper)
-    second = float(most.service_time_second_moment)
-    prices = instance.queue.prices(
-        rate, np.asarray((1.0 - idle) / rate), np.asarray(second), np.asarray(idle)
-    )
-    cost = instance.service.marginal_cost(
-        instance.lower, np.asarray(prices.mean), np.asarray(prices.second_moment)
-    )[0]
+    instance, idle = choices.instance, np.asarray(region.least_idle)
+    below, above = choices.lowest - instance.lower, instance.upper - choices.highest
+    least, most = instance.evaluate(instance.lower), instance.evaluate(instance.upper)
+    rate, second = instance.arrival_rate, most.service_time_second_moment
+    prices = instance.queue.prices(rate, (1.0 - idle) / rate, second, idle)
+    cost = instance.service.marginal_cost(instance.lower, *prices)[0]
     up = np.maximum(cost - least.marginal_benefit, 0.0) * below
-    down = instance.model.benefit.slope(np.asarray(instance.upper)) * above
+    down = most.marginal_benefit * above
     return float(accurate_sum(instance.probabilities * np.maximum(up, down)))

@@ -256,12 +256,11 @@ class IntegerSolution(AllocationData):
         return found.get(self.method, self.status.value)
 
     def _loss_line(self) -> str:
+        objective = f"objective {at_least(self.objective, 9)} s"
         if not math.isfinite(self.loss_bound):
-            return f"objective {at_least(self.objective, 9)} s"
-        return (
-            f"objective {at_least(self.objective, 9)} s, loss {at_most(self.loss)} s against the "
-            f"continuous optimum (at most {at_most(self.loss_bound)} s)"
-        )
+            return objective
+        most = f"(at most {at_most(self.loss_bound)} s)"
+        return f"{objective}, loss {at_most(self.loss)} s against the continuous optimum {most}"
 
     def _parts(self) -> Iterable[Part]:
         yield f"{self.method}: {self._outcome()}"

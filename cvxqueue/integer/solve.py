@@ -17,17 +17,16 @@ from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
 from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling, upper_gain
-from cvxqueue.integer.rounding import floor, nearest, require_stable, uncoupled_domains
+from cvxqueue.integer.rounding import require_stable, rounded, uncoupled_domains
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.solution import Ended, Solution, allowed_tolerance
 from cvxqueue.solvers.solve import deadline_after, solve
-from cvxqueue.suggest import nearest as nearest_name
+from cvxqueue.suggest import nearest
 
-_ROUNDING_METHODS = {"nearest": nearest, "floor": floor}
-_METHODS = ("exact", "neighbors", "descent", *_ROUNDING_METHODS)
+_METHODS = ("exact", "neighbors", "descent", "nearest", "floor")
 # Relative to `scale`, and for the combinations of neighbors relative to the loss.
 _GAP_TOLERANCE, _LOSS_TOLERANCE = 1e-9, 1e-6
 # What is proven of a heuristic may be wider than what could be by this share.
@@ -98,17 +97,14 @@ def solve_integer(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> cq.solve_integer(instance).tokens.tolist()
-    [1695, 790]
+    [0, 2000]
     """
     allowed = uncoupled_domains("solve_integer", instance, domains)
     if method not in _METHODS:
         raise InvalidInputError(
-            f"unknown integer method {shown(method)}: {nearest_name(method, _METHODS)}"
+            f"unknown integer method {shown(method)}: {nearest(method, _METHODS)}"
         )
     tolerance = _GAP_TOLERANCE if tolerance is None else allowed_tolerance(tolerance)
     deadline = deadline_after(time_limit)
@@ -130,7 +126,7 @@ def solve_within(
     inner, start = None, choices.lowest
     if continuous is not None:
         inner = _between(choices, continuous)
-        roundings = [rounding(choices, inner.tokens).point for rounding in (nearest, floor)]
+        roundings = [rounded(choices, inner.tokens, down=down)[0] for down in (False, True)]
         start = max(roundings, key=lambda point: float(point.objective)).tokens
     neighbors_gap, is_done, is_repaired = None, True, False
     if method == "exact":
@@ -148,7 +144,7 @@ def solve_within(
             point, neighbors_gap = combination.point, combination.gap
             is_done = combination.is_exact
         else:
-            point, is_repaired = _ROUNDING_METHODS[method](choices, inner.tokens)
+            point, is_repaired = rounded(choices, inner.tokens, down=method == "floor")
         ceiling = first_ceiling(choices, point, inner)
         gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
     unfinished = Ended.TIME_LIMIT if deadline.is_over else Ended.STALLED
@@ -168,16 +164,16 @@ def solve_within(
 
 
 def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
-    """Return what rounding to the nearest gives where an answer of any method is known already.
+    """Return what rounding to the nearest gives, by the bound of an answer that is known already.
 
-    Nothing is solved again: the bound is that of the other answer. ``None`` where a type has
-    levels, which cannot be rounded to.
+    ``None`` where a type has levels, which cannot be rounded to.
     """
     started = time.perf_counter()
     if solution.continuous is None:
         return None
     choices = Choices(solution.instance, solution.domains)
-    point, is_repaired = nearest(choices, _between(choices, solution.continuous).tokens)
+    tokens = _between(choices, solution.continuous).tokens
+    point, is_repaired = rounded(choices, tokens, down=False)
     changed = {"method": "nearest", "ended": Ended.CONVERGED, "neighbors_gap": None}
     changed |= {"is_repaired": is_repaired, "solve_time": time.perf_counter() - started}
     gap = solution.upper_bound - float(certified_objective(point))

@@ -14,12 +14,10 @@ _REDIRECTING = threading.Lock()
 
 @contextmanager
 def standard_output_discarded() -> Iterator[None]:
-    """Discard what compiled code writes to standard output.
+    """Discard what compiled code writes to standard output, and other threads meanwhile.
 
-    HiGHS 1.8 to 1.12 print a line for their developers whenever they repair a solution, whatever
-    the display option says; in the output of ``cvxqueue solve --json`` it would break the JSON. The
-    text is in the buffer of the C library, so this is flushed on both sides. The descriptor belongs
-    to the process: what other threads write meanwhile is lost with it.
+    HiGHS 1.8 to 1.12 print a line for their developers whenever they repair a solution, which would
+    break JSON. It is in the buffer of the C library, so this is flushed on both sides.
     """
     if os.name != "posix":
         yield

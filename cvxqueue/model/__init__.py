@@ -5,7 +5,6 @@ from cvxqueue.model.affine_service import AffineService
 from cvxqueue.model.assumed import assumed
 from cvxqueue.model.constraints import Constraint, CouplingConstraint
 from cvxqueue.model.domains import Domains, Integers, LevelMenu, Menu, Multiples, ZeroOrAtLeast
-from cvxqueue.model.exponential import SaturatingExponential
 from cvxqueue.model.feasibility import require_feasible
 from cvxqueue.model.floors import MinAccuracy, MinMeanAccuracy
 from cvxqueue.model.instance import Instance, require_instance
@@ -17,6 +16,7 @@ from cvxqueue.model.power_law import MichaelisMenten, PowerLaw
 from cvxqueue.model.quadratic_service import QuadraticService
 from cvxqueue.model.queue_formulas import Delay, Queue
 from cvxqueue.model.queues import FIFO, BatchArrivals, ProcessorSharing, Setups, Vacations
+from cvxqueue.model.saturating import SaturatingExponential
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.model.tail import WaitingTimeTail
 

@@ -124,18 +124,8 @@ class AccuracyCurve(LawData, ABC):
 
         A response to a slope that is off by a share ε maximises p(v) − (1 ± ε) slope · v, so that
         it loses at most ε times its distance from the right one. Both lie between the responses to
-        (1 + ε) slope and (1 − ε) slope, and in the box.
-
-        Parameters
-        ----------
-        slope : ndarray, shape (..., N)
-            Slope asked for, which may be off by a share of 16 · `error`, as may its logarithm.
-        unclipped : ndarray, shape (..., N)
-            The inverse slope as it was computed.
-        response : ndarray, shape (..., N)
-            The same, clipped to the box.
-        error : ndarray, shape (..., N) or (..., 1)
-            A few roundings, relative.
+        (1 + ε) slope and (1 − ε) slope, and in the box. The slope, as its logarithm, may be off by
+        a share of 16 · `error`; `response` is the `unclipped` inverse slope, clipped to the box.
         """
         share = 16.0 * error
         own = self.inverse_slope_rounding(response)

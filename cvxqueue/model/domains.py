@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import (
@@ -18,6 +17,7 @@ from cvxqueue.numerics.checks import (
     ROUNDING_OF_ONE,
     float_array,
     require,
+    require_that,
     whole_number,
 )
 from cvxqueue.numerics.float64 import JENSEN_SLACK
@@ -172,29 +172,13 @@ class Domains:
     each: tuple[Domain, ...]
 
     def __post_init__(self) -> None:
+        allowed = "Integers(), Multiples(...), ZeroOrAtLeast(...), Menu(...) or LevelMenu(...)"
         for position, domain in enumerate(self.each):
-            if not isinstance(domain, Domain):
-                raise InvalidInputError(
-                    f"domains[{position}] must be Integers(), Multiples(...), ZeroOrAtLeast(...), "
-                    f"Menu(...) or LevelMenu(...), got {shown(domain)}"
-                )
+            require_that(isinstance(domain, Domain), f"domains[{position}]", domain, allowed)
 
     @classmethod
     def of(cls, domains: Domains | Domain | Sequence[Domain] | None, size: int) -> Domains:
-        """Return one domain for each of `size` types.
-
-        Parameters
-        ----------
-        domains : Domains, Domain, sequence of Domain, or None
-            One for all types, one for each, or ``None`` for all whole numbers.
-        size : int
-            Number of types.
-
-        Raises
-        ------
-        InvalidInputError
-            If it is none of these, or there is not one domain for each type.
-        """
+        """Return a domain for each of `size` types, from one for all, or whole numbers for none."""
         if domains is None:
             domains = Integers()
         if isinstance(domains, Domains):
@@ -204,11 +188,9 @@ class Domains:
         else:
             # Whatever people pass: the annotation binds the type checker only.
             given: Any = domains
-            if isinstance(given, str) or not isinstance(given, Sequence):
-                raise InvalidInputError(
-                    "domains must be a domain such as Integers(), or one for each type, "
-                    f"got {shown(given)}"
-                )
+            is_list = isinstance(given, Sequence) and not isinstance(given, str)
+            allowed = "a domain such as Integers(), or one for each type"
+            require_that(is_list, "domains", given, allowed)
             each = tuple(given)
         if len(each) != size:
             raise InvalidInputError(

@@ -32,15 +32,9 @@ def missed_floor(instance: Instance) -> str:
 
 @quiet
 def require_feasible(instance: Instance) -> None:
-    """Raise unless some allocation is stable.
+    """Raise an error where no allocation is stable, or none satisfies one of the constraints.
 
-    Raises
-    ------
-    UnstableQueueError
-        If the utilization at `lower` is 1 or more.
-    InfeasibleError
-        If no allocation satisfies one of the constraints; combinations that only together
-        leave nothing are found by the methods.
+    Combinations of these that only together leave nothing are found by the methods.
     """
     model = instance.model
     if missed := missed_floor(instance):

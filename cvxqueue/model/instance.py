@@ -30,6 +30,7 @@ from cvxqueue.numerics.checks import (
     number_array,
     real_number,
     require,
+    require_that,
     text_tuple,
 )
 from cvxqueue.numerics.frames import column_names
@@ -155,17 +156,12 @@ class Instance(InputData, Report):
         weights = self.accuracy_weight, self.importance
         box = self.min_tokens, self.max_tokens
         require_in_range(self.arrival_rate, self.probabilities, *weights, *box)
-        for field, law, base, kinds in (
+        curve = "an accuracy curve such as SaturatingExponential"
+        for field, law, base, kind in (
             ("service", service, ServiceLaw, "a service law such as AffineService"),
-            (
-                "accuracy",
-                accuracy,
-                AccuracyCurve,
-                "an accuracy curve such as SaturatingExponential",
-            ),
+            ("accuracy", accuracy, AccuracyCurve, curve),
         ):
-            if not isinstance(law, base):
-                raise InvalidInputError(f"{field} must be {kinds}, got {shown(law)}")
+            require_that(isinstance(law, base), field, law, kind)
             data = law.broadcast(length)
             if len(data.shape) > 1:
                 count = math.prod(data.shape[:-1])
@@ -179,8 +175,7 @@ class Instance(InputData, Report):
                 "queue must be what queries meet, and has prices: those of accuracy_weight, "
                 "importance and constraints are the instance's"
             )
-        if not isinstance(queue, Queue | None):
-            raise InvalidInputError(f"queue must be a queue such as FIFO(), got {shown(queue)}")
+        require_that(isinstance(queue, Queue | None), "queue", queue, "a queue such as FIFO()")
         keep("queue", FIFO() if queue is None else queue)
         if assumed(self):
             most = self.accuracy.value(self.max_tokens)
@@ -191,8 +186,7 @@ class Instance(InputData, Report):
         keep("domains", None if domains is None else Domains.of(domains, length))
         keep("constraints", _checked_constraints(constraints, self))
         for field, text in (("name", name), ("description", description)):
-            if not isinstance(text, str):
-                raise InvalidInputError(f"{field} must be a string, got {shown(text)}")
+            require_that(isinstance(text, str), field, text, "a string")
             keep(field, text)
         keep("sources", text_tuple("sources", sources))
 
@@ -440,16 +434,12 @@ def type_columns(instance: Instance) -> list[Column]:
 
 def _checked_constraints(constraints: Any, instance: Instance) -> tuple[Constraint, ...]:
     """Return constraints that fit an instance whose other fields are known."""
-    if isinstance(constraints, Constraint) or not isinstance(constraints, Sequence):
-        raise InvalidInputError(
-            f"constraints must be a list of constraints, got {shown(constraints)}"
-        )
+    is_list = isinstance(constraints, Sequence) and not isinstance(constraints, Constraint)
+    require_that(is_list, "constraints", constraints, "a list of constraints")
     for place, constraint in enumerate(constraints):
-        if not isinstance(constraint, Constraint):
-            raise InvalidInputError(
-                f"constraints[{place}] must be a constraint such as MaxMeanSystemTime(2.0), "
-                f"got {shown(constraint)}"
-            )
+        allowed = "a constraint such as MaxMeanSystemTime(2.0)"
+        is_one = isinstance(constraint, Constraint)
+        require_that(is_one, f"constraints[{place}]", constraint, allowed)
         constraint.require_allowed(instance)
     return tuple(constraints)
 
@@ -470,5 +460,4 @@ def _distinct_names(names: Sequence[str], length: int) -> tuple[str, ...]:
 
 def require_instance(instance: object) -> None:
     """Raise an error where an argument called ``instance`` is none."""
-    if not isinstance(instance, Instance):
-        raise InvalidInputError(f"instance must be an Instance, got {shown(instance)}")
+    require_that(isinstance(instance, Instance), "instance", instance, "an Instance")

@@ -22,11 +22,7 @@ _NEAR = 1e-3
 
 
 class LawData(InputData):
-    """Base of laws by type, of which the formulas take parts.
-
-    A frozen dataclass whose fields are all data by type needs no constructor: they are checked to
-    be finite, and kept read-only in their common shape.
-    """
+    """Base of laws by type: dataclasses of arrays, checked and kept read-only in one shape."""
 
     _part: ClassVar[str] = ""
     """What the law is of an instance, for messages."""

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.model.accuracy import AccuracyCurve, Place
 from cvxqueue.model.law import LawData
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
-from cvxqueue.numerics.checks import common_shape, float_array, require
+from cvxqueue.numerics.checks import common_shape, float_array, require, require_that
+
+
+def _by_curve(method: Any) -> Any:
+    """Return a method of the mixture that asks the same of each curve, for its own types."""
+
+    # Not what marks it as abstract.
+    @wraps(method, updated=())
+    def gathered(self: MixedAccuracy, *arguments: ArrayLike) -> FloatArray:
+        shape = np.broadcast_shapes(self.shape, *map(np.shape, arguments))
+        wide = [np.broadcast_to(np.asarray(array, np.float64), shape) for array in arguments]
+        result = np.empty(shape)
+        for place, curve in self.groups:
+            of_curve = getattr(curve, method.__name__)
+            result[..., place] = of_curve(*(array[..., place] for array in wide))
+        return result
+
+    return gathered
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -120,43 +137,15 @@ class MixedAccuracy(AccuracyCurve):
         groups = tuple((place, curve.weighted(worth[..., place])) for place, curve in self.groups)
         return unchecked(type(self), which=self.which, shape=worth.shape, groups=groups)
 
-    def value(self, tokens: ArrayLike) -> FloatArray:
-        """Probability p(l) of a correct answer."""
-        return self._gathered("value", tokens)
-
-    def slope(self, tokens: ArrayLike) -> FloatArray:
-        """First derivative p′(l), per token; from the right at a kink."""
-        return self._gathered("slope", tokens)
-
-    def curvature(self, tokens: ArrayLike) -> FloatArray:
-        """Second derivative p″(l), per token squared; zero at a kink."""
-        return self._gathered("curvature", tokens)
-
-    def difference(self, tokens: ArrayLike, to: ArrayLike) -> FloatArray:
-        """p(to) − p(tokens), without cancellation."""
-        return self._gathered("difference", tokens, to)
-
-    def inverse_value(self, accuracy: ArrayLike) -> FloatArray:
-        """Least tokens ≥ 0 with p ≥ `accuracy`; infinite where there are none."""
-        return self._gathered("inverse_value", accuracy)
-
-    def inverse_slope(self, slope: ArrayLike) -> FloatArray:
-        """Most tokens v that maximise p(v) − slope · v, for a slope > 0."""
-        return self._gathered("inverse_slope", slope)
-
-    def inverse_slope_sensitivity(self, lower: ArrayLike, upper: ArrayLike) -> FloatArray:
-        """Greatest ``|d inverse_slope / d ln slope|`` on the interval, in tokens."""
-        return self._gathered("inverse_slope_sensitivity", lower, upper)
-
-    def inverse_slope_rounding(self, tokens: ArrayLike) -> FloatArray:
-        """Bound on the rounding of `inverse_slope` at an answer, in tokens."""
-        return self._gathered("inverse_slope_rounding", tokens)
-
-    def response_loss(
-        self, slope: FloatArray, unclipped: FloatArray, response: FloatArray, error: FloatArray
-    ) -> FloatArray:
-        """Bound on what rounding takes from p(v) − slope · v, over `slope`: in tokens."""
-        return self._gathered("response_loss", slope, unclipped, response, error)
+    value = _by_curve(AccuracyCurve.value)
+    slope = _by_curve(AccuracyCurve.slope)
+    curvature = _by_curve(AccuracyCurve.curvature)
+    difference = _by_curve(AccuracyCurve.difference)
+    inverse_value = _by_curve(AccuracyCurve.inverse_value)
+    inverse_slope = _by_curve(AccuracyCurve.inverse_slope)
+    inverse_slope_sensitivity = _by_curve(AccuracyCurve.inverse_slope_sensitivity)
+    inverse_slope_rounding = _by_curve(AccuracyCurve.inverse_slope_rounding)
+    response_loss = _by_curve(AccuracyCurve.response_loss)
 
     def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Least and greatest ``|p″|`` on [lower, upper]; infinite where a kink is inside."""
@@ -169,29 +158,18 @@ class MixedAccuracy(AccuracyCurve):
             )
         return least, greatest
 
-    def _gathered(self, method: str, *arguments: ArrayLike) -> FloatArray:
-        """Return what a method of the curves gives, each for its own types."""
-        shape = np.broadcast_shapes(self.shape, *map(np.shape, arguments))
-        wide = [np.broadcast_to(np.asarray(array, np.float64), shape) for array in arguments]
-        result = np.empty(shape)
-        for place, curve in self.groups:
-            result[..., place] = getattr(curve, method)(*(array[..., place] for array in wide))
-        return result
-
     def __repr__(self) -> str:
         kinds = ", ".join(type(curve).__name__ for _, curve in self.groups)
         return f"MixedAccuracy({self.which.size} types: {kinds})"
 
 
 def _checked_curves(curves: Any) -> list[AccuracyCurve]:
-    if not isinstance(curves, Sequence) or isinstance(curves, str) or not curves:
-        raise InvalidInputError(f"accuracy.curves must be a list of curves, got {shown(curves)}")
+    is_list = isinstance(curves, Sequence) and not isinstance(curves, str) and curves
+    require_that(is_list, "accuracy.curves", curves, "a list of curves")
+    allowed = "an accuracy curve such as SaturatingExponential"
     for position, curve in enumerate(curves):
-        if not isinstance(curve, AccuracyCurve):
-            raise InvalidInputError(
-                f"accuracy.curves[{position}] must be an accuracy curve such as "
-                f"SaturatingExponential, got {shown(curve)}"
-            )
+        is_one = isinstance(curve, AccuracyCurve)
+        require_that(is_one, f"accuracy.curves[{position}]", curve, allowed)
         if isinstance(curve, MixedAccuracy):
             raise InvalidInputError(
                 f"accuracy.curves[{position}] must not be mixed itself: list all curves in one"

@@ -57,26 +57,10 @@ def take_rows(array: FloatArray, which: NDArray[np.intp]) -> FloatArray:
 class Model(ArrayData):
     """The data of the formulas, unchecked; `Instance` is what people make, and has one.
 
-    Nothing has a default here, so that nothing is forgotten.
-
-    Parameters
-    ----------
-    arrival_rate, accuracy_weight : float or ndarray, shape (...)
-        One for each instance of a batch.
-    probabilities, importance : ndarray, shape (..., N)
-        One for each type.
-    lower, upper : ndarray, shape (..., N)
-        The box that the tokens must lie in.
-    lower_rounding : ndarray, shape (..., N), or None
-        How far rounding can have moved `lower`; ``None`` where all of it was given.
-    service, accuracy : ServiceLaw, AccuracyCurve
-        Of the same types.
-    queue : Queue
-        Common to all.
-    separable_costs : tuple of SeparableCost
-        What the types pay for tokens besides, as in a Lagrangian; usually nothing.
-    couplings : tuple of CouplingConstraint
-        Constraints on all types together; each has a multiplier.
+    Of one instance, or of each of a batch in arrays of shape (...), and (..., N) by type. Nothing
+    has a default here, so that nothing is forgotten. The types pay `separable_costs` for tokens, as
+    in a Lagrangian; each of the `couplings`, constraints on all types together, has a multiplier.
+    Rounding can have moved `lower` by `lower_rounding`; ``None`` where all of it was given.
     """
 
     arrival_rate: Numbers
@@ -262,10 +246,7 @@ class Model(ArrayData):
         each_instance: Callable[[Any], Any],
         accuracy: AccuracyCurve | None = None,
     ) -> Model:
-        """Return the data with one function applied to arrays by type, another to those without.
-
-        The couplings are left out, because they are constraints on the whole.
-        """
+        """Return the data mapped, without the couplings, which are constraints on the whole."""
         rounding = self.lower_rounding
         return self.with_(
             arrival_rate=each_instance(self.arrival_rate),
@@ -286,15 +267,9 @@ _MODEL_FIELDS = tuple(field.name for field in fields(Model))
 
 @quiet
 class Evaluation:
-    """The closed forms of a model at given tokens, computed when asked for and kept.
+    """The closed forms of a model at tokens of shape (..., N), computed when asked for and kept.
 
-    Parameters
-    ----------
-    model : Model
-        Of one instance, or of a batch.
-    tokens : ndarray, shape (..., N)
-        Thinking tokens, copied unless nobody can write to them. Quantities that exist only inside
-        the stability region are not checked here: ask `is_stable` first.
+    Quantities that exist only inside the stability region are not checked: ask `is_stable` first.
     """
 
     model: Model
@@ -371,6 +346,12 @@ class Evaluation:
         idle *= np.abs(idle) > LEAST_IDLE
         return idle
 
+    @property
+    def _moments(self) -> tuple[Numbers, FloatArray, FloatArray, FloatArray]:
+        """What the formulas of the queue need."""
+        mean, second = self.mean_service_time, self.service_time_second_moment
+        return self.model.arrival_rate, mean, second, self.idle
+
     @kept
     def is_stable(self) -> bool:
         """Whether every allocation lies strictly inside the stability region."""
@@ -379,14 +360,12 @@ class Evaluation:
     @kept
     def mean_waiting_time(self) -> FloatArray:
         """Mean waiting time W, in seconds, shape (...); infinite outside the stability region."""
-        is_stable = self.idle > 0
-        waiting = self.model.queue.mean_waiting_time(
-            self.model.arrival_rate,
-            self.mean_service_time,
-            self.service_time_second_moment,
-            self.idle if self.is_stable else np.where(is_stable, self.idle, 1.0),
-        )
-        return waiting if self.is_stable else np.where(is_stable, waiting, np.inf)
+        rate, mean, second, idle = self._moments
+        if self.is_stable:
+            return self.model.queue.mean_waiting_time(rate, mean, second, idle)
+        inside = np.where(idle > 0, idle, 1.0)
+        waiting = self.model.queue.mean_waiting_time(rate, mean, second, inside)
+        return np.where(idle > 0, waiting, np.inf)
 
     @kept
     def mean_system_time(self) -> FloatArray:
@@ -438,12 +417,7 @@ class Evaluation:
     @kept
     def prices(self) -> Prices:
         """Prices of a second and of a squared second of service."""
-        return self.model.queue.prices(
-            self.model.arrival_rate,
-            self.mean_service_time,
-            self.service_time_second_moment,
-            self.idle,
-        )
+        return self.model.queue.prices(*self._moments)
 
     @kept
     def marginal_cost(self) -> FloatArray:
@@ -519,12 +493,7 @@ class Evaluation:
     @property
     def price_slopes(self) -> PriceSlopes:
         """Second derivatives of the mean system time as a function of the two moments."""
-        return self.model.queue.price_slopes(
-            self.model.arrival_rate,
-            self.mean_service_time,
-            self.service_time_second_moment,
-            self.idle,
-        )
+        return self.model.queue.price_slopes(*self._moments)
 
     def hessian_product(self, direction: FloatArray) -> FloatArray:
         """Hessian of the objective times a direction, shape (..., N)."""

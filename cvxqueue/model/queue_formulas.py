@@ -124,10 +124,7 @@ class Queue(ABC):
     def recursion(self, generator: np.random.Generator) -> Any:
         """Return a `cvxqueue.simulation.Recursion`, or ``None`` where there is none.
 
-        Parameters
-        ----------
-        generator : numpy.random.Generator
-            What the queue may draw from: every allocation that is compared gets the same numbers.
+        What the queue draws from the generator is the same for all allocations compared.
         """
         return None
 
@@ -170,16 +167,7 @@ class Queue(ABC):
     ) -> FloatArray:
         """T(to) − T − ∇T · (to − from) ≥ 0 in the service times, without cancellation.
 
-        Parameters
-        ----------
-        arrival_rate : float or ndarray, shape (...)
-            λ, per second.
-        idle, idle_to : ndarray, shape (...)
-            Idle fractions y and y′ of the two.
-        mean_change : ndarray, shape (...)
-            m1′ − m1, in seconds.
-        spread : ndarray, shape (...)
-            Σ π E[(t′ − (y′/y) t)²], in seconds².
+        From m1′ − m1, and the spread Σ π E[(t′ − (y′/y) t)²] where y and y′ are idle fractions.
         """
         of_delay = self.delay_divergence(arrival_rate, idle, idle_to, mean_change)
         return 0.5 * self.second_weight * arrival_rate / idle_to * spread + of_delay
@@ -258,9 +246,8 @@ class Queue(ABC):
         pull, most = 0.5 * pressure * second_moment[0], pressure[1]
         least = self._time_share + low.slope + weight * pressure[0] * (pull[0] + times[0])
         rise = high.curvature + weight * most * most * (most * second_moment[1] + times[1])
-        return RelativeSlopes(
-            rise / least, 0.5 * weight * most * most / least, weight * most / least
-        )
+        by_time = weight * most / least
+        return RelativeSlopes(rise / least, 0.5 * most * by_time, by_time)
 
 
 @dataclass(frozen=True)

@@ -167,9 +167,8 @@ class Setups(_WithAbsences):
 
     def constant(self, arrival_rate: float | FloatArray) -> float | FloatArray:
         """(2 E[D] + λ E[D²]) / (2 (1 + λ E[D])), in seconds."""
-        return (self.mean + 0.5 * arrival_rate * self.second_moment) / (
-            1.0 + arrival_rate * self.mean
-        )
+        wait = self.mean + 0.5 * arrival_rate * self.second_moment
+        return wait / (1.0 + arrival_rate * self.mean)
 
 
 def _moments(queue: object, mean: str, second: str, *, least: float, unit: str) -> dict[str, float]:

@@ -21,12 +21,7 @@ def require_in_range(
     lower: FloatArray,
     upper: FloatArray,
 ) -> None:
-    """Raise an `InvalidInputError` that names the first number of a model that is out of range.
-
-    That is a probability not > 0, a mix that does not sum to 1 within 1e-9, an arrival rate not
-    > 0, a weight or a bound < 0, a lower bound above the upper one, or a number that is neither 0
-    nor between 1e-30 and 1e30.
-    """
+    """Raise an `InvalidInputError` that names the first number of a model that is out of range."""
     rate, weight = np.asarray(arrival_rate), np.asarray(accuracy_weight)
     require("arrival_rate", rate, rate > 0, "must be > 0 (per second)")
     require("accuracy_weight", weight, weight >= 0, "must be ≥ 0 (seconds)")

@@ -1,7 +1,4 @@
-"""Separable costs: what a type pays for its tokens besides the time of the server.
-
-A constraint that is a sum over the types enters the Lagrangian as such a cost, at a price.
-"""
+"""Costs of tokens beside the time of the server, type by type: what some multipliers add."""
 
 from __future__ import annotations
 

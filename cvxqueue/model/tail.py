@@ -110,9 +110,8 @@ class WaitingTimeTail(CouplingConstraint):
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """Each query costs the exponential of its time."""
-        return Terms(
-            separable_costs=(TailCost(multiplier * arrival_rate / self.decay, self.decay),)
-        )
+        cost = TailCost(multiplier * arrival_rate / self.decay, self.decay)
+        return Terms(separable_costs=(cost,))
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds of objective for a second more in the limit."""

@@ -21,10 +21,7 @@ _Value = TypeVar("_Value")
 
 
 def frozen(array: _Array) -> _Array:
-    """Return the array itself, read-only from now on, and so is what it is a view of.
-
-    What is no array is left alone.
-    """
+    """Return the array itself, read-only from now on as what it is a view of, or what is none."""
     part: Any = array
     while isinstance(part, np.ndarray):
         part.setflags(write=False)

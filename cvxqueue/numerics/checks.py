@@ -50,24 +50,8 @@ def float_array(
 ) -> FloatArray:
     """Return a checked, read-only copy of a scalar or of an array of finite numbers.
 
-    Parameters
-    ----------
-    name : str
-        Name of the argument, for messages.
-    value : array_like, shape () or (N,), or (..., N) with more axes
-        The data: numbers, lists, arrays, or columns of any frame in the order of their rows.
-    length : int, optional
-        Broadcast a scalar to ``(length,)``, and refuse any other length of the last axis.
-    axes : int or None, default 1
-        Most axes that are allowed; ``None`` for any number.
-    of : str, default "types"
-        What there is one entry for, for messages.
-
-    Raises
-    ------
-    InvalidInputError
-        If `value` is not numeric, not finite, has too many axes, is empty, or has another length;
-        if an entry is missing.
+    A scalar becomes one entry for each of `length` things, of which `of` is the name; any other
+    length of the last axis is refused, and so are more axes than `axes`, none where it is ``None``.
     """
     kinds = {0: "one number", None: "a number or an array of numbers"}
     numbers = kinds.get(axes, "a number or a flat list of numbers")
@@ -94,6 +78,12 @@ def float_array(
             # One number, however many types there are.
             return frozen(np.broadcast_to(array, (length,)))
     return array
+
+
+def require_that(is_allowed: object, name: str, value: object, allowed: str) -> None:
+    """Raise an error that says what an argument must be, where it is not."""
+    if not is_allowed:
+        raise InvalidInputError(f"{name} must be {allowed}, got {shown(value)}")
 
 
 def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition: str) -> None:
@@ -143,33 +133,24 @@ def text_tuple(name: str, value: Sequence[str]) -> tuple[str, ...]:
     given: Any = value
     if hasattr(type(value), "__array__") and not isinstance(value, str):
         given = column_array(value).tolist()
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise InvalidInputError(f"{name} must be a list of strings, got {shown(given)}")
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    require_that(is_list, name, given, "a list of strings")
     for position, entry in enumerate(given):
         if not isinstance(entry, str):
-            raise InvalidInputError(
-                Entry(name, (position,)), f" must be a string, got {shown(entry)}"
-            )
+            place = Entry(name, (position,))
+            raise InvalidInputError(place, f" must be a string, got {shown(entry)}")
     return tuple(map(str, given))
 
 
 def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:
-    """Return data by type in their common shape: (), (N,), or (..., N) for a batch.
-
-    Raises
-    ------
-    InvalidInputError
-        If one is not what `float_array` takes, or if two have different lengths.
-    """
+    """Return data by type, checked, in their common shape: (), (N,), or (..., N) for a batch."""
     arrays = {
         name: float_array(f"{part}.{name}", value, axes=None) for name, value in values.items()
     }
     lengths = {name: array.shape[-1] for name, array in arrays.items() if array.ndim}
     if len(set(lengths.values())) > 1:
-        listing: list[str | Entry] = []
-        for name, size in lengths.items():
-            listing += [", " if listing else "", Entry(f"{part}.{name}"), f" has {size}"]
-        raise InvalidInputError("the lists must have one length for all types: ", *listing)
+        found = _listing({f"{part}.{name}": size for name, size in lengths.items()})
+        raise InvalidInputError("the lists must have one length for all types: ", *found)
     leading = common_shape({f"{part}.{name}": array.shape[:-1] for name, array in arrays.items()})
     shape = (*leading, *list(lengths.values())[:1])
     return {
@@ -179,21 +160,16 @@ def common_arrays(part: str, **values: ArrayLike) -> dict[str, FloatArray]:
 
 
 def common_shape(leading: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Return the shape of a grid of instances from the leading axes of its data, by name.
-
-    Raises
-    ------
-    InvalidInputError
-        If they do not broadcast with each other.
-    """
+    """Return the shape of a grid of instances from the leading axes of its data, by name."""
     try:
         return np.broadcast_shapes(*leading.values())
     except ValueError:
-        listing: list[str | Entry] = []
-        for name, shape in leading.items():
-            if shape:
-                listing += [", " if listing else "", Entry(name), f" has {shape}"]
         raise InvalidInputError(
             "the leading axes must broadcast with each other, as in numpy, for all instances: ",
-            *listing,
+            *_listing({name: shape for name, shape in leading.items() if shape}),
         ) from None
+
+
+def _listing(sizes: dict[str, Any]) -> list[str | Entry]:
+    """What each of some arguments has, for a message."""
+    return [it for name, has in sizes.items() for it in (", ", Entry(name), f" has {has}")][1:]

@@ -1,4 +1,7 @@
-"""Where a function changes its sign: of real numbers, and of whole ones; many at a time."""
+"""Where a function changes its sign: of real numbers, of whole ones, and slopes along a ray.
+
+Near an optimum values agree in all their digits, so that a line is searched by the slope alone.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,8 @@ def bracketed_root(
     where not, until the ends are neighbors to the rounding of float64 or nearer than `xtol`. A
     value of zero ends the search: both ends are there.
 
-    The function maps shape (...) to shape (...), elementwise; infinite values have a sign and no
-    size. The ends, shape (...), have values of opposite signs; what is no bracket stays as it is.
-    Return the ends of what is left, each with the sign that it had.
+    Elementwise, for ends with values of opposite signs, which may be infinite; what is no bracket
+    stays as it is. Return the ends of what is left, each with the sign that it had.
 
     References
     ----------
@@ -108,3 +110,38 @@ def first_refused(
         probe = np.where(is_wide, np.floor(0.5 * (first + last)), beyond)
         stride *= 2.0
     return np.asarray(first, dtype=np.float64)
+
+
+# Doublings from one step to the largest number, or halvings to the least change of one, are fewer.
+_TRIALS = 80
+
+
+def longest_step(start: FloatArray, step: FloatArray) -> float:
+    """Length at which the first entry of start + length · step, all ≥ 0, becomes negative."""
+    falling = step < 0.0
+    return float(np.min(-start[falling] / step[falling], initial=np.inf))
+
+
+def bracketed_minimum(
+    slope_at: Callable[[float], float | None], longest: float, growth: float, rtol: float = 0.0
+) -> tuple[float, float]:
+    """Enclose the length of a step at which a convex function is least: longer ones, then halves.
+
+    `slope_at` has the slope of the function at a length, negative at first; ``None`` ends the
+    search. It begins at a length of one, or at the `longest`, grows by the factor `growth` while it
+    is too short, and ends where the distance of the ends, relative to the longer one, is at most
+    `rtol`.
+
+    The ends have slopes of either sign, the upper one infinite where none was positive; or both are
+    the length at which the search was ended, by ``None`` or for want of longer ones.
+    """
+    below, above, length = 0.0, np.inf, min(1.0, longest)
+    for _ in range(_TRIALS):
+        slope = slope_at(length)
+        if slope is None or (slope < 0.0 and length >= longest):
+            return length, length
+        below, above = (length, above) if slope < 0.0 else (below, length)
+        length = min(growth * length, longest) if above == np.inf else 0.5 * (below + above)
+        if not below < length < above or (above < np.inf and above - below <= rtol * above):
+            break
+    return below, above

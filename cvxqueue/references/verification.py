@@ -81,24 +81,7 @@ def verify(
     """
     if instance is not None:
         require_instance(instance)
-    if isinstance(record, Mapping):
-        name = "record"
-        try:
-            content = json.dumps(dict(record)).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidInputError(f"record has not the values that JSON has: {error}") from error
-    elif isinstance(record, str | os.PathLike):
-        name = str(record)
-        content = read_bytes(as_path(record), verifier.MOST_RECORD_BYTES)
-    else:
-        raise InvalidInputError(f"record must be a dict or a path, got {shown(record)}")
-    try:
-        plain = verifier.parse(content)
-        found = verifier.verify(plain)
-    except verifier.Unreadable as error:
-        raise InvalidInputError(f"{name}: {error}") from error
-    except verifier.Refused as error:
-        raise RefusedError(f"{name}: {error}") from error
+    name, plain, found = read_proof(record)
     if instance is not None:
         try:
             with naming(name):
@@ -116,3 +99,27 @@ def verify(
         integer_objective=whole and (whole.objective.low, whole.objective.high),
         report=tuple(verifier.report(found)),
     )
+
+
+def read_proof(
+    record: Mapping[str, Any] | str | os.PathLike[str],
+) -> tuple[str, dict[str, Any], verifier.Proven]:
+    """Return what a record is called, what it has in it, and what it proves."""
+    if isinstance(record, Mapping):
+        name = "record"
+        try:
+            content = json.dumps(dict(record)).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInputError(f"record has not the values that JSON has: {error}") from error
+    elif isinstance(record, str | os.PathLike):
+        name = str(record)
+        content = read_bytes(as_path(record), verifier.MOST_RECORD_BYTES)
+    else:
+        raise InvalidInputError(f"record must be a dict or a path, got {shown(record)}")
+    try:
+        plain = verifier.parse(content)
+        return name, plain, verifier.verify(plain)
+    except verifier.Unreadable as error:
+        raise InvalidInputError(f"{name}: {error}") from error
+    except verifier.Refused as error:
+        raise RefusedError(f"{name}: {error}") from error

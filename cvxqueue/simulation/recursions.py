@@ -34,8 +34,11 @@ class Served(NamedTuple):
     """What happened in a block, with one entry for each query that the block accounts for."""
 
     waits: FloatArray
+    """Seconds in the system without service."""
     services: FloatArray
+    """Seconds of service."""
     kinds: NDArray[np.int64]
+    """The task type, from 0."""
     work_done: float
     """Seconds of service given."""
     number: float

@@ -19,6 +19,7 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.errors import InvalidInputError, MissingDependencyError
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.suggest import nearest
 
 # The filters of warnings belong to the process: two threads would leave each other's behind.
@@ -126,15 +127,7 @@ _BACK_ENDS = {"CLARABEL": _clarabel, "SCS": _scs}
 
 
 def find_back_end(solver: str) -> BackEnd:
-    """Return what is known of a solver.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is none of that name, or it lacks a cone.
-    MissingDependencyError
-        If it is not installed.
-    """
+    """Return what is known of a solver that is installed and has the cones."""
     if str(solver) not in SOLVER_MAP_CONIC:
         raise InvalidInputError(
             f"unknown conic solver {shown(solver)}: {nearest(solver, SOLVER_MAP_CONIC)}"
@@ -164,17 +157,9 @@ def _has_cones(solver: str) -> bool:
 def checked_options(
     solver: str, back_end: BackEnd, given: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the options as a dictionary.
-
-    Raises
-    ------
-    InvalidInputError
-        If one is unknown, Clarabel does not take its value, or a time limit is no number.
-    """
-    if given is not None and not isinstance(given, Mapping):
-        raise InvalidInputError(
-            f"solver_options must be a mapping of option names to values, got {shown(given)}"
-        )
+    """Return the options as a dictionary, where the solver knows them."""
+    is_mapping = isinstance(given, Mapping | None)
+    require_that(is_mapping, "solver_options", given, "a mapping of option names to values")
     options = dict(given or {})
     for option in options:
         if back_end.options is not None and option not in back_end.options:
@@ -185,8 +170,8 @@ def checked_options(
         _check_clarabel_values(options)
     # The one value that is compared here, with what remains of the time.
     limit = back_end.time_limit
-    if limit is not None and limit in options and not isinstance(options[limit], Real):
-        raise InvalidInputError(f"{limit} must be a number, got {shown(options[limit])}")
+    if limit is not None and limit in options:
+        require_that(isinstance(options[limit], Real), limit, options[limit], "a number")
     return options
 
 
@@ -197,8 +182,7 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if not hasattr(settings, option):
             # Of the adapter in cvxpy.
-            if not isinstance(value, bool):
-                raise InvalidInputError(f"{option} must be True or False, got {shown(value)}")
+            require_that(isinstance(value, bool), option, value, "True or False")
             continue
         try:
             setattr(settings, option, value)
@@ -211,10 +195,7 @@ def _check_clarabel_values(options: Mapping[str, Any]) -> None:
 
 @contextmanager
 def alone(deadline: Deadline) -> Iterator[bool]:
-    """Wait until no other thread lets a solver solve, and no longer than there is time.
-
-    What the block is given is whether its turn has come.
-    """
+    """Wait until no other thread lets a solver solve; yield whether that came in time."""
     has_turn = _WARNINGS.acquire(timeout=min(max(deadline.remaining, 0.0), threading.TIMEOUT_MAX))
     try:
         yield has_turn
@@ -224,10 +205,7 @@ def alone(deadline: Deadline) -> Iterator[bool]:
 
 
 def solve_form(form: Formulation, solver: str, options: Mapping[str, Any]) -> Outcome:
-    """Let cvxpy hand a form to a solver, and keep the words of both, whatever they raise.
-
-    One thread at a time, see `alone`.
-    """
+    """Let cvxpy hand a form to a solver, `alone`, and keep the words of both and any error."""
     problem = form.problem
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

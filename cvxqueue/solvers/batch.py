@@ -83,13 +83,10 @@ def solve_batch(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> batch = cq.solve_batch(instance, arrival_rate=[0.1, 0.2, 0.4, 3.0])
     >>> batch.is_stable.tolist(), batch.tokens[1].round(2).tolist()
-    ([True, True, True, False], [1694.69, 790.08])
+    ([True, True, True, False], [0.0, 2000.0])
     """
     started = time.perf_counter()
     limit = allowed_iterations(find_method("newton"), max_iterations)

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -94,6 +95,12 @@ def claims_of(point: Evaluation, gap: FloatArray | None = None) -> Claims:
     return claims._replace(
         utilization=np.where(is_inside, point.utilization, model.lowest.utilization)
     )
+
+
+def _claimed(name: str, meaning: str) -> cached_property[FloatArray]:
+    """One of the claims as a property of the batch."""
+    found: Any = property(attrgetter(f"claims.{name}"), doc=f"{meaning}, shape (...).")
+    return found  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -234,35 +241,12 @@ class BatchSolution(ArrayData, Report):
         more = (it for found in self._certificates.values() for it in found.assumes)
         return tuple(dict.fromkeys([*sentences, *more]))
 
-    @property
-    def objective(self) -> FloatArray:
-        """Objective J, in seconds, rounded down: a proven lower bound, shape (...)."""
-        return self.claims.objective
-
-    @property
-    def gap(self) -> FloatArray:
-        """Proven bound on the optimal objective less `objective`, in seconds, shape (...)."""
-        return self.claims.gap
-
-    @property
-    def scale(self) -> FloatArray:
-        """What gaps are relative to, in seconds, shape (...); see `Evaluation.scale`."""
-        return self.claims.scale
-
-    @property
-    def utilization(self) -> FloatArray:
-        """Fraction of time that the server works, shape (...)."""
-        return self.claims.utilization
-
-    @property
-    def mean_service_time(self) -> FloatArray:
-        """Mean service time, in seconds, shape (...)."""
-        return self.claims.mean_service_time
-
-    @property
-    def mean_waiting_time(self) -> FloatArray:
-        """Mean waiting time, in seconds, shape (...)."""
-        return self.claims.mean_waiting_time
+    objective = _claimed("objective", "Objective J, in seconds, rounded down: a proven lower bound")
+    gap = _claimed("gap", "Proven bound on the optimal objective less `objective`, in seconds")
+    scale = _claimed("scale", "What gaps are relative to, in seconds; see `Evaluation.scale`")
+    utilization = _claimed("utilization", "Fraction of time that the server works")
+    mean_service_time = _claimed("mean_service_time", "Mean service time, in seconds")
+    mean_waiting_time = _claimed("mean_waiting_time", "Mean waiting time, in seconds")
 
     @property
     def upper_bound(self) -> FloatArray:
@@ -388,11 +372,6 @@ class BatchSolution(ArrayData, Report):
     def to_frame(self, *, by_type: bool = False) -> DataFrame:
         """Return the `table` as a pandas data frame, names and units in its columns.
 
-        Parameters
-        ----------
-        by_type : bool, default False
-            A row for each variant and type instead of one for each variant.
-
         Raises
         ------
         MissingDependencyError
@@ -415,24 +394,10 @@ class BatchSolution(ArrayData, Report):
 
     @quiet
     def __getitem__(self, place: SupportsIndex | tuple[SupportsIndex, ...]) -> Solution:
-        """Return the answer to one variant, with a certificate of its own.
+        """Return the answer to one variant, by an index for each axis, with its own certificate.
 
         Its claims are those of the batch but for rounding. It has no history, and an equal share of
-        the seconds of the batch.
-
-        Parameters
-        ----------
-        place : int or tuple of int
-            An index for each axis of the grid; negative ones count from the end.
-
-        Raises
-        ------
-        UnstableQueueError
-            If no allocation is stable.
-        InfeasibleError
-            If no allocation satisfies the constraints.
-        IndexError
-            If there is no such variant.
+        the seconds of the batch. What has no allocation raises the error of `solve`.
         """
         where = self._place(place)
         certificate = self._certificate(where)

@@ -9,7 +9,7 @@ the driver keeps the best.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -24,10 +24,10 @@ from cvxqueue.certificates import (
 )
 from cvxqueue.dcp.scaled import scaled
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.errors import BackendError, InvalidInputError
-from cvxqueue.formatting import shown
+from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.back_ends import Rung, alone, checked_options, find_back_end, solve_form
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
@@ -49,32 +49,14 @@ def conic(
 ) -> Proposals:
     """Propose what a conic solver answers to the disciplined form.
 
-    The limits are handed on to the solver where it has options for them.
-
-    Parameters
-    ----------
-    solver : str, default "CLARABEL"
-        Any solver that cvxpy finds and that knows second-order and exponential cones.
-    solver_options : mapping, optional
-        Options for the solver, in its own words. They take the place of those of the same name on
-        every rung of the ladder.
-    polish : bool, default False
-        Whether a few passes of `newton` follow, named in ``backend_status``.
-
-    Raises
-    ------
-    InfeasibleError
-        If the other constraints leave too little for a floor on the accuracy.
-    InvalidInputError
-        If the solver or an option is unknown, or the solver lacks a cone.
-    MissingDependencyError
-        If the solver is not installed.
-    BackendError
-        While iterating, if the solver gave no usable point at all.
+    The solver is any that cvxpy finds and that knows second-order and exponential cones. Its
+    options, in its own words, take the place of those of the same name on every rung of the ladder;
+    the limits are handed on where it has options for them. With `polish` a few passes of `newton`
+    follow, named in ``backend_status``. While iterating it is a `BackendError` if the solver gave
+    no usable point at all.
     """
     deadline = NEVER if limits is None else limits.deadline
-    if not isinstance(polish, bool):
-        raise InvalidInputError(f"polish must be True or False, got {shown(polish)}")
+    require_that(isinstance(polish, bool), "polish", polish, "True or False")
     # A solver's word for an infeasible program does not say what would do.
     require_attainable(instance.model, deadline)
     back_end = find_back_end(solver)
@@ -86,7 +68,12 @@ def conic(
             most = rung.options.get(name, limits.max_iterations)
             rung.options[name] = min(most, limits.max_iterations)
     answers = _climb(instance, solver, rungs, back_end.time_limit, deadline)
-    yield from _each_polished(instance, answers) if polish else answers
+    for answer in answers:
+        if polish:
+            # Where the passes do not help enough, the answer may do as it is.
+            yield _polished(instance, answer)
+            answer = answer._replace(iterations=0, setup_time=0.0)
+        yield answer
 
 
 def _climb(
@@ -164,13 +151,6 @@ def _at_corners(point: Evaluation, multipliers: FloatArray | None) -> Evaluation
     is_next = np.abs(response - point.tokens) <= _NEXT_TO * np.maximum(response, 1.0)
     moved = point.model.evaluate(np.where(is_next, response, point.tokens))
     return moved if moved.is_stable else point
-
-
-def _each_polished(instance: Instance, answers: Iterable[Proposal]) -> Iterator[Proposal]:
-    """Each answer after a few passes of newton, and as it was where these did not help enough."""
-    for answer in answers:
-        yield _polished(instance, answer)
-        yield answer._replace(iterations=0, setup_time=0.0)
 
 
 def _polished(instance: Instance, answer: Proposal) -> Proposal:

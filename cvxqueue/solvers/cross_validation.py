@@ -15,6 +15,7 @@ from cvxqueue.formatting import at_least, at_most, shown, significant
 from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.solution import Iterate, Solution, Status, run_names
 from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.solvers.registry import find_method
@@ -183,19 +184,15 @@ def cross_validate(
 
     Raises
     ------
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no allocation satisfies the constraints.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or none satisfies the constraints.
     InvalidInputError
         If a method is not known, none is given or two have one name, a `time_limit` comes with a
         callable, one returns what is no allocation, or another argument is not allowed.
     """
     require_instance(instance)
-    if isinstance(methods, str) or callable(methods):
-        raise InvalidInputError(
-            f"methods must be a sequence of names and callables, got {shown(methods)}"
-        )
+    is_list = not (isinstance(methods, str) or callable(methods))
+    require_that(is_list, "methods", methods, "a sequence of names and callables")
     methods = [it.name for it in able_methods(instance)] if methods is None else list(methods)
     chosen = [find_method(method) for method in methods]
     if not chosen:

@@ -55,11 +55,8 @@ class Proposal(NamedTuple):
     point: Evaluation | Callable[[], Evaluation]
     """The closed forms at the allocation, or how to have them."""
     iterations: int = 1
-    """Iterations that it took since the last proposal."""
     setup_time: float = 0.0
-    """Seconds of these that went into building a problem."""
     backend_status: str = ""
-    """What a solver behind the method said of it."""
     is_candidate: bool = True
     """Whether it may be the answer; others are looked at for a callback or at a limit only."""
     multipliers: FloatArray | None = None
@@ -211,10 +208,7 @@ class _Run:
 def _certified(
     instance: Instance, point: Evaluation, multipliers: FloatArray | None, deadline: Deadline
 ) -> Certificate:
-    """The proof of a point, moved to where the constraints hold.
-
-    By given multipliers, or by those that prove most.
-    """
+    """The proof of a point where the constraints hold, by given multipliers or the best ones."""
     if not instance.model.couplings:
         return Certificate.of(instance, point)
     moved = restored(point, beyond_rounding=True)

@@ -24,8 +24,7 @@ from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.roots import bracketed_root
-from cvxqueue.numerics.slope_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.roots import bracketed_minimum, bracketed_root, longest_step
 from cvxqueue.solvers.maximum import maximize
 
 # Share of the slope at the start that the line search leaves, of either sign.

@@ -35,17 +35,9 @@ def fixed_point(
 ) -> Proposals:
     """Propose the iterates of the fixed-point method, by default from `min_tokens` on.
 
-    Parameters
-    ----------
-    damping : float, optional
-        Fixed step in (0, 1] along F(l) − l; 1 is the plain iteration, for which
-        `certificates.contraction` says when it converges. By default the step is found by
-        backtracking on the objective.
-
-    Raises
-    ------
-    InvalidInputError
-        If `damping` is not in (0, 1].
+    A `damping` in (0, 1] is a fixed step along F(l) − l; 1 is the plain iteration, for which
+    `certificates.contraction` says when it converges. By default the step is found by backtracking
+    on the objective.
     """
     if damping is not None and not 0.0 < real_number("damping", damping) <= 1.0:
         raise InvalidInputError(f"damping = {shown(damping)} must lie in (0, 1]")

@@ -57,10 +57,7 @@ def started_search(
 
 
 def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evaluation:
-    """Return the maximiser of a feasible model without couplings, to rounding if there is time.
-
-    It is searched for from a stable point `near` it, where there is one.
-    """
+    """Return the maximiser of a feasible model without couplings, from a stable point if `near`."""
     search = started_search(model, None if near is None else near.tokens)
     if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)

@@ -20,7 +20,7 @@ from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import callers_context
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array, require, whole_number
+from cvxqueue.numerics.checks import float_array, require, require_that, whole_number
 from cvxqueue.solvers.driver import Answer, Proposal
 
 Returned = ArrayLike | Answer | None
@@ -54,13 +54,7 @@ def own_name(method: object) -> str:
 def proposals(
     name: str, method: OpenMethod, instance: Instance, /, **settings: Any
 ) -> Generator[Proposal, None, None]:
-    """Propose what a callable returns, or all that the iterator has that it returns.
-
-    Raises
-    ------
-    InvalidInputError
-        While iterating, if that is something else than tokens or an `Answer`.
-    """
+    """Propose what a callable returns, or all that the iterator has that it returns."""
     # One context throughout: what a generator sets before an answer, it takes back after it.
     run = callers_context().run
     returned: Any = run(method, instance, **settings)
@@ -83,13 +77,7 @@ def _proposal(name: str, instance: Instance, given: Any) -> Proposal:
 
 
 def checked(name: str, instance: Instance, given: Any) -> CheckedAnswer:
-    """Return what a method handed over, with copies of its arrays; its tokens may be NaN.
-
-    Raises
-    ------
-    InvalidInputError
-        If that is something else than tokens or an `Answer`.
-    """
+    """Return what a method handed over, with copies of its arrays; its tokens may be NaN."""
     if iscoroutine(given):
         given.close()
     answer = given if isinstance(given, Answer) else Answer(given)
@@ -103,16 +91,15 @@ def checked(name: str, instance: Instance, given: Any) -> CheckedAnswer:
         require("setup_time", seconds, seconds >= 0.0, "must be ≥ 0 (seconds)")
         iterations = whole_number("iterations", answer.iterations, least=0)
         multipliers = multiplier_array(answer.multipliers, len(instance.model.couplings))
-        if not isinstance(answer.claims_optimal, bool | np.bool_ | None):
-            raise InvalidInputError(
-                f"claims_optimal must be True, False or None, got {shown(answer.claims_optimal)}"
-            )
+        claim: Any = answer.claims_optimal
+        is_claim = isinstance(claim, bool | np.bool_ | None)
+        require_that(is_claim, "claims_optimal", claim, "True, False or None")
     except InvalidInputError as error:
         place = next((each for each in _PLACES if hasattr(answer.tokens, each)), None)
         hint = f"; hand over its {place}" if place else ""
         raise InvalidInputError(
             f"method {shown(name)} must return or yield tokens or a cvxqueue.Answer: {error}{hint}"
         ) from None
-    claim = None if answer.claims_optimal is None else bool(answer.claims_optimal)
+    claim = None if claim is None else bool(claim)
     words = str(answer.backend_status)
     return CheckedAnswer(tokens, multipliers, iterations, float(seconds), words, claim)

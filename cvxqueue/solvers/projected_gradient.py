@@ -13,11 +13,10 @@ from typing import Literal
 import numpy as np
 
 from cvxqueue.certificates import order_bracket, step_size
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import shown
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.differences import improvement
 from cvxqueue.numerics.arrays import FloatArray
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.numerics.summation import accurate_sum
 from cvxqueue.solvers.driver import Proposal, Proposals
 
@@ -35,21 +34,12 @@ def projected_gradient(
 ) -> Proposals:
     """Propose the iterates of the projected gradient method.
 
-    By default from the lower end of the order bracket on.
-
-    Parameters
-    ----------
-    metric : {"diagonal", "scalar"}, default "diagonal"
-        ``"scalar"``: one certified step for all types, without acceleration. ``"diagonal"``: a step
-        of its own for each type, accelerated, with a restart where the objective would fall.
-
-    Raises
-    ------
-    InvalidInputError
-        If `metric` is neither.
+    By default from the lower end of the order bracket on. The metric ``"scalar"`` is one certified
+    step for all types, without acceleration; ``"diagonal"`` a step of its own for each type,
+    accelerated, with a restart where the objective would fall.
     """
-    if metric not in ("diagonal", "scalar"):
-        raise InvalidInputError(f"metric must be 'diagonal' or 'scalar', got {shown(metric)}")
+    is_known = metric in ("diagonal", "scalar")
+    require_that(is_known, "metric", metric, "'diagonal' or 'scalar'")
     tokens = order_bracket(instance).lower if start is None else start
     point = instance.evaluate(tokens)
     certified = step_size(instance, tokens)
@@ -96,9 +86,8 @@ def _majorized_step(
 ) -> tuple[Evaluation | None, float]:
     """Step in the least multiple of today's metric whose quadratic model holds for the step."""
     model = point.model
-    congestion = model.queue.curvature(
-        model.arrival_rate, float(point.service_time_second_moment), float(point.idle)
-    ).greatest
+    second, idle = float(point.service_time_second_moment), float(point.idle)
+    congestion = model.queue.curvature(model.arrival_rate, second, idle).greatest
     benefit = -model.accuracy_value * model.accuracy.curvature(point.tokens)
     unit = model.service.mean_square_slope(point.tokens)
     # What the price of a squared second makes of the slopes is in the curvature of T already.

@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from cvxqueue.errors import InfeasibleError, InvalidInputError, MissingDependencyError, pip_install
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance, assumed
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.solvers.driver import Proposals
 from cvxqueue.solvers.open_method import OpenMethod, own_name, proposals
 from cvxqueue.suggest import nearest
@@ -195,13 +196,7 @@ METHODS = {
 
 
 def find_method(method: str | OpenMethod) -> Method:
-    """Return a method by name, or somebody's own as one.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is none of that name, or if somebody's own has the name of one of the package.
-    """
+    """Return a method by name, or somebody's own as one, whose name is not that of another."""
     if callable(method):
         name = own_name(method)
         if name in METHODS:
@@ -210,10 +205,8 @@ def find_method(method: str | OpenMethod) -> Method:
                 "rename it (its __name__ counts), or give the name as a string"
             )
         return Method(name, "somebody's own", method)
-    if not isinstance(method, str):
-        raise InvalidInputError(
-            f"method must be a name such as 'newton' or a callable, got {shown(method)}"
-        )
+    allowed = "a name such as 'newton' or a callable"
+    require_that(isinstance(method, str), "method", method, allowed)
     if method not in METHODS:
         raise InvalidInputError(f"unknown method {shown(method)}: {nearest(method, METHODS)}")
     return METHODS[method]

@@ -16,7 +16,7 @@ from cvxqueue.json_values import Options
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.model.feasibility import stable_start
 from cvxqueue.numerics.arithmetic import outside, quiet
-from cvxqueue.numerics.checks import positive_number, whole_number
+from cvxqueue.numerics.checks import positive_number, require_that, whole_number
 from cvxqueue.solution import ConvergenceError, Iterate, Solution, allowed_tolerance
 from cvxqueue.solvers.driver import Limits, drive
 from cvxqueue.solvers.open_method import OpenMethod
@@ -109,10 +109,9 @@ def solve(
     ([1694.69, 790.08], True)
     """
     require_instance(instance)
-    if on_failure not in ("raise", "return"):
-        raise InvalidInputError(f"on_failure must be 'raise' or 'return', got {shown(on_failure)}")
-    if callback is not None and not callable(callback):
-        raise InvalidInputError(f"callback must be callable, got {shown(callback)}")
+    is_known = on_failure in ("raise", "return")
+    require_that(is_known, "on_failure", on_failure, "'raise' or 'return'")
+    require_that(callback is None or callable(callback), "callback", callback, "callable")
     chosen = find_method(method)
     # What a method imports does not count against the time limit.
     propose = chosen.load()
@@ -175,10 +174,7 @@ def kept_options(**given: Any) -> Options:
 
 
 def deadline_after(time_limit: float, method: Method | None = None) -> Deadline:
-    """Return the moment at which a time limit, which may be infinite, is over.
-
-    Somebody's own method cannot be interrupted, and takes none.
-    """
+    """Return the moment at which a time limit, which may be infinite, is over."""
     if time_limit != math.inf:
         time_limit = positive_number("time_limit", time_limit, "seconds")
         if method is not None and method.is_open:

@@ -32,21 +32,16 @@ def best_uniform(instance: Instance) -> Certificate:
     ------
     InvalidInputError
         If constraints couple the types.
-    UnstableQueueError
-        If no allocation is stable.
-    InfeasibleError
-        If no one number is in the box of every type and stable.
+    UnstableQueueError, InfeasibleError
+        If no allocation is stable, or no one number is in the box of every type and stable.
 
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> uniform = cq.best_uniform(instance)
     >>> uniform.tokens.round(1).tolist(), round(uniform.gap, 2)
-    ([1031.3, 1031.3], 1.21)
+    ([1123.3, 1123.3], 2.38)
     """
     require_instance(instance)
     model = instance.model
@@ -69,10 +64,8 @@ def best_uniform(instance: Instance) -> Certificate:
             f"no one number of tokens suits all types: {most} may have {high:g} at most, and "
             f"{least} needs {low:g}"
         )
-    if not np.isfinite(slope(low)):
+    at_low, at_high = slope(low), slope(high)
+    if not np.isfinite(at_low):
         raise InfeasibleError(f"no uniform budget is stable: {low:g} tokens for all types are not")
-    if slope(high) > 0.0 or slope(low) <= 0.0:
-        best = high if slope(high) > 0.0 else low
-    else:
-        best = bracketed_root(slope, low, high)[0]
+    best = high if at_high > 0.0 else low if at_low <= 0.0 else bracketed_root(slope, low, high)[0]
     return certify(instance, np.full(model.size, best))

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InvalidInputError
-from cvxqueue.formatting import plural, shown
+from cvxqueue.formatting import plural
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.constraints import least_tokens
 from cvxqueue.model.instance import require_type_order
@@ -21,7 +20,7 @@ from cvxqueue.model.model import Model
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen, kept
-from cvxqueue.numerics.checks import common_shape, float_array, number_array
+from cvxqueue.numerics.checks import common_shape, float_array, number_array, require_that
 
 BY_VARIANT, BY_LAW = ("arrival_rate", "accuracy_weight"), ("service", "accuracy")
 
@@ -31,8 +30,7 @@ class Variants(ArrayData):
     """Variants of an instance; what is left out they share.
 
     The parameters are those of `solve_batch`, and their leading axes broadcast with each other, as
-    in numpy, to the shape of the grid. It is an `InvalidInputError` where a value is not allowed, a
-    law is not of the class that the instance has, or the shapes do not fit.
+    in numpy, to the shape of the grid.
     """
 
     instance: Instance
@@ -51,10 +49,8 @@ class Variants(ArrayData):
         for name, value in self._given.items():
             if name in BY_LAW:
                 kind = type(getattr(self.instance, name))
-                if not isinstance(value, kind):
-                    raise InvalidInputError(
-                        f"{name} must be {kind.__name__}, as in the instance, got {shown(value)}"
-                    )
+                allowed = f"{kind.__name__}, as in the instance"
+                require_that(isinstance(value, kind), name, value, allowed)
                 vars(self)[name] = value.broadcast(size)
             else:
                 if name not in BY_VARIANT:
@@ -96,11 +92,7 @@ class Variants(ArrayData):
 
     @cached_property
     def parameters(self) -> Mapping[str, Any]:
-        """What `solve_batch` was given in place of the instance's own, by name.
-
-        For each variant: arrays of shape (...) or (..., N), service laws and accuracy curves of
-        such arrays.
-        """
+        """What `solve_batch` was given, by name: arrays or laws of shape (...) or (..., N)."""
         found = {name: self._taken(name, value, ()) for name, value in self._given.items()}
         return MappingProxyType(found)
 

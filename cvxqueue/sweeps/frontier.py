@@ -12,8 +12,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.batch_solution import LABELS
-from cvxqueue.sweeps.grid import Grid
-from cvxqueue.sweeps.solved_rows import Rows
+from cvxqueue.sweeps.grid import Grid, Rows
 from cvxqueue.tables import Column, Part, Report, Table
 
 

@@ -1,13 +1,14 @@
-"""Grids of variants: every combination of the values of some parameters, a part at a time."""
+"""Grids of variants: every combination of the values of parameters, solved a part at a time."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
@@ -15,10 +16,11 @@ from cvxqueue.model import Instance, assumed, require_instance
 from cvxqueue.model.instance import require_type_order
 from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import number_array
-from cvxqueue.solvers.batch_solution import parameter_label
+from cvxqueue.solvers.batch import solve_batch
+from cvxqueue.solvers.batch_solution import METRICS, parameter_label
 from cvxqueue.solvers.variants import BY_LAW, BY_VARIANT, Variants
 from cvxqueue.suggest import nearest
-from cvxqueue.tables import Column
+from cvxqueue.tables import Column, Table
 
 _TYPE_DATA = ("probabilities", "max_tokens", "min_tokens", "importance")
 _NAMES = (*BY_VARIANT, *_TYPE_DATA, *BY_LAW)
@@ -98,13 +100,7 @@ class Grid:
 
 
 def grid_of(instance: Instance, grids: dict[str, Any]) -> Grid:
-    """Return the grid of an instance and of what varies, checked.
-
-    Raises
-    ------
-    InvalidInputError
-        If nothing varies, a name or a value is not allowed, or a shape does not fit.
-    """
+    """Return the grid of an instance and of what varies, checked."""
     require_instance(instance)
     if not grids:
         raise InvalidInputError(
@@ -155,3 +151,84 @@ def _axis(instance: Instance, name: str, values: Any) -> Any:
             f"{array.shape}"
         )
     return read_only(np.asarray(array, dtype=np.float64))
+
+
+STATUSES = ("optimal", "unstable", "infeasible", "not certified")
+"""A certified answer; no allocation is stable; none is known to keep the constraints, or reaches an
+accuracy floor; tokens with a gap above the tolerance."""
+
+
+class Rows(NamedTuple):
+    """What was found of some combinations, each array with a row for each."""
+
+    status: NDArray[np.int8]
+    """Place in `STATUSES`."""
+    objective: FloatArray
+    gap: FloatArray
+    mean_accuracy: FloatArray
+    weighted_accuracy: FloatArray
+    """Σ π w p, which the objective counts."""
+    utilization: FloatArray
+    mean_waiting_time: FloatArray
+    mean_system_time: FloatArray
+    tokens: FloatArray
+    """Shape (rows, N)."""
+    prices: FloatArray
+    """What one unit more of each constraint's limit gains, in seconds, shape (rows, C)."""
+
+    @property
+    def is_optimal(self) -> NDArray[np.bool_]:
+        """Whether the answer is certified."""
+        is_optimal: NDArray[np.bool_] = self.status == 0
+        return is_optimal
+
+
+def solve_rows(grid: Grid, first: int, last: int, tolerance: float | None) -> Rows:
+    """Solve some of the combinations."""
+    batch = solve_batch(grid.instance, tolerance=tolerance, **grid.variants(first, last))
+    is_empty = np.isnan(batch.tokens).any(axis=-1) | ~batch.variants.reaches_floors
+    statuses = [batch.is_optimal, ~batch.is_stable, is_empty]
+    known = {
+        "status": np.select(statuses, range(len(statuses)), len(statuses)).astype(np.int8),
+        "weighted_accuracy": np.vecdot(grid.weights(first, last), batch.accuracies),
+        "prices": batch.constraint_multipliers,
+    }
+    return Rows(*(known[it] if it in known else getattr(batch, it) for it in Rows._fields))
+
+
+def token_columns(instance: Instance, tokens: FloatArray) -> list[Column]:
+    """Return the tokens of each type, shape (rows, N), as columns of a table."""
+    return [
+        Column(f"tokens of {instance.type_name(k)}", tokens[:, k], "{:,.1f}".format)
+        for k in range(instance.size)
+    ]
+
+
+def table_of(grid: Grid, first: int, rows: Rows) -> Table:
+    """Return rows, from the first on, with names and units."""
+    instance = grid.instance
+    status = np.asarray(STATUSES, dtype=object)[rows.status].tolist()
+    columns = [*grid.columns(first, first + rows.status.size), Column("status", status)]
+    for name, (label, show) in METRICS.items():
+        if name != "is_optimal":
+            columns.append(Column(label, getattr(rows, name), show))
+        if name == "mean_accuracy" and grid.is_weighted:
+            columns.append(Column("weighted accuracy", rows.weighted_accuracy, show))
+    columns += token_columns(instance, rows.tokens)
+    columns += [
+        Column(f"price of {coupling.label} (s)", rows.prices[:, place])
+        for place, coupling in enumerate(instance.model.couplings)
+    ]
+    return Table(columns)
+
+
+def text_of(grid: Grid, first: int, last: int, tolerance: float | None) -> tuple[str, list[int]]:
+    """Solve some of the combinations; return lines of CSV, and how many have each status."""
+    rows = solve_rows(grid, first, last, tolerance)
+    columns = table_of(grid, first, rows).machine_columns().values()
+    lists = [it.tolist() if isinstance(it, np.ndarray) else it for it in columns]
+    # One call for all digits: Python's writer of CSV takes half as long again. There are but
+    # numbers and the words of `STATUSES`.
+    text = str(list(zip(*lists, strict=True)))[2:-2]
+    text = text.replace("), (", "\n").replace(", ", ",").replace("'", "")
+    return text + "\n", np.bincount(rows.status, minlength=len(STATUSES)).tolist()

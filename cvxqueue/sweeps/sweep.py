@@ -22,12 +22,11 @@ from cvxqueue.model import Instance
 from cvxqueue.numerics.arithmetic import outside, quiet
 from cvxqueue.numerics.array_data import ReadOnlyArrays
 from cvxqueue.numerics.arrays import frozen
-from cvxqueue.numerics.checks import whole_number
+from cvxqueue.numerics.checks import require_that, whole_number
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, TYPES_IN_PRINT
 from cvxqueue.sweeps.frontier import Frontier
-from cvxqueue.sweeps.grid import Grid, grid_of
-from cvxqueue.sweeps.solved_rows import STATUSES, Rows, solve_rows, table_of, text_of
+from cvxqueue.sweeps.grid import STATUSES, Grid, Rows, grid_of, solve_rows, table_of, text_of
 from cvxqueue.tables import Column, Part, Report, Table
 from cvxqueue.whole_files import writing_whole
 
@@ -219,13 +218,10 @@ def sweep(
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> swept = cq.sweep(instance, arrival_rate=[0.2, 3.0], accuracy_weight=[30.0, 60.0])
     >>> swept.status.tolist(), swept.rows.tokens[1].round(2).tolist()
-    (['optimal', 'optimal', 'unstable', 'unstable'], [1694.69, 790.08])
+    (['optimal', 'optimal', 'unstable', 'unstable'], [92.78, 2475.68])
     """
     grid = grid_of(instance, grids)
     given = None if tolerance is None else allowed_tolerance(tolerance)
@@ -234,12 +230,11 @@ def sweep(
             f"executor must be a concurrent.futures.Executor, got {shown(executor)}; of a Dask "
             "client it is client.get_executor()"
         )
-    if callback is not None and not callable(callback):
-        raise InvalidInputError(f"callback must be callable, got {shown(callback)}")
+    require_that(callback is None or callable(callback), "callback", callback, "callable")
     told = None if callback is None else outside(callback)
-    is_name = isinstance(output, str | Path) and str(output)
-    if output is not None and not is_name:
-        raise InvalidInputError(f"output must be the name of a file, got {shown(output)}")
+    name: Any = output
+    is_name = name is None or (isinstance(name, str | Path) and str(name))
+    require_that(is_name, "output", name, "the name of a file")
     if output is None:
         parts = list(_in_order(solve_rows, grid, given, executor, told))
         return Sweep(grid, Rows(*map(np.concatenate, zip(*parts, strict=True))))

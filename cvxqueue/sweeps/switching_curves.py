@@ -1,25 +1,139 @@
 """Switching curves: for each type and rest, the arrival rate at which it switches, by the weight.
 
-At a rest, θ fixes the tokens of all types (`cvxqueue.sweeps.rests`), and with h = λ/(1 − ρ) the
-prices of the queue are P1(λ, m1, m2) and 2 P2 = ω h. At a given α, θ = ω h/(α K) and λ =
-h/(1 + h m1), and what remains is one equation for h: P1 + ω h τ₀ = α K. Its left side rises with h
-for every queue of the package (docs/sweeps.md has the proof), so it has one root at most.
+A type rests at an end of its box, or at a kink of its curve. It is on the verge of leaving where
+the multiplier is zero: α w p′ = (P1 + 2 P2 τ) t′ with the slope of the side that it leaves to. With
+K = w p′/t′ and τ₀ there, and θ = 2 P2/(α K), this fixes the prices of all types up to α:
+
+    P1 = α K (1 − θ τ₀),    2 P2 = α K θ,    0 ≤ θ ≤ 1/τ₀.
+
+So the tokens of the others follow from θ, and m1 and m2 from these. With h = λ/(1 − ρ) the prices
+of the queue are P1(λ, m1, m2) and 2 P2 = ω h. At a given α, θ = ω h/(α K) and λ = h/(1 + h m1), and
+what remains is one equation for h: P1 + ω h τ₀ = α K. Its left side rises with h for every queue of
+the package (docs/sweeps.md has the proof), so it has one root at most.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cvxqueue.errors import InvalidInputError
+from cvxqueue.errors import InfeasibleError, InvalidInputError
 from cvxqueue.model import Instance, Queue, require_instance
+from cvxqueue.model.feasibility import missed_floor
+from cvxqueue.model.model import Evaluation, Model
+from cvxqueue.model.price_response import response_tokens
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array
+from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.roots import bracketed_root
-from cvxqueue.sweeps.rests import Rests, rests_of
+from cvxqueue.solvers.batch_solution import ENTRIES
+
+# A response settles within a few steps; each one more squares what remains, of 3e-2 at most.
+_SETTLING_STEPS, _MORE_STEPS = 60, 3
+
+
+class Rests(NamedTuple):
+    """Places where types rest, M in all, and the side to which each is about to be left."""
+
+    model: Model
+    """Of the instance, but with an accuracy weight of one."""
+    types: NDArray[np.intp]
+    tokens: FloatArray
+    """There, shape (M,)."""
+    bounds: NDArray[np.object_]
+    """Which one: ``"min tokens"``, ``"max tokens"``, ``"kink from above"`` or ``... below"``."""
+    is_above: NDArray[np.bool_]
+    """Whether it is left for more tokens."""
+    worth: FloatArray
+    """K = w p′/t′, per second."""
+    time: FloatArray
+    """τ₀, in seconds."""
+
+    def take(self, which: NDArray[np.intp] | NDArray[np.bool_]) -> Rests:
+        """Return some of the rests."""
+        return Rests._make([self.model, *(part[which] for part in self[1:])])
+
+    def response(self, theta: FloatArray) -> Evaluation:
+        """Return what all types do at the prices that θ stands for, one for each rest."""
+        rows = max(1, ENTRIES // self.model.size)
+        parts = [
+            self._tokens(slice(first, first + rows), theta[first : first + rows])
+            for first in range(0, max(theta.size, 1), rows)
+        ]
+        return self.model.evaluate(np.concatenate(parts))
+
+    def _tokens(self, rows: slice, theta: FloatArray) -> FloatArray:
+        # Tokens that take no time at no price have no end.
+        worth, of_mean = self.worth[rows], np.maximum(1.0 - theta * self.time[rows], EPSILON)
+        prices = Prices(worth * of_mean, 0.5 * worth * theta)
+        start = np.array(np.broadcast_to(self.model.lower, (theta.size, self.model.size)))
+        tokens = response_tokens(self.model, start, prices, _SETTLING_STEPS)
+        for _ in range(_MORE_STEPS):
+            tokens = response_tokens(self.model, tokens, prices, 1)
+        tokens[np.arange(theta.size), self.types[rows]] = self.tokens[rows]
+        return tokens
+
+
+def rests_of(instance: Instance) -> Rests:
+    """Return where the types of an instance can rest, and leave."""
+    # The multipliers of constraints would be prices of their own.
+    if instance.model.couplings:
+        raise InvalidInputError(
+            f"constraints: with {instance.model.couplings[0].label}, which concerns all types "
+            "together, switching points have no closed form: sweep, and read the tokens"
+        )
+    if missed := missed_floor(instance):
+        raise InfeasibleError(f"constraints: {missed}")
+    model = instance.model.with_(accuracy_weight=1.0)
+    every = np.arange(model.size)
+    found = [
+        _rest(model, every, model.lower, "min tokens", is_above=True),
+        _rest(model, every, model.upper, "max tokens", is_above=False),
+    ]
+    for place, curve in model.accuracy.groups:
+        if curve.is_smooth:
+            continue
+        if not len(curve.breakpoints):
+            raise InvalidInputError(
+                f"accuracy: {type(curve).__name__} has kinks and says nothing of where they are: "
+                "give it breakpoints, shape (C, N)"
+            )
+        for corner in curve.breakpoints:
+            own = every[place]
+            at = np.broadcast_to(corner, own.shape)
+            is_inside = (at > model.lower[own]) & (at < model.upper[own])
+            found += [
+                _rest(model, own[is_inside], at[is_inside], f"kink from {side}", is_above=is_above)
+                for side, is_above in (("below", False), ("above", True))
+            ]
+    columns: Iterable[Any] = zip(*(it[1:] for it in found), strict=True)
+    rests = Rests._make([model, *map(np.concatenate, columns)])
+    # Types with fewer corners than others repeat their last.
+    rows = np.column_stack([rests.types, rests.tokens, rests.is_above])
+    firsts = np.zeros(len(rows), dtype=bool)
+    firsts[np.unique(rows, axis=0, return_index=True)[1]] = True
+    # What is worth nothing is left by nobody.
+    return rests.take(firsts & (rests.worth > 0.0) & (model.lower < model.upper)[rests.types])
+
+
+def _rest(
+    model: Model, types: NDArray[np.intp], tokens: FloatArray, bound: str, *, is_above: bool
+) -> Rests:
+    """One rest of each of some types."""
+    at = model.lower.copy()
+    at[types] = tokens
+    # The slope of a curve is that to the right; one float below a kink it is that to the left.
+    side = at if is_above or model.accuracy.is_smooth else np.nextafter(at, 0.0)
+    worth = model.benefit.slope(side) / model.service.mean_slope(at)
+    time = np.broadcast_to(model.service.marginal_time(at), at.shape)
+    bounds, sides = np.full(types.size, bound, object), np.full(types.size, is_above)
+    return Rests(model, types, tokens, bounds, sides, worth[types], time[types])
+
 
 LEAST, MOST = 1e-30, 1e30
 """What instances may have as rates and weights."""
@@ -93,10 +207,11 @@ def switching_rates(
 
     def at(h: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         theta = np.minimum(share * h / worth, 1.0 / rests.time)
-        tokens, mean, second = rests.response(theta)
+        point = rests.response(theta)
+        mean, second = point.mean_service_time, point.service_time_second_moment
         idle = 1.0 / (1.0 + h * mean)
         price = queue.prices(h * idle, mean, second, idle).mean
-        return h * idle, tokens, price + share * h * rests.time - worth
+        return h * idle, point.tokens, price + share * h * rests.time - worth
 
     # Beyond, ω h τ₀ alone exceeds α K.
     most = np.minimum(MOST, worth / (share * rests.time))

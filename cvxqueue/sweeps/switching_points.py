@@ -1,7 +1,7 @@
 """Switching points: where types come to rest and leave as a parameter of the server rises.
 
 Over the arrival rate they are points of `cvxqueue.sweeps.switching_curves`. At a given λ, θ fixes
-the tokens of all types when one of them is on the verge (`cvxqueue.sweeps.rests`), h =
+the tokens of all types when one of them is on the verge (`cvxqueue.sweeps.switching_curves`), h =
 λ/(1 − λ m1) and α = ω h/(θ K), and what remains is one equation for θ: P1 θ/(ω h) + θ τ₀ = 1. It
 may have several roots, which are looked for on a grid and around the extrema on it.
 """
@@ -26,8 +26,8 @@ from cvxqueue.numerics.roots import bracketed_root
 from cvxqueue.solvers.batch_solution import LABELS
 from cvxqueue.solvers.variants import BY_VARIANT
 from cvxqueue.suggest import nearest
-from cvxqueue.sweeps.rests import Rests, rests_of
-from cvxqueue.sweeps.switching_curves import LEAST, MOST, switching_rates
+from cvxqueue.sweeps.grid import token_columns
+from cvxqueue.sweeps.switching_curves import LEAST, MOST, Rests, rests_of, switching_rates
 from cvxqueue.tables import Column, Part, Report, Table
 
 Over = Literal["arrival_rate", "accuracy_weight"]
@@ -89,17 +89,13 @@ class SwitchingPoints(ArrayData, Report):
 
     def table(self) -> Table:
         """Return a row for each switching point, with the optimal tokens of every type."""
-        every = range(self.instance.size)
         return Table(
             [
                 Column(LABELS[self.over], self.values, "{:.6g}".format),
                 Column("task type", list(self.names)),
                 Column("switch", list(self.directions)),
                 Column("rest", list(self.bounds)),
-                *(
-                    Column(f"tokens of {self.instance.type_name(k)}", self.tokens[:, k], _rounded)
-                    for k in every
-                ),
+                *token_columns(self.instance, self.tokens),
             ]
         )
 
@@ -115,10 +111,6 @@ class SwitchingPoints(ArrayData, Report):
 
     def __repr__(self) -> str:
         return f"SwitchingPoints({len(self)} over {self.over} of {self.instance!r})"
-
-
-def _rounded(tokens: float) -> str:
-    return f"{tokens:,.1f}"
 
 
 @quiet
@@ -163,13 +155,10 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=1500, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("two-types-one-at-zero").instance
     >>> points = cq.switching_points(instance, over="arrival_rate")
     >>> [(round(float(at), 4), who) for at, who in zip(points.values, points.names)]
-    [(0.2384, 'type 1'), (0.9657, 'type 1'), (1.8167, 'type 2')]
+    [(0.1664, 'lookup'), (0.7563, 'proof')]
     """
     require_instance(instance)
     if over not in BY_VARIANT:
@@ -193,7 +182,7 @@ def switching_points(instance: Instance, *, over: Over = "arrival_rate") -> Swit
         over=over,
         values=values[order],
         types=found.types,
-        bounds=found.bounds,
+        bounds=tuple(found.bounds),
         directions=tuple("leaves" if it else "enters" for it in leaves),
         tokens=tokens[order],
     )
@@ -208,7 +197,8 @@ def _over_accuracy_weight(instance: Instance, rests: Rests) -> _Found:
     queue, rate, share = instance.queue, instance.arrival_rate, instance.queue.second_weight
 
     def at(rests: Rests, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        tokens, mean, second = rests.response(theta)
+        point = rests.response(theta)
+        mean, second = point.mean_service_time, point.service_time_second_moment
         idle = 1.0 - rate * mean
         is_stable = idle > LEAST_IDLE
         idle = np.where(is_stable, idle, 1.0)
@@ -216,7 +206,8 @@ def _over_accuracy_weight(instance: Instance, rests: Rests) -> _Found:
         excess = price * theta / (2.0 * half) + theta * rests.time - 1.0
         weight = 2.0 * half / (theta * rests.worth) if share else price / rests.worth
         # The waiting time grows without bound towards the region that is not stable.
-        return np.where(is_stable, weight, np.inf), tokens, np.where(is_stable, excess, np.inf)
+        excess = np.where(is_stable, excess, np.inf)
+        return np.where(is_stable, weight, np.inf), point.tokens, excess
 
     if not share:
         weights, tokens, _ = at(rests, np.zeros(rests.types.size))

@@ -153,6 +153,24 @@ def starts_another(instance: cq.Instance) -> cq.Answer:
     return right(instance)
 
 
+def detaches_another(instance: cq.Instance) -> cq.Answer:
+    subprocess.Popen(["sleep", "3600"], start_new_session=True)
+    return right(instance)
+
+
+def detaches_another_and_sleeps(instance: cq.Instance) -> FloatArray:
+    detaches_another(instance)
+    return sleeps(instance)
+
+
+def forks_and_raises_there(instance: cq.Instance) -> cq.Answer:
+    answer = right(instance)
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return answer
+    raise ValueError("in a process that is not waited for")
+
+
 def kills_the_server(instance: cq.Instance) -> FloatArray:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3600.0)

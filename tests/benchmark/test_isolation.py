@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import platform
 import signal
 import subprocess
@@ -17,16 +16,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.benchmark.isolation import (
-    _LICENCE,
-    REPEATS,
-    Isolation,
-    Limits,
-    Run,
-    _run_of,
-    _started_server,
-    _Watched,
-)
+from cvxqueue.benchmark.child import _LICENCE, REPEATS, Limits, write_task
+from cvxqueue.benchmark.isolation import FORKS, Isolation, Run, _run_of, _started_server, _Watched
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
 from tests.benchmark import fakes
@@ -70,7 +61,9 @@ EXPECTED = {
     "writes_everywhere": ("answered", "fine", True, True),
     "closes_everything": ("answered", "fine", True, True),
     "starts_another": ("answered", "fine", True, True),
-    "kills_the_server": ("died", "the process that runs", None, None),
+    "detaches_another": ("answered", "fine", True, True),
+    "forks_and_raises_there": ("answered", "fine", True, True),
+    "kills_the_server": ("died", "the server of the runs", None, None),
 }
 
 
@@ -149,11 +142,10 @@ def test_no_time_is_hidden(name: str, isolation: Isolation) -> None:
     assert min(run.seconds) >= 0.1
 
 
-def test_times_that_are_no_numbers_are_no_answer(tmp_path: Path) -> None:
-    answer = [[1.0], None, 0, 0.0, "", None]
-    report = {"answers": [answer], "seconds": [0.1, np.inf], "setup_seconds": [0.0, 0.0]}
-    (tmp_path / "report").write_text(json.dumps(report | {"memory": None}))
-    assert _run_of(tmp_path, _Watched(0, is_late=False, output="")).outcome == "no finite answer"
+def test_times_that_are_no_numbers_are_no_answer() -> None:
+    call = {"tokens": [1.0], "claims_optimal": None, "iterations": 0, "words": "", "memory": None}
+    calls = [call | {"seconds": each, "setup_seconds": 0.0} for each in (0.1, np.inf)]
+    assert _run_of(calls, _Watched(0, is_late=False, output="")).outcome == "no finite answer"
 
 
 def test_the_beginning_of_an_error_is_kept(isolation: Isolation) -> None:
@@ -209,7 +201,10 @@ def test_a_fresh_interpreter_where_no_process_is_forked(name: str) -> None:
 @on_linux
 @pytest.mark.parametrize(
     ("forks", "is_running", "number"),
-    [(True, True, 9), (True, True, 15), (True, False, 9), (False, False, 9)],
+    [
+        *((True, True, 9), (True, True, 15), (True, True, 2), (True, False, 9)),
+        *((False, False, 9), (False, False, 2)),
+    ],
 )
 def test_nothing_is_left_of_a_program_that_ends(
     forks: bool, is_running: bool, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -217,17 +212,20 @@ def test_nothing_is_left_of_a_program_that_ends(
     mark = str(uuid.uuid4())
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv(MARK, mark)
+    name = "detaches_another_and_sleeps" if forks else "sleeps"
     code = (
         f"from {__name__} import *\nwith Isolation(forks={forks}) as found:\n"
-        '    found.run(fake("sleeps"), INSTANCE, {}, Limits(3600.0, 1e9))'
+        f'    found.run(fake("{name}"), INSTANCE, {{}}, Limits(3600.0, 1e9))'
     )
-    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    # The program, the server or the run, and the run of the server.
-    while len(marked(mark)) < 2 + forks * is_running:
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    # The program, the server or the run, and the run of the server with what it has detached.
+    while len(marked(mark)) < 2 + 2 * (forks and is_running):
         assert program.poll() is None
     program.send_signal(number)
     program.wait()
     assert left_after(2.0, mark) == []
+    if is_running:
+        assert list(tmp_path.iterdir()) == []
 
 
 @on_linux
@@ -236,9 +234,7 @@ def test_a_run_that_nobody_waits_for_ends_before_it_leads_a_group(
 ) -> None:
     mark = str(uuid.uuid4())
     monkeypatch.setenv(MARK, mark)
-    task = {"solver": fake("sleeps"), "instance": INSTANCE, "settings": {}}
-    task |= {"limits": Limits(3600.0, 1e9), "path": sys.path}
-    (tmp_path / "task").write_bytes(pickle.dumps(task))
+    write_task(tmp_path, fake("sleeps"), INSTANCE, {}, Limits(3600.0, 1e9))
     with _started_server(()) as server:
         assert server.stdin is not None
         server.stdin.write(json.dumps([str(tmp_path), 3600.0]).encode() + b"\n")
@@ -253,6 +249,54 @@ def test_a_run_that_nobody_waits_for_ends_before_it_leads_a_group(
 def test_there_is_one_thread(isolation: Isolation) -> None:
     run = isolation.run(Solver("threads", f"{__name__}:threads", "1"), INSTANCE, {}, LIMITS)
     assert run.words == "1"
+
+
+@on_linux
+def test_whatever_a_solver_starts_shares_one_core(isolation: Isolation) -> None:
+    run = isolation.run(Solver("cores", f"{__name__}:cores", "1"), INSTANCE, {}, LIMITS)
+    assert run.words == "1"
+
+
+def cores(instance: cq.Instance) -> cq.Answer:
+    """Say how many cores a process of its own has."""
+    code = "import os; print(len(os.sched_getaffinity(0)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return cq.Answer(instance.lower, backend_status=done.stdout)
+
+
+@pytest.mark.parametrize("forks", [FORKS, False])
+def test_a_full_disk_is_no_word_on_the_solver(
+    forks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nothing"))
+    with Isolation(forks=forks) as found, pytest.raises(cq.InvalidInputError, match="TMPDIR"):
+        found.run(fake("right"), INSTANCE, {}, LIMITS)
+
+
+@on_linux
+def test_a_server_that_was_ended_between_two_runs_is_no_word_on_the_solver() -> None:
+    with Isolation() as found:
+        assert found.run(fake("right"), INSTANCE, {}, LIMITS).outcome == "answered"
+        assert found._server is not None
+        found._server.kill()
+        with pytest.raises(cq.InvalidInputError, match="the server of the runs was ended"):
+            found.run(fake("right"), INSTANCE, {}, LIMITS)
+        assert found.run(fake("right"), INSTANCE, {}, LIMITS).outcome == "answered"
+
+
+@pytest.mark.parametrize("forks", [FORKS, False])
+def test_what_no_process_can_load_is_no_word_on_the_solver(
+    forks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quits_when_loaded.py").write_text("import os\nos.write(2, b'bye')\nos._exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Isolation(forks=forks) as found:
+        for reference, words in (
+            (f"{fakes.__name__}:nothing", "'gone'.*has no attribute 'nothing'"),
+            ("quits_when_loaded:f", "'gone'.*exit status 3 bye"),
+        ):
+            with pytest.raises(cq.InvalidInputError, match=words):
+                found.run(Solver("gone", reference, "1"), INSTANCE, {}, LIMITS)
 
 
 def threads(instance: cq.Instance) -> cq.Answer:

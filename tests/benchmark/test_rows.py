@@ -54,14 +54,23 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kept", [1, 20, 36, 37, 200, -1])
+@pytest.mark.parametrize("kept", [1, 20, 36, 37, 200, -2])
 def test_a_torn_last_line_is_dropped_and_written_again(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(row().line() + row("other").line()[:kept])
     assert read_rows([path]) == [row()]
-    with opened_rows(path) as file:
-        file.append(row("other"))
+    with opened_rows(path) as (_, append):
+        append(row("other"))
     assert read_rows([path]) == [row(), row("other")]
+
+
+def test_a_whole_last_line_counts_without_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(row().line() + row("other").line().rstrip())
+    assert read_rows([path]) == [row(), row("other")]
+    with opened_rows(path) as (_, append):
+        append(row("third"))
+    assert read_rows([path]) == [row(), row("other"), row("third")]
 
 
 @pytest.mark.parametrize(
@@ -118,8 +127,8 @@ def test_a_full_disk_is_one_error_and_the_rest_is_whole(tmp_path: Path) -> None:
         "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, most))\n"
         "try:\n"
-        "    with opened_rows(Path(sys.argv[1])) as file:\n"
-        "        file.append(row()); file.append(row('other'))\n"
+        "    with opened_rows(Path(sys.argv[1])) as (_, append):\n"
+        "        append(row()); append(row('other'))\n"
         "except cq.InvalidInputError as error: print(error)\n"
         # What measures coverage writes its file at the end.
         "resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def accurate(instance: cq.Instance, tolerance: float = 1e-6) -> cq.Answer:
         ("tests.benchmark.fakes:nothing", "has no attribute 'nothing'"),
         ("tests.benchmark.fakes:MARK.x", "package.module:function"),
         ("cvxqueue:__version__", "must be callable"),
-        (f"{Path(fakes.__file__)}:nothing", "has no attribute 'nothing'"),
+        (f"{Path(fakes.__file__)}:right", "must name a callable as package.module:function"),
         (lambda instance: instance.lower, "top of a module"),
         (functools.partial(fakes.right), "top of a module"),
         (3, "must be a function"),
@@ -141,17 +142,69 @@ def test_an_instance_without_an_answer_is_refused_at_once() -> None:
         cq.run_benchmark([], ["newton"])
 
 
-def test_a_script_compares_a_function_of_its_own(tmp_path: Path) -> None:
-    script = tmp_path / "mine.py"
-    script.write_text(
-        "import cvxqueue as cq\n"
-        "def lowest(instance):\n    return instance.lower\n"
-        "if __name__ == '__main__':\n"
-        "    rows = cq.run_benchmark([cq.references.exact(2)], [lowest]).rows\n"
-        "    print([(row.solver, row.outcome, row.settings) for row in rows])\n"
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert done.stdout == "[('mine:lowest', 'answered', 'default')]\n"
+SCRIPT = """
+import cvxqueue as cq
+from dataclasses import dataclass
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Own(cq.SaturatingExponential):
+    pass
+
+def lowest(instance):
+    assert isinstance(instance.accuracy, Own)
+    return instance.lower
+
+def compare():
+    given = cq.references.planted(2, seed=1).instance
+    curve = Own(floor=given.accuracy.floor, gain=given.accuracy.gain, rate=given.accuracy.rate)
+    rows = cq.run_benchmark([given.replace(accuracy=curve)], [lowest]).rows
+    print([(row.solver, row.outcome, row.words, row.settings) for row in rows])
+
+"""
+
+
+def run_script(path: Path, code: str) -> subprocess.CompletedProcess[str]:
+    path.write_text(code)
+    return subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+
+
+def test_a_script_compares_a_function_on_classes_of_its_own(tmp_path: Path) -> None:
+    done = run_script(tmp_path / "mine.py", f"{SCRIPT}if __name__ == '__main__':\n    compare()\n")
+    assert (done.stdout, done.stderr) == ("[('mine:lowest', 'answered', '', 'default')]\n", "")
+
+
+def test_a_script_that_compares_whenever_it_is_imported_is_told(tmp_path: Path) -> None:
+    done = run_script(tmp_path / "mine.py", f"{SCRIPT}compare()\n")
+    assert done.stdout == ""
+    assert "a run imports the script that compares solvers" in done.stderr
+
+
+def test_a_version_is_that_of_all_that_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "clarabel" in available()["conic"].version
+    monkeypatch.syspath_prepend(tmp_path)
+    wraps = "import functools\nimport inner_of_test\nouter = functools.partial(inner_of_test.f)\n"
+    (tmp_path / "outer_of_test.py").write_text(wraps)
+    versions = set()
+    for number in range(2):
+        code = f"def f(instance):\n    return instance.lower + {number}\n"
+        (tmp_path / "inner_of_test.py").write_text(code)
+        versions.add(find_solvers(["outer_of_test:outer"])[0].version)
+    assert len(versions) == 2
+
+
+def test_two_solvers_of_one_name_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "newton.py").write_text("def f(instance):\n    return instance.lower\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "other" / "newton.py")
+    exec("def f(instance):\n    return instance.upper\n", vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with pytest.raises(cq.InvalidInputError, match="two solvers are called 'newton:f'"):
+        find_solvers(["newton:f", vars(main)["f"]])
 
 
 def test_a_session_has_none_that_another_process_could_import() -> None:

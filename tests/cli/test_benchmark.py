@@ -37,11 +37,26 @@ def test_from_names_to_a_page(
     page = tmp_path / "page.html"
     assert main(["report", whole, "--output", str(page), "--csv"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("instance,types,solver,settings,outcome,words,claims optimal")
+    assert lines[0].startswith("instance,instance digest,types,solver,solver version,settings,")
     assert len(lines) == 5
     content = page.read_text(encoding="utf-8")
     assert "tests.benchmark.fakes:lies" in content
     assert cq.Benchmark.read(whole).table().columns[0].name == "instance"
+
+
+def test_a_report_of_some_solvers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results, page = str(tmp_path / "rows.jsonl"), str(tmp_path / "page.md")
+    write_rows(Path(results), [row("a"), row("b"), row("a", settings="tight")])
+    report = ["report", results, "--output", page]
+    assert main([*report, "--solver", "a", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["runs"] == 2
+    assert main([*report, "--solver", "a", "--settings", "tight"]) == 0
+    text = Path(page).read_text(encoding="utf-8")
+    assert "1 solver on 1 instance" in text
+    assert "own settings" not in text
+    assert main([*report, "--solver", "aa"]) == 2
+    assert "no row has solver 'aa': did you mean 'a'?" in capsys.readouterr().err
 
 
 def test_what_is_merged_is_added_to_what_is_there(tmp_path: Path) -> None:

@@ -689,12 +689,12 @@ def test_progress_shows_on_a_terminal_when_it_takes_long(
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(output, "_PATIENCE", patience)
     with output.progress(2) as step:
-        step("conic")
+        step("[/b] \x1b[2J conic")
         started = output._PATIENCE == 0.0
         deadline = time.monotonic() + 30.0
         while started and "conic" not in terminal.getvalue() and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert ("conic" in terminal.getvalue()) is started
+    assert (r"[/b] \x1b[2J conic" in terminal.getvalue()) is started
     assert capsys.readouterr().out == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -191,6 +192,8 @@ def scs_of(path: Path) -> tuple[float, Any]:
 
 
 def scip_of(path: Path, seconds: float = 60.0) -> tuple[float, list[float]]:
+    found = re.match(r"g3 1 1 0\t# cost_unit = (\S+) s: ", path.read_text())
+    assert found is not None
     model = Model()
     model.hideOutput()
     model.readProblem(str(path))
@@ -201,7 +204,7 @@ def scip_of(path: Path, seconds: float = 60.0) -> tuple[float, list[float]]:
     # In the order of the file, and of two digits each: x10 comes after x9.
     names = {variable.name: model.getVal(variable) for variable in model.getVars()}
     tokens = [it for name, it in names.items() if name[0] in "xi" and name[1:].isdigit()]
-    return model.getObjVal(), tokens
+    return model.getObjVal() * float(found[1]), tokens
 
 
 def instances() -> Iterator[tuple[str, cq.Instance]]:
@@ -297,6 +300,50 @@ def test_scip_finds_the_optimum_in_every_nl_file(name: str, tmp_path: Path) -> N
     assert outside <= 1e-4 * float(instance.upper.max())
 
 
+def active_constraints(instance: cq.Instance) -> Iterator[Any]:
+    """Every constraint; most have a limit that the optimum without them does not keep."""
+    best, least = cq.solve(instance), instance.evaluate(instance.lower)
+    most = instance.evaluate(instance.upper).accuracies
+    accuracies = 0.9 * best.accuracies + 0.1 * most
+    tokens = 0.5 * (best.tokens + instance.lower)
+    yield cq.MaxMeanWaitingTime(0.5 * (best.mean_waiting_time + float(least.mean_waiting_time)))
+    yield cq.MaxMeanSystemTime(0.5 * (best.mean_system_time + float(least.mean_system_time)))
+    yield cq.MaxTokenRate(instance.arrival_rate * float(instance.probabilities @ tokens))
+    yield cq.WaitingTimeTail(3.0 * best.mean_waiting_time, 0.2)
+    yield cq.MinMeanAccuracy(float(instance.probabilities @ accuracies))
+    yield cq.MinAccuracy(float(accuracies[0]), 0)
+
+
+@pytest.mark.parametrize("names", list(pairwise()), ids=" ".join)
+def test_every_class_with_every_constraint_is_solved_or_refused(
+    names: tuple[str, str, str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(20)
+    case = planted(rng, *names, n=3, utilization=0.6, pattern="mixed", plain=True)
+    instance = case.family.instance()
+    for constraint in active_constraints(instance):
+        try:
+            limited = instance.replace(constraints=[constraint])
+        except cq.InvalidInputError as error:
+            assert "WaitingTimeTail is not available" in str(error)  # noqa: PT017
+            assert names[0] != "FIFO" or names[1] == "random"
+            continue
+        for suffix in ("npz", "cbf", "nl"):
+            cq.export(limited, tmp_path / f"x.{suffix}")
+        for value, _ in (
+            clarabel_of(tmp_path / "x.npz"),
+            solved_by_clarabel(read_cbf(tmp_path / "x.cbf")),
+        ):
+            assert error_of(limited, value) <= BY_CLARABEL, constraint
+        model = Model()
+        model.hideOutput()
+        model.readProblem(str(tmp_path / "x.nl"))
+        # All variables and rows of the file; SCIP has a variable more for the objective's curve.
+        header = (tmp_path / "x.nl").read_text().splitlines()[1].split()
+        assert model.getNVars() - int(header[0]) in (0, 1)
+        assert model.getNConss() - int(header[1]) in (0, 1)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_scip_finds_the_best_whole_tokens(name: str, tmp_path: Path) -> None:
     instance, path = CASES[name], tmp_path / "x.nl"
@@ -343,7 +390,7 @@ def test_whole_tokens_in_cbf_are_the_variables_themselves(tmp_path: Path) -> Non
     np.testing.assert_allclose(x[: PLAIN.size], cq.solve(PLAIN).tokens, rtol=1e-3)
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3])
+@pytest.mark.parametrize("factor", [1e-6, 1e-3, 1e3, 1e6])
 def test_another_unit_of_time_is_another_unit_of_the_objective(
     factor: float, tmp_path: Path
 ) -> None:
@@ -353,9 +400,43 @@ def test_another_unit_of_time_is_another_unit_of_the_objective(
         accuracy_weight=PLAIN.accuracy_weight * factor,
         service=cq.AffineService(base=law.base * factor, per_token=law.per_token * factor),
     )
-    cq.export(other, tmp_path / "x.npz")
-    value, _ = scs_of(tmp_path / "x.npz") if factor == 1e3 else clarabel_of(tmp_path / "x.npz")
-    assert error_of(other, value) <= 1e-4
+    if factor < 1e6:
+        cq.export(other, tmp_path / "x.npz")
+        value, _ = scs_of(tmp_path / "x.npz") if factor == 1e3 else clarabel_of(tmp_path / "x.npz")
+        assert error_of(other, value) <= 1e-4
+    best = cq.solve_integer(other).objective
+    for integers in (False, True):
+        cq.export(other, tmp_path / "x.nl", integers=integers)
+        value, _ = scip_of(tmp_path / "x.nl")
+        assert error_of(other, value, best if integers else None) <= BY_SCIP
+
+
+@pytest.mark.parametrize("idle", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("names", list(pairwise())[::5], ids=" ".join)
+def test_scip_solves_with_little_idle_time_at_the_fewest_tokens(
+    names: tuple[str, str, str], idle: float, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    case = planted(rng, *names, n=6, utilization=0.7, pattern="mixed", plain=True)
+    instance = case.family.instance()
+    instance = instance.replace(arrival_rate=instance.max_arrival_rate * (1.0 - idle))
+    cq.export(instance, tmp_path / "x.nl")
+    assert error_of(instance, scip_of(tmp_path / "x.nl")[0]) <= 1e-7
+
+
+@pytest.mark.parametrize("name", [f"heavy-traffic-{place}" for place in range(2, 7)])
+def test_scip_solves_next_to_saturation(name: str, tmp_path: Path) -> None:
+    reference = cq.references.load(name)
+    instance, record = reference.instance, reference.record
+    assert float(cq.solve(instance).evaluation.idle) <= 1.1 * 10.0 ** -int(name[-1])
+    cq.export(instance, tmp_path / "x.nl")
+    value, _ = scip_of(tmp_path / "x.nl")
+    assert error_of(instance, value, float(record["objective"])) <= BY_SCIP
+    cq.export(instance, tmp_path / "x.nl", integers=True)
+    value, tokens = scip_of(tmp_path / "x.nl")
+    assert error_of(instance, value, float(record["integer"]["objective"])) <= BY_SCIP
+    answer = {"tokens": tokens[: instance.size], "tolerance": BY_SCIP}
+    assert cq.grade(record, answer, integers=True).is_right
 
 
 @pytest.mark.parametrize("name", ["heavy-traffic-5", "heavy-traffic-6"])

@@ -17,9 +17,8 @@ from cvxqueue.integer.enumeration import Tangents
 from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base, Incumbent
 from cvxqueue.integer.local_search import local_search
-from cvxqueue.integer.neighbors import best_combination
+from cvxqueue.integer.neighbors import FlipProgram, best_combination
 from cvxqueue.integer.partition import first_ceiling
-from cvxqueue.integer.program import FlipProgram
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.model.domains import Domains, Integers, Multiples
 from cvxqueue.numerics.arrays import FloatArray

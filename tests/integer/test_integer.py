@@ -21,7 +21,7 @@ from cvxqueue.cli.answer import answer_report
 from cvxqueue.deadline import Deadline
 from cvxqueue.files.writing import domain_tables
 from cvxqueue.formatting import at_most
-from cvxqueue.integer.program import FlipProgram, Optimum
+from cvxqueue.integer.neighbors import FlipProgram, Optimum
 from cvxqueue.integer.solve import solve_within
 from cvxqueue.integer.standard_output import standard_output_discarded
 from cvxqueue.model import Evaluation

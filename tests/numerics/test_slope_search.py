@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cvxqueue.numerics.slope_search import bracketed_minimum, longest_step
+from cvxqueue.numerics.roots import bracketed_minimum, longest_step
 
 
 @pytest.mark.parametrize("minimum", [1e-6, 0.3, 1.0, 77.0])

@@ -11,6 +11,7 @@ from tests.performance.frames import frames
 from tests.performance.growth import growth
 from tests.performance.integers import integers
 from tests.performance.iterations import iterations
+from tests.performance.lessons import lessons
 from tests.performance.memory import memory
 from tests.performance.proofs import proofs
 from tests.performance.reporting import Case
@@ -45,5 +46,6 @@ CASES = {
         Case("proofs", "proofs of optima to thirty digits", proofs),
         Case("simulation", "simulated queries per second, beside Ciw", simulation),
         Case("startup", "whole commands, beside cvxqueue check", startup),
+        Case("lessons", "the notebooks of all lessons, with solutions", lessons),
     )
 }

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from cvxqueue.files.provenance import installed_version, processor
 
 PACKAGES = ("cvxqueue", "numpy", "scipy", "cvxpy", "clarabel")
 # Whichever of them the library reads; the first that is set counts.
@@ -24,11 +23,11 @@ THREAD_VARIABLES = (
 def host_facts() -> dict[str, str]:
     """Return the facts to print above a measurement."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": _cores(),
         "system": platform.platform(),
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
-        **{package: _version(package) for package in PACKAGES},
+        **{package: installed_version(package) or "not installed" for package in PACKAGES},
         "BLAS": f"{_blas()}, {_threads()}",
         "load average": load_average(),
     }
@@ -41,38 +40,11 @@ def load_average() -> str:
     return "unknown" if average is None else ", ".join(f"{load:.2f}" for load in average())
 
 
-def _processor() -> str:
-    listing = Path("/proc/cpuinfo")
-    if listing.exists():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    if platform.system() == "Darwin":
-        # The platform module knows the family only.
-        asked = subprocess.run(
-            ["sysctl", "-n", "machdep.cpu.brand_string"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if asked.stdout.strip():
-            return asked.stdout.strip()
-    return platform.processor() or platform.machine() or "unknown"
-
-
 def _cores() -> str:
     # In a container the process may be held to fewer than the host has.
     allowed = getattr(os, "sched_getaffinity", None)
     usable = os.cpu_count() if allowed is None else len(allowed(0))
     return f"{usable} of {os.cpu_count()}"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _blas() -> str:

@@ -24,6 +24,7 @@ from tests.performance.growth import growth
 from tests.performance.instances import plain_objective, random_servers
 from tests.performance.integers import integers
 from tests.performance.iterations import HEAVIEST, LIGHTEST, iterations, suite
+from tests.performance.lessons import lessons
 from tests.performance.memory import memory
 from tests.performance.proofs import proofs
 from tests.performance.quasi_newton import QuasiNewton
@@ -33,6 +34,7 @@ from tests.performance.simulation import simulation
 from tests.performance.startup import startup
 from tests.performance.sweeps import sweeps
 from tests.performance.timing import Spread, Subject, interleave
+from tests.test_lessons import LESSONS
 from tests.tolerances import CLOSED_FORM, DIFFERENCE_QUOTIENT, ROUNDING
 
 
@@ -50,6 +52,7 @@ def once(instance: cq.Instance) -> cq.Answer:
 
 TINY: dict[str, Callable[[int], Sequence[Row]]] = {
     "evaluations": partial(evaluations, sizes=((6, 1, 60.0), (50, 2, 25.0))),
+    "lessons": partial(lessons, paths=LESSONS[:1]),
     "memory": partial(memory, types=1000),
     "baselines": partial(
         baselines,

@@ -146,6 +146,7 @@ def test_what_a_worker_raises_leaves_no_file(tmp_path: Path) -> None:
     assert all(future.cancelled() for future in pool.futures[3:])
 
 
+@pytest.mark.slow
 def test_a_file_takes_no_more_memory_for_more_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
