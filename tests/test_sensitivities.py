@@ -24,7 +24,7 @@ from tests.tolerances import Tolerance
 
 # Central differences of optima of thirty digits are off by the square of the step, times the ratio
 # of the third derivative to the first, and derivatives by some roundings over the idle fraction: at
-# worst 1e-12 for the five instances. Where nothing changes, proofs leave what is beyond their digits.
+# worst 1e-12 for the five instances. Where nothing changes, proofs leave digits beyond their own.
 DIFFERENCE = Tolerance(rtol=1e-8, atol=1e-60)
 STEP = 2.0**-24
 # Two orders of the same products, relative to the sum of their sizes: 5e-11 at an idle fraction of
