@@ -72,6 +72,7 @@ if _TYPE_CHECKING:
     from cvxqueue.references.grade import Grade, grade
     from cvxqueue.references.prover import prove
     from cvxqueue.references.verification import Verified, verify
+    from cvxqueue.sensitivities import Sensitivity, sensitivity
     from cvxqueue.simulation import Simulation, check_simulation, compare_allocations, simulate
     from cvxqueue.statistics import Estimate
     from cvxqueue.sweeps import (
@@ -94,6 +95,7 @@ _ROOMS = {
     "references.grade": ("Grade", "grade"),
     "references.prover": ("prove",),
     "references.verification": ("Verified", "verify"),
+    "sensitivities": ("Sensitivity", "sensitivity"),
     "simulation": ("Simulation", "check_simulation", "compare_allocations", "simulate"),
     "statistics": ("Estimate",),
     "sweeps": (
@@ -149,6 +151,7 @@ __all__ = [
     "QuadraticService",
     "RefusedError",
     "SaturatingExponential",
+    "Sensitivity",
     "Setups",
     "Simulation",
     "Solution",
@@ -181,6 +184,7 @@ __all__ = [
     "rounding_bound",
     "run_benchmark",
     "save",
+    "sensitivity",
     "simulate",
     "solve",
     "solve_batch",

@@ -34,6 +34,7 @@ ROOMS = (
     "files",
     "certificates",
     "solution",
+    "sensitivities",
     "dcp",
     "solvers",
     "integer",

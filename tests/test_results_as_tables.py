@@ -46,6 +46,7 @@ def simulated() -> cq.Simulation:
 RESULTS: dict[str, Callable[[], Report]] = {
     "instance": lambda: INSTANCE,
     "solution": lambda: cq.solve(INSTANCE),
+    "sensitivity": lambda: cq.sensitivity(cq.solve(INSTANCE)),
     "certificate": lambda: cq.certify(INSTANCE, [500.0, 300.0]),
     "unstable certificate": lambda: cq.certify(INSTANCE, [4096.0, 4096.0]),
     "integers": lambda: cq.solve_integer(INSTANCE),

@@ -20,8 +20,8 @@ from cvxqueue.numerics.float64 import EPSILON
 # Four roundings of relative size ε/2 each reach the utilization and the second moment, and the
 # waiting time magnifies those of the utilization by 1/(1−ρ); twice that covers the rest.
 _GAP_ROUNDINGS = 4.0 * EPSILON
-# The share of a marginal cost that it may be off by, in such errors: see `response_loss`.
-_COST_ERRORS = 16.0
+COST_ERRORS = 16.0
+"""The share of a marginal cost that it may be off by, in such errors: see `response_loss`."""
 # Terms that are not negative, a few thousand at a time: every sum is right to 2^13 roundings.
 _SUMMATION = 1.0 + 1e-11
 
@@ -104,7 +104,7 @@ def _part_gap(point: Evaluation) -> FloatArray:
     loss = benefit.response_loss(cost, point.unclipped_response, response, error)
     if not model.accuracy.is_smooth:
         # That share, times the way from the right response to this one: both within the reach.
-        loss = np.minimum(loss, _COST_ERRORS * error * (point.reach - model.lower))
+        loss = np.minimum(loss, COST_ERRORS * error * (point.reach - model.lower))
     # A type without a choice responds exactly.
     loss *= np.where(model.upper > model.lower, cost, 0.0)
     fall = response - point.tokens

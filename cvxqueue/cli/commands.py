@@ -124,6 +124,10 @@ COMMANDS = {
                 "the least that double precision can prove)",
                 type=positive,
             ),
+            _flag(
+                "--sensitivities: print the derivatives of the optimum by every number of the "
+                "instance, too; with --csv these instead of the answer"
+            ),
             _plot("the accuracy curves and the path of each method"),
         ),
         "the answer by task type",

@@ -10,6 +10,8 @@ from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
 from cvxqueue.model import Instance
+from cvxqueue.sensitivities import Sensitivity, sensitivity
+from cvxqueue.solution import Solution
 from cvxqueue.solvers import CrossValidation, cross_validate, methods
 from cvxqueue.solvers.registry import find_method
 
@@ -37,12 +39,20 @@ def run(options: argparse.Namespace) -> int:
         rounded = None if isinstance(integer, str) else plain_rounding(integer)
     write_picture(options.plot, comparison)
     failure = _failure(comparison)
-    show(
-        options,
-        _summary(comparison, integer, rounded, failure),
-        answer_table(comparison.best, None if isinstance(integer, str) else integer),
-        *answer_report(comparison, integer, rounded),
-    )
+    summary = _summary(comparison, integer, rounded, failure)
+    table = answer_table(comparison.best, None if isinstance(integer, str) else integer)
+    report = [*answer_report(comparison, integer, rounded)]
+    if options.sensitivities and failure is None:
+        best = comparison.best
+        found = sensitivity(best) if options.csv else _sensitivities(best)
+        report += ["", ("Sensitivities", "bold")]
+        if isinstance(found, str):
+            summary["sensitivities"] = {"error": found}
+            report.append((f"none: {found}", "red"))
+        else:
+            summary["sensitivities"], table = found.to_dict(), found.table()
+            report.append(found)
+    show(options, summary, table, *report)
     if failure is not None:
         write_error(failure)
     return 0 if failure is None else 1
@@ -52,6 +62,14 @@ def _integers(instance: Instance, time_limit: float) -> IntegerSolution | str:
     """Integer answer, or why there is none; the continuous one stands without it."""
     try:
         return solve_integer(instance, time_limit=time_limit)
+    except CvxqueueError as error:
+        return str(error)
+
+
+def _sensitivities(solution: Solution) -> Sensitivity | str:
+    """Derivatives of the optimum, or why there are none."""
+    try:
+        return sensitivity(solution)
     except CvxqueueError as error:
         return str(error)
 

@@ -126,6 +126,16 @@ class CouplingConstraint(Constraint, ABC):
         """
         return multiplier
 
+    def partials(self, point: Any) -> dict[str, tuple[float, float | FloatArray]]:
+        """Derivatives of c and of its gradient by the numbers in it, at a stable point.
+
+        By field, and by ``"arrival_rate"`` where c has it beside the time in the system.
+        """
+        raise InvalidInputError(
+            f"{type(self).__module__}.{type(self).__qualname__} does not say how it changes with "
+            "its numbers: give it `partials`"
+        )
+
     @abstractmethod
     def remedy(self, point: Any) -> str:
         """The limit that the given point would satisfy, as a message says it."""

@@ -59,6 +59,10 @@ class MinMeanAccuracy(CouplingConstraint):
         """The accuracy of any query is worth so much more."""
         return Terms(accuracy=multiplier)
 
+    def partials(self, point: Evaluation) -> dict[str, tuple[float, float | FloatArray]]:
+        """Of the floor, which the mean accuracy is subtracted from."""
+        return {"accuracy": (1.0, 0.0)}
+
     def remedy(self, point: Evaluation) -> str:
         """The mean accuracy at the point."""
         reached = float(point.mean_accuracy)
@@ -111,9 +115,9 @@ class MinAccuracy(InputData, BoxConstraint):
 
     def require_allowed(self, instance: Instance) -> None:
         """Refuse a type that the instance does not have, or floors of another number of types."""
-        self._floors(instance)
+        self.floors(instance)
 
-    def _floors(self, instance: Instance) -> FloatArray:
+    def floors(self, instance: Instance) -> FloatArray:
         """The floor of each type, zero where there is none, shape (N,)."""
         if self.type is None:
             return float_array("constraints: MinAccuracy: accuracy", self.accuracy, instance.size)
@@ -123,7 +127,7 @@ class MinAccuracy(InputData, BoxConstraint):
 
     def least_tokens(self, instance: Instance) -> FloatArray:
         """Where each accuracy reaches its floor."""
-        floors, most = self._floors(instance), instance.max_tokens
+        floors, most = self.floors(instance), instance.max_tokens
         least = instance.accuracy.inverse_value(floors)
         # Where little of the gain remains, the inverse may be rounded beyond tokens that do; and
         # what max_tokens miss by no more than rounding explains nobody can say is out of reach.
@@ -132,7 +136,7 @@ class MinAccuracy(InputData, BoxConstraint):
 
     def least_rounding(self, instance: Instance) -> FloatArray:
         """The error of an accuracy over the slope that leads there, because they are an inverse."""
-        floors, curve = self._floors(instance), instance.accuracy
+        floors, curve = self.floors(instance), instance.accuracy
         reached = np.minimum(self.least_tokens(instance), instance.max_tokens)
         slope = curve.slope(np.nextafter(reached, 0.0))
         moved = ACCURACY_ROUNDINGS * (curve.value(reached) / slope + reached)
@@ -141,7 +145,7 @@ class MinAccuracy(InputData, BoxConstraint):
 
     def shortfall(self, instance: Instance, position: int) -> str:
         """What the type reaches at most."""
-        floor = float(self._floors(instance)[position])
+        floor = float(self.floors(instance)[position])
         most = float(instance.accuracy.value(instance.max_tokens)[position])
         return (
             f"{Entry('accuracy', (position,))} of {shown(instance.type_name(position))} must be "

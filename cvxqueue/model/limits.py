@@ -40,6 +40,10 @@ class _TimeCap(CouplingConstraint):
         """The time less the limit, in seconds."""
         return float(getattr(point, self._time)) - self.seconds
 
+    def partials(self, point: Evaluation) -> dict[str, tuple[float, float | FloatArray]]:
+        """Of the limit, which is subtracted."""
+        return {"seconds": (-1.0, 0.0)}
+
     def remedy(self, point: Evaluation) -> str:
         """The time at the point."""
         return f"raise seconds to {at_most(_ROOM * float(getattr(point, self._time)), 6)} or more"
@@ -142,6 +146,14 @@ class MaxTokenRate(CouplingConstraint):
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds for one token per second more."""
         return multiplier / float(point.model.arrival_rate)
+
+    def partials(self, point: Evaluation) -> dict[str, tuple[float, float | FloatArray]]:
+        """Of the limit over the arrival rate, which is subtracted."""
+        rate = float(point.model.arrival_rate)
+        return {
+            "tokens_per_second": (-1.0 / rate, 0.0),
+            "arrival_rate": (self._most(point) / rate, 0.0),
+        }
 
     def remedy(self, point: Evaluation) -> str:
         """The token rate at the point."""

@@ -15,6 +15,10 @@ class SeparableCost(ABC):
     """A convex, nondecreasing cost of the tokens of a type, in seconds per query."""
 
     @abstractmethod
+    def value(self, service: ServiceLaw, tokens: FloatArray) -> FloatArray:
+        """The cost, in seconds, shape (..., N)."""
+
+    @abstractmethod
     def marginal_cost(
         self, service: ServiceLaw, tokens: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
@@ -32,6 +36,10 @@ class TokenCost(SeparableCost):
     price: float
     """Seconds per token, ≥ 0."""
 
+    def value(self, service: ServiceLaw, tokens: FloatArray) -> FloatArray:
+        """The price times the tokens."""
+        return self.price * tokens
+
     def marginal_cost(
         self, service: ServiceLaw, tokens: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
@@ -45,6 +53,10 @@ class ServiceCost(SeparableCost):
 
     price: float
     """Dimensionless, ≥ 0."""
+
+    def value(self, service: ServiceLaw, tokens: FloatArray) -> FloatArray:
+        """The price times the mean service time."""
+        return self.price * service.mean(tokens)
 
     def marginal_cost(
         self, service: ServiceLaw, tokens: FloatArray
@@ -62,6 +74,11 @@ class TailCost(SeparableCost):
     """Seconds, ≥ 0."""
     decay: float
     """θ, per second, > 0."""
+
+    def value(self, service: ServiceLaw, tokens: FloatArray) -> FloatArray:
+        """The price times exp(θ t) − 1."""
+        cost: FloatArray = self.price * np.expm1(self.decay * service.mean(tokens))
+        return cost
 
     def marginal_cost(
         self, service: ServiceLaw, tokens: FloatArray

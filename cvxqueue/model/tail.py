@@ -115,10 +115,20 @@ class WaitingTimeTail(CouplingConstraint):
 
     def price(self, multiplier: float, point: Evaluation) -> float:
         """Seconds of objective for a second more in the limit."""
-        # dc/dθ · (−dθ/dx), with c = λ Σ π (exp(θ t) − 1)/θ − 1.
-        theta = self.decay
-        rise = theta * float(accurate_sum(point.times * self._exponentials(point)))
-        return multiplier * (rise - 1.0 - self.excess(point)) / self.seconds
+        return -multiplier * self.partials(point)["seconds"][0]
+
+    def partials(self, point: Evaluation) -> dict[str, tuple[float, float | FloatArray]]:
+        """By way of θ, and of the arrival rate that the sum is relative to."""
+        theta, rate, slope = self.decay, float(point.model.arrival_rate), self.gradient(point)
+        # c = λ Σ π (exp(θ t) − 1)/θ − 1.
+        share = 1.0 + self.excess(point)
+        rise = float(accurate_sum(point.times * self._exponentials(point))) - share / theta
+        by_limit = {"seconds": -theta / self.seconds}
+        by_limit["probability"] = -1.0 / (self.probability * self.seconds)
+        return {
+            "arrival_rate": (share / rate, slope / rate),
+            **{name: (rise * it, point.times * slope * it) for name, it in by_limit.items()},
+        }
 
     def most_tokens(self, instance: Instance) -> FloatArray:
         """No term of the sum exceeds the whole: t ≤ ln(1 + θ/(λ π))/θ."""

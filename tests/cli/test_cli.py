@@ -111,6 +111,28 @@ def test_solve_prints_the_answer_and_every_method(server: str, capsys: Capture) 
     assert "\x1b" not in out
 
 
+def test_solve_prints_sensitivities(server: str, capsys: Capture) -> None:
+    arguments = ["solve", server, "--method", "newton", "--sensitivities"]
+    expected = cq.sensitivity(cq.solve(cq.load(server)))
+    assert main(arguments) == 0
+    assert "\nSensitivities\nderivatives of the optimal objective" in capsys.readouterr().out
+    assert main([*arguments, "--csv"]) == 0
+    assert capsys.readouterr().out == expected.to_csv()
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["sensitivities"]
+    assert found["value"]["arrival_rate"] == expected.value["arrival_rate"]
+
+
+def test_solve_says_why_there_are_no_sensitivities(capsys: Capture) -> None:
+    arguments = ["solve", "straight-piece", "--method", "newton", "--sensitivities"]
+    assert main(arguments) == 0
+    assert "none: solution: the optimum" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    assert "not unique" in json.loads(capsys.readouterr().out)["sensitivities"]["error"]
+    assert main([*arguments, "--csv"]) == 2
+    assert "not unique" in capsys.readouterr().err
+
+
 def test_solve_json_is_one_object_with_the_whole_answer(server: str, capsys: Capture) -> None:
     assert main(["solve", server, "--json"]) == 0
     out, err = capsys.readouterr()

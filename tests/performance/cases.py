@@ -15,6 +15,7 @@ from tests.performance.lessons import lessons
 from tests.performance.memory import memory
 from tests.performance.proofs import proofs
 from tests.performance.reporting import Case
+from tests.performance.sensitivities import sensitivities
 from tests.performance.simulation import simulation
 from tests.performance.startup import startup
 from tests.performance.sweeps import sweeps
@@ -32,6 +33,7 @@ CASES = {
         Case("batch", "many small instances in one call", batch),
         Case("frames", "a batch as a data frame of a million rows, beside solving it", frames),
         Case("sweeps", "sweeps of up to a million rows, in memory and into a file", sweeps),
+        Case("sensitivities", "derivatives of the optimum, beside a solve", sensitivities),
         Case("growth", "the time of a solve as the number of types grows", growth),
         Case("families", "other queues, curves and service laws, beside the original", families),
         Case("iterations", "the iterations of newton on random instances of all loads", iterations),

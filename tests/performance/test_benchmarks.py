@@ -29,6 +29,7 @@ from tests.performance.memory import memory
 from tests.performance.proofs import proofs
 from tests.performance.quasi_newton import QuasiNewton
 from tests.performance.reporting import Case, Row, Target
+from tests.performance.sensitivities import sensitivities
 from tests.performance.simulation import simulation
 from tests.performance.startup import startup
 from tests.performance.sweeps import sweeps
@@ -70,6 +71,7 @@ TINY: dict[str, Callable[[int], Sequence[Row]]] = {
         contraction, count=3, limit=5, methods=("fixed-point", best_responses, once)
     ),
     "proofs": partial(proofs, sizes=(3,), names=("one-type",)),
+    "sensitivities": partial(sensitivities, types=20),
     "simulation": partial(simulation, queries=2000, ciw_queries=200),
     "startup": startup,
     "sweeps": partial(sweeps, rows=400),
