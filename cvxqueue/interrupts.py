@@ -1,7 +1,5 @@
 """Ctrl-C ends the command as the system ends a program: at once, whatever compiled code runs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The strong concavity certificate: how sharply the objective falls away from its maximum."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

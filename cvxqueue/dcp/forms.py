@@ -1,7 +1,5 @@
 """One call for every form of the problem, and the two forms that people read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import cvxpy as cp

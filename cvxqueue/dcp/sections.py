@@ -1,7 +1,5 @@
 """Sections of text files: a heading, the number of lines, and lines of numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 

@@ -1,7 +1,5 @@
 """Cells that cover every choice better than a base, fine around it, and the bounds of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Redirect standard output while compiled code runs."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import threading

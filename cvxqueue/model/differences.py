@@ -1,7 +1,5 @@
 """Differences between two allocations of one model, without cancellation."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cvxqueue.model.model import Evaluation

@@ -1,7 +1,5 @@
 """Floors on accuracies: of the mix, and of the types."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -12,8 +12,6 @@ Squire and Trapp, "Using complex variables to estimate derivatives of real funct
 40(1), 1998.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What rounding may take, and what counts as zero."""
 
-from __future__ import annotations
-
 import numpy as np
 
 EPSILON = float(np.finfo(np.float64).eps)

@@ -3,8 +3,6 @@
 Near an optimum values agree in all their digits, so that a line is searched by the slope alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

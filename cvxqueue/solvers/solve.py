@@ -1,7 +1,5 @@
 """One call for every method."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from contextlib import closing
