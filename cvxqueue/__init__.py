@@ -1,5 +1,7 @@
 """Token allocation for LLM servers that are M/G/1 queues, as a disciplined convex program."""
 
+from __future__ import annotations
+
 from cvxqueue import interrupts as interrupts  # the first: Ctrl-C may come while the rest loads
 
 # isort: split

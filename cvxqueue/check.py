@@ -1,5 +1,7 @@
 """What can be said of an instance before any method runs."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any

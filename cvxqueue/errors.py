@@ -1,5 +1,7 @@
 """The errors of the package: one base, so that a single ``except`` can catch them all."""
 
+from __future__ import annotations
+
 import shlex
 import sys
 from collections.abc import Callable, Iterator

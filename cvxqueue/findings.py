@@ -1,5 +1,7 @@
 """What was found out, of an instance or of measurements, with a sentence for each subject."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

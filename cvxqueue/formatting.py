@@ -4,6 +4,8 @@ Of any value a bounded text that is harmless to a terminal; numbers rounded so t
 still holds.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal

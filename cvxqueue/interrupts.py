@@ -1,5 +1,7 @@
 """Ctrl-C ends the command as the system ends a program: at once, whatever compiled code runs."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

@@ -1,5 +1,7 @@
 """Plain values, as JSON has them: what is not finite becomes ``None``."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields

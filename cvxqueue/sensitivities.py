@@ -1,5 +1,7 @@
 """Sensitivities: what the optimum does when a number of the instance changes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property

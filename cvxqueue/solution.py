@@ -1,5 +1,7 @@
 """The answer of a method: tokens, what they do, and how far they can be from optimal."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Near misses: what the writer of an unknown name probably meant."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice

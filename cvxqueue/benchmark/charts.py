@@ -1,5 +1,7 @@
 """Shares that rise in steps, as SVG: no script, and colours by name, for light and dark pages."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape

@@ -5,6 +5,8 @@ that the process shares with those that wait for it: no descriptor can be closed
 no disk can be full, as the file behind it has its room before the run begins.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import pickle

@@ -5,6 +5,8 @@ answer's gap is proven by that bound as well as by its own certificate. What a s
 answer is compared with the gap, and is not evidence.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

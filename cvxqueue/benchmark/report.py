@@ -1,5 +1,7 @@
 """The report: what the rows say, as one page of HTML without a script, or as Markdown."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections import Counter

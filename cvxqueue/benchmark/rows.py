@@ -4,6 +4,8 @@ A line is written whole, by one process at a time, and is on the disk before the
 file that was cut off in a line goes on before it.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os

@@ -1,5 +1,7 @@
 """What rows say of the solvers under the same settings, in numbers: accuracy first, then time."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

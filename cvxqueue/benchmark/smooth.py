@@ -4,6 +4,8 @@ The variables are shares of the box, so that all are of one size, and the object
 units of its own. Solvers of this kind fail in tokens: SLSQP and trust-constr stop where they begin.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import NamedTuple
 

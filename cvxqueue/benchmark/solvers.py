@@ -4,6 +4,8 @@ Each is a callable ``f(instance, **settings)`` that returns tokens or an `Answer
 from which another process gets it.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

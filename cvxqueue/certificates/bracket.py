@@ -5,6 +5,8 @@ fixed point, so that lo ≤ l* gives l* ≤ min(L, F(lo)), and this gives l* ≥
 Where a curve has kinks, F has several values at a cost, and rounding outwards includes them all.
 """
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

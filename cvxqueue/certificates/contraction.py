@@ -5,6 +5,8 @@ diagonal plus rank two. A Perron root below one proves that F contracts in a wei
 the largest row sum below one is the simple sufficient condition.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

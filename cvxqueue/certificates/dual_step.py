@@ -1,5 +1,7 @@
 """Newton's step for a convex function of a few multipliers that may not be negative."""
 
+from __future__ import annotations
+
 from itertools import combinations
 
 import numpy as np

@@ -7,6 +7,8 @@ T is convex, so for every feasible l′
 and the right side is separable: each type's term is largest at its response to ∇T(l).
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.model import Evaluation

@@ -6,6 +6,8 @@ acts on its own type, and on the others by way of the two moments; one of the qu
 two prices.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

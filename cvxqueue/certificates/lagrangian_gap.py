@@ -5,6 +5,8 @@ bound on L that its own separable gap proves holds for J as well, whatever the m
 l feasible, max J − J(l) ≤ gap of L at l + μ · (−c(l)). Good multipliers make the bound sharp.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.certificates.dual_step import nonnegative_step

@@ -9,6 +9,8 @@ method finds those that prove most in a few steps. Where curves have kinks the r
 the ellipsoid method takes over.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -9,6 +9,8 @@ plus the rank two of the prices P1 and P2 of the two moments. With a = ∇m1 and
 in which dl is eliminated type by type: a handful of equations are left, however many types.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from typing import NamedTuple
 

@@ -5,6 +5,8 @@ worth at most, K = α Σ π w p(L) − J(l⁰). That bounds the idle fraction aw
 moment from above, without assuming that the whole box is stable.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The strong concavity certificate: how sharply the objective falls away from its maximum."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

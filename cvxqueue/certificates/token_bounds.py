@@ -1,5 +1,7 @@
 """Token intervals: which values of each type's tokens can still be optimal."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.certificates.gap import certified_gap, marginal_error

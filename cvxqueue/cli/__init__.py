@@ -1,5 +1,7 @@
 """The command line: ``cvxqueue solve``, ``check``, ``simulate``, ``fit`` and so on."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """The report of ``cvxqueue solve``; it fits 80 columns, and only names are ever wrapped."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 

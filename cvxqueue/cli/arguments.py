@@ -1,5 +1,7 @@
 """What the arguments of the commands may be."""
 
+from __future__ import annotations
+
 import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """``cvxqueue benchmark``: solvers on instances, each run in a process of its own."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence

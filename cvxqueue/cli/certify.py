@@ -1,5 +1,7 @@
 """``cvxqueue certify``: which claims of an answer are true."""
 
+from __future__ import annotations
+
 import argparse
 import csv
 from pathlib import Path

@@ -1,5 +1,7 @@
 """``cvxqueue check``: what can be said of an instance before any method runs."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.check import check

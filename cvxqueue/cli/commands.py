@@ -1,5 +1,7 @@
 """Every command: what its help says of it, and the arguments that it takes."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 from cvxqueue.cli.arguments import (

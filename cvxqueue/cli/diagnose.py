@@ -1,5 +1,7 @@
 """``cvxqueue diagnose``: whether the model describes a server."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.cli.inputs import read_measurements

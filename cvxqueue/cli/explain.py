@@ -1,5 +1,7 @@
 """``cvxqueue explain``: why the rules accept a form of an instance, or where they refuse it."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.cli.inputs import read_instance

@@ -1,5 +1,7 @@
 """``cvxqueue export``: an instance as other solvers read it."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.cli.inputs import read_instance

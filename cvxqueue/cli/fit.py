@@ -1,5 +1,7 @@
 """``cvxqueue fit``: an instance file from measurements."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial

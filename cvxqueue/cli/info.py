@@ -1,5 +1,7 @@
 """``cvxqueue info``: versions for a bug report."""
 
+from __future__ import annotations
+
 import argparse
 import platform
 from typing import Any

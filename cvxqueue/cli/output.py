@@ -1,5 +1,7 @@
 """Where the commands write: tables, JSON and pictures, errors and progress on stderr."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import os

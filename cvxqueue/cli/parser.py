@@ -1,5 +1,7 @@
 """The parser of the command line: help that is wrapped, and complaints that help."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 import textwrap

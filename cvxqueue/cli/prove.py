@@ -1,5 +1,7 @@
 """``cvxqueue prove``: a record of the optimum that anybody can verify."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.cli.inputs import new_record, read_instance

@@ -1,5 +1,7 @@
 """``cvxqueue references``: the library, and one reference of it."""
 
+from __future__ import annotations
+
 import argparse
 from dataclasses import replace
 from decimal import Decimal

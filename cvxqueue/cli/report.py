@@ -1,5 +1,7 @@
 """``cvxqueue report``: what the rows of a comparison say, as one page."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.benchmark import Benchmark

@@ -1,5 +1,7 @@
 """``cvxqueue schema``: the JSON Schema of instance files."""
 
+from __future__ import annotations
+
 import argparse
 
 from cvxqueue.cli.output import write_json

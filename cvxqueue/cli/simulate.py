@@ -1,5 +1,7 @@
 """``cvxqueue simulate``: an allocation on the simulated server, beside what theory says of it."""
 
+from __future__ import annotations
+
 import argparse
 
 import numpy as np

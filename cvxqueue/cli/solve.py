@@ -1,5 +1,7 @@
 """``cvxqueue solve``: the best certified answer, every method beside it, and the integers."""
 
+from __future__ import annotations
+
 import argparse
 from typing import Any
 

@@ -1,5 +1,7 @@
 """``cvxqueue sweep``: an instance at every combination of the values of some parameters."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import Executor

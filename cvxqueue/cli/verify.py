@@ -1,5 +1,7 @@
 """``cvxqueue verify``: whether a record proves what it claims, and of which instance."""
 
+from __future__ import annotations
+
 import argparse
 from typing import Any
 

@@ -10,6 +10,8 @@ parameter is wanted in a mean that ends up in a denominator, give the denominato
 own, and use `congestion_time`.
 """
 
+from __future__ import annotations
+
 from typing import Any, TypeAlias
 
 import cvxpy as cp

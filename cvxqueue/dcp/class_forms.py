@@ -1,5 +1,7 @@
 """What the forms state of a curve, a law, a queue or a constraint, by its class."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from inspect import isabstract
 from typing import Any, Generic, TypeVar

@@ -1,5 +1,7 @@
 """The scaled form as the numbers of a conic program."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

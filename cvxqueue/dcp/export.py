@@ -1,5 +1,7 @@
 """An instance as a file for other people's solvers: conic, or nonlinear."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 

@@ -5,6 +5,8 @@ the bound, the perspective and the exponent, x ≥ y exp(z/y): the reverse of th
 second-order and power cones the order is the same.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from scipy import sparse
 

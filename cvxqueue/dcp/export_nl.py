@@ -18,6 +18,8 @@ proven: with the quotient in the objective a solver follows it past the pole. Th
 variables of their own, with coefficients of one, because SCIP sees no cone in those of order 1e-9.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 

@@ -1,5 +1,7 @@
 """Cone data as NumPy arrays, for the solvers whose conventions they have."""
 
+from __future__ import annotations
+
 from io import BytesIO
 from typing import Any
 

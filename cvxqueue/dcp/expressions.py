@@ -4,6 +4,8 @@ Three depend on the class of what an instance holds: the service times on its la
 its curve, and the waiting time on its queue. A class of one's own joins by ``register``, as below.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """One call for every form of the problem, and the two forms that people read."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import cvxpy as cp

@@ -1,5 +1,7 @@
 """Units in which the numbers of a program are of order one: of tokens, and of the objective."""
 
+from __future__ import annotations
+
 import cvxpy as cp
 import numpy as np
 

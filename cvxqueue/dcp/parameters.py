@@ -1,5 +1,7 @@
 """Data of an instance held in the parameters of a program, to be refilled by another instance."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

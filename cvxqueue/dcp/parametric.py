@@ -5,6 +5,8 @@ out of a denominator. So every product of data is a parameter of its own, writte
 the instance that it is, and the idle fraction is a variable.
 """
 
+from __future__ import annotations
+
 import operator
 from collections.abc import Callable
 from typing import Any

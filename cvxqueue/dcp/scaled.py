@@ -15,6 +15,8 @@ waiting time, in one unit and but for what is constant or in proportion to h. Ho
 into cones, and in what units it is counted, decide how far an interior point method gets.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple

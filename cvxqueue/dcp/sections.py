@@ -1,5 +1,7 @@
 """Sections of text files: a heading, the number of lines, and lines of numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 

@@ -4,6 +4,8 @@ Each is convex, and stays true when a parametric form is refilled: what it takes
 held in the form.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial

@@ -3,6 +3,8 @@
 Each is made and asked: what is advised has the shape of what was refused, and is accepted.
 """
 
+from __future__ import annotations
+
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias

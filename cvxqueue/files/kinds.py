@@ -1,5 +1,7 @@
 """The kinds of each section of an instance file: a class of the model, and what its fields mean."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

@@ -1,5 +1,7 @@
 """What is wrong with a document, in its own words: the key, the value and what is allowed."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 

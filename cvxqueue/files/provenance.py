@@ -1,5 +1,7 @@
 """Where a record comes from: digests that every process agrees on, and versions."""
 
+from __future__ import annotations
+
 import json
 import platform
 from collections.abc import Mapping

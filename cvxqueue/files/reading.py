@@ -1,5 +1,7 @@
 """From the plain values of a file to an instance."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial

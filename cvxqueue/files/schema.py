@@ -4,6 +4,8 @@ There are two forms of one content. ``[[task]]`` tables, one for each type, are 
 in the shape of the constructors are for many types.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Union
 

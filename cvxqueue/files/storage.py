@@ -1,5 +1,7 @@
 """Files and streams, read and written whole, or one error that says why not."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """TOML and JSON as text: parsed with the place of a mistake, written to be read."""
 
+from __future__ import annotations
+
 import json
 import re
 import tomllib

@@ -1,5 +1,7 @@
 """From an instance to the plain values of its file."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Arrivals: their rate, their mix of types, and whether they are Poisson."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Columns in memory, as requests and answers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The saturating curve of a task type, by binomial maximum likelihood."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 

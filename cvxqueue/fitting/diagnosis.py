@@ -1,5 +1,7 @@
 """Whether the model describes a server: its assumptions, tested on measured requests."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar

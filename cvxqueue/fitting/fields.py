@@ -1,5 +1,7 @@
 """What may be measured: the usual names of its columns, what they may hold, and their units."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """The fit: all that measurements say of a server, and the instance that follows from it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial

@@ -1,5 +1,7 @@
 """Formats of measurements: text as rows of named cells, each with its place in the file."""
 
+from __future__ import annotations
+
 import csv
 import io
 import json

@@ -1,5 +1,7 @@
 """What to think of answers and of the curve fitted to them: levels, goodness, warnings."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

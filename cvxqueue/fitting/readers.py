@@ -1,5 +1,7 @@
 """Readers of measurements: units converted, bad rows counted, the rest as arrays."""
 
+from __future__ import annotations
+
 import math
 import os
 from collections.abc import Iterable, Mapping

@@ -1,5 +1,7 @@
 """What was measured, as arrays: requests and answers, and the file that they come from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Self
 

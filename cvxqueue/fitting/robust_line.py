@@ -1,5 +1,7 @@
 """Robust regression: Huber's coefficients and what they are worth."""
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The service line of a server: seconds against tokens, by robust least squares."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
 

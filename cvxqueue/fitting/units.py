@@ -1,5 +1,7 @@
 """Figures that no server has, and columns whose unit is not stated."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError

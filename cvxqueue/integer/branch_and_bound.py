@@ -1,5 +1,7 @@
 """The best choice of all, with a proof: parts without holes, each bounded, then searched."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

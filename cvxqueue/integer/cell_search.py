@@ -1,5 +1,7 @@
 """Search of one cell: lists, then every combination or partial choices in order."""
 
+from __future__ import annotations
+
 from contextlib import suppress
 from typing import NamedTuple
 

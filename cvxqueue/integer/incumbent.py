@@ -1,5 +1,7 @@
 """The choice that the others are counted from, and the best one so far."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

@@ -5,6 +5,8 @@ service moments up; for all other types they ask the instance's own laws. Only w
 is here: levels have no slopes.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

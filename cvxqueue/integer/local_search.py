@@ -1,5 +1,7 @@
 """Local search: change types, each by little or much, or two that help only together."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

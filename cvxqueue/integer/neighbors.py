@@ -12,6 +12,8 @@ two values only, so this term is linear in the flips. Without it, every combinat
 tangent of its own.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np

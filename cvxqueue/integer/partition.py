@@ -1,5 +1,7 @@
 """Cells that cover every choice better than a base, fine around it, and the bounds of them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import numpy as np

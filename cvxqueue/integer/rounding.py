@@ -1,5 +1,7 @@
 """Rounding a continuous optimum to the choices next to it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np

@@ -14,6 +14,8 @@ set if the bound is at most max J − level; any point with a larger objective t
 how much the maximum exceeds it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,5 +1,7 @@
 """The answer within domains: what it does, what it loses, and how far it can be from optimal."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass

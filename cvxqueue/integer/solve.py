@@ -1,5 +1,7 @@
 """One call for the integer methods."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Sequence

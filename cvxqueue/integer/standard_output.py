@@ -1,5 +1,7 @@
 """Redirect standard output while compiled code runs."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import threading

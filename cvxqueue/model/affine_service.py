@@ -1,5 +1,7 @@
 """Service in proportion to the tokens: a base time, and so many seconds for each of them."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,6 +5,8 @@ price the derivative, a bound a bound. The package's own are proven and tested. 
 one derived from ours included, a certificate says what it takes for granted.
 """
 
+from __future__ import annotations
+
 import sys
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Measured points: lists of any lengths as arrays, and their concave majorant."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple

@@ -9,6 +9,8 @@ The model holds constraints, and instances check them: what is called `point` he
 `Evaluation`, `model` a `Model`, and `instance` an `Instance`, which the types cannot say.
 """
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 

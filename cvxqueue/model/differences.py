@@ -1,5 +1,7 @@
 """Differences between two allocations of one model, without cancellation."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.model.model import Evaluation

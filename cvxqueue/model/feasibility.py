@@ -1,5 +1,7 @@
 """Whether any allocation is stable and keeps the constraints, before any method runs."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import ArrayLike
 

@@ -1,5 +1,7 @@
 """Floors on accuracies: of the mix, and of the types."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The instance: a mix of task types, a server, a queue, and what accuracy is worth."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

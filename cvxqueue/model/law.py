@@ -1,5 +1,7 @@
 """What service laws and accuracy curves have in common: data by type."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
 from typing import ClassVar, Self

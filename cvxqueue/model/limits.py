@@ -1,5 +1,7 @@
 """Limits on what the operator sees: mean times, and thinking tokens per second."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import ClassVar
 

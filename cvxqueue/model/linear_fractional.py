@@ -9,6 +9,8 @@ T = s m1 + (κ m1 + ω λ m2/2)/y + constant, and what depends on m1 alone is
 R = β m1 + κ ρ m1/y + constant. A constant shows in the times and leaves the optimum alone.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from functools import cached_property
 from typing import NamedTuple

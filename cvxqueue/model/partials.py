@@ -12,6 +12,8 @@ Squire and Trapp, "Using complex variables to estimate derivatives of real funct
 40(1), 1998.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any

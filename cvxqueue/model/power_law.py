@@ -1,5 +1,7 @@
 """Accuracy that saturates by a power of the tokens: ever slower, and never all of it."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from dataclasses import dataclass
 

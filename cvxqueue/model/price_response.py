@@ -7,6 +7,8 @@ needs one logarithm for each type and a step or two. A curve of straight pieces 
 type stops at a corner, or within the piece whose slope is its marginal cost.
 """
 
+from __future__ import annotations
+
 from typing import Any, NamedTuple
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Service that slows down as the answer grows: attention looks back at every token so far."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

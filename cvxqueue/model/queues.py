@@ -1,5 +1,7 @@
 """The queues: weights and constants of their mean waiting times, and when these are exact."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -1,5 +1,7 @@
 """What the numbers of a model may be."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.errors import Entry, InvalidInputError

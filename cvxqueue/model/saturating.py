@@ -4,6 +4,8 @@ All have p(l) = floor + gain · (1 − exp(−H(l))), where H increases from H(0
 without bound.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Costs of tokens beside the time of the server, type by type: what some multipliers add."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 

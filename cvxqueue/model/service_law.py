@@ -1,5 +1,7 @@
 """Service laws: how long a query occupies the server, as a function of its thinking tokens."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 

@@ -1,5 +1,7 @@
 """The tail of the waiting time, by the Lundberg bound."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np

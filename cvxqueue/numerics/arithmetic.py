@@ -5,6 +5,8 @@ certificates reckon with all three, so that neither warnings nor the settings of
 part in any result.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 from functools import cached_property, wraps

@@ -1,5 +1,7 @@
 """Frozen dataclasses of arrays: read-only and comparable, and so are their copies."""
 
+from __future__ import annotations
+
 import warnings
 from typing import Any, Self, TypeVar
 

@@ -1,5 +1,7 @@
 """Arrays that nobody can write to, and properties that are computed once."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import cached_property
 from operator import attrgetter

@@ -1,5 +1,7 @@
 """Numbers and texts from people: checked on the way in, with errors that name the entry."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Columns and frames, whoever's they are, as arrays: by what they can do, without their package."""
 
+from __future__ import annotations
+
 import re
 from decimal import Decimal
 from numbers import Real

@@ -3,6 +3,8 @@
 Near an optimum values agree in all their digits, so that a line is searched by the slope alone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 

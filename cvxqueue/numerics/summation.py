@@ -1,5 +1,7 @@
 """Arithmetic in twice the working precision: sums of many terms, and what one rounding lost."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

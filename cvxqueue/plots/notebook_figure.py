@@ -1,5 +1,7 @@
 """The figures that the pictures are drawn in; imported where one is drawn, with matplotlib."""
 
+from __future__ import annotations
+
 from io import BytesIO
 
 from matplotlib.figure import Figure

@@ -3,6 +3,8 @@
 Nothing here needs rigour: `cvxqueue.references.verify` says what a point proves of a part.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal, DecimalException, localcontext

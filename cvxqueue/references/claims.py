@@ -1,5 +1,7 @@
 """What an answer claims, in numbers that are numbers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any

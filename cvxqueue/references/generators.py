@@ -6,6 +6,8 @@ whose exponential is correctly rounded. No sum of floats by ``sum``: from Python
 compensated. No power, exponential or logarithm of a C library: their last bits differ.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext

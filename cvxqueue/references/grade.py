@@ -1,5 +1,7 @@
 """The grade of an answer: which of its claims are true."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

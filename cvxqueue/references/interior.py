@@ -1,5 +1,7 @@
 """An interior point method: the optimum where no answer shows the places at which types rest."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import chain

@@ -1,5 +1,7 @@
 """The library: instances by name, each with the record that proves its optimum."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal

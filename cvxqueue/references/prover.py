@@ -4,6 +4,8 @@ Nothing here needs rigour. What is found is a record, which `cvxqueue.references
 refuses.
 """
 
+from __future__ import annotations
+
 from contextlib import suppress
 from decimal import Context, Decimal, DecimalException, localcontext
 from typing import Any

@@ -1,5 +1,7 @@
 """What the referee says of each claim, beside what is known of the optimum."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Iterator
 from decimal import Decimal

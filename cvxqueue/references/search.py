@@ -5,6 +5,8 @@ which types rest at a bound or a kink and which constraints are active. Where it
 feasible sets that are as narrow as a rounding error, `cvxqueue.references.interior` finds out.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

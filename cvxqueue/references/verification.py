@@ -1,5 +1,7 @@
 """Records of proven optima, verified by the one file that needs nothing of the package."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping

@@ -1,5 +1,7 @@
 """Allocations on the same queries, and how they differ."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property

@@ -1,5 +1,7 @@
 """Counts of times on a fine logarithmic scale: quantiles of any number of queries in one pass."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

@@ -1,5 +1,7 @@
 """Lengths of time and sizes of batches, of which the model states two moments; gaps of arrivals."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from functools import partial

@@ -1,5 +1,7 @@
 """The options of a simulation, checked before anything runs."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterable
 

@@ -1,5 +1,7 @@
 """The plan of a run: replications, warm-up and batches, from how slowly the queue forgets."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """The queues, query by query: waiting times from gaps and service times, block by block."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from heapq import heappop, heappush
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """What a simulation estimated."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

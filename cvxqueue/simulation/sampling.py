@@ -1,5 +1,7 @@
 """Which type a query is of, how long it is served, and the exact stationary workload."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np

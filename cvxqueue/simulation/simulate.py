@@ -1,5 +1,7 @@
 """``simulate`` and ``compare_allocations``: an allocation on the simulated server."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,5 +1,7 @@
 """One replication: blocks of queries through the queue of each allocation, summed by batches."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 

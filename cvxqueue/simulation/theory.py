@@ -1,5 +1,7 @@
 """Theory against simulation: whether they agree, for each quantity that has a closed form."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

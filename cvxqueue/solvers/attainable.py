@@ -5,6 +5,8 @@ of its points, moved to where the other constraints hold, may reach the floor; a
 what any reaches (`cvxqueue.certificates.accuracy_bound`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import numpy as np

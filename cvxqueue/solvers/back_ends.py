@@ -1,5 +1,7 @@
 """What is known of the conic solvers: their options, and what came of letting one solve a form."""
 
+from __future__ import annotations
+
 import threading
 import warnings
 from collections.abc import Iterator, Mapping

@@ -1,5 +1,7 @@
 """Many instances of one size at once: method `newton`, vectorised over the instances."""
 
+from __future__ import annotations
+
 import time
 from typing import Any
 

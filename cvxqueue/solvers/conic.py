@@ -7,6 +7,8 @@ which of the two is not known beforehand: hence a ladder of scalings and regular
 the driver keeps the best.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any

@@ -1,5 +1,7 @@
 """Every method on one instance, and whether their certified answers agree."""
 
+from __future__ import annotations
+
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

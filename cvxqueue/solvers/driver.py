@@ -4,6 +4,8 @@ A method proposes allocations and nothing else. It never grades itself: the driv
 proposal on the instance and keeps the best, and the status follows from the certificate.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple

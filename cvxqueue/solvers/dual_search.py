@@ -11,6 +11,8 @@ the types. The line search looks at the slope alone: near the optimum values of 
 all their digits, and slopes do not.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

@@ -6,6 +6,8 @@ elsewhere. F(l) − l has in every type the sign of the gradient, so a step alon
 short enough always increases J.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.errors import InvalidInputError

@@ -4,6 +4,8 @@ Where curves have kinks, it may jump from one price to the other: some types the
 straight piece, and only the whole tells where. The others stay where they are.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 

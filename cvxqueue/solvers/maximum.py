@@ -4,6 +4,8 @@ Where there are many types, the search first runs on a sample of them, which is 
 passes over all.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.certificates import certified_gap

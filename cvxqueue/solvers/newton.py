@@ -5,6 +5,8 @@ than the server can do; what is proposed then is drawn back towards the least to
 iterate lies strictly inside the stability region.
 """
 
+from __future__ import annotations
+
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.model import Instance
 from cvxqueue.model.model import Model

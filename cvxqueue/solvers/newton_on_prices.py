@@ -21,6 +21,8 @@ signs are known, one side of the rectangle can be moved to the current point:
 Everything is vectorised over the instances of a batch.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -4,6 +4,8 @@ It comes from a stranger: what it hands over is checked, copied and graded like 
 runs in the context of the caller, whose settings of numpy hold there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from inspect import iscoroutine

@@ -6,6 +6,8 @@ guessed from today's point; a guess is raised, up to the certified bound, until 
 holds for the step taken.
 """
 
+from __future__ import annotations
+
 from typing import Literal
 
 import numpy as np

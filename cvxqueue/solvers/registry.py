@@ -1,5 +1,7 @@
 """The methods: what each is, what it needs, and what it takes."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial

@@ -1,5 +1,7 @@
 """One call for every method."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from contextlib import closing

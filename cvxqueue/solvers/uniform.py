@@ -1,5 +1,7 @@
 """The best uniform budget: the same number of tokens for every type, blind to what they are."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.certificates import Certificate, certify

@@ -1,5 +1,7 @@
 """Variants of an instance on a grid: what they share, and what each has of its own."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
 """Sums over batches of a simulation, and the estimates that follow from them."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,7 @@
 """Estimates with standard errors and confidence intervals."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import Any

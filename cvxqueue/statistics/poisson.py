@@ -1,5 +1,7 @@
 """Whether arrival times are Poisson: by their gaps, and by their counts."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,5 +1,7 @@
 """Units of time, and times that cannot be in seconds."""
 
+from __future__ import annotations
+
 from datetime import UTC, date, timedelta
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Grids of variants: every combination of the values of parameters, solved a part at a time."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,5 +1,7 @@
 """Sweeps: every combination of the values of some parameters, solved and certified."""
 
+from __future__ import annotations
+
 import csv
 import io
 from collections import deque

@@ -6,6 +6,8 @@ the tokens of all types when one of them is on the verge (`cvxqueue.sweeps.switc
 may have several roots, which are looked for on a grid and around the extrema on it.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal

@@ -1,5 +1,7 @@
 """What is asked of an accuracy curve, one promise after the other."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from cvxqueue.model import AccuracyCurve

@@ -1,5 +1,7 @@
 """``check_extension``: a class of one's own on many points, against all that is asked of it."""
 
+from __future__ import annotations
+
 import copy
 import pickle
 import sys

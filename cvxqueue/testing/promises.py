@@ -1,5 +1,7 @@
 """Promises of a class, and what was found of each on many points."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial

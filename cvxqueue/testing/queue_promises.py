@@ -1,5 +1,7 @@
 """What is asked of a queue, one promise after the other."""
 
+from __future__ import annotations
+
 from typing import NamedTuple, Self
 
 import numpy as np
