@@ -48,7 +48,7 @@ class BatchSums:
         fewer = sum(max(len(part) // 2, 1) for part in self.parts)
         return fewer >= _FEWEST and self.correlation > _FOUND / math.sqrt(self.count)
 
-    def joined(self) -> "BatchSums":
+    def joined(self) -> BatchSums:
         """Return the sums over neighbouring batches, two by two; an odd last one goes to these."""
         pairs = [
             np.add.reduceat(rows, np.arange(0, len(rows) - 1, 2), axis=0) if len(rows) > 1 else rows

@@ -69,7 +69,7 @@ class Estimate:
         """Whether the interval contains a value."""
         return bool(self.interval[0] <= value <= self.interval[1])
 
-    def at(self, confidence: float) -> "Estimate":
+    def at(self, confidence: float) -> Estimate:
         """Return the same estimate at another confidence."""
         return estimate_of(
             self.value,
