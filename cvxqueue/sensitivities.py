@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.certificates.influence import Influence, influences
+from cvxqueue.certificates.influence import Influence, influences, product
 from cvxqueue.certificates.optimality import Optimum
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import plural, shown
@@ -128,9 +128,9 @@ class Sensitivity(ArrayData, Report):
             change = _shaped(f"direction[{name!r}]", given, np.shape(field.at))
             if name == "probabilities":
                 change = change - field.at * (change.sum() / field.at.sum())
-            right += _by_type(field.gradient * change)
-            rests += _by_type(_product(field.rests, change))
-            rows += np.sum(field.values[1:] * change, axis=tuple(range(1, field.values.ndim)))
+            right += _by_type(product(field.gradient, change))
+            rests += _by_type(product(field.rests, change))
+            rows += product(field.values[1:], change).sum(axis=tuple(range(1, field.values.ndim)))
             prices += optimum.slopes @ [np.sum(it * change) for it in field.moments]
             prices += [float(np.sum(it * change)) for it in field.prices]
         right -= prices @ np.array(optimum.priced.moment_slopes)
@@ -164,10 +164,11 @@ class Sensitivity(ArrayData, Report):
         answer = optimum.slopes @ moments
 
         def of(field: Influence) -> Any:
-            own = np.tensordot(change, field.values[1:], axes=1)
+            each = change.reshape(-1, *(1,) * np.ndim(field.at))
+            own = product(each, field.values[1:]).sum(axis=0)
             if np.ndim(field.at) == 0:
                 return own + np.sum(field.gradient * step) - np.dot(field.prices, moments)
-            own = own + field.gradient * _like(step, field.at)
+            own = own + product(field.gradient, _like(step, field.at))
             return own - answer[0] * field.moments[0] - answer[1] * field.moments[1]
 
         limits = optimum.gradients[optimum.is_active]
@@ -182,9 +183,9 @@ class Sensitivity(ArrayData, Report):
         found = {}
         for name, field in self._influences.items():
             if np.ndim(field.at) == 0:
-                found[name] = float(own(field) + np.sum(_product(field.rests, pull)))
+                found[name] = float(own(field) + np.sum(product(field.rests, pull)))
                 continue
-            by_type = own(field) + _product(field.rests, _like(pull, field.at))
+            by_type = own(field) + product(field.rests, _like(pull, field.at))
             if name == "probabilities":
                 by_type = by_type - (field.at @ by_type) / field.at.sum()
             found[name] = frozen(by_type)
@@ -255,11 +256,6 @@ def _like(by_type: FloatArray, at: FloatArray) -> FloatArray:
 
 def _by_type(array: Any) -> Any:
     return array.sum(axis=1) if np.ndim(array) == 2 else array
-
-
-def _product(rests: Any, by: Any) -> Any:
-    """A product in which nothing times NaN is nothing."""
-    return np.where(np.equal(by, 0.0) | np.equal(rests, 0.0), 0.0, rests * by)
 
 
 @quiet

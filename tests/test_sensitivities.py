@@ -536,6 +536,120 @@ def test_a_floor_of_one_type_leaves_the_others_alone() -> None:
     require_derivatives(instance, ["constraints[0].accuracy", "accuracy.rate"])
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0, 3.0, 60.0])
+@pytest.mark.parametrize(
+    ("points", "heights", "floor", "least", "is_tied"),
+    [
+        # Rounding puts the floor a bit to the left of the point.
+        ([0, 100, 1000], [0.1, 0.3, 0.6], 0.3, 1.0, True),
+        ([0, 500, 1000, 2000], [0.2, 0.45, 0.6, 0.7], 0.45, 1.0, True),
+        ([0, 500, 1000, 2000], [0.2, 0.45, 0.6, 0.7], 0.7, 1.0, True),
+        ([0, 500, 1000, 2000], [0.2, 0.45, 0.6, 0.7], 0.5, 1.0, False),
+        # Bounds that meet by rounding, or not.
+        ([0, 100, 1000], [0.1, 0.3, 0.6], 0.3, 100.0, True),
+        ([0, 300, 1000], [0.1, 0.3, 0.6], 0.2, 150.0, True),
+        ([0, 300, 1000], [0.1, 0.3, 0.6], 0.2, 150.1, False),
+    ],
+)
+def test_a_floor_has_no_derivative_of_one_side(
+    points: Any, heights: Any, floor: float, least: float, is_tied: bool, weight: float
+) -> None:
+    instance = cq.Instance(
+        arrival_rate=0.01,
+        accuracy_weight=weight,
+        probabilities=[1.0],
+        min_tokens=least,
+        max_tokens=4096,
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.PiecewiseLinear(tokens=points, accuracy=heights),
+        constraints=[cq.MinAccuracy(floor)],
+    )
+    found = cq.sensitivity(cq.solve(instance))
+    assert found.degenerate == ()
+    here, count = cq.solve(instance).objective, 0
+    names = ["accuracy.tokens", "accuracy.accuracy", "constraints[0].accuracy", "min_tokens"]
+    for name in names:
+        at = np.asarray(field(instance, name), dtype=np.float64)
+        for direction in directions(name, at):
+            slope = float(np.sum(found.value[name] * direction, where=direction != 0.0))
+            step = 1e-5 * max(1.0, float(np.max(at)))
+            for side in (step, -step):
+                try:
+                    there = cq.solve(moved(instance, name, at + side * direction)).objective
+                except cq.CvxqueueError:
+                    continue
+                assert np.isnan(slope) or slope == pytest.approx(
+                    (there - here) / side, rel=2e-3, abs=1e-7
+                ), name
+                count += np.isfinite(slope)
+    assert count > 3
+    rests = found.solution.tokens[0] == pytest.approx(instance.lower[0])
+    assert np.isnan(found.value["constraints[0].accuracy"]) == (rests and is_tied)
+
+
+def test_what_has_no_derivative_leaves_all_else_alone() -> None:
+    # The first type is on the line between three points, the second at a kink.
+    table = cq.PiecewiseLinear(
+        tokens=[[0, 1000, 2000, 4096], [0, 500, 2000, 4096]],
+        accuracy=[[0.2, 0.4, 0.6, 0.7], [0.2, 0.5, 0.6, 0.65]],
+    )
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=20.0,
+        probabilities=[0.3, 0.7],
+        max_tokens=4096,
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=table,
+    )
+    found = cq.sensitivity(cq.solve(instance))
+    assert np.isnan(found.value["accuracy.accuracy"][0, :3]).all()
+    change = np.zeros((2, 4))
+    assert found.tokens({"accuracy.accuracy": change}).tolist() == [0.0, 0.0]
+    change[1] = 1.0
+    assert found.tokens({"accuracy.accuracy": change}).tolist() == [0.0, 0.0]
+    change[0, 0] = 1.0
+    assert np.isnan(found.tokens({"accuracy.accuracy": change})[0])
+    assert np.isfinite(found.gradient([0.0, 1.0])["accuracy.accuracy"]).all()
+    # The first type has no part in it where its accuracy is worth nothing.
+    nothing = instance.replace(importance=[0.0, 1.0], min_tokens=[1.0, 0.0])
+    assert np.isfinite(cq.sensitivity(cq.solve(nothing)).value["accuracy.accuracy"]).all()
+
+
+class _Relative(cq.MinAccuracy):
+    """A share of what each type can reach."""
+
+    def floors(self, instance: cq.Instance) -> FloatArray:
+        return super().floors(instance) * instance.accuracy.ceiling
+
+
+@dataclasses.dataclass(frozen=True)
+class _Milliseconds(cq.MaxMeanSystemTime):
+    def excess(self, point: Any) -> float:
+        return float(point.mean_system_time) - self.seconds / 1000.0
+
+
+@dataclasses.dataclass(frozen=True)
+class _SaysHow(_Milliseconds):
+    def partials(self, point: Any) -> dict[str, tuple[float, float | FloatArray]]:
+        return {"seconds": (-0.001, 0.0)}
+
+
+@pytest.mark.parametrize("constraint", [_Relative(0.5), _Milliseconds(3000.0)])
+def test_a_constraint_that_is_derived_does_not_inherit_derivatives(constraint: Any) -> None:
+    instance = SERVER.replace(min_tokens=1.0, constraints=[constraint])
+    with pytest.raises(cq.InvalidInputError, match=f"{type(constraint).__name__} does not say"):
+        cq.sensitivity(cq.solve(instance))
+
+
+def test_a_constraint_of_ones_own_may_say_how_it_changes() -> None:
+    first, last = (
+        cq.sensitivity(cq.solve(SERVER.replace(min_tokens=1.0, constraints=[it]))).value
+        for it in (_SaysHow(3000.0), cq.MaxMeanSystemTime(3.0))
+    )
+    name = "constraints[0].seconds"
+    assert 0.0 < first[name] == pytest.approx(0.001 * last[name], rel=1e-9)
+
+
 def test_one_type_may_rest_within_a_straight_piece() -> None:
     table = cq.PiecewiseLinear(tokens=[[0, 4096]] * 2, accuracy=[[0.125, 0.75], [0.125, 0.5]])
     instance = cq.Instance(

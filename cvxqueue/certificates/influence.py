@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.optimality import Optimum
+from cvxqueue.certificates.optimality import NO_KINK, Optimum
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import CouplingConstraint, Instance, MinAccuracy, WaitingTimeTail
 from cvxqueue.model.accuracy import Place
+from cvxqueue.model.assumed import is_own
+from cvxqueue.model.constraints import ACCURACY_ROUNDINGS
 from cvxqueue.model.partials import curve_partials, field_partials, kink_partials, number_partials
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -115,8 +117,8 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
             at = getattr(whole, name)
             each = (slice(None), place, *(np.newaxis,) * (at.ndim - 1))
             values, gradient = np.zeros((2, len(counts), *at.shape))
-            values[:, place] = (mix * worths)[each] * value
-            gradient[:, place] = (mix * worths)[each] * change
+            values[:, place] = product((mix * worths)[each], value)
+            gradient[:, place] = product((mix * worths)[each], change)
             found[f"{prefix}.{name}"] = Influence(at, values, gradient[0])
     for name, parts in field_partials(queue, lambda it: queueing(rate, it)).items():
         found[f"queue.{name}"] = of_queue(getattr(queue, name), parts)
@@ -145,7 +147,10 @@ def _add_limits(optimum: Optimum, counts: FloatArray, found: dict[str, Influence
         if isinstance(coupling, WaitingTimeTail):
             # It is not available where the use of tokens is random at all.
             found.pop("service.token_scv", None)
-        for field, (change, bend) in coupling.partials(optimum.point).items():
+        kind = type(coupling)
+        # What one that is derived inherits says nothing of what it computes.
+        says_how = kind if is_own(kind) or "partials" in vars(kind) else CouplingConstraint
+        for field, (change, bend) in says_how.partials(coupling, optimum.point).items():
             values, gradient = -column * change, -column[0] * np.asarray(bend)
             if field == "arrival_rate":
                 known = found[field]
@@ -159,49 +164,74 @@ def _add_limits(optimum: Optimum, counts: FloatArray, found: dict[str, Influence
 def _add_rests(optimum: Optimum, found: dict[str, Influence]) -> None:
     """Add what moves the bounds and the kinks that types rest at; NaN where two hold one type.
 
-    Of two that hold a type, one alone lets it go one way, and both the other way.
+    Of two that hold a type, one alone lets it go one way, and both the other way. A floor is where
+    rounding may have put it: what is as near to it holds the type as well.
     """
     instance, rests, lower = optimum.instance, optimum.rests, optimum.lower
-    curve = instance.accuracy
-    is_kink, is_bound = np.isfinite(rests.kink), rests.is_lower | rests.is_upper
-    holds = {"min_tokens": instance.min_tokens == lower}
+    curve, near = instance.accuracy, instance.model.lower_rounding
+    near = np.zeros(instance.size) if near is None else near
+    is_kink = np.isfinite(rests.kink)
+    is_lower = rests.is_lower | (np.abs(rests.kink - lower) <= near)
+    holds = {"min_tokens": instance.min_tokens >= lower - near}
     for number, least in optimum.floors.items():
         floor: Any = instance.constraints[number]
-        if not isinstance(floor, MinAccuracy):
+        # One derived from it may compute anything.
+        if type(floor) is not MinAccuracy:
             raise InvalidInputError(
                 f"constraints[{number}]: {type(floor).__name__} does not say how the least tokens "
                 "change with its numbers"
             )
         # A floor of zero is none, and one below the accuracy at no tokens holds nobody.
         floors, start = floor.floors(instance), curve.value(np.zeros(instance.size))
-        is_held = (least >= lower) & (floors > 0.0) & (floors >= start)
-        holds[f"constraints[{number}].accuracy"] = is_held
+        is_held = (floors > 0.0) & (floors * (1.0 + ACCURACY_ROUNDINGS) >= start)
+        holds[f"constraints[{number}].accuracy"] = is_held & (least >= lower - near)
         shape = len(found["min_tokens"].values), *floor.accuracy.shape
         found[f"constraints[{number}].accuracy"] = Influence(floor.accuracy, np.zeros(shape))
     is_tied = is_kink | (np.sum(list(holds.values()), axis=0) > 1)
-    slope = curve.slope(lower)
+    # Whatever accuracy is worth, tokens that reach a floor have a kink where the curve has one.
+    corner = _corners(instance, lower, near)
+    slope = np.where(np.isfinite(corner), 0.0, curve.slope(lower))
+    per_accuracy = np.where(slope > 0.0, 1.0 / slope, np.nan)
     by_floor = np.zeros(instance.size)
     for name, is_held in holds.items():
-        rate = np.where(is_tied, np.nan, 1.0 if name == "min_tokens" else 1.0 / slope)
-        moved = np.where(rests.is_lower & is_held, rate, 0.0)
+        rate = np.where(is_tied, np.nan, 1.0 if name == "min_tokens" else per_accuracy)
+        moved = np.where(is_lower & is_held, rate, 0.0)
         by_floor = by_floor + (moved if name != "min_tokens" else 0.0)
         found[name] = found[name]._replace(rests=moved)
     moved = np.where(rests.is_upper, np.where(is_kink, np.nan, 1.0), 0.0)
     found["max_tokens"] = found["max_tokens"]._replace(rests=moved)
+    kink = np.where(~is_kink & (by_floor != 0.0), corner, rests.kink)
+    is_kink = np.isfinite(kink)
     for prefix, place, part, _ in _curves(instance):
         moves: list[tuple[Any, dict[str, Any]]] = []
         if by_floor[place].any():
-            of_floor = curve_partials(part, lower[place])
+            at = np.where(np.isfinite(corner), corner, lower)[place]
+            of_floor = curve_partials(part, at)
             moves.append((-by_floor[place], {name: it[0] for name, it in of_floor.items()}))
         if is_kink[place].any():
-            rate = np.where(is_bound, np.nan, 1.0)[place]
-            moves.append(
-                (np.where(is_kink[place], rate, 0.0), kink_partials(part, rests.kink[place]))
-            )
+            rate = np.where(is_lower | rests.is_upper, np.nan, 1.0)[place]
+            moves.append((np.where(is_kink[place], rate, 0.0), kink_partials(part, kink[place])))
         for weights, by_field in moves:
             for field, change in by_field.items():
                 known = found[f"{prefix}.{field}"]
                 moved = np.zeros_like(known.at) + known.rests
                 each = weights.reshape(-1, *(1,) * (known.at.ndim - 1))
-                moved[place] += np.where(change == 0.0, 0.0, each * change)
+                moved[place] += product(each, change)
                 found[f"{prefix}.{field}"] = known._replace(rests=moved)
+
+
+def _corners(instance: Instance, tokens: FloatArray, near: FloatArray) -> FloatArray:
+    """Where the curve of a type has a kink as near to some tokens as given; NaN elsewhere."""
+    found = np.full(instance.size, np.nan)
+    for _, place, part, _ in _curves(instance):
+        for corner in part.breakpoints:
+            left, right = part.slope(np.nextafter(corner, 0.0)), part.slope(corner)
+            is_kink = left - right > NO_KINK * (left + right)
+            is_at = is_kink & (np.abs(corner - tokens[place]) <= near[place])
+            found[place] = np.where(is_at, corner, found[place])
+    return found
+
+
+def product(factor: Any, by: Any) -> Any:
+    """A product in which nothing times NaN is nothing."""
+    return np.where(np.equal(by, 0.0) | np.equal(factor, 0.0), 0.0, factor * by)

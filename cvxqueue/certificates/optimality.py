@@ -32,7 +32,7 @@ _INSIDE = 1e-9
 # Prices of an answer are off by less: its gap is about the square of that.
 _CLEAR = 1e-3
 # Slopes on the two sides of a kink differ by more.
-_NO_KINK = 1e-9
+NO_KINK = 1e-9
 # A constraint that is broken by no more than its allowance has as much again to be off.
 _TIGHT = 2.0
 # Equations that are closer to dependent have no solution that float64 can tell.
@@ -101,7 +101,7 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
                 )
             for corner in model.accuracy.breakpoints:
                 left, right = gain(corner, -1.0), gain(corner)
-                is_kink = left - right > _NO_KINK * (2.0 + left + right)
+                is_kink = left - right > NO_KINK * (2.0 + left + right)
                 is_inside = (corner > low) & (corner < high) & is_kink
                 is_near = np.abs(tokens - corner) <= _INSIDE * corner
                 is_clear = (left > clear) & (right < -clear)
@@ -250,6 +250,8 @@ class Optimum:
         move = np.where(is_free, 0.0, move)
         if move.any():
             right, rows = right - self.pull(move), rows - columns[2:] @ move
+        # What a type at rest has there is not asked for, and may be NaN.
+        right = np.where(is_free, right, 0.0)
         bend = point.cost_curvature - point.model.benefit.curvature(point.tokens)
         # Within a straight piece, at a price that is the same everywhere, nothing bends.
         is_straight = is_free & ~(bend > 0.0)
