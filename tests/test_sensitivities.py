@@ -454,11 +454,89 @@ def test_a_kink_of_ones_own_moves_with_its_field() -> None:
             )
 
 
-@pytest.mark.parametrize("kind", [_Absolute, _Buffered])
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _AtBothEnds(Logarithmic):  # type: ignore[misc]
+    """Of the floors none can be less, or none more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if np.min(self.floor) < 0.0 or np.max(self.floor) > 0.3:
+            raise ValueError("a floor lies in [0, 0.3]")
+
+    def value(self, tokens: Any) -> Any:
+        return super().value(tokens) - self.floor + np.abs(self.floor)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _OnlyItself(Logarithmic):  # type: ignore[misc]
+    def __post_init__(self) -> None:
+        if not np.array_equal(self.floor, OWN.accuracy.floor):
+            raise ValueError("another floor")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _NotOfConstructor(Logarithmic):  # type: ignore[misc]
+    unit: float = dataclasses.field(init=False, default=1.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _Digits(Logarithmic):  # type: ignore[misc]
+    def value(self, tokens: Any) -> Any:
+        return super().value(tokens) + 0.0 * len(["%.1f" % it for it in np.ravel(self.floor)])
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _Raising(Logarithmic):  # type: ignore[misc]
+    error = ValueError
+
+    def value(self, tokens: Any) -> Any:
+        if np.iscomplexobj(self.floor):
+            raise self.error("no complex numbers here")
+        return super().value(tokens)
+
+
+class _Looked(_Raising):
+    error = IndexError  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(_Absolute, _Buffered, _AtBothEnds, _OnlyItself),
+        *(_NotOfConstructor, _Digits, _Raising, _Looked),
+    ],
+)
 def test_a_class_whose_formulas_lose_a_derivative_is_refused_by_name(kind: Any) -> None:
-    solution = cq.solve(OWN.replace(accuracy=kind(**vars(OWN.accuracy))))
-    with pytest.raises(cq.InvalidInputError, match=f"{kind.__name__} has no derivative .* floor"):
+    floor = [0.0, 0.3] if kind is _AtBothEnds else OWN.accuracy.floor
+    own = {"floor": floor, "gain": OWN.accuracy.gain, "scale": OWN.accuracy.scale}
+    solution = cq.solve(OWN.replace(accuracy=kind(**own)))
+    with pytest.raises(cq.InvalidInputError, match=f"{kind.__name__} has no derivative by floor"):
         cq.sensitivity(solution)
+
+
+@dataclasses.dataclass(frozen=True)
+class _AbsoluteRate(Retrials):  # type: ignore[misc]
+    def delay(self, arrival_rate: Any, mean: Any, idle: Any) -> Any:
+        return super().delay(np.abs(arrival_rate), mean, idle)
+
+
+@dataclasses.dataclass(frozen=True)
+class _FloatRate(Retrials):  # type: ignore[misc]
+    def delay(self, arrival_rate: Any, mean: Any, idle: Any) -> Any:
+        return super().delay(float(arrival_rate), mean, idle)
+
+
+@pytest.mark.parametrize("kind", [_AbsoluteRate, _FloatRate])
+def test_a_queue_that_loses_the_derivative_by_the_rate_is_refused_by_name(kind: Any) -> None:
+    solution = cq.solve(OWN.replace(queue=kind(mean_backoff=3.0)))
+    with pytest.raises(cq.InvalidInputError, match=f"{kind.__name__} .* by arrival_rate"):
+        cq.sensitivity(solution)
+
+
+@pytest.mark.parametrize("weight", [1e4, 1e8, 1e12])
+def test_a_queue_of_ones_own_may_be_near_saturation(weight: float) -> None:
+    solution = cq.solve(OWN.replace(accuracy_weight=weight, max_tokens=1e6), tolerance=1e-6)
+    assert cq.sensitivity(solution).value["arrival_rate"] < 0.0
 
 
 def test_a_class_may_add_in_place() -> None:

@@ -87,8 +87,11 @@ def influences(optimum: Optimum) -> dict[str, Influence]:
     slope, gain = instance.accuracy.slope(tokens), instance.accuracy_weight * mix
     by_weight = mix * instance.importance
     nothing = np.zeros((len(counts), instance.size))
+    by_rate = number_partials(
+        queue, "arrival_rate", rate, lambda it: queueing(it, queue), float(point.idle)
+    )
     found = {
-        "arrival_rate": of_queue(rate, number_partials(lambda it: queueing(it, queue), rate)),
+        "arrival_rate": of_queue(rate, by_rate),
         "accuracy_weight": Influence(
             instance.accuracy_weight, is_objective * (by_weight @ accuracy), by_weight * slope
         ),

@@ -32,14 +32,27 @@ from cvxqueue.numerics.checks import ROUNDING_OF_ONE
 Formulas = Callable[[Any], Sequence[Any]]
 # Its square is lost beside any number that data may be, and no product with it leaves float64.
 _STEP = 2.0**-200
+# What formulas and constructors that are not made for this may raise.
+_FAILURES = (
+    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
+    np.exceptions.ComplexWarning,
+)
 # Of somebody else's class: the relative step of a difference, what its curvature may make it miss,
 # and some hundred roundings of a formula.
 _SIDE, _CURVED, _HUNDRED_ROUNDINGS = 1e-5, 1e-3, 1e-13
 
 
-def number_partials(formulas: Formulas, value: float) -> list[Any]:
-    """Return the derivatives of formulas of one number."""
-    return [np.imag(it) / _STEP for it in formulas(value + 1j * _STEP)]
+def number_partials(of: Any, name: str, value: float, formulas: Formulas, room: float) -> list[Any]:
+    """Return the derivatives of formulas of one number, which are those of an object.
+
+    They are held against differences that leave a share of the number, no more than 1, its `room`.
+
+    Raises
+    ------
+    InvalidInputError
+        As `field_partials`.
+    """
+    return _partials(of, name, value, formulas, formulas, _SIDE * room)
 
 
 def field_partials(of: Any, formulas: Formulas) -> dict[str, list[Any]]:
@@ -55,40 +68,53 @@ def field_partials(of: Any, formulas: Formulas) -> dict[str, list[Any]]:
     kind = type(of)
     data = {name: getattr(of, name) for name in getattr(kind, "__dataclass_fields__", ())}
     numbers = {name: it for name, it in data.items() if isinstance(it, float | int | np.ndarray)}
-    found = {}
-    for name, value in numbers.items():
-        moved = {name: value + 1j * _STEP}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", np.exceptions.ComplexWarning)
-                try:
-                    results = formulas(unchecked(kind, **data | moved))
-                except TypeError:
-                    # A sum in place takes no complex term, unless it began as one.
-                    wide = {each: it + 0j for each, it in numbers.items()} | moved
-                    results = formulas(unchecked(kind, **data | wide))
-        except (TypeError, AttributeError, np.exceptions.ComplexWarning) as error:
-            raise _refusal(of, name, str(error)) from error
-        found[name] = [np.imag(it) / _STEP for it in results]
-        if not is_own(kind):
-            _require_near(of, data, name, formulas, found[name])
+
+    def partials(name: str) -> list[Any]:
+        def past_constructor(value: Any) -> Sequence[Any]:
+            try:
+                return formulas(unchecked(kind, **data | {name: value}))
+            except TypeError:
+                # A sum in place takes no complex term, unless it began as one.
+                wide = {each: it + 0j for each, it in numbers.items()}
+                return formulas(unchecked(kind, **data | wide | {name: value}))
+
+        def constructed(value: Any) -> Sequence[Any]:
+            return formulas(kind(**data | {name: value}))
+
+        return _partials(of, name, numbers[name], past_constructor, constructed)
+
+    return {name: partials(name) for name in numbers}
+
+
+def _partials(
+    of: Any, name: str, value: Any, at_complex: Formulas, at: Formulas, share: float = _SIDE
+) -> list[Any]:
+    """Derivatives by one number or array, of which the formulas are functions."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", np.exceptions.ComplexWarning)
+            found = [np.imag(it) / _STEP for it in at_complex(value + 1j * _STEP)]
+        is_near = is_own(type(of)) or _is_near(of, value, at, found, share)
+    except _FAILURES as error:
+        raise _refusal(of, name, str(error)) from error
+    if not is_near:
+        raise _refusal(of, name, "no difference shows that its formulas are analytic in it")
     return found
 
 
-def _require_near(
-    of: Any, data: dict[str, Any], name: str, formulas: Formulas, found: list[Any]
-) -> None:
-    """Hold derivatives against differences: an absolute value loses the imaginary part."""
-    size = np.abs(data[name])
-    step = _SIDE * np.where(size > 0.0, size, max(1.0, float(np.max(size))))
-    here, agree = formulas(of), []
-    for side in (step, -step):
+def _is_near(of: Any, value: Any, formulas: Formulas, found: list[Any], share: float) -> bool:
+    """Whether derivatives are those of differences: an absolute value loses the imaginary part."""
+    size = np.abs(value)
+    step = share * np.where(size > 0.0, size, max(1.0, float(np.max(size))))
+    here, agree = formulas(value), []
+    for there in (value + step, value - step):
         try:
-            there = formulas(type(of)(**data | {name: (data[name] + side)[()]}))
-        except InvalidInputError:
+            moved = formulas(there[()])
+        except ValueError:
             # At the end of what is allowed there is one side alone.
             continue
-        slopes = [(last - first) / side for first, last in zip(here, there, strict=True)]
+        side = there - value
+        slopes = [(last - first) / side for first, last in zip(here, moved, strict=True)]
         agree.append(
             [
                 np.abs(slope - derivative)
@@ -97,16 +123,16 @@ def _require_near(
                 for first, slope, derivative in zip(here, slopes, found, strict=True)
             ]
         )
-    # Where a curve has a kink, and a field moves it, the derivative is that of one side.
+    # With neither side nothing is known. Where a curve has a kink, and a field moves it, the derivative is that of one side.
     is_enough = np.all if getattr(of, "is_smooth", True) else np.any
-    if not all(is_enough(sides, axis=0).all() for sides in zip(*agree, strict=True)):
-        raise _refusal(of, name, "its formulas are not analytic in it")
+    return bool(agree) and all(is_enough(it, axis=0).all() for it in zip(*agree, strict=True))
 
 
 def _refusal(of: Any, name: str, reason: str) -> InvalidInputError:
     return InvalidInputError(
-        f"{type(of).__module__}.{type(of).__qualname__} has no derivative by its field {name}: "
-        f"{reason}; formulas must take complex numbers, without abs, float and arrays of floats"
+        f"{type(of).__module__}.{type(of).__qualname__} has no derivative by {name}: {reason}; "
+        "formulas must take complex numbers, without abs, float and arrays of floats, and the "
+        "constructor each field, a little more of it or a little less"
     )
 
 
