@@ -136,7 +136,7 @@ COMMANDS = {
         (
             "a certified answer",
             "none: no allocation is stable and keeps the constraints, or no method reached its "
-            "tolerance",
+            "tolerance; or none of the derivatives that were asked for",
         ),
     ),
     "check": Command(

@@ -44,17 +44,20 @@ def run(options: argparse.Namespace) -> int:
     summary = _summary(comparison, integer, rounded, failure)
     table = answer_table(comparison.best, None if isinstance(integer, str) else integer)
     report = [*answer_report(comparison, integer, rounded)]
-    if options.sensitivities and failure is None:
-        best = comparison.best
-        found = sensitivity(best) if options.csv else _sensitivities(best)
+    found: Sensitivity | str | None = None
+    if options.sensitivities:
+        found = failure or _sensitivities(comparison.best)
         report += ["", ("Sensitivities", "bold")]
         if isinstance(found, str):
             summary["sensitivities"] = {"error": found}
             report.append((f"none: {found}", "red"))
+            failure = failure or f"no sensitivities: {found}"
         else:
             summary["sensitivities"], table = found.to_dict(), found.table()
             report.append(found)
-    show(options, summary, table, *report)
+    # Another table is not the one that was asked for.
+    if not (options.csv and isinstance(found, str)):
+        show(options, summary, table, *report)
     if failure is not None:
         write_error(failure)
     return 0 if failure is None else 1

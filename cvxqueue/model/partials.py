@@ -123,7 +123,8 @@ def _is_near(of: Any, value: Any, formulas: Formulas, found: list[Any], share: f
                 for first, slope, derivative in zip(here, slopes, found, strict=True)
             ]
         )
-    # With neither side nothing is known. Where a curve has a kink, and a field moves it, the derivative is that of one side.
+    # With neither side nothing is known. Where a curve has a kink, and a field moves it, the
+    # derivative is that of one side.
     is_enough = np.all if getattr(of, "is_smooth", True) else np.any
     return bool(agree) and all(is_enough(it, axis=0).all() for it in zip(*agree, strict=True))
 

@@ -123,14 +123,25 @@ def test_solve_prints_sensitivities(server: str, capsys: Capture) -> None:
     assert found["value"]["arrival_rate"] == expected.value["arrival_rate"]
 
 
-def test_solve_says_why_there_are_no_sensitivities(capsys: Capture) -> None:
-    arguments = ["solve", "straight-piece", "--method", "newton", "--sensitivities"]
-    assert main(arguments) == 0
-    assert "none: solution: the optimum" in capsys.readouterr().out
-    assert main([*arguments, "--json"]) == 0
-    assert "not unique" in json.loads(capsys.readouterr().out)["sensitivities"]["error"]
-    assert main([*arguments, "--csv"]) == 2
-    assert "not unique" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["straight-piece", "--method", "newton"], "not unique"),
+        (["exact-20", "--method", "newton", "--tolerance", "1e-300"], "no certified answer"),
+    ],
+)
+def test_solve_says_why_there_are_no_sensitivities(
+    arguments: list[str], reason: str, capsys: Capture
+) -> None:
+    arguments = ["solve", *arguments, "--sensitivities"]
+    outputs = {}
+    for form in ("--csv", "--json", None):
+        assert main([*arguments, form] if form else arguments) == 1
+        outputs[form], said = capsys.readouterr()
+        assert reason in said
+    assert outputs["--csv"] == ""
+    assert reason in json.loads(outputs["--json"])["sensitivities"]["error"]
+    assert f"none: {'solution' if reason == 'not unique' else reason}" in outputs[None]
 
 
 def test_solve_json_is_one_object_with_the_whole_answer(server: str, capsys: Capture) -> None:
