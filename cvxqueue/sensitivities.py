@@ -26,6 +26,13 @@ from cvxqueue.tables import Column, Part, Report, Table
 
 # Rows that people are shown: the numbers that matter most come first.
 _ROWS = 40
+# What to give instead of other answers.
+_INSTEAD = {
+    "IntegerSolution": (
+        "whole tokens do not move with a parameter, and the continuous answer of solve does"
+    ),
+    "BatchSolution": "take one of its answers, batch[k]",
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -47,16 +54,20 @@ class Sensitivity(ArrayData, Report):
     the expense of all, in proportion, and the mix keeps its sum. NaN where a derivative is another
     one up than down: where two things hold a type in its place, as a cap at a kink, and where a
     point of a table lies on the line between two others.
+
+    At the edge of what is allowed, and of what is feasible, a number goes one way alone, and its
+    derivative is that of the formulas on this side, where it is not NaN.
     """
 
     solution: Solution
 
     def __post_init__(self) -> None:
         answer: Any = self.solution
+        kind = type(answer).__name__
         if not isinstance(answer, Solution):
             raise InvalidInputError(
-                f"solution must be a Solution, got {shown(type(answer).__name__)}: whole tokens do "
-                "not move with a parameter, and the continuous answer does"
+                f"solution must be a Solution, got {shown(kind)}: "
+                f"{_INSTEAD.get(kind, 'give it what solve returns')}"
             )
         if not answer.is_optimal:
             raise InvalidInputError(
@@ -277,7 +288,8 @@ def sensitivity(solution: Solution) -> Sensitivity:
     ------
     InvalidInputError
         If the answer is not optimal or has whole tokens; if the conditions cannot be met, or the
-        optimum is not unique; if a class that is not the package's has no derivatives.
+        optimum, or its multipliers, are not unique; if a class that is not the package's has no
+        derivatives, or inherits them.
 
     Examples
     --------

@@ -593,6 +593,14 @@ def test_what_two_things_hold_has_no_derivative_by_either() -> None:
     assert np.isnan(found.value["constraints[1].accuracy"]).tolist() == [True, False, False]
 
 
+def test_at_the_edge_of_what_is_feasible_the_derivative_is_of_the_allowed_side() -> None:
+    same = SERVER.replace(min_tokens=100.0, max_tokens=[100.0, 4096.0, 4096.0])
+    slope = cq.sensitivity(cq.solve(same)).value["max_tokens"][0]
+    more = same.replace(max_tokens=[100.001, 4096.0, 4096.0])
+    change = cq.solve(more).objective - cq.solve(same).objective
+    assert 0.0 < slope == pytest.approx(1e3 * change, rel=1e-3)
+
+
 def test_a_floor_of_one_type_leaves_the_others_alone() -> None:
     nothing = SERVER.accuracy.replace(floor=[0.2, 0.0, 0.0])
     instance = SERVER.replace(
@@ -739,7 +747,7 @@ def test_what_is_no_unique_optimum_is_refused() -> None:
         cq.references.load("straight-piece").instance,
         SERVER.replace(constraints=pair, min_tokens=1.0, max_tokens=4096.0),
     ):
-        with pytest.raises(cq.InvalidInputError, match="not unique"):
+        with pytest.raises(cq.InvalidInputError, match=r"not unique, .* need not have"):
             cq.sensitivity(cq.solve(instance))
 
 
@@ -747,9 +755,15 @@ def test_what_is_no_optimum_is_refused() -> None:
     far = cq.solve(SERVER, lambda instance: instance.lower, on_failure="return")
     with pytest.raises(cq.InvalidInputError, match="must be optimal, and is stalled"):
         cq.sensitivity(far)
-    for answer in (cq.solve_integer(SERVER), SERVER, None, cq.certify(SERVER, SERVER.lower)):
+    for answer, reason in (
+        (cq.solve_integer(SERVER), "whole tokens do not move"),
+        (cq.solve_batch(SERVER, arrival_rate=[0.1, 0.2]), "take one of its answers"),
+        *((it, "give it what solve") for it in (SERVER, None, cq.certify(SERVER, SERVER.lower))),
+    ):
         name = type(answer).__name__
-        with pytest.raises(cq.InvalidInputError, match=f"must be a Solution, got '{name}'"):
+        with pytest.raises(
+            cq.InvalidInputError, match=f"must be a Solution, got '{name}': {reason}"
+        ):
             cq.sensitivity(answer)  # type: ignore[arg-type]
 
 

@@ -279,7 +279,7 @@ class Optimum:
         if not (size <= 2 * count and np.linalg.cond(system) < _WORST_CONDITION):
             raise InvalidInputError(
                 "solution: the optimum, or a multiplier of its constraints, is not unique, and "
-                "its value has no derivative"
+                "its value need not have a derivative"
             )
         found = np.linalg.solve(system, target / heights[:, 0]) / widths[0]
         step = pliancy * (right - found[:count] @ columns) + move
