@@ -179,6 +179,7 @@ def test_the_upper_bound_over_whole_allocations_bites() -> None:
     assert np.median([answer.gap / answer.loss_bound for answer in lossy]) < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("utilization", [0.9, 0.999, 0.9995])
 def test_answers_are_stable_at_high_load(method: str, utilization: float) -> None:
