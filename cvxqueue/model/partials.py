@@ -32,11 +32,6 @@ from cvxqueue.numerics.checks import ROUNDING_OF_ONE
 Formulas = Callable[[Any], Sequence[Any]]
 # Its square is lost beside any number that data may be, and no product with it leaves float64.
 _STEP = 2.0**-200
-# What formulas and constructors that are not made for this may raise.
-_FAILURES = (
-    *(TypeError, ValueError, LookupError, AttributeError, ArithmeticError),
-    np.exceptions.ComplexWarning,
-)
 # Of somebody else's class: the relative step of a difference, what its curvature may make it miss,
 # and some hundred roundings of a formula.
 _SIDE, _CURVED, _HUNDRED_ROUNDINGS = 1e-5, 1e-3, 1e-13
@@ -93,9 +88,13 @@ def _partials(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            found = [np.imag(it) / _STEP for it in at_complex(value + 1j * _STEP)]
+            try:
+                found = [np.imag(it) / _STEP for it in at_complex(value + 1j * _STEP)]
+            except (AttributeError, np.exceptions.ComplexWarning) as error:
+                # What a constructor adds to the fields, and an imaginary part that is lost.
+                raise TypeError(str(error)) from error
         is_near = is_own(type(of)) or _is_near(of, value, at, found, share)
-    except _FAILURES as error:
+    except (TypeError, ValueError, IndexError) as error:
         raise _refusal(of, name, str(error)) from error
     if not is_near:
         raise _refusal(of, name, "no difference shows that its formulas are analytic in it")
