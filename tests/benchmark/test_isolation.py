@@ -59,6 +59,7 @@ EXPECTED = {
     "eats_memory_in_c": ("out of memory", "SIGABRT", None, None),
     "prints_megabytes": ("answered", "fine", True, True),
     "writes_everywhere": ("answered", "fine", True, True),
+    "reads_what_its_module_has_opened": ("answered", "fine", True, True),
     "closes_everything": ("answered", "fine", True, True),
     "starts_another": ("answered", "fine", True, True),
     "detaches_another": ("answered", "fine", True, True),
@@ -174,8 +175,10 @@ def test_what_says_that_there_is_no_licence(words: str, is_one: bool) -> None:
 
 
 @on_linux
-def test_what_a_solver_prints_is_kept_at_its_end(isolation: Isolation) -> None:
-    assert isolation.run(fake("prints_megabytes"), INSTANCE, {}, LIMITS).outcome == "answered"
+@pytest.mark.parametrize("name", ["prints_megabytes", "reads_what_its_module_has_opened"])
+def test_what_costs_no_answer(name: str, isolation: Isolation) -> None:
+    run = isolation.run(fake(name), INSTANCE, {}, LIMITS)
+    assert run.outcome == "answered", run.words
 
 
 @on_linux
