@@ -132,6 +132,8 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
             answer = checked(solver.name, fresh, given)
             seconds = perf_counter() - begun
             has_returned = False
+            # Before the telling takes some. Of later calls it is what was told already, too.
+            memory = None if before is None else max(_memory(is_peak=True) - before, 0)
             tell(
                 tokens=answer.tokens.tolist(),
                 claims_optimal=answer.claims_optimal,
@@ -139,7 +141,7 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
                 words=one_line(answer.backend_status)[:WORDS],
                 seconds=seconds,
                 setup_seconds=answer.setup_time,
-                memory=None if before is None else max(_memory(is_peak=True) - before, 0),
+                memory=memory,
             )
             number += 1
             if not np.isfinite(answer.tokens).all():

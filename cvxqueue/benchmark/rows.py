@@ -59,7 +59,7 @@ class Row:
     cold_seconds, seconds, setup_seconds
         The first call, the calls after it, and the median part of a call that builds a problem.
     iterations, memory
-        Iterations of the first call; most bytes of resident memory beyond those of before.
+        Of the first call: iterations, and most bytes of resident memory beyond those of before.
     host, load, versions
         Where it ran, and how busy the host was: the load average of a minute.
     """

@@ -20,6 +20,7 @@ from cvxqueue.benchmark.child import _LICENCE, REPEATS, Limits, write_task
 from cvxqueue.benchmark.isolation import FORKS, Isolation, Run, _run_of, _started_server, _Watched
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
+from cvxqueue.numerics.arrays import FloatArray
 from tests.benchmark import fakes
 from tests.benchmark.processes import MARK, left_after, marked
 from tests.paths import ROOT
@@ -191,6 +192,28 @@ def test_the_memory_is_that_of_the_run(isolation: Isolation) -> None:
     assert little < 5e7
     # Where it is too little even for the answer that is right, nothing hangs.
     assert memory("eats_memory", 1e6).outcome == "out of memory"
+
+
+@on_linux
+def test_the_memory_is_not_that_of_telling_it(isolation: Isolation) -> None:
+    many = 100_000
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1.0,
+        probabilities=np.full(many, 1.0 / many),
+        max_tokens=9.0,
+        service=cq.AffineService(base=0.1, per_token=0.1),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.1),
+    )
+    run = isolation.run(Solver("thirds", f"{__name__}:thirds", "1"), instance, {}, LIMITS)
+    assert run.memory is not None
+    # The digits alone of an answer have 2 MB, and six answers of one run are told.
+    assert run.memory < 1e7
+
+
+def thirds(instance: cq.Instance) -> FloatArray:
+    """Return tokens that have many digits."""
+    return np.full(instance.size, 1.0 / 3.0)
 
 
 @pytest.mark.parametrize("name", ["right", "raises", "sleeps", "quits", "answers_nan"])
