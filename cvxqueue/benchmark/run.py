@@ -306,7 +306,8 @@ def _row(planned: _Planned, run: Run) -> Row:
         time_limit=planned.limits.time,
         memory_limit=planned.memory_limit,
         outcome=run.outcome,  # type: ignore[arg-type]
-        words=run.words,
+        # What was cut may end in a blank.
+        words=run.words.strip(),
         seconds=list(run.seconds[1:]),
         host=_host(),
         # Windows has none.

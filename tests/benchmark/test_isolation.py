@@ -135,6 +135,7 @@ def test_the_worst_answer_of_a_run_counts() -> None:
     assert worse.words == "repeats differ fine"
     assert (worse.relative_gap, worse.claim_is_true) == (lies.relative_gap, False)
     assert [rows[it].outcome for it in solvers[1:3]] == 2 * ["no finite answer"]
+    assert rows[solvers[1]].words == "repeats differ"
 
 
 @pytest.mark.parametrize("name", ["works_when_looked_at", "puts_back_the_clock"])
