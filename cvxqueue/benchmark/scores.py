@@ -179,8 +179,8 @@ def compare(rows: Sequence[Row], plan: Plan | None = None) -> list[Comparison]:
         runs.setdefault(name, {})[row.instance_digest] = row
     is_one = len({row.limits for row in kept}) == 1
     return [
-        Comparison(settings, runs, "" if is_one else _within(*limits))
-        for (settings, *limits), runs in found.items()
+        Comparison(settings, runs, "" if is_one else _within(time, memory))
+        for (settings, time, memory), runs in found.items()
     ]
 
 
