@@ -221,6 +221,7 @@ def test_planted_tokens_are_optimal(instance: tuple[dict[str, Any], NDArray[np.f
     )
 
 
+@pytest.mark.slow
 @given(parameter_sets(largest_n=10))
 @settings(max_examples=20)
 def test_random_parameters_are_valid_and_solved(parameters: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ def test_this_test_can_see_a_heavy_import() -> None:
     assert "pydantic" not in loaded_after("import cvxqueue; cvxqueue.load, cvxqueue.fit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "expected"),
     [

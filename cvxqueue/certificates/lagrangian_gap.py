@@ -8,6 +8,7 @@ l feasible, max J − J(l) ≤ gap of L at l + μ · (−c(l)). Good multipliers
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.certificates.dual_step import nonnegative_step
 from cvxqueue.certificates.gap import certified_gap
@@ -38,11 +39,11 @@ def is_satisfied(point: Evaluation) -> bool:
 
 
 @quiet
-def kept_by_rounding(point: Evaluation) -> tuple[str, ...]:
+def kept_by_rounding(point: Evaluation, whole: NDArray[np.int64] | None = None) -> tuple[str, ...]:
     """A sentence for each constraint that a point keeps, but not beyond rounding."""
     if not point.is_stable:
         return ()
-    told = floors_by_rounding(point.model)
+    told = floors_by_rounding(point.model, whole)
     if not point.model.couplings:
         return told
     values, allowances = excesses(point), _allowances(point)
@@ -54,9 +55,18 @@ def kept_by_rounding(point: Evaluation) -> tuple[str, ...]:
     )
 
 
-def floors_by_rounding(model: Model) -> tuple[str, ...]:
-    """A sentence where rounding can have moved least tokens by more than the objective counts."""
-    if model.lower_rounding is None or (model.lower_rounding == model.counted_rounding).all():
+def floors_by_rounding(model: Model, whole: NDArray[np.int64] | None = None) -> tuple[str, ...]:
+    """A sentence where rounding can have moved least tokens by more than the objective counts.
+
+    Or where it decides whether whole tokens reach a floor, at the cost of one token or of none.
+    """
+    moved = model.lower_rounding
+    if moved is None:
+        return ()
+    is_told = moved != model.counted_rounding
+    if whole is not None:
+        is_told |= (moved > 0.0) & (whole >= 0) & (whole <= model.lower + moved)
+    if not is_told.any():
         return ()
     return (
         "the least tokens reach the accuracy floors, which they do as far as rounding can tell",

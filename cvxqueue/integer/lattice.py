@@ -110,14 +110,20 @@ class Tables:
 def lattice_and_tables(
     instance: Instance, domains: Domains
 ) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_], Tables]:
-    """Return low, high, step of the lattice in the box, where there is zero besides, and tables."""
-    low, high = np.ceil(instance.lower), np.floor(instance.upper)
+    """Return low, high, step of the lattice in the box, where there is zero besides, and tables.
+
+    What reaches an accuracy floor as far as rounding can tell is in the box.
+    """
+    lower, moved = instance.lower, instance.model.lower_rounding
+    if moved is not None:
+        lower = np.maximum(lower - moved, instance.min_tokens)
+    low, high = np.ceil(lower), np.floor(instance.upper)
     step, has_zero = np.ones(instance.size), np.zeros(instance.size, dtype=bool)
     tables: dict[int, FloatArray] = {}
     for k, domain in enumerate(domains):
         if isinstance(domain, Integers):
             continue
-        least, most = float(instance.lower[k]), float(instance.upper[k])
+        least, most = float(lower[k]), float(instance.upper[k])
         if isinstance(domain, Multiples):
             step[k] = domain.step
             low[k] = step[k] * np.ceil(least / step[k])

@@ -132,7 +132,8 @@ class IntegerSolution(AllocationData):
     @property
     def assumes(self) -> tuple[str, ...]:
         """What the proof takes for granted: see `Certificate.assumes`."""
-        return assumed(self.instance, self.domains) + kept_by_rounding(self.evaluation)
+        told = kept_by_rounding(self.evaluation, self.tokens)
+        return assumed(self.instance, self.domains) + told
 
     @property
     def is_exact(self) -> bool:

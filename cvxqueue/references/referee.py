@@ -92,7 +92,10 @@ class Referee:
         if not given.is_stable:
             load = at_least(float(given.utilization), 6)
             return f"The queue is unstable: the utilization is {load}, and must be below 1."
-        if not self.point.is_feasible or (is_whole and self.point.violation > 0.0):
+        moved = instance.model.lower_rounding
+        # Whole tokens keep limits themselves; a floor as far as rounding can tell.
+        most = 0.0 if moved is None else float(moved.max())
+        if not self.point.is_feasible or (is_whole and self.point.violation > most):
             broken = [it.label for it in instance.model.couplings if it.excess(given) > 0.0]
             return (
                 f"The allocation does not keep {'; '.join(broken) or 'the constraints'}: the "

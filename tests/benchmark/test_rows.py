@@ -144,6 +144,7 @@ def test_a_full_disk_is_one_error_and_the_rest_is_whole(
     assert read_rows([path]) == [row()]
 
 
+@pytest.mark.slow
 def test_what_was_run_is_not_run_again(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     seen: list[str] = []

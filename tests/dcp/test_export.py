@@ -314,6 +314,7 @@ def active_constraints(instance: cq.Instance) -> Iterator[Any]:
     yield cq.MinAccuracy(float(accuracies[0]), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", list(pairwise()), ids=" ".join)
 def test_every_class_with_every_constraint_is_solved_or_refused(
     names: tuple[str, str, str], tmp_path: Path

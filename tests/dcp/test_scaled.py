@@ -205,6 +205,7 @@ def test_the_scaling_of_the_objective_changes_nothing_else() -> None:
         assert number(form.objective) == pytest.approx(cq.solve(SERVER).objective, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "mix", "utilization"), GRID)
 def test_two_thousand_types(kind: str, mix: str, utilization: float) -> None:
     solution = cq.solve(large_instance(2000, kind, mix, utilization), "conic")

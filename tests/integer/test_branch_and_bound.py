@@ -281,6 +281,7 @@ def test_the_bound_holds_in_exact_arithmetic(load: float) -> None:
         assert float(top - mine) <= TOLERANCE * float(answer.evaluation.scale)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: type(queue).__name__)
 def test_bounds_of_cells_hold_for_every_choice(queue: Queue) -> None:
     rng = np.random.default_rng(3)
@@ -523,6 +524,7 @@ def second_opinion(
     return np.array(found), float(problem.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("is_linear", [False, True], ids=["scip", "highs"])
 def test_another_solver_has_the_same_optimum(seed: int, is_linear: bool) -> None:
@@ -817,6 +819,7 @@ def test_enumeration_counts_the_rounding_of_each_combination() -> None:
     assert found.bound == max(gains + most) > found.gain
 
 
+@pytest.mark.slow
 def test_a_search_without_room_still_proves_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cell_search, "_FIRST_KEPT", 3)
     monkeypatch.setattr(cell_search, "_LAST_KEPT", 5)

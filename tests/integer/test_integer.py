@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -178,6 +179,7 @@ def test_the_upper_bound_over_whole_allocations_bites() -> None:
     assert np.median([answer.gap / answer.loss_bound for answer in lossy]) < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("utilization", [0.9, 0.999, 0.9995])
 def test_answers_are_stable_at_high_load(method: str, utilization: float) -> None:
@@ -634,3 +636,30 @@ def test_a_continuous_answer_with_nothing_proven_counts_as_none() -> None:
         assert "loss" not in text
         assert "loses" not in text
         assert "inf" not in text
+
+
+@pytest.mark.parametrize("most", [200, 700, 1000])
+@pytest.mark.parametrize(("least", "greatest"), [(0.2, 0.7), (0.1, 0.8), (0.3, 0.6)])
+@pytest.mark.parametrize("domain", [cq.Integers(), cq.Multiples(10), cq.Menu(range(0, 2001, 10))])
+def test_a_floor_at_a_whole_number_is_met_as_far_as_rounding_can_tell(
+    least: float, greatest: float, most: int, domain: Any
+) -> None:
+    for k in range(1, 10):
+        floor = round(least + (greatest - least) * k / 10, 4)
+        instance = cq.Instance(
+            arrival_rate=0.01,
+            accuracy_weight=0.0,
+            probabilities=[1.0],
+            max_tokens=2 * most,
+            service=cq.AffineService(base=0.5, per_token=0.002),
+            accuracy=cq.PiecewiseLinear(tokens=[0, most], accuracy=[least, greatest]),
+            constraints=[cq.MinAccuracy(floor)],
+        )
+        count = most * k // 10
+        answer = cq.solve_integer(instance, domains=domain)
+        (tokens,) = answer.tokens
+        # In decimals it is met with that many; in binary64 that or the next number is enough.
+        assert tokens == count
+        exact = Fraction(least) + Fraction(count) * (Fraction(greatest) - Fraction(least)) / most
+        assert answer.assumes or exact >= Fraction(floor)
+        assert instance.accuracy.value(tokens) == pytest.approx(floor, rel=4e-16)

@@ -360,6 +360,7 @@ def test_the_tail_is_not_available_where_its_law_is_not_known(queue: str, law: s
 HARD = [names for names in FAMILIES if names[0] == "ProcessorSharing" and names[2] == "points"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS[:4])
 @pytest.mark.parametrize("names", HARD, ids=" ".join)
 def test_kinks_of_the_dual_function(names: Names, kind: str) -> None:
@@ -385,6 +386,7 @@ TAILS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", TAILS, ids=" ".join)
 @pytest.mark.parametrize("load", [0.5, 0.9])
 def test_ten_million_queries_at_the_edge_of_the_tail(names: Names, load: float) -> None:
