@@ -179,10 +179,6 @@ class AllocationData(ArrayData, Report):
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}"
         )
 
-    def assumption_lines(self) -> list[str]:
-        """`assumes`, as a text says it."""
-        return [f"assumed, and not proven: {sentence}" for sentence in self.assumes]
-
     def _by_type(self, *columns: Column) -> Table:
         """A table of the types: their names, their mix, and what is said of them."""
         return Table(
@@ -311,7 +307,7 @@ class Solution(AllocationData):
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
             f"(relative {at_most(self.relative_gap)})"
         )
-        yield from self.assumption_lines()
+        yield from assumption_lines(self)
         yield self._means_line()
         yield from limit_lines(self)
         yield ""
@@ -320,6 +316,11 @@ class Solution(AllocationData):
     def table(self) -> Table:
         """Return the answer by task type."""
         return self._by_type(*self.certificate.token_columns())
+
+
+def assumption_lines(answer: AllocationData) -> list[str]:
+    """Return what the proof of an answer takes for granted, as a text says it."""
+    return [f"assumed, and not proven: {sentence}" for sentence in answer.assumes]
 
 
 def limit_lines(solution: Solution) -> Iterator[str]:
