@@ -132,7 +132,7 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
             answer = checked(solver.name, fresh, given)
             seconds = perf_counter() - begun
             has_returned = False
-            # Before the telling takes some. Of later calls it is what was told already, too.
+            # Before it is told, which takes memory, too.
             memory = None if before is None else max(_memory(is_peak=True) - before, 0)
             tell(
                 tokens=answer.tokens.tolist(),

@@ -18,10 +18,12 @@ SHIFT = 0.01
 
 
 class Plan(NamedTuple):
-    """What was asked for: of its solvers these versions, and of all that is known these limits."""
+    """What was asked for last, by which rows of before are left out."""
 
     versions: Mapping[str, str]
+    """Of each solver that was asked for, the one that there is; of others all rows count."""
     limits: tuple[float, float | None]
+    """Seconds and bytes that a run may take."""
 
     def includes(self, row: Row) -> bool:
         """Whether a row is to be compared."""
