@@ -28,6 +28,7 @@ from cvxqueue.formatting import shown
 from cvxqueue.integer.solution import IntegerSolution
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.model.domains import Domains
+from cvxqueue.numerics.array_data import is_equal
 from cvxqueue.solution import Ended, Solution
 from cvxqueue.suggest import nearest
 
@@ -245,7 +246,9 @@ def require_same(expected: Instance | None, found: Instance) -> Instance:
     if expected is None or found == expected:
         return found if expected is None else expected
     pairs = ((it.name, getattr(found, it.name), getattr(expected, it.name)) for it in fields(found))
-    name, there, here = next(pair for pair in pairs if not np.array_equal(*pair[1:]))
+    name, there, here = next(
+        (pair for pair in pairs if not is_equal(*pair[1:])), ("class", type(found), type(expected))
+    )
     raise InvalidInputError(
         f"is of another instance: its {name} is {shown(there)}, and that of the instance given is "
         f"{shown(here)}"

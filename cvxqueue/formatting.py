@@ -12,6 +12,8 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decima
 from reprlib import Repr
 from typing import Any
 
+import numpy as np
+
 MOST_CHARACTERS = 80
 """Characters of a value that a message has room for: a line of a terminal."""
 TYPES_SHOWN = 20
@@ -22,6 +24,8 @@ _DEEPEST = 3
 _LONGEST_BITS = 2048
 # Longer numbers are shown with an exponent: with four decimals this has the 17 digits of float64.
 _EXPONENT_FROM = 1e12
+# Kinds of the entries of an array that Python has, too: numbers and texts; no dates.
+_ENTRIES = "biufcU"
 # Digits that tokens are shown with; longer numbers are compared digit by digit, and keep zeros.
 _TOKEN_DIGITS = 7
 
@@ -96,6 +100,11 @@ class _Bounded(Repr):
         super().__init__()
         self.maxlevel = _DEEPEST
         self.maxstring = self.maxother = self.maxlong = MOST_CHARACTERS
+
+    def repr1(self, x: Any, level: int) -> str:
+        """Show an entry of an array as the number or the text that it is."""
+        is_entry = isinstance(x, np.generic) and x.dtype.kind in _ENTRIES
+        return super().repr1(x.item() if is_entry else x, level)
 
     def repr_int(self, x: int, level: int) -> str:
         """Show a number, or how long it is."""

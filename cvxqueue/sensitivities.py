@@ -20,7 +20,7 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.array_data import ArrayData
 from cvxqueue.numerics.arrays import FloatArray, frozen
 from cvxqueue.numerics.checks import float_array
-from cvxqueue.solution import Solution
+from cvxqueue.solution import Solution, assumption_lines
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column, Part, Report, Table
 
@@ -241,7 +241,7 @@ class Sensitivity(ArrayData, Report):
 
     def _parts(self) -> Iterable[Part]:
         yield f"derivatives of the optimal objective, {self.solution.objective:.9g} s"
-        yield from self.solution.assumption_lines()
+        yield from assumption_lines(self.solution)
         yield from (
             f"{name} is about to leave where it rests: the tokens have no derivative"
             for name in self.degenerate

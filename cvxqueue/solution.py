@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -179,10 +179,6 @@ class AllocationData(ArrayData, Report):
             f"(waiting {self.mean_waiting_time:.6g} s), mean accuracy {self.mean_accuracy:.6g}"
         )
 
-    def assumption_lines(self) -> list[str]:
-        """`assumes`, as a text says it."""
-        return [f"assumed, and not proven: {sentence}" for sentence in self.assumes]
-
     def _by_type(self, *columns: Column) -> Table:
         """A table of the types: their names, their mix, and what is said of them."""
         return Table(
@@ -311,25 +307,31 @@ class Solution(AllocationData):
             f"objective {at_least(self.objective, 9)} s, certified gap {at_most(self.gap)} s "
             f"(relative {at_most(self.relative_gap)})"
         )
-        yield from self.assumption_lines()
+        yield from assumption_lines(self)
         yield self._means_line()
-        yield from self.limit_lines()
+        yield from limit_lines(self)
         yield ""
         yield self.table()
-
-    def limit_lines(self) -> Iterable[str]:
-        """What the limit of each constraint on all types together costs."""
-        couplings, excesses = self.instance.model.couplings, self.certificate.excesses
-        for coupling, price, excess in zip(
-            couplings, self.constraint_multipliers, excesses, strict=False
-        ):
-            state = "is not kept" if excess > 0.0 and self.objective == -np.inf else "has room"
-            worth = f"one unit of this limit is worth {price:.6g} s"
-            yield f"{coupling.label}: {worth if price > 0.0 else state}"
 
     def table(self) -> Table:
         """Return the answer by task type."""
         return self._by_type(*self.certificate.token_columns())
+
+
+def assumption_lines(answer: AllocationData) -> list[str]:
+    """Return what the proof of an answer takes for granted, as a text says it."""
+    return [f"assumed, and not proven: {sentence}" for sentence in answer.assumes]
+
+
+def limit_lines(solution: Solution) -> Iterator[str]:
+    """Yield what the limit of each constraint on all types together costs."""
+    couplings, excesses = solution.instance.model.couplings, solution.certificate.excesses
+    for coupling, price, excess in zip(
+        couplings, solution.constraint_multipliers, excesses, strict=False
+    ):
+        state = "is not kept" if excess > 0.0 and solution.objective == -np.inf else "has room"
+        worth = f"one unit of this limit is worth {price:.6g} s"
+        yield f"{coupling.label}: {worth if price > 0.0 else state}"
 
 
 def run_names(solutions: Sequence[Solution]) -> list[str]:

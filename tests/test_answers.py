@@ -333,6 +333,8 @@ def test_what_cannot_be_made_again_is_refused(
         ({"constraints": []}, "constraints"),
         ({"names": ["proof 2", "chat"]}, "names"),
         ({"description": "another"}, "description"),
+        # Arrays of strings have no zeros at their ends.
+        ({"name": f"{LIMITED.name}\0"}, "name"),
         ({"domains": cq.Multiples(64)}, "domains"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

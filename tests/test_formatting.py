@@ -76,6 +76,14 @@ def test_an_ordinary_value_is_shown_as_python_does(value: object) -> None:
     assert shown(value) == repr(value)
 
 
+@pytest.mark.parametrize("entry", [1.0, 7, True, "a", 1j])
+def test_an_entry_of_an_array_is_shown_as_the_number_that_it_is(entry: object) -> None:
+    array = np.array([entry])
+    assert shown(array[0]) == repr(entry)
+    assert shown(list(array)) == repr([entry])
+    assert shown(np.timedelta64(3, "ns")) == repr(np.timedelta64(3, "ns"))
+
+
 def test_a_number_that_python_cannot_print_tells_its_length() -> None:
     assert shown(10**5000) == "<a whole number of about 5001 digits>"
     assert shown(10**400).startswith("1000")

@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from io import BytesIO
 from mmap import mmap
 from multiprocessing.spawn import prepare
 from pathlib import Path
@@ -103,17 +104,18 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
     has_begun = has_returned = False
     number = 0
     try:
-        with (folder / "task").open("rb") as file:
-            sys.path[:], main = pickle.load(file)
-            prepare(main)
-            solver, instance, settings, limits = pickle.load(file)
+        task = BytesIO((folder / "task").read_bytes())
+        if is_limited:
+            # What the module of a solver opens comes after. The mapping keeps a descriptor, too.
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        sys.path[:], main = pickle.load(task)
+        prepare(main)
+        solver, instance, settings, limits = pickle.load(task)
         call = solver.function
         # What a library warns of belongs to nobody's answer.
         warnings.simplefilter("ignore")
         before = None
         if is_limited:
-            # The mapping keeps a descriptor of its file.
-            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
             before = _memory()
             _limit_memory(limits.memory)
         has_begun, left = True, limits.time
@@ -130,6 +132,8 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
             answer = checked(solver.name, fresh, given)
             seconds = perf_counter() - begun
             has_returned = False
+            # Before it is told, which takes memory, too.
+            memory = None if before is None else max(_memory(is_peak=True) - before, 0)
             tell(
                 tokens=answer.tokens.tolist(),
                 claims_optimal=answer.claims_optimal,
@@ -137,7 +141,7 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
                 words=one_line(answer.backend_status)[:WORDS],
                 seconds=seconds,
                 setup_seconds=answer.setup_time,
-                memory=None if before is None else max(_memory(is_peak=True) - before, 0),
+                memory=memory,
             )
             number += 1
             if not np.isfinite(answer.tokens).all():

@@ -75,7 +75,7 @@ class Run:
     """Of each call, the first one first."""
     setup_seconds: tuple[float, ...] = ()
     memory: int | None = None
-    """Most resident memory beyond what the process had before, in bytes; where it is known."""
+    """Most resident memory of the first call beyond that of before, in bytes; where it is known."""
 
 
 class Isolation(AbstractContextManager["Isolation"]):
@@ -354,7 +354,7 @@ def _run_of(calls: list[dict[str, Any]], watched: _Watched) -> Run:
         answers=tuple(answers.values()),
         seconds=seconds,
         setup_seconds=setup,
-        memory=calls[-1]["memory"],
+        memory=calls[0]["memory"],
     )
 
 

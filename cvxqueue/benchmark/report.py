@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from cvxqueue.benchmark.charts import stairs
 from cvxqueue.benchmark.judging import KEPT, SOLVED_GAP
 from cvxqueue.benchmark.rows import Row
-from cvxqueue.benchmark.scores import SHIFT, Comparison, compare, digits, middle
+from cvxqueue.benchmark.scores import SHIFT, Comparison, Plan, compare, digits, middle
 from cvxqueue.benchmark.solvers import TIGHT
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most, clipped, plain, plural, printable
@@ -45,7 +45,7 @@ _Block = str | Table | _Heading | _Drawing
 """A string is a paragraph."""
 
 
-def write_report(path: Path, rows: Sequence[Row]) -> None:
+def write_report(path: Path, rows: Sequence[Row], plan: Plan | None) -> None:
     """Write a report; see `Benchmark.report`."""
     kinds = {".html": _as_html, ".md": _as_markdown}
     suffix = path.suffix.lower()
@@ -53,36 +53,41 @@ def write_report(path: Path, rows: Sequence[Row]) -> None:
         raise InvalidInputError(
             f"{path}: a report is one page; let its name end in {' or '.join(kinds)}"
         )
-    write_whole(path, kinds[suffix](list(_blocks(rows))).encode())
+    write_whole(path, kinds[suffix](list(_blocks(rows, plan))).encode())
 
 
-def heading(settings: str) -> str:
-    """Return what a comparison under these settings is called."""
-    return "With their own settings" if settings == "default" else f"Asked for {_power(TIGHT)}"
+def heading(found: Comparison, own: str = "With their own settings") -> str:
+    """Return what a comparison is called, by its settings and limits."""
+    return (own if found.settings == "default" else f"Asked for {_power(TIGHT)}") + found.limits
 
 
-def _blocks(given: Sequence[Row]) -> Iterator[_Block]:
-    comparisons = compare(given)
+def _blocks(given: Sequence[Row], plan: Plan | None) -> Iterator[_Block]:
+    comparisons = compare(given, plan)
+    if not comparisons:
+        raise InvalidInputError("there are no rows to report: run `cvxqueue benchmark` first")
     rows = [row for found in comparisons for row in found.rows]
     names = sorted({name for found in comparisons for name in found.names})
     colors = {name: place for place, name in enumerate(names)}
     judges = sorted({row.versions.get("cvxqueue") or "of unknown version" for row in rows})
     sizes = sorted(row.types for row in rows)
-    between = f"{sizes[0]:,}" + f" to {sizes[-1]:,}" * (sizes[0] < sizes[-1])
+    between = f"{sizes[0]:,} to " * (sizes[0] < sizes[-1]) + plural(sizes[-1], "task type")
     count = len({row.instance_digest for row in rows})
     yield _Heading("Solvers compared", 1)
     yield (
         f"{plural(len(names), 'solver')} on {plural(count, 'instance')} of the allocation of "
-        f"reasoning tokens, with {between} task types. Every answer is judged by cvxqueue "
+        f"reasoning tokens, with {between}. Every answer is judged by cvxqueue "
         f"{' and '.join(judges)}: what a solver says of its answer counts for nothing. Solved "
         f"means feasible, and proven to be within a relative gap of {_power(SOLVED_GAP)}: that of "
         "the objective, over weighted accuracy plus mean system time. A wrong claim is an answer "
         "that the solver calls optimal and that is not solved."
     )
-    if older := len(given) - len(rows):
-        yield f"Left out: {plural(older, 'run')} of older versions, or under other limits."
+    if left_out := len(given) - len(rows):
+        yield (
+            f"Left out: {plural(left_out, 'run')} of other versions of these solvers, or under "
+            "other limits."
+        )
     for found in comparisons:
-        yield _Heading(heading(found.settings))
+        yield _Heading(heading(found))
         yield from _in_short(found)
         yield from _accuracy(found, colors)
         yield from _profile(found, colors)
@@ -91,12 +96,12 @@ def _blocks(given: Sequence[Row]) -> Iterator[_Block]:
     for name in names:
         yield _Heading(name, 3)
         yield from (_about(found, name) for found in comparisons if name in found.runs)
-    yield from _failures(rows)
+    yield from _failures(comparisons)
     yield from _conditions(rows)
     yield _Heading("Every instance")
     yield "Seconds where it is solved; otherwise what came of it, and blank where it was not run."
     for found in comparisons:
-        yield _Heading(heading(found.settings), 3)
+        yield _Heading(heading(found), 3)
         rows = list(found.instances.values())
         ends = {
             name: [_end(found.runs[name].get(it)) for it in found.instances] for name in found.names
@@ -225,7 +230,7 @@ def _about(found: Comparison, name: str) -> str:
     memory = middle(row.memory for row in rows)
     building = middle(row.setup_seconds and row.setup_seconds / row.median for row in rows)
     sentences = [
-        f"{'Its own settings' if found.settings == 'default' else heading(found.settings)}: "
+        f"{heading(found, 'Its own settings')}: "
         f"solves {len(rows) - len(missed)} of {len(rows)}, "
         f"{sum(row.is_within(TIGHT) for row in rows)} to {_power(TIGHT)}; calls {claims} optimal, "
         f"{true} of them rightly.",
@@ -241,7 +246,14 @@ def _about(found: Comparison, name: str) -> str:
     return " ".join(filter(None, sentences))
 
 
-def _failures(rows: Sequence[Row]) -> Iterator[_Block]:
+def _failures(comparisons: Sequence[Comparison]) -> Iterator[_Block]:
+    # As solver and settings are called above.
+    rows = [
+        replace(row, solver=name, settings=found.settings + found.limits)
+        for found in comparisons
+        for name in found.names
+        for row in found.of(name)
+    ]
     yield _Heading("Wrong claims")
     wrong = sorted((row for row in rows if row.claim_is_true is False), key=_distance)
     if wrong:
@@ -308,7 +320,13 @@ def _end(row: Row | None) -> str:
 
 
 def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
-    limit, memory = rows[0].limits
+    times = dict.fromkeys(f"{row.time_limit:.15g} s" for row in rows)
+    rooms = dict.fromkeys(
+        "one thread"
+        if row.memory_limit is None
+        else f"one core and {row.memory_limit / 1e9:.15g} GB of memory"
+        for row in rows
+    )
     hosts = sorted({row.host for row in rows})
     known = len({row.instance_digest for row in rows if row.referee == "record"})
     yield _Heading("Why believe it")
@@ -322,10 +340,9 @@ def _conditions(rows: Sequence[Row]) -> Iterator[_Block]:
         "its calls answered counts."
     )
     yield (
-        f"Each run had a process of its own, {limit:g} s for its first call, as much for at most "
-        "five more, and "
-        + ("one thread" if memory is None else f"one core and {memory / 1e9:g} GB of memory")
-        + ", in random order. The problem is built anew in each call."
+        f"Each run had a process of its own, {' or '.join(times)} for its first call, as much for "
+        f"at most five more, and {' or '.join(rooms)}, in random order. The problem is built anew "
+        "in each call."
         + " Times of several machines are compared here, and are not of one measure."
         * (len(hosts) > 1)
     )

@@ -59,7 +59,7 @@ class Row:
     cold_seconds, seconds, setup_seconds
         The first call, the calls after it, and the median part of a call that builds a problem.
     iterations, memory
-        Iterations of the first call; most bytes of resident memory beyond those of before.
+        Of the first call: iterations, and most bytes of resident memory beyond those of before.
     host, load, versions
         Where it ran, and how busy the host was: the load average of a minute.
     """
@@ -212,13 +212,11 @@ def opened_rows(path: Path) -> Iterator[tuple[list[Row], Callable[..., None]]]:
     InvalidInputError
         If it cannot be written, holds anything else, or another process is writing it.
     """
-    try:
+    with _writing(path):
         if path.exists() and not path.is_file():
             raise OSError("rows go into a regular file, and this is none")
         # With no buffer, which a close on a full disk would fail to write a second time.
         stream = path.open("a+b", buffering=0)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
     with stream:
         try:
             _lock(stream)
@@ -235,19 +233,27 @@ def opened_rows(path: Path) -> Iterator[tuple[list[Row], Callable[..., None]]]:
 
         def append(*more: Row) -> None:
             left = b"".join(row.line() for row in more)
-            try:
+            with _writing(path):
                 while left:
                     left = left[stream.write(left) :]
                 os.fsync(stream.fileno())
-            except OSError as error:
-                raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
             rows.extend(more)
 
-        if whole < len(content):
-            stream.truncate(whole)
-        elif content and not content.endswith(b"\n"):
-            stream.write(b"\n")
+        with _writing(path):
+            if whole < len(content):
+                stream.truncate(whole)
+            elif content and not content.endswith(b"\n"):
+                stream.write(b"\n")
         yield rows, append
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say of what fails within that a file cannot be written."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"cannot write {path}: {reason(error)}") from error
 
 
 def _lock(stream: FileIO) -> None:

@@ -21,7 +21,7 @@ from cvxqueue.benchmark.isolation import FORKS, Isolation, Run
 from cvxqueue.benchmark.judging import SOLVED_GAP, Referee
 from cvxqueue.benchmark.report import heading, write_report
 from cvxqueue.benchmark.rows import Row, opened_rows, read_rows, run_key, write_rows
-from cvxqueue.benchmark.scores import compare
+from cvxqueue.benchmark.scores import Plan, compare
 from cvxqueue.benchmark.solvers import SETTINGS, Solver, find_solvers
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import installed_version, instance_digest, processor
@@ -55,9 +55,13 @@ class Benchmark(Report):
     ----------
     rows : tuple of Row
         One for each run.
+    plan : Plan, optional
+        What `run_benchmark` was asked for, which is what is shown. Rows of a file have none: each
+        version of a solver is shown as one of its own, and each of several limits apart.
     """
 
     rows: tuple[Row, ...]
+    plan: Plan | None = None
 
     @classmethod
     def read(cls, *paths: str | os.PathLike[str]) -> Benchmark:
@@ -88,7 +92,7 @@ class Benchmark(Report):
         InvalidInputError
             If it ends in anything else, cannot be written, or there are no rows.
         """
-        write_report(Path(path), self.rows)
+        write_report(Path(path), self.rows, self.plan)
 
     def table(self) -> Table:
         """Return the fields of each row as a table, and the quartiles of its times."""
@@ -108,8 +112,8 @@ class Benchmark(Report):
 
     def _parts(self) -> Iterable[Part]:
         yield f"{plural(len(self.rows), 'run')}"
-        for found in compare(self.rows) if self.rows else ():
-            yield from ("", heading(found.settings), "", found.table())
+        for found in compare(self.rows, self.plan):
+            yield from ("", heading(found), "", found.table())
 
     def __repr__(self) -> str:
         return f"Benchmark({plural(len(self.rows), 'run')})"
@@ -184,7 +188,8 @@ def run_benchmark(
     Returns
     -------
     Benchmark
-        What the output holds in the end.
+        What the output holds in the end. It shows the solvers as they are now, and runs under
+        these limits.
 
     Raises
     ------
@@ -224,7 +229,8 @@ def run_benchmark(
                 settings_of = each.solver.settings(each.settings) or {}
                 run = isolation.run(each.solver, each.referee.instance, settings_of, each.limits)
                 append(_row(each, run))
-        return Benchmark(tuple(known))
+        versions = {each.solver.name: each.solver.version for each in planned}
+        return Benchmark(tuple(known), Plan(versions, (limits.time, planned[0].memory_limit)))
 
 
 def _checked_settings(given: Sequence[str] | None) -> list[str]:
@@ -300,7 +306,8 @@ def _row(planned: _Planned, run: Run) -> Row:
         time_limit=planned.limits.time,
         memory_limit=planned.memory_limit,
         outcome=run.outcome,  # type: ignore[arg-type]
-        words=run.words,
+        # What was cut may end in a blank.
+        words=run.words.strip(),
         seconds=list(run.seconds[1:]),
         host=_host(),
         # Windows has none.

@@ -6,20 +6,34 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from cvxqueue.benchmark.rows import Row
-from cvxqueue.errors import InvalidInputError
 from cvxqueue.tables import Column, Table
 
 SHIFT = 0.01
 """Seconds added in a shifted geometric mean: what is far below counts as equally fast."""
 
 
+class Plan(NamedTuple):
+    """What was asked for last, by which rows of before are left out."""
+
+    versions: Mapping[str, str]
+    """Of each solver that was asked for, the one that there is; of others all rows count."""
+    limits: tuple[float, float | None]
+    """Seconds and bytes that a run may take."""
+
+    def includes(self, row: Row) -> bool:
+        """Whether a row is to be compared."""
+        version = self.versions.get(row.solver, row.solver_version)
+        return (row.solver_version, row.limits) == (version, self.limits)
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """Rows under the same settings, by solver and by instance.
+    """Rows under the same settings and limits, by solver and by instance.
 
     Parameters
     ----------
@@ -28,10 +42,14 @@ class Comparison:
     runs : mapping of str to mapping of str to Row
         The rows of each solver, by the digest of the instance, in one order for all: by size and by
         name. Not every solver need have run every instance.
+    limits : str
+        What it is told apart by from one under other limits, such as ``", within 10 s and 4 GB"``;
+        empty where there is none.
     """
 
     settings: str
     runs: Mapping[str, Mapping[str, Row]]
+    limits: str
 
     @cached_property
     def names(self) -> list[str]:
@@ -139,27 +157,38 @@ class Comparison:
         )
 
 
-def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """Return the comparisons, one for each of the settings that occur.
+def compare(rows: Sequence[Row], plan: Plan | None = None) -> list[Comparison]:
+    """Return the comparisons of what a plan includes, one for each of the settings that occur.
 
-    They have the limits of the last row, and of each solver the version of its last row alone: what
-    a file has from before a solver was edited says nothing of what it is now.
-
-    Raises
-    ------
-    InvalidInputError
-        If there are no rows.
+    A file has no plan, and the order of its rows is none: a run that it has adds no row. Without
+    one there is a comparison for each of the limits, too, and each version of a solver that has
+    several is a solver of its own, ``name (version)``.
     """
-    if not rows:
-        raise InvalidInputError("there are no rows to report: run `cvxqueue benchmark` first")
-    limits = {row.limits for row in rows[-1:]}
-    newest = {row.solver: row.solver_version for row in rows if row.limits in limits}
-    found: dict[str, dict[str, dict[str, Row]]] = {}
-    for row in sorted(rows, key=lambda row: (row.settings, row.solver, row.types, row.instance)):
-        if row.limits in limits and row.solver_version == newest[row.solver]:
-            runs = found.setdefault(row.settings, {}).setdefault(row.solver, {})
-            runs[row.instance_digest] = row
-    return [Comparison(settings, runs) for settings, runs in found.items()]
+    kept = [row for row in rows if plan is None or plan.includes(row)]
+    versions: dict[str, set[str]] = {}
+    for row in kept:
+        versions.setdefault(row.solver, set()).add(row.solver_version)
+    found: dict[tuple[str, float, float | None], dict[str, dict[str, Row]]] = {}
+    for row in sorted(
+        kept,
+        key=lambda it: (
+            *(it.settings, it.time_limit, it.memory_limit or 0.0),
+            *(it.solver, it.types, it.instance, it.instance_digest),
+        ),
+    ):
+        name = row.solver + f" ({row.solver_version})" * (len(versions[row.solver]) > 1)
+        runs = found.setdefault((row.settings, *row.limits), {})
+        runs.setdefault(name, {})[row.instance_digest] = row
+    is_one = len({row.limits for row in kept}) == 1
+    return [
+        Comparison(settings, runs, "" if is_one else _within(time, memory))
+        for (settings, time, memory), runs in found.items()
+    ]
+
+
+def _within(time: float, memory: float | None) -> str:
+    room = "" if memory is None else f" and {memory / 1e9:.15g} GB"
+    return f", within {time:.15g} s{room}"
 
 
 def shifted_mean(seconds: Sequence[float]) -> float:

@@ -175,7 +175,7 @@ def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
             solver = known[each]
         else:
             solver = _own(each)
-        if found.setdefault(solver.name, solver) != solver:
+        if found.setdefault(solver.name, solver).reference != solver.reference:
             raise InvalidInputError(f"two solvers are called {solver.name!r}: rename a file of one")
     return list(found.values())
 
@@ -206,6 +206,11 @@ def _own(given: str | OpenMethod) -> Solver:
     method = Method(own_name(function), "somebody's own", function)
     takes = method.takes_any or "tolerance" in method.parameters
     place, _, attribute = reference.rpartition(":")
+    if place == MAIN and not main_script():
+        raise InvalidInputError(
+            f"solver {shown(given)} lives in a session that no other process can import: put it "
+            "into a module"
+        )
     name = Path(next(iter(main_script().values()))).stem if place == MAIN else place
     return Solver(
         f"{name}:{attribute}",
@@ -227,11 +232,6 @@ def _reference(function: OpenMethod) -> str:
         raise InvalidInputError(
             f"solver {shown(function)} must be a function at the top of a module or of a script: "
             "each run is a process of its own, which imports it by name"
-        )
-    if module.__name__ == MAIN and not main_script():
-        raise InvalidInputError(
-            f"solver {shown(function)} lives in a session that no other process can import: put it "
-            "into a module"
         )
     return f"{module.__name__}:{name}"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cvxqueue.formatting import at_least, at_most, plural
 from cvxqueue.integer import IntegerSolution
-from cvxqueue.solution import Solution
+from cvxqueue.solution import Solution, limit_lines
 from cvxqueue.solvers import CrossValidation
 from cvxqueue.tables import Part, Report, Table, facts
 
@@ -67,7 +67,7 @@ def _operation(best: Solution) -> Table:
             f"{best.mean_service_time:.4g} s",
         ),
     ]
-    return facts([*rows, *(("constraint", line) for line in best.limit_lines())])
+    return facts([*rows, *(("constraint", line) for line in limit_lines(best))])
 
 
 def _certificate(best: Solution) -> Table:

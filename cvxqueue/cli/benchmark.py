@@ -54,8 +54,10 @@ def run(options: argparse.Namespace) -> int:
             )
     summary = {"status": "complete", "output": options.output, "runs": len(found.rows)}
     summary["solvers"] = [
-        {"settings": it.settings} | dict(zip(columns, line, strict=True))
-        for it in (compare(found.rows) if found.rows else ())
+        {"settings": it.settings}
+        | dict(zip(("time_limit", "memory_limit"), it.rows[0].limits, strict=True))
+        | dict(zip(columns, line, strict=True))
+        for it in compare(found.rows, found.plan)
         for columns in [it.table().machine_columns()]
         for line in zip(*columns.values(), strict=True)
     ]

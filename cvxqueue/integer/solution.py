@@ -39,6 +39,7 @@ from cvxqueue.solution import (
     Ended,
     Solution,
     allowed_tolerance,
+    assumption_lines,
     require_ended,
 )
 from cvxqueue.tables import Column, Part, Table
@@ -270,7 +271,7 @@ class IntegerSolution(AllocationData):
             yield f"within domains other than the instance's own: {kinds}"
         yield self._loss_line()
         yield f"no allocation in the domains gains more than {at_most(self.gap)} s"
-        yield from self.assumption_lines()
+        yield from assumption_lines(self)
         yield self._means_line()
         yield ""
         yield self.table()

@@ -48,7 +48,7 @@ class ArrayData(ReadOnlyArrays):
         if type(other) is not type(self):
             return NotImplemented
         mine, theirs = self._fields(), other._fields()
-        return all(_equal(mine[name], theirs[name]) for name in mine)
+        return all(is_equal(mine[name], theirs[name]) for name in mine)
 
     def __hash__(self) -> int:
         return hash((type(self), *(_hashable(value) for value in self._fields().values())))
@@ -105,7 +105,8 @@ def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
         return kind(**fields)
 
 
-def _equal(mine: Any, theirs: Any) -> bool:
+def is_equal(mine: Any, theirs: Any) -> bool:
+    """Whether two fields are equal; arrays by their entries, of which NaN equals NaN."""
     if isinstance(mine, np.ndarray):
         return np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f")
     return bool(mine == theirs)

@@ -16,7 +16,7 @@ from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import require_that
-from cvxqueue.solution import Iterate, Solution, Status, run_names
+from cvxqueue.solution import Iterate, Solution, Status, assumption_lines, run_names
 from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.registry import methods as able_methods
@@ -111,7 +111,7 @@ class CrossValidation(Report):
             style, meaning = _OUTCOMES[self.outcome]
             yield ""
             yield [(self.outcome, f"bold {style}"), f": {meaning}"]
-        yield from self.solutions[0].assumption_lines()
+        yield from assumption_lines(self.solutions[0])
 
     def table(self) -> Table:
         """Return a row for each run: a method, and of several runs of one what differs."""

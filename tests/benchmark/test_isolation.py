@@ -20,6 +20,7 @@ from cvxqueue.benchmark.child import _LICENCE, REPEATS, Limits, write_task
 from cvxqueue.benchmark.isolation import FORKS, Isolation, Run, _run_of, _started_server, _Watched
 from cvxqueue.benchmark.rows import Row
 from cvxqueue.benchmark.solvers import Solver
+from cvxqueue.numerics.arrays import FloatArray
 from tests.benchmark import fakes
 from tests.benchmark.processes import MARK, left_after, marked
 from tests.paths import ROOT
@@ -59,6 +60,7 @@ EXPECTED = {
     "eats_memory_in_c": ("out of memory", "SIGABRT", None, None),
     "prints_megabytes": ("answered", "fine", True, True),
     "writes_everywhere": ("answered", "fine", True, True),
+    "reads_what_its_module_has_opened": ("answered", "fine", True, True),
     "closes_everything": ("answered", "fine", True, True),
     "starts_another": ("answered", "fine", True, True),
     "detaches_another": ("answered", "fine", True, True),
@@ -133,6 +135,7 @@ def test_the_worst_answer_of_a_run_counts() -> None:
     assert worse.words == "repeats differ fine"
     assert (worse.relative_gap, worse.claim_is_true) == (lies.relative_gap, False)
     assert [rows[it].outcome for it in solvers[1:3]] == 2 * ["no finite answer"]
+    assert rows[solvers[1]].words == "repeats differ"
 
 
 @pytest.mark.parametrize("name", ["works_when_looked_at", "puts_back_the_clock"])
@@ -174,8 +177,10 @@ def test_what_says_that_there_is_no_licence(words: str, is_one: bool) -> None:
 
 
 @on_linux
-def test_what_a_solver_prints_is_kept_at_its_end(isolation: Isolation) -> None:
-    assert isolation.run(fake("prints_megabytes"), INSTANCE, {}, LIMITS).outcome == "answered"
+@pytest.mark.parametrize("name", ["prints_megabytes", "reads_what_its_module_has_opened"])
+def test_what_costs_no_answer(name: str, isolation: Isolation) -> None:
+    run = isolation.run(fake(name), INSTANCE, {}, LIMITS)
+    assert run.outcome == "answered", run.words
 
 
 @on_linux
@@ -188,6 +193,28 @@ def test_the_memory_is_that_of_the_run(isolation: Isolation) -> None:
     assert little < 5e7
     # Where it is too little even for the answer that is right, nothing hangs.
     assert memory("eats_memory", 1e6).outcome == "out of memory"
+
+
+@on_linux
+def test_the_memory_is_not_that_of_telling_it(isolation: Isolation) -> None:
+    many = 100_000
+    instance = cq.Instance(
+        arrival_rate=0.1,
+        accuracy_weight=1.0,
+        probabilities=np.full(many, 1.0 / many),
+        max_tokens=9.0,
+        service=cq.AffineService(base=0.1, per_token=0.1),
+        accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.1),
+    )
+    run = isolation.run(Solver("thirds", f"{__name__}:thirds", "1"), instance, {}, LIMITS)
+    assert run.memory is not None
+    # The digits alone of an answer have 2 MB, and six answers of one run are told.
+    assert run.memory < 1e7
+
+
+def thirds(instance: cq.Instance) -> FloatArray:
+    """Return tokens that have many digits."""
+    return np.full(instance.size, 1.0 / 3.0)
 
 
 @pytest.mark.parametrize("name", ["right", "raises", "sleeps", "quits", "answers_nan"])

@@ -17,6 +17,7 @@ import pytest
 
 import cvxqueue as cq
 from cvxqueue.benchmark.rows import OUTCOMES, write_rows
+from cvxqueue.benchmark.solvers import SETTINGS
 from tests.benchmark.test_rows import row
 
 LIMIT = 10.0
@@ -327,17 +328,65 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     assert str(cq.Benchmark(())) == "0 runs"
 
 
-def test_what_a_file_has_from_before_is_left_out(tmp_path: Path) -> None:
+def test_a_report_is_of_what_was_asked_for_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    good, bad = "__import__('cvxqueue').solve(instance).tokens", "instance.lower"
+
+    def counts(code: str, **options: float) -> tuple[list[str], str]:
+        """The runs of the solver and what it solved, with the text of the report."""
+        (tmp_path / "edited.py").write_text(f"def f(instance):\n    return {code}\n")
+        instances = [cq.references.exact(1)] + [cq.references.exact(2)] * (not options)
+        output = tmp_path / "rows.jsonl"
+        found = cq.run_benchmark(instances, ["edited:f"], output=output, **options)  # type: ignore[arg-type]
+        line = sections_of(found)[0]
+        assert " ".join(line) in " ".join(str(found).split())
+        return line[1:3], (tmp_path / "report.md").read_text(encoding="utf-8")
+
+    def sections_of(found: cq.Benchmark) -> list[list[str]]:
+        found.report(tmp_path / "report.md")
+        return [it for part, each in sections(tmp_path).items() for it in each.get(part, [])[1:]]
+
+    assert counts(good)[0] == ["2", "2"]
+    assert counts(bad)[0] == ["2", "0"]
+    line, text = counts(good)
+    assert line == ["2", "2"]
+    assert "Left out: 2 runs of other versions of these solvers, or under other limits." in text
+    assert counts(good, time_limit=9.0)[0] == ["1", "1"]
+    line, text = counts(good)
+    assert line == ["2", "2"]
+    assert "counts as the limit, 10 s" in text
+
+
+def test_a_file_tells_versions_and_limits_apart_in_any_order(tmp_path: Path) -> None:
     solved: dict[str, Any] = {"is_feasible": True, "relative_gap": 1e-9}
-    rows = [row(instance_digest="cd", **solved), row("other", time_limit=5.0), row("other")]
-    rows += [row(solver_version="2", instance_digest=each, **solved) for each in ("ab", "ef")]
-    cq.Benchmark(tuple(rows)).report(tmp_path / "report.md")
-    text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "Left out: 2 runs of older versions, or under other limits." in text
-    assert "on 2 instances" in text
-    assert "| newton | 2 | 2 |" in text
-    assert "| newton | 2 |" in text[text.index("## Why believe it") :]
-    assert "| newton | 1 |" not in text
+    rows = [row(instance_digest="cd", **solved), row(solver_version="2"), row("other")]
+    rows += [row("other", time_limit=5.0, memory_limit=4e9, settings=it) for it in SETTINGS]
+    texts = []
+    for each in (rows, rows[::-1]):
+        cq.Benchmark(tuple(each)).report(tmp_path / "report.md")
+        texts.append((tmp_path / "report.md").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    assert "Left out" not in texts[0]
+    found = sections(tmp_path)
+    first, last = f"{OWN}, within 10 s", f"{OWN}, within 5 s and 4 GB"
+    assert [line[:3] for line in found[first][first][1:]] == [
+        ["newton (1)", "1", "1"],
+        ["newton (2)", "1", "0"],
+        ["other", "1", "0"],
+    ]
+    assert [line[:3] for line in found[last][last][1:]] == [["other", "1", "0"]]
+    assert "Asked for 1e-9, within 5 s and 4 GB" in found
+    ends = found["What was not solved"]["What was not solved"][1:]
+    assert [end[:2] for end in ends] == [
+        ["newton (2)", "default, within 10 s"],
+        ["other", "default, within 10 s"],
+        ["other", "default, within 5 s and 4 GB"],
+        ["other", "tight, within 5 s and 4 GB"],
+    ]
+    assert "5 s or 10 s for its first call" in texts[0]
+    assert "one core and 4 GB of memory or one thread" in texts[0]
 
 
 def test_one_instance_more_or_less_narrows_no_comparison(tmp_path: Path) -> None:
@@ -395,6 +444,9 @@ def test_the_judge_is_the_one_that_judged(tmp_path: Path) -> None:
     cq.Benchmark(rows).report(tmp_path / "report.md")
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "is judged by cvxqueue 0.0.7 and 0.0.8: what" in text
+    assert "with 3 task types." in text
+    cq.Benchmark((row(types=1),)).report(tmp_path / "report.md")
+    assert "with 1 task type." in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)

@@ -116,16 +116,20 @@ def test_one_process_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of a file's size")
-def test_a_full_disk_is_one_error_and_the_rest_is_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "room"), [(b"", 100), (row().line().rstrip(), -1)])
+def test_a_full_disk_is_one_error_and_the_rest_is_whole(
+    content: bytes, room: int, tmp_path: Path
+) -> None:
     path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
     code = (
         "import resource, signal, sys; from pathlib import Path\n"
         "import cvxqueue as cq; from cvxqueue.benchmark.rows import opened_rows\n"
         "from tests.benchmark.test_rows import row\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "size = len(row().line())\n"
+        f"size = len(row().line()) + {room}\n"
         "most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, most))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))\n"
         "try:\n"
         "    with opened_rows(Path(sys.argv[1])) as (_, append):\n"
         "        append(row()); append(row('other'))\n"

@@ -194,6 +194,17 @@ def test_a_version_is_that_of_all_that_computes(
     assert len(versions) == 2
 
 
+def test_one_solver_may_be_named_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, loads in (("plain_of_test", ""), ("costly_of_test", "import costly_for_test\n")):
+        (tmp_path / f"{name}.py").write_text(f"{loads}def f(instance):\n    return [0.0]\n")
+    (tmp_path / "costly_for_test.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("cvxqueue.benchmark.solvers._COSTLY", ("costly_for_test",))
+    names = ["plain_of_test:f", "costly_of_test:f"]
+    found = find_solvers([*names, names[0]])
+    assert [each.name for each in found] == names
+
+
 def test_two_solvers_of_one_name_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,10 +218,11 @@ def test_two_solvers_of_one_name_are_refused(
         find_solvers(["newton:f", vars(main)["f"]])
 
 
-def test_a_session_has_none_that_another_process_could_import() -> None:
+@pytest.mark.parametrize("solver", ["f", "'__main__:f'"])
+def test_a_session_has_none_that_another_process_could_import(solver: str) -> None:
     code = (
         "import cvxqueue as cq\ndef f(instance): return instance.lower\n"
-        "cq.run_benchmark([cq.references.exact(2)], [f])"
+        f"cq.run_benchmark([cq.references.exact(2)], [{solver}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "put it into a module" in done.stderr

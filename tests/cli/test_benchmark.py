@@ -59,7 +59,9 @@ def test_a_report_of_some_solvers(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "no row has solver 'aa': did you mean 'a'?" in capsys.readouterr().err
 
 
-def test_what_is_merged_is_added_to_what_is_there(tmp_path: Path) -> None:
+def test_what_is_merged_is_added_to_what_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     old, new, both = (tmp_path / name for name in ("old.jsonl", "new.jsonl", "both.jsonl"))
     write_rows(old, [row("a"), row("b")])
     write_rows(new, [row("b", words="again"), row("c")])
@@ -70,6 +72,13 @@ def test_what_is_merged_is_added_to_what_is_there(tmp_path: Path) -> None:
     for _ in range(2):
         assert main(["benchmark", "--merge", *map(str, (both, new)), "--output", str(both)]) == 0
         assert read_rows([both]) == [row("a"), row("b", words="again"), row("c")]
+    # A machine of more patience is compared apart.
+    write_rows(new, [row("a", time_limit=20.0)])
+    capsys.readouterr()
+    assert main(["benchmark", "--merge", str(new), "--output", str(both), "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["solvers"]
+    found = sorted((line["solver"], line["time_limit"], line["runs"]) for line in lines)
+    assert found == [("a", 10.0, 1), ("a", 20.0, 1), ("b", 10.0, 1), ("c", 10.0, 1)]
     with opened_rows(old):
         assert main(["benchmark", "--merge", str(new), "--output", str(old)]) == 2
 

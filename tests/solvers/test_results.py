@@ -111,6 +111,13 @@ def test_copies_claim_what_can_be_proven_again(
 
 
 @pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
+def test_a_result_offers_no_parts_of_its_text(make: Callable[[], Any]) -> None:
+    assert not [
+        name for name in dir(make()) if name.endswith(("_line", "_lines")) and name[0] != "_"
+    ]
+
+
+@pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
 def test_a_pickle_does_not_reach_past_the_constructor(make: Callable[[], Any]) -> None:
     result = make()
     forged = Forged(type(result), {**vars(result), "gap": 0.0, "objective": 1e9})
