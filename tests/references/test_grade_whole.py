@@ -236,3 +236,22 @@ def test_the_command_grades_whole_tokens(tmp_path: Path, capsys: Capture) -> Non
         assert "The tokens are the proven ones." in capsys.readouterr().out
         assert main(["certify", name, str(printed)]) == 0
         assert "proven ones" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("floor", "is_right"), [(0.66, True), (0.45, True), (0.17, False)])
+def test_whole_tokens_at_a_floor_are_graded_by_exact_arithmetic(
+    floor: float, is_right: bool
+) -> None:
+    instance = cq.Instance(
+        arrival_rate=0.01,
+        accuracy_weight=0.0,
+        probabilities=[1.0],
+        max_tokens=2000,
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=cq.PiecewiseLinear(tokens=[0, 1000], accuracy=[0.1, 0.8]),
+        constraints=[cq.MinAccuracy(floor)],
+    )
+    # In decimals each floor is met at a whole number; of 0.17 that misses it in binary64.
+    answer = cq.solve_integer(instance)
+    assert answer.assumes
+    assert cq.grade(cq.prove(instance, integer=True), answer).is_right is is_right
