@@ -255,7 +255,8 @@ class Certificate(ArrayData, Report):
         """What is taken for granted, and not proven; usually empty.
 
         Of classes that are not the package's, which `cvxqueue.testing.check_extension` tests on
-        samples; and of constraints on all types that only rounding lets the tokens keep.
+        samples; of constraints on all types that only rounding lets the tokens keep; and of
+        accuracy floors whose least tokens rounding moves by more than the objective counts.
         """
         return assumed(self.instance) + kept_by_rounding(self.evaluation)
 

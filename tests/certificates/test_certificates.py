@@ -899,3 +899,26 @@ def test_what_rounding_alone_keeps_is_said() -> None:
     assert "mean system time ≤" in sentence
     assert sentence in str(told)
     assert cq.solve(met).assumes == ()
+
+
+def test_a_cap_is_kept_wherever_rounding_has_a_floor() -> None:
+    # So near the ceiling that the least tokens are known to some hundred roundings.
+    curve = cq.SaturatingExponential(floor=0.2, gain=0.6, rate=[0.01, 0.001])
+    free = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=60.0,
+        max_tokens=4096,
+        probabilities=[0.5, 0.5],
+        service=cq.AffineService(base=0.5, per_token=0.002),
+        accuracy=curve,
+        constraints=[cq.MinAccuracy(0.7985, type=0)],
+    )
+    cap = cq.MaxMeanSystemTime(0.7 * cq.solve(free).mean_system_time)
+    instance = free.replace(constraints=[*free.constraints, cap])
+    solution = cq.solve(instance)
+    assert solution.tokens[0] == instance.lower[0]
+    assert solution.assumes == ()
+    moved = instance.model.lower_rounding
+    assert moved is not None
+    raised = instance.evaluate(np.maximum(solution.tokens, instance.lower + moved))
+    assert cap.excess(raised) <= -cap.allowance(raised)
