@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.integer.increments import Increments
-from cvxqueue.integer.lattice import Alternatives, lattice_and_tables
+from cvxqueue.integer.lattice import Alternatives, Tables, lattice_and_tables
 from cvxqueue.integer.level_model import level_model
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.domains import Domains, LevelMenu
@@ -270,6 +270,15 @@ class Choices:
             return alternatives
         of_tables = self.tables.alternatives(mean_price, second_price)
         return Alternatives(*map(self._with, alternatives, of_tables))
+
+    def only(self, lower: FloatArray, upper: FloatArray) -> Choices:
+        """A part in which every type has these two of its choices, of tokens, and no others."""
+        part, is_open = copy.copy(self), upper > lower
+        part.low, part.count = lower, is_open.astype(np.float64)
+        part.step = np.where(is_open, upper - lower, 1.0)
+        part.has_zero = part.is_tabled = np.zeros(lower.size, dtype=bool)
+        part.tables = Tables({})
+        return part
 
     def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
         """Two parts: one choice of a type, or what is up to it in steps, and all the others."""

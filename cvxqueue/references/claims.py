@@ -34,9 +34,7 @@ class Claims:
         if integer and isinstance(table.get("integer"), Mapping):
             table = table["integer"]
         self.is_whole = integer or not table.keys().isdisjoint(_OF_WHOLE)
-        # Of the combinations of neighbors alone the word is that of HiGHS.
-        has_word = table.get("is_exact") not in (None, False)
-        self.is_exact = has_word and table.get("method") != "neighbors"
+        self.is_exact = table.get("is_exact") not in (None, False)
         self.domain, self.domains = table.get("domain"), table.get("domains")
         self.digest, names = table.get("instance_digest"), table.get("names")
         self.names = None if names is None else text_tuple("answer: names", names)
