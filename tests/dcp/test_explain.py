@@ -210,7 +210,8 @@ def test_a_way_out_has_the_same_value(refused: Any) -> None:
         cp.log1p(cp.sum(cp.exp(VECTOR))),
         1 / (-POSITIVE - 1),
         cp.square(SCALAR) / -POSITIVE,
-        *(1 / COMPLEX[0], COMPLEX @ COMPLEX, COMPLEX[0] * COMPLEX[0], COMPLEX[0] / (COMPLEX[0] + 1)),
+        *(1 / COMPLEX[0], COMPLEX[0] * COMPLEX[0], COMPLEX[0] / (COMPLEX[0] + 1)),
+        COMPLEX @ COMPLEX,
     ],
     ids=str,
 )
