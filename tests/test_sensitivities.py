@@ -8,7 +8,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -423,6 +423,29 @@ class _Bent(cq.model.AccuracyCurve):
         return self.value(to) - self.value(tokens)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Switched(Retrials):  # type: ignore[misc]
+    is_patient: bool = True
+    customers: Any = None
+    kinds: ClassVar[int] = 3
+
+    def delay(self, arrival_rate: Any, mean: Any, idle: Any) -> Any:
+        found = super().delay(arrival_rate, mean, idle)
+        return type(found)(*(part * self.customers for part in found))
+
+    def delay_divergence(self, *moves: Any) -> Any:
+        return self.customers * super().delay_divergence(*moves)
+
+
+def test_only_numbers_have_derivatives_and_all_of_them() -> None:
+    found = cq.sensitivity(
+        cq.solve(OWN.replace(queue=_Switched(mean_backoff=3.0, customers=np.float32(2.0))))
+    ).value
+    names = {name for name in found if name.startswith("queue.")}
+    assert names == {"queue.mean_backoff", "queue.customers"}
+    assert found["queue.customers"] == pytest.approx(1.5 * found["queue.mean_backoff"])
+
+
 def test_a_kink_of_ones_own_moves_with_its_field() -> None:
     curve = _Bent(floor=0.1, first=[4e-4, 2e-4, 1e-4], second=[0.05, 0.2, 0.09], knee=700.0)
     service = cq.AffineService(base=[0.5, 0.75, 0.1], per_token=[0.002, 0.003, 0.001])
@@ -691,6 +714,40 @@ def test_what_has_no_derivative_leaves_all_else_alone() -> None:
     assert np.isfinite(cq.sensitivity(cq.solve(nothing)).value["accuracy.accuracy"]).all()
 
 
+@pytest.mark.parametrize(
+    ("points", "heights", "most", "unsure"),
+    [
+        # At the kink of a level line a further point on it changes nothing.
+        ([0, 500, 1500], [0.2, 0.3, 0.3], 4096.0, []),
+        # Nor does what is to the right, on one line with others, of where a type is.
+        ([0, 200, 1000, 2000], [0.3, 0.3, 0.4, 0.5], 0.0, []),
+        # On a level line accuracies may go up alone, and points anywhere.
+        ([0, 500, 1500], [0.2, 0.3, 0.3], 1000.0, ["accuracy.accuracy"]),
+    ],
+)
+def test_points_on_one_line_have_a_derivative_where_both_sides_agree(
+    points: Any, heights: Any, most: float, unsure: list[str]
+) -> None:
+    curve = cq.PiecewiseLinear(tokens=points, accuracy=heights)
+    least = most if most == 1000.0 else 0.0
+    instance = CAPPED.replace(accuracy=curve, max_tokens=most, min_tokens=least)
+    found, here, count = cq.sensitivity(cq.solve(instance)).value, proven(instance)[0], 0
+    for name in ("accuracy.tokens", "accuracy.accuracy"):
+        at = np.asarray(field(instance, name), dtype=np.float64)
+        assert np.isnan(found[name]).any() == (name in unsure)
+        for direction in directions(name, at):
+            slope = float(np.sum(found[name] * direction, where=direction != 0.0))
+            for side in (2.0**-20, -(2.0**-20)):
+                try:
+                    there = proven(moved(instance, name, at + side * direction))[0]
+                except cq.InvalidInputError:
+                    continue
+                quotient = float((there - here) / Fraction(side))
+                assert np.isnan(slope) or slope == pytest.approx(quotient, rel=1e-4, abs=1e-9)
+                count += np.isfinite(slope)
+    assert count > 6
+
+
 class _Relative(cq.MinAccuracy):
     """A share of what each type can reach."""
 
@@ -749,6 +806,51 @@ def test_what_is_no_unique_optimum_is_refused() -> None:
     ):
         with pytest.raises(cq.InvalidInputError, match=r"not unique, .* need not have"):
             cq.sensitivity(cq.solve(instance))
+
+
+CAPPED = cq.Instance(
+    arrival_rate=0.25,
+    accuracy_weight=64.0,
+    max_tokens=512.0,
+    probabilities=[1.0],
+    service=cq.AffineService(base=1.0, per_token=0.002),
+    accuracy=SE(floor=0.125, gain=0.75, rate=0.001),
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "limit", "is_unique"),
+    [
+        # At the cap: the limit holds the type as well, or would have it beyond the cap.
+        (512.0, lambda point: cq.MaxMeanSystemTime(float(point.mean_system_time)), False),
+        (512.0, lambda point: cq.MaxTokenRate(128.0), False),
+        (512.0, lambda point: cq.MinMeanAccuracy(float(point.mean_accuracy)), True),
+        # Without a use for tokens, at none.
+        (0.0, lambda point: cq.MaxMeanWaitingTime(float(point.mean_waiting_time)), True),
+        (0.0, lambda point: cq.MinMeanAccuracy(float(point.mean_accuracy)), False),
+    ],
+    ids=["system time at cap", "tokens at cap", "floor at cap", "waiting at none", "floor at none"],
+)
+def test_a_limit_that_is_just_kept_beside_a_bound(at: float, limit: Any, is_unique: bool) -> None:
+    bounded = CAPPED.replace(accuracy_weight=64.0 if at else 0.25)
+    constraint = limit(bounded.evaluate([at]))
+    instance = bounded.replace(constraints=[constraint])
+    solution = cq.solve(instance)
+    assert solution.tokens == pytest.approx([at], abs=1e-9)
+    if not is_unique:
+        with pytest.raises(cq.InvalidInputError, match="not unique"):
+            cq.sensitivity(solution)
+        return
+    found = cq.sensitivity(solution).value
+    for name in ("arrival_rate", f"constraints[0].{dataclasses.fields(constraint)[0].name}"):
+        number = np.asarray(field(instance, name), dtype=np.float64)
+        for side in (1e-6, -1e-6):
+            try:
+                there = cq.solve(moved(instance, name, number + side)).objective
+            except cq.InfeasibleError:
+                continue
+            quotient = (there - solution.objective) / side
+            assert found[name] == pytest.approx(quotient, rel=1e-4, abs=1e-7)
 
 
 def test_what_is_no_optimum_is_refused() -> None:

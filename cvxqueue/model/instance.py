@@ -372,6 +372,9 @@ class Instance(InputData, Report):
 
     def _stable(self, tokens: ArrayLike) -> Evaluation:
         point = self.evaluate(tokens)
+        if not (point.utilization > -np.inf).all():
+            is_number = point.tokens > -np.inf
+            require("tokens", point.tokens, is_number, "must be a number of tokens")
         if not point.is_stable:
             raise InvalidInputError(
                 f"tokens make the queue unstable (utilization {np.max(point.utilization):.6g}, "

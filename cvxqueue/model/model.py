@@ -6,7 +6,7 @@ And everything that it says about one allocation, each quantity computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -173,7 +173,7 @@ class Model(ArrayData):
 
     def with_(self, **changes: Any) -> Model:
         """Return the model with some of its data replaced, unchecked."""
-        return Model(**{name: getattr(self, name) for name in _MODEL_FIELDS} | changes)
+        return Model(**self._fields() | changes)
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
@@ -260,9 +260,6 @@ class Model(ArrayData):
             accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
             couplings=(),
         )
-
-
-_MODEL_FIELDS = tuple(field.name for field in fields(Model))
 
 
 @quiet

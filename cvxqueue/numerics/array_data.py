@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -13,6 +15,23 @@ from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
 
 _Kind = TypeVar("_Kind")
+
+
+@cache
+def field_names(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass: what makes a copy of it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the class is no dataclass.
+    """
+    if not is_dataclass(kind):
+        raise InvalidInputError(
+            f"{kind.__module__}.{kind.__qualname__} must be a dataclass, as by "
+            "@dataclass(frozen=True, eq=False): its fields are what is copied and compared"
+        )
+    return tuple(field.name for field in fields(kind))
 
 
 class ReadOnlyArrays:
@@ -28,9 +47,7 @@ class ReadOnlyArrays:
         quiet(cls)
 
     def _fields(self) -> dict[str, Any]:
-        kind = type(self)
-        names: Any = getattr(kind, "__dataclass_fields__", kind.__annotations__)
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in field_names(type(self))}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _construct, (type(self), self._fields())
@@ -98,11 +115,11 @@ def unchecked(kind: type[_Kind], **values: Any) -> _Kind:
     return made
 
 
-def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
+def _construct(kind: type[Any], data: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         # What there is to warn of was said of the first.
         warnings.simplefilter("ignore", CvxqueueWarning)
-        return kind(**fields)
+        return kind(**data)
 
 
 def is_equal(mine: Any, theirs: Any) -> bool:

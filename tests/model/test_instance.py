@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -131,6 +131,47 @@ def test_the_data_of_a_model_have_no_defaults(forgotten: str) -> None:
     del every[forgotten]
     with pytest.raises(TypeError, match=forgotten):
         Model(**every)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _WithClassVar(cq.AffineService):
+    unit: ClassVar[float] = 1.0
+
+
+class _NoDataclass(cq.model.ServiceLaw):
+    base: Any
+
+    def __init__(self, base: float) -> None:
+        vars(self).update(base=base)
+
+    mean = mean_slope = mean_curvature = mean_bend = None  # type: ignore[assignment]
+
+
+def test_what_a_class_has_in_common_is_no_field_of_its_objects() -> None:
+    law = _WithClassVar(base=0.5, per_token=[0.002, 0.001], token_scv=0.0)
+    assert list(law._fields()) == ["base", "per_token", "token_scv"]
+    for duplicate in COPIES.values():
+        assert duplicate(law) == law
+    assert cq.solve(cq.Instance(**arguments(service=law))).is_optimal
+
+
+def test_a_law_without_fields_is_refused_by_name() -> None:
+    message = "_NoDataclass must be a dataclass"
+    for call in (
+        lambda law: law == _NoDataclass(2.0),
+        pickle.dumps,
+        lambda law: cq.Instance(**arguments(service=law)),
+    ):
+        with pytest.raises(cq.InvalidInputError, match=message):
+            call(_NoDataclass(1.0))
+
+
+@pytest.mark.parametrize("each", [None, "ab", iter([cq.Integers()]), 5, cq.Integers()])
+def test_domains_are_a_list(each: Any) -> None:
+    with pytest.raises(cq.InvalidInputError, match="domains must be a domain such as"):
+        cq.Domains(each)
+    made: Any = [cq.Integers(), cq.Multiples(8)]
+    assert hash(cq.Domains(made)) == hash(cq.Domains(tuple(made)))
 
 
 def test_fields_cannot_be_assigned() -> None:
