@@ -75,7 +75,7 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
     a bound, and on the two sides of a kink, says whether it rests there. A gain within what the
     certificate allows the marginal cost to be off by has no sign.
     """
-    mean, second = (np.asarray(price)[..., np.newaxis] for price in point.prices)
+    mean, second = point.prices.by_type
     shape = point.tokens.shape
     flags, kinks = np.zeros((3, *shape), dtype=bool), np.full(shape, np.nan)
     sure = COST_ERRORS * marginal_error(point)

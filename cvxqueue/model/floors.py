@@ -10,13 +10,7 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import at_least, at_most, shown
-from cvxqueue.model.constraints import (
-    ACCURACY_ROUNDINGS,
-    BoxConstraint,
-    CouplingConstraint,
-    Terms,
-    probability,
-)
+from cvxqueue.model.constraints import ACCURACY_ROUNDINGS, BoxConstraint, CouplingConstraint, Terms
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
@@ -38,7 +32,11 @@ class MinMeanAccuracy(CouplingConstraint):
     is_floor = True
 
     def __post_init__(self) -> None:
-        vars(self).update(accuracy=probability(self, "accuracy", self.accuracy))
+        self._keep_positive("accuracy")
+        if self.accuracy > 1.0:
+            raise InvalidInputError(
+                f"{type(self).__name__}: accuracy = {self.accuracy!r} must be ≤ 1 (a probability)"
+            )
 
     _label = "mean accuracy ≥ {0.accuracy:g}"
 

@@ -147,9 +147,8 @@ class Instance(InputData, Report):
 
         keep("arrival_rate", real_number("arrival_rate", arrival_rate))
         keep("accuracy_weight", real_number("accuracy_weight", accuracy_weight))
-        mix = float_array("probabilities", probabilities)
-        length = mix.size
-        keep("probabilities", mix if mix.ndim else float_array("probabilities", mix, 1))
+        keep("probabilities", np.atleast_1d(float_array("probabilities", probabilities)))
+        length = self.size
         keep("min_tokens", float_array("min_tokens", min_tokens, length))
         keep("max_tokens", float_array("max_tokens", max_tokens, length))
         keep("importance", float_array("importance", importance, length))

@@ -214,31 +214,22 @@ class Model(ArrayData):
         """
         return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 
-    def flat(self, which: NDArray[np.intp]) -> Model:
-        """Return the data of some instances of a batch of any axes, counted through them, as rows.
+    def rows(self, which: NDArray[np.intp]) -> Model:
+        """Return the data of some instances of a batch of any axes, counted through them.
 
         The batch has an arrival rate for each.
         """
         shape = np.shape(self.arrival_rate) or (1,)
         places = np.unravel_index(which, shape)
-        types = (*shape, self.size)
 
         def each(array: FloatArray) -> FloatArray:
             # Laid out by columns, as by `take_rows`.
             if array.ndim == 1:
                 return np.repeat(array[:, np.newaxis], which.size, axis=1).T
-            return np.asfortranarray(np.broadcast_to(array, types)[places])
+            wide = np.broadcast_to(array, (*shape, self.size))
+            return take_rows(wide, which) if wide.ndim == 2 else np.asfortranarray(wide[places])
 
         return self._view(each, lambda value: np.broadcast_to(value, shape)[places])
-
-    def rows(self, which: NDArray[np.intp]) -> Model:
-        """Return the data of some instances of a batch of one axis, as `flat` has it."""
-        shape = np.shape(self.arrival_rate)
-        types = (*shape, self.size)
-        return self._view(
-            lambda array: take_rows(np.broadcast_to(array, types), which),
-            lambda value: np.broadcast_to(value, shape)[which],
-        )
 
     def _view(
         self,
@@ -419,8 +410,7 @@ class Evaluation:
     @kept
     def marginal_cost(self) -> FloatArray:
         """∂T/∂l_k / π_k, in seconds per token, shape (..., N)."""
-        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        return self.model.marginal_cost(self.tokens, *prices)[0]
+        return self.model.marginal_cost(self.tokens, *self.prices.by_type)[0]
 
     @kept
     def magnification(self) -> FloatArray:
@@ -484,8 +474,7 @@ class Evaluation:
     @property
     def cost_curvature(self) -> FloatArray:
         """Second derivative of each type's cost at fixed prices, per π, shape (..., N)."""
-        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        return self.model.marginal_cost(self.tokens, *prices)[1]
+        return self.model.marginal_cost(self.tokens, *self.prices.by_type)[1]
 
     @property
     def price_slopes(self) -> PriceSlopes:

@@ -43,6 +43,11 @@ class Prices(NamedTuple):
     second_moment: FloatArray
     """P2 = ∂T/∂m2, per second."""
 
+    @property
+    def by_type(self) -> Prices:
+        """The same for the types of each instance: with an axis more, which broadcasts."""
+        return Prices(*(np.asarray(price)[..., np.newaxis] for price in self))
+
 
 class PriceSlopes(NamedTuple):
     """Second derivatives of T(m1, m2)."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost
@@ -45,19 +45,17 @@ class WaitingTimeTail(CouplingConstraint):
     probability: float
 
     def __post_init__(self) -> None:
-        seconds = positive(self, "seconds", self.seconds)
-        chance = positive(self, "probability", self.probability)
+        self._keep_positive("seconds", "probability")
+        kind, chance, decay = type(self).__name__, self.probability, self.decay
         if chance >= 1.0:
             raise InvalidInputError(
-                f"{type(self).__name__}: probability = {chance!r} must be < 1; from 1 on the "
-                "constraint demands nothing"
+                f"{kind}: probability = {chance!r} must be < 1; from 1 on the constraint demands "
+                "nothing"
             )
-        vars(self).update(seconds=seconds, probability=chance)
-        decay = self.decay
         if not 0.0 < decay < np.inf:
             raise InvalidInputError(
-                f"{type(self).__name__}: ln(1/probability)/seconds = {decay!r} must be a positive "
-                f"float64, and probability = {chance!r}, seconds = {self.seconds!r} leave none"
+                f"{kind}: ln(1/probability)/seconds = {decay!r} must be a positive float64, and "
+                f"probability = {chance!r}, seconds = {self.seconds!r} leave none"
             )
 
     _label = "P(waiting time > {0.seconds:g} s) ≤ {0.probability:g}"
