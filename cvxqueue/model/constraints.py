@@ -18,7 +18,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.separable_costs import SeparableCost
-from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import Quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.float64 import EPSILON
@@ -43,15 +43,11 @@ class Terms(NamedTuple):
     """What the types pay besides."""
 
 
-class Constraint:
+class Constraint(Quiet):
     """What every constraint has."""
 
     _label: ClassVar[str] = ""
     """How a person would write it, with its fields."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        quiet(cls)
 
     def _keep_positive(self, *names: str) -> None:
         """Keep some fields as floats > 0, or raise an error that names the first that is none."""

@@ -486,11 +486,9 @@ class Evaluation:
         model, slopes = self.model, self.price_slopes
         mean, second = self.moment_slopes
         along_mean, along_second = accurate_sum(mean * direction), accurate_sum(second * direction)
-        mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
-        second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
-        benefit_curvature = model.benefit.curvature(self.tokens)
-        return (
-            model.probabilities * (benefit_curvature - self.cost_curvature) * direction
-            - mean * np.asarray(mean_price)[..., np.newaxis]
-            - second * np.asarray(second_price)[..., np.newaxis]
-        )
+        prices = Prices(
+            slopes.mean_mean * along_mean + slopes.mean_second * along_second,
+            slopes.mean_second * along_mean + slopes.second_second * along_second,
+        ).by_type
+        bend = model.probabilities * (model.benefit.curvature(self.tokens) - self.cost_curvature)
+        return bend * direction - mean * prices.mean - second * prices.second_moment

@@ -26,15 +26,10 @@ class FIFO(LinearFractionalQueue):
     Kleinrock, "Queueing Systems, volume I: Theory", Wiley 1975, section 5.6.
     """
 
-    @property
-    def has_lundberg_bound(self) -> bool:
-        """Yes: the waiting time is the largest of a random walk."""
-        return True
-
-    @cached_property
-    def weights(self) -> Weights:
-        """Only the second moment makes queries wait."""
-        return Weights(mean=0.0, load=0.0, second=1.0)
+    has_lundberg_bound = True
+    """The waiting time is the largest of a random walk."""
+    weights = Weights(mean=0.0, load=0.0, second=1.0)
+    """Only the second moment makes queries wait."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +45,8 @@ class ProcessorSharing(LinearFractionalQueue):
     Kleinrock, "Queueing Systems, volume II: Computer Applications", Wiley 1976, section 4.4.
     """
 
-    @cached_property
-    def weights(self) -> Weights:
-        """Only the load makes queries wait."""
-        return Weights(mean=0.0, load=1.0, second=0.0)
+    weights = Weights(mean=0.0, load=1.0, second=0.0)
+    """Only the load makes queries wait."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +95,10 @@ class _WithAbsences(LinearFractionalQueue):
 
     mean: float
     second_moment: float
+    weights = FIFO.weights
 
     def __post_init__(self) -> None:
         vars(self).update(_moments(self, "mean", "second_moment", least=0.0, unit="seconds"))
-
-    @cached_property
-    def weights(self) -> Weights:
-        """Those of FIFO."""
-        return Weights(mean=0.0, load=0.0, second=1.0)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from cvxqueue.errors import CvxqueueWarning, InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import Quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
 
 _Kind = TypeVar("_Kind")
@@ -34,17 +34,13 @@ def field_names(kind: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-class ReadOnlyArrays:
+class ReadOnlyArrays(Quiet):
     """Base of frozen dataclasses whose arrays nobody can write to, and neither in a copy."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if isinstance(value, np.ndarray) and not is_frozen(value):
                 vars(self)[name] = frozen(value.copy())
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        quiet(cls)
 
     def _fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in field_names(type(self))}
