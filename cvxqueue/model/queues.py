@@ -26,8 +26,11 @@ class FIFO(LinearFractionalQueue):
     Kleinrock, "Queueing Systems, volume I: Theory", Wiley 1975, section 5.6.
     """
 
-    has_lundberg_bound = True
-    """The waiting time is the largest of a random walk."""
+    @property
+    def has_lundberg_bound(self) -> bool:
+        """Yes: the waiting time is the largest of a random walk."""
+        return True
+
     weights = Weights(mean=0.0, load=0.0, second=1.0)
     """Only the second moment makes queries wait."""
 

@@ -43,7 +43,9 @@ class ReadOnlyArrays(Quiet):
                 vars(self)[name] = frozen(value.copy())
 
     def _fields(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in field_names(type(self))}
+        # mypy takes the hash of an object for that of its class.
+        kind: Any = type(self)
+        return {name: getattr(self, name) for name in field_names(kind)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _construct, (type(self), self._fields())

@@ -148,7 +148,8 @@ class _NoDataclass(cq.model.ServiceLaw):
 
 
 def test_what_a_class_has_in_common_is_no_field_of_its_objects() -> None:
-    law = _WithClassVar(base=0.5, per_token=[0.002, 0.001], token_scv=0.0)
+    kind: Any = _WithClassVar
+    law = kind(base=0.5, per_token=[0.002, 0.001], token_scv=0.0)
     assert list(law._fields()) == ["base", "per_token", "token_scv"]
     for duplicate in COPIES.values():
         assert duplicate(law) == law
