@@ -31,8 +31,10 @@ class FIFO(LinearFractionalQueue):
         """Yes: the waiting time is the largest of a random walk."""
         return True
 
-    weights = Weights(mean=0.0, load=0.0, second=1.0)
-    """Only the second moment makes queries wait."""
+    @cached_property
+    def weights(self) -> Weights:
+        """Only the second moment makes queries wait."""
+        return Weights(mean=0.0, load=0.0, second=1.0)
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ class ProcessorSharing(LinearFractionalQueue):
     Kleinrock, "Queueing Systems, volume II: Computer Applications", Wiley 1976, section 4.4.
     """
 
-    weights = Weights(mean=0.0, load=1.0, second=0.0)
-    """Only the load makes queries wait."""
+    @cached_property
+    def weights(self) -> Weights:
+        """Only the load makes queries wait."""
+        return Weights(mean=0.0, load=1.0, second=0.0)
 
 
 @dataclass(frozen=True)
@@ -98,10 +102,14 @@ class _WithAbsences(LinearFractionalQueue):
 
     mean: float
     second_moment: float
-    weights = FIFO.weights
 
     def __post_init__(self) -> None:
         vars(self).update(_moments(self, "mean", "second_moment", least=0.0, unit="seconds"))
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Those of FIFO."""
+        return Weights(mean=0.0, load=0.0, second=1.0)
 
 
 @dataclass(frozen=True)
