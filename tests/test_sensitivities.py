@@ -313,6 +313,16 @@ def test_where_no_type_thinks(name: str) -> None:
     DIFFERENCE.check(value, differences(instance, "arrival_rate", np.ones(()), STEP)[0])
 
 
+CAPPED = cq.Instance(
+    arrival_rate=0.25,
+    accuracy_weight=64.0,
+    max_tokens=512.0,
+    probabilities=[1.0],
+    service=cq.AffineService(base=1.0, per_token=0.002),
+    accuracy=SE(floor=0.125, gain=0.75, rate=0.001),
+)
+
+
 @pytest.mark.parametrize(
     "constraint",
     [
@@ -324,15 +334,7 @@ def test_where_no_type_thinks(name: str) -> None:
     ids=lambda constraint: type(constraint).__name__,
 )
 def test_one_type_that_a_constraint_holds(constraint: Any) -> None:
-    instance = cq.Instance(
-        arrival_rate=0.25,
-        accuracy_weight=64.0,
-        max_tokens=8192,
-        probabilities=[1.0],
-        service=cq.AffineService(base=1.0, per_token=0.002),
-        accuracy=SE(floor=0.125, gain=0.75, rate=0.001),
-        constraints=[constraint],
-    )
+    instance = CAPPED.replace(max_tokens=8192.0, constraints=[constraint])
     fields = [f"constraints[0].{it.name}" for it in dataclasses.fields(constraint)]
     require_derivatives(instance, ["arrival_rate", "service.base", "accuracy.rate", *fields])
     found = cq.sensitivity(cq.solve(instance))
@@ -803,16 +805,6 @@ def test_what_is_no_unique_optimum_is_refused() -> None:
     ):
         with pytest.raises(cq.InvalidInputError, match=r"not unique, .* need not have"):
             cq.sensitivity(cq.solve(instance))
-
-
-CAPPED = cq.Instance(
-    arrival_rate=0.25,
-    accuracy_weight=64.0,
-    max_tokens=512.0,
-    probabilities=[1.0],
-    service=cq.AffineService(base=1.0, per_token=0.002),
-    accuracy=SE(floor=0.125, gain=0.75, rate=0.001),
-)
 
 
 @pytest.mark.parametrize(
