@@ -23,7 +23,7 @@ from cvxqueue.model.queues import FIFO
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
-from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import (
     ROUNDING_OF_ONE,
     float_array,
@@ -268,9 +268,7 @@ class Instance(InputData, Report):
         InvalidInputError
             If they are not numbers, or the last axis is not N long.
         """
-        array = self._numbers("tokens", tokens)
-        is_safe = array.dtype == _FLOAT64 and is_frozen(array)
-        return self.model.evaluate(array if is_safe else read_only(array))
+        return Evaluation(self.model, self._numbers("tokens", tokens))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""
