@@ -301,21 +301,3 @@ def test_defaults() -> None:
 )
 def test_repr_is_one_short_line(value: object, expected: str) -> None:
     assert repr(value) == expected
-
-
-def test_a_million_types_are_a_plain_array_instance() -> None:
-    size = 10**6
-    rng = np.random.default_rng(1)
-    mix = rng.random(size)
-    mix /= mix.sum()
-    gain, rate = rng.random(size), 1e-5 + 1e-3 * rng.random(size)
-    instance = cq.Instance(
-        arrival_rate=0.05,
-        accuracy_weight=300.0,
-        max_tokens=32768.0,
-        probabilities=mix,
-        service=cq.AffineService(base=0.1, per_token=1e-4),
-        accuracy=cq.SaturatingExponential(floor=0.0, gain=gain, rate=rate),
-    )
-    value = instance.objective(np.full(size, 100.0))
-    assert np.isfinite(value)
