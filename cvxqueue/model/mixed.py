@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -197,8 +198,9 @@ def _spread(name: str, curve: Any, is_own: NDArray[np.bool_]) -> Any:
         )
     alone = curve if size == own.size else _taken(curve, own)
     if isinstance(alone, LawData):
-        # Points that only other types needed are left out, so that equal mixtures are equal.
-        alone = alone.replace()
+        # Points that only other types needed are left out, so that equal mixtures are equal. Of
+        # what there is to warn was warned.
+        alone = copy.copy(alone)
     return _taken(alone, np.where(is_own, np.cumsum(is_own) - 1, 0))
 
 
