@@ -15,7 +15,7 @@ from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array
+from cvxqueue.numerics.checks import float_array, require
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,8 @@ class MinAccuracy(InputData, BoxConstraint):
         self, accuracy: ArrayLike, type: str | int | np.integer[Any] | None = None
     ) -> None:
         array = float_array("MinAccuracy: accuracy", accuracy)
-        if not np.all((array >= 0.0) & (array <= 1.0)):
-            raise InvalidInputError(
-                f"MinAccuracy: accuracy = {shown(accuracy)} must lie in [0, 1] (a probability)"
-            )
+        is_chance = (array >= 0.0) & (array <= 1.0)
+        require("MinAccuracy: accuracy", array, is_chance, "must lie in [0, 1] (a probability)")
         kinds = str | int | np.integer
         if type is not None and (isinstance(type, bool) or not isinstance(type, kinds)):
             raise InvalidInputError(

@@ -144,19 +144,18 @@ class WaitingTimeTail(CouplingConstraint):
 
 
 def _lundberg_exponent(point: Evaluation) -> float:
-    """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point."""
+    """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point; infinite where all t are zero.
+
+    From x + x²/2 ≤ exp(x) − 1 ≤ x exp(x) it lies between −ln ρ/max t and 2 (1 − ρ)/(λ m2): twice as
+    far apart, rounding does not count.
+    """
     mix, times, rate = point.model.probabilities, point.times, float(point.model.arrival_rate)
+    if not times.any():
+        return np.inf
 
     def above(theta: FloatArray) -> FloatArray:
         return np.asarray(accurate_sum(mix * np.expm1(theta * times)) - theta / rate)
 
-    upper = np.asarray(1.0 / np.max(times) if np.max(times) > 0 else 1.0)
-    while above(upper) < 0.0:
-        upper = 2.0 * upper
-        if upper == np.inf:
-            return np.inf
-    # Both sides are zero at zero, next to which the left one is the smaller.
-    lower = 0.5 * upper
-    while above(lower) >= 0.0 and lower > 0.0:
-        lower = 0.5 * lower
+    lower = -0.5 * np.log(point.utilization) / np.max(times)
+    upper = 4.0 * point.idle / (rate * point.service_time_second_moment)
     return float(bracketed_root(above, lower, upper)[0])
