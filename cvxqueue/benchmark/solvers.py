@@ -24,6 +24,7 @@ from cvxqueue.errors import InvalidInputError, MissingDependencyError, pip_insta
 from cvxqueue.files.provenance import installed_version
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.solvers.driver import Answer
 from cvxqueue.solvers.open_method import OpenMethod, own_name
 from cvxqueue.solvers.registry import METHODS, Method
@@ -154,8 +155,8 @@ def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
     """
     if given is None:
         return list(available().values())
-    if isinstance(given, str) or not given:
-        raise InvalidInputError(f"solvers must be a list of one or more, got {shown(given)}")
+    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    require_that(is_list and given, "solvers", given, "a list of one or more")
     known = available(by_cvxpy=False)
     if any(isinstance(each, str) and ":" not in each and each not in known for each in given):
         known = available()
@@ -197,9 +198,11 @@ def _own(given: str | OpenMethod) -> Solver:
     reference = given if isinstance(given, str) else _reference(given)
     try:
         function = resolve_name(reference) if isinstance(given, str) else given
-    except (ImportError, AttributeError, ValueError) as error:
+    # The module is anybody's, and may end as it likes.
+    except (Exception, SystemExit) as error:
         raise InvalidInputError(
-            f"solver {shown(given)} must name a callable as package.module:function: {error}"
+            f"solver {shown(given)} must name a callable as package.module:function: "
+            f"{type(error).__name__}: {error}"
         ) from error
     if not callable(function):
         raise InvalidInputError(f"solver {shown(given)} must be callable, got {shown(function)}")
