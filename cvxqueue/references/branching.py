@@ -23,7 +23,7 @@ from cvxqueue.model.domains import Domains
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.references import verify as verifier
-from cvxqueue.references.search import plain_context, size_of
+from cvxqueue.references.search import plain_context
 from cvxqueue.solution import ConvergenceError
 from cvxqueue.solvers.solve import solve
 
@@ -207,9 +207,9 @@ class _Search:
         except verifier.Refused:
             return _Part({}, Decimal("inf"), np.array(counts, dtype=np.float64))
         limits = self.whole.instance.couplings
-        missed = [it.low / size_of(by) for it, by in zip(found.excesses, limits, strict=True)]
-        if missed and max(missed) > 0:
-            k = missed.index(max(missed))
+        parts = [it.low / by.limit.low for it, by in zip(found.excesses, limits, strict=True)]
+        if parts and max(parts) > 0:
+            k = parts.index(max(parts))
             prices[k] = 2 * (found.upper.high - self.most) / found.excesses[k].low
         return self._at(box, counts, prices)
 
@@ -274,7 +274,7 @@ class _Search:
         if not self.best and any(multipliers):
             with suppress(verifier.Refused):
                 rounding = self._rounding(near, multipliers)
-                is_missed = float(_missed(self._leaf(box, counts, multipliers)).low) > rounding
+                is_missed = float(missed(self._leaf(box, counts, multipliers)).low) > rounding
         return _Part(node, bound, near, is_missed)
 
     def _rounding(self, tokens: FloatArray, prices: Iterable[Decimal]) -> float:
@@ -364,21 +364,21 @@ class _Search:
         return k, box[k][0] if middle is None else max(middle, box[k][0])
 
 
-def _missed(leaf: verifier.Leaf) -> verifier.Interval:
-    """Return what constraints at their prices are exceeded by at least, all over a box.
+def missed(leaf: verifier.Proof) -> verifier.Interval:
+    """Return what constraints at their prices are exceeded by at least, all over the box.
 
     The sum is convex, and above its tangents at the point.
     """
     prices, mix, limits = leaf.multipliers, leaf.point.mix, leaf.instance.couplings
     found = verifier.total(map(mul, leaf.excesses, prices))
-    slopes = [it.slopes(leaf.instance, leaf.tokens, leaf.point) for it in limits]
+    slopes = [it.slopes(leaf.point) for it in limits]
     floors = zip(prices, limits, strict=True)
     accuracy = sum((it for it, by in floors if isinstance(by, verifier.MeanAccuracy)), Decimal(0))
     for k, (kind, count) in enumerate(zip(leaf.instance.types, leaf.tokens, strict=True)):
         cost = verifier.total(it[k] * price for it, price in zip(slopes, prices, strict=True))
         left, right = kind.curve.slopes(verifier.of(count))
         rise = (cost - mix[k] * accuracy * right) * (verifier.of(kind.upper) - count)
-        fall = (cost - mix[k] * accuracy * left) * (verifier.of(kind.lower) - count)
+        fall = (cost - mix[k] * accuracy * left) * (verifier.of(leaf.lower[k]) - count)
         found += verifier.Interval(min(Decimal(0), rise.low, fall.low))
     return found
 
@@ -391,11 +391,11 @@ def _require_no_near_miss(real: verifier.Proof) -> None:
         count = verifier.Choices(kind.domain, f"domain of type {k}").below(Fraction(lower))
         if floor is None or count is None or not kind.lower <= count < lower:
             continue
-        missed = verifier.of(floor) - kind.curve.value(verifier.of(Decimal(count)))
-        if missed.low <= _ROUNDED:
+        short = verifier.of(floor) - kind.curve.value(verifier.of(Decimal(count)))
+        if short.low <= _ROUNDED:
             raise UnprovenError(
                 f"{count} tokens of type {k} are not proven to reach its accuracy floor exactly: "
-                f"it is missed by {missed.high:.2g}"
+                f"it is missed by {short.high:.2g}"
             )
 
 

@@ -216,13 +216,13 @@ def stops_the_server(instance: cq.Instance) -> FloatArray:
     return sleeps(instance)
 
 
-class _Unspeakable(Exception):
+class _UnspeakableError(Exception):
     def __str__(self) -> str:
         raise RuntimeError("and nothing more")
 
 
 def raises_what_has_no_words(instance: cq.Instance) -> FloatArray:
-    raise _Unspeakable
+    raise _UnspeakableError
 
 
 def yields_nothing(instance: cq.Instance) -> Iterator[FloatArray]:

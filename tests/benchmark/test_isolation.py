@@ -77,7 +77,7 @@ EXPECTED = {
     "clears_the_folder_and_sleeps": ("time limit", "", None, None),
     "cuts_what_is_told": ("died", "it has written over what is told", None, None),
     "tells_lies": ("died", "it has written over what is told", None, None),
-    "raises_what_has_no_words": ("raised", "_Unspeakable", None, None),
+    "raises_what_has_no_words": ("raised", "_UnspeakableError", None, None),
     "yields_nothing": ("no finite answer", "", None, None),
     "kills_the_server": ("died", "the server of the runs", None, None),
 }

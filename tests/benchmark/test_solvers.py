@@ -115,7 +115,7 @@ def test_a_module_that_fails_is_an_error(
 ) -> None:
     (tmp_path / "ends_when_loaded.py").write_text(ending)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(cq.InvalidInputError, match="(SyntaxError|ZeroDivision|SystemExit)"):
+    with pytest.raises(cq.InvalidInputError, match=r"(SyntaxError|ZeroDivision|SystemExit)"):
         find_solvers(["ends_when_loaded:f"])
 
 
