@@ -26,6 +26,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import installed_version, instance_digest, processor
 from cvxqueue.files.storage import as_path
 from cvxqueue.formatting import plural, printable, shown
+from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import positive_number, require_that, whole_number
@@ -297,9 +298,6 @@ def _row(planned: _Planned, run: Run) -> Row:
             found |= verdict._asdict() | {"referee": planned.referee.source}
             is_true = verdict.is_feasible and verdict.relative_gap <= SOLVED_GAP
         found["claim_is_true"] = is_true if claims else None
-    finite: dict[str, Any] = {
-        key: None if _is_infinite(value) else value for key, value in found.items()
-    }
     return Row(
         instance=printable(instance.name or "") or f"{instance.size} types, {planned.digest[:8]}",
         instance_digest=planned.digest,
@@ -317,12 +315,8 @@ def _row(planned: _Planned, run: Run) -> Row:
         # Windows has none.
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         versions=_versions(),
-        **finite,
+        **json_values(found),
     )
-
-
-def _is_infinite(value: Any) -> bool:
-    return isinstance(value, float) and not np.isfinite(value)
 
 
 def _host() -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal, DecimalException, localcontext
 from fractions import Fraction
-from operator import mul
+from operator import attrgetter, mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,7 +153,8 @@ class _Search:
             "them by more than rounding"
         )
         with suppress(verifier.Refused):
-            excesses = [it.high for it in self._leaf(box, counts, self._no_prices()).excesses]
+            found = self.whole.leaf(box, [*map(Decimal, counts)], self._no_prices())
+            excesses = [it.high for it in found.excesses]
             if excesses and max(excesses) > 0:
                 k = excesses.index(max(excesses))
                 what += f": constraint {k} on all types is exceeded by {excesses[k]:.2g}"
@@ -161,12 +162,6 @@ class _Search:
 
     def _no_prices(self) -> list[Decimal]:
         return [Decimal(0)] * len(self.whole.instance.couplings)
-
-    def _leaf(
-        self, box: verifier.Box, counts: Sequence[Any], prices: Sequence[Decimal]
-    ) -> verifier.Leaf:
-        whole = self.whole
-        return verifier.Leaf(whole.instance, whole.choices, box, [*map(Decimal, counts)], prices)
 
     def _part(self, box: verifier.Box) -> _Part | None:
         """Return what bounds a part; ``None`` where it is unstable."""
@@ -182,7 +177,7 @@ class _Search:
         if not self.best or not all(low <= count <= high for count, (low, high) in inside):
             return part
         prices = [Decimal(price) for price in part.node["multipliers"]]
-        return min(part, self._at(box, self.best, prices), key=_bound_of)
+        return min(part, self._at(box, self.best, prices), key=attrgetter("bound"))
 
     def _bounded(self, box: verifier.Box) -> _Part:
         if all(low == high for low, high in box):
@@ -203,7 +198,7 @@ class _Search:
         self._consider(counts)
         prices = self._no_prices()
         try:
-            found = self._leaf(box, counts, prices)
+            found = self.whole.leaf(box, [*map(Decimal, counts)], prices)
         except verifier.Refused:
             return _Part({}, Decimal("inf"), np.array(counts, dtype=np.float64))
         limits = self.whole.instance.couplings
@@ -232,7 +227,7 @@ class _Search:
                 except InfeasibleError:
                     break
             found = self._at(box, tokens.tolist(), prices.tolist())
-            best = min(best, found, key=_bound_of)
+            best = min(best, found, key=attrgetter("bound"))
             if self._is_closed(found):
                 return found
         return best
@@ -264,17 +259,14 @@ class _Search:
             for count, (low, high) in zip(tokens, box, strict=True)
         ]
         multipliers = [max(_few_digits(price), Decimal(0)) for price in prices]
-        try:
-            bound = self.whole.bound(box, counts, multipliers)
-        except verifier.Refused:
-            bound = Decimal("inf")
-        node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
+        bound, is_missed = Decimal("inf"), False
         near = np.array([float(count) for count in counts])
-        is_missed = False
-        if not self.best and any(multipliers):
-            with suppress(verifier.Refused):
-                rounding = self._rounding(near, multipliers)
-                is_missed = float(missed(self._leaf(box, counts, multipliers)).low) > rounding
+        with suppress(verifier.Refused):
+            leaf = self.whole.leaf(box, counts, multipliers)
+            bound = leaf.upper.high
+            if not self.best and any(multipliers):
+                is_missed = float(missed(leaf).low) > self._rounding(near, multipliers)
+        node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
         return _Part(node, bound, near, is_missed)
 
     def _rounding(self, tokens: FloatArray, prices: Iterable[Decimal]) -> float:
@@ -397,10 +389,6 @@ def _require_no_near_miss(real: verifier.Proof) -> None:
                 f"{count} tokens of type {k} are not proven to reach its accuracy floor exactly: "
                 f"it is missed by {short.high:.2g}"
             )
-
-
-def _bound_of(part: _Part) -> Decimal:
-    return part.bound
 
 
 def _few_digits(value: Any) -> Decimal:

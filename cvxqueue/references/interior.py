@@ -77,9 +77,7 @@ class _Interior:
             inside = (high - low) / 10**8
             tokens[k] = min(max(tokens[k], low + inside), high - inside) if low < high else low
         point = self._stable()
-        rows = zip(search.instance.types, search.mix, point.curves, strict=True)
-        worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
-        self.scale = (search.weight * worth + point.time) or ONE
+        self.scale = (search.benefit(point) + point.time) or ONE
         self.target = self.scale / 1000
         self.below = {k: self.target / (tokens[k] - pieces[k][0]) for k in self.moving}
         self.above = {k: self.target / (pieces[k][1] - tokens[k]) for k in self.moving}
@@ -219,7 +217,7 @@ class _Interior:
             for k, step in steps.items():
                 search.tokens[k] = before[k] + way * step
             times = (search.service(k).time for k in range(search.size))
-            if sum(map(mul, search.mix, times), NOUGHT) * search.rate < 1:
+            if search.mean(times) * search.rate < 1:
                 return way
             way /= 2
 

@@ -76,17 +76,13 @@ def prove(instance: Instance, *, digits: int = 30, integer: bool = False) -> dic
     if digits > verifier.MOST_PROVEN_DIGITS:
         raise InvalidInputError(f"digits = {digits} must be at most {verifier.MOST_PROVEN_DIGITS}")
     start = solve(instance, time_limit=START_SECONDS, on_failure="return")
-    record = proof_from(start, digits)
+    with localcontext(plain_context()):
+        record = _proof_from(start, digits)
     return with_whole_tokens(instance, record) if integer else record
 
 
-def proof_from(start: Solution, digits: int) -> dict[str, Any]:
-    """Return the record that begins with an answer; see `prove`."""
-    with localcontext(plain_context()):
-        return _proof_from(start, digits)
-
-
 def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
+    """Return the record that a search finds from an answer."""
     data = to_dict(start.instance)
     most = max(_TRIES[-1][1] * digits + 2 * _MORE_DIGITS, verifier.FEWEST_DIGITS)
     verifier.set_digits(most)

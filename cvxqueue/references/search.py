@@ -8,7 +8,7 @@ feasible sets that are as narrow as a rounding error, `cvxqueue.references.inter
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import (
     MAX_EMAX,
@@ -259,8 +259,10 @@ class Search:
         """Return what the tokens do, if the queue is stable."""
         services = [self.service(k) for k in range(self.size)]
         curves = [self.curve(k, count) for k, count in enumerate(self.tokens)]
-        mean = sum((mix * it.time for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
-        second = sum((mix * it.square for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
+        mean, second = (
+            self.mean(it.time for it in services),
+            self.mean(it.square for it in services),
+        )
         rate, load = self.rate, self.rate * mean
         idle = 1 - load
         if idle <= 0:
@@ -271,22 +273,15 @@ class Search:
         powers = [
             [(decay * it.time).exp() for it in services] if decay else [] for decay in self.decays
         ]
-        means = (
-            mean,
-            waiting,
-            *(
-                sum(map(mul, self.mix, it), NOUGHT)
-                for it in (self.tokens, (c.value for c in curves))
-            ),
-        )
+        means = mean, waiting, self.mean(self.tokens), self.mean(it.value for it in curves)
         excesses = [
-            sum(map(mul, counts, means), NOUGHT) - most
-            for counts, most in zip(self.counts, self.most, strict=True)
+            self.mean(it - 1 for it in rises) * rate / decay - 1
+            if decay
+            else sum(map(mul, counts, means), NOUGHT) - most
+            for counts, most, decay, rises in zip(
+                self.counts, self.most, self.decays, powers, strict=True
+            )
         ]
-        for j, (decay, rises) in enumerate(zip(self.decays, powers, strict=True)):
-            if decay:
-                growth = sum(map(mul, self.mix, (it - 1 for it in rises)), NOUGHT)
-                excesses[j] = growth * rate / decay - 1
         prices = 1 + slope, self.by_second * rate / (2 * idle)
         return Point(
             *(services, curves, powers, mean, second, idle, congested, mean + waiting),
@@ -297,19 +292,22 @@ class Search:
         """Return J at the tokens."""
         with self.working_in(self.precision):
             point = self.point()
-            rows = zip(self.instance.types, self.mix, point.curves, strict=True)
-            worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
-            return self.weight * worth - point.time
+            return self.benefit(point) - point.time
+
+    def benefit(self, point: Point) -> Decimal:
+        """Return α Σ π w p."""
+        importances = (kind.importance for kind in self.instance.types)
+        return self.weight * self.mean(map(mul, importances, (it.value for it in point.curves)))
+
+    def mean(self, values: Iterable[Decimal]) -> Decimal:
+        """Return the mean over the types of the queries."""
+        return sum(map(mul, self.mix, values), NOUGHT)
 
     def charged(self, point: Point) -> Prices:
         """Return the prices of the Lagrangian at the multipliers of today."""
-        service, waiting, token, accuracy = (
-            sum(
-                (price * it[place] for price, it in zip(self.prices, self.counts, strict=True)),
-                NOUGHT,
-            )
-            for place in range(4)
-        )
+        pairs = zip(self.prices, self.counts, strict=True)
+        charges = [[price * it for it in row] for price, row in pairs]
+        service, waiting, token, accuracy = map(sum, zip(_Counts(), *charges, strict=True))
         rows = zip(self.prices, self.decays, point.powers, strict=True)
         tails = [(price * self.rate, decay, it) for price, decay, it in rows if price and decay]
         first, second = point.prices

@@ -1213,9 +1213,9 @@ class WholeProof:
         )
         return (total(times) * self.instance.rate).low >= ONE
 
-    def bound(self, box: Box, tokens: Sequence[Decimal], multipliers: Sequence[Decimal]) -> Decimal:
-        """Return what no allocation in a box exceeds."""
-        return Leaf(self.instance, self.choices, box, tokens, multipliers).upper.high
+    def leaf(self, box: Box, tokens: Sequence[Decimal], multipliers: Sequence[Decimal]) -> Leaf:
+        """Return what a point proves of a box: no allocation there exceeds its `upper`."""
+        return Leaf(self.instance, self.choices, box, tokens, multipliers)
 
     def bounds(self, tree: Sequence[object], most: Decimal) -> Iterator[Decimal]:
         """Return the bounds of the leaves, or raise `Refused` where one is above `most`.
@@ -1236,7 +1236,7 @@ class WholeProof:
                 elif node != {}:
                     tokens, prices = take(node, "it", "tokens", "multipliers")
                     point = counts_of_tokens(tokens, MOST_PLACES_IN_LEAVES)
-                    bound = self.bound(box, point, decimals(prices, "multipliers"))
+                    bound = self.leaf(box, point, decimals(prices, "multipliers")).upper.high
                     if bound > most:
                         raise Refused("it may have something better")
                     yield bound

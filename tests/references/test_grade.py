@@ -367,6 +367,7 @@ def test_the_command_takes_tokens_alone(tmp_path: Path, capsys: Capture) -> None
         ("x.csv", "tokens\n1\n\n2\n3\n4\n5", 1),
         ("x.csv", "tokens\n1\n 2 \nmany\n4\n5", 2),
         ("x.csv", "k,count\n1,2", 2),
+        ("x.csv", f"tokens\n{'1' * 200_000}", 2),
         ("x.json", "[NaN, 1, 1, 1, 1]", 2),
         ("x.json", "", 2),
         ("x.json", '{"tokens": [1], "tokens": [2]}', 2),
