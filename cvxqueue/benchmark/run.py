@@ -212,9 +212,10 @@ def run_benchmark(
         positive_number("memory_limit", memory_limit, "bytes"),
     )
     planned = _planned(instances, find_solvers(solvers), _checked_settings(settings), limits)
-    is_pair = isinstance(shard, Sequence) and len(shard) == 2
-    require_that(is_pair, "shard", shard, "two whole numbers, (i, n)")
-    part, parts = (whole_number("shard", each, least=1) for each in shard)
+    pair: Any = shard
+    is_pair = isinstance(pair, Sequence) and len(pair) == 2
+    require_that(is_pair, "shard", pair, "two whole numbers, (i, n)")
+    part, parts = (whole_number("shard", each, least=1) for each in pair)
     if part > parts:
         raise InvalidInputError(f"shard = ({part}, {parts}) must be one of the {parts} parts")
     # All solvers of an instance on one machine: their times are compared.
@@ -238,7 +239,7 @@ def run_benchmark(
 
 def _checked_settings(given: Sequence[str] | None) -> list[str]:
     settings = SETTINGS if given is None else given
-    is_list = isinstance(settings, Sequence) and not isinstance(settings, str)
+    is_list = not isinstance(settings, str) and isinstance(settings, Sequence)
     require_that(is_list, "settings", settings, "a list")
     for each in settings:
         if each not in SETTINGS:
@@ -250,7 +251,7 @@ def _planned(
     instances: Iterable[Any], solvers: Sequence[Solver], settings: Sequence[str], limits: Limits
 ) -> list[_Planned]:
     """Every run once, in an order that is the same on every machine."""
-    is_list = isinstance(instances, Iterable) and not isinstance(instances, str)
+    is_list = not isinstance(instances, str) and isinstance(instances, Iterable)
     require_that(is_list, "instances", instances, "a list of instances")
     found: dict[str, _Planned] = {}
     referees = list(map(_referee, instances))

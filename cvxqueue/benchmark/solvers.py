@@ -155,7 +155,7 @@ def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
     """
     if given is None:
         return list(available().values())
-    is_list = isinstance(given, Sequence) and not isinstance(given, str)
+    is_list = not isinstance(given, str) and isinstance(given, Sequence)
     require_that(is_list and given, "solvers", given, "a list of one or more")
     known = available(by_cvxpy=False)
     if any(isinstance(each, str) and ":" not in each and each not in known for each in given):

@@ -307,7 +307,9 @@ class Search:
         """Return the prices of the Lagrangian at the multipliers of today."""
         pairs = zip(self.prices, self.counts, strict=True)
         charges = [[price * it for it in row] for price, row in pairs]
-        service, waiting, token, accuracy = map(sum, zip(_Counts(), *charges, strict=True))
+        service, waiting, token, accuracy = (
+            sum(column, NOUGHT) for column in zip(4 * [NOUGHT], *charges, strict=True)
+        )
         rows = zip(self.prices, self.decays, point.powers, strict=True)
         tails = [(price * self.rate, decay, it) for price, decay, it in rows if price and decay]
         first, second = point.prices

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -207,7 +208,8 @@ def cuts_what_is_told(instance: cq.Instance) -> cq.Answer:
 
 
 def tells_lies(instance: cq.Instance) -> cq.Answer:
-    json.dumps = lambda _: "5"
+    changed: Any = json
+    changed.dumps = lambda _: "5"
     return right(instance)
 
 
