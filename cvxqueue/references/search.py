@@ -273,7 +273,10 @@ class Search:
         powers = [
             [(decay * it.time).exp() for it in services] if decay else [] for decay in self.decays
         ]
-        means = mean, waiting, self.mean(self.tokens), self.mean(it.value for it in curves)
+        counted: tuple[Iterable[Decimal], ...] = ()
+        if self.counts:
+            counted = self.tokens, (it.value for it in curves)
+        means = mean, waiting, *map(self.mean, counted)
         excesses = [
             self.mean(it - 1 for it in rises) * rate / decay - 1
             if decay
