@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ import numpy as np
 from cvxqueue.benchmark.judging import SOLVED_GAP
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import digest
+from cvxqueue.formatting import shown
 from cvxqueue.json_values import json_values
 from cvxqueue.whole_files import reason, write_whole
 
@@ -189,6 +191,13 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
             raise InvalidInputError(
                 f"{path}: line {number}: {where}: {first['msg'].lower()}"
             ) from None
+        for name, value in asdict(row).items():
+            entries = value if isinstance(value, list) else [value]
+            numbers = [it for it in entries if isinstance(it, int | float)]
+            if name != "objective" and not all(0 <= it <= sys.float_info.max for it in numbers):
+                raise InvalidInputError(
+                    f"{path}: line {number}: {name} = {shown(value)} must be ≥ 0, as a measure is"
+                )
         if row.key != head[2]:
             raise InvalidInputError(f"{path}: line {number} was changed: its key is of another run")
         rows.append(row)

@@ -58,7 +58,10 @@ def _read_answer(name: str, column: str) -> Any:
         text = decode(read_content(name, MOST_RECORD_BYTES))
         if text.lstrip()[:1] in ("{", "["):
             return parse(text, "json")
-        return _column(list(csv.reader(text.splitlines())), column)
+        try:
+            return _column(list(csv.reader(text.splitlines())), column)
+        except csv.Error as error:
+            raise InvalidInputError(f"is no table: {error}") from error
 
 
 def _column(rows: list[list[str]], name: str) -> list[float]:
