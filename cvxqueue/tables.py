@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvxqueue.errors import require_package
@@ -87,15 +88,12 @@ class Exported(ABC):
             The file; by default the text is returned.
         """
         columns = self.table().machine_columns()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
         # As Python writes numbers, they are read back bit for bit.
         lists = [v.tolist() if hasattr(v, "tolist") else v for v in columns.values()]
-        writer.writerows(zip(*lists, strict=True))
+        text = csv_text(chain([columns], zip(*lists, strict=True)))
         if path is None:
-            return text.getvalue()
-        write_whole(Path(path), text.getvalue().encode(errors="backslashreplace"))
+            return text
+        write_whole(Path(path), text.encode(errors="backslashreplace"))
         return None
 
     def to_latex(self) -> str:
@@ -304,6 +302,15 @@ def rendered(parts: Iterable[Part | Report]) -> Group:
     from rich.console import Group
 
     return Group(*(part if isinstance(part, Table | Report) else _text(part) for part in parts))
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as comma-separated values, a line feed after each."""
+    text = io.StringIO()
+    # Before Python 3.13 a writer quotes no carriage return but one that may end its own lines.
+    file: Any = SimpleNamespace(write=lambda line: text.write(f"{line[:-2]}\n"))
+    csv.writer(file, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()
 
 
 def _is_interval(values: Any) -> bool:
