@@ -24,7 +24,7 @@ from cvxqueue.whole_files import write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from rich.console import Group, RenderableType
+    from rich.console import Console, Group, RenderableType
     from rich.text import Text
 
 Cell = str | tuple[str, str]
@@ -199,10 +199,7 @@ class Table(Exported):
         from rich.console import Console
 
         console = Console(file=io.StringIO(), color_system=None, force_jupyter=False)
-        console.width = width_for(self, WIDTH)
-        with console.capture() as captured:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+        return printed(self, console, WIDTH)
 
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
@@ -295,6 +292,15 @@ def width_for(shown: RenderableType, width: int) -> int:
     from rich.console import Console
 
     return max(width, Console(width=_WIDEST).measure(shown).minimum)
+
+
+def printed(shown: RenderableType, console: Console, width: int) -> str:
+    """Return what rich prints in so many columns, or more."""
+    console.width = width_for(shown, width)
+    with console.capture() as captured:
+        console.print(shown)
+    # Tables are padded to the right; a pipe has no use for that.
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def rendered(parts: Iterable[Part | Report]) -> Group:

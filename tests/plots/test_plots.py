@@ -252,7 +252,7 @@ def test_convergence_ends_at_the_certified_gap() -> None:
         f"newton: {good.iterations} iterations",
         "fixed-point: 2 iterations, not certified",
     ]
-    assert [text.get_text() for text in ax.texts] == ["tolerance $10^{-12}$", "tolerance $10^{-9}$"]
+    assert [text.get_text() for text in ax.texts] == ["tolerance $10^{−12}$", "tolerance $10^{−9}$"]
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend_too() -> None:
