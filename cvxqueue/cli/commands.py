@@ -96,12 +96,6 @@ def _reading(part: str = "", of: str = "") -> tuple[Argument, ...]:
 
 
 _SETTINGS = ["default", "tight"]
-_SWEPT_WORDS = {
-    "arrival_rate": "queries per second",
-    "accuracy_weight": "seconds per unit of accuracy",
-    "max_tokens": "maximum tokens of all types",
-    "min_tokens": "minimum tokens of all types",
-}
 
 COMMANDS = {
     "solve": Command(
@@ -368,11 +362,10 @@ COMMANDS = {
             _FILE,
             *(
                 _takes(
-                    f"--{name.replace('_', '-')} VALUES: {_SWEPT_WORDS[name]}: A,B,C or "
-                    "START:STOP:COUNT[:log]",
+                    f"--{name.replace('_', '-')} VALUES: {words}: A,B,C or START:STOP:COUNT[:log]",
                     type=values,
                 )
-                for name in SWEPT
+                for name, words in SWEPT.items()
             ),
             _takes("-o --output FILE: CSV file to write all rows to"),
             _takes(
@@ -392,7 +385,7 @@ COMMANDS = {
         "repeated.",
         (
             "benchmark heavy-traffic planted:1000 --output results.jsonl",
-            "benchmark library --solver newton --solver mine.solvers:fast -o r.jsonl",
+            "benchmark library --solver newton --solver my.solvers:fast -o r.jsonl",
             "benchmark library --shard 2/8 --output 2.jsonl",
             "benchmark --merge 1.jsonl 2.jsonl --output results.jsonl",
         ),

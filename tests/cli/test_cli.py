@@ -22,6 +22,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue import certificates
 from cvxqueue.cli import main, output
+from cvxqueue.cli.commands import COMMANDS
 from cvxqueue.errors import pip_install
 from cvxqueue.solvers import CrossValidation
 
@@ -46,11 +47,6 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = (
-    *("solve", "check", "simulate", "fit", "diagnose", "references", "prove", "verify"),
-    *("certify", "export", "explain", "sweep", "schema", "info"),
-)
-
 Capture = pytest.CaptureFixture[str]
 
 
