@@ -109,14 +109,10 @@ def steps_along(ax: Axes) -> FloatArray:
 
 
 def legend_below(ax: Axes, columns: int) -> None:
-    """Put the legend below the axes."""
-    ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.14),
-        ncols=columns,
-        frameon=False,
-        fontsize=FONT_SIZE,
-    )
+    """Put the legend below the axes, where there is something to name."""
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": FONT_SIZE}
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), **look)
 
 
 def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
