@@ -12,7 +12,7 @@ from cvxqueue.cli.output import progress, require_picture, show, write_error, wr
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
-from cvxqueue.sensitivities import Sensitivity, sensitivity
+from cvxqueue.sensitivities import sensitivity
 from cvxqueue.solvers import CrossValidation, cross_validate, methods
 from cvxqueue.solvers.registry import find_method
 
@@ -45,19 +45,21 @@ def run(options: argparse.Namespace) -> int:
     summary = _summary(comparison, integer, rounded, failure)
     table = answer_table(comparison.best, None if isinstance(integer, str) else integer)
     report = [*answer_report(comparison, integer, rounded)]
-    found: Sensitivity | str | None = None
+    is_shown = True
     if options.sensitivities:
-        found = failure or _or_reason(lambda: sensitivity(comparison.best))
+        best = comparison.best
+        found = _or_reason(lambda: sensitivity(best)) if failure is None else failure
         report += ["", ("Sensitivities", "bold")]
         if isinstance(found, str):
             summary["sensitivities"] = {"error": found}
             report.append((f"none: {found}", "red"))
             failure = failure or f"no sensitivities: {found}"
+            # Another table is not the one that was asked for.
+            is_shown = not options.csv
         else:
             summary["sensitivities"], table = found.to_dict(), found.table()
             report.append(found)
-    # Another table is not the one that was asked for.
-    if not (options.csv and isinstance(found, str)):
+    if is_shown:
         show(options, summary, table, *report)
     if failure is not None:
         write_error(failure)
