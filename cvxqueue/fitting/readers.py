@@ -19,12 +19,14 @@ from cvxqueue.fitting.fields import (
     Column,
     Field,
     find_columns,
+    require_field,
 )
 from cvxqueue.fitting.formats import Row, Table, read_table
 from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import require_unit, since_first
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import read_only
+from cvxqueue.numerics.checks import real_number, require_that, text_tuple
 from cvxqueue.numerics.frames import Frame
 from cvxqueue.suggest import nearest
 
@@ -149,7 +151,8 @@ def as_answers(given: Any, max_malformed: float) -> Answers:
 def _require_file(argument: str, given: Any) -> None:
     if isinstance(given, str | os.PathLike):
         return
-    is_empty = hasattr(type(given), "__len__") and len(given) == 0
+    has_length = hasattr(type(given), "__len__") and getattr(given, "shape", True)
+    is_empty = has_length and len(given) == 0
     got = "and has no rows" if is_empty else f"got {shown(given)}"
     raise InvalidInputError(
         f"{argument} must be the path of a file, a frame, or columns by the names of the fields, "
@@ -167,8 +170,12 @@ def _read(
     max_malformed: float,
 ) -> tuple[dict[str, Any], Source, tuple[str, ...]]:
     """Arrays of the well-formed rows (types as text), where they come from, and the columns."""
-    if not 0.0 <= max_malformed <= 1.0:
+    if not 0.0 <= real_number("max_malformed", max_malformed) <= 1.0:
         raise InvalidInputError(f"max_malformed = {shown(max_malformed)} must be in [0, 1]")
+    for name in text_tuple("needs", needs):
+        require_field("needs: ", name, fields)
+    for option, names in {"columns": columns, "where": where}.items():
+        require_that(isinstance(names, Mapping | None), option, names, "a mapping by name")
     file = as_path(path)
     table, format = read_table(file, format)
     given, where = dict(columns or {}), where or {}

@@ -13,6 +13,7 @@ from cvxqueue.formatting import plural
 from cvxqueue.json_values import json_attributes
 from cvxqueue.model import FIFO, ProcessorSharing
 from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.simulation.plan import QUEUES
 from cvxqueue.simulation.result import ENOUGH_TERMS, Simulation, estimate_columns
 from cvxqueue.simulation.sampling import ServiceTimes
@@ -168,7 +169,13 @@ def check_simulation(simulation: Simulation) -> TheoryCheck:
     Returns
     -------
     TheoryCheck
+
+    Raises
+    ------
+    InvalidInputError
+        If what is given is no simulation.
     """
+    require_that(isinstance(simulation, Simulation), "simulation", simulation, "a Simulation")
     point = simulation.instance.evaluate(simulation.tokens)
     is_poisson = simulation.arrivals == "poisson"
     found: list[tuple[str, float, Estimate]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -396,3 +397,23 @@ def test_accuracies_with_and_without_the_number_of_answers(written: Path) -> Non
 def test_bad_answers_are_refused(written: Path, text: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         read_answers(write(written, text))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"needs": "arrivals"}, "needs must be a list of strings, got 'arrivals'"),
+        ({"needs": ["arrival"]}, "needs: 'arrival' is no field: did you mean 'arrivals'"),
+        ({"columns": ["seconds"]}, "columns must be a mapping by name"),
+        ({"where": "seconds"}, "where must be a mapping by name, got 'seconds'"),
+        ({"format": ["csv"]}, "format = .* is unknown"),
+        ({"max_malformed": "0.5"}, "max_malformed must be one number, got '0.5'"),
+        ({"max_malformed": 1.5}, r"max_malformed = 1.5 must be in \[0, 1\]"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("tokens,seconds\n100,0.9\n")
+    assert read_requests(path).source.rows == 1
+    with pytest.raises(InvalidInputError, match=message):
+        read_requests(path, **options)

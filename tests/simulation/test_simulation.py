@@ -579,6 +579,23 @@ def test_quantiles_beyond_which_there_is_too_little_have_no_end() -> None:
     assert simulation.waiting_quantiles[1e-4].interval == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_quantiles_know_no_unit_of_time(unit: float, *, is_away: bool) -> None:
+    def simulated(unit: float) -> cq.Simulation:
+        law = cq.AffineService(base=0.5 * unit, per_token=unit / 512)
+        queue = cq.Vacations(64.0 * unit, 5000.0 * unit**2) if is_away else cq.FIFO()
+        instance = server(0.5 / unit, service=law, queue=queue)
+        return cq.simulate(instance, TOKENS, queries=10_000, quantiles=[0.5, 0.9])
+
+    here, there = simulated(1.0), simulated(unit)
+    for kind in ("waiting_quantiles", "system_quantiles"):
+        for q, found in getattr(here, kind).items():
+            other = getattr(there, kind)[q]
+            assert found.value * unit == other.value
+            assert tuple(end * unit for end in found.interval) == other.interval
+
+
 @pytest.mark.slow
 def test_the_intervals_of_far_quantiles_cover() -> None:
     # Each of both laws takes as long as a tenth of a run.
@@ -944,6 +961,8 @@ def test_what_is_no_instance_is_refused() -> None:
         cq.simulate("x", [1.0])  # type: ignore[arg-type]
     with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 'x'"):
         cq.compare_allocations("x", [[1.0]])  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="simulation must be a Simulation, got 'x'"):
+        cq.check_simulation("x")  # type: ignore[arg-type]
 
 
 def test_one_number_is_as_good_as_a_list_of_one() -> None:
