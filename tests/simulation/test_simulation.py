@@ -542,6 +542,26 @@ def test_short_runs_have_no_bias() -> None:
     assert abs(values.mean() - mean) < 4.0 * values.std() / math.sqrt(len(values))
 
 
+@pytest.mark.parametrize("queue", [cq.Vacations(1e3, 2e6), cq.Setups(1e3, 2e6)], ids=repr)
+def test_a_run_within_one_absence_is_no_evidence_against_theory(queue: cq.Vacations) -> None:
+    instance = at_load(0.5, queue=queue)
+    runs = [cq.simulate(instance, TOKENS, queries=100, seed=seed) for seed in range(12)]
+    assert all(cq.check_simulation(run).outcome == "undecided" for run in runs)
+
+
+def test_rounding_is_no_evidence_against_theory() -> None:
+    # Where nobody waits, the times of the queries and the time average are the same sum.
+    instance = at_load(1e-6, queue=cq.ProcessorSharing())
+    for seed in range(5):
+        simulation = cq.simulate(instance, TOKENS, queries=2000, seed=seed)
+        assert abs(simulation.little_difference.value) < 1e-20
+        assert cq.check_simulation(simulation).outcome == "undecided"
+    # Nor is it a difference of allocations that take the same times.
+    other = TOKENS + np.array([1e-16, 0.0, 1e-14])
+    compared = cq.compare_allocations(instance, [TOKENS, other], queries=2000)
+    assert compared.mean_system_time[1].covers(0.0)
+
+
 # What is estimated.
 
 
