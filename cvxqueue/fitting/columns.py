@@ -143,7 +143,7 @@ def _as_numbers(name: str, given: Any, field: Field) -> Any:
     """Times in seconds, and what is right as numbers: true is one, false is none."""
     if field.is_time:
         return in_seconds(name, given, is_moment=field.is_moment)
-    if field is ANSWER_FIELDS["correct"] and (raw := column_array(given)).dtype == np.bool_:
+    if field.is_truth and (raw := column_array(given)).dtype == np.bool_:
         return raw.astype(np.float64)
     return given
 

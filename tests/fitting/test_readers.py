@@ -367,6 +367,29 @@ def test_answers_one_a_row(written: Path) -> None:
     assert found.total.tolist() == [1.0] * 3
 
 
+@pytest.mark.parametrize("cell", ["true", "FALSE"])
+@pytest.mark.parametrize("column", ["tokens", "seconds", "start"])
+def test_nothing_but_an_answer_is_true_or_false(cell: str, column: str, written: Path) -> None:
+    cells = {"tokens": "100", "seconds": "1.5", "start": "0.5", column: cell}
+    write(written, f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    with pytest.raises(InvalidInputError, match=f"{column} = '{cell}' is n"):
+        read_requests(written)
+    row = {"tokens": 100, "seconds": 1.5, "start": 0.5, column: cell == "true"}
+    write(written, json.dumps(row) + "\n")
+    with pytest.raises(InvalidInputError, match=f"{column} = '{cell.title()}' is n"):
+        read_requests(written, format="jsonl")
+
+
+def test_the_least_time_is_in_no_minutes(written: Path) -> None:
+    write(written, "tokens,latency_min,latency_max\n100,1.5,2.5\n")
+    with pytest.raises(InvalidInputError, match="no column for seconds"):
+        read_requests(written)
+    columns = {"seconds": "latency_min"}
+    assert read_requests(written, columns=columns).column("seconds").tolist() == [1.5]
+    write(written, "tokens,latency_min\n100,1.5\n")
+    assert read_requests(written).column("seconds").tolist() == [90.0]
+
+
 def test_accuracies_with_and_without_the_number_of_answers(written: Path) -> None:
     write(written, "dataset,budget_tokens,accuracy,n_questions\na,100,0.3,30\na,200,0.5,30\n")
     found = read_answers(written)
