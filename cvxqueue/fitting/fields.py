@@ -145,6 +145,18 @@ def require_field(where: str, name: str, fields: Mapping[str, Field]) -> None:
         raise InvalidInputError(f"{where}{shown(name)} is no field: {nearest(name, fields)}")
 
 
+def missing_column(
+    names: tuple[str, ...], fields: Mapping[str, Field], present: Iterable[str], otherwise: str
+) -> str:
+    """Return what is wrong where there is no column for a field, or for none of several."""
+    missing = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
+    usual = [fields[name].names.split()[0] for name in names]
+    return (
+        f"no column for {missing}; name it {' or '.join(map(repr, usual))}, or {otherwise}: "
+        f"{nearest(usual[0], present)}"
+    )
+
+
 def find_columns(
     fields: Mapping[str, Field], present: Iterable[str], given: Mapping[str, str]
 ) -> dict[str, Column]:

@@ -30,7 +30,7 @@ _LEAST_EXPONENT = 1e-3
 _GREATEST_EXPONENT = 40.0
 # Steps in ln rate, over which the profile is smooth: a parabola through three points then gives its
 # peak to about 1e-3 of a unit of deviance.
-STEP = 0.08
+_STEP = 0.08
 # Newton takes 1 to 8 steps in 97 % of its searches over 40 data sets, and at most 32.
 _MOST_STEPS = 60
 _SHORTEST_HALVING = 1e-10
@@ -81,7 +81,7 @@ class Counts(ReadOnlyArrays):
         positive = self.tokens[self.tokens > 0]
         low = np.log(_LEAST_EXPONENT / positive.max())
         high = np.log(_GREATEST_EXPONENT / positive.min())
-        count = int(np.ceil((high - low) / STEP)) + 1
+        count = int(np.ceil((high - low) / _STEP)) + 1
         return np.asarray(np.exp(np.linspace(low, high, count)), dtype=np.float64)
 
     @cached_property
@@ -284,25 +284,26 @@ def intervals(counts: Counts, peak: Peak, drop: float) -> list[tuple[float, floa
     unseen = _LEAST_EXPONENT * min(drop, 1.0) / float(counts.tokens.max() * counts.total.sum())
     low = math.log(rate[0] or min(unseen, float(counts.rates[0])))
     high = math.log(min(rate[1], float(counts.rates[-1])))
-    steps = max(_LEAST_STEPS, math.ceil((high - low) / STEP))
+    steps = max(_LEAST_STEPS, math.ceil((high - low) / _STEP))
     near = np.exp(np.linspace(low, high, steps + 1))
 
-    def ends(
-        profile: Callable[[float, FloatArray], FloatArray], value: float
-    ) -> tuple[float, float]:
+    def ends(at: Callable[[float, FloatArray], FloatArray], value: float) -> tuple[float, float]:
         @cache
-        def excess(x: float) -> float:
-            fall = _least_fall(lambda it: peak.log_likelihood - profile(x, it), near, drop)
-            return _excess(fall, drop)
+        def fall(x: float) -> float:
+            return _least_fall(lambda rates: peak.log_likelihood - at(x, rates), near, drop)
 
-        return _root(excess, value, 0.0), _root(excess, value, 1.0)
+        return _end(fall, drop, value, 0.0), _end(fall, drop, value, 1.0)
 
     return [ends(counts.at_floor, peak.floor), ends(counts.at_gain, peak.gain), rate]
 
 
-def _root(excess: Callable[[float], float], inside: float, outside: float) -> float:
-    """Where a profile leaves the interval, if it does; rounding may move an end across."""
+def _end(fall: Callable[[float], float], drop: float, inside: float, outside: float) -> float:
+    """Where a profile falls by more than the drop, if it does; rounding may move an end across."""
     from scipy.optimize import brentq
+
+    def excess(x: float) -> float:
+        # On a scale that is almost linear.
+        return math.sqrt(min(max(fall(x), 0.0), _FAR)) - math.sqrt(drop)
 
     if excess(outside) <= 0.0:
         return outside
@@ -312,25 +313,19 @@ def _root(excess: Callable[[float], float], inside: float, outside: float) -> fl
     return float(brentq(excess, inside, outside, xtol=_END_TOLERANCE))
 
 
-def _excess(fall: float, drop: float) -> float:
-    """How far a fall of the log-likelihood is beyond the drop, on a scale that is almost linear."""
-    return math.sqrt(min(max(fall, 0.0), _FAR)) - math.sqrt(drop)
-
-
 def _rate_interval(counts: Counts, peak: Peak, drop: float) -> tuple[float, float]:
     """Outermost rates whose profile is within the drop; 0 or infinity where the grid ends."""
     log_rates = np.log(counts.rates)
     inside = np.flatnonzero(counts.profile >= peak.log_likelihood - drop)
 
     @cache
-    def excess(x: float) -> float:
-        profile = float(counts.at_rate(np.exp([x]))[0][0])
-        return _excess(peak.log_likelihood - profile, drop)
+    def fall(x: float) -> float:
+        return peak.log_likelihood - float(counts.at_rate(np.exp([x]))[0][0])
 
     here = math.log(peak.rate)
     first = min([here, *log_rates[inside[:1]].tolist()])
     last = max([here, *log_rates[inside[-1:]].tolist()])
     below, above = log_rates[log_rates < first], log_rates[log_rates > last]
-    low = math.exp(_root(excess, first, float(below[-1]))) if below.size else 0.0
-    high = math.exp(_root(excess, last, float(above[0]))) if above.size else math.inf
+    low = math.exp(_end(fall, drop, first, float(below[-1]))) if below.size else 0.0
+    high = math.exp(_end(fall, drop, last, float(above[0]))) if above.size else math.inf
     return low, high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cvxqueue.fitting.fields import (
     Column,
     Field,
     find_columns,
+    missing_column,
     require_field,
 )
 from cvxqueue.fitting.formats import Row, Table, read_table
@@ -36,6 +37,7 @@ Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any] | Frame
 
 # More malformed rows than this part are an error unless they are allowed.
 _MOST_MALFORMED = 0.01
+_WHICH = "say which it is (columns, --column)"
 
 
 def read_requests(
@@ -114,11 +116,11 @@ def read_answers(
         if total is None:
             total = one_answer_each(values["correct"])
         if total is None:
-            missing = _missing(("total",), ANSWER_FIELDS, present)
+            missing = missing_column(("total",), ANSWER_FIELDS, present, _WHICH)
             raise InvalidInputError(f"{path}: right answers need their number: {missing}")
         share = read_only(values["correct"] / total)
     elif share is None:
-        missing = _missing(("correct", "accuracy"), ANSWER_FIELDS, present)
+        missing = missing_column(("correct", "accuracy"), ANSWER_FIELDS, present, _WHICH)
         raise InvalidInputError(f"{path}: {missing}")
     return Answers(source, values["tokens"], share, total, values.get("types"))
 
@@ -186,7 +188,7 @@ def _read(
         found = find_columns(fields, table.columns, given)
         for name in needs:
             if name not in found:
-                raise InvalidInputError(_missing((name,), fields, table.columns))
+                raise InvalidInputError(missing_column((name,), fields, table.columns, _WHICH))
         rows = _selected(table, where)
         # An optional column that is empty throughout is as good as none.
         used = {
@@ -242,16 +244,6 @@ def _require_rows(table: Table) -> None:
         )
     if not table.columns and table.failed:
         raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
-
-
-def _missing(names: tuple[str, ...], fields: Mapping[str, Field], present: Iterable[str]) -> str:
-    """What is wrong where the file has no column for a field, or for none of several."""
-    missing = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
-    usual = [fields[name].names.split()[0] for name in names]
-    return (
-        f"no column for {missing}; name it {' or '.join(map(repr, usual))}, or say which it is "
-        f"(columns, --column): {nearest(usual[0], present)}"
-    )
 
 
 def _selected(table: Table, where: Mapping[str, str]) -> list[Row]:
