@@ -30,7 +30,7 @@ _LEAST_EXPONENT = 1e-3
 _GREATEST_EXPONENT = 40.0
 # Steps in ln rate, over which the profile is smooth: a parabola through three points then gives its
 # peak to about 1e-3 of a unit of deviance.
-_STEP = 0.08
+_GRID_STEP = 0.08
 # Newton takes 1 to 8 steps in 97 % of its searches over 40 data sets, and at most 32.
 _MOST_STEPS = 60
 _SHORTEST_HALVING = 1e-10
@@ -82,7 +82,7 @@ class Counts(ReadOnlyArrays):
         positive = self.tokens[self.tokens > 0]
         low = np.log(_LEAST_EXPONENT / positive.max())
         high = np.log(_GREATEST_EXPONENT / positive.min())
-        count = int(np.ceil((high - low) / _STEP)) + 1
+        count = int(np.ceil((high - low) / _GRID_STEP)) + 1
         return np.asarray(np.exp(np.linspace(low, high, count)), dtype=np.float64)
 
     @cached_property
@@ -285,7 +285,7 @@ def intervals(counts: Counts, peak: Peak, drop: float) -> list[tuple[float, floa
     unseen = _LEAST_EXPONENT * min(drop, 1.0) / float(counts.tokens.max() * counts.total.sum())
     low = math.log(rate[0] or min(unseen, float(counts.rates[0])))
     high = math.log(min(rate[1], float(counts.rates[-1])))
-    steps = max(_LEAST_STEPS, math.ceil((high - low) / _STEP))
+    steps = max(_LEAST_STEPS, math.ceil((high - low) / _GRID_STEP))
     near = np.exp(np.linspace(low, high, steps + 1))
 
     def ends(at: Callable[[float, FloatArray], FloatArray], value: float) -> tuple[float, float]:
