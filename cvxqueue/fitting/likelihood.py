@@ -49,8 +49,8 @@ _AT_BOUND = 1e-7
 _END_TOLERANCE = 1e-9
 # The profile is looked at in so many steps at least, across the interval of the rate.
 _LEAST_STEPS = 30
-# A parabola will do where the falls beside the peak are this part of the one that is asked for: ends
-# then move by at most 0.5 % of the length of their interval, over 25 data sets.
+# A parabola will do where the falls beside the peak are this part of the one asked for: over
+# 25 data sets, ends then moved by at most 0.5 % of the length of their interval.
 _SMOOTH = 0.25
 # −∞ has no place in a secant.
 _FAR = 1e6

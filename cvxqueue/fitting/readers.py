@@ -293,16 +293,17 @@ def _values(
 def _parse(
     row: Row, columns: Mapping[str, Column], clocks: dict[str, str]
 ) -> dict[str, float | str]:
-    """Values of a row; its times must be told by the clocks of those before it."""
+    """Values of a row; its times must be told by the clocks of the well-formed ones before it."""
     if row.problem:
         raise ValueError(row.problem)
     parsed: dict[str, float | str] = {}
+    told = dict(clocks)
     for name, column in columns.items():
         try:
             cell = row.cells.get(column.name, "")
             parsed[name], clock = column.field.parse(cell, column.unit or 1.0)
-            if clock != clocks.setdefault(name, clock):
-                raise ValueError(f"= {shown(cell)} is {clock}, those above {clocks[name]}")
+            if clock != told.setdefault(name, clock):
+                raise ValueError(f"= {shown(cell)} is {clock}, those above {told[name]}")
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)
@@ -311,4 +312,5 @@ def _parse(
             f"{columns['correct'].name} = {correct:g} must be at most "
             f"{columns['total'].name} = {total:g}"
         )
+    clocks.update(told)
     return parsed

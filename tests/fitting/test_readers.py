@@ -273,6 +273,13 @@ def test_more_than_one_percent_malformed_is_an_error_unless_allowed(written: Pat
     assert found.source.sentence.endswith("(csv, 98 rows, 2 malformed left out)")
 
 
+def test_a_malformed_row_does_not_set_the_clock(written: Path) -> None:
+    write(written, "start,budget\n5,x\n2026-01-01,1\n2026-01-01 00:00:07,2\n")
+    found = read_requests(written, needs=("arrivals",), max_malformed=0.5)
+    assert found.source.malformed == 1
+    assert found.column("arrivals").tolist() == [0.0, 7.0]
+
+
 def test_line_numbers_count_the_lines_of_quoted_cells(written: Path) -> None:
     write(written, 'tokens,seconds,note\n1,1,"a\nb"\nx,1,c\n')
     with pytest.raises(InvalidInputError, match="line 4: tokens = 'x'"):
