@@ -35,7 +35,9 @@ from cvxqueue.benchmark.child import WORDS, Limits, began, one_line, run_here, t
 from cvxqueue.benchmark.solvers import MAIN, Solver
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
-from cvxqueue.solvers.open_method import CheckedAnswer
+from cvxqueue.numerics.checks import whole_number
+from cvxqueue.solvers.driver import Answer
+from cvxqueue.solvers.open_method import CheckedAnswer, checked
 from cvxqueue.whole_files import reason
 
 FORKS = sys.platform == "linux"
@@ -61,6 +63,8 @@ _WATCH_STDIN = (
     "import os, sys, threading; "
     "threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()"
 )
+# What a process itself tells of a run without an answer.
+_TOLD_OUTCOMES = ("no finite answer", "raised", "no licence", "out of memory")
 # How libraries in C++ and Rust say that there is no memory, before they abort.
 _OUT_OF_MEMORY = ("bad_alloc", "memory allocation of", "cannot allocate memory", "out of memory")
 
@@ -144,10 +148,10 @@ class Isolation(AbstractContextManager["Isolation"]):
                 try:
                     calls = told(file)
                     if has_begun:
-                        return _run_of(calls, watched)
-                except (KeyError, TypeError, ValueError):
+                        return _run_of(calls, watched, instance)
+                    words = calls[-1]["refused"] if calls else _without_words(watched).words
+                except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
                     return Run("died", "it has written over what is told of it")
-            words = calls[-1]["refused"] if calls else _without_words(watched).words
             raise InvalidInputError(
                 f"solver {solver.name!r} and its instance cannot start in a process of their "
                 f"own: {words or f'that takes over {_LOADING:g} s'}"
@@ -343,30 +347,38 @@ def _deadline(file: FileIO, begun: float, seconds: float) -> float:
     return since + seconds if since else begun + _LOADING
 
 
-def _run_of(calls: list[dict[str, Any]], watched: _Watched) -> Run:
-    """Say what came of a run, from what it told and from what was seen of it."""
+def _run_of(calls: list[dict[str, Any]], watched: _Watched, instance: Instance) -> Run:
+    """Say what came of a run, from what it told and from what was seen of it.
+
+    An `AttributeError`, a `KeyError`, a `TypeError` or a `ValueError` says that a run cannot have
+    told that.
+    """
     if not calls:
         return _without_words(watched)
     if "outcome" in calls[-1]:
-        return Run(**calls[-1])
+        outcome, words = calls[-1]["outcome"], one_line(calls[-1]["words"])
+        if outcome not in _TOLD_OUTCOMES:
+            raise ValueError(f"no run ends so: {outcome}")
+        return Run(outcome, words)
     seconds, setup = (tuple(it[name] for it in calls) for name in ("seconds", "setup_seconds"))
     if not np.isfinite(seconds + setup).all():
         return Run("no finite answer", "its times are no finite numbers")
+    if min(seconds) < 0.0:
+        raise ValueError("time does not run backwards")
     answers: dict[tuple[bytes, bool | None], CheckedAnswer] = {}
     for it in calls:
-        tokens, claim = np.asarray(it["tokens"], dtype=np.float64), it["claims_optimal"]
-        answer = CheckedAnswer(
-            tokens, None, it["iterations"], it["setup_seconds"], it["words"], claim
-        )
-        answers.setdefault((tokens.tobytes(), claim), answer)
+        parts = (it["tokens"], None, it["iterations"], it["setup_seconds"], it["words"])
+        answer = checked("", instance, Answer(*parts, it["claims_optimal"]))
+        answers.setdefault((answer.tokens.tobytes(), answer.claims_optimal), answer)
+    memory = calls[0]["memory"]
     is_finite = all(np.isfinite(answer.tokens).all() for answer in answers.values())
     return Run(
         outcome="answered" if is_finite else "no finite answer",
-        words=("repeats differ " * (len(answers) > 1) + calls[0]["words"])[:WORDS],
+        words=("repeats differ " * (len(answers) > 1) + one_line(calls[0]["words"]))[:WORDS],
         answers=tuple(answers.values()),
         seconds=seconds,
         setup_seconds=setup,
-        memory=calls[0]["memory"],
+        memory=None if memory is None else whole_number("memory", memory, least=0),
     )
 
 

@@ -213,6 +213,12 @@ def tells_lies(instance: cq.Instance) -> cq.Answer:
     return right(instance)
 
 
+def tells(instance: cq.Instance, line: str) -> cq.Answer:
+    changed: Any = json
+    changed.dumps = lambda _: line
+    return right(instance)
+
+
 def stops_the_server(instance: cq.Instance) -> FloatArray:
     os.kill(os.getppid(), signal.SIGSTOP)
     return sleeps(instance)

@@ -152,6 +152,51 @@ def test_the_worst_answer_of_a_run_counts() -> None:
     assert rows[solvers[1]].words == "repeats differ"
 
 
+_TOLD = {
+    "tokens": [1.0, 2.0, 3.0],
+    "claims_optimal": None,
+    "iterations": 1,
+    "words": "",
+    "seconds": 1.0,
+    "setup_seconds": 0.0,
+    "memory": None,
+}
+
+
+@on_linux
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"outcome": "answered"},
+        {"outcome": "whatever"},
+        {"outcome": "raised", "words": 5},
+        {"tokens": [1.0]},
+        {"tokens": [[1.0, 2.0, 3.0]]},
+        {"tokens": [10**400, 2.0, 3.0]},
+        {"claims_optimal": "yes"},
+        {"iterations": -5},
+        {"seconds": -1.0},
+        {"setup_seconds": -1.0},
+        {"memory": -7},
+        {"words": 9},
+    ],
+    ids=str,
+)
+def test_what_no_run_can_tell_is_in_its_own_row(
+    changed: dict[str, object], isolation: Isolation
+) -> None:
+    line = json.dumps(_TOLD | changed)
+    run = isolation.run(fake("tells"), INSTANCE, {"line": line}, LIMITS)
+    assert (run.outcome, run.words) == ("died", "it has written over what is told of it")
+
+
+@on_linux
+@pytest.mark.parametrize("line", ["5", "[1]", '"outcome"', "{}", 5000 * "["])
+def test_what_is_no_table_of_a_run_is_in_its_own_row(line: str, isolation: Isolation) -> None:
+    run = isolation.run(fake("tells"), INSTANCE, {"line": line}, LIMITS)
+    assert (run.outcome, run.words) == ("died", "it has written over what is told of it")
+
+
 @pytest.mark.parametrize("name", ["works_when_looked_at", "puts_back_the_clock"])
 def test_no_time_is_hidden(name: str, isolation: Isolation) -> None:
     run = isolation.run(fake(name), INSTANCE, {}, LIMITS)
@@ -162,7 +207,7 @@ def test_no_time_is_hidden(name: str, isolation: Isolation) -> None:
 def test_times_that_are_no_numbers_are_no_answer() -> None:
     call = {"tokens": [1.0], "claims_optimal": None, "iterations": 0, "words": "", "memory": None}
     calls = [call | {"seconds": each, "setup_seconds": 0.0} for each in (0.1, np.inf)]
-    assert _run_of(calls, _Watched(0, is_late=False, output="")).outcome == "no finite answer"
+    assert _run_of(calls, _Watched(0, is_late=False, output=""), INSTANCE).outcome == "no finite answer"
 
 
 def test_the_beginning_of_an_error_is_kept(isolation: Isolation) -> None:
