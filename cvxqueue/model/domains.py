@@ -175,7 +175,7 @@ class Domains:
         # Whatever people pass: the annotation binds the type checker only.
         given: Any = self.each
         is_list = isinstance(given, Sequence) and not isinstance(given, str)
-        require_that(is_list, "domains", given, "a domain such as Integers(), or one for each type")
+        require_that(is_list, "domains", given, "a list of domains, one for each type")
         allowed = "Integers(), Multiples(...), ZeroOrAtLeast(...), Menu(...) or LevelMenu(...)"
         for position, domain in enumerate(given):
             require_that(isinstance(domain, Domain), f"domains[{position}]", domain, allowed)

@@ -36,7 +36,8 @@ class Claims:
             table = table["integer"]
         self.is_whole = integer or not table.keys().isdisjoint(_OF_WHOLE)
         word = table.get("is_exact")
-        require_that(isinstance(word, bool | None), "answer: is_exact", word, "true or false")
+        is_word = isinstance(word, bool | np.bool_ | None)
+        require_that(is_word, "answer: is_exact", word, "true or false")
         self.is_exact = bool(word)
         self.domain, self.domains = map(json_values, map(table.get, ("domain", "domains")))
         self.digest, names = table.get("instance_digest"), table.get("names")

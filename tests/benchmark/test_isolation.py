@@ -207,7 +207,8 @@ def test_no_time_is_hidden(name: str, isolation: Isolation) -> None:
 def test_times_that_are_no_numbers_are_no_answer() -> None:
     call = {"tokens": [1.0], "claims_optimal": None, "iterations": 0, "words": "", "memory": None}
     calls = [call | {"seconds": each, "setup_seconds": 0.0} for each in (0.1, np.inf)]
-    assert _run_of(calls, _Watched(0, is_late=False, output=""), INSTANCE).outcome == "no finite answer"
+    run = _run_of(calls, _Watched(0, is_late=False, output=""), INSTANCE)
+    assert run.outcome == "no finite answer"
 
 
 def test_the_beginning_of_an_error_is_kept(isolation: Isolation) -> None:

@@ -651,7 +651,7 @@ def test_a_minimum_above_the_cap_leaves_zero() -> None:
         (lambda: LevelMenu([0.5, 0.6], [1.0]), "one entry for each of the 2 levels, got 1"),
         (lambda: LevelMenu([0.5], [0.0], [5.0]), r"levels\.second_moment\[0\] = 5\.0 .* zero"),
         (lambda: LevelMenu([0.5, 0.6], [2.0, 3.0, 4.0]), r"levels\.mean_service_time"),
-        (lambda: Domains.of("integers", 1), "domains must be a domain"),  # type: ignore[arg-type]
+        (lambda: Domains.of("integers", 1), "domains must be a list of domains"),  # type: ignore[arg-type]
         (lambda: Domains.of([Integers()], 2), "one entry for each of the 2 types"),
         (lambda: Domains.of([3], 1), r"domains\[0\] must be Integers"),  # type: ignore[list-item]
         (lambda: Domains((3,)), r"domains\[0\] must be .*, got 3"),  # type: ignore[arg-type]

@@ -169,7 +169,7 @@ def test_a_law_without_fields_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("each", [None, "ab", iter([cq.Integers()]), 5, cq.Integers()])
 def test_domains_are_a_list(each: Any) -> None:
-    with pytest.raises(cq.InvalidInputError, match="domains must be a domain such as"):
+    with pytest.raises(cq.InvalidInputError, match="domains must be a list of domains"):
         cq.Domains(each)
     made: Any = [cq.Integers(), cq.Multiples(8)]
     assert hash(cq.Domains(made)) == hash(cq.Domains(tuple(made)))

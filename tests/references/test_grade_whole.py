@@ -43,7 +43,7 @@ def wrong(found: cq.Grade) -> dict[str, str]:
 def test_what_the_package_claims_of_whole_tokens_is_true(name: str) -> None:
     reference = cq.references.load(name)
     best = reference.record["integer"]["tokens"]
-    found = cq.grade(reference.record, {"tokens": best, "is_exact": True})
+    found = cq.grade(reference.record, {"tokens": best, "is_exact": np.True_})
     assert found.is_right
     assert found.token_errors is not None
     assert not found.token_errors.any()
