@@ -145,6 +145,9 @@ def solve_within(
             point, is_repaired = rounded(choices, inner.tokens, down=method == "floor")
         ceiling = first_ceiling(choices, point, inner)
         gap = upper_gain(choices, point, ceiling, _EFFORT, deadline)
+        if neighbors_gap is not None:
+            # What holds for all allocations holds for the combinations.
+            neighbors_gap = min(neighbors_gap, gap)
     unfinished = Ended.TIME_LIMIT if deadline.is_over else Ended.STALLED
     return proven_answer(
         point,

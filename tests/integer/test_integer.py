@@ -350,6 +350,7 @@ def test_a_thousand_types() -> None:
     check_answer(best)
     assert best.neighbors_gap is not None
     assert best.neighbors_gap <= DEFAULT_TOLERANCE * float(best.evaluation.scale)
+    assert best.neighbors_gap <= best.domain_gap
     assert best.loss <= nearest.loss < floor.loss
     # The bound of whole choices, for which the others had all the time that it takes.
     assert nearest.gap < 0.5 * nearest.loss
