@@ -92,7 +92,10 @@ def told(file: FileIO) -> list[dict[str, Any]]:
     file.seek(_SINCE.size)
     if not (room := file.read()):
         raise ValueError("nothing is left of it")
-    return [json.loads(line) for line in room.rstrip(b"\0").split(b"\n")[:-1]]
+    try:
+        return [json.loads(line) for line in room.rstrip(b"\0").split(b"\n")[:-1]]
+    except RecursionError as error:
+        raise ValueError("it has lists in lists in lists") from error
 
 
 def run_here(folder: Path, *, is_limited: bool) -> NoReturn:

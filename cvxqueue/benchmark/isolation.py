@@ -35,7 +35,7 @@ from cvxqueue.benchmark.child import WORDS, Limits, began, one_line, run_here, t
 from cvxqueue.benchmark.solvers import MAIN, Solver
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Instance
-from cvxqueue.numerics.checks import whole_number
+from cvxqueue.numerics.checks import text_tuple, whole_number
 from cvxqueue.solvers.driver import Answer
 from cvxqueue.solvers.open_method import CheckedAnswer, checked
 from cvxqueue.whole_files import reason
@@ -150,7 +150,7 @@ class Isolation(AbstractContextManager["Isolation"]):
                     if has_begun:
                         return _run_of(calls, watched, instance)
                     words = calls[-1]["refused"] if calls else _without_words(watched).words
-                except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+                except (KeyError, TypeError, ValueError):
                     return Run("died", "it has written over what is told of it")
             raise InvalidInputError(
                 f"solver {solver.name!r} and its instance cannot start in a process of their "
@@ -350,16 +350,15 @@ def _deadline(file: FileIO, begun: float, seconds: float) -> float:
 def _run_of(calls: list[dict[str, Any]], watched: _Watched, instance: Instance) -> Run:
     """Say what came of a run, from what it told and from what was seen of it.
 
-    An `AttributeError`, a `KeyError`, a `TypeError` or a `ValueError` says that a run cannot have
-    told that.
+    A `KeyError`, a `TypeError` or a `ValueError` says that a run cannot have told that.
     """
     if not calls:
         return _without_words(watched)
+    words = text_tuple("words", [it["words"] for it in calls])
     if "outcome" in calls[-1]:
-        outcome, words = calls[-1]["outcome"], one_line(calls[-1]["words"])
-        if outcome not in _TOLD_OUTCOMES:
+        if (outcome := calls[-1]["outcome"]) not in _TOLD_OUTCOMES:
             raise ValueError(f"no run ends so: {outcome}")
-        return Run(outcome, words)
+        return Run(outcome, one_line(words[-1]))
     seconds, setup = (tuple(it[name] for it in calls) for name in ("seconds", "setup_seconds"))
     if not np.isfinite(seconds + setup).all():
         return Run("no finite answer", "its times are no finite numbers")
@@ -374,7 +373,7 @@ def _run_of(calls: list[dict[str, Any]], watched: _Watched, instance: Instance) 
     is_finite = all(np.isfinite(answer.tokens).all() for answer in answers.values())
     return Run(
         outcome="answered" if is_finite else "no finite answer",
-        words=("repeats differ " * (len(answers) > 1) + one_line(calls[0]["words"]))[:WORDS],
+        words=("repeats differ " * (len(answers) > 1) + one_line(words[0]))[:WORDS],
         answers=tuple(answers.values()),
         seconds=seconds,
         setup_seconds=setup,
