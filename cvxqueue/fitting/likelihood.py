@@ -49,9 +49,10 @@ _AT_BOUND = 1e-7
 _END_TOLERANCE = 1e-9
 # The profile is looked at in so many steps at least, across the interval of the rate.
 _LEAST_STEPS = 30
-# A parabola will do where the falls beside the peak are this part of the one asked for: over
-# 25 data sets, ends then moved by at most 0.5 % of the length of their interval.
-_SMOOTH = 0.25
+# A parabola will do where the falls beside the peak are this part of the one asked for: over 106
+# data sets the falls at the ends were then that within 2 %. With a quarter they were short by 6 %
+# where the floor is held at zero, as the profile has a corner there; it took as long.
+_SMOOTH = 0.01
 # −∞ has no place in a secant.
 _FAR = 1e6
 # An information matrix of this condition determines nothing.

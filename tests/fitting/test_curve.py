@@ -76,6 +76,24 @@ def test_profile_intervals_end_where_the_likelihood_ratio_does(name: str) -> Non
             assert 2.0 * (top - value) == pytest.approx(chi2.ppf(0.95, 1), abs=0.02), parameter
 
 
+def test_a_gain_is_known_to_where_its_floor_is_held_at_zero() -> None:
+    # As the gain falls, the best floor comes to zero: the profile over rates has a corner there.
+    total = np.full(5, 1e5)
+    tokens = np.array([6.0, 43.0, 450.0, 2052.0, 2890.0])
+    correct = np.array([109.0, 748.0, 7567.0, 27712.0, 35625.0])
+    found = fit_curve(tokens, correct, total)
+    rates = np.geomspace(2e-4, 3.5e-4, 4000)[:, np.newaxis, np.newaxis]
+    floors = np.linspace(0.0, 2e-3, 200)[:, np.newaxis]
+
+    def best(gain: float) -> float:
+        p = floors - gain * np.expm1(-rates * tokens)
+        return float((correct * np.log(p) + (total - correct) * np.log1p(-p)).sum(-1).max())
+
+    top = best(found.gain.value)
+    for end in found.gain.interval:
+        assert 2.0 * (top - best(end)) == pytest.approx(chi2.ppf(0.95, 1), abs=0.02)
+
+
 def test_the_standard_errors_are_those_of_the_numerical_information() -> None:
     total = np.full(TOKENS.size, 1000.0)
     correct = np.round(1000 * curve(0.2, 0.5, 0.001))
