@@ -32,6 +32,7 @@ ROOMS = (
     "statistics",
     "model",
     "files",
+    "duality",
     "certificates",
     "solution",
     "sensitivities",

@@ -4,7 +4,6 @@ from cvxqueue.certificates.accuracy_bound import AccuracyBound, accuracy_model
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
-from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
@@ -12,14 +11,7 @@ from cvxqueue.certificates.gap import (
     rounding_allowance,
     type_gaps,
 )
-from cvxqueue.certificates.lagrangian_gap import (
-    coupled_gap,
-    excesses,
-    floors_by_rounding,
-    kept_by_rounding,
-    lagrangian,
-    restored,
-)
+from cvxqueue.certificates.lagrangian_gap import coupled_gap, floors_by_rounding, kept_by_rounding
 from cvxqueue.certificates.multipliers import (
     estimated_multipliers,
     lower_multipliers,
@@ -43,15 +35,11 @@ __all__ = [
     "contraction",
     "coupled_gap",
     "estimated_multipliers",
-    "excesses",
     "floors_by_rounding",
     "kept_by_rounding",
-    "lagrangian",
     "lower_multipliers",
-    "multiplier_step",
     "order_bracket",
     "relative_gap",
-    "restored",
     "rounding_allowance",
     "step_size",
     "strong_concavity",

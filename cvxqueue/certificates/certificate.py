@@ -16,24 +16,19 @@ from cvxqueue.certificates.gap import (
     relative_gap,
     rounding_allowance,
 )
-from cvxqueue.certificates.lagrangian_gap import (
-    coupled_gap,
-    excesses,
-    is_satisfied,
-    kept_by_rounding,
-    lagrangian,
-    restored,
-)
+from cvxqueue.certificates.lagrangian_gap import coupled_gap, kept_by_rounding
 from cvxqueue.certificates.multipliers import (
     estimated_multipliers,
     lower_multipliers,
     upper_multipliers,
 )
 from cvxqueue.certificates.token_bounds import token_bounds
+from cvxqueue.duality import restored
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
+from cvxqueue.model.couplings import excesses, is_satisfied, lagrangian
 from cvxqueue.model.feasibility import missed_floor
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet

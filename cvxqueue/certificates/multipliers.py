@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.dual_step import multiplier_step
-from cvxqueue.certificates.lagrangian_gap import excesses, is_satisfied, lagrangian, lagrangian_gap
+from cvxqueue.certificates.lagrangian_gap import lagrangian_gap
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality.dual_step import multiplier_step
 from cvxqueue.model import Evaluation
+from cvxqueue.model.couplings import excesses, is_satisfied, lagrangian
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_minimum, longest_step

@@ -27,7 +27,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates import order_bracket, step_size
-from cvxqueue.certificates.lagrangian_gap import is_satisfied
 from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.expressions import completed_square
 from cvxqueue.dcp.sections import section
@@ -45,6 +44,7 @@ from cvxqueue.model import (
     SaturatingExponential,
     WaitingTimeTail,
 )
+from cvxqueue.model.couplings import is_satisfied
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 

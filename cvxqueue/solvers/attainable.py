@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cvxqueue.certificates import AccuracyBound, accuracy_model, restored
+from cvxqueue.certificates import AccuracyBound, accuracy_model
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality import restored
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.certificates import Certificate, estimated_multipliers, restored
+from cvxqueue.certificates import Certificate, estimated_multipliers
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality import restored
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray, frozen

@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates import excesses, multiplier_step
 from cvxqueue.certificates.multipliers import LEAST_STIFFNESS
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality.dual_step import multiplier_step
 from cvxqueue.model import Evaluation
+from cvxqueue.model.couplings import excesses
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_minimum, bracketed_root, longest_step

@@ -10,11 +10,11 @@ import numpy as np
 
 from cvxqueue.certificates import certified_gap
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality.newton_on_prices import STILL, PriceSearch
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.driver import tightest_tolerance
-from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY_TYPES, _SAMPLE, _SHARE = 4096, 1024, 64
