@@ -1,6 +1,7 @@
 """What may be believed of an answer, proven from the instance and not from a solver's word."""
 
 from cvxqueue.certificates.accuracy_bound import AccuracyBound, accuracy_model
+from cvxqueue.certificates.box_multipliers import lower_multipliers, upper_multipliers
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
@@ -9,14 +10,8 @@ from cvxqueue.certificates.gap import (
     certified_objective,
     relative_gap,
     rounding_allowance,
-    type_gaps,
 )
 from cvxqueue.certificates.lagrangian_gap import coupled_gap, floors_by_rounding, kept_by_rounding
-from cvxqueue.certificates.multipliers import (
-    estimated_multipliers,
-    lower_multipliers,
-    upper_multipliers,
-)
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
 from cvxqueue.certificates.token_bounds import token_bounds
@@ -34,7 +29,6 @@ __all__ = [
     "certify",
     "contraction",
     "coupled_gap",
-    "estimated_multipliers",
     "floors_by_rounding",
     "kept_by_rounding",
     "lower_multipliers",
@@ -44,6 +38,5 @@ __all__ = [
     "step_size",
     "strong_concavity",
     "token_bounds",
-    "type_gaps",
     "upper_multipliers",
 ]

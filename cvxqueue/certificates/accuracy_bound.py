@@ -21,8 +21,8 @@ from functools import cached_property
 import numpy as np
 
 from cvxqueue.certificates.lagrangian_gap import lagrangian_gap
-from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality.multipliers import lowered_multipliers
 from cvxqueue.model import Evaluation
 from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.limits import Stability

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cvxqueue.certificates.box_multipliers import lower_multipliers, upper_multipliers
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
@@ -17,13 +18,8 @@ from cvxqueue.certificates.gap import (
     rounding_allowance,
 )
 from cvxqueue.certificates.lagrangian_gap import coupled_gap, kept_by_rounding
-from cvxqueue.certificates.multipliers import (
-    estimated_multipliers,
-    lower_multipliers,
-    upper_multipliers,
-)
 from cvxqueue.certificates.token_bounds import token_bounds
-from cvxqueue.duality import restored
+from cvxqueue.duality import estimated_multipliers, restored
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_attributes, json_values

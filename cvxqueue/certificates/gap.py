@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 
 from cvxqueue.model import Evaluation
-from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
@@ -62,15 +61,6 @@ def relative_gap(gap: float | FloatArray, scale: float | FloatArray) -> FloatArr
     relative = np.where(np.equal(gap, 0.0), 0.0, np.divide(gap, scale))
     # What is not a number proves nothing.
     return np.where(np.isfinite(scale) & (relative >= 0.0), relative, np.inf)
-
-
-@quiet
-def type_gaps(point: Evaluation) -> FloatArray:
-    """Each type's share of the gap, in seconds, shape (..., N), without what rounding can do.
-
-    Every term is ≥ 0 up to its own rounding, because the response maximises it.
-    """
-    return np.maximum(separable_gains(point, point.reachable_response), 0.0)
 
 
 @quiet

@@ -23,6 +23,15 @@ def separable_gains(point: Evaluation, to: FloatArray) -> FloatArray:
 
 
 @quiet
+def type_gaps(point: Evaluation) -> FloatArray:
+    """Each type's share of the gap, in seconds, shape (..., N), without what rounding can do.
+
+    Every term is ≥ 0 up to its own rounding, because the response maximises it.
+    """
+    return np.maximum(separable_gains(point, point.reachable_response), 0.0)
+
+
+@quiet
 def divergence(point: Evaluation, other: Evaluation) -> FloatArray:
     """T(other) − T − ∇T · (other − point) ≥ 0, in seconds, shape (...), without cancellation.
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.certificates import Bracket, estimated_multipliers, order_bracket
+from cvxqueue.certificates import Bracket, order_bracket
 from cvxqueue.dcp.scaled import scaled
 from cvxqueue.deadline import NEVER, Deadline
-from cvxqueue.duality import restored
+from cvxqueue.duality import estimated_multipliers, restored
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.couplings import lagrangian

@@ -8,14 +8,14 @@ iterate lies strictly inside the stability region.
 from __future__ import annotations
 
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality.dual_search import dual_search
+from cvxqueue.duality.maximum import started_search
 from cvxqueue.duality.newton_on_prices import STILL
 from cvxqueue.model import Instance
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
-from cvxqueue.solvers.dual_search import dual_search
-from cvxqueue.solvers.maximum import started_search
 
 
 def newton(

@@ -24,12 +24,11 @@ from cvxqueue.certificates import (
     rounding_allowance,
     step_size,
     strong_concavity,
-    type_gaps,
 )
 from cvxqueue.certificates.step_size import StepSize
 from cvxqueue.integer import RoundingBound
 from cvxqueue.model import Evaluation
-from cvxqueue.model.differences import improvement, separable_gains
+from cvxqueue.model.differences import improvement, separable_gains, type_gaps
 from cvxqueue.numerics.arrays import FloatArray
 from tests.families import QUEUES, planted, planted_instance
 from tests.generator import random_parameters

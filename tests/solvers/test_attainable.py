@@ -15,10 +15,10 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.certificates import AccuracyBound
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality import dual_search as dual_search_module
+from cvxqueue.duality.dual_search import dual_search
 from cvxqueue.solvers import attainable
-from cvxqueue.solvers import dual_search as dual_search_module
 from cvxqueue.solvers.attainable import require_attainable
-from cvxqueue.solvers.dual_search import dual_search
 from tests.test_advice import SERVER, number_after
 from tests.test_deadline import Clock
 

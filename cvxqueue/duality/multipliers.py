@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.lagrangian_gap import lagrangian_gap
 from cvxqueue.deadline import NEVER, Deadline
 from cvxqueue.duality.dual_step import multiplier_step
 from cvxqueue.model import Evaluation
-from cvxqueue.model.couplings import excesses, is_satisfied, lagrangian
+from cvxqueue.model.couplings import allowances, excesses, is_satisfied, lagrangian
+from cvxqueue.model.differences import type_gaps
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_minimum, longest_step
@@ -84,20 +84,6 @@ def lowered_multipliers(
     By Newton's method; `scale` is what the objective is about, in seconds.
     """
     return _lowered(point, _bound(point, multipliers), scale, deadline).multipliers
-
-
-@quiet
-def lower_multipliers(point: Evaluation) -> FloatArray:
-    """Multipliers ≥ 0 of tokens ≥ lower at stable points, in seconds per token, shape (..., N)."""
-    at_bound = point.response <= point.model.lower
-    return np.where(at_bound, np.maximum(-point.gradient, 0.0), 0.0)
-
-
-@quiet
-def upper_multipliers(point: Evaluation) -> FloatArray:
-    """Multipliers ≥ 0 of tokens ≤ upper at stable points, in seconds per token, shape (..., N)."""
-    at_bound = point.response >= point.model.upper
-    return np.where(at_bound, np.maximum(point.gradient, 0.0), 0.0)
 
 
 def _balancing(point: Evaluation) -> FloatArray:
@@ -170,7 +156,9 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> _Bound:
     is_free = (response > model.lower) & (response < model.upper) & (bend > 0.0)
     pliancy = np.where(is_free, 1.0 / (model.probabilities * bend), 0.0)
     hessian = (slopes * pliancy) @ slopes.T
-    return _Bound(multipliers, lagrangian_gap(point, multipliers), values, hessian)
+    # Of multipliers that prove as much, the less: they magnify what rounding does to a constraint.
+    gap = float(type_gaps(priced).sum() + multipliers @ (allowances(point) - excesses(point)))
+    return _Bound(multipliers, gap if np.isfinite(gap) else np.inf, values, hessian)
 
 
 def _enclosed(point: Evaluation, starts: list[_Bound], deadline: Deadline) -> _Bound:

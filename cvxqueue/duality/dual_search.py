@@ -18,15 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvxqueue.certificates.multipliers import LEAST_STIFFNESS
 from cvxqueue.deadline import Deadline
 from cvxqueue.duality.dual_step import multiplier_step
+from cvxqueue.duality.maximum import maximize
+from cvxqueue.duality.multipliers import LEAST_STIFFNESS
 from cvxqueue.model import Evaluation
 from cvxqueue.model.couplings import excesses
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_minimum, bracketed_root, longest_step
-from cvxqueue.solvers.maximum import maximize
 
 # Share of the slope at the start that the line search leaves, of either sign.
 _CURVATURE = 0.5
