@@ -11,7 +11,7 @@ import numpy as np
 from cvxqueue.deadline import Deadline
 from cvxqueue.duality.newton_on_prices import STILL, PriceSearch
 from cvxqueue.model import Evaluation
-from cvxqueue.model.differences import type_gaps
+from cvxqueue.model.differences import separable_gap
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.float64 import EPSILON
@@ -74,7 +74,7 @@ def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evalu
     if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
         # Across a jump of the response, prices from the other side can mislead the search.
-        is_lost = near is not None and not type_gaps(found).sum() <= _LOST_GAIN * found.scale
+        is_lost = near is not None and not separable_gap(found) <= _LOST_GAIN * found.scale
         return maximize(model, None, deadline) if is_lost else found
     close = 0
     while search.step > STILL and close < _FINAL_PASSES and search.passes < _LAST_PASS:
@@ -94,7 +94,7 @@ def _between_corners(search: PriceSearch, deadline: Deadline) -> Evaluation:
         if not (is_due and search.is_close):
             continue
         found = search.candidate()
-        gap = float(type_gaps(found).sum())
+        gap = float(separable_gap(found))
         if gap < best_gap:
             best, best_gap = found, gap
         if gap <= _KINKED_SHARE * float(tightest_tolerance(found)) * float(found.scale):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.duality.dual_step import nonnegative_step
+from cvxqueue.duality.newton_on_multipliers import nonnegative_step
 from cvxqueue.model import Evaluation
 from cvxqueue.model.couplings import allowances, excesses
 from cvxqueue.numerics.arithmetic import quiet
