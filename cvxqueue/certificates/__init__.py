@@ -11,7 +11,7 @@ from cvxqueue.certificates.gap import (
     relative_gap,
     rounding_allowance,
 )
-from cvxqueue.certificates.lagrangian_gap import coupled_gap, floors_by_rounding, kept_by_rounding
+from cvxqueue.certificates.lagrangian_gap import floors_by_rounding, kept_by_rounding
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
 from cvxqueue.certificates.token_bounds import token_bounds
@@ -28,7 +28,6 @@ __all__ = [
     "certified_objective",
     "certify",
     "contraction",
-    "coupled_gap",
     "floors_by_rounding",
     "kept_by_rounding",
     "lower_multipliers",

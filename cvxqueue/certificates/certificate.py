@@ -17,7 +17,7 @@ from cvxqueue.certificates.gap import (
     relative_gap,
     rounding_allowance,
 )
-from cvxqueue.certificates.lagrangian_gap import coupled_gap, kept_by_rounding
+from cvxqueue.certificates.lagrangian_gap import kept_by_rounding, lagrangian_gap
 from cvxqueue.certificates.token_bounds import token_bounds
 from cvxqueue.duality import estimated_multipliers, restored
 from cvxqueue.errors import InvalidInputError
@@ -158,11 +158,11 @@ class Certificate(ArrayData, Report):
     @cached_property
     def gap(self) -> float:
         """Proven bound on max J − objective, in seconds, rounding included."""
-        if missed_floor(self.instance):
+        if not self._proves:
             return np.inf
         if self.multipliers is None:
             return float(certified_gap(self.evaluation))
-        return coupled_gap(self.evaluation, self.multipliers)
+        return lagrangian_gap(self.evaluation, self.multipliers)
 
     @cached_property
     def allowance(self) -> float:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
-from cvxqueue.model.couplings import allowances, excesses, is_satisfied, lagrangian
+from cvxqueue.model.couplings import allowances, excesses, lagrangian
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
@@ -55,15 +55,6 @@ def floors_by_rounding(model: Model, whole: NDArray[np.int64] | None = None) -> 
 
 
 @quiet
-def coupled_gap(point: Evaluation, multipliers: FloatArray) -> float:
-    """Proven bound on max J, over what the constraints allow, less the certified objective.
-
-    In seconds, of tokens in the box and a multiplier ≥ 0 for each coupling constraint; infinite
-    where the point is unstable or violates a constraint.
-    """
-    return lagrangian_gap(point, multipliers) if is_satisfied(point) else np.inf
-
-
 def lagrangian_gap(point: Evaluation, multipliers: FloatArray) -> float:
     """Proven bound on what the constraints allow, less the certified objective of a stable point.
 

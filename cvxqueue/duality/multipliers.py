@@ -155,10 +155,9 @@ def _enclosed(
     # Planes that are parallel but for rounding meet nowhere.
     with suppress(np.linalg.LinAlgError):
         for _ in range(_CUTS):
-            if deadline.is_over or not (np.isfinite(rows).all() and np.isfinite(sides).all()):
-                break
             *shares, least = np.linalg.solve(rows, sides)
-            if least >= (1.0 - _CLOSE_ENOUGH) * lowest:
+            is_number = np.isfinite([*shares, least]).all()
+            if deadline.is_over or not is_number or least >= (1.0 - _CLOSE_ENOUGH) * lowest:
                 break
             beyond = np.abs(np.array(shares) - 0.5)
             worst = int(np.argmax(beyond))
