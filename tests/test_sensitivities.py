@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -163,6 +164,23 @@ def differences(
     return float((best - worst) / width), np.array(slopes, dtype=np.float64)
 
 
+def one_sided(
+    instance: cq.Instance, found: cq.Sensitivity, names: Iterable[str], step: float
+) -> Iterator[tuple[str, float, float]]:
+    """Yield name, derivative and the slope of solved optima, on each side that is allowed."""
+    here = cq.solve(instance).objective
+    for name in names:
+        at = np.asarray(field(instance, name), dtype=np.float64)
+        for direction in directions(name, at):
+            slope = float(np.sum(found.value[name] * direction, where=direction != 0.0))
+            # Tokens are thousands, and all else is some one.
+            size = step * max(1.0, float(np.max(at)))
+            for side in (size, -size):
+                with contextlib.suppress(cq.CvxqueueError):
+                    there = cq.solve(moved(instance, name, at + side * direction)).objective
+                    yield name, slope, (there - here) / side
+
+
 def require_derivatives(instance: cq.Instance, names: list[str], step: float = STEP) -> None:
     """Hold value, tokens and gradient against differences, field by field."""
     found = cq.sensitivity(cq.solve(instance))
@@ -295,6 +313,16 @@ def test_where_no_type_thinks(name: str) -> None:
     DIFFERENCE.check(value, differences(instance, "arrival_rate", np.ones(()), STEP)[0])
 
 
+CAPPED = cq.Instance(
+    arrival_rate=0.25,
+    accuracy_weight=64.0,
+    max_tokens=512.0,
+    probabilities=[1.0],
+    service=cq.AffineService(base=1.0, per_token=0.002),
+    accuracy=SE(floor=0.125, gain=0.75, rate=0.001),
+)
+
+
 @pytest.mark.parametrize(
     "constraint",
     [
@@ -306,15 +334,7 @@ def test_where_no_type_thinks(name: str) -> None:
     ids=lambda constraint: type(constraint).__name__,
 )
 def test_one_type_that_a_constraint_holds(constraint: Any) -> None:
-    instance = cq.Instance(
-        arrival_rate=0.25,
-        accuracy_weight=64.0,
-        max_tokens=8192,
-        probabilities=[1.0],
-        service=cq.AffineService(base=1.0, per_token=0.002),
-        accuracy=SE(floor=0.125, gain=0.75, rate=0.001),
-        constraints=[constraint],
-    )
+    instance = CAPPED.replace(max_tokens=8192.0, constraints=[constraint])
     fields = [f"constraints[0].{it.name}" for it in dataclasses.fields(constraint)]
     require_derivatives(instance, ["arrival_rate", "service.base", "accuracy.rate", *fields])
     found = cq.sensitivity(cq.solve(instance))
@@ -421,6 +441,29 @@ class _Bent(cq.model.AccuracyCurve):
 
     def difference(self, tokens: Any, to: Any) -> Any:
         return self.value(to) - self.value(tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Switched(Retrials):  # type: ignore[misc]
+    is_patient: bool = True
+    customers: Any = None
+    kinds: ClassVar[int] = 3
+
+    def delay(self, arrival_rate: Any, mean: Any, idle: Any) -> Any:
+        found = super().delay(arrival_rate, mean, idle)
+        return type(found)(*(part * self.customers for part in found))
+
+    def delay_divergence(self, *moves: Any) -> Any:
+        return self.customers * super().delay_divergence(*moves)
+
+
+def test_only_numbers_have_derivatives_and_all_of_them() -> None:
+    found = cq.sensitivity(
+        cq.solve(OWN.replace(queue=_Switched(mean_backoff=3.0, customers=np.float32(2.0))))
+    ).value
+    names = {name for name in found if name.startswith("queue.")}
+    assert names == {"queue.mean_backoff", "queue.customers"}
+    assert found["queue.customers"] == pytest.approx(1.5 * found["queue.mean_backoff"])
 
 
 def test_a_kink_of_ones_own_moves_with_its_field() -> None:
@@ -642,23 +685,11 @@ def test_a_floor_has_no_derivative_of_one_side(
     )
     found = cq.sensitivity(cq.solve(instance))
     assert found.degenerate == ()
-    here, count = cq.solve(instance).objective, 0
     names = ["accuracy.tokens", "accuracy.accuracy", "constraints[0].accuracy", "min_tokens"]
-    for name in names:
-        at = np.asarray(field(instance, name), dtype=np.float64)
-        for direction in directions(name, at):
-            slope = float(np.sum(found.value[name] * direction, where=direction != 0.0))
-            step = 1e-5 * max(1.0, float(np.max(at)))
-            for side in (step, -step):
-                try:
-                    there = cq.solve(moved(instance, name, at + side * direction)).objective
-                except cq.CvxqueueError:
-                    continue
-                assert np.isnan(slope) or slope == pytest.approx(
-                    (there - here) / side, rel=2e-3, abs=1e-7
-                ), name
-                count += np.isfinite(slope)
-    assert count > 3
+    sides = [side for side in one_sided(instance, found, names, 1e-5) if np.isfinite(side[1])]
+    assert len(sides) > 3
+    for name, slope, quotient in sides:
+        assert slope == pytest.approx(quotient, rel=2e-3, abs=1e-7), name
     rests = found.solution.tokens[0] == pytest.approx(instance.lower[0])
     assert np.isnan(found.value["constraints[0].accuracy"]) == (rests and is_tied)
 
@@ -689,6 +720,31 @@ def test_what_has_no_derivative_leaves_all_else_alone() -> None:
     # The first type has no part in it where its accuracy is worth nothing.
     nothing = instance.replace(importance=[0.0, 1.0], min_tokens=[1.0, 0.0])
     assert np.isfinite(cq.sensitivity(cq.solve(nothing)).value["accuracy.accuracy"]).all()
+
+
+@pytest.mark.parametrize(
+    ("points", "heights", "most", "unsure"),
+    [
+        # At the kink of a level line a further point on it changes nothing.
+        ([0, 500, 1500], [0.2, 0.3, 0.3], 4096.0, []),
+        # Nor does what is to the right, on one line with others, of where a type is.
+        ([0, 200, 1000, 2000], [0.3, 0.3, 0.4, 0.5], 0.0, []),
+        # On a level line accuracies may go up alone, and points anywhere.
+        ([0, 500, 1500], [0.2, 0.3, 0.3], 1000.0, ["accuracy.accuracy"]),
+    ],
+)
+def test_points_on_one_line_have_a_derivative_where_both_sides_agree(
+    points: Any, heights: Any, most: float, unsure: list[str]
+) -> None:
+    curve = cq.PiecewiseLinear(tokens=points, accuracy=heights)
+    least = most if most == 1000.0 else 0.0
+    instance = CAPPED.replace(accuracy=curve, max_tokens=most, min_tokens=least)
+    found, names = cq.sensitivity(cq.solve(instance)), ["accuracy.tokens", "accuracy.accuracy"]
+    assert [name for name in names if np.isnan(found.value[name]).any()] == unsure
+    sides = [side for side in one_sided(instance, found, names, 1e-6) if np.isfinite(side[1])]
+    assert len(sides) > 6
+    for name, slope, quotient in sides:
+        assert slope == pytest.approx(quotient, rel=1e-3, abs=1e-7), name
 
 
 class _Relative(cq.MinAccuracy):
@@ -749,6 +805,34 @@ def test_what_is_no_unique_optimum_is_refused() -> None:
     ):
         with pytest.raises(cq.InvalidInputError, match=r"not unique, .* need not have"):
             cq.sensitivity(cq.solve(instance))
+
+
+@pytest.mark.parametrize(
+    ("at", "limit", "is_unique"),
+    [
+        # At the cap: the limit holds the type as well, or would have it beyond the cap.
+        (512.0, lambda point: cq.MaxMeanSystemTime(float(point.mean_system_time)), False),
+        (512.0, lambda point: cq.MaxTokenRate(128.0), False),
+        (512.0, lambda point: cq.MinMeanAccuracy(float(point.mean_accuracy)), True),
+        # Without a use for tokens, at none.
+        (0.0, lambda point: cq.MaxMeanWaitingTime(float(point.mean_waiting_time)), True),
+        (0.0, lambda point: cq.MinMeanAccuracy(float(point.mean_accuracy)), False),
+    ],
+    ids=["system time at cap", "tokens at cap", "floor at cap", "waiting at none", "floor at none"],
+)
+def test_a_limit_that_is_just_kept_beside_a_bound(at: float, limit: Any, is_unique: bool) -> None:
+    bounded = CAPPED.replace(accuracy_weight=64.0 if at else 0.25)
+    constraint = limit(bounded.evaluate([at]))
+    instance = bounded.replace(constraints=[constraint])
+    solution = cq.solve(instance)
+    assert solution.tokens == pytest.approx([at], abs=1e-9)
+    if not is_unique:
+        with pytest.raises(cq.InvalidInputError, match="not unique"):
+            cq.sensitivity(solution)
+        return
+    names = "arrival_rate", f"constraints[0].{dataclasses.fields(constraint)[0].name}"
+    for name, slope, quotient in one_sided(instance, cq.sensitivity(solution), names, 1e-6):
+        assert slope == pytest.approx(quotient, rel=1e-4, abs=1e-7), name
 
 
 def test_what_is_no_optimum_is_refused() -> None:

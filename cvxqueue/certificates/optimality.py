@@ -37,6 +37,10 @@ NO_KINK = 1e-9
 _TIGHT = 2.0
 # Equations that are closer to dependent have no solution that float64 can tell.
 _WORST_CONDITION = 1e12
+_NOT_UNIQUE = (
+    "solution: the optimum, or a multiplier of its constraints, is not unique, and its value need "
+    "not have a derivative"
+)
 _NOT_FOUND = (
     "solution: the conditions of optimality hold to rounding neither at its tokens nor nearby; "
     "solve to a tighter tolerance"
@@ -71,7 +75,7 @@ def _rests(point: Evaluation, lower: FloatArray, upper: FloatArray) -> Rests:
     a bound, and on the two sides of a kink, says whether it rests there. A gain within what the
     certificate allows the marginal cost to be off by has no sign.
     """
-    mean, second = (np.asarray(price)[..., np.newaxis] for price in point.prices)
+    mean, second = point.prices.by_type
     shape = point.tokens.shape
     flags, kinks = np.zeros((3, *shape), dtype=bool), np.full(shape, np.nan)
     sure = COST_ERRORS * marginal_error(point)
@@ -151,6 +155,7 @@ class Optimum:
         for _ in range(_NEWTON_STEPS):
             holds = self._holds()
             if holds and did_hold:
+                self._require_one_multiplier()
                 return
             did_hold = holds
             self._step()
@@ -193,6 +198,36 @@ class Optimum:
         )
 
     @property
+    def _is_just_kept(self) -> NDArray[np.bool_]:
+        """Which constraints hold with equality, as far as rounding can tell, shape (M,)."""
+        is_just_kept: NDArray[np.bool_] = self.excesses >= -_TIGHT * self.allowances
+        return is_just_kept
+
+    def _require_one_multiplier(self) -> None:
+        """Refuse a limit that is just kept, and could take over from what else holds the types.
+
+        With a multiplier of zero it could have another where the types that move do not mind: as
+        far as those that rest stay where they are. If they stay however large it is, nothing less
+        is feasible, and zero is right on the side that is.
+        """
+        rests, gradients = self.rests, self.gradients / self.priced.marginal_cost
+        active = gradients[self.is_active]
+        for gradient in gradients[self._is_just_kept & ~self.is_active]:
+            share = np.linalg.lstsq(active[:, rests.is_free].T, gradient[rests.is_free])[0]
+            rest = gradient - share @ active
+            size = np.linalg.norm(gradient)
+            is_unnoticed = np.linalg.norm(rest[rests.is_free]) * _WORST_CONDITION <= size
+            is_at_kink = ~(rests.is_free | rests.is_lower | rests.is_upper)
+            stays = (
+                (share <= 0.0).all()
+                and (rest[rests.is_lower] >= 0.0).all()
+                and (rest[rests.is_upper] <= 0.0).all()
+                and (rest[is_at_kink] == 0.0).all()
+            )
+            if is_unnoticed and not stays:
+                raise InvalidInputError(_NOT_UNIQUE)
+
+    @property
     def _rest_tokens(self) -> FloatArray:
         return self.rests.tokens(self.lower, self.upper, self.point.tokens)
 
@@ -215,8 +250,7 @@ class Optimum:
         instance = self.instance
         yield from map(instance.type_name, np.flatnonzero(self.rests.is_degenerate).tolist())
         unsure = COST_ERRORS * float(marginal_error(self.priced)[..., 0])
-        is_tight = self.excesses >= -_TIGHT * self.allowances
-        is_unsure = is_tight & (self.pushes <= unsure)
+        is_unsure = self._is_just_kept & (self.pushes <= unsure)
         for coupling, is_it in zip(instance.model.couplings, is_unsure, strict=True):
             if is_it:
                 yield coupling.label
@@ -277,10 +311,7 @@ class Optimum:
         widths = _largest(system / heights, 0)
         system = system / heights / widths
         if not (size <= 2 * count and np.linalg.cond(system) < _WORST_CONDITION):
-            raise InvalidInputError(
-                "solution: the optimum, or a multiplier of its constraints, is not unique, and "
-                "its value need not have a derivative"
-            )
+            raise InvalidInputError(_NOT_UNIQUE)
         found = np.linalg.solve(system, target / heights[:, 0]) / widths[0]
         step = pliancy * (right - found[:count] @ columns) + move
         step[is_straight] = found[count:]

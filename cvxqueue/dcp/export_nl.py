@@ -10,8 +10,9 @@ or in proportion to m1, the program is
                 r ≥ √(ωλπ/2) t, and for the load √((β + δ) λ) m1
                 miss ≥ those of each line at l     for curves of straight pieces
 
-where times are counted in a hundredth of the system time, the objective in a tenth, and y in the
-idle fraction y₀ at the fewest tokens, so that the second row is y + λ (m1 − m1 there)/y₀ ≤ 1:
+where times are counted in a thousandth of the system time, the objective in a tenth, and y in a
+thousandth of the idle fraction y₀ at the fewest tokens, so that the second row is
+y + 1000 λ (m1 − m1 there)/y₀ ≤ 1000, and accuracies and limits are multiplied by as much:
 tolerances of solvers are absolute. Here β, δ and ω are the weights of the queue, see
 `linear_fractional`. The quotient stands in a constraint, and y and l have the bounds that are
 proven: with the quotient in the objective a solver follows it past the pole. The squares are of
@@ -51,6 +52,10 @@ from cvxqueue.numerics.arrays import FloatArray
 _IntArray: TypeAlias = NDArray[np.intp]
 _Missed: TypeAlias = _IntArray | Callable[[FloatArray], list[str]]
 _WHAT = ".nl form"
+# SCIP keeps rows to 1e-6, and each square of the cone by itself: all that is of order one is
+# counted in thousandths. With hundredths of the system time, and y in y₀, it left gaps of up to
+# 8e-6 on seven of twenty instances with fifty types at light load, and branched without end.
+_PARTS = 1e3
 
 
 def nl_file(instance: Instance, integer: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
@@ -90,12 +95,11 @@ class _Program:
 
     def __init__(self, instance: Instance, integer: bool) -> None:  # noqa: FBT001
         self.instance, self.integer = instance, integer
-        # SCIP keeps rows to 1e-6 of the unit: with one that is a hundred times as long, it did not
-        # close the gap on four instances of twelve. With the cost counted in it, too, SCIP took
-        # longer to the best whole tokens under floors on accuracy.
+        # With the cost counted in the unit of time SCIP took longer to the best whole tokens under
+        # floors on accuracy.
         order, self.rate = _order_of_time(instance), instance.arrival_rate
-        self.unit, self.cost_unit = 10.0 ** (order - 2), 10.0 ** (order - 1)
-        self.most_idle = float(instance.evaluate(instance.lower).idle)
+        self.unit, self.cost_unit = 10.0**order / _PARTS, 10.0 ** (order - 1)
+        self.idle_unit = float(instance.evaluate(instance.lower).idle) / _PARTS
         self.mix = instance.probabilities
         self.rows: list[_Rows] = []
         self.tokens = np.arange(instance.size)
@@ -114,7 +118,7 @@ class _Program:
         law, unit, mix, lower = self.instance.service, self.unit, self.mix, self.instance.lower
         by_mean, by_load, by_second = self.weights
         # What one unit of mean service time takes of the idle fraction.
-        rate = self.rate * unit / self.most_idle
+        rate = self.rate * unit / self.idle_unit
         half = np.sqrt(0.5 * by_second * rate * mix)
         squares, constant = [], 0.0
         if type(law) is AffineService:
@@ -132,7 +136,7 @@ class _Program:
             self.rows.append(_TIMES(law, self, self.times, own / unit))
             squares += [self.times] if by_second else []
         load = rate * mix * self.slope
-        self.rows.append(_rows(1.0 + float(load @ least), (self.times, load), (self.idle, 1.0)))
+        self.rows.append(_rows(_PARTS + float(load @ least), (self.times, load), (self.idle, 1.0)))
         if sharing := by_mean + by_load:
             above, share = self.added(1), np.sqrt(sharing * rate) * mix
             limit = -float(share @ self.base)
@@ -171,8 +175,8 @@ class _Program:
         own = slice(self.tokens.size)
         lower[own] = self.instance.lower
         upper[own] = self.instance.upper if self.integer else bracket.upper
-        lower[self.idle] = min(self._least_idle() / self.most_idle, 1.0)
-        upper[self.idle] = 1.0
+        lower[self.idle] = min(self._least_idle() / self.idle_unit, _PARTS)
+        upper[self.idle] = _PARTS
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
             yield f"0 {low!r} {high!r}" if np.isfinite(high) else f"2 {low!r}"
 
@@ -240,7 +244,7 @@ class _Program:
         terms = [_n(constant - float(value @ self.instance.accuracy.ceiling))]
         for types, miss in self.missed:
             if isinstance(miss, np.ndarray):
-                linear[miss] = value[types]
+                linear[miss] = value[types] / _PARTS
             else:
                 terms += miss(value[types])
         return terms, linear
@@ -276,7 +280,11 @@ def _pieces(curve: PiecewiseLinear, program: _Program, types: _IntArray) -> _Mis
     above = program.added(types.size)
     lines = zip(curve.segment_slopes, curve.breakpoint_values, curve.breakpoints, strict=True)
     program.rows += [
-        _rows(height - slope * start - curve.ceiling, (above, -1.0), (types, -slope))
+        _rows(
+            _PARTS * (height - slope * start - curve.ceiling),
+            (above, -1.0),
+            (types, -_PARTS * slope),
+        )
         for slope, height, start in lines
     ]
     return above
@@ -337,7 +345,7 @@ _QUEUES: Forms[Callable[..., LinearFractionalQueue]] = Forms(
 
 def _floor(floor: MinMeanAccuracy, program: _Program) -> _Rows:
     """What the mean accuracy misses of its ceiling."""
-    limit = float(program.mix @ program.instance.accuracy.ceiling) - floor.accuracy
+    limit = _PARTS * (float(program.mix @ program.instance.accuracy.ceiling) - floor.accuracy)
     parts: list[tuple[_IntArray, FloatArray | float]] = []
     terms: list[str] = []
     for types, miss in program.missed:
@@ -345,17 +353,18 @@ def _floor(floor: MinMeanAccuracy, program: _Program) -> _Rows:
             parts.append((miss, program.mix[types]))
         else:
             parts.append((types, 0.0))
-            terms += miss(program.mix[types])
+            terms += miss(_PARTS * program.mix[types])
     return _rows(limit, *parts, expressions=[_sum(terms)] if terms else None)
 
 
 def _tail(tail: WaitingTimeTail, program: _Program) -> _Rows:
-    """Σ exp(θ t + ln π − ln(1 + θ/λ)) ≤ 1."""
+    """Σ exp(θ t + ln π − ln(1 + θ/λ)) ≤ 1, in thousandths."""
     decay, columns = tail.decay * program.unit, program.times
-    start = np.log(program.mix) - np.log1p(tail.decay / program.rate) + decay * program.base
+    mix = _PARTS * program.mix
+    start = np.log(mix) - np.log1p(tail.decay / program.rate) + decay * program.base
     rows = zip(start.tolist(), (decay * program.slope).tolist(), columns.tolist(), strict=True)
     terms = [f"o44\no0\n{_n(a)}\no2\n{_n(b)}\nv{k}" for a, b, k in rows]
-    return _rows(1.0, (columns, 0.0), expressions=[_sum(terms)])
+    return _rows(_PARTS, (columns, 0.0), expressions=[_sum(terms)])
 
 
 _LIMITS: Forms[Callable[..., _Rows]] = Forms(
@@ -364,7 +373,7 @@ _LIMITS: Forms[Callable[..., _Rows]] = Forms(
         MaxMeanSystemTime: lambda cap, program: program.waiting(cap.seconds, service=1.0),
         MaxMeanWaitingTime: lambda cap, program: program.waiting(cap.seconds, service=0.0),
         MaxTokenRate: lambda cap, program: _rows(
-            1.0, (program.tokens, program.rate / cap.tokens_per_second * program.mix)
+            _PARTS, (program.tokens, _PARTS * program.rate / cap.tokens_per_second * program.mix)
         ),
         MinMeanAccuracy: _floor,
         WaitingTimeTail: _tail,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Self
 
@@ -146,14 +147,15 @@ class AccuracyCurve(LawData, ABC):
         return np.zeros(shape), np.full(shape, np.inf)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class WeightedCurve(AccuracyCurve):
     """The curve value · (p − p(0)) of any curve, where value ≥ 0 is of each type."""
 
     curve: AccuracyCurve
     worth: FloatArray
 
-    def __init__(self, curve: AccuracyCurve, worth: FloatArray) -> None:
-        vars(self).update(curve=curve, worth=worth)
+    def __post_init__(self) -> None:
+        """Leave the data as they are: the curve was checked."""
 
     @property
     def shape(self) -> tuple[int, ...]:

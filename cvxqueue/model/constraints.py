@@ -18,7 +18,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.separable_costs import SeparableCost
-from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import Quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import positive_number
 from cvxqueue.numerics.float64 import EPSILON
@@ -43,15 +43,16 @@ class Terms(NamedTuple):
     """What the types pay besides."""
 
 
-class Constraint:
+class Constraint(Quiet):
     """What every constraint has."""
 
     _label: ClassVar[str] = ""
     """How a person would write it, with its fields."""
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        quiet(cls)
+    def _keep_positive(self, *names: str) -> None:
+        """Keep some fields as floats > 0, or raise an error that names the first that is none."""
+        kind, data = type(self).__name__, vars(self)
+        data.update({name: positive_number(f"{kind}: {name}", data[name]) for name in names})
 
     def require_allowed(self, instance: Any) -> None:
         """Raise an error where the constraint does not fit the instance."""
@@ -143,16 +144,3 @@ class CouplingConstraint(Constraint, ABC):
     def most_tokens(self, instance: Any) -> FloatArray:
         """Upper bound on the tokens of each type where the constraint holds, shape (N,)."""
         return np.full(instance.size, np.inf)
-
-
-def positive(constraint: Constraint, name: str, value: float) -> float:
-    """Return a field of a constraint as a float > 0, or raise an error that names it."""
-    return positive_number(f"{type(constraint).__name__}: {name}", value)
-
-
-def probability(constraint: Constraint, name: str, value: float) -> float:
-    """Return a field of a constraint as a float in (0, 1], or raise an error that names it."""
-    number = positive(constraint, name, value)
-    if number > 1:
-        raise InvalidInputError(f"{type(constraint).__name__}: {name} = {number!r} must be ≤ 1")
-    return number

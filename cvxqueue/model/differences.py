@@ -82,7 +82,6 @@ def divergence(point: Evaluation, other: Evaluation) -> FloatArray:
     """
     model = point.model
     ratio = np.asarray(other.idle / point.idle)[..., np.newaxis]
-    prices = (np.asarray(price)[..., np.newaxis] for price in point.prices)
     apart = model.service.mean_square_distance(point.tokens, other.tokens, ratio)
     of_queue = model.queue.divergence(
         model.arrival_rate,
@@ -91,7 +90,7 @@ def divergence(point: Evaluation, other: Evaluation) -> FloatArray:
         accurate_sum(model.probabilities * (other.times - point.times)),
         accurate_sum(model.probabilities * apart),
     )
-    bend = model.service.bend(point.tokens, other.tokens, *prices)
+    bend = model.service.bend(point.tokens, other.tokens, *point.prices.by_type)
     return of_queue + accurate_sum(model.probabilities * bend)
 
 

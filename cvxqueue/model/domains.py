@@ -166,37 +166,33 @@ class Domains:
     Raises
     ------
     InvalidInputError
-        If an entry is no domain.
+        If it is no list, or an entry is no domain.
     """
 
     each: tuple[Domain, ...]
 
     def __post_init__(self) -> None:
+        # Whatever people pass: the annotation binds the type checker only.
+        given: Any = self.each
+        is_list = isinstance(given, Sequence) and not isinstance(given, str)
+        require_that(is_list, "domains", given, "a domain such as Integers(), or one for each type")
         allowed = "Integers(), Multiples(...), ZeroOrAtLeast(...), Menu(...) or LevelMenu(...)"
-        for position, domain in enumerate(self.each):
+        for position, domain in enumerate(given):
             require_that(isinstance(domain, Domain), f"domains[{position}]", domain, allowed)
+        vars(self).update(each=tuple(given))
 
     @classmethod
     def of(cls, domains: Domains | Domain | Sequence[Domain] | None, size: int) -> Domains:
         """Return a domain for each of `size` types, from one for all, or whole numbers for none."""
-        if domains is None:
-            domains = Integers()
-        if isinstance(domains, Domains):
-            each = domains.each
-        elif isinstance(domains, Domain):
-            each = (domains,) * size
-        else:
-            # Whatever people pass: the annotation binds the type checker only.
-            given: Any = domains
-            is_list = isinstance(given, Sequence) and not isinstance(given, str)
-            allowed = "a domain such as Integers(), or one for each type"
-            require_that(is_list, "domains", given, allowed)
-            each = tuple(given)
-        if len(each) != size:
+        each: Any = Integers() if domains is None else domains
+        if isinstance(each, Domain):
+            each = (each,) * size
+        found = each if isinstance(each, Domains) else cls(each)
+        if len(found) != size:
             raise InvalidInputError(
-                f"domains must have one entry for each of the {size} types, got {len(each)}"
+                f"domains must have one entry for each of the {size} types, got {len(found)}"
             )
-        return cls(each)
+        return found
 
     def __len__(self) -> int:
         return len(self.each)

@@ -10,18 +10,12 @@ from numpy.typing import ArrayLike
 
 from cvxqueue.errors import Entry, InvalidInputError
 from cvxqueue.formatting import at_least, at_most, shown
-from cvxqueue.model.constraints import (
-    ACCURACY_ROUNDINGS,
-    BoxConstraint,
-    CouplingConstraint,
-    Terms,
-    probability,
-)
+from cvxqueue.model.constraints import ACCURACY_ROUNDINGS, BoxConstraint, CouplingConstraint, Terms
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.numerics.array_data import InputData
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import float_array
+from cvxqueue.numerics.checks import float_array, require
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,11 @@ class MinMeanAccuracy(CouplingConstraint):
     is_floor = True
 
     def __post_init__(self) -> None:
-        vars(self).update(accuracy=probability(self, "accuracy", self.accuracy))
+        self._keep_positive("accuracy")
+        if self.accuracy > 1.0:
+            raise InvalidInputError(
+                f"{type(self).__name__}: accuracy = {self.accuracy!r} must be ≤ 1 (a probability)"
+            )
 
     _label = "mean accuracy ≥ {0.accuracy:g}"
 
@@ -93,10 +91,8 @@ class MinAccuracy(InputData, BoxConstraint):
         self, accuracy: ArrayLike, type: str | int | np.integer[Any] | None = None
     ) -> None:
         array = float_array("MinAccuracy: accuracy", accuracy)
-        if not np.all((array >= 0.0) & (array <= 1.0)):
-            raise InvalidInputError(
-                f"MinAccuracy: accuracy = {shown(accuracy)} must lie in [0, 1] (a probability)"
-            )
+        is_chance = (array >= 0.0) & (array <= 1.0)
+        require("MinAccuracy: accuracy", array, is_chance, "must lie in [0, 1] (a probability)")
         kinds = str | int | np.integer
         if type is not None and (isinstance(type, bool) or not isinstance(type, kinds)):
             raise InvalidInputError(

@@ -23,7 +23,7 @@ from cvxqueue.model.queues import FIFO
 from cvxqueue.model.ranges import require_in_range
 from cvxqueue.model.service_law import ServiceLaw
 from cvxqueue.numerics.array_data import InputData
-from cvxqueue.numerics.arrays import FloatArray, is_frozen, read_only
+from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import (
     ROUNDING_OF_ONE,
     float_array,
@@ -147,9 +147,8 @@ class Instance(InputData, Report):
 
         keep("arrival_rate", real_number("arrival_rate", arrival_rate))
         keep("accuracy_weight", real_number("accuracy_weight", accuracy_weight))
-        mix = float_array("probabilities", probabilities)
-        length = mix.size
-        keep("probabilities", mix if mix.ndim else float_array("probabilities", mix, 1))
+        keep("probabilities", np.atleast_1d(float_array("probabilities", probabilities)))
+        length = self.size
         keep("min_tokens", float_array("min_tokens", min_tokens, length))
         keep("max_tokens", float_array("max_tokens", max_tokens, length))
         keep("importance", float_array("importance", importance, length))
@@ -269,9 +268,7 @@ class Instance(InputData, Report):
         InvalidInputError
             If they are not numbers, or the last axis is not N long.
         """
-        array = self._numbers("tokens", tokens)
-        is_safe = array.dtype == _FLOAT64 and is_frozen(array)
-        return self.model.evaluate(array if is_safe else read_only(array))
+        return Evaluation(self.model, self._numbers("tokens", tokens))
 
     def _numbers(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Numbers of any size with one entry for each type in the last axis."""
@@ -372,6 +369,9 @@ class Instance(InputData, Report):
 
     def _stable(self, tokens: ArrayLike) -> Evaluation:
         point = self.evaluate(tokens)
+        if not (point.utilization > -np.inf).all():
+            is_number = point.tokens > -np.inf
+            require("tokens", point.tokens, is_number, "must be a number of tokens")
         if not point.is_stable:
             raise InvalidInputError(
                 f"tokens make the queue unstable (utilization {np.max(point.utilization):.6g}, "

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cvxqueue.formatting import plural
 from cvxqueue.numerics.array_data import InputData, unchecked
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import common_arrays, float_array, require, require_representable
+from cvxqueue.numerics.checks import common_arrays, float_array, require_size
 from cvxqueue.numerics.roots import bracketed_root
 
 # ln(1 + l) of a hundred times more tokens than float64 can count.
@@ -36,10 +36,7 @@ class LawData(InputData):
         """Check the data, ≥ 0 or as their conditions say, and keep them in their common shape."""
         arrays = common_arrays(self._part, **values)
         for name, array in arrays.items():
-            condition = conditions.get(name, "≥ 0")
-            is_allowed = array > 0 if condition.startswith(">") else array >= 0
-            require(f"{self._part}.{name}", array, is_allowed, f"must be {condition}")
-            require_representable(f"{self._part}.{name}", array)
+            require_size(f"{self._part}.{name}", array, conditions.get(name, "≥ 0"))
         vars(self).update(arrays)
 
     @property

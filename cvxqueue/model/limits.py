@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray
@@ -34,7 +34,7 @@ class _TimeCap(CouplingConstraint):
     _time: ClassVar[str]
 
     def __post_init__(self) -> None:
-        vars(self).update(seconds=positive(self, "seconds", self.seconds))
+        self._keep_positive("seconds")
 
     def excess(self, point: Evaluation) -> float:
         """The time less the limit, in seconds."""
@@ -116,8 +116,7 @@ class MaxTokenRate(CouplingConstraint):
     tokens_per_second: float
 
     def __post_init__(self) -> None:
-        limit = positive(self, "tokens_per_second", self.tokens_per_second)
-        vars(self).update(tokens_per_second=limit)
+        self._keep_positive("tokens_per_second")
 
     _label = "thinking tokens ≤ {0.tokens_per_second:g} per second"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -20,13 +21,15 @@ from cvxqueue.numerics.checks import common_shape, float_array, require, require
 
 def _by_curve(method: Any) -> Any:
     """Return a method of the mixture that asks the same of each curve, for its own types."""
+    # A range has two ends.
+    both = (2,) if method is AccuracyCurve.curvature_range else ()
 
     # Not what marks it as abstract.
     @wraps(method, updated=())
     def gathered(self: MixedAccuracy, *arguments: ArrayLike) -> FloatArray:
         shape = np.broadcast_shapes(self.shape, *map(np.shape, arguments))
         wide = [np.broadcast_to(np.asarray(array, np.float64), shape) for array in arguments]
-        result = np.empty(shape)
+        result = np.empty((*both, *shape))
         for place, curve in self.groups:
             of_curve = getattr(curve, method.__name__)
             result[..., place] = of_curve(*(array[..., place] for array in wide))
@@ -146,17 +149,7 @@ class MixedAccuracy(AccuracyCurve):
     inverse_slope_sensitivity = _by_curve(AccuracyCurve.inverse_slope_sensitivity)
     inverse_slope_rounding = _by_curve(AccuracyCurve.inverse_slope_rounding)
     response_loss = _by_curve(AccuracyCurve.response_loss)
-
-    def curvature_range(self, lower: ArrayLike, upper: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Least and greatest ``|p″|`` on [lower, upper]; infinite where a kink is inside."""
-        shape = np.broadcast_shapes(self.shape, np.shape(lower), np.shape(upper))
-        low, high = np.broadcast_to(lower, shape), np.broadcast_to(upper, shape)
-        least, greatest = np.empty(shape), np.empty(shape)
-        for place, curve in self.groups:
-            least[..., place], greatest[..., place] = curve.curvature_range(
-                low[..., place], high[..., place]
-            )
-        return least, greatest
+    curvature_range = _by_curve(AccuracyCurve.curvature_range)
 
     def __repr__(self) -> str:
         kinds = ", ".join(type(curve).__name__ for _, curve in self.groups)
@@ -205,8 +198,9 @@ def _spread(name: str, curve: Any, is_own: NDArray[np.bool_]) -> Any:
         )
     alone = curve if size == own.size else _taken(curve, own)
     if isinstance(alone, LawData):
-        # Points that only other types needed are left out, so that equal mixtures are equal.
-        alone = alone.replace()
+        # Points that only other types needed are left out, so that equal mixtures are equal. Of
+        # what there is to warn was warned.
+        alone = copy.copy(alone)
     return _taken(alone, np.where(is_own, np.cumsum(is_own) - 1, 0))
 
 

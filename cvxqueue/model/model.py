@@ -6,7 +6,7 @@ And everything that it says about one allocation, each quantity computed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -173,7 +173,7 @@ class Model(ArrayData):
 
     def with_(self, **changes: Any) -> Model:
         """Return the model with some of its data replaced, unchecked."""
-        return Model(**{name: getattr(self, name) for name in _MODEL_FIELDS} | changes)
+        return Model(**self._fields() | changes)
 
     def evaluate(self, tokens: FloatArray) -> Evaluation:
         """Return all closed forms at `tokens`, shape (..., N), computed when asked for."""
@@ -214,31 +214,22 @@ class Model(ArrayData):
         """
         return self._view(lambda array: array[..., place], lambda value: value, accuracy)
 
-    def flat(self, which: NDArray[np.intp]) -> Model:
-        """Return the data of some instances of a batch of any axes, counted through them, as rows.
+    def rows(self, which: NDArray[np.intp]) -> Model:
+        """Return the data of some instances of a batch of any axes, counted through them.
 
         The batch has an arrival rate for each.
         """
         shape = np.shape(self.arrival_rate) or (1,)
         places = np.unravel_index(which, shape)
-        types = (*shape, self.size)
 
         def each(array: FloatArray) -> FloatArray:
             # Laid out by columns, as by `take_rows`.
             if array.ndim == 1:
                 return np.repeat(array[:, np.newaxis], which.size, axis=1).T
-            return np.asfortranarray(np.broadcast_to(array, types)[places])
+            wide = np.broadcast_to(array, (*shape, self.size))
+            return take_rows(wide, which) if wide.ndim == 2 else np.asfortranarray(wide[places])
 
         return self._view(each, lambda value: np.broadcast_to(value, shape)[places])
-
-    def rows(self, which: NDArray[np.intp]) -> Model:
-        """Return the data of some instances of a batch of one axis, as `flat` has it."""
-        shape = np.shape(self.arrival_rate)
-        types = (*shape, self.size)
-        return self._view(
-            lambda array: take_rows(np.broadcast_to(array, types), which),
-            lambda value: np.broadcast_to(value, shape)[which],
-        )
 
     def _view(
         self,
@@ -260,9 +251,6 @@ class Model(ArrayData):
             accuracy=self.accuracy.mapped(each_type) if accuracy is None else accuracy,
             couplings=(),
         )
-
-
-_MODEL_FIELDS = tuple(field.name for field in fields(Model))
 
 
 @quiet
@@ -422,8 +410,7 @@ class Evaluation:
     @kept
     def marginal_cost(self) -> FloatArray:
         """∂T/∂l_k / π_k, in seconds per token, shape (..., N)."""
-        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        return self.model.marginal_cost(self.tokens, *prices)[0]
+        return self.model.marginal_cost(self.tokens, *self.prices.by_type)[0]
 
     @kept
     def magnification(self) -> FloatArray:
@@ -487,8 +474,7 @@ class Evaluation:
     @property
     def cost_curvature(self) -> FloatArray:
         """Second derivative of each type's cost at fixed prices, per π, shape (..., N)."""
-        prices = (np.asarray(price)[..., np.newaxis] for price in self.prices)
-        return self.model.marginal_cost(self.tokens, *prices)[1]
+        return self.model.marginal_cost(self.tokens, *self.prices.by_type)[1]
 
     @property
     def price_slopes(self) -> PriceSlopes:
@@ -500,11 +486,9 @@ class Evaluation:
         model, slopes = self.model, self.price_slopes
         mean, second = self.moment_slopes
         along_mean, along_second = accurate_sum(mean * direction), accurate_sum(second * direction)
-        mean_price = slopes.mean_mean * along_mean + slopes.mean_second * along_second
-        second_price = slopes.mean_second * along_mean + slopes.second_second * along_second
-        benefit_curvature = model.benefit.curvature(self.tokens)
-        return (
-            model.probabilities * (benefit_curvature - self.cost_curvature) * direction
-            - mean * np.asarray(mean_price)[..., np.newaxis]
-            - second * np.asarray(second_price)[..., np.newaxis]
-        )
+        prices = Prices(
+            slopes.mean_mean * along_mean + slopes.mean_second * along_second,
+            slopes.mean_second * along_mean + slopes.second_second * along_second,
+        ).by_type
+        bend = model.probabilities * (model.benefit.curvature(self.tokens) - self.cost_curvature)
+        return bend * direction - mean * prices.mean - second * prices.second_moment

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import is_dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from cvxqueue.errors import InvalidInputError
 from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.assumed import is_own
 from cvxqueue.model.piecewise import PiecewiseLinear
-from cvxqueue.numerics.array_data import unchecked
+from cvxqueue.numerics.array_data import field_names, unchecked
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import ROUNDING_OF_ONE
 
@@ -61,8 +63,8 @@ def field_partials(of: Any, formulas: Formulas) -> dict[str, list[Any]]:
         If the class is not the package's, and a formula is not analytic in a field.
     """
     kind = type(of)
-    data = {name: getattr(of, name) for name in getattr(kind, "__dataclass_fields__", ())}
-    numbers = {name: it for name, it in data.items() if isinstance(it, float | int | np.ndarray)}
+    data = {name: getattr(of, name) for name in field_names(kind)} if is_dataclass(kind) else {}
+    numbers = {name: it for name, it in data.items() if _is_numeric(it)}
 
     def partials(name: str) -> list[Any]:
         def past_constructor(value: Any) -> Sequence[Any]:
@@ -81,15 +83,22 @@ def field_partials(of: Any, formulas: Formulas) -> dict[str, list[Any]]:
     return {name: partials(name) for name in numbers}
 
 
+def _is_numeric(value: Any) -> bool:
+    """Whether a field is a number or numbers by type, and no switch."""
+    return isinstance(value, Real | np.ndarray) and np.asarray(value).dtype.kind in "iuf"
+
+
 def _partials(
     of: Any, name: str, value: Any, at_complex: Formulas, at: Formulas, share: float = _SIDE
 ) -> list[Any]:
     """Derivatives by one number or array, of which the formulas are functions."""
     try:
+        # Of numpy: one of Python takes the precision of what it meets, and a step is lost in less.
+        there = np.asarray(value, dtype=np.complex128)[()] + 1j * _STEP
         with warnings.catch_warnings():
             warnings.simplefilter("error", np.exceptions.ComplexWarning)
             try:
-                found = [np.imag(it) / _STEP for it in at_complex(value + 1j * _STEP)]
+                found = [np.imag(it) / _STEP for it in at_complex(there)]
             except (AttributeError, np.exceptions.ComplexWarning) as error:
                 # What a constructor adds to the fields, and an imaginary part that is lost.
                 raise TypeError(str(error)) from error
@@ -191,6 +200,11 @@ def _table_partials(curve: PiecewiseLinear, tokens: FloatArray) -> dict[str, lis
     tilt = (1.0 * is_end - is_first * ~is_level) / width
     is_on = y >= bottom + slope * (x - low) - ROUNDING_OF_ONE
     is_on &= ~(is_first | is_end) & (each < curve.point_counts[..., np.newaxis])
-    unsure = is_on.any(axis=1, keepdims=True) & (is_on | is_first | is_end)
-    by_value, by_slope = (np.where(unsure, np.nan, it) for it in (weight, tilt))
-    return {"tokens": [-slope * by_value, -slope * by_slope], "accuracy": [by_value, by_slope]}
+    # At the first point itself a line to the right of it changes the slope alone.
+    found = []
+    for by_accuracy, is_there in ((weight, is_on & ((share != 0.0) | (x < low))), (tilt, is_on)):
+        unsure = is_there.any(axis=1, keepdims=True) & (is_there | is_first | is_end)
+        found.append(np.where(unsure, np.nan, by_accuracy))
+    # Along a level line a point may be anywhere.
+    by_tokens = [np.where(slope == 0.0, 0.0, -slope * it) for it in found]
+    return {"tokens": by_tokens, "accuracy": found}

@@ -16,7 +16,7 @@ from cvxqueue.model.accuracy import AccuracyCurve
 from cvxqueue.model.concave_majorant import Corners, concave_majorant, filled_points
 from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import ZERO, FloatArray, frozen, kept, read_only
-from cvxqueue.numerics.checks import first_place, require, require_representable
+from cvxqueue.numerics.checks import first_place, require, require_representable, require_size
 from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.numerics.summation import two_sum
 
@@ -66,8 +66,7 @@ class PiecewiseLinear(AccuracyCurve):
 
     def __init__(self, *, tokens: Any, accuracy: Any) -> None:
         places, heights = filled_points(tokens=tokens, accuracy=accuracy)
-        require("accuracy.tokens", places, places >= 0, "must be ≥ 0")
-        require_representable("accuracy.tokens", places)
+        require_size("accuracy.tokens", places)
         require_representable("accuracy.accuracy", heights)
         is_chance = (heights >= 0) & (heights <= 1)
         require("accuracy.accuracy", heights, is_chance, "must be between 0 and 1 (a probability)")

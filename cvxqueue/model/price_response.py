@@ -95,7 +95,7 @@ class _Step(NamedTuple):
 
 def _settle(model: Model, tokens: FloatArray, prices: Prices, most_steps: int) -> _Step:
     """Let the types of every class of curves settle."""
-    mean, second = prices.mean[..., np.newaxis], prices.second_moment[..., np.newaxis]
+    mean, second = prices.by_type
     if model.accuracy.is_smooth:
         return _settle_smooth(model, tokens, mean, second, most_steps)
     tokens, answer, change = tokens.copy(), np.zeros_like(tokens), np.zeros_like(prices.mean)

@@ -24,7 +24,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import Quiet
 from cvxqueue.numerics.arrays import FloatArray, Numbers
 from cvxqueue.numerics.checks import real_number
 from cvxqueue.numerics.roots import bracketed_root
@@ -42,6 +42,11 @@ class Prices(NamedTuple):
     """P1 = ∂T/∂m1, dimensionless."""
     second_moment: FloatArray
     """P2 = ∂T/∂m2, per second."""
+
+    @property
+    def by_type(self) -> Prices:
+        """The same for the types of each instance: with an axis more, which broadcasts."""
+        return Prices(*(np.asarray(price)[..., np.newaxis] for price in self))
 
 
 class PriceSlopes(NamedTuple):
@@ -81,7 +86,7 @@ class RelativeSlopes(NamedTuple):
     """∂ ln q/∂t at fixed prices, per second."""
 
 
-class Queue(ABC):
+class Queue(Quiet, ABC):
     """What the rest of the package asks of a queue; what is not abstract follows from the rest.
 
     ``idle`` is the idle fraction 1 − ρ > 0, handed over rather than recomputed because it carries
@@ -91,10 +96,6 @@ class Queue(ABC):
 
     _time_share = 1.0
     """What a second of service counts in T by itself."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        quiet(cls)
 
     @property
     def second_weight(self) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_most
-from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms, positive
+from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms
 from cvxqueue.model.instance import Instance
 from cvxqueue.model.model import Evaluation
 from cvxqueue.model.separable_costs import TailCost
@@ -45,19 +45,17 @@ class WaitingTimeTail(CouplingConstraint):
     probability: float
 
     def __post_init__(self) -> None:
-        seconds = positive(self, "seconds", self.seconds)
-        chance = positive(self, "probability", self.probability)
+        self._keep_positive("seconds", "probability")
+        kind, chance, decay = type(self).__name__, self.probability, self.decay
         if chance >= 1.0:
             raise InvalidInputError(
-                f"{type(self).__name__}: probability = {chance!r} must be < 1; from 1 on the "
-                "constraint demands nothing"
+                f"{kind}: probability = {chance!r} must be < 1; from 1 on the constraint demands "
+                "nothing"
             )
-        vars(self).update(seconds=seconds, probability=chance)
-        decay = self.decay
         if not 0.0 < decay < np.inf:
             raise InvalidInputError(
-                f"{type(self).__name__}: ln(1/probability)/seconds = {decay!r} must be a positive "
-                f"float64, and probability = {chance!r}, seconds = {self.seconds!r} leave none"
+                f"{kind}: ln(1/probability)/seconds = {decay!r} must be a positive float64, and "
+                f"probability = {chance!r}, seconds = {self.seconds!r} leave none"
             )
 
     _label = "P(waiting time > {0.seconds:g} s) ≤ {0.probability:g}"
@@ -146,19 +144,18 @@ class WaitingTimeTail(CouplingConstraint):
 
 
 def _lundberg_exponent(point: Evaluation) -> float:
-    """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point."""
+    """The θ > 0 with Σ π exp(θ t) = 1 + θ/λ at a stable point; infinite where all t are zero.
+
+    From x + x²/2 ≤ exp(x) − 1 ≤ x exp(x) it lies between −ln ρ/max t and 2 (1 − ρ)/(λ m2): twice as
+    far apart, rounding does not count.
+    """
     mix, times, rate = point.model.probabilities, point.times, float(point.model.arrival_rate)
+    if not times.any():
+        return np.inf
 
     def above(theta: FloatArray) -> FloatArray:
         return np.asarray(accurate_sum(mix * np.expm1(theta * times)) - theta / rate)
 
-    upper = np.asarray(1.0 / np.max(times) if np.max(times) > 0 else 1.0)
-    while above(upper) < 0.0:
-        upper = 2.0 * upper
-        if upper == np.inf:
-            return np.inf
-    # Both sides are zero at zero, next to which the left one is the smaller.
-    lower = 0.5 * upper
-    while above(lower) >= 0.0 and lower > 0.0:
-        lower = 0.5 * lower
+    lower = -0.5 * np.log(point.utilization) / np.max(times)
+    upper = 4.0 * point.idle / (rate * point.service_time_second_moment)
     return float(bracketed_root(above, lower, upper)[0])

@@ -40,6 +40,14 @@ def quiet(of: _Any) -> _Any:
     return of
 
 
+class Quiet:
+    """Base of classes that compute so, whoever derives them."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        quiet(cls)
+
+
 def callers_context() -> Context:
     """Return a copy of the caller's context, whose settings hold there; what is set stays there."""
     return (caller() or copy_context()).copy()

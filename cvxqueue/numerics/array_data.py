@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from cvxqueue.errors import CvxqueueWarning, InvalidInputError
 from cvxqueue.formatting import shown
-from cvxqueue.numerics.arithmetic import quiet
+from cvxqueue.numerics.arithmetic import Quiet
 from cvxqueue.numerics.arrays import frozen, is_frozen
 
 _Kind = TypeVar("_Kind")
 
 
-class ReadOnlyArrays:
+@cache
+def field_names(kind: type[Any]) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass: what makes a copy of it.
+
+    Raises
+    ------
+    InvalidInputError
+        If the class is no dataclass.
+    """
+    if not is_dataclass(kind):
+        raise InvalidInputError(
+            f"{kind.__module__}.{kind.__qualname__} must be a dataclass, as by "
+            "@dataclass(frozen=True, eq=False): its fields are what is copied and compared"
+        )
+    return tuple(field.name for field in fields(kind))
+
+
+class ReadOnlyArrays(Quiet):
     """Base of frozen dataclasses whose arrays nobody can write to, and neither in a copy."""
 
     def __post_init__(self) -> None:
@@ -23,14 +42,10 @@ class ReadOnlyArrays:
             if isinstance(value, np.ndarray) and not is_frozen(value):
                 vars(self)[name] = frozen(value.copy())
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        quiet(cls)
-
     def _fields(self) -> dict[str, Any]:
-        kind = type(self)
-        names: Any = getattr(kind, "__dataclass_fields__", kind.__annotations__)
-        return {name: getattr(self, name) for name in names}
+        # mypy takes the hash of an object for that of its class.
+        kind: Any = type(self)
+        return {name: getattr(self, name) for name in field_names(kind)}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _construct, (type(self), self._fields())
@@ -98,11 +113,11 @@ def unchecked(kind: type[_Kind], **values: Any) -> _Kind:
     return made
 
 
-def _construct(kind: type[Any], fields: dict[str, Any]) -> Any:
+def _construct(kind: type[Any], data: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         # What there is to warn of was said of the first.
         warnings.simplefilter("ignore", CvxqueueWarning)
-        return kind(**fields)
+        return kind(**data)
 
 
 def is_equal(mine: Any, theirs: Any) -> bool:

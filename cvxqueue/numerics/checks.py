@@ -93,6 +93,13 @@ def require(name: str, array: FloatArray, allowed: NDArray[np.bool_], condition:
         raise InvalidInputError(Entry(name, place), f" = {float(array[place])!r} {condition}")
 
 
+def require_size(name: str, array: FloatArray, condition: str = "≥ 0") -> None:
+    """Raise an error where data are not ≥ 0, or > 0 if the condition begins so, or out of range."""
+    is_allowed = array > 0.0 if condition.startswith(">") else array >= 0.0
+    require(name, array, is_allowed, f"must be {condition}")
+    require_representable(name, array)
+
+
 def require_representable(name: str, array: FloatArray) -> None:
     """Raise an error where data ≥ 0 are so small or large that products of them may not be."""
     is_within = (array <= _MOST) & ((array >= _LEAST) | (array == 0.0))

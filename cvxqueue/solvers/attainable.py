@@ -87,7 +87,8 @@ def _most_accurate(model: Model, deadline: Deadline) -> Iterator[tuple[Evaluatio
     price of a second of service becomes that of stability.
     """
     rate = float(model.arrival_rate)
-    time = min(float(model.evaluate(model.upper).mean_service_time), 1.0 / rate)
+    # Where no service takes time, whatever accuracy is worth is more.
+    time = min(float(model.evaluate(model.upper).mean_service_time) or np.inf, 1.0 / rate)
     # Multipliers of a search in which a unit of accuracy is worth one second.
     start = None
     for worth in _NEARLY_EVERYTHING:

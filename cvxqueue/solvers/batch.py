@@ -122,7 +122,7 @@ def solve_batch(
         for first in range(0, count, rows):
             places = slice(first, min(first + rows, count))
             part = {name: it[places] for name, it in (answers | proofs).items()}
-            _solve_rows(model.flat(np.arange(count)[places]), reaches[places], given, limit, part)
+            _solve_rows(model.rows(np.arange(count)[places]), reaches[places], given, limit, part)
     found: dict[str, Any] = {"variants": variants, "max_iterations": limit}
     found["options"] = kept_options(tolerance=tolerance, max_iterations=max_iterations)
     found |= {name: it.reshape((*shape, *it.shape[1:])) for name, it in answers.items()}

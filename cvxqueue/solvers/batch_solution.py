@@ -191,7 +191,7 @@ class BatchSolution(ArrayData, Report):
         rows = max(1, ENTRIES // size)
         for first in range(0, max(len(self), 1), rows):
             which = np.arange(first, min(first + rows, len(self)))
-            yield model.flat(which).evaluate(tokens[which])
+            yield model.rows(which).evaluate(tokens[which])
 
     def _gathered(self, values: Callable[[Evaluation], FloatArray]) -> FloatArray:
         """What `values` says of each variant whose tokens are in its box; NaN of the others."""

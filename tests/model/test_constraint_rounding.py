@@ -17,6 +17,26 @@ from cvxqueue.model.limits import Stability
 
 EPSILON = 2.0**-52
 TRIALS = 120
+QUEUES: list[Any] = [
+    cq.FIFO(),
+    cq.ProcessorSharing(),
+    cq.BatchArrivals(mean_size=2.0, size_second_moment=6.5),
+    cq.Vacations(mean=0.3, second_moment=0.7),
+    cq.Setups(mean=0.3, second_moment=0.7),
+]
+
+
+def one_type(**changes: Any) -> cq.Instance:
+    return cq.Instance(
+        **{
+            "accuracy_weight": 1.0,
+            "max_tokens": 1e4,
+            "probabilities": [1.0],
+            "service": cq.AffineService(base=0.5, per_token=0.002),
+            "accuracy": cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
+            **changes,
+        }
+    )
 
 
 def hostile(seed: int) -> tuple[cq.Instance, np.ndarray]:
@@ -33,13 +53,7 @@ def hostile(seed: int) -> tuple[cq.Instance, np.ndarray]:
     rate = float(load) / float(mix @ (base + per_token * tokens))
     floor = rng.uniform(0.0, 0.5, size) * (rng.random(size) < 0.5)
     gain = np.minimum(10.0 ** rng.uniform(-12.0, 0.0, size), 1.0 - floor)
-    queue: Any = [
-        cq.FIFO(),
-        cq.ProcessorSharing(),
-        cq.BatchArrivals(mean_size=2.0, size_second_moment=6.5),
-        cq.Vacations(mean=0.3, second_moment=0.7),
-        cq.Setups(mean=0.3, second_moment=0.7),
-    ][int(rng.integers(5))]
+    queue = QUEUES[int(rng.integers(5))]
     instance = cq.Instance(
         arrival_rate=rate,
         accuracy_weight=1.0,
@@ -165,12 +179,10 @@ def test_an_excess_is_right_to_its_allowance_and_hardly_less_so(kind: str) -> No
 @pytest.mark.parametrize("arrival_rate", [1e-2, 1e-9, 1e-14])
 def test_a_cap_on_the_waiting_time_is_kept_to_its_own_digits(arrival_rate: float) -> None:
     """However short the wait is beside the service."""
-    free = cq.Instance(
+    free = one_type(
         arrival_rate=arrival_rate,
         accuracy_weight=1e5,
         max_tokens=1e5,
-        probabilities=[1.0],
-        service=cq.AffineService(base=0.5, per_token=0.002),
         accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=1e-4),
     )
     limit = float(free.evaluate([2000.0]).mean_waiting_time)
@@ -212,13 +224,10 @@ def test_a_tail_far_from_its_limit_is_right_to_its_allowance_too(decay_by: str) 
             near = 1.0 + 10.0 ** rng.uniform(-8.0, -1.0) * rng.choice([-1.0, 1.0])
             decay = 10.0 ** rng.uniform(-20.0, 3.0) if decay_by == "itself" else rate * near
             time = min(10.0 ** rng.uniform(-9.0, 0.5) / decay, 0.99 / rate)
-            instance = cq.Instance(
+            instance = one_type(
                 arrival_rate=rate,
-                accuracy_weight=1.0,
                 max_tokens=1.0,
-                probabilities=[1.0],
                 service=cq.AffineService(base=time, per_token=1e-30),
-                accuracy=cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
             )
             point = instance.evaluate([0.0])
             tail = cq.WaitingTimeTail(-np.log(0.01) / decay, 0.01)
@@ -236,14 +245,7 @@ def test_a_rate_far_below_its_limit_is_right_to_its_allowance_too() -> None:
     for _ in range(300):
         rate, limit, tokens = (10.0 ** rng.uniform(-3.0, 3.0) for _ in range(3))
         limit *= 1e6
-        instance = cq.Instance(
-            arrival_rate=rate,
-            accuracy_weight=1.0,
-            max_tokens=1e4,
-            probabilities=[1.0],
-            service=cq.AffineService(base=0.0, per_token=1e-9),
-            accuracy=cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
-        )
+        instance = one_type(arrival_rate=rate, service=cq.AffineService(base=0.0, per_token=1e-9))
         point, cap = instance.evaluate([tokens]), cq.MaxTokenRate(limit)
         exact = Fraction(tokens) - Fraction(limit) / Fraction(rate)
         excess = cap.excess(point)
@@ -253,31 +255,12 @@ def test_a_rate_far_below_its_limit_is_right_to_its_allowance_too() -> None:
         assert cap.allowance(point) <= 4.0 * EPSILON * (limit / rate + tokens)
 
 
-QUEUES: list[Any] = [
-    cq.FIFO(),
-    cq.ProcessorSharing(),
-    cq.BatchArrivals(mean_size=2.0, size_second_moment=6.5),
-    cq.Vacations(mean=0.3, second_moment=0.7),
-    cq.Setups(mean=0.3, second_moment=0.7),
-]
-
-
 @pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: type(queue).__name__)
 @pytest.mark.parametrize("idle", [2.0**-48, 1e-9, 0.5, 1.0 - 1e-9])
 def test_times_may_be_off_by_what_the_roundings_before_them_add_up_to(
     queue: Any, idle: float
 ) -> None:
-    service = cq.AffineService(base=0.5, per_token=0.002)
-    instance = cq.Instance(
-        arrival_rate=1.0 - idle,
-        accuracy_weight=1.0,
-        max_tokens=1e4,
-        probabilities=[1.0],
-        service=service,
-        accuracy=cq.SaturatingExponential(floor=0.0, gain=0.5, rate=1e-3),
-        queue=queue,
-    )
-    point = instance.evaluate([250.0])
+    point = one_type(arrival_rate=1.0 - idle, queue=queue).evaluate([250.0])
     left, unit = float(point.idle), 0.5 * EPSILON
     assert abs(left - idle) <= 8.0 * unit
     mean, waiting = float(point.mean_service_time), float(point.mean_waiting_time)
@@ -300,14 +283,7 @@ def test_a_floor_on_a_type_is_out_of_reach_where_rounding_does_not_explain_it(
     with mp.workdps(50):
         most = float(mp.mpf(size) * -mp.expm1(mp.mpf(1e-3) * -1000))
     floor = most * (1.0 + off)
-    instance = cq.Instance(
-        arrival_rate=0.01,
-        accuracy_weight=1.0,
-        max_tokens=1000.0,
-        probabilities=[1.0],
-        service=cq.AffineService(base=0.5, per_token=0.002),
-        accuracy=curve,
-    )
+    instance = one_type(arrival_rate=0.01, max_tokens=1000.0, accuracy=curve)
     floors = cq.MinAccuracy([floor])
     if off < 1e-14:
         assert cq.solve(instance.replace(constraints=[floors])).tokens.tolist() == [1000.0]
@@ -319,11 +295,9 @@ def test_a_floor_on_a_type_is_out_of_reach_where_rounding_does_not_explain_it(
 def test_a_tail_is_allowed_one_ulp_in_each_step() -> None:
     # θ = λ = 1 and θ t = ln 2: both logarithms vanish, and the exponent is as small as it can be.
     tail = cq.WaitingTimeTail(seconds=1.0, probability=float(np.exp(-1.0)))
-    instance = cq.Instance(
+    instance = one_type(
         arrival_rate=1.0,
-        accuracy_weight=1.0,
         max_tokens=1000.0,
-        probabilities=[1.0],
         service=cq.AffineService(base=0.0, per_token=float(np.log(2.0)) / 1000.0),
         accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=1e-3),
     )
@@ -361,11 +335,9 @@ def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.Mon
     # W is 1.7e-16 s: 1 − W is rounded down by half an ulp, and W is known to far less.
     monkeypatch.setattr(lagrangian_gap, "certified_gap", lambda lagrangian: 0.0)
     cap = cq.MaxMeanWaitingTime(1.0)
-    instance = cq.Instance(
+    instance = one_type(
         arrival_rate=3.4e-4,
-        accuracy_weight=1.0,
         max_tokens=1.0,
-        probabilities=[1.0],
         service=cq.AffineService(base=1e-6, per_token=1e-6),
         accuracy=cq.SaturatingExponential(floor=0.2, gain=0.5, rate=1e-3),
         constraints=[cap],

@@ -282,6 +282,15 @@ def test_points_that_are_moved_by_more_than_a_hundredth_are_warned_of() -> None:
         assert pickle.loads(pickle.dumps(curve)) == copy.deepcopy(curve) == curve
 
 
+def test_a_mixture_does_not_warn_of_its_curves_again() -> None:
+    with pytest.warns(cq.CvxqueueWarning, match="accuracy.accuracy"):
+        scattered = cq.PiecewiseLinear(
+            tokens=[[0, 100, 200]] * 2, accuracy=[[0.1, 0.12, 0.4], [0.1, 0.2, 0.25]]
+        )
+    # Here, a warning would be an error.
+    cq.MixedAccuracy(curves=[scattered, MICHAELIS], which=[0, 1])
+
+
 def test_points_that_are_concave_stay_as_they_are() -> None:
     curve = cq.PiecewiseLinear(tokens=[10, 20, 40], accuracy=[0.2, 0.3, 0.4])
     assert curve.largest_change == 0.0

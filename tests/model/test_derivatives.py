@@ -51,13 +51,19 @@ LOADED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "load"), LOADED)
-def test_gradient_by_central_differences(name: str, load: float) -> None:
+def loaded(name: str, load: float) -> tuple[cq.Instance, Evaluation, FloatArray]:
+    """One of these, the point of that utilization, and its natural lengths."""
     instance = CATALOGUE[name].instance
     tokens = at_load(instance, load)
     assert tokens is not None
     point = instance.evaluate(tokens)
-    lengths = natural_lengths(instance, point)
+    return instance, point, natural_lengths(instance, point)
+
+
+@pytest.mark.parametrize(("name", "load"), LOADED)
+def test_gradient_by_central_differences(name: str, load: float) -> None:
+    instance, point, lengths = loaded(name, load)
+    tokens = point.tokens
     # Relative to the terms of J. The step h balances the rounding, noise/h, against the third
     # derivative, h²; a pole in 1 − ρ has a coefficient of one there.
     scale = float(point.scale)
@@ -75,11 +81,8 @@ def test_gradient_by_central_differences(name: str, load: float) -> None:
 
 @pytest.mark.parametrize(("name", "load"), LOADED)
 def test_hessian_product_by_central_differences(name: str, load: float) -> None:
-    instance = CATALOGUE[name].instance
-    tokens = at_load(instance, load)
-    assert tokens is not None
-    point = instance.evaluate(tokens)
-    lengths = natural_lengths(instance, point)
+    instance, point, lengths = loaded(name, load)
+    tokens = point.tokens
     h = (EPSILON * float(1.0 + np.max(rates(instance) * tokens)) / point.idle) ** (1 / 3)
     random = np.random.default_rng(SEED).standard_normal(instance.size)
     # What a type of one query in 10^12 does is lost in rounding.

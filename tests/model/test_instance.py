@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -131,6 +131,48 @@ def test_the_data_of_a_model_have_no_defaults(forgotten: str) -> None:
     del every[forgotten]
     with pytest.raises(TypeError, match=forgotten):
         Model(**every)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class _WithClassVar(cq.AffineService):
+    unit: ClassVar[float] = 1.0
+
+
+class _NoDataclass(cq.model.ServiceLaw):
+    base: Any
+
+    def __init__(self, base: float) -> None:
+        vars(self).update(base=base)
+
+    mean = mean_slope = mean_curvature = mean_bend = None  # type: ignore[assignment]
+
+
+def test_what_a_class_has_in_common_is_no_field_of_its_objects() -> None:
+    kind: Any = _WithClassVar
+    law = kind(base=0.5, per_token=[0.002, 0.001], token_scv=0.0)
+    assert list(law._fields()) == ["base", "per_token", "token_scv"]
+    for duplicate in COPIES.values():
+        assert duplicate(law) == law
+    assert cq.solve(cq.Instance(**arguments(service=law))).is_optimal
+
+
+def test_a_law_without_fields_is_refused_by_name() -> None:
+    message = "_NoDataclass must be a dataclass"
+    for call in (
+        lambda law: law == _NoDataclass(2.0),
+        pickle.dumps,
+        lambda law: cq.Instance(**arguments(service=law)),
+    ):
+        with pytest.raises(cq.InvalidInputError, match=message):
+            call(_NoDataclass(1.0))
+
+
+@pytest.mark.parametrize("each", [None, "ab", iter([cq.Integers()]), 5, cq.Integers()])
+def test_domains_are_a_list(each: Any) -> None:
+    with pytest.raises(cq.InvalidInputError, match="domains must be a domain such as"):
+        cq.Domains(each)
+    made: Any = [cq.Integers(), cq.Multiples(8)]
+    assert hash(cq.Domains(made)) == hash(cq.Domains(tuple(made)))
 
 
 def test_fields_cannot_be_assigned() -> None:
@@ -259,21 +301,3 @@ def test_defaults() -> None:
 )
 def test_repr_is_one_short_line(value: object, expected: str) -> None:
     assert repr(value) == expected
-
-
-def test_a_million_types_are_a_plain_array_instance() -> None:
-    size = 10**6
-    rng = np.random.default_rng(1)
-    mix = rng.random(size)
-    mix /= mix.sum()
-    gain, rate = rng.random(size), 1e-5 + 1e-3 * rng.random(size)
-    instance = cq.Instance(
-        arrival_rate=0.05,
-        accuracy_weight=300.0,
-        max_tokens=32768.0,
-        probabilities=mix,
-        service=cq.AffineService(base=0.1, per_token=1e-4),
-        accuracy=cq.SaturatingExponential(floor=0.0, gain=gain, rate=rate),
-    )
-    value = instance.objective(np.full(size, 100.0))
-    assert np.isfinite(value)

@@ -116,6 +116,14 @@ def test_outside_stability(tokens: list[float]) -> None:
             call(tokens)
 
 
+@pytest.mark.parametrize("tokens", [[1.0, np.nan], [-np.inf, 1.0], [np.inf, -np.inf]])
+def test_what_is_no_number_of_tokens_has_no_derivatives(tokens: list[float]) -> None:
+    message = rf"tokens\[0, {[it > -np.inf for it in tokens].index(False)}\] = .* must be a number"
+    for call in (small_instance().gradient, small_instance().response):
+        with pytest.raises(cq.InvalidInputError, match=message):
+            call([tokens, [1.0, 1.0]])
+
+
 def test_exactly_at_saturation() -> None:
     # 0.25 (1 + 3) = 1 in exact arithmetic and in float64.
     instance = small_instance(

@@ -45,6 +45,20 @@ def smooth(seed: int, size: int) -> cq.Instance:
     )
 
 
+def test_a_floor_that_rounding_misses_where_no_service_takes_time() -> None:
+    instance = cq.Instance(
+        arrival_rate=0.8,
+        accuracy_weight=13.8,
+        max_tokens=0.0,
+        probabilities=[1.0],
+        service=cq.AffineService(base=0.0, per_token=0.006),
+        # Continued to 0 tokens, this line misses 0.02 by rounding.
+        accuracy=cq.PiecewiseLinear(tokens=[100, 200, 2000], accuracy=[0.11, 0.2, 0.55]),
+        constraints=[cq.MinMeanAccuracy(0.02)],
+    )
+    assert cq.solve(instance).is_optimal
+
+
 def most_accuracy(instance: cq.Instance) -> Any:
     """Supremum of Σ π p over λ Σ π t ≤ 1 and the box, in fifty digits: the slopes per second agree.
 
