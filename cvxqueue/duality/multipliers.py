@@ -32,7 +32,7 @@ _LEAST_FALL = 1e-6
 # the others gained nothing by more.
 _CUTS, _WIDE, _CLOSE_ENOUGH = 300, 8.0, 0.01
 # A place is beyond a side of the box by more than this share of it.
-_BEYOND = 1e-12
+_OUT_OF_BOX = 1e-12
 # Multipliers beyond this stand for none.
 _GREATEST = 1e100
 
@@ -161,7 +161,7 @@ def _enclosed(
                 break
             beyond = np.abs(np.array(shares) - 0.5)
             worst = int(np.argmax(beyond))
-            if beyond[worst] > 0.5 + _BEYOND:
+            if beyond[worst] > 0.5 + _OUT_OF_BOX:
                 is_above = shares[worst] > 0.5
                 row, side = (-units[worst], -1.0) if is_above else (units[worst], 0.0)
             else:
