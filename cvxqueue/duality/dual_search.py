@@ -71,7 +71,10 @@ def _worth(model: Model, today: DualPoint) -> float:
 def _dual_hessian(model: Model, today: DualPoint) -> FloatArray:
     """Σ ∇c_i (−∇²L)⁻¹ ∇c_j over the types that are free, by the formula of Woodbury."""
     point, here = today.point, model.evaluate(today.point.tokens)
-    pliant = pliancy(point)
+    # At a corner a type answers its marginal cost with what it has, and stays.
+    bend = point.model.benefit.curvature(point.tokens)
+    is_inside = model.accuracy.is_smooth | (bend < 0.0) | (point.response != point.tokens)
+    pliant = pliancy(point, is_inside)
     gradients = np.stack([coupling.gradient(here) for coupling in model.couplings])
     slopes = np.stack(point.moment_slopes)
     price = point.price_slopes

@@ -33,6 +33,8 @@ _LEAST_FALL = 1e-6
 _CUTS, _WIDE, _CLOSE_ENOUGH = 300, 8.0, 0.01
 # A place is beyond a side of the box by more than this share of it.
 _OUT_OF_BOX = 1e-12
+# Tokens this close to a kink, relatively, are at it.
+_BESIDE = 1e-6
 # Multipliers beyond this stand for none.
 _GREATEST = 1e100
 
@@ -66,7 +68,10 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
 def _balancing(point: Evaluation) -> FloatArray:
     """Multipliers that balance ∇J best: least squares over the types that can move."""
     gradients = np.stack([coupling.gradient(point) for coupling in point.model.couplings])
-    columns = gradients * pliancy(point)
+    # At a kink a type balances nothing; inside a straight piece it must.
+    ends = (point.tokens * (1.0 - _BESIDE), point.tokens * (1.0 + _BESIDE))
+    is_inside = np.isfinite(point.model.accuracy.curvature_range(*ends)[1])
+    columns = gradients * pliancy(point, is_inside | point.model.accuracy.is_smooth)
     none = np.zeros(len(gradients))
     step = multiplier_step(
         none, columns @ point.gradient, columns @ gradients.T, float(point.scale)

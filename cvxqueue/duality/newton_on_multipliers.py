@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.deadline import Deadline
 from cvxqueue.model import Evaluation
@@ -29,8 +30,6 @@ _KINK_FOUND = 1e-12
 # Of 205 hostile instances smooth ones took 16 steps at most, and those with kinks 9, or crept on
 # between two kinks for as long as they were let.
 _MOST_RAYS = 40
-# Tokens this close to a kink, relatively, are at it.
-_BESIDE = 1e-6
 # What stands for a curvature of zero, relative to a marginal cost over the largest tokens, or one.
 _LEAST_STIFFNESS = 1e-8
 
@@ -166,16 +165,13 @@ def nonnegative_step(
     return downhill
 
 
-def pliancy(point: Evaluation) -> FloatArray:
+def pliancy(point: Evaluation, is_inside: NDArray[np.bool_]) -> FloatArray:
     """How many tokens the types give up when each costs a second more, in tokens²/s, shape (N,).
 
-    At a bound, or at a kink of its curve, a type stays where it is.
+    At a bound a type stays where it is, and at a kink of its curve, which is not `is_inside`.
     """
     model, tokens = point.model, point.tokens
-    is_free = (tokens > model.lower) & (tokens < model.upper)
-    if not model.accuracy.is_smooth:
-        ends = (tokens * (1.0 - _BESIDE), tokens * (1.0 + _BESIDE))
-        is_free &= np.isfinite(model.accuracy.curvature_range(*ends)[1])
+    is_free = (tokens > model.lower) & (tokens < model.upper) & is_inside
     stiffness = point.cost_curvature - model.benefit.curvature(tokens)
     # Inside a straight piece a type may have none of its own, and gives way until the others do.
     least = _LEAST_STIFFNESS * point.marginal_cost / np.maximum(model.upper, 1.0)
