@@ -128,8 +128,8 @@ def from_dict(data: Mapping[str, Any], *, instance: Instance | None = None) -> A
         An answer is certified anew: nothing that it claims is taken from the data, and
         `Solution.is_optimal` follows from what is proven now. The bound of an `IntegerSolution` is
         searched again when it is first asked for, for at most a minute, so that one that took
-        longer may come back with less proven. Options, history, times, iterations and what a back
-        end said, `IntegerSolution.neighbors_gap` included, are as they were recorded.
+        longer may come back with less proven. Options, history, times, iterations, what a back end
+        said and `IntegerSolution.neighbors_gap` are as they were recorded.
 
     Raises
     ------

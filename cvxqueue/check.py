@@ -122,12 +122,9 @@ def check(instance: Instance, *, time_limit: float = 10.0) -> InstanceCheck:
     Examples
     --------
     >>> import cvxqueue as cq
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[0.3, 0.7],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=[0.6, 0.5], rate=[0.001, 0.004]))
+    >>> instance = cq.references.load("one-type").instance
     >>> {found.subject: found.holds for found in cq.check(instance).findings}
-    {'stability': True, 'contraction': True, 'step size': True, 'strong concavity': True}
+    {'stability': True, 'contraction': False, 'step size': True, 'strong concavity': True}
     """
     require_instance(instance)
     deadline = deadline_after(time_limit)

@@ -130,6 +130,11 @@ def clipped(text: str) -> str:
     return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 
+def one_line(name: str) -> str:
+    """Return somebody's name as a sentence shows it without quotes, in at most 80 characters."""
+    return clipped(name.replace("\n", r"\n"))
+
+
 def printable(text: str) -> str:
     """Return text with escapes for what moves a cursor, hides text, or has no bytes in UTF-8.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
 
-from cvxqueue.formatting import MOST_CHARACTERS, clipped, shown
+from cvxqueue.formatting import MOST_CHARACTERS, one_line, shown
 
 # Names that a message has room for.
 _MOST_LISTED = 40
@@ -19,7 +19,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     names = sorted(known)
     near = near_miss(name if isinstance(name, str) else shown(name), names)
     hint = f"did you mean {shown(near)}? " if near else ""
-    listed = [clipped(each) for each in names[:_MOST_LISTED]]
+    listed = [one_line(each) for each in names[:_MOST_LISTED]]
     if len(names) > len(listed):
         listed.append(f"and {len(names) - len(listed):,} more")
     return f"{hint}known: {', '.join(listed)}"

@@ -13,8 +13,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cvxqueue.errors import require_package
@@ -23,7 +24,7 @@ from cvxqueue.whole_files import write_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-    from rich.console import Group, RenderableType
+    from rich.console import Console, Group, RenderableType
     from rich.text import Text
 
 Cell = str | tuple[str, str]
@@ -87,15 +88,12 @@ class Exported(ABC):
             The file; by default the text is returned.
         """
         columns = self.table().machine_columns()
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
         # As Python writes numbers, they are read back bit for bit.
         lists = [v.tolist() if hasattr(v, "tolist") else v for v in columns.values()]
-        writer.writerows(zip(*lists, strict=True))
+        text = csv_text(chain([columns], zip(*lists, strict=True)))
         if path is None:
-            return text.getvalue()
-        write_whole(Path(path), text.getvalue().encode(errors="backslashreplace"))
+            return text
+        write_whole(Path(path), text.encode(errors="backslashreplace"))
         return None
 
     def to_latex(self) -> str:
@@ -201,10 +199,7 @@ class Table(Exported):
         from rich.console import Console
 
         console = Console(file=io.StringIO(), color_system=None, force_jupyter=False)
-        console.width = width_for(self, WIDTH)
-        with console.capture() as captured:
-            console.print(self)
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+        return printed(self, console, WIDTH)
 
     def _repr_html_(self) -> str:
         sides = ["left" if is_left else "right" for is_left in self._lefts]
@@ -299,11 +294,29 @@ def width_for(shown: RenderableType, width: int) -> int:
     return max(width, Console(width=_WIDEST).measure(shown).minimum)
 
 
+def printed(shown: RenderableType, console: Console, width: int) -> str:
+    """Return what rich prints in so many columns, or more."""
+    console.width = width_for(shown, width)
+    with console.capture() as captured:
+        console.print(shown)
+    # Tables are padded to the right; a pipe has no use for that.
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
 def rendered(parts: Iterable[Part | Report]) -> Group:
     """Return what rich prints one below the other."""
     from rich.console import Group
 
     return Group(*(part if isinstance(part, Table | Report) else _text(part) for part in parts))
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as comma-separated values, a line feed after each."""
+    text = io.StringIO()
+    # Before Python 3.13 a writer quotes no carriage return but one that may end its own lines.
+    file: Any = SimpleNamespace(write=lambda line: text.write(f"{line[:-2]}\n"))
+    csv.writer(file, lineterminator="\r\n").writerows(rows)
+    return text.getvalue()
 
 
 def _is_interval(values: Any) -> bool:

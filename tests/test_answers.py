@@ -295,6 +295,7 @@ FORGERIES: dict[str, tuple[Any, dict[str, Any], str]] = {
     "a word": (solved(PLAIN), {"allocation": [1.0, "x"]}, "allocation[1] = 'x' must be a number"),
     "no price": (solved(LIMITED), {"multipliers": [-1.0]}, "multipliers[0] = -1.0 must be ≥ 0"),
     "history": (solved(PLAIN), {"history": [[0, 1.0]]}, "history[0]"),
+    "no count": (solved(PLAIN), {"history": [[10**400, *[1.0] * 4]]}, "history[0][0] = 1000"),
     "choice": (WITHIN, {"choice": [1.0, 700.0]}, "choice[0] = 1.0 is not allowed by the domain"),
     "unstable": (WITHIN, {"choice": [4096.0, 900.0], "instance": BUSY}, "choice makes the queue"),
     "coupled": (

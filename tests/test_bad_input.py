@@ -298,6 +298,7 @@ TOML = {
     "unknown key in a task": in_toml(
         'name = "lookup"', 'nmae = "lookup"', "task[1].nmae", "did you mean 'name'"
     ),
+    "unknown key of two lines": in_toml("arrival_rate =", '"a\\nb" = 1\na =', r"a\nb is no known"),
     "unknown key in a service": in_toml(
         "per_token = 0.001", "per_tokn = 0.001", "task[1].service.per_tokn", "'per_token'"
     ),
@@ -545,6 +546,7 @@ def test_bad_input_is_refused_by_name(folder: Path, case: Case) -> None:
     for part in case.says:
         assert part in message
     assert len(message) < 500
+    assert "\n" not in message
     # What the case itself wrote in order to read it is a file called bad.
     assert {
         name: content for name, content in snapshot(folder).items() if not name.startswith("bad")

@@ -146,7 +146,7 @@ def test_names_are_nobodys_markdown(names: list[str]) -> None:
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
 
-@given(st.lists(st.tuples(st.text(alphabet="aβ,;\"'\n =", max_size=5), NUMBERS), max_size=5))
+@given(st.lists(st.tuples(st.text(alphabet="aβ,;\"'\r\n =", max_size=5), NUMBERS), max_size=5))
 def test_numbers_come_back_bit_for_bit(rows: list[tuple[str, float]]) -> None:
     texts, numbers = [text for text, _ in rows], np.array([number for _, number in rows])
     table = Table([Column("text", texts), Column("time (s)", numbers)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,14 +189,23 @@ class Square(Queue):
         return -0.5 * self.size * np.square(np.sqrt(to) - np.sqrt(load)) / np.sqrt(load)
 
 
-def changed(base: Any, values: Mapping[str, Any], **methods: Any) -> Any:
+VALUES: dict[Any, dict[str, Any]] = {
+    Logarithmic: CURVE,
+    Knee: LAW,
+    Retrials: QUEUE,
+    HonestRounded: ROUNDED,
+    HonestRamp: {"gain": 0.5, "last": 100.0},
+}
+
+
+def changed(base: Any, **methods: Any) -> Any:
     """An object of a class that says something else by some of its methods."""
     kind = type("Changed" + base.__name__, (base,), {"__module__": __name__, **methods})
-    return kind(**values)
+    return kind(**VALUES[base])
 
 
 def scaled(base: Any, name: str, factor: float, field: str = "") -> Any:
-    """A method of the base, of which the answer or a field of it is multiplied."""
+    """The same with a method of which the answer or a field of it is multiplied."""
 
     def method(self: Any, *arguments: Any) -> Any:
         found = getattr(base, name)(self, *arguments)
@@ -205,7 +213,7 @@ def scaled(base: Any, name: str, factor: float, field: str = "") -> Any:
             return factor * found
         return found._replace(**{field: factor * getattr(found, field)})
 
-    return {name: method}
+    return changed(base, **{name: method})
 
 
 def cancelling(self: Any, tokens: Any, to: Any) -> Any:
@@ -259,118 +267,67 @@ class Limited(Retrials):  # type: ignore[misc]
 
 WRONG: dict[str, tuple[Any, set[str]]] = {
     "a non-concave curve": (Sigmoid(gain=[0.5], half=[100.0]), {"concave", "slope"}),
-    "a slope": (changed(Logarithmic, CURVE, **scaled(Logarithmic, "slope", 1.001)), {"slope"}),
+    "a slope": (scaled(Logarithmic, "slope", 1.001), {"slope"}),
     "a slope in the sixth digit": (
-        changed(Logarithmic, CURVE, **scaled(Logarithmic, "slope", 1.0 + 1e-6)),
+        scaled(Logarithmic, "slope", 1.0 + 1e-6),
         {"no cancellation", "inverse slope"},
     ),
-    "a curvature": (
-        changed(Logarithmic, CURVE, **scaled(Logarithmic, "curvature", 1.01)),
-        {"curvature"},
-    ),
-    "an inverse": (
-        changed(Logarithmic, CURVE, **scaled(Logarithmic, "inverse_slope", 1.001)),
-        {"inverse slope", "response loss"},
-    ),
-    "an inverse in half the digits": (
-        changed(Logarithmic, CURVE, inverse_slope=loose),
-        {"inverse slope"},
-    ),
-    "an inverse of the value": (
-        changed(Logarithmic, CURVE, **scaled(AccuracyCurve, "inverse_value", 1.01)),
-        {"inverse value"},
-    ),
-    "a difference of values": (
-        changed(Logarithmic, CURVE, difference=cancelling),
-        {"no cancellation"},
-    ),
-    "a sensitivity": (
-        changed(Logarithmic, CURVE, **scaled(Logarithmic, "inverse_slope_sensitivity", 0.5)),
-        {"sensitivity"},
-    ),
-    "a curvature bound": (changed(Logarithmic, CURVE, curvature_range=half), {"curvature bounds"}),
+    "a curvature": (scaled(Logarithmic, "curvature", 1.01), {"curvature"}),
+    "an inverse": (scaled(Logarithmic, "inverse_slope", 1.001), {"inverse slope", "response loss"}),
+    "an inverse in half the digits": (changed(Logarithmic, inverse_slope=loose), {"inverse slope"}),
+    "an inverse of the value": (scaled(Logarithmic, "inverse_value", 1.01), {"inverse value"}),
+    "a difference of values": (changed(Logarithmic, difference=cancelling), {"no cancellation"}),
+    "a sensitivity": (scaled(Logarithmic, "inverse_slope_sensitivity", 0.5), {"sensitivity"}),
+    "a curvature bound": (changed(Logarithmic, curvature_range=half), {"curvature bounds"}),
     "swapped curvature bounds": (
-        changed(Logarithmic, CURVE, curvature_range=far_end),
+        changed(Logarithmic, curvature_range=far_end),
         {"curvature bounds"},
     ),
-    "an allowance": (
-        changed(Logarithmic, CURVE, **scaled(AccuracyCurve, "response_loss", 0.0)),
-        {"response loss"},
-    ),
-    "a weighted curve": (
-        changed(Logarithmic, CURVE, weighted=lambda self, value: self),
-        {"weighted"},
-    ),
+    "an allowance": (scaled(Logarithmic, "response_loss", 0.0), {"response loss"}),
+    "a weighted curve": (changed(Logarithmic, weighted=lambda self, value: self), {"weighted"}),
     "more than a probability": (Logarithmic(**{**CURVE, "gain": 0.3}), {"a probability"}),
     "a kink that is not told": (Ramp(gain=[0.5], last=[100.0]), {"smooth"}),
-    "a curvature beside a kink": (
-        changed(HonestRounded, ROUNDED, **scaled(HonestRounded, "curvature", 1.5)),
-        {"curvature"},
-    ),
+    "a curvature beside a kink": (scaled(HonestRounded, "curvature", 1.5), {"curvature"}),
     "a curvature of straight pieces": (
-        changed(HonestRamp, {"gain": 0.5, "last": 100.0}, curvature=bent_everywhere),
+        changed(HonestRamp, curvature=bent_everywhere),
         {"curvature"},
     ),
     "a straight piece that is not told": (Rounded(**ROUNDED), {"smooth"}),
-    "a second moment": (
-        changed(Knee, LAW, **scaled(Knee, "second_moment", 1.5)),
-        {"second moment"},
-    ),
-    "a slope of the mean": (changed(Knee, LAW, **scaled(Knee, "mean_slope", 1.001)), {"slope"}),
-    "a bend": (changed(Knee, LAW, **scaled(Knee, "mean_bend", 0.5)), {"bend"}),
-    "an inverse of the mean": (
-        changed(Knee, LAW, **scaled(Knee, "inverse_mean", 1.001)),
-        {"inverse mean"},
-    ),
-    "a marginal cost": (changed(Knee, LAW, marginal_cost=wrong_cost), {"marginal cost"}),
-    "a bend towards fewer tokens": (changed(Knee, LAW, mean_bend=bent_back), {"bend"}),
-    "a curvature in batches": (
-        changed(Logarithmic, CURVE, curvature=doubled_in_batches),
-        {"mapped"},
-    ),
+    "a second moment": (scaled(Knee, "second_moment", 1.5), {"second moment"}),
+    "a slope of the mean": (scaled(Knee, "mean_slope", 1.001), {"slope"}),
+    "a bend": (scaled(Knee, "mean_bend", 0.5), {"bend"}),
+    "an inverse of the mean": (scaled(Knee, "inverse_mean", 1.001), {"inverse mean"}),
+    "a marginal cost": (changed(Knee, marginal_cost=wrong_cost), {"marginal cost"}),
+    "a bend towards fewer tokens": (changed(Knee, mean_bend=bent_back), {"bend"}),
+    "a curvature in batches": (changed(Logarithmic, curvature=doubled_in_batches), {"mapped"}),
     "a concave time": (Knee(**{**LAW, "per_squared_token": -1e-9}), {"convex"}),
     "a kinked time": (Bent(knee=[100.0]), {"smooth"}),
     "a wait with a limit": (Limited(mean_backoff=3.0), {"saturation"}),
-    "a price": (
-        changed(Retrials, QUEUE, **scaled(Queue, "prices", 1.01, "mean")),
-        {"price of a second"},
-    ),
+    "a price": (scaled(Retrials, "prices", 1.01, "mean"), {"price of a second"}),
     "a price of squares": (
-        changed(Retrials, QUEUE, **scaled(Queue, "prices", 1.01, "second_moment")),
+        scaled(Retrials, "prices", 1.01, "second_moment"),
         {"price of a squared second"},
     ),
     "a slope of the delay": (
-        changed(Retrials, QUEUE, **scaled(Retrials, "delay", 1.01, "slope")),
+        scaled(Retrials, "delay", 1.01, "slope"),
         {"delay", "price of a second"},
     ),
-    "a divergence": (
-        changed(Retrials, QUEUE, **scaled(Retrials, "delay_divergence", 1.01)),
-        {"delay divergence"},
-    ),
-    "an idle bound": (changed(Retrials, QUEUE, **scaled(Queue, "least_idle", 1.1)), {"least idle"}),
-    "a moment bound": (
-        changed(Retrials, QUEUE, **scaled(Queue, "greatest_second_moment", 0.5)),
-        {"greatest second moment"},
-    ),
+    "a divergence": (scaled(Retrials, "delay_divergence", 1.01), {"delay divergence"}),
+    "an idle bound": (scaled(Retrials, "least_idle", 1.1), {"least idle"}),
+    "a moment bound": (scaled(Retrials, "greatest_second_moment", 0.5), {"greatest second moment"}),
     "a bound on the Hessian": (
-        changed(Retrials, QUEUE, **scaled(Queue, "curvature", 0.5, "greatest")),
+        scaled(Retrials, "curvature", 0.5, "greatest"),
         {"curvature bounds"},
     ),
-    "a bound on slopes": (
-        changed(Retrials, QUEUE, **scaled(Queue, "relative_slopes", 0.3, "mean")),
-        {"relative slopes"},
-    ),
+    "a bound on slopes": (scaled(Retrials, "relative_slopes", 0.3, "mean"), {"relative slopes"}),
     "a bound on slopes, by a hundredth": (
-        changed(Retrials, QUEUE, **scaled(Queue, "relative_slopes", 0.99, "mean")),
+        scaled(Retrials, "relative_slopes", 0.99, "mean"),
         {"relative slopes"},
     ),
-    "no price of its own": (
-        changed(Retrials, QUEUE, priced=lambda self, time, waiting: self),
-        {"priced"},
-    ),
+    "no price of its own": (changed(Retrials, priced=lambda self, time, waiting: self), {"priced"}),
     "a non-convex time": (Square(1e3), {"convex", "delay"}),
     "another price of squares": (
-        changed(Retrials, QUEUE, mean_waiting_time=by_root),
+        changed(Retrials, mean_waiting_time=by_root),
         {"price of a squared second", "convex"},
     ),
 }

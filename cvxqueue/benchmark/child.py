@@ -16,7 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, FileIO
 from mmap import mmap
 from multiprocessing.spawn import prepare
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from cvxqueue.benchmark.solvers import MAIN, Solver, main_script
+from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import printable
 from cvxqueue.model import Instance
 from cvxqueue.solvers.open_method import checked
@@ -73,17 +74,25 @@ def write_task(
     (folder / "told").write_bytes(bytes((REPEATS + 2) * (_CALL + _TOKEN * instance.size)))
 
 
-def began(folder: Path) -> float:
+def began(file: FileIO) -> float:
     """Return the moment since which the time of a run counts; zero before."""
-    with (folder / "told").open("rb") as file:
-        moment: float = _SINCE.unpack(file.read(_SINCE.size))[0]
+    file.seek(0)
+    moment: float = _SINCE.unpack(file.read(_SINCE.size).ljust(_SINCE.size, b"\0"))[0]
     return moment
 
 
-def told(folder: Path) -> list[dict[str, Any]]:
-    """Return what a process has told, whole lines alone."""
-    lines = (folder / "told").read_bytes()[_SINCE.size :].rstrip(b"\0").split(b"\n")
-    return [json.loads(line) for line in lines[:-1]]
+def told(file: FileIO) -> list[dict[str, Any]]:
+    """Return what a process has told, whole lines alone.
+
+    Raises
+    ------
+    ValueError
+        If it is none of that, as a solver has written over it.
+    """
+    file.seek(_SINCE.size)
+    if not (room := file.read()):
+        raise ValueError("nothing is left of it")
+    return [json.loads(line) for line in room.rstrip(b"\0").split(b"\n")[:-1]]
 
 
 def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
@@ -114,25 +123,27 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
         call = solver.function
         # What a library warns of belongs to nobody's answer.
         warnings.simplefilter("ignore")
-        before = None
-        if is_limited:
-            before = _memory()
-            _limit_memory(limits.memory)
+        before, most = (_memory(), _room(limits.memory)) if is_limited else (None, None)
         has_begun, left = True, limits.time
         _SINCE.pack_into(shared, 0, monotonic())
         while number <= REPEATS and left > 0.0:
             # What an instance has computed once, it keeps.
             fresh = instance.replace()
+            if is_limited:
+                _limit_memory(most)
             begun = perf_counter()
             given = call(fresh, **settings)
             # Of a generator the last answer counts.
-            given = deque(given, maxlen=1).pop() if isinstance(given, Iterator) else given
+            if isinstance(given, Iterator):
+                given = next(iter(deque(given, maxlen=1)), None)
             has_returned = True
             # What is handed over may compute when it is looked at.
             answer = checked(solver.name, fresh, given)
             seconds = perf_counter() - begun
             has_returned = False
-            # Before it is told, which takes memory, too.
+            # What is told takes memory, too, which is not the solver's.
+            if is_limited:
+                _limit_memory(None)
             memory = None if before is None else max(_memory(is_peak=True) - before, 0)
             tell(
                 tokens=answer.tokens.tolist(),
@@ -154,7 +165,10 @@ def run_here(folder: Path, *, is_limited: bool) -> NoReturn:
     except BaseException as error:  # noqa: BLE001
         if has_begun and is_limited:
             _limit_memory(None)
-        words = one_line(f"{type(error).__name__}: {error}")[:WORDS]
+        words = type(error).__name__
+        # What it says is its own code, too.
+        with suppress(BaseException):
+            words = one_line(f"{words}: {error}")[:WORDS]
         if not has_begun:
             tell(refused=words)
         # A later call that raises takes back no answer; one that returns what is none does.
@@ -184,12 +198,24 @@ def _memory(*, is_peak: bool = False) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
 
-def _limit_memory(more: float | None) -> None:
-    """Limit the address space to so many bytes beyond what it has; ``None`` for no limit."""
+def _room(more: float) -> int:
+    """Return the bytes of address space with so many beyond what this process has."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    left = (sys.maxsize if hard == resource.RLIM_INFINITY else hard) - has
+    if more > left:
+        raise InvalidInputError(
+            f"memory_limit = {more:g} must be at most {left // 10**7}e7 bytes, as the system has it"
+        )
+    return has + int(more)
+
+
+def _limit_memory(soft: int | None) -> None:
+    """Limit the address space to so many bytes; ``None`` for as many as the system allows."""
     # Not on every system.
     import resource
 
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    soft = hard if more is None else pages * resource.getpagesize() + int(more)
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (hard if soft is None else soft, hard))

@@ -22,8 +22,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -134,23 +136,34 @@ class Isolation(AbstractContextManager["Isolation"]):
                 raise InvalidInputError(
                     f"instance {instance!r} cannot be sent to another process: {error}"
                 ) from error
-            watched = self._ask(folder, limits) if self.forks else _spawned(folder, limits)
-            calls = told(folder)
-            if not began(folder):
-                words = calls[-1]["refused"] if calls else _without_words(watched).words
-                raise InvalidInputError(
-                    f"solver {solver.name!r} or its instance cannot be loaded in a process of its "
-                    f"own: {words or f'that takes over {_LOADING:g} s'}"
-                )
-            return _run_of(calls, watched)
+            # Open from here on: a solver may clear the folder.
+            with (folder / "told").open("rb", buffering=0) as file:
+                watch = self._ask if self.forks else _spawned
+                watched = watch(folder, file, limits)
+                has_begun = began(file) > 0.0
+                try:
+                    calls = told(file)
+                    if has_begun:
+                        return _run_of(calls, watched)
+                except (KeyError, TypeError, ValueError):
+                    return Run("died", "it has written over what is told of it")
+            words = calls[-1]["refused"] if calls else _without_words(watched).words
+            raise InvalidInputError(
+                f"solver {solver.name!r} and its instance cannot start in a process of their "
+                f"own: {words or f'that takes over {_LOADING:g} s'}"
+            )
 
-    def _ask(self, folder: Path, limits: Limits) -> _Watched:
+    def _ask(self, folder: Path, _: FileIO, limits: Limits) -> _Watched:
         """Have the server fork, and wait for what it says of the end."""
         pipes: Any = self._server or _started_server(self.imports)
         self._server = pipes
         try:
             pipes.stdin.write(json.dumps([str(folder), limits.time]).encode() + b"\n")
             pipes.stdin.flush()
+            # With as much for its own imports. A solver may have stopped it.
+            most = min(2.0 * (_LOADING + limits.time), TIMEOUT_MAX)
+            if not select.select([pipes.stdout], [], [], most)[0]:
+                pipes.kill()
             reply = pipes.stdout.readline()
         except BrokenPipeError:
             reply = b""
@@ -222,6 +235,7 @@ def serve() -> None:
 
 def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     """Fork a run, and wait for its end or put one to it."""
+    told_in = (folder / "told").open("rb", buffering=0)
     reading, writing = os.pipe()
     server, forked = os.getpid(), monotonic()
     child = os.fork()
@@ -245,15 +259,16 @@ def _forked(folder: Path, seconds: float, requests: int) -> _Watched:
     watched, output, is_late = [handle, reading, requests], b"", False
     ready: list[int] = []
     while not (handle in ready or requests in ready or is_late):
-        left = _deadline(folder, forked, seconds) - monotonic()
+        left = _deadline(told_in, forked, seconds) - monotonic()
         # It may have begun since, and be late sooner.
-        ready, _, _ = select.select(watched, [], [], min(max(left, 0.0), seconds))
+        ready, _, _ = select.select(watched, [], [], min(max(left, 0.0), seconds, TIMEOUT_MAX))
         if reading in ready:
             output, is_open = _read(reading, output, 1)
             if not is_open:
                 # The solver has closed it.
                 watched.remove(reading)
-        is_late = _deadline(folder, forked, seconds) <= monotonic() and handle not in ready
+        is_late = _deadline(told_in, forked, seconds) <= monotonic() and handle not in ready
+    told_in.close()
     os.close(handle)
     status = _end(child)
     output, _ = _read(reading, output)
@@ -292,7 +307,7 @@ def _end(child: int) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _spawned(folder: Path, limits: Limits) -> _Watched:
+def _spawned(folder: Path, file: FileIO, limits: Limits) -> _Watched:
     """Run in a fresh interpreter, which ends itself when its stdin does."""
     with (folder / "output").open("w+b") as output:
         process = subprocess.Popen(
@@ -306,10 +321,10 @@ def _spawned(folder: Path, limits: Limits) -> _Watched:
         with process:
             try:
                 while process.poll() is None and not is_late:
-                    left = _deadline(folder, begun, limits.time) - monotonic()
+                    left = _deadline(file, begun, limits.time) - monotonic()
                     with suppress(subprocess.TimeoutExpired):
-                        process.wait(timeout=min(max(left, 0.0), limits.time))
-                    is_late = _deadline(folder, begun, limits.time) <= monotonic()
+                        process.wait(timeout=min(max(left, 0.0), limits.time, TIMEOUT_MAX))
+                    is_late = _deadline(file, begun, limits.time) <= monotonic()
                 is_late = is_late and process.poll() is None
             finally:
                 process.kill()
@@ -322,13 +337,10 @@ def run_alone() -> None:
     run_here(Path(sys.argv[1]), is_limited=False)
 
 
-def _deadline(folder: Path, begun: float, seconds: float) -> float:
+def _deadline(file: FileIO, begun: float, seconds: float) -> float:
     """The moment at which a run is late: with its first call, with the others, or with loading."""
-    # Who asked may be gone, and the folder.
-    with suppress(FileNotFoundError):
-        if since := began(folder):
-            return since + seconds
-    return begun + _LOADING
+    since = began(file)
+    return since + seconds if since else begun + _LOADING
 
 
 def _run_of(calls: list[dict[str, Any]], watched: _Watched) -> Run:

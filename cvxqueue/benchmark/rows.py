@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ import numpy as np
 from cvxqueue.benchmark.judging import SOLVED_GAP
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import digest
+from cvxqueue.files.storage import read_bytes
+from cvxqueue.formatting import shown
 from cvxqueue.json_values import json_values
 from cvxqueue.whole_files import reason, write_whole
 
@@ -33,6 +36,8 @@ OUTCOMES: tuple[str, ...] = get_args(Outcome)
 """What can come of a run."""
 # Seconds that clocks tell apart: times are compared by their ratios.
 _TICK = 1e-9
+# Longest file: a hundred thousand runs.
+_LONGEST_FILE = 200_000_000
 _KEY = ("instance", "solver", "version", "settings", "time_limit", "memory_limit")
 _ROW_BEGINNING = json.dumps({"format": ROWS_FORMAT})[:-1].encode()
 
@@ -146,11 +151,7 @@ def read_rows(paths: Iterable[Path]) -> list[Row]:
     """
     found: dict[str, Row] = {}
     for path in paths:
-        try:
-            content = path.read_bytes()
-        except (OSError, ValueError) as error:
-            raise InvalidInputError(f"cannot read {path}: {reason(error)}") from error
-        for row in _rows_in(content, path)[0]:
+        for row in _rows_in(read_bytes(path, _LONGEST_FILE), path)[0]:
             found.setdefault(row.key, row)
     return list(found.values())
 
@@ -189,6 +190,13 @@ def _rows_in(content: bytes, path: Path) -> tuple[list[Row], int]:
             raise InvalidInputError(
                 f"{path}: line {number}: {where}: {first['msg'].lower()}"
             ) from None
+        for name, value in asdict(row).items():
+            entries = value if isinstance(value, list) else [value]
+            numbers = [it for it in entries if isinstance(it, int | float)]
+            if name != "objective" and not all(0 <= it <= sys.float_info.max for it in numbers):
+                raise InvalidInputError(
+                    f"{path}: line {number}: {name} = {shown(value)} must be ≥ 0, as a measure is"
+                )
         if row.key != head[2]:
             raise InvalidInputError(f"{path}: line {number} was changed: its key is of another run")
         rows.append(row)

@@ -10,7 +10,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from itertools import product
-from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
@@ -25,10 +24,12 @@ from cvxqueue.benchmark.scores import Plan, compare
 from cvxqueue.benchmark.solvers import SETTINGS, Solver, find_solvers
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.provenance import installed_version, instance_digest, processor
+from cvxqueue.files.storage import as_path
 from cvxqueue.formatting import plural, printable, shown
+from cvxqueue.json_values import json_values
 from cvxqueue.model import Instance, require_feasible, require_instance
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.checks import positive_number, whole_number
+from cvxqueue.numerics.checks import positive_number, require_that, whole_number
 from cvxqueue.solvers.open_method import OpenMethod
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column, Part, Report, Table
@@ -73,11 +74,11 @@ class Benchmark(Report):
             If a file cannot be read, or holds what is no row. A last line that was cut off is left
             out.
         """
-        return cls(tuple(read_rows([Path(path) for path in paths])))
+        return cls(tuple(read_rows(map(as_path, paths))))
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as lines of JSON, all of them or nothing."""
-        write_rows(Path(path), self.rows)
+        write_rows(as_path(path), self.rows)
 
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write a report for people, as one page of HTML or as Markdown.
@@ -92,7 +93,7 @@ class Benchmark(Report):
         InvalidInputError
             If it ends in anything else, cannot be written, or there are no rows.
         """
-        write_report(Path(path), self.rows, self.plan)
+        write_report(as_path(path), self.rows, self.plan)
 
     def table(self) -> Table:
         """Return the fields of each row as a table, and the quartiles of its times."""
@@ -211,14 +212,17 @@ def run_benchmark(
         positive_number("memory_limit", memory_limit, "bytes"),
     )
     planned = _planned(instances, find_solvers(solvers), _checked_settings(settings), limits)
-    part, parts = (whole_number("shard", each, least=1) for each in shard)
+    pair: Any = shard
+    is_pair = isinstance(pair, Sequence) and len(pair) == 2
+    require_that(is_pair, "shard", pair, "two whole numbers, (i, n)")
+    part, parts = (whole_number("shard", each, least=1) for each in pair)
     if part > parts:
         raise InvalidInputError(f"shard = ({part}, {parts}) must be one of the {parts} parts")
     # All solvers of an instance on one machine: their times are compared.
     order = [each for each in planned if int(each.digest[:8], 16) % parts == part - 1]
     Random(whole_number("seed", seed, least=0)).shuffle(order)
     kept: list[Row] = []
-    opened = nullcontext((kept, kept.append)) if output is None else opened_rows(Path(output))
+    opened = nullcontext((kept, kept.append)) if output is None else opened_rows(as_path(output))
     with opened as (known, append):
         has = {row.key for row in known}
         left = [each for each in order if each.key not in has]
@@ -235,6 +239,8 @@ def run_benchmark(
 
 def _checked_settings(given: Sequence[str] | None) -> list[str]:
     settings = SETTINGS if given is None else given
+    is_list = not isinstance(settings, str) and isinstance(settings, Sequence)
+    require_that(is_list, "settings", settings, "a list")
     for each in settings:
         if each not in SETTINGS:
             raise InvalidInputError(f"unknown settings {shown(each)}: {nearest(each, SETTINGS)}")
@@ -245,8 +251,8 @@ def _planned(
     instances: Iterable[Any], solvers: Sequence[Solver], settings: Sequence[str], limits: Limits
 ) -> list[_Planned]:
     """Every run once, in an order that is the same on every machine."""
-    if isinstance(instances, str | Instance):
-        raise InvalidInputError(f"instances must be a list of instances, got {shown(instances)}")
+    is_list = not isinstance(instances, str) and isinstance(instances, Iterable)
+    require_that(is_list, "instances", instances, "a list of instances")
     found: dict[str, _Planned] = {}
     referees = list(map(_referee, instances))
     digests = [_digest(referee.instance) for referee in referees]
@@ -293,9 +299,6 @@ def _row(planned: _Planned, run: Run) -> Row:
             found |= verdict._asdict() | {"referee": planned.referee.source}
             is_true = verdict.is_feasible and verdict.relative_gap <= SOLVED_GAP
         found["claim_is_true"] = is_true if claims else None
-    finite: dict[str, Any] = {
-        key: None if _is_infinite(value) else value for key, value in found.items()
-    }
     return Row(
         instance=printable(instance.name or "") or f"{instance.size} types, {planned.digest[:8]}",
         instance_digest=planned.digest,
@@ -313,12 +316,8 @@ def _row(planned: _Planned, run: Run) -> Row:
         # Windows has none.
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         versions=_versions(),
-        **finite,
+        **json_values(found),
     )
-
-
-def _is_infinite(value: Any) -> bool:
-    return isinstance(value, float) and not np.isfinite(value)
 
 
 def _host() -> str:

@@ -24,6 +24,7 @@ from cvxqueue.errors import InvalidInputError, MissingDependencyError, pip_insta
 from cvxqueue.files.provenance import installed_version
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
+from cvxqueue.numerics.checks import require_that
 from cvxqueue.solvers.driver import Answer
 from cvxqueue.solvers.open_method import OpenMethod, own_name
 from cvxqueue.solvers.registry import METHODS, Method
@@ -46,7 +47,7 @@ _CONIC_TOLERANCES = {
 }
 _TRUST_TOLERANCES = ("gtol", "xtol", "barrier_tol")
 # The one stopping test of nlopt that its tutorial sets; by default it has none.
-_NLOPT_TOLERANCE = 1e-4
+_NLOPT_DEFAULT = {"xtol_rel": 1e-4}
 
 # What takes seconds to import; a solver of one's own has it at once if its module imports it.
 _COSTLY = ("scipy.optimize", "cvxpy", "clarabel", "scs", "nlopt", "unopy")
@@ -107,31 +108,31 @@ def available(*, by_cvxpy: bool = True) -> dict[str, Solver]:
         from cvxqueue.solvers.back_ends import able_solvers
 
         found += map(_by_cvxpy, able_solvers())
-    optimize = ("scipy.optimize",)
-    trusting = dict.fromkeys(_TRUST_TOLERANCES, TIGHT)
-    careful = dict.fromkeys(("primal_tolerance", "dual_tolerance"), TIGHT)
-    looser, tighter = ({"xtol_rel": each} for each in (_NLOPT_TOLERANCE, TIGHT))
-    here = {
-        "scipy-slsqp": ("by_slsqp", ("scipy",), {}, {"ftol": TIGHT}, optimize),
-        "scipy-trust-constr": ("by_trust_constr", ("scipy",), {}, trusting, optimize),
-        "uno": ("by_uno", ("unopy", "cvxpy"), {}, careful, ("cvxpy", "unopy")),
-        "nlopt-mma": ("by_mma", ("nlopt",), looser, tighter, ("nlopt",)),
+    optimize = ("by_minimize", ("scipy",), ("scipy.optimize",))
+    # CVXPY's nonlinear grammar takes the textbook form.
+    textbook = {"form": "textbook", "nlp": True, "solver": "UNO"}
+    careful = ("primal_tolerance", "dual_tolerance")
+    here: dict[str, tuple[Any, ...]] = {
+        "scipy-slsqp": (*optimize, {"method": "SLSQP"}, ("ftol",)),
+        "scipy-trust-constr": (*optimize, {"method": "trust-constr"}, _TRUST_TOLERANCES),
+        "uno": ("by_form", ("unopy", "cvxpy"), ("cvxpy", "unopy"), textbook, careful),
+        "nlopt-mma": ("by_mma", ("nlopt",), ("nlopt",), _NLOPT_DEFAULT, tuple(_NLOPT_DEFAULT)),
     }
-    for name, (function, packages, default, tight, imports) in here.items():
+    for name, (function, packages, imports, default, options) in here.items():
         if find_spec(packages[0]) is not None:
-            reference = f"{_HERE}:{function}"
+            reference, tight = f"{_HERE}:{function}", default | dict.fromkeys(options, TIGHT)
             found.append(Solver(name, reference, _versions(*packages), default, tight, imports))
     return {solver.name: solver for solver in found}
 
 
 def _by_cvxpy(name: str) -> Solver:
-    options = _CONIC_TOLERANCES.get(name)
+    options, default = _CONIC_TOLERANCES.get(name), {"form": "dcp", "solver": name}
     return Solver(
         f"cvxpy-{name.lower()}",
-        f"{_HERE}:by_cvxpy",
+        f"{_HERE}:by_form",
         _versions(name.lower(), "cvxpy"),
-        {"solver": name},
-        None if options is None else {"solver": name, **dict.fromkeys(options, TIGHT)},
+        default,
+        None if options is None else default | dict.fromkeys(options, TIGHT),
         ("cvxqueue.dcp", "cvxpy", name.lower()),
     )
 
@@ -154,8 +155,8 @@ def find_solvers(given: Sequence[str | OpenMethod] | None) -> list[Solver]:
     """
     if given is None:
         return list(available().values())
-    if isinstance(given, str) or not given:
-        raise InvalidInputError(f"solvers must be a list of one or more, got {shown(given)}")
+    is_list = not isinstance(given, str) and isinstance(given, Sequence)
+    require_that(is_list and given, "solvers", given, "a list of one or more")
     known = available(by_cvxpy=False)
     if any(isinstance(each, str) and ":" not in each and each not in known for each in given):
         known = available()
@@ -197,9 +198,11 @@ def _own(given: str | OpenMethod) -> Solver:
     reference = given if isinstance(given, str) else _reference(given)
     try:
         function = resolve_name(reference) if isinstance(given, str) else given
-    except (ImportError, AttributeError, ValueError) as error:
+    # The module is anybody's, and may end as it likes.
+    except (Exception, SystemExit) as error:
         raise InvalidInputError(
-            f"solver {shown(given)} must name a callable as package.module:function: {error}"
+            f"solver {shown(given)} must name a callable as package.module:function: "
+            f"{type(error).__name__}: {error}"
         ) from error
     if not callable(function):
         raise InvalidInputError(f"solver {shown(given)} must be callable, got {shown(function)}")
@@ -266,17 +269,8 @@ def by_method(instance: Instance, method: str, **options: Any) -> Answer:
     )
 
 
-def by_cvxpy(instance: Instance, solver: str, **options: Any) -> Answer:
-    """The disciplined form as people read it, handed to a conic solver as CVXPY has it."""
-    return _by_form("dcp", instance, solver=solver, **options)
-
-
-def by_uno(instance: Instance, **options: Any) -> Answer:
-    """The textbook form, which CVXPY's nonlinear grammar takes."""
-    return _by_form("textbook", instance, nlp=True, solver="UNO", **options)
-
-
-def _by_form(form: str, instance: Instance, **options: Any) -> Answer:
+def by_form(instance: Instance, form: str, **options: Any) -> Answer:
+    """A form as people read it, handed to a solver as CVXPY has it."""
     from cvxqueue.dcp import formulate
 
     formulation = formulate(instance, form)
@@ -292,17 +286,8 @@ def _by_form(form: str, instance: Instance, **options: Any) -> Answer:
     )
 
 
-def by_slsqp(instance: Instance, **options: Any) -> Answer:
-    """Sequential quadratic programs of SciPy."""
-    return _by_minimize(instance, "SLSQP", **options)
-
-
-def by_trust_constr(instance: Instance, **options: Any) -> Answer:
-    """The trust region method of SciPy, with the Hessian that it estimates itself."""
-    return _by_minimize(instance, "trust-constr", **options)
-
-
-def _by_minimize(instance: Instance, method: str, **options: Any) -> Answer:
+def by_minimize(instance: Instance, method: str, **options: Any) -> Answer:
+    """A method of SciPy for smooth programs; a Hessian it estimates itself."""
     # Its types know no callables of arrays whose shape is not known.
     optimize: Any = import_module("scipy.optimize")
     program = SmoothProgram(instance)

@@ -307,7 +307,8 @@ class Certificate(ArrayData, Report):
             ]
         return Table(columns)
 
-    def _parts(self) -> Iterable[Part]:
+    def claims(self) -> list[tuple[str, str]]:
+        """Return what is proven in numbers, as labels with text beside them."""
         is_moved = (
             f", {at_most(self.violation)} tokens from those given" if self.violation > 0.0 else ""
         )
@@ -317,8 +318,12 @@ class Certificate(ArrayData, Report):
             ("gap", f"{at_most(self.gap)} s, relative {at_most(self.relative_gap)}"),
         ]
         if self.is_stable:
-            rows.append(("stationarity", at_most(self.stationarity)))
-        yield facts(rows)
+            of = "largest imbalance of a type's marginal benefit and cost"
+            rows.append(("stationarity", f"{at_most(self.stationarity)}: {of}"))
+        return rows
+
+    def _parts(self) -> Iterable[Part]:
+        yield facts(self.claims())
         yield from (f"assumed, and not proven: {sentence}" for sentence in self.assumes)
         yield ""
         yield self.table()

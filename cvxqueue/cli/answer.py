@@ -43,7 +43,8 @@ def answer_report(
         yield table.take(np.sort(np.argsort(-mix, kind="stable")[:_SHOWN]).tolist())
         yield f"the {_SHOWN} most frequent of {plural(mix.size, 'type')}; --json and --csv have all"
     yield from ("", _operation(best), "", ("Methods", "bold"), comparison)
-    yield from ("", (f"Certificate of the answer ({best.method})", "bold"), _certificate(best))
+    yield from ("", (f"Certificate of the answer ({best.method})", "bold"))
+    yield facts([*best.certificate.claims(), ("tolerance", f"relative {best.tolerance:.2g}")])
     yield from ("", ("Integer tokens", "bold"))
     yield (f"none: {integer}", "red") if whole is None else _integers(whole, rounding)
 
@@ -68,24 +69,6 @@ def _operation(best: Solution) -> Table:
         ),
     ]
     return facts([*rows, *(("constraint", line) for line in limit_lines(best))])
-
-
-def _certificate(best: Solution) -> Table:
-    rows = [
-        ("objective", f"{at_least(best.objective, _DIGITS)} s"),
-        ("upper bound", f"{at_most(best.upper_bound, _DIGITS)} s: no allocation is better"),
-        (
-            "gap",
-            f"{at_most(best.gap)} s, relative {at_most(best.relative_gap)} "
-            f"(tolerance {best.tolerance:.2g})",
-        ),
-        (
-            "stationarity",
-            f"{at_most(best.stationarity)}: largest imbalance of a type's marginal "
-            "benefit and cost",
-        ),
-    ]
-    return facts(rows)
 
 
 def _integers(integer: IntegerSolution, rounding: IntegerSolution | None) -> Table:

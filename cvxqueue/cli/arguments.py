@@ -74,8 +74,13 @@ def numbers(text: str) -> list[float]:
     return [not_negative(part) for part in text.split(",")]
 
 
-SWEPT = ("arrival_rate", "accuracy_weight", "max_tokens", "min_tokens")
-"""What `cvxqueue sweep` takes values of."""
+SWEPT = {
+    "arrival_rate": "queries per second",
+    "accuracy_weight": "seconds per unit of accuracy",
+    "max_tokens": "maximum tokens of all types",
+    "min_tokens": "minimum tokens of all types",
+}
+"""What `cvxqueue sweep` takes values of, in words."""
 # Ten million rows take a minute or two; more values of one parameter are a slip.
 _MOST_VALUES = 10_000_000
 

@@ -79,7 +79,7 @@ def _instances(name: str) -> Iterator[Any]:
     """What a name stands for: a file, references, or a random instance of a size."""
     kind, *numbers = name.split(":")
     if kind in _GENERATORS and numbers:
-        if len(numbers) > 2 or not all(each.isdecimal() for each in numbers):
+        if len(numbers) > 2 or not all(it.isdecimal() and len(it) < 20 for it in numbers):
             raise InvalidInputError(
                 f"{shown(name)} must be {kind}:TYPES or {kind}:TYPES:SEED, such as {kind}:1000:7"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,11 @@ def _read_answer(name: str, column: str) -> Any:
         text = decode(read_content(name, MOST_RECORD_BYTES))
         if text.lstrip()[:1] in ("{", "["):
             return parse(text, "json")
-        return _column(list(csv.reader(text.splitlines())), column)
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise InvalidInputError(f"is neither JSON nor a table: {error}") from error
+        return _column(rows, column)
 
 
 def _column(rows: list[list[str]], name: str) -> list[float]:
@@ -69,7 +74,9 @@ def _column(rows: list[list[str]], name: str) -> list[float]:
     if name in heading:
         place, rows = heading.index(name), rows[1:]
     elif len(heading) != 1:
-        raise InvalidInputError(f"is neither JSON nor a table with a column 'tokens': {heading}")
+        raise InvalidInputError(
+            f"is neither JSON nor a table with a column 'tokens': {shown(heading)}"
+        )
     found = []
     for row in rows:
         entry = row[place].strip() if place < len(row) else ""

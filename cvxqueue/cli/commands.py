@@ -28,15 +28,12 @@ class Argument(NamedTuple):
 
 
 def _takes(text: str, **settings: Any) -> Argument:
-    """An argument as ``"-o --output FILE: what it is"``."""
+    """An argument as ``"-o --output FILE: what it is"``; what has no value is true or false."""
     usage, _, help = text.partition(": ")
     *names, value = usage.split()
+    if not names:
+        return Argument([value], {"action": "store_true", "help": help})
     return Argument(names, {"metavar": value, "help": help, **settings})
-
-
-def _flag(text: str) -> Argument:
-    name, _, help = text.partition(": ")
-    return Argument([name], {"action": "store_true", "help": help})
 
 
 class Command(NamedTuple):
@@ -57,13 +54,15 @@ class Command(NamedTuple):
         """What stands below the arguments in the help."""
         lines = [f"example{'s' * (len(self.examples) > 1)}:"]
         lines += [f"  cvxqueue {example}" for example in self.examples]
-        if self.exits:
-            lines += ["", "exit status:", *(f"  {k}  {it}" for k, it in enumerate(self.exits))]
-            lines.append("  2  input that is not allowed")
-        return "\n".join(lines)
+        lines += ["", "exit status:", *(f"  {k}  {it}" for k, it in enumerate(self.exits))]
+        return "\n".join([*lines, "  2  input that is not allowed"])
 
 
 _FILE = _takes("file FILE: instance file, TOML or JSON; - for stdin; or the name of a reference")
+
+
+def _several(text: str, default: str, **settings: Any) -> Argument:
+    return _takes(f"{text}; may be repeated (default: {default})", action="append", **settings)
 
 
 def _plot(what: str) -> Argument:
@@ -96,12 +95,7 @@ def _reading(part: str = "", of: str = "") -> tuple[Argument, ...]:
     )
 
 
-_SWEPT_WORDS = {
-    "arrival_rate": "queries per second",
-    "accuracy_weight": "seconds per unit of accuracy",
-    "max_tokens": "maximum tokens of all types",
-    "min_tokens": "minimum tokens of all types",
-}
+_SETTINGS = ["default", "tight"]
 
 COMMANDS = {
     "solve": Command(
@@ -126,7 +120,7 @@ COMMANDS = {
                 "the least that double precision can prove)",
                 type=positive,
             ),
-            _flag(
+            _takes(
                 "--sensitivities: print the derivatives of the optimum by every number of the "
                 "instance, too; with --csv these instead of the answer"
             ),
@@ -172,7 +166,7 @@ COMMANDS = {
                     "(default: the optimum)",
                     type=numbers,
                 ),
-                _flag("--integer: the best whole tokens"),
+                _takes("--integer: the best whole tokens"),
             ),
             (
                 _takes(
@@ -184,7 +178,7 @@ COMMANDS = {
                     "--trace FILE: replay the arrival times of a file, in any format that fit reads"
                 ),
             ),
-            _flag("--match-rate: stretch the trace to the arrival rate of the instance"),
+            _takes("--match-rate: stretch the trace to the arrival rate of the instance"),
             _plot("how far the simulation is from theory"),
             *_reading(of=" of the trace"),
         ),
@@ -217,7 +211,7 @@ COMMANDS = {
             ),
             _takes("--max-tokens L: cap of the tokens of every type", type=positive),
             _takes("-o --output FILE: instance file to write, .toml or .json"),
-            _flag("--force: replace the output if it exists"),
+            _takes("--force: replace the output if it exists"),
             _takes("--name NAME: what the instance is called (default: the output's name)"),
             _takes(
                 "--arrival-rate R: queries per second, instead of those of the trace", type=positive
@@ -264,7 +258,7 @@ COMMANDS = {
         ),
         (
             _takes("name NAME: of one reference (default: all of them)", nargs="?"),
-            _flag("--bibtex: print an entry to cite it by, or the package"),
+            _takes("--bibtex: print an entry to cite it by, or the package"),
             _takes("-o --output RECORD: also write the record of NAME, .json"),
         ),
         "the references, or the tokens of one by task type",
@@ -280,7 +274,7 @@ COMMANDS = {
             _FILE,
             _takes("-o --output RECORD: record to write, .json", required=True),
             _takes("--digits N: to prove, up to 200 (30)", type=whole(1), default=30),
-            _flag("--integer: prove the best whole tokens besides"),
+            _takes("--integer: prove the best whole tokens besides"),
         ),
         "the tokens by task type",
         (
@@ -319,7 +313,7 @@ COMMANDS = {
                 nargs="?",
             ),
             _takes("--tokens L: the tokens, commas between, as the answer", type=numbers),
-            _flag("--integer: grade the whole tokens, by a record of such"),
+            _takes("--integer: grade the whole tokens, by a record of such"),
             _takes(
                 "--tolerance T: relative gap within which tokens claim to be optimal that come "
                 "alone (1e-6)",
@@ -350,7 +344,7 @@ COMMANDS = {
         (
             _FILE,
             _takes("-o --output X: file to write, .cbf, .npz or .nl", required=True),
-            _flag("--integer: tokens are whole numbers (.cbf and .nl)"),
+            _takes("--integer: tokens are whole numbers (.cbf and .nl)"),
         ),
         "the tokens per unit of each variable",
         ("written", "not: no allocation is stable, or none keeps one of the constraints"),
@@ -368,11 +362,10 @@ COMMANDS = {
             _FILE,
             *(
                 _takes(
-                    f"--{name.replace('_', '-')} VALUES: {_SWEPT_WORDS[name]}: A,B,C or "
-                    "START:STOP:COUNT[:log]",
+                    f"--{name.replace('_', '-')} VALUES: {words}: A,B,C or START:STOP:COUNT[:log]",
                     type=values,
                 )
-                for name in SWEPT
+                for name, words in SWEPT.items()
             ),
             _takes("-o --output FILE: CSV file to write all rows to"),
             _takes(
@@ -392,7 +385,7 @@ COMMANDS = {
         "repeated.",
         (
             "benchmark heavy-traffic planted:1000 --output results.jsonl",
-            "benchmark library --solver newton --solver mine.solvers:fast -o r.jsonl",
+            "benchmark library --solver newton --solver my.solvers:fast -o r.jsonl",
             "benchmark library --shard 2/8 --output 2.jsonl",
             "benchmark --merge 1.jsonl 2.jsonl --output results.jsonl",
         ),
@@ -404,17 +397,15 @@ COMMANDS = {
                 nargs="+",
             ),
             _takes("-o --output RESULTS: file of rows, .jsonl; goes on", required=True),
-            _takes(
+            _several(
                 "--solver NAME: a method, cvxpy-NAME, scipy-slsqp, scipy-trust-constr, uno or "
-                "nlopt-mma, or one of your own as package.module:function; may be repeated "
-                "(default: all that are installed)",
-                action="append",
+                "nlopt-mma, or one of your own as package.module:function",
+                "all that are installed",
             ),
-            _takes(
-                "--settings {default,tight}: what a solver does by itself, or asked for 1e-9; may "
-                "be repeated (default: both)",
-                choices=["default", "tight"],
-                action="append",
+            _several(
+                "--settings {default,tight}: what a solver does by itself, or asked for 1e-9",
+                "both",
+                choices=_SETTINGS,
             ),
             _takes("--time-limit S: seconds for a call (10)", type=positive, default=10.0),
             _takes(
@@ -424,7 +415,7 @@ COMMANDS = {
             ),
             _takes("--shard I/N: run the I-th of N parts", type=shard, default=(1, 1)),
             _takes("--seed S: of the order of the runs (0)", type=whole(0), default=0),
-            _flag("--merge: run nothing: FILE are results, added to RESULTS"),
+            _takes("--merge: run nothing: FILE are results, added to RESULTS"),
         ),
         "the runs",
     ),
@@ -435,15 +426,8 @@ COMMANDS = {
         (
             _takes("results RESULTS: what cvxqueue benchmark wrote", nargs="+"),
             _takes("-o --output PAGE: report to write, .html or .md", required=True),
-            _takes(
-                "--solver NAME: one that is reported; may be repeated (default: all)",
-                action="append",
-            ),
-            _takes(
-                "--settings {default,tight}: one that is reported; may be repeated (default: all)",
-                choices=["default", "tight"],
-                action="append",
-            ),
+            _several("--solver NAME: one that is reported", "all"),
+            _several("--settings {default,tight}: one that is reported", "all", choices=_SETTINGS),
         ),
         "the runs",
     ),
@@ -459,7 +443,7 @@ COMMANDS = {
         (
             _FILE,
             _takes("--form FORM: dcp, scaled, parametric or textbook (dcp)", default="dcp"),
-            _flag(
+            _takes(
                 "--with-parameters: apply the rules for parameters (DPP), as for the parametric "
                 "form"
             ),
@@ -472,13 +456,11 @@ COMMANDS = {
         "print the JSON Schema of instance files",
         "Print the JSON Schema of instance files, for editors and other programs.",
         ("schema > cvxqueue-instance.schema.json",),
-        exits=(),
     ),
     "info": Command(
         "print versions for a bug report",
         "Print the versions of everything that an answer depends on, for a bug report.",
         ("info",),
         table="the versions",
-        exits=(),
     ),
 }

@@ -17,7 +17,7 @@ from cvxqueue.fitting import Fit, fit, read_answers, read_requests
 from cvxqueue.formatting import shown
 from cvxqueue.suggest import nearest
 
-_PARTS = ("service", "accuracy", "trace")
+_MEASUREMENTS = ("service", "accuracy", "trace")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,13 +51,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _by_part(option: str, given: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
     """Return names of the form ``PART.NAME`` with their values as a mapping for each part."""
-    found: dict[str, dict[str, str]] = {part: {} for part in _PARTS}
+    found: dict[str, dict[str, str]] = {part: {} for part in _MEASUREMENTS}
     for name, value in given:
         part, _, key = name.partition(".")
         if not key or part not in found:
             raise InvalidInputError(
                 f"{option} {shown(f'{name}={value}')} must begin with a part and a dot: "
-                f"{nearest(part, _PARTS)}"
+                f"{nearest(part, _MEASUREMENTS)}"
             )
         found[part][key] = value
     return found
@@ -82,15 +82,15 @@ def _fit(
     columns: Mapping[str, Mapping[str, str]],
     where: Mapping[str, Mapping[str, str]],
 ) -> Fit:
-    if not any(getattr(options, part) is not None for part in _PARTS):
+    if not any(getattr(options, part) is not None for part in _MEASUREMENTS):
         raise InvalidInputError("nothing to fit: give --service, --accuracy or --trace")
-    for part in _PARTS:
+    for part in _MEASUREMENTS:
         if getattr(options, part) is None and (columns[part] or where[part]):
             raise InvalidInputError(f"--column or --where names {part}, but --{part} is not given")
     needs = {"service": ("tokens", "seconds"), "trace": ("arrivals",)}
     data: dict[str, Any] = {}
-    with progress(len(_PARTS) + 1) as step:
-        for part in _PARTS:
+    with progress(len(_MEASUREMENTS) + 1) as step:
+        for part in _MEASUREMENTS:
             step(f"reading {part}")
             if (path := getattr(options, part)) is None:
                 continue

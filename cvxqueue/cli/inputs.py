@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.files import load, loads
-from cvxqueue.files.storage import MOST_BYTES, as_path, format_of, read_bytes
+from cvxqueue.files.storage import MOST_BYTES, as_path, read_bytes
 from cvxqueue.formatting import shown
 from cvxqueue.model import Instance
 from cvxqueue.references import library
@@ -44,7 +44,7 @@ def record_path(name: str) -> str:
 def new_record(name: str) -> Path:
     """Return the path of a record that is to be written."""
     path = as_path(name)
-    if format_of(path) != "json":
+    if path.suffix.lower() != ".json":
         raise InvalidInputError(f"{path}: a record is JSON; let its name end in .json")
     return path
 

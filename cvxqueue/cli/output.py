@@ -18,7 +18,7 @@ from cvxqueue.errors import InvalidInputError, naming
 from cvxqueue.formatting import printable, shown
 from cvxqueue.json_values import json_values
 from cvxqueue.suggest import nearest
-from cvxqueue.tables import WIDTH, Part, Report, Table, rendered, width_for
+from cvxqueue.tables import WIDTH, Part, Report, Table, printed, rendered
 from cvxqueue.whole_files import write_whole
 
 # How Python treats letters that an encoding has not: by an exception, or so in the C locale, which
@@ -66,15 +66,9 @@ def write(*parts: Part | Report) -> None:
     from rich.console import Console
 
     with to_stdout():
-        console = Console(highlight=False)
-        # The terminal wraps the lines; rich would cut numbers short.
-        console.width = width_for(rendered(parts), width())
-        # Captured, because rich would end the process by itself where the reader has left.
-        with console.capture() as captured:
-            console.print(rendered(parts))
-        # Tables are padded to the right; a pipe has no use for that.
-        lines = (line.rstrip() for line in captured.get().splitlines())
-        sys.stdout.write("\n".join(lines) + "\n")
+        # Rich would end the process by itself where the reader has left.
+        text = printed(rendered(parts), Console(highlight=False), width())
+        sys.stdout.write(f"{text}\n")
 
 
 def write_json(data: object, indent: int | None = None) -> None:

@@ -69,14 +69,10 @@ class _Parser(argparse.ArgumentParser):
         with to_stdout():
             sys.stdout.write(message)
 
-
-class _CommandParser(_Parser):
-    """One command, which refuses what it does not know itself, and so names its own help."""
-
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse, and name the nearest option to the first that is unknown."""
+        """Parse; a command refuses what it does not know itself, and so names its own help."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             self.refuse(unknown[0])
@@ -111,11 +107,7 @@ def _build_parsers() -> tuple[_Parser, Mapping[str, _Parser]]:
     )
     parser.add_argument("--version", action="version", version=f"cvxqueue {version('cvxqueue')}")
     commands = parser.add_subparsers(
-        title="commands",
-        dest="command",
-        metavar="COMMAND",
-        required=True,
-        parser_class=_CommandParser,
+        title="commands", dest="command", metavar="COMMAND", required=True
     )
     for name, command in COMMANDS.items():
         own = commands.add_parser(

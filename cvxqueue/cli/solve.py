@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from cvxqueue.cli.answer import answer_report, answer_table
 from cvxqueue.cli.inputs import read_instance
@@ -11,12 +12,11 @@ from cvxqueue.cli.output import progress, require_picture, show, write_error, wr
 from cvxqueue.errors import CvxqueueError
 from cvxqueue.formatting import at_most
 from cvxqueue.integer import IntegerSolution, plain_rounding, solve_integer
-from cvxqueue.model import Instance
-from cvxqueue.sensitivities import Sensitivity, sensitivity
-from cvxqueue.solution import Solution
+from cvxqueue.sensitivities import sensitivity
 from cvxqueue.solvers import CrossValidation, cross_validate, methods
 from cvxqueue.solvers.registry import find_method
 
+_Found = TypeVar("_Found")
 # Seconds for the integers: instances at moderate load need a fraction of one.
 _INTEGER_LIMIT = 3.0
 
@@ -37,44 +37,39 @@ def run(options: argparse.Namespace) -> int:
             progress=step,
         )
         step("integers")
-        integer = _integers(instance, options.time_limit or _INTEGER_LIMIT)
+        limit = options.time_limit or _INTEGER_LIMIT
+        integer = _or_reason(lambda: solve_integer(instance, time_limit=limit))
         rounded = None if isinstance(integer, str) else plain_rounding(integer)
     write_picture(options.plot, comparison)
     failure = _failure(comparison)
     summary = _summary(comparison, integer, rounded, failure)
     table = answer_table(comparison.best, None if isinstance(integer, str) else integer)
     report = [*answer_report(comparison, integer, rounded)]
-    found: Sensitivity | str | None = None
+    is_shown = True
     if options.sensitivities:
-        found = failure or _sensitivities(comparison.best)
+        best = comparison.best
+        found = _or_reason(lambda: sensitivity(best)) if failure is None else failure
         report += ["", ("Sensitivities", "bold")]
         if isinstance(found, str):
             summary["sensitivities"] = {"error": found}
             report.append((f"none: {found}", "red"))
             failure = failure or f"no sensitivities: {found}"
+            # Another table is not the one that was asked for.
+            is_shown = not options.csv
         else:
             summary["sensitivities"], table = found.to_dict(), found.table()
             report.append(found)
-    # Another table is not the one that was asked for.
-    if not (options.csv and isinstance(found, str)):
+    if is_shown:
         show(options, summary, table, *report)
     if failure is not None:
         write_error(failure)
     return 0 if failure is None else 1
 
 
-def _integers(instance: Instance, time_limit: float) -> IntegerSolution | str:
-    """Integer answer, or why there is none; the continuous one stands without it."""
+def _or_reason(find: Callable[[], _Found]) -> _Found | str:
+    """Return what is found, or why there is nothing; the continuous answer stands without it."""
     try:
-        return solve_integer(instance, time_limit=time_limit)
-    except CvxqueueError as error:
-        return str(error)
-
-
-def _sensitivities(solution: Solution) -> Sensitivity | str:
-    """Derivatives of the optimum, or why there are none."""
-    try:
-        return sensitivity(solution)
+        return find()
     except CvxqueueError as error:
         return str(error)
 

@@ -53,16 +53,13 @@ from cvxqueue.numerics.arrays import FloatArray
 ROWS_PER_CONE = 64
 
 
-def scaled(
-    instance: Instance, scaling: float = 1.0, rows_per_cone: int = ROWS_PER_CONE
-) -> Formulation:
+def scaled(instance: Instance, scaling: float = 1.0) -> Formulation:
     """Return the disciplined form of a feasible instance as conic solvers like it.
 
-    The unit of the objective is `scaling` times the `cost_unit`; a second-order cone has so many
-    rows of the waiting time.
+    The unit of the objective is `scaling` times the `cost_unit`.
     """
-    program = _Program(instance, scaling * cost_unit(instance), rows_per_cone)
-    return program.formulation(partial(scaled, scaling=scaling, rows_per_cone=rows_per_cone))
+    program = _Program(instance, scaling * cost_unit(instance))
+    return program.formulation(partial(scaled, scaling=scaling))
 
 
 class _Times(NamedTuple):
@@ -88,9 +85,8 @@ class _Times(NamedTuple):
 class _Program:
     """The program while it is written: each part adds its variables and constraints."""
 
-    def __init__(self, instance: Instance, scale: float, rows_per_cone: int) -> None:
+    def __init__(self, instance: Instance, scale: float) -> None:
         self.instance, self.scale, self.unit = instance, scale, tokens_per_unit(instance)
-        self.rows_per_cone = rows_per_cone
         self.decision = scaled_tokens(instance)
         self.tokens = cp.multiply(self.unit, self.decision)
         self.variables = {"scaled_tokens": self.decision}
@@ -168,7 +164,7 @@ class _Program:
 
     def _quotients(self, rows: cp.Expression) -> cp.Variable:
         """Variables above ‖r_j‖²/(1 − h), block by block."""
-        height = min(rows.size, self.rows_per_cone)
+        height = min(rows.size, ROWS_PER_CONE)
         count = -(-rows.size // height)
         padded = cp.hstack([rows, np.zeros(count * height - rows.size)])
         blocks = cp.reshape(padded, (height, count), "F")

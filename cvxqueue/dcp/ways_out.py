@@ -34,6 +34,9 @@ def way_out(part: Atom) -> WayOut | None:
 
     Where the rules are those for parameters, so is what it is asked by.
     """
+    if any(it.is_complex() for it in part.args):
+        # The functions that are advised are of real numbers.
+        return None
     for advise in _WAYS:
         found = advise(part)
         if found is not None and found.expression.shape == part.shape and found.expression.is_dcp():
@@ -41,8 +44,13 @@ def way_out(part: Atom) -> WayOut | None:
     return None
 
 
+def _is_quotient(part: Atom) -> bool:
+    """Whether it is one that may have a positive denominator."""
+    return isinstance(part, DivExpression) and not part.args[1].is_nonpos()
+
+
 def _reciprocal(part: Atom) -> WayOut | None:
-    if not (isinstance(part, DivExpression) and part.args[0].is_constant()):
+    if not (_is_quotient(part) and part.args[0].is_constant()):
         return None
     return WayOut(
         "where the denominator is positive, cp.inv_pos(denominator) times the constant; the time "
@@ -53,7 +61,7 @@ def _reciprocal(part: Atom) -> WayOut | None:
 
 def _share(part: Atom) -> WayOut | None:
     """x/(x + c)."""
-    if not (isinstance(part, DivExpression) and isinstance(part.args[1], AddExpression)):
+    if not (_is_quotient(part) and isinstance(part.args[1], AddExpression)):
         return None
     top, bottom = part.args
     rest = [it for it in bottom.args if not _is_same(it, top)]
@@ -66,7 +74,7 @@ def _share(part: Atom) -> WayOut | None:
 
 
 def _square_over(part: Atom) -> WayOut | None:
-    if not isinstance(part, DivExpression) or (root := _root(part.args[0])) is None:
+    if not _is_quotient(part) or (root := _root(part.args[0])) is None:
         return None
     if not part.args[1].is_scalar():
         return None
@@ -90,7 +98,8 @@ def _own_square(part: Atom) -> WayOut | None:
 def _entropy(part: Atom) -> WayOut | None:
     if isinstance(part, cp.multiply):
         for x, logarithm in (part.args, part.args[::-1]):
-            if isinstance(logarithm, cp.log) and _is_same(x, logarithm.args[0]):
+            # `log1p` is a subclass.
+            if type(logarithm) is cp.log and _is_same(x, logarithm.args[0]):
                 return WayOut("x log(x) is -cp.entr(x)", -cp.entr(x))
     return None
 
@@ -105,13 +114,9 @@ def _root_of_squares(part: Atom) -> WayOut | None:
 
 
 def _log_sum_exp(part: Atom) -> WayOut | None:
-    if not isinstance(part, cp.log):
+    if type(part) is not cp.log or not isinstance(part.args[0], Sum | AddExpression):
         return None
-    terms: Sequence[Atom] = part.args
-    if (isinstance(terms[0], Sum) and terms[0].is_scalar()) or isinstance(terms[0], AddExpression):
-        terms = terms[0].args
-    else:
-        return None
+    terms: Sequence[Atom] = part.args[0].args
     if not all(isinstance(it, cp.exp) for it in terms):
         return None
     if len(terms) > 1 and not all(it.is_scalar() for it in terms):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.files.schema import ArrayDocument, TaskDocument
-from cvxqueue.formatting import clipped, shown
+from cvxqueue.formatting import one_line, shown
 from cvxqueue.suggest import nearest
 
 # What pydantic found, by its name for it, and what a file must have there.
@@ -76,7 +76,7 @@ def _unknown_key(location: Sequence[Any], document: type[BaseModel]) -> str:
                 f"{name} and task do not go together: give arrays for all types or [[task]] "
                 f"tables, whose keys are {in_task}"
             )
-    return f"{_joined(place.key, clipped(name))} is no known key: {nearest(name, known)}"
+    return f"{_joined(place.key, one_line(name))} is no known key: {nearest(name, known)}"
 
 
 class _Place(NamedTuple):

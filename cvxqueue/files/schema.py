@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from cvxqueue.files.kinds import FORMAT, KINDS, MIXED
+from cvxqueue.numerics.checks import LARGEST_COUNT
 
 # One mistake is told; a list may have a million of them, and half a kilobyte would go to each.
 _FIRST = Field(fail_fast=True)
@@ -212,8 +213,9 @@ _Number = Annotated[
 ]
 
 
+_Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 # An iterate; JSON has lists where Python has tuples.
-_Row = Annotated[tuple[int, _Number, _Number, _Number, _Number], Field(strict=False)]
+_Row = Annotated[tuple[_Count, _Number, _Number, _Number, _Number], Field(strict=False)]
 
 
 class AnswerDocument(BaseModel):
@@ -244,7 +246,7 @@ class SolutionDocument(CertificateDocument):
     ended: _Text
     tolerance: float
     backend_status: _Text
-    iterations: int
+    iterations: _Count
     setup_time: float
     solve_time: float
     history: Annotated[list[_Row], _FIRST]

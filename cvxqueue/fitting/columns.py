@@ -14,6 +14,7 @@ from cvxqueue.fitting.fields import (
     Column,
     Field,
     find_columns,
+    missing_column,
     require_field,
 )
 from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
@@ -22,7 +23,6 @@ from cvxqueue.numerics.arrays import FloatArray, read_only
 from cvxqueue.numerics.checks import float_array, require, text_tuple
 from cvxqueue.numerics.frames import column_array, column_names
 from cvxqueue.statistics.time_units import in_seconds
-from cvxqueue.suggest import nearest
 
 _NAME = "data in memory"
 # Counts read from an accuracy of five decimals and a number of questions need not be whole.
@@ -85,11 +85,8 @@ def _fields(
         found[field] = values
     for field in needs:
         if field not in found:
-            raise InvalidInputError(
-                f"{where}no column for {field} ({fields[field].meaning}); name it "
-                f"{fields[field].names.split()[0]!r}, or give columns by field as "
-                f"{{{field!r}: frame[...]}}: {nearest(field, names)}"
-            )
+            by_field = f"give columns by field as {{{field!r}: frame[...]}}"
+            raise InvalidInputError(where + missing_column((field,), fields, names, by_field))
     # As in a file, counted answers come before a fraction of them.
     return {name: it for name, it in found.items() if name != "accuracy" or "correct" not in found}
 
@@ -143,7 +140,7 @@ def _as_numbers(name: str, given: Any, field: Field) -> Any:
     """Times in seconds, and what is right as numbers: true is one, false is none."""
     if field.is_time:
         return in_seconds(name, given, is_moment=field.is_moment)
-    if field is ANSWER_FIELDS["correct"] and (raw := column_array(given)).dtype == np.bool_:
+    if field.is_truth and (raw := column_array(given)).dtype == np.bool_:
         return raw.astype(np.float64)
     return given
 

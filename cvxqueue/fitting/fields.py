@@ -33,6 +33,8 @@ class Field:
     high: float = math.inf
     is_time: bool = False
     is_text: bool = False
+    is_truth: bool = False
+    """Whether it may be true or false, too."""
 
     @property
     def is_moment(self) -> bool:
@@ -52,7 +54,7 @@ class Field:
             if text := str(cell).strip():
                 return text, "text"
             raise ValueError("is empty")
-        value, clock = _number(cell, scale, is_moment=self.is_moment)
+        value, clock = _number(cell, scale, self)
         if not math.isfinite(value) or not self.allows(value):
             raise ValueError(f"= {shown(cell)} must be {self.allowed}")
         return value, clock
@@ -116,7 +118,9 @@ REQUEST_FIELDS = {
 _USED = f"{_TOKENS} tokens_used mean_tokens_used budget_tokens budget token_budget"
 ANSWER_FIELDS = {
     "tokens": Field("tokens used", _USED, "≥ 0", 0.0),
-    "correct": Field("right answers", "correct right n_correct is_correct", "≥ 0", 0.0),
+    "correct": Field(
+        "right answers", "correct right n_correct is_correct", "≥ 0", 0.0, is_truth=True
+    ),
     "total": Field(
         "answers",
         "total n n_questions questions answers trials",
@@ -141,6 +145,18 @@ def require_field(where: str, name: str, fields: Mapping[str, Field]) -> None:
         raise InvalidInputError(f"{where}{shown(name)} is no field: {nearest(name, fields)}")
 
 
+def missing_column(
+    names: tuple[str, ...], fields: Mapping[str, Field], present: Iterable[str], otherwise: str
+) -> str:
+    """Return what is wrong where there is no column for a field, or for none of several."""
+    missing = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
+    usual = [fields[name].names.split()[0] for name in names]
+    return (
+        f"no column for {missing}; name it {' or '.join(map(repr, usual))}, or {otherwise}: "
+        f"{nearest(usual[0], present)}"
+    )
+
+
 def find_columns(
     fields: Mapping[str, Field], present: Iterable[str], given: Mapping[str, str]
 ) -> dict[str, Column]:
@@ -148,15 +164,21 @@ def find_columns(
 
     A column of times whose name is or ends in a unit from nanoseconds to days, such as ``_ms``,
     ``Us`` or ``(minutes)``, holds that unit. A name that was given may have the unit behind it,
-    which that of the column lacks.
+    which that of the column lacks. Beside a ``latency_max``, ``latency_min`` is in no minutes.
     """
     columns = list(present)
+    spelled = {column: _by_capitals(column) for column in columns}
+    least = {
+        column
+        for column, name in spelled.items()
+        if name.endswith("_min") and f"{name[:-3]}max" in spelled.values()
+    }
     chosen = {}
     for name, column in given.items():
         require_field("columns: ", name, fields)
         bare, _, ending = str(column).rpartition("_")
         if column in columns:
-            chosen[name] = _column(column, fields[name])
+            chosen[name] = _column(column, fields[name], has_unit=column not in least)
         elif fields[name].is_time and ending in SECONDS_IN and bare in columns:
             chosen[name] = Column(bare, fields[name], SECONDS_IN[ending])
         else:
@@ -165,7 +187,10 @@ def find_columns(
                 f"{nearest(column, columns)}"
             )
     usual = {
-        spell(column): column for spell in (_by_capitals, _plain) for column in reversed(columns)
+        spell(column): column
+        for spell in (_by_capitals, _plain)
+        for column in reversed(columns)
+        if column not in least
     }
     for name, field in fields.items():
         endings = ("", *(f"_{unit}" for unit in SECONDS_IN)) if field.is_time else ("",)
@@ -176,9 +201,10 @@ def find_columns(
     return chosen
 
 
-def _column(column: str, field: Field) -> Column:
+def _column(column: str, field: Field, *, has_unit: bool = True) -> Column:
     """Column with the unit that its name is or ends in."""
-    unit = SECONDS_IN.get(_by_capitals(column).rpartition("_")[2]) if field.is_time else None
+    ending = _by_capitals(column).rpartition("_")[2]
+    unit = SECONDS_IN.get(ending) if field.is_time and has_unit else None
     return Column(column, field, unit)
 
 
@@ -192,9 +218,9 @@ def _by_capitals(column: str) -> str:
     return _plain(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", column))
 
 
-def _number(cell: Any, scale: float, *, is_moment: bool) -> tuple[float, str]:
+def _number(cell: Any, scale: float, field: Field) -> tuple[float, str]:
     """Number in a cell, or seconds of a date and time, which without a time zone is in UTC."""
-    if isinstance(cell, int | float):
+    if isinstance(cell, int | float) and (field.is_truth or not isinstance(cell, bool)):
         try:
             return scale * float(cell), NUMBER
         except OverflowError:
@@ -203,14 +229,14 @@ def _number(cell: Any, scale: float, *, is_moment: bool) -> tuple[float, str]:
     if not text:
         raise ValueError("is empty")
     try:
-        # Python would read 1_000 as a number; other programs do not. No moment is true or false.
-        known = {} if is_moment else _TRUTH
+        # Python would read 1_000 as a number; other programs do not.
+        known = _TRUTH if field.is_truth else {}
         value = math.nan if "_" in text else float(known.get(text.lower(), text))
         return scale * value, NUMBER
     except ValueError:
         pass
     hint = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(text) else ""
-    if not is_moment:
+    if not field.is_moment:
         raise ValueError(f"= {shown(text)} is not a number{hint}")
     try:
         moment = datetime.fromisoformat(text)

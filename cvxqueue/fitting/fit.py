@@ -20,7 +20,7 @@ from cvxqueue.json_values import json_values
 from cvxqueue.model import AffineService, Instance, SaturatingExponential
 from cvxqueue.model.queue_formulas import Queue
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.numerics.checks import float_array, require
+from cvxqueue.numerics.checks import float_array, require, require_that
 from cvxqueue.statistics.estimate import FittedParameter, probability
 from cvxqueue.suggest import nearest
 from cvxqueue.tables import Column, Part, Report, Table
@@ -188,6 +188,7 @@ class Fit(Report):
         """The probabilities of the types, and where they come from."""
         note = "probabilities: given"
         if mix is not None:
+            require_that(hasattr(mix, "keys"), "mix", mix, "a mapping of type to probability")
             found = dict(mix)
         elif len(names) == 1:
             return [1.0], "probabilities: a single type"

@@ -55,9 +55,9 @@ class Table(NamedTuple):
     not_arrivals: str = ""
 
 
-def read_table(path: Path, format: str | None) -> tuple[Table, str]:
+def read_table(path: Path, format: Any) -> tuple[Table, str]:
     """Read a file of measurements, and tell its format; a message names the path."""
-    if format is not None and format not in _READERS:
+    if format is not None and not (isinstance(format, str) and format in _READERS):
         raise InvalidInputError(f"format = {shown(format)} is unknown: {nearest(format, _READERS)}")
     content = read_bytes(path, _MOST_BYTES)
     with naming(str(path)):

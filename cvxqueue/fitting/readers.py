@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,15 @@ from cvxqueue.fitting.fields import (
     Column,
     Field,
     find_columns,
+    missing_column,
+    require_field,
 )
 from cvxqueue.fitting.formats import Row, Table, read_table
 from cvxqueue.fitting.records import Answers, Requests, Source, one_answer_each
 from cvxqueue.fitting.units import require_unit, since_first
 from cvxqueue.formatting import shown
 from cvxqueue.numerics.arrays import read_only
+from cvxqueue.numerics.checks import real_number, require_that, text_tuple
 from cvxqueue.numerics.frames import Frame
 from cvxqueue.suggest import nearest
 
@@ -34,6 +37,7 @@ Answerlike = str | os.PathLike[str] | Answers | Mapping[str, Any] | Frame
 
 # More malformed rows than this part are an error unless they are allowed.
 _MOST_MALFORMED = 0.01
+_WHICH = "say which it is (columns, --column)"
 
 
 def read_requests(
@@ -112,11 +116,11 @@ def read_answers(
         if total is None:
             total = one_answer_each(values["correct"])
         if total is None:
-            missing = _missing(("total",), ANSWER_FIELDS, present)
+            missing = missing_column(("total",), ANSWER_FIELDS, present, _WHICH)
             raise InvalidInputError(f"{path}: right answers need their number: {missing}")
         share = read_only(values["correct"] / total)
     elif share is None:
-        missing = _missing(("correct", "accuracy"), ANSWER_FIELDS, present)
+        missing = missing_column(("correct", "accuracy"), ANSWER_FIELDS, present, _WHICH)
         raise InvalidInputError(f"{path}: {missing}")
     return Answers(source, values["tokens"], share, total, values.get("types"))
 
@@ -149,7 +153,8 @@ def as_answers(given: Any, max_malformed: float) -> Answers:
 def _require_file(argument: str, given: Any) -> None:
     if isinstance(given, str | os.PathLike):
         return
-    is_empty = hasattr(type(given), "__len__") and len(given) == 0
+    has_length = hasattr(type(given), "__len__") and getattr(given, "shape", True)
+    is_empty = has_length and len(given) == 0
     got = "and has no rows" if is_empty else f"got {shown(given)}"
     raise InvalidInputError(
         f"{argument} must be the path of a file, a frame, or columns by the names of the fields, "
@@ -167,8 +172,12 @@ def _read(
     max_malformed: float,
 ) -> tuple[dict[str, Any], Source, tuple[str, ...]]:
     """Arrays of the well-formed rows (types as text), where they come from, and the columns."""
-    if not 0.0 <= max_malformed <= 1.0:
+    if not 0.0 <= real_number("max_malformed", max_malformed) <= 1.0:
         raise InvalidInputError(f"max_malformed = {shown(max_malformed)} must be in [0, 1]")
+    for name in text_tuple("needs", needs):
+        require_field("needs: ", name, fields)
+    for option, names in {"columns": columns, "where": where}.items():
+        require_that(isinstance(names, Mapping | None), option, names, "a mapping by name")
     file = as_path(path)
     table, format = read_table(file, format)
     given, where = dict(columns or {}), where or {}
@@ -179,7 +188,7 @@ def _read(
         found = find_columns(fields, table.columns, given)
         for name in needs:
             if name not in found:
-                raise InvalidInputError(_missing((name,), fields, table.columns))
+                raise InvalidInputError(missing_column((name,), fields, table.columns, _WHICH))
         rows = _selected(table, where)
         # An optional column that is empty throughout is as good as none.
         used = {
@@ -237,16 +246,6 @@ def _require_rows(table: Table) -> None:
         raise InvalidInputError(f"no row is left: all {table.failed} requests failed")
 
 
-def _missing(names: tuple[str, ...], fields: Mapping[str, Field], present: Iterable[str]) -> str:
-    """What is wrong where the file has no column for a field, or for none of several."""
-    missing = " or ".join(f"{name} ({fields[name].meaning})" for name in names)
-    usual = [fields[name].names.split()[0] for name in names]
-    return (
-        f"no column for {missing}; name it {' or '.join(map(repr, usual))}, or say which it is "
-        f"(columns, --column): {nearest(usual[0], present)}"
-    )
-
-
 def _selected(table: Table, where: Mapping[str, str]) -> list[Row]:
     """Rows that have the values asked for; broken ones stay, to be counted."""
     rows = list(table.rows)
@@ -294,16 +293,17 @@ def _values(
 def _parse(
     row: Row, columns: Mapping[str, Column], clocks: dict[str, str]
 ) -> dict[str, float | str]:
-    """Values of a row; its times must be told by the clocks of those before it."""
+    """Values of a row; its times must be told by the clocks of the well-formed ones before it."""
     if row.problem:
         raise ValueError(row.problem)
     parsed: dict[str, float | str] = {}
+    told = dict(clocks)
     for name, column in columns.items():
         try:
             cell = row.cells.get(column.name, "")
             parsed[name], clock = column.field.parse(cell, column.unit or 1.0)
-            if clock != clocks.setdefault(name, clock):
-                raise ValueError(f"= {shown(cell)} is {clock}, those above {clocks[name]}")
+            if clock != told.setdefault(name, clock):
+                raise ValueError(f"= {shown(cell)} is {clock}, those above {told[name]}")
         except ValueError as problem:
             raise ValueError(f"{column.name} {problem}") from problem
     correct, total = parsed.get("correct"), parsed.get("total", math.inf)
@@ -312,4 +312,5 @@ def _parse(
             f"{columns['correct'].name} = {correct:g} must be at most "
             f"{columns['total'].name} = {total:g}"
         )
+    clocks.update(told)
     return parsed

@@ -76,8 +76,10 @@ class _Rows(ReadOnlyArrays):
         if self.types is None:
             return {"": self}
         parts = {}
-        for name in dict.fromkeys(self.types):
-            chosen = np.array([kind == name for kind in self.types])
+        places = {name: place for place, name in enumerate(dict.fromkeys(self.types))}
+        kinds = np.array([places[kind] for kind in self.types])
+        for name, place in places.items():
+            chosen = kinds == place
             fields = {
                 field: value[chosen] if isinstance(value, np.ndarray) else value
                 for field, value in self._fields().items()

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.integer.increments import Increments
-from cvxqueue.integer.lattice import Alternatives, lattice_and_tables
+from cvxqueue.integer.lattice import Alternatives, Tables, lattice_and_tables
 from cvxqueue.integer.level_model import level_model
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.domains import Domains, LevelMenu
@@ -74,7 +74,7 @@ class Choices:
             if isinstance(domain, LevelMenu):
                 raise InvalidInputError(
                     f"{shown(self.instance.type_name(k))} chooses among levels, which have no "
-                    "tokens to round; use method 'exact' or 'descent'"
+                    "tokens to round; solve_integer takes them by method 'exact' or 'descent'"
                 )
 
     def evaluate(self, point: FloatArray) -> Evaluation:
@@ -161,14 +161,6 @@ class Choices:
             + p[:, np.newaxis] * (service.second_moment(to) - service.second_moment(start))
         )
 
-    def _losses(
-        self, start: FloatArray, to: FloatArray, mean_price: float, second_price: float
-    ) -> FloatArray:
-        """Seconds that moves lose at the prices, shape (N,)."""
-        net = self._net_benefits(start, to, np.full(1, mean_price), np.full(1, second_price))
-        losses: FloatArray = -self.instance.probabilities * net[0]
-        return losses
-
     def neighbors(self, point: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The next lower and the next higher choice; the choice itself where there is none."""
         down, up = point - self.step, point + self.step
@@ -214,8 +206,9 @@ class Choices:
     def span(self, best: FloatArray, mean_price: float, second_price: float, budget: float) -> Span:
         """The numbers that lose no more than `budget` seconds against the best at the prices."""
 
-        def loss(place: FloatArray) -> FloatArray:
-            return self._losses(best, self.low + self.step * place, mean_price, second_price)
+        def loss(number: FloatArray) -> FloatArray:
+            moved = _increments(self.instance.model, best, number)
+            return -moved.net_benefit(mean_price, second_price)
 
         # Zero lies below the lattice: the span of its neighbors starts at the lattice's best.
         is_zero, number = self.has_zero & (best == 0.0), best
@@ -226,15 +219,14 @@ class Choices:
 
         def steps(sign: float, room: FloatArray) -> FloatArray:
             def is_within(number: FloatArray) -> NDArray[np.bool_]:
-                return loss(middle + sign * number) <= budget
+                return loss(self.low + self.step * (middle + sign * number)) <= budget
 
             return first_refused(is_within, one, one, room + 1.0) - 1.0
 
-        is_beyond = loss(middle) > budget
+        is_beyond = loss(number) > budget
         first = np.where(is_beyond, 1.0, middle - steps(-1.0, middle))
         last = np.where(is_beyond, 0.0, middle + steps(1.0, self.count - middle))
-        zero_loss = self._losses(best, np.zeros(1), mean_price, second_price)
-        return Span(first, last, self.has_zero & (zero_loss <= budget))
+        return Span(first, last, self.has_zero & (loss(np.zeros(1)) <= budget))
 
     def listed(self, k: int, span: Span) -> FloatArray:
         """The choices of one type in a span, or all of its table."""
@@ -255,21 +247,29 @@ class Choices:
         if (self.has_zero | is_coarse).any():
             top = self._best_number_at(mean_price, second_price)
             down, up = np.maximum(top - self.step, self.low), np.minimum(top + self.step, self.high)
-            mix, service = self.instance.probabilities, self.instance.service
             for which, lower, upper in (
                 (self.has_zero, np.zeros_like(top), top),
                 (is_coarse, down, top),
                 (is_coarse, top, up),
             ):
-                loss = np.abs(self._losses(lower, upper, mean_price, second_price))
-                jump = mix * (service.mean(upper) - service.mean(lower))
+                moved = _increments(self.instance.model, lower, upper)
+                loss = np.abs(moved.net_benefit(mean_price, second_price))
                 is_nearer = which & (lower < upper) & (loss < alternatives.losses)
-                for part, own in zip(alternatives, (lower, loss, jump), strict=True):
+                for part, own in zip(alternatives, (lower, loss, moved.mean), strict=True):
                     part[is_nearer] = own[is_nearer]
         if not self.tables:
             return alternatives
         of_tables = self.tables.alternatives(mean_price, second_price)
         return Alternatives(*map(self._with, alternatives, of_tables))
+
+    def only(self, lower: FloatArray, upper: FloatArray) -> Choices:
+        """A part in which every type has these two of its choices, of tokens, and no others."""
+        part, is_open = copy.copy(self), upper > lower
+        part.low, part.count = lower, is_open.astype(np.float64)
+        part.step = np.where(is_open, upper - lower, 1.0)
+        part.has_zero = part.is_tabled = np.zeros(lower.size, dtype=bool)
+        part.tables = Tables({})
+        return part
 
     def split(self, k: int, choice: float) -> tuple[Choices, Choices]:
         """Two parts: one choice of a type, or what is up to it in steps, and all the others."""

@@ -26,27 +26,19 @@ class _Moves(NamedTuple):
 
 
 def local_search(
-    choices: Choices,
-    point: FloatArray,
-    deadline: Deadline,
-    *,
-    is_thorough: bool = False,
-    between: tuple[FloatArray, FloatArray] | None = None,
+    choices: Choices, point: FloatArray, deadline: Deadline, *, is_thorough: bool = False
 ) -> FloatArray:
     """Return a choice that no change of one type to a neighboring choice improves, given the time.
 
     It begins at a stable point. A thorough search tries longer changes of one type, and changes of
-    two at once, as well. `between` has the only two choices of each type, where there are no more.
+    two at once, as well.
     """
     for _ in range(_MOST_MOVES):
         if deadline.is_over:
             break
         base = Base(choices, choices.evaluate(point))
-        if between is None:
-            targets = [*choices.neighbors(point), *choices.with_entries(point)]
-            targets += [*choices.leaps(point)] if is_thorough else []
-        else:
-            targets = [np.where(point == between[0], between[1], between[0])]
+        targets = [*choices.neighbors(point), *choices.with_entries(point)]
+        targets += [*choices.leaps(point)] if is_thorough else []
         to = np.array(targets)
         types, rows = np.nonzero((to != point).T)
         increments = choices.increments(point, to).take((rows, types))

@@ -76,9 +76,8 @@ class IntegerSolution(AllocationData):
     choice : ndarray, shape (N,)
         Thinking tokens of each type, or the position of its level.
     neighbors_gap : float or None
-        What HiGHS says, to its tolerances, that any other combination of neighbors gains at most
-        over `tokens`, in seconds: a solver's word, on which no status rests. ``None`` where the
-        method does not compare them.
+        What any other combination of neighbors gains at most over `tokens`, in seconds, as the
+        search that compared them proved it: no status rests on it. ``None`` for other methods.
     is_repaired : bool
         Whether the nearest choices were unstable and the floor took their place.
     solve_time : float
@@ -138,14 +137,8 @@ class IntegerSolution(AllocationData):
 
     @property
     def is_exact(self) -> bool:
-        """Whether no allocation is better, or no combination of neighbors.
-
-        For ``"exact"`` that the proven gap is within what rounding can do, whatever the tolerance;
-        for ``"neighbors"`` that HiGHS said so: its word, which nothing here proves.
-        """
-        if self.method == "exact":
-            return self.gap <= _ALLOWANCES * self.allowance
-        return self.neighbors_gap is not None and self.ended is Ended.CONVERGED
+        """Whether no allocation is better: the gap is within what rounding can do."""
+        return self.gap <= _ALLOWANCES * self.allowance
 
     @cached_property
     def tokens(self) -> NDArray[np.int64]:
@@ -239,15 +232,12 @@ class IntegerSolution(AllocationData):
         if self.method == "exact":
             if self.is_exact:
                 return "no allocation in the domains is better"
-            within = "within the tolerance" if self.is_optimal else "raise time_limit"
+            within = "within the tolerance" if self.is_optimal else self._advice()
             return f"the best found; none gains more than {at_most(self.gap)} s ({within})"
-        if self.is_exact:
-            return "the best combination of neighbors, as HiGHS said"
         if self.neighbors_gap is not None:
-            return (
-                "the best combination of neighbors found; another may gain "
-                f"{at_most(self.neighbors_gap)} s (raise time_limit)"
-            )
+            gap = at_most(self.neighbors_gap)
+            within = "within the tolerance" if self.ended is Ended.CONVERGED else self._advice()
+            return f"of the combinations of neighbors none gains more than {gap} s ({within})"
         if self.is_repaired:
             return "rounded down, because the nearest choices are unstable"
         found = {
@@ -256,6 +246,10 @@ class IntegerSolution(AllocationData):
             "descent": "no single type can do better by moving to a neighbor",
         }
         return found.get(self.method, self.status.value)
+
+    def _advice(self) -> str:
+        is_hasty = self.ended is Ended.TIME_LIMIT
+        return "raise time_limit" if is_hasty else "no further progress; loosen the tolerance"
 
     def _loss_line(self) -> str:
         objective = f"objective {at_least(self.objective, 9)} s"

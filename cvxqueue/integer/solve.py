@@ -15,20 +15,19 @@ from cvxqueue.formatting import shown
 from cvxqueue.integer.branch_and_bound import best_choice
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.local_search import local_search
-from cvxqueue.integer.neighbors import best_combination
 from cvxqueue.integer.partition import first_ceiling, upper_gain
 from cvxqueue.integer.rounding import require_stable, rounded, uncoupled_domains
 from cvxqueue.integer.solution import IntegerSolution, proven_answer
 from cvxqueue.model import Instance, require_feasible
 from cvxqueue.model.domains import Domain, Domains
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.solution import Ended, Solution, allowed_tolerance
+from cvxqueue.solution import ConvergenceError, Ended, Solution, allowed_tolerance
 from cvxqueue.solvers.solve import deadline_after, solve
 from cvxqueue.suggest import nearest
 
 _METHODS = ("exact", "neighbors", "descent", "nearest", "floor")
-# Relative to `scale`, and for the combinations of neighbors relative to the loss.
-_GAP_TOLERANCE, _LOSS_TOLERANCE = 1e-9, 1e-6
+# Relative to `scale`.
+_GAP_TOLERANCE = 1e-9
 # What is proven of a heuristic may be wider than what could be by this share.
 _EFFORT = 0.25
 # The part of the time that is kept for that.
@@ -62,8 +61,7 @@ def solve_integer(
     tolerance : float, optional
         Certified gap to reach, relative to α Σ π w p + T, at most 0.01; by default 1e-9. The answer
         is held to what rounding can do to the objective where that is more. Only ``"exact"``
-        searches until it is reached; ``"neighbors"`` goes on until no combination can gain more
-        than a millionth of the loss.
+        searches until it is reached, and ``"neighbors"`` among its combinations.
     time_limit : float, default infinity
         Seconds after which the search ends with the best so far and its gap. Whatever the limit,
         the continuous optimum is found and rounded; beyond it, one pass over the types may end.
@@ -82,7 +80,7 @@ def solve_integer(
     InfeasibleError
         If a type has no choice in its box, or no allocation in the domains is stable.
     ConvergenceError
-        If the continuous optimum cannot be certified.
+        If nothing can be proven of the continuous optimum.
     InvalidInputError
         If the method, a domain or a limit is not allowed, a type may have more than 2^53 tokens,
         types have levels and the method rounds, or the instance has constraints on all types
@@ -90,9 +88,9 @@ def solve_integer(
 
     Notes
     -----
-    The proof of ``"exact"`` is a bound of this package, computed with allowances for rounding; no
-    solver's word is taken. That of ``"neighbors"`` about other combinations, `neighbors_gap`, rests
-    on HiGHS and its tolerance of 1e-6; tokens, objective, losses and upper bound do not.
+    Every proof is a bound of this package, computed with allowances for rounding; no solver's word
+    is taken. ``"neighbors"`` has one about all allocations, as every method, and one about the
+    other combinations, `neighbors_gap`.
 
     Examples
     --------
@@ -122,7 +120,7 @@ def solve_within(
     require_stable(choices)
     if method not in ("exact", "descent"):
         choices.refuse_levels()
-    continuous = None if domains.has_levels else solve(instance)
+    continuous = None if domains.has_levels else _relaxed(instance)
     inner, start = None, choices.lowest
     if continuous is not None:
         inner = _between(choices, continuous)
@@ -139,10 +137,10 @@ def solve_within(
             point = choices.evaluate(local_search(choices, start, search))
             is_done = not search.is_over
         elif method == "neighbors":
-            relaxed = inner.certificate.evaluation
-            combination = best_combination(choices, relaxed, _LOSS_TOLERANCE, search)
-            point, neighbors_gap = combination.point, combination.gap
-            is_done = combination.is_exact
+            # An integer program of one binary number for each type.
+            combinations = choices.only(*choices.around(inner.tokens))
+            proof = best_choice(combinations, start, inner, tolerance, search)
+            point, neighbors_gap, is_done = proof.point, proof.gap, proof.is_exact
         else:
             point, is_repaired = rounded(choices, inner.tokens, down=method == "floor")
         ceiling = first_ceiling(choices, point, inner)
@@ -180,9 +178,17 @@ def plain_rounding(solution: IntegerSolution) -> IntegerSolution | None:
     return proven_answer(point, gap, **(solution._fields() | changed))
 
 
+def _relaxed(instance: Instance) -> Solution:
+    """The continuous answer, and be it proven to less than its tolerance: no bound needs that."""
+    found = solve(instance, on_failure="return")
+    if not math.isfinite(found.gap):
+        raise ConvergenceError(found)
+    return found
+
+
 def _between(choices: Choices, continuous: Solution) -> Solution:
     """The continuous answer between the least and the largest choices."""
     instance, lower, upper = choices.instance, choices.lowest, choices.highest
     if np.array_equal(lower, instance.lower) and np.array_equal(upper, instance.upper):
         return continuous
-    return solve(instance.replace(min_tokens=lower, max_tokens=upper))
+    return _relaxed(instance.replace(min_tokens=lower, max_tokens=upper))

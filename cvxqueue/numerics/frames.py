@@ -60,6 +60,9 @@ def column_array(value: Any) -> NDArray[Any]:
     zoned = None if ask is None else _ZONED.match(str(getattr(value, "dtype", "")))
     try:
         raw = np.asarray(value, dtype=f"datetime64[{zoned[1]}]" if zoned else None)
+        if raw.dtype.kind in "iuf" and isinstance(value, list | tuple) and _has_truth(value):
+            # Of true beside numbers numpy makes one.
+            raw = np.asarray(value, dtype=object)
     except ValueError:
         return np.fromiter(value, dtype=object)
     if raw.dtype == object:
@@ -82,6 +85,15 @@ def _plain(raw: NDArray[Any], is_missing: NDArray[np.bool_]) -> NDArray[Any]:
         return np.where(is_missing, np.nan, raw).astype(np.float64)
     except (OverflowError, ValueError):
         return raw
+
+
+def _has_truth(entries: list[Any] | tuple[Any, ...]) -> bool:
+    kinds = set(map(type, entries))
+    if kinds & {bool, np.bool_}:
+        return True
+    return bool(kinds & {list, tuple}) and any(
+        _has_truth(it) for it in entries if isinstance(it, list | tuple)
+    )
 
 
 def _is_missing(entry: Any) -> bool:

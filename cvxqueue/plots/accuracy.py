@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 # More gray curves than this only blacken the picture.
 _DRAWN_POINTS = 200
-_GRID = 160
 
 
 def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
@@ -37,30 +36,31 @@ def plot_accuracy(solution: Solution, ax: Axes | None = None) -> Axes:
     """
     ax = style.new_axes() if ax is None else ax
     instance = solution.instance
-    by_frequency = np.argsort(-instance.probabilities, kind="stable")
-    named = np.sort(by_frequency[: style.NAMED_CURVES])
-    others = by_frequency[style.NAMED_CURVES :]
+    named, names = style.named_types(instance)
+    others = np.argsort(-instance.probabilities, kind="stable")[named.size :]
     # Of very many types an even sample, from the frequent to the rare.
     unnamed = others[:: -(-others.size // _DRAWN_POINTS)] if others.size else others
     shown = np.concatenate([unnamed, named])
 
     right = _set_token_axis(ax, solution, shown)
-    grid, curves = _curves(instance, shown, right, logarithmic=ax.get_xscale() != "linear")
+    grid, curves = _curves(instance, shown, right, style.steps_along(ax))
     low, high = float(curves.min()), float(curves.max())
     margin = 0.06 * max(high - low, 0.05)
     ax.set_ylim(max(low - margin, -0.02), min(high + margin, 1.02))
 
     _draw_unnamed(ax, solution, unnamed, grid[:, : unnamed.size], curves[:, : unnamed.size])
-    ends = []
-    for position, k in enumerate(named):
+    labels, ends = [], []
+    for position, (k, name) in enumerate(zip(named, names, strict=True)):
         look = style.line_style(style.TYPE_COLORS, position)
         column = unnamed.size + position
         label = style.plain(instance.type_name(k))
         ax.plot(grid[:, column], curves[:, column], linewidth=1.8, label=label, **look)
         at = solution.tokens[k], solution.accuracies[k]
         style.dot(ax, *at, look["color"], markersize=8, clip_on=False)
+        cap = " (cap)" if at[0] >= instance.upper[k] else ""
+        labels.append(style.plain(f"{name}: {at[0]:,.0f}{cap}"))
         ends.append((float(grid[-1, column]), float(curves[-1, column]), look["color"]))
-    _label_ends(ax, solution, named, ends)
+    _label_ends(ax, labels, ends)
 
     if others.size:
         drawn = "" if unnamed.size == others.size else f", {unnamed.size} of them drawn"
@@ -95,15 +95,11 @@ def _tokens_to_reach(instance: Instance, part: float) -> FloatArray:
 
 
 def _curves(
-    instance: Instance, shown: NDArray[np.intp], right: float, *, logarithmic: bool
+    instance: Instance, shown: NDArray[np.intp], right: float, steps: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Tokens and accuracies along the curve of each shown type, shape (grid, shown)."""
     lower = np.minimum(instance.lower, right)
     upper = np.minimum(instance.upper, right)
-    steps = np.linspace(0.0, 1.0, _GRID)
-    if logarithmic:
-        # Dense near zero, where a logarithmic axis shows every decade.
-        steps = np.expm1(12.0 * steps) / np.expm1(12.0)
     # One grid point of all types at a time: a million types fit in memory.
     points = [lower + step * (upper - lower) for step in steps]
     for place, curve in instance.accuracy.groups:
@@ -132,17 +128,13 @@ def _draw_unnamed(
     )
 
 
-def _label_ends(
-    ax: Axes, solution: Solution, named: NDArray[np.intp], ends: list[tuple[float, float, str]]
-) -> None:
-    """Name each curve beside its right end, with its tokens."""
+def _label_ends(ax: Axes, labels: list[str], ends: list[tuple[float, float, str]]) -> None:
+    """Write a label for each curve beside its right end."""
     bottom, top = ax.get_ylim()
     heights = style.label_positions([(y - bottom) / (top - bottom) for _, y, _ in ends], ax)
-    names = style.short_names([solution.instance.type_name(k) for k in named])
-    for k, name, (x, y, color), height in zip(named, names, ends, heights, strict=True):
-        is_capped = solution.tokens[k] >= solution.instance.upper[k]
+    for label, (x, y, color), height in zip(labels, ends, heights, strict=True):
         ax.annotate(
-            style.plain(f"{name}: {solution.tokens[k]:,.0f}{' (cap)' if is_capped else ''}"),
+            label,
             xy=(x, y),
             xytext=(1.03, height),
             textcoords="axes fraction",

@@ -105,9 +105,12 @@ def _draw_tolerances(ax: Axes, answers: list[Solution]) -> None:
     tolerances = sorted({float(f"{answer.tolerance:.1e}") for answer in answers})
     for tolerance in tolerances:
         ax.axhline(tolerance, color=style.GRAY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+    from matplotlib.ticker import ScalarFormatter
+
     bottom, top = np.log10(ax.get_ylim())
+    formula = ScalarFormatter(useMathText=True).format_data
     own = [float((np.log10(value) - bottom) / (top - bottom)) for value in tolerances]
     heights = style.label_positions(own, ax)
     for tolerance, height in zip(tolerances, heights, strict=True):
-        text = f"tolerance {style.power_of_ten(tolerance)}"
+        text = f"tolerance ${formula(tolerance)}$"
         style.note(ax, 1.015, height, text, verticalalignment="center")

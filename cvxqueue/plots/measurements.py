@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from cvxqueue.fitting import CurveFit, Fit
 
-# As many as in the picture of an answer; those after them are gray.
-_NAMED_FITS = 10
 # Of more rows an even part is drawn: more dots than this only blacken the picture.
 _DOTS = 2000
 # Of more levels neighbours are drawn as one, as where every answer has its own number of tokens.
@@ -101,14 +99,12 @@ def plot_accuracy_fit(fit: Fit, ax: Axes | None = None) -> Axes:
     # Tokens to half of the rise.
     scales = [np.log(2.0) / curve.rate.value for curve in curves if curve.rate.value > 0]
     style.set_token_axis(ax, 0.0, right, np.array([*scales, right]))
-    steps = np.linspace(0.0, 1.0, 200)
-    if ax.get_xscale() != "linear":
-        steps = np.expm1(12.0 * steps) / np.expm1(12.0)
+    tokens = right * style.steps_along(ax)
     for name, curve in fit.curves.items():
         look = _look(names, name)
         label = f"{names[name]}: {curve.goodness.outcome}" if name in names else "_"
-        fitted = curve.curve.value(right * steps[:, np.newaxis])[:, 0]
-        ax.plot(right * steps, fitted, linewidth=1.8, label=label, **look)
+        fitted = curve.curve.value(tokens[:, np.newaxis])[:, 0]
+        ax.plot(tokens, fitted, linewidth=1.8, label=label, **look)
         dots: dict[str, Any] = {"fmt": "o", "markersize": 5, "elinewidth": 1.0, "clip_on": False}
         ax.errorbar(*_seen(curve), color=look["color"], **dots)
     notes = [f"bars: {100 * curves[0].floor.confidence:g} % intervals of the accuracy seen"]
@@ -126,7 +122,7 @@ def plot_accuracy_fit(fit: Fit, ax: Axes | None = None) -> Axes:
 
 def _names(fit: Fit) -> dict[str, str]:
     """What the first types are called in both pictures, in the order of their colours."""
-    names = list(dict.fromkeys([*fit.service, *fit.curves]))[:_NAMED_FITS]
+    names = list(dict.fromkeys([*fit.service, *fit.curves]))[: style.NAMED_CURVES]
     short = style.short_names([name or "all types" for name in names])
     return {name: style.plain(text) for name, text in zip(names, short, strict=True)}
 

@@ -14,7 +14,7 @@ from cvxqueue.plots.accuracy import plot_accuracy
 from cvxqueue.plots.agreement import plot_simulation
 from cvxqueue.plots.convergence import plot_convergence
 from cvxqueue.plots.measurements import plot_accuracy_fit, plot_service_fit
-from cvxqueue.plots.style import new_figure, plain, short_names
+from cvxqueue.plots.style import NAMED_CURVES, new_figure, plain, short_names
 from cvxqueue.solvers import CrossValidation
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def figure(result: CrossValidation | Fit | Simulation | Sweep) -> Figure:
     --------
     >>> import cvxqueue as cq
     >>> from cvxqueue import plots
-    >>> instance = cq.Instance(
-    ...     arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    ...     service=cq.AffineService(base=0.5, per_token=0.002),
-    ...     accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
+    >>> instance = cq.references.load("one-type").instance
     >>> len(plots.figure(cq.cross_validate(instance, ["newton"])).axes)
     2
     """
@@ -98,10 +95,8 @@ def _fit(fit: Fit) -> Figure:
     if not parts:
         raise InvalidInputError("nothing to draw: fit with service= or accuracy=")
     # A line of the legend for each service line, and for two curves.
-    drawn = new_figure(6.0 * len(parts), 4.6 + 0.17 * min(len(fit.service), 10))
-    for draw, ax in zip(parts, drawn.subplots(1, len(parts), squeeze=False)[0], strict=True):
-        draw(fit, ax)
-    return drawn
+    height = 4.6 + 0.17 * min(len(fit.service), NAMED_CURVES)
+    return _side_by_side([partial(draw, fit) for draw in parts], 6.0, height)
 
 
 def _sweep(sweep: Sweep) -> Figure:
@@ -123,7 +118,12 @@ def _sweep(sweep: Sweep) -> Figure:
         # Under constraints on all types together there are none.
         if _is_plane(sweep.grid) and positive.size > 1 and not instance.model.couplings:
             parts.append(partial(trade_off.plot_switching_curves, instance, positive))
-    drawn = new_figure(6.2 * len(parts), 4.8)
+    return _side_by_side(parts, 6.2, 4.8)
+
+
+def _side_by_side(parts: list[Callable[[Axes], object]], width: float, height: float) -> Figure:
+    """One row of axes, each so many inches wide."""
+    drawn = new_figure(width * len(parts), height)
     for draw, ax in zip(parts, drawn.subplots(1, len(parts), squeeze=False)[0], strict=True):
         draw(ax)
     return drawn

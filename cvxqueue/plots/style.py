@@ -7,6 +7,7 @@ from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvxqueue.errors import require_package
 from cvxqueue.formatting import printable
@@ -15,6 +16,8 @@ from cvxqueue.numerics.arrays import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from cvxqueue.model import Instance
 
 # Of task types: Okabe and Ito, "Color universal design", 2008, told apart with every kind of colour
 # vision. Their yellow is left out, because it is hard to see on white, and black is for methods.
@@ -38,6 +41,8 @@ _BEGINNING = 8
 _BEFORE = 3
 # Where the curves saturate on scales further apart than this, a linear axis hides the fast ones.
 _WIDE_SCALES = 8.0
+# Points along a curve.
+_STEPS = 200
 
 
 def require_matplotlib() -> None:
@@ -70,6 +75,13 @@ def finish(ax: Axes, title: str, x: str, y: str) -> Axes:
     return ax
 
 
+def named_types(instance: Instance) -> tuple[NDArray[np.intp], list[str]]:
+    """Return the most frequent types, in their order, and what they are called in a picture."""
+    frequent = np.argsort(-instance.probabilities, kind="stable")[:NAMED_CURVES]
+    named = np.sort(frequent)
+    return named, short_names([instance.type_name(k) for k in named])
+
+
 def show_plain_numbers(ax: Axes) -> None:
     """Show numbers along the axis as they are written, without powers of ten."""
     ax.xaxis.set_major_formatter("{x:,.10g}")
@@ -90,15 +102,17 @@ def set_token_axis(ax: Axes, left: float, right: float, scales: FloatArray) -> N
     show_plain_numbers(ax)
 
 
+def steps_along(ax: Axes) -> FloatArray:
+    """Return fractions of the way from zero along an axis, dense where it shows every decade."""
+    steps = np.linspace(0.0, 1.0, _STEPS)
+    return steps if ax.get_xscale() == "linear" else np.expm1(12.0 * steps) / np.expm1(12.0)
+
+
 def legend_below(ax: Axes, columns: int) -> None:
-    """Put the legend below the axes."""
-    ax.legend(
-        loc="upper center",
-        bbox_to_anchor=(0.5, -0.14),
-        ncols=columns,
-        frameon=False,
-        fontsize=FONT_SIZE,
-    )
+    """Put the legend below the axes, where there is something to name."""
+    look: dict[str, Any] = {"ncols": columns, "frameon": False, "fontsize": FONT_SIZE}
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), **look)
 
 
 def note(ax: Axes, x: float, y: float, text: str, **options: Any) -> None:
@@ -161,13 +175,6 @@ def darker(color: str) -> tuple[float, float, float]:
 
     red, green, blue = to_rgb(color)
     return 0.7 * red, 0.7 * green, 0.7 * blue
-
-
-def power_of_ten(value: float) -> str:
-    """Return a number as matplotlib's formulas show it on a logarithmic axis."""
-    mantissa, exponent = f"{value:.1e}".split("e")
-    factor = "" if mantissa == "1.0" else rf"{float(mantissa):g} \times "
-    return rf"${factor}10^{{{int(exponent)}}}$"
 
 
 def label_positions(heights: Sequence[float], ax: Axes) -> list[float]:

@@ -113,8 +113,7 @@ def plot_tokens(sweep: Sweep, ax: Axes | None = None) -> Axes:
     name, values = _one_axis(sweep)
     ax = style.new_axes() if ax is None else ax
     instance = sweep.instance
-    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[: style.NAMED_CURVES])
-    names = style.short_names([instance.type_name(k) for k in named])
+    named, names = style.named_types(instance)
     looks = {k: style.line_style(style.TYPE_COLORS, place) for place, k in enumerate(named)}
     is_known = sweep.rows.is_optimal
     along, tokens = values, np.where(is_known[:, np.newaxis], sweep.rows.tokens, np.nan)
@@ -216,8 +215,7 @@ def plot_switching_curves(
     weights = np.geomspace(given.min(), given.max(), _CURVE_POINTS)
     curves = switching_curves(instance, accuracy_weight=weights)
     ax = style.new_axes() if ax is None else ax
-    named = np.sort(np.argsort(-instance.probabilities, kind="stable")[: style.NAMED_CURVES])
-    names = style.short_names([instance.type_name(k) for k in named])
+    named, names = style.named_types(instance)
     for place, (k, label) in enumerate(zip(named, names, strict=True)):
         look = style.line_style(style.TYPE_COLORS, place)
         for curve in curves:
@@ -230,14 +228,8 @@ def plot_switching_curves(
             ax.plot(curve.arrival_rate, weights, **look)
     own = instance.arrival_rate, instance.accuracy_weight
     if weights[0] <= own[1] <= weights[-1]:
-        ax.plot(
-            *own,
-            "X",
-            color=style.GRAY,
-            markersize=8,
-            markeredgecolor="white",
-            label="this instance",
-        )
+        look = {"color": style.GRAY, "markeredgecolor": "white", "label": "this instance"}
+        ax.plot(*own, "X", markersize=8, **look)
     _log_if_wide(ax, "y", weights)
     rates = np.concatenate([curve.arrival_rate for curve in curves] or [np.array([own[0]])])
     _log_if_wide(ax, "x", rates[np.isfinite(rates)])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal, DecimalException, localcontext
 from fractions import Fraction
-from operator import mul
+from operator import attrgetter, mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from cvxqueue.model.domains import Domains
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import LARGEST_COUNT
 from cvxqueue.references import verify as verifier
-from cvxqueue.references.search import plain_context, size_of
+from cvxqueue.references.search import plain_context
 from cvxqueue.solution import ConvergenceError
 from cvxqueue.solvers.solve import solve
 
@@ -153,7 +153,8 @@ class _Search:
             "them by more than rounding"
         )
         with suppress(verifier.Refused):
-            excesses = [it.high for it in self._leaf(box, counts, self._no_prices()).excesses]
+            found = self.whole.leaf(box, [*map(Decimal, counts)], self._no_prices())
+            excesses = [it.high for it in found.excesses]
             if excesses and max(excesses) > 0:
                 k = excesses.index(max(excesses))
                 what += f": constraint {k} on all types is exceeded by {excesses[k]:.2g}"
@@ -161,12 +162,6 @@ class _Search:
 
     def _no_prices(self) -> list[Decimal]:
         return [Decimal(0)] * len(self.whole.instance.couplings)
-
-    def _leaf(
-        self, box: verifier.Box, counts: Sequence[Any], prices: Sequence[Decimal]
-    ) -> verifier.Leaf:
-        whole = self.whole
-        return verifier.Leaf(whole.instance, whole.choices, box, [*map(Decimal, counts)], prices)
 
     def _part(self, box: verifier.Box) -> _Part | None:
         """Return what bounds a part; ``None`` where it is unstable."""
@@ -182,7 +177,7 @@ class _Search:
         if not self.best or not all(low <= count <= high for count, (low, high) in inside):
             return part
         prices = [Decimal(price) for price in part.node["multipliers"]]
-        return min(part, self._at(box, self.best, prices), key=_bound_of)
+        return min(part, self._at(box, self.best, prices), key=attrgetter("bound"))
 
     def _bounded(self, box: verifier.Box) -> _Part:
         if all(low == high for low, high in box):
@@ -203,13 +198,13 @@ class _Search:
         self._consider(counts)
         prices = self._no_prices()
         try:
-            found = self._leaf(box, counts, prices)
+            found = self.whole.leaf(box, [*map(Decimal, counts)], prices)
         except verifier.Refused:
             return _Part({}, Decimal("inf"), np.array(counts, dtype=np.float64))
         limits = self.whole.instance.couplings
-        missed = [it.low / size_of(by) for it, by in zip(found.excesses, limits, strict=True)]
-        if missed and max(missed) > 0:
-            k = missed.index(max(missed))
+        parts = [it.low / by.limit.low for it, by in zip(found.excesses, limits, strict=True)]
+        if parts and max(parts) > 0:
+            k = parts.index(max(parts))
             prices[k] = 2 * (found.upper.high - self.most) / found.excesses[k].low
         return self._at(box, counts, prices)
 
@@ -232,7 +227,7 @@ class _Search:
                 except InfeasibleError:
                     break
             found = self._at(box, tokens.tolist(), prices.tolist())
-            best = min(best, found, key=_bound_of)
+            best = min(best, found, key=attrgetter("bound"))
             if self._is_closed(found):
                 return found
         return best
@@ -264,17 +259,14 @@ class _Search:
             for count, (low, high) in zip(tokens, box, strict=True)
         ]
         multipliers = [max(_few_digits(price), Decimal(0)) for price in prices]
-        try:
-            bound = self.whole.bound(box, counts, multipliers)
-        except verifier.Refused:
-            bound = Decimal("inf")
-        node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
+        bound, is_missed = Decimal("inf"), False
         near = np.array([float(count) for count in counts])
-        is_missed = False
-        if not self.best and any(multipliers):
-            with suppress(verifier.Refused):
-                rounding = self._rounding(near, multipliers)
-                is_missed = float(_missed(self._leaf(box, counts, multipliers)).low) > rounding
+        with suppress(verifier.Refused):
+            leaf = self.whole.leaf(box, counts, multipliers)
+            bound = leaf.upper.high
+            if not self.best and any(multipliers):
+                is_missed = float(missed(leaf).low) > self._rounding(near, multipliers)
+        node = {"tokens": [*map(str, counts)], "multipliers": [*map(str, multipliers)]}
         return _Part(node, bound, near, is_missed)
 
     def _rounding(self, tokens: FloatArray, prices: Iterable[Decimal]) -> float:
@@ -364,21 +356,21 @@ class _Search:
         return k, box[k][0] if middle is None else max(middle, box[k][0])
 
 
-def _missed(leaf: verifier.Leaf) -> verifier.Interval:
-    """Return what constraints at their prices are exceeded by at least, all over a box.
+def missed(leaf: verifier.Proof) -> verifier.Interval:
+    """Return what constraints at their prices are exceeded by at least, all over the box.
 
     The sum is convex, and above its tangents at the point.
     """
     prices, mix, limits = leaf.multipliers, leaf.point.mix, leaf.instance.couplings
     found = verifier.total(map(mul, leaf.excesses, prices))
-    slopes = [it.slopes(leaf.instance, leaf.tokens, leaf.point) for it in limits]
+    slopes = [it.slopes(leaf.point) for it in limits]
     floors = zip(prices, limits, strict=True)
     accuracy = sum((it for it, by in floors if isinstance(by, verifier.MeanAccuracy)), Decimal(0))
     for k, (kind, count) in enumerate(zip(leaf.instance.types, leaf.tokens, strict=True)):
         cost = verifier.total(it[k] * price for it, price in zip(slopes, prices, strict=True))
         left, right = kind.curve.slopes(verifier.of(count))
         rise = (cost - mix[k] * accuracy * right) * (verifier.of(kind.upper) - count)
-        fall = (cost - mix[k] * accuracy * left) * (verifier.of(kind.lower) - count)
+        fall = (cost - mix[k] * accuracy * left) * (verifier.of(leaf.lower[k]) - count)
         found += verifier.Interval(min(Decimal(0), rise.low, fall.low))
     return found
 
@@ -391,16 +383,12 @@ def _require_no_near_miss(real: verifier.Proof) -> None:
         count = verifier.Choices(kind.domain, f"domain of type {k}").below(Fraction(lower))
         if floor is None or count is None or not kind.lower <= count < lower:
             continue
-        missed = verifier.of(floor) - kind.curve.value(verifier.of(Decimal(count)))
-        if missed.low <= _ROUNDED:
+        short = verifier.of(floor) - kind.curve.value(verifier.of(Decimal(count)))
+        if short.low <= _ROUNDED:
             raise UnprovenError(
                 f"{count} tokens of type {k} are not proven to reach its accuracy floor exactly: "
-                f"it is missed by {missed.high:.2g}"
+                f"it is missed by {short.high:.2g}"
             )
-
-
-def _bound_of(part: _Part) -> Decimal:
-    return part.bound
 
 
 def _few_digits(value: Any) -> Decimal:

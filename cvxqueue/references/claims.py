@@ -12,8 +12,10 @@ from cvxqueue.certificates import Certificate
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import shown
 from cvxqueue.integer.solution import IntegerSolution
+from cvxqueue.json_values import json_values
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.numerics.checks import text_tuple
+from cvxqueue.numerics.checks import require_that, text_tuple
+from cvxqueue.numerics.frames import column_array
 from cvxqueue.solution import Solution, Status, allowed_tolerance
 
 _STATUSES = {status.value: status.value for status in Status}
@@ -26,19 +28,20 @@ class Claims:
     """What an answer claims; ``None`` where it says nothing."""
 
     def __init__(self, answer: Any, tolerance: float, *, integer: bool) -> None:
-        if not isinstance(integer, bool):
-            raise InvalidInputError(f"integer must be True or False, got {shown(integer)}")
+        require_that(isinstance(integer, bool), "integer", integer, "True or False")
         if isinstance(answer, Solution | IntegerSolution | Certificate):
             answer = answer.to_dict()
         table = answer if isinstance(answer, Mapping) else {"tokens": answer}
         if integer and isinstance(table.get("integer"), Mapping):
             table = table["integer"]
         self.is_whole = integer or not table.keys().isdisjoint(_OF_WHOLE)
-        # Of the combinations of neighbors alone the word is that of HiGHS.
-        has_word = table.get("is_exact") not in (None, False)
-        self.is_exact = has_word and table.get("method") != "neighbors"
-        self.domain, self.domains = table.get("domain"), table.get("domains")
+        word = table.get("is_exact")
+        require_that(isinstance(word, bool | None), "answer: is_exact", word, "true or false")
+        self.is_exact = bool(word)
+        self.domain, self.domains = map(json_values, map(table.get, ("domain", "domains")))
         self.digest, names = table.get("instance_digest"), table.get("names")
+        is_text = isinstance(self.digest, str | None)
+        require_that(is_text, "answer: instance_digest", self.digest, "a string")
         self.names = None if names is None else text_tuple("answer: names", names)
         numbers = (_number(table, it) for it in ("objective", "gap", "relative_gap", "upper_bound"))
         self.objective, self.gap, self.relative_gap, self.upper_bound = numbers
@@ -67,10 +70,8 @@ def _array(table: Mapping[str, Any], name: str, kind: str = "numbers") -> FloatA
     """Numbers, NaN where there is none."""
     if (value := table.get(name)) is None:
         return None
-    array = np.asarray("")
-    with suppress(TypeError, ValueError, OverflowError):
-        array = np.ma.filled(value, np.nan)
-        array = np.asarray(value, dtype=np.float64) if array.dtype.kind == "O" else array
-    if array.dtype.kind not in "iuf":
-        raise InvalidInputError(f"answer: {name} must be {kind}, got {shown(value)}")
-    return array.astype(np.float64)
+    with suppress(TypeError, OverflowError):
+        array = column_array(value)
+        if array.dtype.kind in "iuf":
+            return np.asarray(np.ma.filled(array.astype(np.float64), np.nan))
+    raise InvalidInputError(f"answer: {name} must be {kind}, got {shown(value)}")

@@ -8,7 +8,7 @@ from itertools import chain
 from operator import mul, sub
 from typing import TypeAlias
 
-from cvxqueue.references.search import Point, Search, UndeterminedError, size_of
+from cvxqueue.references.search import Point, Search, UndeterminedError
 from cvxqueue.references.verify import NOUGHT, ONE
 
 # Every one gains; a few were enough.
@@ -77,13 +77,11 @@ class _Interior:
             inside = (high - low) / 10**8
             tokens[k] = min(max(tokens[k], low + inside), high - inside) if low < high else low
         point = self._stable()
-        rows = zip(search.instance.types, search.mix, point.curves, strict=True)
-        worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
-        self.scale = (search.weight * worth + point.time) or ONE
+        self.scale = (search.benefit(point) + point.time) or ONE
         self.target = self.scale / 1000
         self.below = {k: self.target / (tokens[k] - pieces[k][0]) for k in self.moving}
         self.above = {k: self.target / (pieces[k][1] - tokens[k]) for k in self.moving}
-        sizes = list(map(size_of, search.instance.couplings))
+        sizes = [it.limit.low for it in search.instance.couplings]
         self.slacks = [
             max(-it, size / 1000) for it, size in zip(point.excesses, sizes, strict=True)
         ]
@@ -127,7 +125,7 @@ class _Interior:
             self._move()
         near = Decimal(10) ** -(self.search.precision // 3)
         for j, limit in enumerate(self.search.instance.couplings):
-            size = size_of(limit)
+            size = limit.limit.low
             if self.slacks[j] > near * size and self.search.prices[j] * size < near * self.scale:
                 self.search.prices[j] = NOUGHT
 
@@ -219,7 +217,7 @@ class _Interior:
             for k, step in steps.items():
                 search.tokens[k] = before[k] + way * step
             times = (search.service(k).time for k in range(search.size))
-            if sum(map(mul, search.mix, times), NOUGHT) * search.rate < 1:
+            if search.mean(times) * search.rate < 1:
                 return way
             way /= 2
 

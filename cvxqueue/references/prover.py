@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from decimal import Context, Decimal, DecimalException, localcontext
+from operator import mul
 from typing import Any
 
 from cvxqueue.errors import InvalidInputError, UnprovenError
@@ -16,7 +17,7 @@ from cvxqueue.model import Instance, require_instance
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.checks import whole_number
 from cvxqueue.references import verify as verifier
-from cvxqueue.references.branching import START_SECONDS, with_whole_tokens
+from cvxqueue.references.branching import START_SECONDS, missed, with_whole_tokens
 from cvxqueue.references.interior import by_barriers
 from cvxqueue.references.search import Search, UndeterminedError, plain_context
 from cvxqueue.solution import Solution
@@ -75,17 +76,13 @@ def prove(instance: Instance, *, digits: int = 30, integer: bool = False) -> dic
     if digits > verifier.MOST_PROVEN_DIGITS:
         raise InvalidInputError(f"digits = {digits} must be at most {verifier.MOST_PROVEN_DIGITS}")
     start = solve(instance, time_limit=START_SECONDS, on_failure="return")
-    record = proof_from(start, digits)
+    with localcontext(plain_context()):
+        record = _proof_from(start, digits)
     return with_whole_tokens(instance, record) if integer else record
 
 
-def proof_from(start: Solution, digits: int) -> dict[str, Any]:
-    """Return the record that begins with an answer; see `prove`."""
-    with localcontext(plain_context()):
-        return _proof_from(start, digits)
-
-
 def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
+    """Return the record that a search finds from an answer."""
     data = to_dict(start.instance)
     most = max(_TRIES[-1][1] * digits + 2 * _MORE_DIGITS, verifier.FEWEST_DIGITS)
     verifier.set_digits(most)
@@ -115,8 +112,12 @@ def _proof_from(start: Solution, digits: int) -> dict[str, Any]:
     else:
         if fallback:
             return fallback
-        with suppress(UndeterminedError, DecimalException):
-            if (excess := search.excess()) > 0:
+        with suppress(verifier.Refused, DecimalException):
+            least = [low for _, low in search.floors]
+            point = verifier.Proof(instance, search.tokens, search.prices, least)
+            sizes = (it.limit.low for it in instance.couplings)
+            weight = sum(map(mul, search.prices, sizes), verifier.NOUGHT) or verifier.ONE
+            if (excess := missed(point).low / weight) > 0:
                 reason = (
                     "no allocation keeps all the constraints together exactly: weighed, they are "
                     f"exceeded by {_few_digits(excess)} of their limits everywhere"
@@ -166,7 +167,9 @@ def _obstacle(search: Search) -> str:
         return f"{error}, not even at the least tokens"
     for k, limit in enumerate(instance.couplings):
         is_floor = isinstance(limit, verifier.MeanAccuracy)
-        excess = limit.excess(instance, upper if is_floor else least, point)
+        # Of a floor the tokens alone count, and not the queue.
+        point.tokens = upper if is_floor else least
+        excess = limit.excess(point)
         if excess.high > 0:
             at = f"at the {'most' if is_floor else 'least'} tokens"
             if excess.low > 0:

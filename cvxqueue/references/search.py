@@ -8,7 +8,7 @@ feasible sets that are as narrow as a rounding error, `cvxqueue.references.inter
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from decimal import (
     MAX_EMAX,
@@ -22,7 +22,6 @@ from decimal import (
     localcontext,
 )
 from fractions import Fraction
-from itertools import compress
 from operator import mul
 from typing import NamedTuple
 
@@ -64,6 +63,24 @@ class _Curve(NamedTuple):
     value: Decimal
     slope: Decimal
     bend: Decimal
+
+
+class _Counts(NamedTuple):
+    """How often a constraint counts the mean of each; that on a tail is one of its own."""
+
+    service: int = 0
+    waiting: int = 0
+    tokens: int = 0
+    accuracy: int = 0
+
+
+_COUNTS: dict[type[verifier.Limit], _Counts] = {
+    verifier.SystemTime: _Counts(service=1, waiting=1),
+    verifier.WaitingTime: _Counts(waiting=1),
+    verifier.TokenRate: _Counts(tokens=1),
+    verifier.MeanAccuracy: _Counts(accuracy=-1),
+    verifier.Tail: _Counts(),
+}
 
 
 class Point(NamedTuple):
@@ -114,6 +131,7 @@ class Search:
             [Decimal(float(x)) for x in getattr(kind.curve, "places", ())]
             for kind in instance.types
         ]
+        self.counts = [_COUNTS[type(it)] for it in instance.couplings]
         self.tokens = [Decimal(count) for count in start.tokens.tolist()]
         given = start.certificate.multipliers
         self.prices = [Decimal(price) for price in ([] if given is None else given.tolist())]
@@ -141,6 +159,10 @@ class Search:
             self.decays = [
                 -it.chance.ln() / it.seconds.low if isinstance(it, verifier.Tail) else NOUGHT
                 for it in self.instance.couplings
+            ]
+            self.most = [
+                it.limit.low * (counts.accuracy or 1) / (self.rate if counts.tokens else ONE)
+                for it, counts in zip(self.instance.couplings, self.counts, strict=True)
             ]
             yield
 
@@ -237,8 +259,10 @@ class Search:
         """Return what the tokens do, if the queue is stable."""
         services = [self.service(k) for k in range(self.size)]
         curves = [self.curve(k, count) for k, count in enumerate(self.tokens)]
-        mean = sum((mix * it.time for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
-        second = sum((mix * it.square for mix, it in zip(self.mix, services, strict=True)), NOUGHT)
+        mean, second = (
+            self.mean(it.time for it in services),
+            self.mean(it.square for it in services),
+        )
         rate, load = self.rate, self.rate * mean
         idle = 1 - load
         if idle <= 0:
@@ -249,22 +273,18 @@ class Search:
         powers = [
             [(decay * it.time).exp() for it in services] if decay else [] for decay in self.decays
         ]
-        excesses = []
-        limits = zip(self.instance.couplings, self.decays, powers, strict=True)
-        for limit, decay, rises in limits:
-            if isinstance(limit, verifier.Tail):
-                pairs = zip(self.mix, rises, strict=True)
-                found = sum((mix * (it - 1) for mix, it in pairs), NOUGHT) * rate / decay - 1
-            elif isinstance(limit, verifier.TokenRate):
-                pairs = zip(self.mix, self.tokens, strict=True)
-                found = sum((mix * it for mix, it in pairs), NOUGHT) - limit.limit.low / rate
-            elif isinstance(limit, verifier.MeanAccuracy):
-                triples = zip(self.mix, curves, strict=True)
-                found = limit.limit.low - sum((mix * it.value for mix, it in triples), NOUGHT)
-            else:
-                of_service = mean if isinstance(limit, verifier.SystemTime) else NOUGHT
-                found = of_service + waiting - limit.limit.low
-            excesses.append(found)
+        counted: tuple[Iterable[Decimal], ...] = ()
+        if self.counts:
+            counted = self.tokens, (it.value for it in curves)
+        means = mean, waiting, *map(self.mean, counted)
+        excesses = [
+            self.mean(it - 1 for it in rises) * rate / decay - 1
+            if decay
+            else sum(map(mul, counts, means), NOUGHT) - most
+            for counts, most, decay, rises in zip(
+                self.counts, self.most, self.decays, powers, strict=True
+            )
+        ]
         prices = 1 + slope, self.by_second * rate / (2 * idle)
         return Point(
             *(services, curves, powers, mean, second, idle, congested, mean + waiting),
@@ -275,54 +295,30 @@ class Search:
         """Return J at the tokens."""
         with self.working_in(self.precision):
             point = self.point()
-            rows = zip(self.instance.types, self.mix, point.curves, strict=True)
-            worth = sum((mix * kind.importance * it.value for kind, mix, it in rows), NOUGHT)
-            return self.weight * worth - point.time
+            return self.benefit(point) - point.time
 
-    def excess(self) -> Decimal:
-        """Return by how much the limits are exceeded everywhere, weighed by today's prices.
+    def benefit(self, point: Point) -> Decimal:
+        """Return α Σ π w p."""
+        importances = (kind.importance for kind in self.instance.types)
+        return self.weight * self.mean(map(mul, importances, (it.value for it in point.curves)))
 
-        The sum is convex, and above its tangent at the tokens; it is relative to the limits, and
-        not positive where there may be an allocation that keeps them all.
-        """
-        with self.working_in(self.precision):
-            point = self.point()
-            couplings = self.instance.couplings
-            found = sum(map(mul, self.prices, point.excesses), NOUGHT)
-            accuracies = (isinstance(it, verifier.MeanAccuracy) for it in couplings)
-            accuracy = sum(compress(self.prices, accuracies), NOUGHT)
-            for k, count in enumerate(self.tokens):
-                right = sum(price * self._row(j, k, point) for j, price in enumerate(self.prices))
-                flatter = self.curve(k, count, is_left=True).slope - point.curves[k].slope
-                left = right - accuracy * self.mix[k] * flatter
-                rise, fall = (
-                    right * (self.instance.types[k].upper - count),
-                    left * (self.floors[k][0] - count),
-                )
-                found += min(NOUGHT, rise, fall)
-            return found / (sum(map(mul, self.prices, map(size_of, couplings)), NOUGHT) or ONE)
+    def mean(self, values: Iterable[Decimal]) -> Decimal:
+        """Return the mean over the types of the queries."""
+        return sum(map(mul, self.mix, values), NOUGHT)
 
     def charged(self, point: Point) -> Prices:
         """Return the prices of the Lagrangian at the multipliers of today."""
-        time = waiting = token = accuracy = NOUGHT
-        tails = []
-        rows = zip(self.prices, self.instance.couplings, self.decays, point.powers, strict=True)
-        for price, limit, decay, powers in rows:
-            if not price:
-                continue
-            if isinstance(limit, verifier.Tail):
-                tails.append((price * self.rate, decay, powers))
-            elif isinstance(limit, verifier.TokenRate):
-                token += price
-            elif isinstance(limit, verifier.MeanAccuracy):
-                accuracy += price
-            elif isinstance(limit, verifier.SystemTime):
-                time += price
-            else:
-                waiting += price
+        pairs = zip(self.prices, self.counts, strict=True)
+        charges = [[price * it for it in row] for price, row in pairs]
+        service, waiting, token, accuracy = (
+            sum(column, NOUGHT) for column in zip(4 * [NOUGHT], *charges, strict=True)
+        )
+        rows = zip(self.prices, self.decays, point.powers, strict=True)
+        tails = [(price * self.rate, decay, it) for price, decay, it in rows if price and decay]
         first, second = point.prices
-        factor = 1 + time + waiting
-        return Prices(factor, first * factor - waiting, second * factor, token, accuracy, tails)
+        factor = 1 + waiting
+        first = first * factor + service - waiting
+        return Prices(factor, first, second * factor, token, -accuracy, tails)
 
     def margins(
         self, k: int, point: Point, prices: Prices, curve: _Curve
@@ -339,17 +335,13 @@ class Search:
 
     def _row(self, j: int, k: int, point: Point) -> Decimal:
         """∂c_j/∂l_k."""
-        limit, mix, it = self.instance.couplings[j], self.mix[k], point.services[k]
-        if isinstance(limit, verifier.Tail):
-            return mix * self.rate * point.powers[j][k] * it.slope
-        if isinstance(limit, verifier.TokenRate):
-            return mix
-        if isinstance(limit, verifier.MeanAccuracy):
-            return -mix * point.curves[k].slope
-        first, second = point.prices
-        if isinstance(limit, verifier.WaitingTime):
-            first -= 1
-        return mix * (first * it.slope + second * it.square_slope)
+        counts, it, (first, second) = self.counts[j], point.services[k], point.prices
+        if self.decays[j]:
+            return self.mix[k] * self.rate * point.powers[j][k] * it.slope
+        found = counts.tokens + counts.accuracy * point.curves[k].slope
+        if counts.waiting:
+            found += (first - 1 + counts.service) * it.slope + second * it.square_slope
+        return self.mix[k] * found
 
     def step(
         self,
@@ -490,11 +482,6 @@ class Search:
             return right, right
         left, _ = self.margins(k, point, prices, self.curve(k, self.tokens[k], is_left=True))
         return left, right
-
-
-def size_of(limit: verifier.Limit) -> Decimal:
-    """What a constraint is relative to; that on a tail is so already."""
-    return ONE if isinstance(limit, verifier.Tail) else limit.limit.low
 
 
 def _near(count: Decimal, other: Decimal) -> bool:

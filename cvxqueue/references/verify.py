@@ -435,28 +435,28 @@ class Rising:
 
     def value(self, tokens: Interval) -> Interval:
         """Return p."""
-        return self.reached(tokens) * self.gain + self.floor
+        return self._reached(tokens) * self.gain + self.floor
 
     def slopes(self, tokens: Interval) -> tuple[Interval, Interval]:
         """Return p′ from the left and from the right."""
-        slope = self.falling(tokens) * self.gain
+        slope = self._falling(tokens) * self.gain
         return slope, slope
 
-    def reached(self, tokens: Interval) -> Interval:
+    def _reached(self, tokens: Interval) -> Interval:
         """Return the share of the gain that is not missing."""
-        return 1 - self.missing(tokens)
+        return 1 - self._missing(tokens)
 
-    def missing(self, tokens: Interval) -> Interval:
+    def _missing(self, tokens: Interval) -> Interval:
         """Return the share of the gain that is missing; the last is kept, exponentials are slow."""
         if self.last is None or self.last[:2] != (tokens.low, tokens.high):
-            self.last = tokens.low, tokens.high, self.power(tokens)
+            self.last = tokens.low, tokens.high, self._power(tokens)
         return self.last[2]
 
-    def power(self, tokens: Interval) -> Interval:
+    def _power(self, tokens: Interval) -> Interval:
         """Return the same, computed."""
         raise NotImplementedError
 
-    def falling(self, tokens: Interval) -> Interval:
+    def _falling(self, tokens: Interval) -> Interval:
         """Return what is missing less with one token more."""
         raise NotImplementedError
 
@@ -466,13 +466,11 @@ class ExponentialCurve(Rising):
 
     names = ("rate",)
 
-    def power(self, tokens: Interval) -> Interval:
-        """Return the share of the gain that is missing."""
+    def _power(self, tokens: Interval) -> Interval:
         return (-(tokens * self.data[0])).exp()
 
-    def falling(self, tokens: Interval) -> Interval:
-        """Return what is missing less with one token more."""
-        return self.missing(tokens) * self.data[0]
+    def _falling(self, tokens: Interval) -> Interval:
+        return self._missing(tokens) * self.data[0]
 
 
 class PowerCurve(Rising):
@@ -480,15 +478,13 @@ class PowerCurve(Rising):
 
     names = "scale", "exponent"
 
-    def power(self, tokens: Interval) -> Interval:
-        """Return the share of the gain that is missing."""
+    def _power(self, tokens: Interval) -> Interval:
         scale, exponent = self.data
         return (-((tokens / scale + 1).ln() * exponent)).exp()
 
-    def falling(self, tokens: Interval) -> Interval:
-        """Return what is missing less with one token more."""
+    def _falling(self, tokens: Interval) -> Interval:
         scale, exponent = self.data
-        return self.missing(tokens) * exponent / (tokens + scale)
+        return self._missing(tokens) * exponent / (tokens + scale)
 
 
 class HyperbolicCurve(Rising):
@@ -496,12 +492,10 @@ class HyperbolicCurve(Rising):
 
     names = ("half_saturation",)
 
-    def reached(self, tokens: Interval) -> Interval:
-        """Return the share of the gain that is not missing."""
+    def _reached(self, tokens: Interval) -> Interval:
         return tokens / (tokens + self.data[0])
 
-    def falling(self, tokens: Interval) -> Interval:
-        """Return what is missing less with one token more."""
+    def _falling(self, tokens: Interval) -> Interval:
         return self.data[0] / (tokens + self.data[0]).square()
 
 
@@ -857,6 +851,7 @@ class Moments:
     """What an allocation does to the queue."""
 
     def __init__(self, instance: Instance, tokens: Sequence[Decimal]) -> None:
+        self.instance, self.tokens = instance, tokens
         pairs = zip(instance.types, tokens, strict=True)
         self.types = [kind.service.moments(of(count)) for kind, count in pairs]
         self.mix = [of(kind.probability) for kind in instance.types]
@@ -896,17 +891,15 @@ class Limit:
         (value,) = take(table, what, self.name)
         self.limit = of(number(value, what, above=NOUGHT, most=self.most))
 
-    def size(self, instance: Instance) -> Interval:
+    def size(self, point: Moments) -> Interval:
         """Return what c is to be compared with."""
         return self.limit
 
-    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+    def excess(self, point: Moments) -> Interval:
         """Return c."""
         raise NotImplementedError
 
-    def slopes(
-        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
-    ) -> list[Interval]:
+    def slopes(self, point: Moments) -> list[Interval]:
         """Return ∂c/∂l of each type."""
         raise NotImplementedError
 
@@ -914,13 +907,11 @@ class Limit:
 class SystemTime(Limit):
     """T ≤ seconds."""
 
-    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+    def excess(self, point: Moments) -> Interval:
         """Return c."""
         return point.time - self.limit
 
-    def slopes(
-        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
-    ) -> list[Interval]:
+    def slopes(self, point: Moments) -> list[Interval]:
         """Return ∂c/∂l of each type."""
         return point.costs(*point.prices)
 
@@ -928,13 +919,11 @@ class SystemTime(Limit):
 class WaitingTime(Limit):
     """W ≤ seconds."""
 
-    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+    def excess(self, point: Moments) -> Interval:
         """Return c."""
         return point.waiting - self.limit
 
-    def slopes(
-        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
-    ) -> list[Interval]:
+    def slopes(self, point: Moments) -> list[Interval]:
         """Return ∂c/∂l of each type."""
         first, second = point.prices
         return point.costs(first - 1, second)
@@ -945,18 +934,16 @@ class TokenRate(Limit):
 
     name = "tokens_per_second"
 
-    def size(self, instance: Instance) -> Interval:
+    def size(self, point: Moments) -> Interval:
         """Return what c is to be compared with."""
-        return self.limit / instance.rate
+        return self.limit / point.instance.rate
 
-    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+    def excess(self, point: Moments) -> Interval:
         """Return c."""
-        mean = total(mix * count for mix, count in zip(point.mix, tokens, strict=True))
-        return mean - self.size(instance)
+        pairs = zip(point.mix, point.tokens, strict=True)
+        return total(mix * count for mix, count in pairs) - self.size(point)
 
-    def slopes(
-        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
-    ) -> list[Interval]:
+    def slopes(self, point: Moments) -> list[Interval]:
         """Return ∂c/∂l of each type."""
         return point.mix
 
@@ -966,16 +953,14 @@ class MeanAccuracy(Limit):
 
     name, most = "accuracy", ONE
 
-    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+    def excess(self, point: Moments) -> Interval:
         """Return c."""
-        triples = zip(instance.types, tokens, point.mix, strict=True)
+        triples = zip(point.instance.types, point.tokens, point.mix, strict=True)
         return self.limit - total(mix * it.curve.value(of(count)) for it, count, mix in triples)
 
-    def slopes(
-        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
-    ) -> list[Interval]:
+    def slopes(self, point: Moments) -> list[Interval]:
         """Return zeros: what accuracy is worth here is counted with the benefit, for kinks."""
-        return [of(0)] * len(tokens)
+        return [of(0)] * len(point.mix)
 
 
 class Tail(Limit):
@@ -987,36 +972,31 @@ class Tail(Limit):
         self.chance = number(chance, f"{what}.probability", above=NOUGHT)
         if self.chance >= ONE:
             raise Refused(f"{what}.probability must be below 1")
-
         self.limit = of(1)
         self.last: tuple[Moments, Interval, list[Interval]] | None = None
 
-    def growth(self, instance: Instance, point: Moments) -> tuple[Interval, list[Interval]]:
+    def growth(self, point: Moments) -> tuple[Interval, list[Interval]]:
         """Return θ, per second, and exp(θ t) of each type; the last are kept, as they are slow."""
         if self.last is None or self.last[0] is not point:
-            theta = self.decay(instance)
+            instance = point.instance
+            if instance.queue.kind != "fifo" or any(it.service.scv for it in instance.types):
+                raise Refused(
+                    "a tail is bounded first in first out alone, where tokens do not vary"
+                )
+            theta = -of(self.chance).ln() / self.seconds
             self.last = point, theta, [(theta * it.time).exp() for it in point.types]
         return self.last[1:]
 
-    def decay(self, instance: Instance) -> Interval:
-        """Return θ."""
-        if instance.queue.kind != "fifo" or any(kind.service.scv for kind in instance.types):
-            raise Refused("a tail is bounded first in first out alone, where tokens do not vary")
-        return -of(self.chance).ln() / self.seconds
-
-    def excess(self, instance: Instance, tokens: Sequence[Decimal], point: Moments) -> Interval:
+    def excess(self, point: Moments) -> Interval:
         """Return c."""
-        theta, powers = self.growth(instance, point)
+        theta, powers = self.growth(point)
         excess = total(mix * (it - 1) for mix, it in zip(point.mix, powers, strict=True))
-        return excess * instance.rate / theta - 1
+        return excess * point.instance.rate / theta - 1
 
-    def slopes(
-        self, instance: Instance, tokens: Sequence[Decimal], point: Moments
-    ) -> list[Interval]:
+    def slopes(self, point: Moments) -> list[Interval]:
         """Return ∂c/∂l of each type."""
-        powers = self.growth(instance, point)[1]
-        pairs = zip(point.pairs, powers, strict=True)
-        return [mix * power * instance.rate * it.slope for (mix, it), power in pairs]
+        pairs, rate = zip(point.pairs, self.growth(point)[1], strict=True), point.instance.rate
+        return [mix * power * rate * it.slope for (mix, it), power in pairs]
 
 
 LIMITS: dict[str, Callable[[Table, str], Limit]] = {
@@ -1057,8 +1037,7 @@ class Proof:
         self.lagrangian = self.objective
         self.excesses = []
         for price, limit in zip(multipliers, instance.couplings, strict=True):
-            excess = limit.excess(instance, tokens, point)
-            slopes = limit.slopes(instance, tokens, point)
+            excess, slopes = limit.excess(point), limit.slopes(point)
             self.excesses.append(excess)
             self.lagrangian = self.lagrangian - excess * price
             if isinstance(limit, MeanAccuracy):
@@ -1234,9 +1213,9 @@ class WholeProof:
         )
         return (total(times) * self.instance.rate).low >= ONE
 
-    def bound(self, box: Box, tokens: Sequence[Decimal], multipliers: Sequence[Decimal]) -> Decimal:
-        """Return what no allocation in a box exceeds."""
-        return Leaf(self.instance, self.choices, box, tokens, multipliers).upper.high
+    def leaf(self, box: Box, tokens: Sequence[Decimal], multipliers: Sequence[Decimal]) -> Leaf:
+        """Return what a point proves of a box: no allocation there exceeds its `upper`."""
+        return Leaf(self.instance, self.choices, box, tokens, multipliers)
 
     def bounds(self, tree: Sequence[object], most: Decimal) -> Iterator[Decimal]:
         """Return the bounds of the leaves, or raise `Refused` where one is above `most`.
@@ -1257,7 +1236,7 @@ class WholeProof:
                 elif node != {}:
                     tokens, prices = take(node, "it", "tokens", "multipliers")
                     point = counts_of_tokens(tokens, MOST_PLACES_IN_LEAVES)
-                    bound = self.bound(box, point, decimals(prices, "multipliers"))
+                    bound = self.leaf(box, point, decimals(prices, "multipliers")).upper.high
                     if bound > most:
                         raise Refused("it may have something better")
                     yield bound
@@ -1405,7 +1384,7 @@ def report(found: Proven) -> Iterator[str]:
     yield f"  price of the second moment {_shown(point.prices[1], digits)} per s"
     for k, price in enumerate(proof.multipliers):
         excess = proof.excesses[k]
-        size = proof.instance.couplings[k].size(proof.instance)
+        size = proof.instance.couplings[k].size(point)
         side = "active" if (excess + unit * size).high >= NOUGHT else "slack"
         yield f"  multiplier {k} {_rounded(price, digits)}, {side}, excess {_shown(excess, 3)}"
     yield "optimal tokens:" if found.tokens else "tokens of the point, not proven to be the only:"

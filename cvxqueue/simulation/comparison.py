@@ -46,7 +46,7 @@ class Comparison(Report):
             # Equal allocations differ by nothing, and that is certain.
             Estimate(0.0, (0.0, 0.0), first.confidence, 0.0, first.count - 1)
             if np.array_equal(simulation.tokens, self.simulations[0].tokens)
-            else first.estimate(v - value, r - residuals)
+            else first.estimate(v - value, r - residuals, terms=v + value)
             for simulation, (v, r) in zip(self.simulations, parts, strict=True)
         )
 

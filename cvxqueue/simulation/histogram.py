@@ -15,10 +15,9 @@ from cvxqueue.statistics.estimate import Estimate, estimate_of
 # Leading bits of the fraction of a float64 that tell bins apart: 2^10 bins to each factor of two.
 _FRACTION_BITS = 10
 _SHIFT = 52 - _FRACTION_BITS
-# Bins below 2^-30 s (a nanosecond) are joined with zero; the last is 2^34 s (five centuries).
+# Bins below 2^-30 units (a nanosecond to the second) are joined with zero; the last is 2^34 units.
 _LOWEST, _HIGHEST = -30, 34
 _BINS = ((_HIGHEST - _LOWEST) << _FRACTION_BITS) + 1
-_OFFSET = (1023 + _LOWEST) << _FRACTION_BITS
 # Where so many clusters are expected, Wilson's interval at 95 % holds the number that comes with a
 # probability of 94 %, and nearer to 95 % of more; of four it is 91 %.
 _FEW_CLUSTERS = 20.0
@@ -29,15 +28,19 @@ class Histogram:
 
     The bit patterns of positive floats are in the order of their values, and their leading bits
     number the bins. Only the range of bins in use is kept, for each group of batches.
+
+    The unit is about as long as the times are: seconds mean nothing to a queue.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unit: float) -> None:
+        # What the bins of a float64 are numbered from, one below the first that is not zero.
+        self.start = ((1023 + math.frexp(unit)[1] + _LOWEST) << _FRACTION_BITS) - 1
         self.counts: dict[int, NDArray[np.int64]] = {}
 
     def add(self, times: FloatArray, group: int) -> None:
         """Count some times."""
         bits = np.ascontiguousarray(times).view(np.int64)
-        bins = (bits >> _SHIFT) - (_OFFSET - 1)
+        bins = (bits >> _SHIFT) - self.start
         np.clip(bins, 0, _BINS - 1, out=bins)
         kept = self.counts.get(group, np.empty(0, dtype=np.int64))
         found = np.bincount(bins, minlength=len(kept))
@@ -73,8 +76,17 @@ def quantile(
         rank = min(max(fraction, 0.0), 1.0) * total
         return min(int(np.searchsorted(below, rank, side="left")), len(below) - 1)
 
+    def edges(place: int) -> tuple[float, float]:
+        """Ends of a bin; the first is zero itself, with what is next to nothing."""
+        if place == 0:
+            return 0.0, 0.0
+        first = histograms[0].start + place
+        bits = np.array([first, first + 1], dtype=np.int64) << _SHIFT
+        low, high = bits.view(np.float64).tolist()
+        return low, high
+
     place = place_of(probability)
-    low, high = _edges(place)
+    low, high = edges(place)
     before = int(below[place - 1]) if place else 0
     inside = int(below[place]) - before
     value = low + (high - low) * (probability * total - before) / inside
@@ -87,8 +99,8 @@ def quantile(
     around = estimate_of(probability, error, share.degrees, confidence, trials=trials).interval
     first = min(around[0], _fewest(probability, trials, confidence))
     last = max(around[1], 1.0 - _fewest(1.0 - probability, trials, confidence))
-    least = _edges(place_of(first))[0] if first * total >= 1.0 else 0.0
-    most = _edges(place_of(last))[1] if (1.0 - last) * total >= 1.0 else math.inf
+    least = edges(place_of(first))[0] if first * total >= 1.0 else 0.0
+    most = edges(place_of(last))[1] if (1.0 - last) * total >= 1.0 else math.inf
     # The error of the quantile itself, had it the normal shape of the fraction's.
     spread = math.sqrt(probability * (1.0 - probability) / trials)
     own = spread * (most - least) / (last - first)
@@ -108,12 +120,3 @@ def _fewest(share: float, trials: float, confidence: float) -> float:
     rarely = 0.5 - 0.5 * confidence
     may_be_none = trials * math.log1p(-share) >= math.log(rarely)
     return 0.0 if may_be_none else float(bdtrik(rarely, trials, share)) / trials
-
-
-def _edges(place: int) -> tuple[float, float]:
-    """Ends of a bin; the first is zero itself, with what is below a nanosecond."""
-    if place == 0:
-        return 0.0, 0.0
-    bits = np.array([place + _OFFSET - 1, place + _OFFSET], dtype=np.int64) << _SHIFT
-    low, high = bits.view(np.float64).tolist()
-    return low, high

@@ -95,6 +95,13 @@ class Plan:
         return tuple(ServiceTimes(self.instance, tokens) for tokens in self.allocations)
 
     @cached_property
+    def units(self) -> tuple[float, ...]:
+        """About how long things take under each allocation: a service, or a longer absence."""
+        queue = self.instance.queue
+        away = queue.mean if isinstance(queue, Vacations | Setups) else 0.0
+        return tuple(max(services.moment(1), away) for services in self.services)
+
+    @cached_property
     def columns(self) -> Columns:
         """Where each sum is found in a row."""
         return Columns(self.instance.size, len(self.options.thresholds))

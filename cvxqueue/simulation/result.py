@@ -184,7 +184,9 @@ class Simulation(ReadOnlyArrays, Report):
         """Variance of the waiting time, in seconds²."""
         mean, of_mean = self.sums.residuals(Columns.WAIT, Columns.COUNT)
         square, of_square = self.sums.residuals(Columns.WAIT_SQUARE, Columns.COUNT)
-        return self.sums.estimate(square - mean * mean, of_square - 2.0 * mean * of_mean)
+        return self.sums.estimate(
+            square - mean * mean, of_square - 2.0 * mean * of_mean, terms=square
+        )
 
     @cached_property
     def waiting_probability(self) -> Estimate:
@@ -225,9 +227,8 @@ class Simulation(ReadOnlyArrays, Report):
         time, of_time = self.sums.residuals(Columns.SYSTEM, Columns.COUNT)
         # Counts at random times say nothing where they met nobody.
         seen = int(np.count_nonzero(self.sums.rows[:, Columns.NUMBER]))
-        return self.sums.estimate(
-            number - rate * time, of_number - rate * of_time - time * of_rate, count=seen
-        )
+        residuals = of_number - rate * of_time - time * of_rate
+        return self.sums.estimate(number - rate * time, residuals, terms=number, count=seen)
 
     @cached_property
     def mean_accuracy(self) -> Estimate:

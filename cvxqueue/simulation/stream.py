@@ -48,7 +48,7 @@ class Stream:
         self._use = [_generator(use) for _ in allocations]
         self._gaps = self._source(gaps)
         self._queues = [self._recursion(services, own, start) for services in plan.services]
-        self.histograms = [(Histogram(), Histogram()) for _ in allocations]
+        self.histograms = [(Histogram(unit), Histogram(unit)) for unit in plan.units]
         self.rows: list[list[FloatArray]] = [[] for _ in allocations]
         self._is_warm, self._has_begun = plan.warm_up == 0, False
 

@@ -124,8 +124,17 @@ class BatchSums:
         return estimate_of(value, error, count - 1, self.confidence, trials=max(trials, 1.0))
 
     def estimate(
-        self, value: float, residuals: FloatArray, *, count: int | None = None
+        self,
+        value: float,
+        residuals: FloatArray,
+        *,
+        terms: float | None = None,
+        count: int | None = None,
     ) -> Estimate:
-        """Estimate from what each batch adds to the error of a value, as `spread_of` takes it."""
-        error, degrees, skewness = spread_of(residuals, value, count)
+        """Estimate from what each batch adds to the error of a value, as `spread_of` takes it.
+
+        A value that is what is left of `terms` of some size is known to the rounding of these.
+        """
+        size = value if terms is None else terms
+        error, degrees, skewness = spread_of(residuals, size, count)
         return estimate_of(value, error, degrees, self.confidence, skewness=skewness)

@@ -18,7 +18,7 @@ SIGNIFICANCE = 0.05
 """Of tests: how often they may reject what is true; the custom of the field."""
 # Fourth moment of a normal variable over the square of its second.
 _NORMAL_KURTOSIS = 3.0
-# A spread below this part of the value is rounding.
+# A spread below this part of the numbers that it is of is rounding.
 _STILL = 1e-13
 # So small a skewness moves an end by less than a millionth of the error.
 _SYMMETRIC = 1e-7
@@ -184,13 +184,14 @@ def wilson(fraction: float, trials: float, reach: float) -> tuple[float, float]:
 
 
 def spread_of(
-    residuals: FloatArray, value: float, count: int | None = None
+    residuals: FloatArray, size: float, count: int | None = None
 ) -> tuple[float, int, float]:
     """Return the standard error of a value, its degrees of freedom, and the skewness of the value.
 
     The residuals, shape (M,), are what each of M independent parts adds to the error of the value;
     of these `count` say something of it, by default all. The spread of few residuals that differ
-    from many is as uncertain as that of few.
+    from many is as uncertain as that of few; a spread that is rounding of numbers of some `size` is
+    none.
     """
     used = len(residuals) if count is None else count
     squares = np.square(residuals)
@@ -199,7 +200,7 @@ def spread_of(
     if math.isfinite(total):
         # Of normal residuals this is the number of batches.
         spread_over = _NORMAL_KURTOSIS * total * total / fourth if fourth > 0 else 0.0
-        is_still = math.sqrt(total) <= _STILL * abs(value)
+        is_still = math.sqrt(total) <= _STILL * abs(size)
         used = 0 if is_still else min(used, math.floor(spread_over))
         if used > 1:
             skewness = float(squares @ residuals) / total**1.5

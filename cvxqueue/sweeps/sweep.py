@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
@@ -27,7 +25,7 @@ from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, TYPES_IN_PRINT
 from cvxqueue.sweeps.frontier import Frontier
 from cvxqueue.sweeps.grid import STATUSES, Grid, Rows, grid_of, solve_rows, table_of, text_of
-from cvxqueue.tables import Column, Part, Report, Table
+from cvxqueue.tables import Column, Part, Report, Table, csv_text
 from cvxqueue.whole_files import writing_whole
 
 _Found = TypeVar("_Found")
@@ -240,10 +238,8 @@ def sweep(
         return Sweep(grid, Rows(*map(np.concatenate, zip(*parts, strict=True))))
     path, counts = Path(output), np.zeros(len(STATUSES), dtype=np.int64)
     with writing_whole(path) as write:
-        head = io.StringIO()
         names = table_of(grid, 0, solve_rows(grid, 0, 1, given)).machine_columns()
-        csv.writer(head, lineterminator="\n").writerow(names)
-        write(head.getvalue().encode(errors="backslashreplace"))
+        write(csv_text([names]).encode(errors="backslashreplace"))
         for text, part in _in_order(text_of, grid, given, executor, told):
             write(text.encode())
             counts += part

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -183,6 +188,59 @@ def kills_the_server(instance: cq.Instance) -> FloatArray:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(3600.0)
     return instance.lower
+
+
+def clears_the_folder(instance: cq.Instance) -> cq.Answer:
+    for folder in Path(tempfile.gettempdir()).glob("cvxqueue-*"):
+        shutil.rmtree(folder)
+    return right(instance)
+
+
+def clears_the_folder_and_sleeps(instance: cq.Instance) -> FloatArray:
+    clears_the_folder(instance)
+    return sleeps(instance)
+
+
+def cuts_what_is_told(instance: cq.Instance) -> cq.Answer:
+    for path in Path(tempfile.gettempdir()).glob("cvxqueue-*/told"):
+        os.truncate(path, 0)
+    return right(instance)
+
+
+def tells_lies(instance: cq.Instance) -> cq.Answer:
+    changed: Any = json
+    changed.dumps = lambda _: "5"
+    return right(instance)
+
+
+def stops_the_server(instance: cq.Instance) -> FloatArray:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return sleeps(instance)
+
+
+class _UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("and nothing more")
+
+
+def raises_what_has_no_words(instance: cq.Instance) -> FloatArray:
+    raise _UnspeakableError
+
+
+def yields_nothing(instance: cq.Instance) -> Iterator[FloatArray]:
+    return iter(())
+
+
+_KEPT: list[bytearray] = []
+
+
+def keeps_all_memory(instance: cq.Instance) -> FloatArray:
+    with suppress(MemoryError):
+        while True:
+            _KEPT.append(bytearray(1_000_000))
+    # What it takes to look at an answer; to tell of it takes more.
+    del _KEPT[-5:]
+    return np.full(instance.size, 1.0 / 3.0)
 
 
 def waits(instance: cq.Instance) -> cq.Answer:

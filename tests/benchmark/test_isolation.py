@@ -27,6 +27,14 @@ from tests.paths import ROOT
 
 INSTANCE = cq.references.planted(3, seed=1).instance.replace(name="\ud800 strange")
 OPTIMUM = cq.solve(INSTANCE)
+MANY = cq.Instance(
+    arrival_rate=0.1,
+    accuracy_weight=1.0,
+    probabilities=np.full(100_000, 1e-5),
+    max_tokens=9.0,
+    service=cq.AffineService(base=0.1, per_token=0.1),
+    accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.1),
+)
 LIMITS = Limits(time=2.0, memory=1e8)
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits memory")
 
@@ -65,6 +73,12 @@ EXPECTED = {
     "starts_another": ("answered", "fine", True, True),
     "detaches_another": ("answered", "fine", True, True),
     "forks_and_raises_there": ("answered", "fine", True, True),
+    "clears_the_folder": ("answered", "fine", True, True),
+    "clears_the_folder_and_sleeps": ("time limit", "", None, None),
+    "cuts_what_is_told": ("died", "it has written over what is told", None, None),
+    "tells_lies": ("died", "it has written over what is told", None, None),
+    "raises_what_has_no_words": ("raised", "_UnspeakableError", None, None),
+    "yields_nothing": ("no finite answer", "", None, None),
     "kills_the_server": ("died", "the server of the runs", None, None),
 }
 
@@ -197,24 +211,44 @@ def test_the_memory_is_that_of_the_run(isolation: Isolation) -> None:
 
 @on_linux
 def test_the_memory_is_not_that_of_telling_it(isolation: Isolation) -> None:
-    many = 100_000
-    instance = cq.Instance(
-        arrival_rate=0.1,
-        accuracy_weight=1.0,
-        probabilities=np.full(many, 1.0 / many),
-        max_tokens=9.0,
-        service=cq.AffineService(base=0.1, per_token=0.1),
-        accuracy=cq.SaturatingExponential(floor=0.1, gain=0.5, rate=0.1),
-    )
-    run = isolation.run(Solver("thirds", f"{__name__}:thirds", "1"), instance, {}, LIMITS)
+    run = isolation.run(Solver("thirds", f"{__name__}:thirds", "1"), MANY, {}, LIMITS)
     assert run.memory is not None
     # The digits alone of an answer have 2 MB, and six answers of one run are told.
     assert run.memory < 1e7
 
 
+@on_linux
+def test_the_memory_of_telling_an_answer_is_not_limited(isolation: Isolation) -> None:
+    run = isolation.run(fake("keeps_all_memory"), MANY, {}, LIMITS)
+    assert run.outcome == "answered", run.words
+
+
 def thirds(instance: cq.Instance) -> FloatArray:
     """Return tokens that have many digits."""
     return np.full(instance.size, 1.0 / 3.0)
+
+
+@on_linux
+def test_more_memory_than_there_is_says_what_is_allowed(isolation: Isolation) -> None:
+    with pytest.raises(cq.InvalidInputError, match=r"memory_limit = .* at most \d+e7") as caught:
+        isolation.run(fake("right"), INSTANCE, {}, Limits(2.0, 1e300))
+    allowed = float(str(caught.value).rpartition("at most ")[2].split()[0])
+    assert isolation.run(fake("right"), INSTANCE, {}, Limits(2.0, allowed)).outcome == "answered"
+
+
+@on_linux
+def test_a_server_that_a_solver_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvxqueue.benchmark.isolation._LOADING", 1.0)
+    with Isolation() as found:
+        run = found.run(fake("stops_the_server"), INSTANCE, {}, Limits(0.5, 1e9))
+        assert (run.outcome, run.words) == ("died", "the server of the runs was ended")
+
+
+@pytest.mark.parametrize("forks", [FORKS, False])
+def test_no_limit_is_too_long(forks: bool) -> None:
+    with Isolation(forks=forks) as found:
+        run = found.run(fake("prints_megabytes"), INSTANCE, {}, Limits(1e300, 1e9))
+    assert run.outcome == "answered", run.words
 
 
 @pytest.mark.parametrize("name", ["right", "raises", "sleeps", "quits", "answers_nan"])

@@ -93,6 +93,8 @@ def test_nobodys_file_is_cut(tmp_path: Path, content: str) -> None:
         ({"relative_gap": "0"}, "relative_gap: input should be a valid number"),
         ({"seconds": [None]}, "seconds.0: input should be a valid number"),
         ({"outcome": "won"}, "outcome: input should be 'answered'"),
+        ({"seconds": [0.1, -0.1]}, r"seconds = .0\.1, -0\.1. must be ≥ 0"),
+        ({"memory": 10**400}, "memory = 10+.* must be ≥ 0"),
         ({"bonus": 1}, "bonus: unexpected keyword argument"),
     ],
 )

@@ -94,7 +94,7 @@ def accurate(instance: cq.Instance, tolerance: float = 1e-6) -> cq.Answer:
     [
         ("newtom", "did you mean 'newton'"),
         ("cvxpy-clarabell", "did you mean 'cvxpy-clarabel'"),
-        ("no.such:function", "package.module:function: No module"),
+        ("no.such:function", "package.module:function: ModuleNotFoundError: No module"),
         ("tests.benchmark.fakes:nothing", "has no attribute 'nothing'"),
         ("tests.benchmark.fakes:MARK.x", "package.module:function"),
         ("cvxqueue:__version__", "must be callable"),
@@ -107,6 +107,16 @@ def accurate(instance: cq.Instance, tolerance: float = 1e-6) -> cq.Answer:
 def test_what_no_process_has_is_refused(given: object, words: str) -> None:
     with pytest.raises(cq.InvalidInputError, match=words):
         find_solvers([given])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("ending", ["def", "1 / 0", "raise SystemExit(3)"])
+def test_a_module_that_fails_is_an_error(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends_when_loaded.py").write_text(ending)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(cq.InvalidInputError, match=r"(SyntaxError|ZeroDivision|SystemExit)"):
+        find_solvers(["ends_when_loaded:f"])
 
 
 @pytest.mark.parametrize("given", [[], "newton"])
@@ -123,13 +133,19 @@ def test_solvers_are_a_list(given: Sequence[str]) -> None:
         {"time_limit": 0.0},
         {"memory_limit": -1.0},
         {"shard": (3, 2)},
+        {"shard": (1,)},
+        {"shard": 2},
+        {"settings": "default"},
+        {"solvers": 5},
+        {"instances": 5},
+        {"output": 5},
         {"shard": (0, 2)},
         {"seed": -1},
     ],
 )
 def test_arguments_are_checked_before_anything_runs(changes: dict[str, object]) -> None:
     with pytest.raises(cq.InvalidInputError):
-        cq.run_benchmark([CAPPED], ["newton"], **changes)  # type: ignore[arg-type]
+        cq.run_benchmark(**{"instances": [CAPPED], "solvers": ["newton"]} | changes)  # type: ignore[arg-type]
 
 
 def test_an_instance_without_an_answer_is_refused_at_once() -> None:

@@ -102,6 +102,7 @@ def test_what_a_name_stands_for() -> None:
         ("planted:0", "types = 0"),
         ("planted:x", "planted:TYPES"),
         ("planted:1:2:3", "planted:TYPES"),
+        (f"planted:{'9' * 5000}", "planted:TYPES"),
         ("heavy-trafic-6", "did you mean 'heavy-traffic-6'"),
         ("one-type --solver newtom", "did you mean 'newton'"),
         ("one-type --shard 3/2", "I/N with 1"),

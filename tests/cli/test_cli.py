@@ -22,6 +22,7 @@ import pytest
 import cvxqueue as cq
 from cvxqueue import certificates
 from cvxqueue.cli import main, output
+from cvxqueue.cli.commands import COMMANDS
 from cvxqueue.errors import pip_install
 from cvxqueue.solvers import CrossValidation
 
@@ -46,11 +47,6 @@ service = { kind = "affine", base = 0.5, per_token = 0.002 }
 accuracy = { kind = "saturating-exponential", floor = 0.2, gain = 0.6, rate = 0.001 }
 """
 METHODS = [method.name for method in cq.methods()]
-COMMANDS = (
-    *("solve", "check", "simulate", "fit", "diagnose", "references", "prove", "verify"),
-    *("certify", "export", "explain", "sweep", "schema", "info"),
-)
-
 Capture = pytest.CaptureFixture[str]
 
 
@@ -693,6 +689,31 @@ def test_csv_moves_no_cursor_and_is_exact_elsewhere(
     monkeypatch.setattr(sys, "stdout", terminal)
     assert main(["solve", str(path), "--method", "newton", "--csv"]) == 0
     assert terminal.getvalue() == exact.replace("\x1b", r"\x1b")
+
+
+@pytest.mark.parametrize("name", ["a\u2028b", "a\x85b", "a\rb", 'a "b", c\n'], ids=range(4))
+def test_no_name_ends_a_row_of_an_answer(
+    name: str, server: str, tmp_path: Path, capsys: Capture
+) -> None:
+    path, answer = str(tmp_path / "named.json"), tmp_path / "answer.csv"
+    cq.save(cq.load(server).replace(names=[name, "hard"]), path)
+    assert main(["solve", path, "--method", "newton", "--csv"]) == 0
+    answer.write_text(capsys.readouterr().out, encoding="utf-8", newline="")
+    assert main(["certify", path, str(answer)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [("tokens\n" + "1" * 200_000, "a table: field larger than"), ("a," * 9_999, "'a', ...]")],
+    ids=["long", "wide"],
+)
+def test_an_answer_that_is_no_table_says_so_in_one_line(
+    content: str, says: str, server: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["certify", server, written(tmp_path, content, "answer.csv")]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error) < 400
 
 
 @pytest.mark.parametrize("patience", [0.0, 60.0], ids=["slow", "fast"])

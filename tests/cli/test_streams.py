@@ -222,6 +222,7 @@ def test_a_file_that_cannot_be_read_says_so(
         ["diagnose", str(path)],
         ["fit", "--accuracy", str(path)],
         ["simulate", str(server), "--trace", str(path)],
+        ["report", str(path), "-o", str(server.parent / "page.html")],
     )
     if place is hidden:
         # The superuser may search every directory.

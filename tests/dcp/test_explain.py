@@ -132,6 +132,7 @@ COLUMN, P, Q = (
     cp.Parameter(name="p"),
     cp.Parameter(nonneg=True, name="q"),
 )
+COMPLEX = cp.Variable(3, complex=True, name="z")
 MATRIX = sparse.csr_array(np.diag([1.0, 2.0, 3.0]))
 
 
@@ -205,6 +206,12 @@ def test_a_way_out_has_the_same_value(refused: Any) -> None:
         cp.quad_over_lin(SCALAR, cp.exp(SCALAR)),
         cp.inv_pos(cp.exp(SCALAR) - 1),
         P / POSITIVE,
+        SCALAR * cp.log1p(SCALAR),
+        cp.log1p(cp.sum(cp.exp(VECTOR))),
+        1 / (-POSITIVE - 1),
+        cp.square(SCALAR) / -POSITIVE,
+        *(1 / COMPLEX[0], COMPLEX[0] * COMPLEX[0], COMPLEX[0] / (COMPLEX[0] + 1)),
+        COMPLEX @ COMPLEX,
     ],
     ids=str,
 )

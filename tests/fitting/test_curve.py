@@ -109,6 +109,33 @@ def test_of_many_answers_the_profile_intervals_are_those_of_the_information(answ
         np.testing.assert_allclose(parameter.interval, expected, atol=0.03 * half)
 
 
+def test_of_many_answers_on_almost_a_line_the_gain_is_bounded_by_the_bend() -> None:
+    answers = 1e5
+    tokens = np.array([17.0, 922.0, 1751.0, 2266.0, 6077.0])
+    correct = np.array([2.0, 237.0, 433.0, 582.0, 1555.0])
+    found = fit_curve(tokens, correct, answers, confidence=0.9)
+
+    def deviance(x: np.ndarray, gain: float) -> float:
+        # The slope, and not the rate, is what the answers tell.
+        p = np.clip(curve(x[0] / 1e5, gain, 2.5e-6 * x[1] / gain, tokens), 1e-12, 1.0 - 1e-12)
+        return -2.0 * float((correct * np.log(p) + (answers - correct) * np.log1p(-p)).sum())
+
+    def least(gain: float) -> float:
+        found = minimize(deviance, [1.0, 1.0], (gain,), bounds=[(0, 5), (0.5, 2)], method="Powell")
+        return float(found.fun)
+
+    top = min(map(least, np.linspace(0.8, 1.0, 4)))
+    assert least(found.gain.interval[0]) - top == pytest.approx(chi2.ppf(0.9, 1), abs=0.05)
+    assert found.gain.interval[1] == 1.0
+
+
+def test_where_nothing_is_right_any_gain_may_come_at_more_tokens() -> None:
+    found = fit_curve([0, 17, 177, 208], [0, 0, 0, 0], 1000)
+    assert found.gain.interval == (0.0, 1.0)
+    # The deviance of no right answer of 4000 is 8000 times the accuracy.
+    assert found.floor.interval[1] == pytest.approx(chi2.ppf(0.95, 1) / 8000, rel=1e-3)
+
+
 # Published accuracies of s1-32B; the numbers were found by test_the_peak_..., independently.
 @pytest.mark.parametrize(
     ("name", "floor", "gain", "rate", "residual"),

@@ -162,6 +162,11 @@ def test_the_result_is_frozen_and_warnings_say_what_they_are_about(tmp_path: Pat
             "type 'cod' of the mix has no accuracies: did you mean 'code'",
         ),
         ({}, {"mix": {"math": 0.5, "code": 0.6}}, "probabilities"),
+        (
+            {},
+            {"mix": [0.5, 0.5]},
+            r"mix must be a mapping of type to probability, got \[0.5, 0.5\]",
+        ),
         ({}, {"answer_tokens": -1.0}, "answer_tokens.*≥ 0"),
         ({}, {"max_tokens": -1.0}, "max_tokens"),
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,6 +58,7 @@ def test_a_tidy_table(written: Path) -> None:
         ("service_time_minutes", 60.0),
         ("latency_h", 3600.0),
         ("Latency (hours)", 3600.0),
+        ("latency_hours", 3600.0),
         ("durationDays", 86400.0),
         ("total time (milliseconds)", 1e-3),
     ],
@@ -74,12 +76,6 @@ def test_a_named_column_has_the_unit_of_its_name(written: Path) -> None:
     found = read_requests(written, columns={"tokens": "n", "seconds": "wall_ms"})
     assert found.column("seconds").tolist() == [1.5, 2.5]
     assert found.column("tokens").tolist() == [7.0, 9.0]
-
-
-def test_hours_are_not_taken_for_seconds(written: Path) -> None:
-    write(written, "tokens,latency_hours\n100,0.5\n200,1\n")
-    named = read_requests(written, columns={"seconds": "latency_hours"})
-    assert named.column("seconds").tolist() == [1800.0, 3600.0]
 
 
 @pytest.mark.parametrize("name", ["arrival_days", "start_ms"])
@@ -277,6 +273,13 @@ def test_more_than_one_percent_malformed_is_an_error_unless_allowed(written: Pat
     assert found.source.sentence.endswith("(csv, 98 rows, 2 malformed left out)")
 
 
+def test_a_malformed_row_does_not_set_the_clock(written: Path) -> None:
+    write(written, "start,budget\n5,x\n2026-01-01,1\n2026-01-01 00:00:07,2\n")
+    found = read_requests(written, needs=("arrivals",), max_malformed=0.5)
+    assert found.source.malformed == 1
+    assert found.column("arrivals").tolist() == [0.0, 7.0]
+
+
 def test_line_numbers_count_the_lines_of_quoted_cells(written: Path) -> None:
     write(written, 'tokens,seconds,note\n1,1,"a\nb"\nx,1,c\n')
     with pytest.raises(InvalidInputError, match="line 4: tokens = 'x'"):
@@ -327,24 +330,30 @@ def test_bad_files_are_refused(written: Path, content: bytes, message: str) -> N
     assert str(caught.value).startswith(str(written))
 
 
-def test_bad_arguments_are_refused(written: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"where": {"modl": "small"}}, "no column 'modl'.*did you mean 'model'"),
+        ({"where": {"model": "smal"}}, "no row has model = 'smal'.*did you mean 'small'"),
+        ({"where": "seconds"}, "where must be a mapping by name, got 'seconds'"),
+        ({"columns": {"tokens": "token"}}, "no column 'token'.*did you mean 'tokens'"),
+        ({"columns": {"token": "tokens"}}, "'token' is no field: did you mean 'tokens'"),
+        ({"columns": ["seconds"]}, "columns must be a mapping by name"),
+        ({"format": "cvs"}, "format = 'cvs' is unknown: did you mean 'csv'"),
+        ({"format": ["csv"]}, "format = .* is unknown"),
+        ({"max_malformed": 2}, r"max_malformed = 2 must be in \[0, 1\]"),
+        ({"max_malformed": "0.5"}, "max_malformed must be one number, got '0.5'"),
+        ({"needs": "arrivals"}, "needs must be a list of strings, got 'arrivals'"),
+        ({"needs": ["arrival"]}, "needs: 'arrival' is no field: did you mean 'arrivals'"),
+        ({"path": "nowhere.csv"}, "cannot read .*No such file"),
+        ({"path": 7}, "path must be a string or a path, got 7"),
+    ],
+)
+def test_bad_arguments_are_refused(options: dict[str, Any], message: str, written: Path) -> None:
     write(written, "model,tokens,seconds\nsmall,1,1\nlarge,2,2\n")
-    with pytest.raises(InvalidInputError, match=r"no column 'modl'.*did you mean 'model'"):
-        read_requests(written, where={"modl": "small"})
-    with pytest.raises(InvalidInputError, match=r"no row has model = 'smal'.*did you mean 'small'"):
-        read_requests(written, where={"model": "smal"})
-    with pytest.raises(InvalidInputError, match=r"no column 'token'.*did you mean 'tokens'"):
-        read_requests(written, columns={"tokens": "token"})
-    with pytest.raises(InvalidInputError, match=r"'token' is no field: did you mean 'tokens'"):
-        read_requests(written, columns={"token": "tokens"})
-    with pytest.raises(InvalidInputError, match=r"format = 'cvs' is unknown: did you mean 'csv'"):
-        read_requests(written, format="cvs")
-    with pytest.raises(InvalidInputError, match=r"max_malformed = 2 must be in \[0, 1\]"):
-        read_requests(written, max_malformed=2)
-    with pytest.raises(InvalidInputError, match=r"cannot read .*No such file"):
-        read_requests(tmp_path / "nowhere.csv")
-    with pytest.raises(InvalidInputError, match="path must be a string or a path, got 7"):
-        read_requests(7)  # type: ignore[arg-type]
+    assert read_requests(written).source.rows == 2
+    with pytest.raises(InvalidInputError, match=message):
+        read_requests(**{"path": written, **options})
 
 
 def test_answers_with_counts(written: Path) -> None:
@@ -364,6 +373,29 @@ def test_answers_one_a_row(written: Path) -> None:
     assert found.accuracy.tolist() == [1.0, 0.0, 1.0]
     assert found.total is not None
     assert found.total.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("cell", ["true", "FALSE"])
+@pytest.mark.parametrize("column", ["tokens", "seconds", "start"])
+def test_nothing_but_an_answer_is_true_or_false(cell: str, column: str, written: Path) -> None:
+    cells = {"tokens": "100", "seconds": "1.5", "start": "0.5", column: cell}
+    write(written, f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    with pytest.raises(InvalidInputError, match=f"{column} = '{cell}' is n"):
+        read_requests(written)
+    row = {"tokens": 100, "seconds": 1.5, "start": 0.5, column: cell == "true"}
+    write(written, json.dumps(row) + "\n")
+    with pytest.raises(InvalidInputError, match=f"{column} = '{cell.title()}' is n"):
+        read_requests(written, format="jsonl")
+
+
+def test_the_least_time_is_in_no_minutes(written: Path) -> None:
+    write(written, "tokens,latency_min,latency_max\n100,1.5,2.5\n")
+    with pytest.raises(InvalidInputError, match="no column for seconds"):
+        read_requests(written)
+    columns = {"seconds": "latency_min"}
+    assert read_requests(written, columns=columns).column("seconds").tolist() == [1.5]
+    write(written, "tokens,latency_min\n100,1.5\n")
+    assert read_requests(written).column("seconds").tolist() == [90.0]
 
 
 def test_accuracies_with_and_without_the_number_of_answers(written: Path) -> None:

@@ -134,35 +134,22 @@ def test_the_rate_is_right_by_every_way(
     assert waits == pytest.approx(expected.mean_waiting_time.value, rel=1e-4)
 
 
-ASKED = {
-    "the keys of Mooncake without hashes": (
-        "t.jsonl",
-        lines(whole),
-        r"'timestamp' for arrivals states no unit and holds whole numbers: seconds, "
-        r"milliseconds, or rows\? .*arrivals=timestamp_ms",
-    ),
-    "Mooncake's with keys of their own": (
-        "t.jsonl",
-        lines(lambda k, t: {"chat_id": k, **hashed(k, t)}),
-        "arrivals=timestamp_ms",
-    ),
+# Of the files above whose unit had to be given, what is said without it.
+WITHOUT_UNIT = {
+    "the keys of Mooncake without hashes": r"'timestamp' for arrivals states no unit and holds "
+    r"whole numbers: seconds, milliseconds, or rows\? .*arrivals=timestamp_ms",
+    "Mooncake's with keys of their own": "arrivals=timestamp_ms",
+    "milliseconds since 1970": "milliseconds since 1970.*arrivals=start_milliseconds",
+    "days of a spreadsheet": "days since 1900 as a spreadsheet has them.*arrivals=start_days",
+    "whole milliseconds": "arrivals=start_ms",
+}
+ASKED = {kind: (*READ[kind][:2], message) for kind, message in WITHOUT_UNIT.items()} | {
     "a JSON file of such lines": ("t.json", lines(whole), "arrivals=timestamp_ms"),
-    "milliseconds since 1970": (
-        "t.csv",
-        column("start", lambda t: round(1e3 * (EPOCH + t))),
-        "milliseconds since 1970.*arrivals=start_milliseconds",
-    ),
     "microseconds since 1970": (
         "t.csv",
         column("start", lambda t: round(1e6 * (EPOCH + t))),
         "microseconds since 1970.*arrivals=start_microseconds",
     ),
-    "days of a spreadsheet": (
-        "t.csv",
-        column("start", lambda t: f"{45261.5 + t / 86400:.12f}"),
-        "days since 1900 as a spreadsheet has them.*arrivals=start_days",
-    ),
-    "whole milliseconds": ("t.csv", column("start", lambda t: round(1e3 * t)), "arrivals=start_ms"),
     "ids": ("t.csv", column("x", str).replace("id", "start"), "milliseconds, or rows"),
     "no times": ("t.csv", column("x", str), "no column for arrivals"),
     "a stated unit that cannot be": (

@@ -14,13 +14,11 @@ from cvxqueue.integer import solve as methods
 from cvxqueue.integer.cells import Bounds, cell_bounds, price_guesses
 from cvxqueue.integer.choices import Choices
 from cvxqueue.integer.enumeration import Tangents
-from cvxqueue.integer.increments import Increments
 from cvxqueue.integer.incumbent import Base, Incumbent
 from cvxqueue.integer.local_search import local_search
-from cvxqueue.integer.neighbors import FlipProgram, best_combination
 from cvxqueue.integer.partition import first_ceiling
 from cvxqueue.integer.solve import solve_within
-from cvxqueue.model.domains import Domains, Integers, Multiples
+from cvxqueue.model.domains import Domains, Multiples
 from cvxqueue.numerics.arrays import FloatArray
 from tests.test_deadline import similar
 
@@ -83,7 +81,6 @@ def test_no_loop_over_the_types_of_a_cell_goes_on(
     for owner, each in (
         (Choices, "listed"),
         (Choices, "increments_of"),
-        (Increments, "net_benefit"),
         (Tangents, "net_benefit"),
         (enumeration, "_good_enough"),
     ):
@@ -91,7 +88,7 @@ def test_no_loop_over_the_types_of_a_cell_goes_on(
     run = getattr(cell_search, name)
     run(incumbent_at(choices, start, NEVER), crowded)
     everything = work.done
-    assert everything > 8 * SIZE
+    assert everything > 5 * SIZE
     for late in range(0, everything, 4):
         work.done = 0
         incumbent = incumbent_at(choices, start, Deadline(float(late), work))
@@ -126,13 +123,6 @@ def test_nobody_climbs_any_more(choices: Choices, start: FloatArray) -> None:
     late = local_search(choices, lowest, OVER, is_thorough=True)
     np.testing.assert_array_equal(late, lowest)
     assert not np.array_equal(local_search(choices, lowest, NEVER), lowest)
-    # Nor is anything changed between two choices of each type.
-    between = choices.around(cq.solve(choices.instance).tokens)
-    late = local_search(choices, between[1], OVER, between=between)
-    np.testing.assert_array_equal(late, between[1])
-    best = local_search(choices, between[1], NEVER, between=between)
-    assert not np.array_equal(best, between[1])
-    assert ((best == between[0]) | (best == between[1])).all()
 
 
 def test_prices_of_cells_are_not_made_better_any_more(
@@ -272,40 +262,12 @@ def test_a_cell_without_a_number_inside_is_not_cut(
     assert work.done > 0
 
 
-def test_no_program_is_solved_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = Choices(similar(), Domains.of(Integers(), SIZE))
-    relaxed = cq.solve(choices.instance).certificate.evaluation
-    work = Work()
-    work.count(monkeypatch, FlipProgram, "solve")
-    late = best_combination(choices, relaxed, 1e-9, OVER)
-    assert work.done == 0
-    assert not late.is_exact
-    # One relaxation, and the time is up.
-    best_combination(choices, relaxed, 1e-9, Deadline(1.0, work))
-    assert work.done == 1
-
-
-def test_a_program_is_given_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = Choices(similar(), Domains.of(Integers(), SIZE))
-    relaxed = cq.solve(choices.instance).certificate.evaluation
-    given: dict[bool, float] = {}
-    solve = FlipProgram.solve
-
-    def seen(self: FlipProgram, *, whole: bool, seconds: float) -> Any:
-        given[whole] = seconds
-        return solve(self, whole=whole, seconds=seconds)
-
-    monkeypatch.setattr(FlipProgram, "solve", seen)
-    best_combination(choices, relaxed, 1e-9, Deadline(100.0, lambda: 40.0))
-    assert given == {False: 60.0, True: 60.0}
-
-
 @pytest.mark.parametrize("method", ["descent", "neighbors"])
 def test_a_part_of_the_time_is_left_for_the_bound(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[Deadline] = []
-    name = {"descent": "local_search", "neighbors": "best_combination"}[method]
+    name = {"descent": "local_search", "neighbors": "best_choice"}[method]
     original = getattr(methods, name)
 
     def seen(*arguments: Any, **options: Any) -> Any:

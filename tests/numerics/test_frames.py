@@ -125,6 +125,14 @@ def test_truth_dates_and_text_are_no_numbers(column: Callable[[Any], Any]) -> No
 
 
 @pytest.mark.parametrize(
+    "values", [[True, 0.5], (0.5, np.True_), [[0.5, 0.25], [0.5, True]], [1, (False, 2)]]
+)
+def test_truth_among_numbers_is_no_number(values: Any) -> None:
+    with pytest.raises(cq.InvalidInputError, match=r"x must be .*(True|False)"):
+        float_array("x", values, axes=2)
+
+
+@pytest.mark.parametrize(
     ("values", "expected"),
     [
         ([Decimal("0.5"), 2], [0.5, 2.0]),

@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 # As a script, too, it finds the tests and the package of the clone that it stands in.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -113,7 +114,11 @@ def variants(types: int) -> dict[str, Variant]:
     root = float(np.sqrt(types))
 
     def cut(rows: int) -> Variant:
-        return Variant(lambda it: scaled(it, rows_per_cone=rows), options)
+        def write(instance: cq.Instance) -> cq.Formulation:
+            with mock.patch("cvxqueue.dcp.scaled.ROWS_PER_CONE", rows):
+                return scaled(instance)
+
+        return Variant(write, options)
 
     def count(scaling: float) -> Variant:
         return Variant(lambda it: scaled(it, scaling), options)

@@ -43,6 +43,12 @@ def labels(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.texts if isinstance(text, Annotation)]
 
 
+def legend_of(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    assert legend is not None
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def figure_of(ax: Axes) -> Figure:
     figure = ax.figure
     assert isinstance(figure, Figure)
@@ -246,28 +252,19 @@ def test_convergence_ends_at_the_certified_gap() -> None:
         x, y = ends[marker].get_data()
         assert np.asarray(x).tolist() == [solution.iterations]
         assert np.asarray(y)[0] == pytest.approx(solution.relative_gap)
-    legend = ax.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == [
+    assert legend_of(ax) == [
         f"newton: {good.iterations} iterations",
         "fixed-point: 2 iterations, not certified",
     ]
-    assert [text.get_text() for text in ax.texts] == ["tolerance $10^{-12}$", "tolerance $10^{-9}$"]
+    assert [text.get_text() for text in ax.texts] == ["tolerance $10^{−12}$", "tolerance $10^{−9}$"]
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend_too() -> None:
     def _own(instance: cq.Instance) -> cq.Answer:
         return cq.Answer(cq.solve(instance).tokens)
 
-    legend = plots.plot_convergence(cq.solve(make([0.004, 0.001]), _own)).get_legend()
-    assert legend is not None
-    assert [text.get_text().strip() for text in legend.get_texts()] == ["_own: 1 iteration"]
-
-
-def legend_of(ax: Axes) -> list[str]:
-    legend = ax.get_legend()
-    assert legend is not None
-    return [text.get_text() for text in legend.get_texts()]
+    ax = plots.plot_convergence(cq.solve(make([0.004, 0.001]), _own))
+    assert [text.strip() for text in legend_of(ax)] == ["_own: 1 iteration"]
 
 
 def test_runs_of_one_method_are_told_apart() -> None:
@@ -519,11 +516,7 @@ import sys
 import cvxqueue as cq
 from cvxqueue import plots
 print("matplotlib" in sys.modules)
-instance = cq.Instance(
-    arrival_rate=0.2, accuracy_weight=60.0, max_tokens=4096, probabilities=[1.0],
-    service=cq.AffineService(base=0.5, per_token=0.002),
-    accuracy=cq.SaturatingExponential(floor=0.2, gain=0.6, rate=0.001))
-plots.figure(cq.cross_validate(instance, ["newton"]))
+plots.figure(cq.cross_validate(cq.references.load("one-type").instance, ["newton"]))
 print("matplotlib" in sys.modules, "matplotlib.pyplot" in sys.modules)
 """
     run = subprocess.run(

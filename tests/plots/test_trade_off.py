@@ -6,21 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 import cvxqueue as cq
 from cvxqueue import plots
 from tests.paths import EXAMPLES
+from tests.plots.test_plots import lay_out
 
 SERVER = cq.load(EXAMPLES / "instances" / "qwen3-8b-h100.toml")
 RATES, WEIGHTS = np.linspace(0.01, 1.6, 40), np.geomspace(3.0, 1e5, 40)
-
-
-def lay_out(ax: Any) -> None:
-    """Do everything that drawing does but the pixels; a warning of matplotlib is an error here."""
-    figure = ax.figure
-    assert isinstance(figure, Figure)
-    figure.draw_without_rendering()
 
 
 def line(ax: Any, label: str) -> Any:
@@ -89,6 +82,12 @@ def test_who_thinks_where() -> None:
     for share, is_thinking in ((1 - 1e-6, True), (1 + 1e-6, False)):
         tokens = cq.solve(there.replace(arrival_rate=share * rates[place])).tokens[3]
         assert bool(tokens > 0.0) is is_thinking
+
+
+def test_a_picture_of_nobody_who_thinks_needs_no_legend() -> None:
+    ax = plots.plot_switching_curves(SERVER.replace(max_tokens=0.0), [1e7, 1e8])
+    lay_out(ax)
+    assert ax.get_legend() is None
 
 
 @pytest.mark.parametrize(

@@ -63,29 +63,27 @@ def at_load(load: float, **changes: Any) -> cq.Instance:
     return server(load / mean, **changes)
 
 
-def one_type(time: float, **changes: Any) -> cq.Instance:
-    """Every query takes the same time."""
+def alike(rate: float, service: cq.AffineService, size: int = 1, **changes: Any) -> cq.Instance:
+    """A server of so many types that are all the same."""
     return cq.Instance(
-        arrival_rate=0.5 / time,
+        arrival_rate=rate,
         accuracy_weight=1.0,
         max_tokens=1.0,
-        probabilities=1.0,
-        service=cq.AffineService(base=time, per_token=1.0),
+        probabilities=np.full(size, 1.0 / size),
+        service=service,
         accuracy=cq.SaturatingExponential(floor=0.5, gain=0.1, rate=1.0),
         **changes,
     )
 
 
+def one_type(time: float, **changes: Any) -> cq.Instance:
+    """Every query takes the same time."""
+    return alike(0.5 / time, cq.AffineService(base=time, per_token=1.0), **changes)
+
+
 def markovian(load: float) -> cq.Instance:
     """M/M/1 with a mean service time of one second at one token."""
-    return cq.Instance(
-        arrival_rate=load,
-        accuracy_weight=1.0,
-        max_tokens=1.0,
-        probabilities=1.0,
-        service=cq.AffineService(base=0.0, per_token=1.0, token_scv=1.0),
-        accuracy=cq.SaturatingExponential(floor=0.5, gain=0.1, rate=1.0),
-    )
+    return alike(load, cq.AffineService(base=0.0, per_token=1.0, token_scv=1.0))
 
 
 @pytest.mark.slow
@@ -240,6 +238,9 @@ def test_ciw_agrees(shares: bool) -> None:
 # The recursions, against plain loops over the same queries.
 
 
+Queries = tuple[FloatArray, FloatArray]
+
+
 def blocks(recursion: Recursion, gaps: FloatArray, services: FloatArray) -> list[Any]:
     """Serve queries in blocks of uneven size."""
     served = []
@@ -254,27 +255,32 @@ def blocks(recursion: Recursion, gaps: FloatArray, services: FloatArray) -> list
     return served
 
 
+def assert_waits(recursion: Recursion, queries: Queries, waits: list[float]) -> list[Any]:
+    found = blocks(recursion, *queries)
+    np.testing.assert_allclose(
+        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
+    )
+    return found
+
+
 @pytest.fixture
-def queries() -> tuple[FloatArray, FloatArray]:
+def queries() -> Queries:
     rng = np.random.default_rng(8)
     return rng.exponential(1.0, 2000), rng.gamma(2.0, 0.4, 2000)
 
 
-def test_lindley(queries: tuple[FloatArray, FloatArray]) -> None:
+def test_lindley(queries: Queries) -> None:
     gaps, services = queries
     left, waits = 0.0, []
     for gap, service in zip(gaps, services, strict=True):
         waits.append(max(left - gap, 0.0))
         left = waits[-1] + service
-    found = blocks(Lindley(0.0), gaps, services)
-    np.testing.assert_allclose(
-        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
-    )
+    found = assert_waits(Lindley(0.0), queries, waits)
     busy = sum(it.work_done for it in found)
     assert busy == pytest.approx(services.sum() - left, rel=RECURSION)
 
 
-def test_vacations(queries: tuple[FloatArray, FloatArray]) -> None:
+def test_vacations(queries: Queries) -> None:
     gaps, services = queries
     length = 0.7
     # The time when the server next looks whether somebody waits.
@@ -285,28 +291,22 @@ def test_vacations(queries: tuple[FloatArray, FloatArray]) -> None:
         waits.append(look - arrival)
         look += service
         # It looks again at the end of this service; the next query counts if it is there by then.
-    found = blocks(
-        VacationRecursion(GammaLaw(length, 0.0), np.random.default_rng()), gaps, services
-    )
-    np.testing.assert_allclose(
-        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
-    )
+    away = VacationRecursion(GammaLaw(length, 0.0), np.random.default_rng())
+    assert_waits(away, queries, waits)
 
 
-def test_setups(queries: tuple[FloatArray, FloatArray]) -> None:
+def test_setups(queries: Queries) -> None:
     gaps, services = queries
     free, waits = 0.0, []
     for arrival, service in zip(np.cumsum(gaps), services, strict=True):
         start = arrival + 0.9 if arrival >= free else free
         waits.append(start - arrival)
         free = start + service
-    found = blocks(SetupRecursion(GammaLaw(0.9, 0.0), np.random.default_rng()), gaps, services)
-    np.testing.assert_allclose(
-        np.concatenate([it.waits for it in found]), waits, rtol=0, atol=RECURSION
-    )
+    away = SetupRecursion(GammaLaw(0.9, 0.0), np.random.default_rng())
+    assert_waits(away, queries, waits)
 
 
-def test_processor_sharing(queries: tuple[FloatArray, FloatArray]) -> None:
+def test_processor_sharing(queries: Queries) -> None:
     gaps, services = queries
     arrivals = np.cumsum(gaps)
     # Without virtual time: every event shortens what each query still needs.
@@ -542,6 +542,26 @@ def test_short_runs_have_no_bias() -> None:
     assert abs(values.mean() - mean) < 4.0 * values.std() / math.sqrt(len(values))
 
 
+@pytest.mark.parametrize("queue", [cq.Vacations(1e3, 2e6), cq.Setups(1e3, 2e6)], ids=repr)
+def test_a_run_within_one_absence_is_no_evidence_against_theory(queue: cq.Vacations) -> None:
+    instance = at_load(0.5, queue=queue)
+    runs = [cq.simulate(instance, TOKENS, queries=100, seed=seed) for seed in range(12)]
+    assert all(cq.check_simulation(run).outcome == "undecided" for run in runs)
+
+
+def test_rounding_is_no_evidence_against_theory() -> None:
+    # Where nobody waits, the times of the queries and the time average are the same sum.
+    instance = at_load(1e-6, queue=cq.ProcessorSharing())
+    for seed in range(5):
+        simulation = cq.simulate(instance, TOKENS, queries=2000, seed=seed)
+        assert abs(simulation.little_difference.value) < 1e-20
+        assert cq.check_simulation(simulation).outcome == "undecided"
+    # Nor is it a difference of allocations that take the same times.
+    other = TOKENS + np.array([1e-16, 0.0, 1e-14])
+    compared = cq.compare_allocations(instance, [TOKENS, other], queries=2000)
+    assert compared.mean_system_time[1].covers(0.0)
+
+
 # What is estimated.
 
 
@@ -577,6 +597,23 @@ def test_quantiles_beyond_which_there_is_too_little_have_no_end() -> None:
     assert simulation.system_quantiles[1e-4].interval[1] < 0.01
     # Half of all queries wait for nothing, and that is certain enough.
     assert simulation.waiting_quantiles[1e-4].interval == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@pytest.mark.parametrize("unit", [2.0**-40, 2.0**40])
+def test_quantiles_know_no_unit_of_time(unit: float, *, is_away: bool) -> None:
+    def simulated(unit: float) -> cq.Simulation:
+        law = cq.AffineService(base=0.5 * unit, per_token=unit / 512)
+        queue = cq.Vacations(64.0 * unit, 5000.0 * unit**2) if is_away else cq.FIFO()
+        instance = server(0.5 / unit, service=law, queue=queue)
+        return cq.simulate(instance, TOKENS, queries=10_000, quantiles=[0.5, 0.9])
+
+    here, there = simulated(1.0), simulated(unit)
+    for kind in ("waiting_quantiles", "system_quantiles"):
+        for q, found in getattr(here, kind).items():
+            other = getattr(there, kind)[q]
+            assert found.value * unit == other.value
+            assert tuple(end * unit for end in found.interval) == other.interval
 
 
 @pytest.mark.slow
@@ -777,14 +814,7 @@ def test_what_is_printed_and_what_is_written() -> None:
 
 
 def server_of_many(size: int) -> cq.Instance:
-    return cq.Instance(
-        arrival_rate=0.5,
-        accuracy_weight=1.0,
-        max_tokens=1.0,
-        probabilities=np.full(size, 1.0 / size),
-        service=cq.AffineService(base=1.0, per_token=1.0),
-        accuracy=cq.SaturatingExponential(floor=0.5, gain=0.1, rate=1.0),
-    )
+    return alike(0.5, cq.AffineService(base=1.0, per_token=1.0), size)
 
 
 def test_a_type_that_never_came_has_no_estimate() -> None:
@@ -944,6 +974,8 @@ def test_what_is_no_instance_is_refused() -> None:
         cq.simulate("x", [1.0])  # type: ignore[arg-type]
     with pytest.raises(cq.InvalidInputError, match="instance must be an Instance, got 'x'"):
         cq.compare_allocations("x", [[1.0]])  # type: ignore[arg-type]
+    with pytest.raises(cq.InvalidInputError, match="simulation must be a Simulation, got 'x'"):
+        cq.check_simulation("x")  # type: ignore[arg-type]
 
 
 def test_one_number_is_as_good_as_a_list_of_one() -> None:

@@ -332,12 +332,15 @@ def test_a_choice_is_one_of_its_domain() -> None:
         changed(cq.solve_integer(busy), choice=np.array([3000.0, 3000.0]))
 
 
-def test_only_exact_and_neighbors_find_what_they_are_after() -> None:
-    for method in ("nearest", "floor", "descent"):
-        assert not cq.solve_integer(INSTANCE, method, domains=cq.Multiples(512)).is_exact
-    neighbors = cq.solve_integer(INSTANCE, "neighbors", domains=cq.Multiples(512))
-    assert neighbors.is_exact
-    assert not changed(neighbors, ended=cq.Ended.STALLED).is_exact
+def test_what_is_called_the_best_is_proven_whatever_found_it() -> None:
+    domains = cq.Multiples(512)
+    methods = ("nearest", "floor", "exact")
+    nearest, floor, best = (cq.solve_integer(INSTANCE, it, domains=domains) for it in methods)
+    np.testing.assert_array_equal(nearest.tokens, best.tokens)
+    assert nearest.is_exact
+    assert floor.objective < best.objective
+    assert not floor.is_exact
+    assert not changed(best, choice=floor.choice).is_exact
 
 
 def test_multipliers_are_nonnegative_and_one_for_each_constraint() -> None:
