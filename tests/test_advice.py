@@ -300,12 +300,12 @@ LEVELS = cq.LevelMenu(accuracy=[0.5, 0.7], mean_service_time=[1.0, 9.0])
         ),
         (
             lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "nearest"),
-            "use method 'exact' or 'descent'",
+            "by method 'exact' or 'descent'",
             lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "descent"),
         ),
         (
             lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "floor"),
-            "use method 'exact' or 'descent'",
+            "by method 'exact' or 'descent'",
             lambda: cq.solve_integer(SERVER.replace(domains=LEVELS), "exact"),
         ),
         (

@@ -32,6 +32,7 @@ ROOMS = (
     "statistics",
     "model",
     "files",
+    "duality",
     "certificates",
     "solution",
     "sensitivities",
@@ -210,6 +211,7 @@ def test_this_test_can_see_a_concrete_class() -> None:
     "room",
     [
         *(room for room in ROOMS[: ROOMS.index("tables")] if room != "statistics"),
+        "duality",
         "certificates",
         "solution",
     ],

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
-from cvxqueue.certificates import estimated_multipliers
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality import estimated_multipliers
 from cvxqueue.integer import branch_and_bound, cells
 from cvxqueue.integer.cell_search import Proven
 from cvxqueue.integer.cells import Bounds

@@ -1,30 +1,17 @@
 """What may be believed of an answer, proven from the instance and not from a solver's word."""
 
 from cvxqueue.certificates.accuracy_bound import AccuracyBound, accuracy_model
+from cvxqueue.certificates.box_multipliers import lower_multipliers, upper_multipliers
 from cvxqueue.certificates.bracket import Bracket, order_bracket
 from cvxqueue.certificates.certificate import Certificate, certify
 from cvxqueue.certificates.contraction import Contraction, contraction
-from cvxqueue.certificates.dual_step import multiplier_step
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
     relative_gap,
     rounding_allowance,
-    type_gaps,
 )
-from cvxqueue.certificates.lagrangian_gap import (
-    coupled_gap,
-    excesses,
-    floors_by_rounding,
-    kept_by_rounding,
-    lagrangian,
-    restored,
-)
-from cvxqueue.certificates.multipliers import (
-    estimated_multipliers,
-    lower_multipliers,
-    upper_multipliers,
-)
+from cvxqueue.certificates.lagrangian_gap import floors_by_rounding, kept_by_rounding
 from cvxqueue.certificates.step_size import StepSize, step_size
 from cvxqueue.certificates.strong_concavity import StrongConcavity, strong_concavity
 from cvxqueue.certificates.token_bounds import token_bounds
@@ -41,21 +28,14 @@ __all__ = [
     "certified_objective",
     "certify",
     "contraction",
-    "coupled_gap",
-    "estimated_multipliers",
-    "excesses",
     "floors_by_rounding",
     "kept_by_rounding",
-    "lagrangian",
     "lower_multipliers",
-    "multiplier_step",
     "order_bracket",
     "relative_gap",
-    "restored",
     "rounding_allowance",
     "step_size",
     "strong_concavity",
     "token_bounds",
-    "type_gaps",
     "upper_multipliers",
 ]

@@ -21,8 +21,8 @@ from functools import cached_property
 import numpy as np
 
 from cvxqueue.certificates.lagrangian_gap import lagrangian_gap
-from cvxqueue.certificates.multipliers import lowered_multipliers
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality.multipliers import lowered
 from cvxqueue.model import Evaluation
 from cvxqueue.model.constraints import ROUNDINGS
 from cvxqueue.model.limits import Stability
@@ -77,8 +77,8 @@ class AccuracyBound(ArrayData):
         """Return the bound that better multipliers prove of the same tokens."""
         point = self._point
         scale = float(point.mean_accuracy)
-        better = lowered_multipliers(point, self.multipliers, scale, deadline)
-        return AccuracyBound(self.model, self.tokens, better)
+        better = lowered(point, self.multipliers, scale, deadline)
+        return AccuracyBound(self.model, self.tokens, better.multipliers)
 
 
 def accuracy_model(model: Model, worth: float) -> Model:

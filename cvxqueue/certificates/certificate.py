@@ -10,30 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from cvxqueue.certificates.box_multipliers import lower_multipliers, upper_multipliers
 from cvxqueue.certificates.gap import (
     certified_gap,
     certified_objective,
     relative_gap,
     rounding_allowance,
 )
-from cvxqueue.certificates.lagrangian_gap import (
-    coupled_gap,
-    excesses,
-    is_satisfied,
-    kept_by_rounding,
-    lagrangian,
-    restored,
-)
-from cvxqueue.certificates.multipliers import (
-    estimated_multipliers,
-    lower_multipliers,
-    upper_multipliers,
-)
+from cvxqueue.certificates.lagrangian_gap import kept_by_rounding, lagrangian_gap
 from cvxqueue.certificates.token_bounds import token_bounds
+from cvxqueue.duality import estimated_multipliers, restored
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.formatting import at_least, at_most, enclosing, fixed, shown, token_decimals
 from cvxqueue.json_values import json_attributes, json_values
 from cvxqueue.model import Evaluation, Instance, assumed, require_instance
+from cvxqueue.model.couplings import excesses, is_satisfied, lagrangian
 from cvxqueue.model.feasibility import missed_floor
 from cvxqueue.model.instance import type_columns
 from cvxqueue.numerics.arithmetic import quiet
@@ -167,11 +158,11 @@ class Certificate(ArrayData, Report):
     @cached_property
     def gap(self) -> float:
         """Proven bound on max J − objective, in seconds, rounding included."""
-        if missed_floor(self.instance):
+        if not self._proves:
             return np.inf
         if self.multipliers is None:
             return float(certified_gap(self.evaluation))
-        return coupled_gap(self.evaluation, self.multipliers)
+        return lagrangian_gap(self.evaluation, self.multipliers)
 
     @cached_property
     def allowance(self) -> float:

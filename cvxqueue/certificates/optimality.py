@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cvxqueue.certificates.gap import COST_ERRORS, marginal_error
-from cvxqueue.certificates.lagrangian_gap import excesses, lagrangian
 from cvxqueue.errors import InvalidInputError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.model.constraints import BoxConstraint, CouplingConstraint
+from cvxqueue.model.couplings import excesses, lagrangian
+from cvxqueue.model.differences import COST_ERRORS, marginal_error
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.certificates.gap import certified_gap, marginal_error
+from cvxqueue.certificates.gap import certified_gap
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import marginal_error
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.roots import bracketed_root

@@ -44,8 +44,8 @@ def export(
     Returns
     -------
     ndarray, shape (N,)
-        Tokens of each type in one unit of its variable: tokens = this ∘ x[:N]. All ones in ``.nl``,
-        and where the tokens are whole numbers.
+        Tokens of each type in one unit of its variable: tokens = this ∘ x[:N]. All ones where the
+        tokens are whole numbers. The file states it, too.
 
     Raises
     ------

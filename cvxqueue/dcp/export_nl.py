@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvxqueue.certificates import order_bracket, step_size
-from cvxqueue.certificates.lagrangian_gap import is_satisfied
 from cvxqueue.dcp.class_forms import Forms
 from cvxqueue.dcp.expressions import completed_square
 from cvxqueue.dcp.sections import section
@@ -46,6 +45,7 @@ from cvxqueue.model import (
     SaturatingExponential,
     WaitingTimeTail,
 )
+from cvxqueue.model.couplings import is_satisfied
 from cvxqueue.model.linear_fractional import LinearFractionalQueue
 from cvxqueue.numerics.arrays import FloatArray
 
@@ -56,12 +56,15 @@ _WHAT = ".nl form"
 # counted in thousandths. With hundredths of the system time, and y in y₀, it left gaps of up to
 # 8e-6 on seven of twenty instances with fifty types at light load, and branched without end.
 _PARTS = 1e3
+# SCIP takes coefficients below 1e-9 for zero, and keeps a bound to 1e-6: what it drops of a type is
+# worth no more than some 1e-7 of the scale then, and a cap of 32,768 is kept to 1e-5 tokens.
+_MOST_UNITS = 4096.0
 
 
 def nl_file(instance: Instance, integer: bool) -> tuple[bytes, FloatArray]:  # noqa: FBT001
-    """Return the file, and the tokens in one unit of each variable: one."""
+    """Return the file, and the tokens in one unit of each variable."""
     program = _Program(instance, integer)
-    return program.text().encode("ascii"), np.ones(instance.size)
+    return program.text().encode("ascii"), program.scale
 
 
 class _Rows(NamedTuple):
@@ -95,6 +98,8 @@ class _Program:
 
     def __init__(self, instance: Instance, integer: bool) -> None:  # noqa: FBT001
         self.instance, self.integer = instance, integer
+        self.upper = instance.upper if integer else order_bracket(instance).upper
+        self.scale = np.ones(instance.size) if integer else _scale(self.upper)
         # With the cost counted in the unit of time SCIP took longer to the best whole tokens under
         # floors on accuracy.
         order, self.rate = _order_of_time(instance), instance.arrival_rate
@@ -171,10 +176,8 @@ class _Program:
     def _bounds(self) -> Iterator[str]:
         """Bounds of every variable."""
         lower, upper = np.zeros(self.count), np.full(self.count, np.inf)
-        bracket = order_bracket(self.instance)
         own = slice(self.tokens.size)
-        lower[own] = self.instance.lower
-        upper[own] = self.instance.upper if self.integer else bracket.upper
+        lower[own], upper[own] = self.instance.lower / self.scale, self.upper / self.scale
         lower[self.idle] = min(self._least_idle() / self.idle_unit, _PARTS)
         upper[self.idle] = _PARTS
         for low, high in zip(lower.tolist(), upper.tolist(), strict=True):
@@ -197,14 +200,18 @@ class _Program:
         """Return the file."""
         size = self.tokens.size
         blocks = sorted(self.rows, key=lambda it: it.expressions is None)
+        unit = np.ones(self.count)
+        unit[:size] = self.scale
         columns = [row for block in blocks for row in block.columns.tolist()]
-        numbers = [row for block in blocks for row in block.coefficients.tolist()]
+        numbers = [
+            row for block in blocks for row in (block.coefficients * unit[block.columns]).tolist()
+        ]
         limits = [limit for block in blocks for limit in block.limit.tolist()]
         curved = [each for block in blocks for each in block.expressions or ()]
         expressions = [*curved, *["n0"] * (len(limits) - len(curved))]
         places = np.concatenate([block.columns.ravel() for block in blocks])
         terms, linear = self._objective()
-        lines = [
+        head = [
             f"g3 1 1 0\t# cost_unit = {self.cost_unit!r} s: the objective is counted in it",
             f" {self.count} {len(limits)} 1 0 0",
             f" {len(curved)} 1",
@@ -216,6 +223,9 @@ class _Program:
             f" {places.size} {self.count}",
             " 0 0",
             " 0 0 0 0 0",
+            "",
+        ]
+        lines = [
             *(f"C{k}\n{each}" for k, each in enumerate(expressions)),
             *("O0 0", _sum(terms)),
             *("r", *(f"1 {limit!r}" for limit in limits)),
@@ -226,10 +236,13 @@ class _Program:
         rows = enumerate(zip(columns, numbers, strict=True))
         return "".join(
             [
+                "\n".join(head),
+                # A suffix of the variables, of real numbers: solvers read past it.
+                section("S4 ", self.tokens.tolist(), self.scale.tolist(), name="tokens_per_unit"),
                 "\n".join(lines),
                 section("k", within),
                 *(section(f"J{k} ", *row) for k, row in rows),
-                section("G0 ", range(self.count), linear.tolist()),
+                section("G0 ", range(self.count), (unit * linear).tolist()),
             ]
         )
 
@@ -248,6 +261,11 @@ class _Program:
             else:
                 terms += miss(value[types])
         return terms, linear
+
+
+def _scale(upper: FloatArray) -> FloatArray:
+    """Powers of two, which round nothing: the units in which no type has more than so many."""
+    return np.exp2(np.ceil(np.log2(np.maximum(upper / _MOST_UNITS, 1.0))))
 
 
 def _order_of_time(instance: Instance) -> int:
@@ -307,15 +325,17 @@ _MISSING: Forms[Callable[..., _Missed]] = Forms(
     "accuracy",
     {
         # The weight, the variable, and numbers of the curve.
-        SaturatingExponential: lambda curve, _, types: _falling(
-            "o2\nn{0!r}\no44\no2\nn{2!r}\nv{1}", curve.gain, types, -curve.rate
+        SaturatingExponential: lambda curve, program, types: _falling(
+            "o2\nn{0!r}\no44\no2\nn{2!r}\nv{1}",
+            *(curve.gain, types, -program.scale[types] * curve.rate),
         ),
-        PowerLaw: lambda curve, _, types: _falling(
+        PowerLaw: lambda curve, program, types: _falling(
             "o2\nn{0!r}\no5\no0\nn1\no2\nn{2!r}\nv{1}\nn{3!r}",
-            *(curve.gain, types, 1.0 / curve.scale, -curve.exponent),
+            *(curve.gain, types, program.scale[types] / curve.scale, -curve.exponent),
         ),
-        MichaelisMenten: lambda curve, _, types: _falling(
-            "o3\nn{0!r}\no0\nn1\no2\nn{2!r}\nv{1}", curve.gain, types, 1.0 / curve.half_saturation
+        MichaelisMenten: lambda curve, program, types: _falling(
+            "o3\nn{0!r}\no0\nn1\no2\nn{2!r}\nv{1}",
+            *(curve.gain, types, program.scale[types] / curve.half_saturation),
         ),
         PiecewiseLinear: _pieces,
     },

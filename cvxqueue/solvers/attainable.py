@@ -11,13 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cvxqueue.certificates import AccuracyBound, accuracy_model, restored
+from cvxqueue.certificates import AccuracyBound, accuracy_model
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality import restored
+from cvxqueue.duality.dual_search import dual_search
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arithmetic import quiet
-from cvxqueue.solvers.dual_search import dual_search
 
 # What a unit of accuracy is worth, in mean service times. Where nothing but stability limits it,
 # the idle fraction that is left falls with the root of it.

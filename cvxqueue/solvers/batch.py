@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cvxqueue.certificates import certified_gap, relative_gap
+from cvxqueue.duality import tightest_tolerance
+from cvxqueue.duality.newton_on_prices import STILL, PriceSearch
 from cvxqueue.errors import InfeasibleError
 from cvxqueue.model import AccuracyCurve, Instance, ServiceLaw
 from cvxqueue.model.model import Model
@@ -17,8 +19,6 @@ from cvxqueue.numerics.array_data import unchecked
 from cvxqueue.numerics.arrays import frozen
 from cvxqueue.solution import allowed_tolerance
 from cvxqueue.solvers.batch_solution import ENTRIES, NOTHING, BatchSolution, Claims, claims_of
-from cvxqueue.solvers.driver import tightest_tolerance
-from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
 from cvxqueue.solvers.registry import find_method
 from cvxqueue.solvers.solve import allowed_iterations, kept_options, solve
 from cvxqueue.solvers.variants import Variants

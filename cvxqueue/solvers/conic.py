@@ -15,17 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from cvxqueue.certificates import (
-    Bracket,
-    estimated_multipliers,
-    lagrangian,
-    order_bracket,
-    restored,
-)
+from cvxqueue.certificates import Bracket, order_bracket
 from cvxqueue.dcp.scaled import scaled
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality import estimated_multipliers, restored
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
+from cvxqueue.model.couplings import lagrangian
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.checks import require_that
 from cvxqueue.solvers.attainable import require_attainable

@@ -13,18 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from cvxqueue.certificates import Certificate, estimated_multipliers, restored
+from cvxqueue.certificates import Certificate
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality import estimated_multipliers, restored, tightest_tolerance
 from cvxqueue.errors import BackendError
 from cvxqueue.model import Evaluation, Instance
 from cvxqueue.numerics.arrays import FloatArray, frozen
-from cvxqueue.numerics.float64 import EPSILON
 from cvxqueue.solution import Ended, Iterate, Solution
 
 # Relative gap that `newton` is held to at least where constraints couple the types.
 _COUPLED = 1e-9
-# What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.
-_KINKED_TOLERANCE = 16.0
 
 
 class Answer(NamedTuple):
@@ -79,16 +77,6 @@ class Limits(NamedTuple):
     max_iterations: int
     deadline: Deadline
     callback: Callable[[Iterate], bool] | None
-
-
-def tightest_tolerance(point: Evaluation) -> FloatArray:
-    """The least relative gap that float64 can prove: near saturation rounding alone costs more.
-
-    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
-    straight piece of its curve, any of the piece is nearly as good, to rounding.
-    """
-    share = 1.0 if point.model.accuracy.is_smooth else _KINKED_TOLERANCE
-    return share * np.minimum(np.maximum(1e-12, 16.0 * EPSILON / point.idle), 1e-5)
 
 
 def drive(

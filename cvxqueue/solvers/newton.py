@@ -1,6 +1,6 @@
 """Newton's method on the two prices: a few passes over the types, whatever their number.
 
-The search is that of `cvxqueue.solvers.newton_on_prices`. Along the way the types may want more
+The search is that of `cvxqueue.duality.newton_on_prices`. Along the way the types may want more
 than the server can do; what is proposed then is drawn back towards the least tokens, so that every
 iterate lies strictly inside the stability region.
 """
@@ -8,14 +8,14 @@ iterate lies strictly inside the stability region.
 from __future__ import annotations
 
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality.dual_search import dual_search
+from cvxqueue.duality.maximum import started_search
+from cvxqueue.duality.newton_on_prices import STILL
 from cvxqueue.model import Instance
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.solvers.attainable import require_attainable
 from cvxqueue.solvers.driver import Limits, Proposal, Proposals
-from cvxqueue.solvers.dual_search import dual_search
-from cvxqueue.solvers.maximum import started_search
-from cvxqueue.solvers.newton_on_prices import STILL
 
 
 def newton(

@@ -294,11 +294,28 @@ def test_a_reversed_triple_or_a_lost_sign_is_seen(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_scip_finds_the_optimum_in_every_nl_file(name: str, tmp_path: Path) -> None:
     instance, path = CASES[name], tmp_path / "x.nl"
-    assert (cq.export(instance, path) == 1.0).all()
+    unit = cq.export(instance, path)
+    stated = re.search(r"^S4 (\d+) tokens_per_unit\n((\d+ \S+\n)+)", path.read_text(), re.M)
+    assert stated is not None
+    rows = [line.split() for line in stated[2].splitlines()]
+    assert [int(place) for place, _ in rows] == list(range(instance.size))
+    assert [float(each) for _, each in rows] == unit.tolist()
     value, tokens = scip_of(path)
     assert error_of(instance, value) <= BY_SCIP
-    outside = cq.certify(instance, tokens[: instance.size]).violation
+    outside = cq.certify(instance, unit * tokens[: instance.size]).violation
     assert outside <= 1e-4 * float(instance.upper.max())
+
+
+@pytest.mark.parametrize("load", [0.3, 0.99])
+def test_scip_solves_with_tokens_of_five_decades(load: float, tmp_path: Path) -> None:
+    reference = cq.references.planted(20, utilization=load, spread=1e5, cap_share=0.1, seed=2)
+    instance, path = reference.instance, tmp_path / "x.nl"
+    unit = cq.export(instance, path)
+    assert unit.max() > 1.0
+    value, tokens = scip_of(path)
+    assert error_of(instance, value) <= BY_SCIP
+    certificate = cq.certify(instance, unit * tokens[: instance.size])
+    assert certificate.relative_gap <= BY_SCIP
 
 
 def active_constraints(instance: cq.Instance) -> Iterator[Any]:

@@ -15,10 +15,10 @@ import pytest
 import cvxqueue as cq
 from cvxqueue.certificates import AccuracyBound
 from cvxqueue.deadline import NEVER, Deadline
+from cvxqueue.duality import newton_on_multipliers
+from cvxqueue.duality.dual_search import dual_search
 from cvxqueue.solvers import attainable
-from cvxqueue.solvers import dual_search as dual_search_module
 from cvxqueue.solvers.attainable import require_attainable
-from cvxqueue.solvers.dual_search import dual_search
 from tests.test_advice import SERVER, number_after
 from tests.test_deadline import Clock
 
@@ -383,7 +383,7 @@ def test_multipliers_that_come_again_end_the_search() -> None:
 def test_a_search_that_creeps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two kinks each step of the multipliers was a millionth of the one before, no end."""
     # Fewer than the search allows, for the sake of time: it is as far then as it ever comes.
-    monkeypatch.setattr(dual_search_module, "_MOST_RAYS", 4)
+    monkeypatch.setattr(newton_on_multipliers, "_MOST_RAYS", 4)
     instance = cq.Instance(
         arrival_rate=1.1609325438743423e-09,
         accuracy_weight=167087501962.68277,
@@ -409,13 +409,13 @@ def test_a_search_that_creeps_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         ],
     )
     steps = itertools.count()
-    line_search = dual_search_module._line_search
+    along = newton_on_multipliers._along
 
     def counted(*arguments: Any) -> Any:
         next(steps)
-        return line_search(*arguments)
+        return along(*arguments)
 
-    monkeypatch.setattr(dual_search_module, "_line_search", counted)
+    monkeypatch.setattr(newton_on_multipliers, "_along", counted)
     with pytest.raises(cq.InfeasibleError, match=r"mean accuracy ≥ 0\.14694"):
         cq.solve(instance)
     assert next(steps) <= 3 * 5

@@ -11,7 +11,7 @@ import pytest
 from scipy.optimize import minimize
 
 import cvxqueue as cq
-from cvxqueue.certificates.lagrangian_gap import is_satisfied
+from cvxqueue.model.couplings import is_satisfied
 from cvxqueue.numerics.arrays import FloatArray
 from tests.families import FAMILIES, LAWS, QUEUES, Planted, pairwise, planted
 from tests.tolerances import MULTIPLIER

@@ -9,11 +9,11 @@ import pytest
 from scipy.optimize import brentq
 
 import cvxqueue as cq
+from cvxqueue.duality.newton_on_prices import PriceSearch
 from cvxqueue.model import Instance
 from cvxqueue.model.model import Model
 from cvxqueue.model.price_response import PriceResponse, price_response
 from cvxqueue.model.queue_formulas import Prices
-from cvxqueue.solvers.newton_on_prices import PriceSearch
 from tests.families import planted_instance
 from tests.generator import log_uniform, random_parameters
 from tests.instances import CATALOGUE, instance_of

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvxqueue.certificates import certified_gap
 from cvxqueue.deadline import Deadline
+from cvxqueue.duality.newton_on_prices import STILL, PriceSearch
 from cvxqueue.model import Evaluation
+from cvxqueue.model.differences import separable_gap
 from cvxqueue.model.model import Model
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.solvers.driver import tightest_tolerance
-from cvxqueue.solvers.newton_on_prices import STILL, PriceSearch
+from cvxqueue.numerics.float64 import EPSILON
 
 # From so many types on, a sample of them pays: about a thousand, or one in so many.
 _MANY_TYPES, _SAMPLE, _SHARE = 4096, 1024, 64
@@ -30,6 +30,18 @@ _LOST_GAIN = 1e-9
 _SELDOM = 10
 # Share of the tightest tolerance that is good enough where curves have kinks.
 _KINKED_SHARE = 0.1
+# What a rounding of the marginal cost costs where curves have kinks, beside smooth ones.
+_KINKED_TOLERANCE = 16.0
+
+
+def tightest_tolerance(point: Evaluation) -> FloatArray:
+    """The least relative gap that float64 can prove: near saturation rounding alone costs more.
+
+    Above 1e-5, next to an idle fraction of 1e-10, it would say nothing. Where a type rests inside a
+    straight piece of its curve, any of the piece is nearly as good, to rounding.
+    """
+    share = 1.0 if point.model.accuracy.is_smooth else _KINKED_TOLERANCE
+    return share * np.minimum(np.maximum(1e-12, 16.0 * EPSILON / point.idle), 1e-5)
 
 
 def started_search(
@@ -62,7 +74,7 @@ def maximize(model: Model, near: Evaluation | None, deadline: Deadline) -> Evalu
     if not model.accuracy.is_smooth:
         found = _between_corners(search, deadline)
         # Across a jump of the response, prices from the other side can mislead the search.
-        is_lost = near is not None and bool(certified_gap(found) > _LOST_GAIN * found.scale)
+        is_lost = near is not None and not separable_gap(found) <= _LOST_GAIN * found.scale
         return maximize(model, None, deadline) if is_lost else found
     close = 0
     while search.step > STILL and close < _FINAL_PASSES and search.passes < _LAST_PASS:
@@ -82,7 +94,7 @@ def _between_corners(search: PriceSearch, deadline: Deadline) -> Evaluation:
         if not (is_due and search.is_close):
             continue
         found = search.candidate()
-        gap = float(certified_gap(found))
+        gap = float(separable_gap(found))
         if gap < best_gap:
             best, best_gap = found, gap
         if gap <= _KINKED_SHARE * float(tightest_tolerance(found)) * float(found.scale):

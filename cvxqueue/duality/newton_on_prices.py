@@ -26,13 +26,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cvxqueue.duality.kinks import best_between
 from cvxqueue.model import Evaluation
 from cvxqueue.model.model import Model, take_rows
 from cvxqueue.model.price_response import SETTLED, PriceResponse, price_response, response_tokens
 from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.numerics.arithmetic import quiet
 from cvxqueue.numerics.arrays import FloatArray
-from cvxqueue.solvers.kinks import best_between
 
 # When the prices moved by no more, what is left is about the square of it.
 _CLOSE = 2e-4

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import cvxqueue as cq
+from cvxqueue.duality.kinks import best_between
 from cvxqueue.model import Instance
 from cvxqueue.model.price_response import response_tokens
 from cvxqueue.model.queue_formulas import Prices
-from cvxqueue.solvers.kinks import best_between
 from tests.families import LAWS, QUEUES, planted
 from tests.tolerances import EPSILON
 
