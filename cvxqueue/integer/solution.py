@@ -77,7 +77,8 @@ class IntegerSolution(AllocationData):
         Thinking tokens of each type, or the position of its level.
     neighbors_gap : float or None
         What any other combination of neighbors gains at most over `tokens`, in seconds, as the
-        search that compared them proved it: no status rests on it. ``None`` for other methods.
+        search that compared them proved it. That is a record of the search, on which no status
+        rests. ``None`` for other methods.
     is_repaired : bool
         Whether the nearest choices were unstable and the floor took their place.
     solve_time : float
@@ -237,7 +238,7 @@ class IntegerSolution(AllocationData):
         if self.neighbors_gap is not None:
             gap = at_most(self.neighbors_gap)
             within = "within the tolerance" if self.ended is Ended.CONVERGED else self._advice()
-            return f"of the combinations of neighbors none gains more than {gap} s ({within})"
+            return f"its search left no combination of neighbors that gains over {gap} s ({within})"
         if self.is_repaired:
             return "rounded down, because the nearest choices are unstable"
         found = {

@@ -210,7 +210,7 @@ def test_the_real_server() -> None:
     for method, words in (
         ("floor", "rounded down"),
         ("nearest", "rounded to the nearest"),
-        ("neighbors", "of the combinations of neighbors none gains more than"),
+        ("neighbors", "its search left no combination of neighbors that gains over"),
     ):
         assert words in str(answers[method])
 
