@@ -55,8 +55,9 @@ def _read_reference(name: str) -> Instance | Path:
 
 def _read_answer(name: str, column: str) -> Any:
     """Return what JSON says, or the tokens of a table, where one has no other column for them."""
+    content = read_content(name, MOST_RECORD_BYTES)
     with naming("stdin" if name == "-" else name):
-        text = decode(read_content(name, MOST_RECORD_BYTES))
+        text = decode(content)
         if text.lstrip()[:1] in ("{", "["):
             return parse(text, "json")
         try:

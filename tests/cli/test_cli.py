@@ -288,6 +288,7 @@ BAD_INPUT: dict[str, tuple[list[str], list[str]]] = {
     "tolerance-nan": (["solve", "FILE", "--tolerance", "nan"], ["--tolerance", "got 'nan'"]),
     "missing": (["solve", "FILE/no.toml"], ["cannot read", "no.toml"]),
     "missing-check": (["check", "nowhere.toml"], ["cannot read nowhere.toml: No such file"]),
+    "missing-answer": (["certify", "FILE", "no.csv"], ["error: cannot read no.csv: No such file"]),
     "directory": (["check", "FOLDER"], ["is a directory"]),
     "suffix": (["check", "FOLDER/notes.txt"], ["'.txt'", ".toml", ".json"]),
     "syntax": (["check", "FOLDER/syntax.toml"], ["syntax.toml: not valid TOML", "line 1"]),
