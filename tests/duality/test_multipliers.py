@@ -50,3 +50,25 @@ def test_no_multipliers_prove_much_more_at_kinks(queue: str, seed: int) -> None:
     # Not those of no constraints, nor nothing left to gain.
     assert found.any()
     assert least * (1.0 - 1e-9) <= gap <= 1.02 * least + 1e-9 * float(here.scale)
+
+
+def test_no_multipliers_prove_much_more_where_all_types_are_at_bounds() -> None:
+    instance = cq.Instance(
+        arrival_rate=0.2,
+        accuracy_weight=100.0,
+        probabilities=[0.5, 0.3, 0.2],
+        max_tokens=20_000.0,
+        service=cq.AffineService(base=0.5, per_token=8e-4),
+        accuracy=cq.SaturatingExponential(
+            floor=[0.3, 0.2, 0.4], gain=[0.6, 0.7, 0.5], rate=[5e-4, 1e-3, 2e-4]
+        ),
+        constraints=[
+            *(cq.MaxMeanSystemTime(1.1), cq.MaxMeanWaitingTime(0.1)),
+            *(cq.WaitingTimeTail(2.0, 0.05), cq.MaxTokenRate(50.0)),
+        ],
+    )
+    none = instance.min_tokens
+    # The first step, of all multipliers at once, leads far beyond what one of them alone proves.
+    alone = [size * row for row in np.eye(4) for size in np.geomspace(1e-3, 1e4, 71)]
+    least = min(cq.certify(instance, none, multipliers=each).gap for each in alone)
+    assert cq.certify(instance, none).gap <= least
