@@ -117,8 +117,10 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> DualPoint:
             for coupling, value in zip(point.model.couplings, values, strict=True)
         ]
     )
-    # Of multipliers that prove as much, the less: they magnify what rounding does to a constraint.
-    gap = float(separable_gap(priced) + multipliers @ (allowances(point) - values))
+    # Multipliers magnify what rounding does to a constraint.
+    rounding = allowances(point)
+    excess -= rounding
+    gap = float(separable_gap(priced) + multipliers @ (rounding - values))
     return DualPoint(multipliers, priced, excess, gap if np.isfinite(gap) else np.inf)
 
 
@@ -188,9 +190,10 @@ def _plane(
 ) -> tuple[FloatArray, float, float]:
     """The plane that touches a bound: its row and its side, and the value that it touches at.
 
-    Without what rounding can have taken, which is no convex function.
+    Without what rounding can have taken from the types, which is no convex function.
     """
     gains = separable_gains(bound.point, bound.point.reachable_response)
-    value = float(np.maximum(gains, 0.0).sum() - bound.multipliers @ excesses(point))
+    slack = allowances(point) - excesses(point)
+    value = float(np.maximum(gains, 0.0).sum() + bound.multipliers @ slack)
     side = value + float(bound.excess @ bound.multipliers)
     return np.append(bound.excess * reach, 1.0), side, value

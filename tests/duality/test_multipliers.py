@@ -72,3 +72,29 @@ def test_no_multipliers_prove_much_more_where_all_types_are_at_bounds() -> None:
     alone = [size * row for row in np.eye(4) for size in np.geomspace(1e-3, 1e4, 71)]
     least = min(cq.certify(instance, none, multipliers=each).gap for each in alone)
     assert cq.certify(instance, none).gap <= least
+
+
+def test_multipliers_that_magnify_rounding_are_no_larger_than_they_must_be() -> None:
+    curve = cq.PiecewiseLinear(
+        tokens=[[0.996, 1.247, 2.125, 2.22, 2.758]],
+        accuracy=[[0.686, 0.703, 0.7435, 0.7467, 0.762]],
+    )
+    free = cq.Instance(
+        arrival_rate=2.627e-9,
+        accuracy_weight=120.7,
+        probabilities=[1.0],
+        min_tokens=2.488,
+        max_tokens=69.55,
+        service=cq.AffineService(base=136.6, per_token=1.574e-8, token_scv=6.049),
+        accuracy=curve,
+    )
+    least = free.evaluate(free.lower)
+    capped = free.replace(
+        constraints=[
+            cq.MaxMeanSystemTime(float(least.mean_system_time)),
+            cq.MaxMeanWaitingTime(float(least.mean_waiting_time)),
+        ]
+    )
+    alone = [[0.0, size] for size in np.geomspace(1e10, 1e20, 101)]
+    best = min(cq.certify(capped, capped.lower, multipliers=each).gap for each in alone)
+    assert cq.certify(capped, capped.lower).gap <= 2.0 * best
