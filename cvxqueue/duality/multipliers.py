@@ -31,6 +31,9 @@ _LEAST_FALL = 1e-6
 # than this share of the bound can be gained. Of 510 hostile proofs 99 % took fewer than 300, and
 # the others gained nothing by more.
 _CUTS, _WIDE, _CLOSE_ENOUGH = 300, 8.0, 0.01
+# Where the least bound is at a side of the box, as where a type that hardly shows in a constraint
+# must be held by it, up to so many boxes, each so many times as wide there as the last.
+_WIDENINGS, _WIDER = 8, 1e3
 # A place is beyond a side of the box by more than this share of it.
 _OUT_OF_BOX = 1e-12
 # Tokens this close to a kink, relatively, are at it.
@@ -61,7 +64,13 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
         worth = scale / np.abs(_bound(point, none).excess)
         known = [np.where(worth < _GREATEST, worth, 0.0), *(bound.multipliers for bound in found)]
         reach = _WIDE * np.max(known, axis=0)
-        best = _enclosed(point, best, np.where(reach > 0.0, reach, scale), deadline)
+        reach = np.where(reach > 0.0, reach, scale)
+        for _ in range(_WIDENINGS):
+            best = _enclosed(point, best, reach, deadline)
+            is_at_side = best.multipliers >= (1.0 - _OUT_OF_BOX) * reach
+            if deadline.is_over or not is_at_side.any():
+                break
+            reach = np.where(is_at_side, _WIDER * reach, reach)
     return best.multipliers
 
 

@@ -11,7 +11,7 @@ from cvxqueue.duality import estimated_multipliers
 from cvxqueue.model.couplings import excesses
 from cvxqueue.model.differences import separable_gains
 from cvxqueue.numerics.arrays import FloatArray
-from tests.families import planted
+from tests.families import accuracy_of, planted
 
 
 def least_bound(instance: cq.Instance, tokens: FloatArray) -> float:
@@ -98,3 +98,34 @@ def test_multipliers_that_magnify_rounding_are_no_larger_than_they_must_be() -> 
     alone = [[0.0, size] for size in np.geomspace(1e10, 1e20, 101)]
     best = min(cq.certify(capped, capped.lower, multipliers=each).gap for each in alone)
     assert cq.certify(capped, capped.lower).gap <= 2.0 * best
+
+
+def test_multipliers_may_be_far_beyond_what_the_excess_of_one_type_suggests() -> None:
+    steep = accuracy_of(
+        [
+            {
+                "kind": "points",
+                "tokens": [0.0, 15.0, 24.0, 28.0, 38.0],
+                "accuracy": [0.3, 0.537, 0.679, 0.742, 0.9],
+            },
+            {"kind": "michaelis", "floor": 0.296, "gain": 9.08e-11, "half_saturation": 7.7e-4},
+        ]
+    )
+    free = cq.Instance(
+        arrival_rate=0.02836,
+        accuracy_weight=3.037e10,
+        importance=[0.2258, 0.01875],
+        probabilities=[0.016, 0.984],
+        max_tokens=[584.6, 10.9],
+        queue=cq.ProcessorSharing(),
+        service=cq.AffineService(
+            base=[1.176e-9, 2.984e-7], per_token=[5.927e-8, 1.142e-3], token_scv=[0.1265, 6.755]
+        ),
+        accuracy=steep,
+    )
+    none = free.min_tokens
+    least = float(free.evaluate(none).mean_waiting_time)
+    capped = free.replace(constraints=[cq.MaxMeanWaitingTime(least)])
+    sizes = np.geomspace(1e3, 1e25, 111)
+    best = min(cq.certify(capped, none, multipliers=[size]).gap for size in sizes)
+    assert cq.certify(capped, none).gap <= 10.0 * best
