@@ -31,6 +31,9 @@ _LEAST_FALL = 1e-6
 # than this share of the bound can be gained. Of 510 hostile proofs 99 % took fewer than 300, and
 # the others gained nothing by more.
 _CUTS, _WIDE, _CLOSE_ENOUGH = 300, 8.0, 0.01
+# Where the least bound is at a side of the box, as where a type that hardly shows in a constraint
+# must be held by it, up to so many boxes, each so many times as wide there as the last.
+_WIDENINGS, _WIDER = 8, 1e3
 # A place is beyond a side of the box by more than this share of it.
 _OUT_OF_BOX = 1e-12
 # Tokens this close to a kink, relatively, are at it.
@@ -61,7 +64,13 @@ def estimated_multipliers(point: Evaluation, deadline: Deadline = NEVER) -> Floa
         worth = scale / np.abs(_bound(point, none).excess)
         known = [np.where(worth < _GREATEST, worth, 0.0), *(bound.multipliers for bound in found)]
         reach = _WIDE * np.max(known, axis=0)
-        best = _enclosed(point, best, np.where(reach > 0.0, reach, scale), deadline)
+        reach = np.where(reach > 0.0, reach, scale)
+        for _ in range(_WIDENINGS):
+            best = _enclosed(point, best, reach, deadline)
+            is_at_side = best.multipliers >= (1.0 - _OUT_OF_BOX) * reach
+            if deadline.is_over or not is_at_side.any():
+                break
+            reach = np.where(is_at_side, _WIDER * reach, reach)
     return best.multipliers
 
 
@@ -117,8 +126,10 @@ def _bound(point: Evaluation, multipliers: FloatArray) -> DualPoint:
             for coupling, value in zip(point.model.couplings, values, strict=True)
         ]
     )
-    # Of multipliers that prove as much, the less: they magnify what rounding does to a constraint.
-    gap = float(separable_gap(priced) + multipliers @ (allowances(point) - values))
+    # Multipliers magnify what rounding does to a constraint.
+    rounding = allowances(point)
+    excess -= rounding
+    gap = float(separable_gap(priced) + multipliers @ (rounding - values))
     return DualPoint(multipliers, priced, excess, gap if np.isfinite(gap) else np.inf)
 
 
@@ -188,9 +199,10 @@ def _plane(
 ) -> tuple[FloatArray, float, float]:
     """The plane that touches a bound: its row and its side, and the value that it touches at.
 
-    Without what rounding can have taken, which is no convex function.
+    Without what rounding can have taken from the types, which is no convex function.
     """
     gains = separable_gains(bound.point, bound.point.reachable_response)
-    value = float(np.maximum(gains, 0.0).sum() - bound.multipliers @ excesses(point))
+    slack = allowances(point) - excesses(point)
+    value = float(np.maximum(gains, 0.0).sum() + bound.multipliers @ slack)
     side = value + float(bound.excess @ bound.multipliers)
     return np.append(bound.excess * reach, 1.0), side, value

@@ -100,8 +100,9 @@ def _along(
         sides[0 if slope < 0.0 else 1] = near
         if abs(slope) < best_slope or (slope < 0.0 and length >= longest):
             best, best_slope = near, abs(slope)
-        is_over = abs(slope) <= _CURVATURE * -start or deadline.is_over
-        return None if is_over else slope
+        # Far beyond the minimum a convex function may be flat again, and higher than at the start.
+        is_flat = abs(slope) <= _CURVATURE * -start and not near.gap > today.gap
+        return None if is_flat or deadline.is_over else slope
 
     shortest = _SHORTEST_RAY if between is None else _KINK_FOUND
     below, above = bracketed_minimum(slope_at, longest, 2.0, shortest)

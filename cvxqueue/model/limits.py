@@ -8,6 +8,7 @@ from typing import ClassVar
 from cvxqueue.formatting import at_most
 from cvxqueue.model.constraints import ROUNDINGS, CouplingConstraint, Terms
 from cvxqueue.model.model import Evaluation
+from cvxqueue.model.queue_formulas import Prices
 from cvxqueue.model.separable_costs import ServiceCost, TokenCost
 from cvxqueue.numerics.arrays import FloatArray
 from cvxqueue.numerics.summation import accurate_sum
@@ -71,7 +72,7 @@ class MaxMeanSystemTime(_TimeCap):
 
     def gradient(self, point: Evaluation) -> FloatArray:
         """∇T."""
-        return _time_gradient(point)
+        return _gradient(point, point.prices)
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """A second of system time costs so much more."""
@@ -95,8 +96,11 @@ class MaxMeanWaitingTime(_TimeCap):
         return _waiting_allowance(point)
 
     def gradient(self, point: Evaluation) -> FloatArray:
-        """∇T − ∇m1."""
-        return _time_gradient(point) - point.moment_slopes[0]
+        """∇T − ∇m1, of which next to nothing is left at a low load."""
+        model = point.model
+        moments = (point.mean_service_time, point.service_time_second_moment, point.idle)
+        prices = model.queue.priced(0.0, 1.0).prices(model.arrival_rate, *moments)
+        return _gradient(point, prices)
 
     def terms(self, multiplier: float, arrival_rate: float) -> Terms:
         """A second of waiting costs so much."""
@@ -187,7 +191,6 @@ class Stability(CouplingConstraint):
         return "lower arrival_rate"
 
 
-def _time_gradient(point: Evaluation) -> FloatArray:
+def _gradient(point: Evaluation, prices: Prices) -> FloatArray:
     first, second = point.moment_slopes
-    prices = point.prices
     return prices.mean * first + prices.second_moment * second

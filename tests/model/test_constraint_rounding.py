@@ -348,3 +348,20 @@ def test_a_bound_does_not_lose_the_rounding_of_an_excess(monkeypatch: pytest.Mon
     assert room < 1 - waiting
     gap = lagrangian_gap.lagrangian_gap(instance.evaluate([0.0]), np.ones(1))
     assert 1 - waiting <= Fraction(gap) <= 1 - waiting + Fraction(4.0 * EPSILON)
+
+
+@pytest.mark.parametrize("queue", QUEUES, ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize("arrival_rate", [1e-20, 1e-9, 0.1])
+def test_the_slope_of_a_waiting_time_keeps_its_digits_at_a_low_load(
+    queue: Any, arrival_rate: float
+) -> None:
+    instance = one_type(queue=queue, arrival_rate=arrival_rate)
+    found = cq.MaxMeanWaitingTime(1.0).gradient(instance.evaluate(np.array([1000.0])))
+
+    def waiting(tokens: Any) -> Any:
+        time = mp.mpf(0.5) + mp.mpf(0.002) * tokens
+        return exact_waiting(instance, time, time**2)
+
+    with mp.workdps(120):
+        exact = mp.diff(waiting, mp.mpf(1000))
+        assert abs(found[0] - exact) <= 1e-14 * exact
