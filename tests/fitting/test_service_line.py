@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from cvxqueue import InvalidInputError
 from cvxqueue.fitting import ServiceFit, fit_service
@@ -154,6 +156,22 @@ def test_the_robust_line_solves_hubers_equations() -> None:
     residuals = np.sort(np.abs(y - design @ theta))[2:]
     assert scale == pytest.approx(np.median(residuals) / 0.6744897501960817, rel=1e-4)
     assert np.all(errors > 0)
+
+
+def test_a_jacobian_is_the_solvers_to_write_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As SciPy 1.15 does.
+    rng = np.random.default_rng(7)
+    design = np.stack([np.ones(80), rng.uniform(0, 1, 80)], axis=1)
+    y = design @ [1.0, 2.0] + rng.standard_t(2, 80)
+    expected = robust_line(design, y).coefficients
+    solve = scipy.optimize.least_squares
+
+    def writes(jac: Callable[..., Any], x0: Any, args: Any, **settings: Any) -> Any:
+        jac(x0, *args)[:] = np.nan
+        return solve(x0=x0, args=args, jac=jac, **settings)
+
+    monkeypatch.setattr(scipy.optimize, "least_squares", writes)
+    np.testing.assert_array_equal(robust_line(design, y).coefficients, expected)
 
 
 def test_the_standard_errors_are_hc3_of_the_winsorized_residuals() -> None:
